@@ -1,0 +1,1 @@
+"""The engine: trains with Online DPO and knows nothing of any screen."""

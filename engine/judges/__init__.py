@@ -1,0 +1,1 @@
+"""Judges: who decides which of two completions is better."""

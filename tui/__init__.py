@@ -1,0 +1,1 @@
+"""The terminal: the `lora-studio` command, its screens, widgets and keys."""
