@@ -1,0 +1,172 @@
+"""What a run tells the world: small frozen facts, and the bounded buffer they wait in.
+
+The engine's thread puts events; a screen or the command line drains them when it likes. The
+engine never waits for a reader: when nobody drains, the oldest events fall out, and of the
+events that only say how far something is, the newest alone is kept.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+PhaseName = Literal[
+    "loading",
+    "downloading",
+    "sampling",
+    "judging",
+    "waiting",  # for a person's verdicts
+    "updating",
+    "evaluating",
+    "saving",
+    "fusing",
+    "paused",
+    "idle",
+]
+Level = Literal["debug", "info", "warning", "error"]
+RunStatus = Literal["running", "paused", "stopped", "finished", "failed"]
+# `chosen` says which completion won; only "first" and "second" are ever trained on.
+Choice = Literal["first", "second", "tie", "both_bad", "skip", "identical", "empty", "invalid"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events. `time` is seconds since the epoch."""
+
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """The model is loaded and the loop begins (again)."""
+
+    name: str
+    folder: str
+    step: int
+    total_steps: int
+    device: str
+    trainable_parameters: int
+    total_parameters: int
+    prompts: int
+    dropped_prompts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress(Event):
+    """How far the current phase is: `done` of `total` `unit`s; total 0 means not known."""
+
+    phase: PhaseName
+    step: int
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log(Event):
+    """A line for the log. `text` is untrusted: it may quote a model or a library."""
+
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDone(Event):
+    """One optimizer step is taken. `metrics` are this step's own values."""
+
+    step: int
+    total_steps: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(Event):
+    """A line of metrics.jsonl: means over the steps since the last report."""
+
+    step: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated(Event):
+    """A held-out win rate of the policy against its reference, with its 95% interval."""
+
+    step: int
+    win_rate: float
+    win_rate_low: float
+    win_rate_high: float
+    prompts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairSampled(Event):
+    """A pair waits for a person, in the hidden order in which it is to be shown."""
+
+    pair_id: str
+    step: int
+    prompt: str
+    left: str
+    right: str
+    left_tokens: int
+    right_tokens: int
+    left_cut: bool
+    right_cut: bool
+    repeat: bool = False  # an earlier pair, swapped, to measure self-agreement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairJudged(Event):
+    """A verdict. `q` is the judge's probability that `first` is better; None for a person."""
+
+    pair_id: str
+    step: int
+    prompt: str
+    first: str
+    second: str
+    choice: Choice
+    q: float | None
+    judge: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved(Event):
+    """A checkpoint is complete on disk."""
+
+    step: int
+    folder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded(Event):
+    """The engine's thread is done. `error` is one sentence where `status` is failed."""
+
+    status: RunStatus
+    step: int
+    error: str | None = None
+
+
+class EventBuffer:
+    """A bounded, thread-safe buffer of events between the engine and one reader."""
+
+    def __init__(self, capacity: int = 10_000) -> None:
+        self._events: deque[Event] = deque(maxlen=capacity)
+        self._progress: Progress | None = None
+        self._lock = threading.Lock()
+
+    def put(self, event: Event) -> None:
+        """Add an event; never blocks for longer than a drain takes."""
+        with self._lock:
+            if isinstance(event, Progress):
+                self._progress = event
+            else:
+                self._events.append(event)
+
+    def drain(self) -> list[Event]:
+        """All events since the last drain, oldest first, the newest progress last."""
+        with self._lock:
+            events: Iterable[Event] = [*self._events]
+            self._events.clear()
+            progress, self._progress = self._progress, None
+        return [*events, progress] if progress else list(events)
