@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Backend = Literal["metal", "cuda", "cpu"]
 
 OPENBLAS_NAMES = ("libopenblas.so.0", "libopenblas.so", "libopenblasp.so.0", "libopenblaso.so.0")
+OLD_CGROUP_MEMORY = ("memory.limit_in_bytes", "memory.usage_in_bytes")
 MKL_NAME = re.compile(r"libmkl_rt\.so(\.\d+)*$")
 
 
@@ -229,7 +230,7 @@ def _cgroup_memory() -> list[tuple[int, int]]:
     found = []
     for folder in _cgroup_folders("memory"):
         new = (folder / "memory.max").exists()
-        names = ("memory.max", "memory.current") if new else _OLD_MEMORY_FILES
+        names = ("memory.max", "memory.current") if new else OLD_CGROUP_MEMORY
         try:
             limit, used = ((folder / name).read_text().strip() for name in names)
             stat = (folder / "memory.stat").read_text()
@@ -242,9 +243,6 @@ def _cgroup_memory() -> list[tuple[int, int]]:
         except (OSError, ValueError):
             continue
     return found
-
-
-_OLD_MEMORY_FILES = ("memory.limit_in_bytes", "memory.usage_in_bytes")
 
 
 def _cgroup_folders(controller: str) -> list[Path]:
