@@ -103,8 +103,26 @@ class SettingField:
 def _arms(info: FieldInfo) -> tuple[Any, ...]:
     """The alternatives of a field's type: `int | None` has two."""
     if typing.get_origin(info.annotation) in (types.UnionType, typing.Union):
-        return typing.get_args(info.annotation)
+        return tuple(_bare(arm) for arm in typing.get_args(info.annotation))
     return (info.annotation,)
+
+
+def _bare(arm: Any) -> Any:
+    """A type without its bounds: int of `Annotated[int, Field(ge=0)]`."""
+    return typing.get_args(arm)[0] if typing.get_origin(arm) is typing.Annotated else arm
+
+
+def _limits(info: FieldInfo) -> dict[str, float]:
+    """The bounds of a field, wherever in its type they stand."""
+    annotated = [
+        extra
+        for arm in typing.get_args(info.annotation)
+        if typing.get_origin(arm) is typing.Annotated
+        for extra in typing.get_args(arm)[1:]
+    ]
+    limits = [*info.metadata, *(limit for extra in annotated for limit in extra.metadata)]
+    names = ("gt", "ge", "lt", "le")
+    return {n: getattr(limit, n) for n in names for limit in limits if hasattr(limit, n)}
 
 
 def _kind(info: FieldInfo) -> Kind | None:
@@ -128,12 +146,7 @@ def _kind(info: FieldInfo) -> Kind | None:
 def _field(key: str, info: FieldInfo) -> SettingField:
     extra = cast(dict[str, Any], info.json_schema_extra)
     arms = _arms(info)
-    limits = {
-        name: getattr(limit, name)
-        for name in ("gt", "ge", "lt", "le")
-        for limit in info.metadata
-        if hasattr(limit, name)
-    }
+    limits = _limits(info)
     kind = _kind(info)
     assert kind, key
     return SettingField(

@@ -5,7 +5,7 @@ settings are read from files and written to them is the subject of `engine.confi
 """
 
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -423,14 +423,12 @@ class Settings(SettingsModel):
         ge=0,
         lt=1,
     )
-    lookahead: int | Literal["auto"] = setting(
+    lookahead: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = setting(
         "auto",
         PREFERENCE,
         "Batches sampled ahead of the updates, so that nobody waits; auto: 0 for an LLM judge, "
         "1 for a person.",
         unit="batches",
-        ge=0,
-        le=64,
     )
 
     judge: str = setting(
