@@ -1,0 +1,241 @@
+"""The key-value cache of prompts that several completions share.
+
+Prompts are right-padded, so the first pass over them is plain causal attention and every real
+token sits at its own position. Completions continue as further rows: each starts at the length
+of its own prompt, and a mask hides the padding between the two. Gradients flow through all of
+it, because keys and values are only ever concatenated.
+
+A cache here stands in for mlx-lm's `KVCache` of one layer: it has `offset`, `make_mask` and
+`update_and_fetch`, which is all that a model asks for.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
+
+
+class PromptCache:
+    """Keys and values of one layer over right-padded prompts.
+
+    `keys`, `values`: (rows, kv heads, tokens, head width) or None before the first tokens.
+    """
+
+    def __init__(self) -> None:
+        self.keys: mx.array | None = None
+        self.values: mx.array | None = None
+
+    @property
+    def width(self) -> int:
+        """Tokens held a row, padding included."""
+        return 0 if self.keys is None else self.keys.shape[2]
+
+    @property
+    def offset(self) -> int | mx.array:
+        """Position of the next token."""
+        return self.width
+
+    @property
+    def state(self) -> list[mx.array]:
+        """The arrays of this cache, empty before the first tokens."""
+        return [] if self.keys is None or self.values is None else [self.keys, self.values]
+
+    @state.setter
+    def state(self, arrays: Sequence[mx.array]) -> None:
+        self.keys, self.values = arrays if arrays else (None, None)
+
+    def make_mask(
+        self, tokens: int, return_array: bool = False, window_size: int | None = None
+    ) -> mx.array | str | None:
+        """Causal mask for `tokens` new tokens. The window never overflows here (see
+        `supports_sharing`), so it is ignored."""
+        if tokens == 1 and not return_array:
+            return None
+        if not return_array:
+            return "causal"
+        return _positions(self.width, tokens)
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        """Append (rows, kv heads, tokens, head width) and return everything held."""
+        if self.keys is not None and self.values is not None:
+            keys = mx.concatenate([self.keys, keys], axis=2)
+            values = mx.concatenate([self.values, values], axis=2)
+        self.keys, self.values = keys, values
+        return keys, values
+
+
+class CompletionCache(PromptCache):
+    """One layer's cache of completions that continue from prompts.
+
+    Args:
+        prompt: the filled cache of the prompts.
+        rows: for each completion the row of its prompt, int32 (completions,).
+        lengths: real tokens of each completion's prompt, int32 (completions,), or None where
+            no prompt has padding.
+    """
+
+    def __init__(self, prompt: PromptCache, rows: mx.array, lengths: mx.array | None) -> None:
+        super().__init__()
+        keys, values = prompt.state
+        self.keys, self.values = mx.take(keys, rows, axis=0), mx.take(values, rows, axis=0)
+        self.prompt_width = prompt.width
+        self.lengths = lengths
+
+    @property
+    def offset(self) -> int | mx.array:
+        if self.lengths is None:
+            return self.width
+        return self.lengths + (self.width - self.prompt_width)
+
+    def make_mask(
+        self, tokens: int, return_array: bool = False, window_size: int | None = None
+    ) -> mx.array | str | None:
+        if self.lengths is None:
+            return super().make_mask(tokens, return_array, window_size)
+        keys = mx.arange(self.width + tokens)
+        in_prompt = keys < self.lengths[:, None, None, None]
+        after_prompt = keys >= self.prompt_width
+        return in_prompt | (after_prompt & _positions(self.width, tokens))
+
+
+class DecodeCache(CompletionCache):
+    """A `CompletionCache` that writes new tokens into room made beforehand, and drops rows."""
+
+    def __init__(
+        self, prompt: PromptCache, rows: mx.array, lengths: mx.array | None, room: int
+    ) -> None:
+        super().__init__(prompt, rows, lengths)
+        self._filled = self.prompt_width
+        assert self.keys is not None
+        assert self.values is not None
+        self.keys = _with_room(self.keys, room)
+        self.values = _with_room(self.values, room)
+
+    @property
+    def width(self) -> int:
+        return self._filled
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        assert self.keys is not None
+        assert self.values is not None
+        start, self._filled = self._filled, self._filled + keys.shape[2]
+        self.keys[:, :, start : self._filled] = keys
+        self.values[:, :, start : self._filled] = values
+        return self.keys[:, :, : self._filled], self.values[:, :, : self._filled]
+
+    def keep(self, rows: mx.array) -> None:
+        """Keep only these rows, int32 (kept,)."""
+        assert self.keys is not None
+        assert self.values is not None
+        self.keys, self.values = (
+            mx.take(self.keys, rows, axis=0),
+            mx.take(self.values, rows, axis=0),
+        )
+        if self.lengths is not None:
+            self.lengths = mx.take(self.lengths, rows, axis=0)
+
+
+def _positions(before: int, tokens: int) -> mx.array:
+    """Causal mask (tokens, before + tokens), True where a key may be seen."""
+    return mx.arange(before, before + tokens)[:, None] >= mx.arange(before + tokens)
+
+
+def _with_room(array: mx.array, room: int) -> mx.array:
+    rows, heads, _, width = array.shape
+    return mx.concatenate([array, mx.zeros((rows, heads, room, width), array.dtype)], axis=2)
+
+
+def prompt_caches(model: nn.Module) -> list[PromptCache]:
+    """One empty `PromptCache` for each cache that the model wants."""
+    return [PromptCache() for _ in make_prompt_cache(model)]
+
+
+def padded(ids: Sequence[Sequence[int]], width: int | None = None) -> mx.array:
+    """Token ids right-padded with 0: int32 (rows, width or the longest)."""
+    width = max(map(len, ids)) if width is None else width
+    return mx.array([[*row, *[0] * (width - len(row))] for row in ids], mx.int32)
+
+
+def supports_sharing(model: nn.Module, tokens: int) -> bool:
+    """Whether prompts of this model can be shared over `tokens` positions.
+
+    True where every layer keeps plain keys and values, or a rotating window that `tokens` do
+    not overflow, and where a small trial gives the same numbers as a plain pass: an unknown
+    architecture may treat positions or masks in a way of its own.
+    """
+    for cache in make_prompt_cache(model):
+        if type(cache) is RotatingKVCache:
+            if cache.max_size < tokens:
+                return False
+        elif type(cache) is not KVCache:
+            return False
+    try:
+        return _trial(model)
+    except Exception:  # whatever an unknown model raises, the plain pass serves it
+        return False
+
+
+def _trial(model: nn.Module) -> bool:
+    """Two prompts of unequal length, continued by two tokens: equal to a plain pass?"""
+    prompts, tail = [[1, 2, 3, 4], [5, 6]], [[7, 8], [9, 10]]
+    caches = prompt_caches(model)
+    model(padded(prompts), cache=caches)
+    lengths = mx.array([len(prompt) for prompt in prompts])
+    rows = mx.arange(len(prompts))
+    shared = model(padded(tail), cache=[CompletionCache(cache, rows, lengths) for cache in caches])
+    for row, (prompt, completion) in enumerate(zip(prompts, tail, strict=True)):
+        plain = model(mx.array([prompt + completion]))[0, len(prompt) :]
+        spread = mx.abs(plain).max() + 1e-6
+        if not mx.abs(plain - shared[row]).max() < 2e-2 * spread:
+            return False
+    return True
+
+
+@contextmanager
+def checkpointed(model: nn.Module) -> Iterator[None]:
+    """While open, gradients through `model.layers` recompute activations.
+
+    A layer's cache is passed in and out of the recomputed function as arrays, so that it may be
+    shared between the passes over prompts and completions.
+    """
+    originals = {type(layer): type(layer).__call__ for layer in model.layers}
+    for kind, call in originals.items():
+        kind.__call__ = _recomputed(call)
+    try:
+        yield
+    finally:
+        for kind, call in originals.items():
+            kind.__call__ = call
+
+
+def _recomputed(call: Any) -> Any:
+    def layer_call(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        inputs = [*args, *kwargs.values()]
+        cache = next((value for value in inputs if isinstance(value, PromptCache)), None)
+        arrays = [value for value in inputs if _differentiable(value)]
+
+        def inner(parameters: Any, arrays: list[mx.array], state: list[mx.array]) -> Any:
+            layer.update(parameters)
+            if cache is not None:
+                cache.state = state
+            given = iter(arrays)
+            values = [next(given) if _differentiable(value) else value for value in inputs]
+            positional, named = values[: len(args)], values[len(args) :]
+            output = call(layer, *positional, **dict(zip(kwargs, named, strict=True)))
+            return output, [] if cache is None else cache.state
+
+        output, state = mx.checkpoint(inner)(
+            layer.trainable_parameters(), arrays, [] if cache is None else cache.state
+        )
+        if cache is not None:
+            cache.state = state
+        return output
+
+    return layer_call
+
+
+def _differentiable(value: Any) -> bool:
+    return isinstance(value, mx.array) and mx.issubdtype(value.dtype, mx.floating)

@@ -1,0 +1,84 @@
+"""The four preference losses, as pure functions of log-probabilities.
+
+Notation, per pair: D = (log pi - log ref)(chosen) - (log pi - log ref)(rejected), where each
+log-probability is the sum over a completion's tokens (the mean, for ipo).
+
+- sigmoid: -log s(beta D). Rafailov et al. 2023, "Direct Preference Optimization".
+- hinge: max(0, 1 - beta D). Zhao et al. 2023, "SLiC-HF", as adapted to DPO.
+- ipo: (D - 1 / (2 beta))^2 on per-token means. Azar et al. 2023, "A General Theoretical
+  Paradigm to Understand Learning from Human Preferences".
+- dpop: -log s(beta (D - delta p)), p = max(0, log ref(chosen) - log pi(chosen)). Pal et al.
+  2024, "Smaug". With `dpop_form` "studio": -log s(beta D) + delta p.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import mlx.core as mx
+
+LossType = Literal["sigmoid", "hinge", "ipo", "dpop"]
+DpopForm = Literal["paper", "studio"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Which loss, and its constants."""
+
+    kind: LossType
+    beta: float
+    delta: float
+    dpop_form: DpopForm
+
+
+@dataclass(frozen=True, slots=True)
+class LogProbs:
+    """Sums of log-probabilities of completions, all float32 (pairs,), and their tokens."""
+
+    policy_chosen: mx.array
+    policy_rejected: mx.array
+    reference_chosen: mx.array
+    reference_rejected: mx.array
+    chosen_tokens: mx.array
+    rejected_tokens: mx.array
+
+    def swapped(self) -> "LogProbs":
+        """The same pairs with the other completion as the chosen one."""
+        return LogProbs(
+            policy_chosen=self.policy_rejected,
+            policy_rejected=self.policy_chosen,
+            reference_chosen=self.reference_rejected,
+            reference_rejected=self.reference_chosen,
+            chosen_tokens=self.rejected_tokens,
+            rejected_tokens=self.chosen_tokens,
+        )
+
+
+def pair_losses(loss: Loss, logps: LogProbs) -> mx.array:
+    """Loss of each pair, float32 (pairs,)."""
+    chosen_ratio = logps.policy_chosen - logps.reference_chosen
+    rejected_ratio = logps.policy_rejected - logps.reference_rejected
+    if loss.kind == "ipo":
+        # A completion without tokens has log-probability 0; its mean is 0 too.
+        chosen_mean = chosen_ratio / mx.maximum(logps.chosen_tokens, 1)
+        rejected_mean = rejected_ratio / mx.maximum(logps.rejected_tokens, 1)
+        return mx.square(chosen_mean - rejected_mean - 1 / (2 * loss.beta))
+    difference = chosen_ratio - rejected_ratio
+    if loss.kind == "sigmoid":
+        return _minus_log_sigmoid(loss.beta * difference)
+    if loss.kind == "hinge":
+        return mx.maximum(0, 1 - loss.beta * difference)
+    penalty = loss.delta * mx.maximum(0, -chosen_ratio)
+    if loss.dpop_form == "paper":
+        return _minus_log_sigmoid(loss.beta * (difference - penalty))
+    return _minus_log_sigmoid(loss.beta * difference) + penalty
+
+
+def soft_pair_losses(loss: Loss, logps: LogProbs, q: mx.array) -> mx.array:
+    """Both orders of each pair, weighted by the judge's probability `q` that the chosen one
+    is better: q L(chosen, rejected) + (1 - q) L(rejected, chosen), float32 (pairs,)."""
+    return q * pair_losses(loss, logps) + (1 - q) * pair_losses(loss, logps.swapped())
+
+
+def _minus_log_sigmoid(x: mx.array) -> mx.array:
+    """-log s(x) = log(1 + exp(-x)), without overflow at either end."""
+    return mx.logaddexp(mx.zeros_like(x), -x)

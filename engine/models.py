@@ -1,0 +1,363 @@
+"""Models: where they are found, how they are loaded and quantised, their adapters and views.
+
+The frozen reference of a run is a view of its policy: a second module tree over the same
+arrays, taken before adapters are added. It costs no memory, and stays what it was when the
+policy's own arrays are replaced by trained ones.
+"""
+
+import copy
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm import load as load_with_mlx_lm
+from mlx_lm.tuner.utils import linear_to_lora_layers
+from mlx_lm.utils import dequantize_model
+
+from engine.caches import supports_sharing
+from engine.errors import UserError
+from engine.hardware import compute_dtype, hub_reachable
+from engine.settings import Quantization, Settings
+from engine.starter import JUDGE, POLICY
+
+QUANTIZATIONS: dict[Quantization, dict[str, Any]] = {
+    "4-bit": {"group_size": 128, "bits": 4, "mode": "affine"},
+    "6-bit": {"group_size": 128, "bits": 6, "mode": "affine"},
+    "8-bit": {"group_size": 128, "bits": 8, "mode": "affine"},
+    "mxfp4": {"group_size": 32, "bits": 4, "mode": "mxfp4"},
+}
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A model as one role of a run uses it: policy, reference or judge."""
+
+    model: nn.Module
+    tokenizer: Any
+    eos_ids: frozenset[int]
+    vocabulary: int
+    shares_prompts: bool
+    _backbone: Callable[..., mx.array]
+    _head: Callable[[mx.array], mx.array]
+
+    def hidden(self, ids: mx.array, cache: Any = None) -> mx.array:
+        """Hidden states (rows, tokens, features) of ids (rows, tokens).
+
+        A model that cannot be split gives its logits here, and `logits` passes them on.
+        """
+        return self._backbone(ids, cache)
+
+    def logits(self, hidden: mx.array) -> mx.array:
+        """Logits (..., vocabulary) of hidden states (..., features)."""
+        return self._head(hidden)
+
+
+def as_language_model(model: nn.Module, tokenizer: Any, tokens: int) -> LanguageModel:
+    """Describe a loaded model; `tokens` is the longest sequence it is going to see."""
+    backbone, head = _split(model)
+    return LanguageModel(
+        model=model,
+        tokenizer=tokenizer,
+        eos_ids=frozenset(tokenizer.eos_token_ids),
+        vocabulary=model(mx.array([[0]])).shape[-1],
+        shares_prompts=supports_sharing(model, tokens),
+        _backbone=backbone,
+        _head=head,
+    )
+
+
+def _split(model: nn.Module) -> tuple[Callable[..., mx.array], Callable[[mx.array], mx.array]]:
+    """The part below the logits and the part that makes them, so that logits are made only
+    where they are read. Tried on a token: a model with a step of its own between the two, such
+    as a soft cap, is not split."""
+    whole = (lambda ids, cache=None: model(ids, cache=cache)), (lambda logits: logits)
+    wrapper: Any = getattr(model, "language_model", model)
+    try:
+        backbone = wrapper.model
+        if "lm_head" in wrapper:
+            parts = (lambda ids, cache=None: backbone(ids, cache)), lambda h: wrapper.lm_head(h)
+        else:
+            parts = (
+                (lambda ids, cache=None: backbone(ids, cache)),
+                (lambda h: backbone.embed_tokens.as_linear(h)),
+            )
+        ids = mx.array([[1, 2, 3]])
+        if mx.allclose(parts[1](parts[0](ids)), model(ids), rtol=1e-3, atol=1e-3):
+            return parts
+    except Exception:  # an architecture laid out in another way
+        pass
+    return whole
+
+
+# -- finding -------------------------------------------------------------------------------------
+
+
+def locate(name: str, role: str, on_download: Callable[[str], None] = lambda name: None) -> Path:
+    """Folder of a model: the starter's, a local one, or the hub's copy in the local cache.
+
+    Args:
+        role: the setting that names it, for messages.
+        on_download: told the hub id before anything is downloaded.
+
+    Raises:
+        UserError: there is no such folder, or the hub does not have or give it.
+    """
+    if name == "starter":
+        return JUDGE if role == "judge" else POLICY
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(f"{role}: {name} has no config.json; give the folder of a model.")
+        return path
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+        raise UserError(f"{role}: there is no folder {name}; give a local folder or a hub id.")
+    return _from_hub(name, role, on_download)
+
+
+def _from_hub(name: str, role: str, on_download: Callable[[str], None]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+
+    patterns = ["*.json", "model*.safetensors", "*.py", "*.txt", "*.model", "*.tiktoken", "*.jinja"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
+    except Exception:  # not in the cache, whatever the reason
+        on_download(name)
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except GatedRepoError:
+        reason = "the hub gives it only to accounts that accepted its terms; log in first"
+    except (RepositoryNotFoundError, HFValidationError):
+        reason = "the hub has no such model; look at the spelling, or log in if it is private"
+    except Exception as error:  # the network and the hub fail in many ways
+        if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+            reason = "the hub was not asked, because HF_HUB_OFFLINE is set"
+        elif not hub_reachable():
+            reason = "the hub could not be reached; check the connection"
+        else:
+            reason = f"the download failed ({type(error).__name__}); try again"
+    raise UserError(
+        f"{role}: {name} is neither a local folder nor in the local hub cache, and {reason}."
+    )
+
+
+# -- loading -------------------------------------------------------------------------------------
+
+
+def load(
+    folder: Path, role: str, *, quantization: Quantization, trust_remote_code: bool = False
+) -> tuple[nn.Module, Any, dict[str, Any]]:
+    """Load a model folder, quantised as asked unless it already is.
+
+    On the CPU backend the weights are then held as float32, a quantised layer as the numbers
+    that its packed form stands for: half-precision and quantised kernels are slow there.
+
+    Returns:
+        The frozen model, its tokenizer and the contents of its config.json.
+
+    Raises:
+        UserError: the folder is no model that can be loaded, with the reason.
+    """
+    try:
+        model, tokenizer, config = load_with_mlx_lm(
+            str(folder),
+            tokenizer_config={"trust_remote_code": trust_remote_code},
+            lazy=True,
+            return_config=True,
+            trust_remote_code=trust_remote_code,
+        )
+        if quantization != "none" and "quantization" not in config:
+            quantize(model, quantization)
+        if (dtype := compute_dtype()) is not None:
+            _widen(model, dtype)
+        mx.eval(model.parameters())
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        hint = ""
+        if "trust_remote_code" in message:
+            hint = " Set trust_remote_code only if you trust its author."
+        raise UserError(f"{role}: {folder} cannot be loaded: {message[:300]}{hint}") from error
+    model.freeze()
+    return model, tokenizer, config
+
+
+def quantize(model: nn.Module, quantization: Quantization) -> None:
+    """Quantise in place all layers whose width allows it; the others stay as they are."""
+    form = QUANTIZATIONS[quantization]
+
+    def fits(path: str, module: nn.Module) -> bool:
+        return hasattr(module, "to_quantized") and module.weight.shape[-1] % form["group_size"] == 0
+
+    nn.quantize(model, **form, class_predicate=fits)
+
+
+def _widen(model: nn.Module, dtype: mx.Dtype) -> None:
+    """Replace quantised layers by plain ones of the same numbers, and hold all weights in
+    `dtype`."""
+    floats = {
+        name: array.astype(dtype)
+        for name, array in tree_flatten(model.parameters())
+        if mx.issubdtype(array.dtype, mx.floating)
+    }
+    model.update(tree_unflatten(list(floats.items())))
+    dequantize_model(model)
+
+
+# -- views and adapters --------------------------------------------------------------------------
+
+
+def view(model: nn.Module) -> nn.Module:
+    """A second module tree over the same arrays.
+
+    What is later added to or replaced in one tree is not seen in the other.
+    """
+    shared = {}
+    for module in model.modules():
+        values = [value for _, value in tree_flatten(dict(module))] + list(vars(module).values())
+        shared |= {id(value): value for value in values if isinstance(value, mx.array)}
+    return copy.deepcopy(model, shared)
+
+
+def add_adapters(model: nn.Module, settings: Settings) -> None:
+    """Make `model` trainable in place: LoRA or DoRA adapters, or the top layers themselves.
+
+    Adapters start as no change at all. Trained weights are held in float32 whatever the model
+    is in, since updates are far smaller than half precision resolves.
+
+    Raises:
+        UserError: the keys or the kind of adapter do not fit this model.
+    """
+    model.freeze()
+    layers: Any = model.layers
+    if settings.train_type == "full":
+        trained = layers if settings.num_layers < 0 else layers[len(layers) - settings.num_layers :]
+        for layer in trained:
+            layer.unfreeze()
+            layer.apply(lambda array: array.astype(mx.float32))
+        return
+    parameters = settings.lora_parameters.model_dump()
+    try:
+        linear_to_lora_layers(
+            model, settings.num_layers, parameters, use_dora=settings.train_type == "dora"
+        )
+    except ValueError as error:
+        raise UserError(f"train_type: {error}; choose lora.") from error
+    if not tree_flatten(model.trainable_parameters()):
+        raise UserError(
+            f"lora_parameters.keys: no module of {settings.model} has one of these names: "
+            f"{', '.join(settings.lora_parameters.keys or [])}."
+        )
+
+
+def load_adapter_file(model: nn.Module, path: Path, key: str = "resume_adapter_file") -> None:
+    """Set trainable weights of `model` from a safetensors file.
+
+    Raises:
+        UserError: it is missing, unreadable, or of another shape of adapters.
+    """
+    if not path.is_file():
+        raise UserError(f"{key}: there is no file {path}.")
+    try:
+        weights: dict[str, Any] = dict(mx.load(str(path)))
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{key}: {path} is no safetensors file.") from error
+    trainable = dict(tree_flatten(model.trainable_parameters()))
+    for name, array in trainable.items():
+        if name not in weights:
+            raise UserError(
+                f"{key}: {path} has no {name}; its layers, rank or train_type "
+                "differ from this run's."
+            )
+        if weights[name].shape != array.shape:
+            raise UserError(
+                f"{key}: {name} in {path} has shape {tuple(weights[name].shape)}, but this run's "
+                f"has {tuple(array.shape)}; set lora_parameters.rank alike."
+            )
+    if unknown := sorted(set(weights) - set(trainable)):
+        raise UserError(f"{key}: {path} has {unknown[0]}, which this run does not train.")
+    model.load_weights(list(weights.items()), strict=False)
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Trainable and all parameters. Packed weights count as the numbers that they hold."""
+    trainable = sum(array.size for _, array in tree_flatten(model.trainable_parameters()))
+    total = sum(
+        array.size * (32 // module.bits if name == "weight" and hasattr(module, "bits") else 1)
+        for module in model.modules()
+        for name, array in module.items()
+        if isinstance(array, mx.array)
+    )
+    return trainable, total
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The models of a run. Roles that name the same weights share them."""
+
+    policy: LanguageModel
+    reference: LanguageModel
+    judge: LanguageModel | None
+    config: dict[str, Any]
+
+
+def load_roles(settings: Settings, on_download: Callable[[str], None] = lambda name: None) -> Roles:
+    """Load policy, reference and judge (None where a person judges), each set of weights once.
+
+    The adapters' random start is drawn from MLX's global state: seed it before.
+
+    Raises:
+        UserError: as `locate`, `load` and `add_adapters`.
+    """
+    loaded: dict[tuple[Path, Quantization], tuple[nn.Module, Any, dict[str, Any]]] = {}
+
+    def role(name: str, key: str, quantization: Quantization) -> tuple[nn.Module, Any, dict]:
+        folder = locate(name, key, on_download).resolve()
+        if (folder, quantization) not in loaded:
+            loaded[folder, quantization] = load(
+                folder,
+                key,
+                quantization=quantization,
+                trust_remote_code=settings.trust_remote_code,
+            )
+        model, tokenizer, config = loaded[folder, quantization]
+        return view(model), tokenizer, config
+
+    quantization = settings.quantization
+    model, tokenizer, config = role(settings.model, "model", quantization)
+    if settings.train_type == "full":
+        add_adapters(model, settings)
+    if settings.reference_model_path:
+        reference, reference_tokenizer, _ = role(
+            settings.reference_model_path, "reference_model_path", quantization
+        )
+        if len(reference_tokenizer) != len(tokenizer):
+            raise UserError(
+                "reference_model_path: its vocabulary differs from the policy's, so it cannot "
+                "score the same tokens."
+            )
+    else:
+        reference = view(model)
+    reference.freeze()
+    if settings.train_type != "full":
+        add_adapters(model, settings)
+    if settings.resume_adapter_file:
+        load_adapter_file(model, Path(settings.resume_adapter_file).expanduser())
+    tokens = settings.max_seq_length
+    judge = None
+    if not settings.human_judge:
+        judge_model, judge_tokenizer, _ = role(
+            settings.judge, "judge", settings.judge_quantization or quantization
+        )
+        judge = as_language_model(judge_model, judge_tokenizer, tokens)
+    mx.eval(model.parameters())
+    return Roles(
+        policy=as_language_model(model, tokenizer, tokens),
+        reference=as_language_model(reference, tokenizer, tokens),
+        judge=judge,
+        config=config,
+    )
