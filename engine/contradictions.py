@@ -70,13 +70,6 @@ def _lengths(settings: Settings) -> Iterator[Problem]:
         yield Problem("val_batches", "0 evaluates nothing; steps_per_eval: -1 turns evaluation off")
     if settings.test and settings.test_batches == 0:
         yield Problem("test_batches", "0 tests nothing; test: false turns the test off")
-    if settings.max_prompts and not settings.human_judge:
-        if settings.eval_prompts >= settings.max_prompts:
-            yield Problem(
-                "eval_prompts",
-                f"{settings.eval_prompts} held out of max_prompts {settings.max_prompts} leaves "
-                "none to train on; lower it or raise max_prompts",
-            )
 
 
 def _weights(settings: Settings) -> Iterator[Problem]:

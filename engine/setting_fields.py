@@ -65,7 +65,7 @@ class SettingsModel(BaseModel):
         return data
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SettingField:
     """A setting as a form, a file or a table needs it. `key` is dotted where it is nested.
 

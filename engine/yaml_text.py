@@ -1,8 +1,8 @@
 """YAML as a config file needs it: read safely and without surprises, written line by line.
 
 Reading follows YAML 1.2 where 1.1 surprises: `1e-5` is a number, `010` and `1:30` are not, and
-only true and false are switches. Anchors and aliases are refused (a few lines of them can stand for gigabytes), and a key
-given twice is an error.
+only true and false are switches. Anchors and aliases are refused, because a few lines of them can
+stand for gigabytes, and a key given twice is an error.
 """
 
 import re
