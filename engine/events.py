@@ -89,15 +89,26 @@ class Report(Event):
     metrics: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One held-out prompt with the answers of the reference (before) and the policy (after)."""
+
+    prompt: str
+    before: str
+    after: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated(Event):
     """A held-out win rate of the policy against its reference, with its 95% interval."""
 
     step: int
+    split: Literal["valid", "test"]
     win_rate: float
     win_rate_low: float
     win_rate_high: float
     prompts: int
+    examples: tuple[Example, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +117,7 @@ class PairSampled(Event):
 
     pair_id: str
     step: int
+    weights_step: int
     prompt: str
     left: str
     right: str

@@ -1,0 +1,257 @@
+"""A person as the judge: the engine's half. Pairs wait here until somebody answers them.
+
+The training loop submits and collects on the engine's thread; answers come from any other
+thread. A label is on disk before `answer` returns.
+"""
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.events import Choice, PairSampled
+from engine.pairs import Pair, Verdict
+
+Shown = Literal["left", "right", "tie", "both_bad", "skip"]
+UNDECIDED: dict[Shown, Choice] = {"tie": "tie", "both_bad": "both_bad", "skip": "skip"}
+AGAIN = "-again"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A verdict, and when it was given: its place among all answers, and a monotonic time."""
+
+    verdict: Verdict
+    order: int
+    at: float
+
+
+class HumanJudge:
+    """Shows pairs in a hidden random order and waits for the person's verdicts.
+
+    Args:
+        seed: of the hidden order, which is the same for a pair whenever it is shown.
+        undo_seconds: a batch is collected this long after its last answer, or once a later
+            pair is answered.
+        self_check_every: after this many answers an earlier pair comes again, swapped; 0 never.
+        remember: stores a batch before any of it is shown.
+        write: stores a label, synced; raises where it cannot, and then the answer does not count.
+        retract: takes a label back out of the store.
+        show: told every pair that starts to wait.
+        wake: told that something may be collected.
+    """
+
+    name = "human"
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        undo_seconds: float,
+        self_check_every: int,
+        remember: Callable[[Sequence[Pair]], None],
+        write: Callable[[Pair, Verdict], None],
+        retract: Callable[[str], None],
+        show: Callable[[PairSampled], None],
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._seed = seed
+        self._undo_seconds = undo_seconds
+        self._self_check_every = self_check_every
+        self._remember = remember
+        self._write = write
+        self._retract = retract
+        self._show = show
+        self._wake = wake
+        self._lock = threading.RLock()
+        self._batches: deque[Sequence[Pair]] = deque()
+        self._answers: dict[str, Answer] = {}
+        self._known: Mapping[str, Verdict] = {}
+        self._repeats: dict[str, Pair] = {}
+        self._decided: list[tuple[Pair, Verdict]] = []  # what a repeat may be drawn from
+        self._count = 0
+        self._agreed = 0
+        self._checked = 0
+
+    # -- the training loop's side ----------------------------------------------------------------
+
+    def restore(self, labels: Mapping[str, Verdict]) -> None:
+        """Labels by pair that were given before a restart; their pairs are not asked again."""
+        self._known = labels
+
+    def submit(self, pairs: Sequence[Pair], *, remembered: bool = False) -> None:
+        """Store a batch and begin to ask for it."""
+        if not remembered:
+            self._remember(pairs)
+        with self._lock:
+            self._batches.append(pairs)
+            for pair in pairs:
+                if known := self._known.get(pair.pair_id):
+                    self._answers[pair.pair_id] = Answer(known, self._next(), float("-inf"))
+                elif (choice := pair.undecidable()) is not None:
+                    verdict = Verdict(choice)
+                    self._write(pair, verdict)
+                    self._answers[pair.pair_id] = Answer(verdict, self._next(), float("-inf"))
+                else:
+                    self._show(self._shown(pair))
+
+    def open_batches(self) -> int:
+        """Batches with a pair that nobody has answered."""
+        with self._lock:
+            return sum(any(self._open(pair) for pair in batch) for batch in self._batches)
+
+    def pending(self) -> list[Sequence[Pair]]:
+        """Batches that were not collected, oldest first."""
+        with self._lock:
+            return list(self._batches)
+
+    def collect(self) -> list[tuple[Pair, Verdict]] | None:
+        """The oldest batch, once all of it is answered and can no longer be undone."""
+        with self._lock:
+            if not self._batches or self.settles_in() > 0:
+                return None
+            batch = self._batches.popleft()
+            return [(pair, self._answers.pop(pair.pair_id).verdict) for pair in batch]
+
+    def settles_in(self) -> float:
+        """Seconds until the oldest batch can be collected; infinity while it lacks an answer."""
+        with self._lock:
+            if not self._batches or any(self._open(pair) for pair in self._batches[0]):
+                return float("inf")
+            last = max(
+                (self._answers[pair.pair_id] for pair in self._batches[0]),
+                key=lambda answer: answer.order,
+            )
+            newest = max(answer.order for answer in self._answers.values())
+            if newest > last.order:
+                return 0.0
+            return max(0.0, last.at + self._undo_seconds - time.monotonic())
+
+    # -- the person's side -----------------------------------------------------------------------
+
+    def waiting(self) -> list[PairSampled]:
+        """Pairs that want an answer, in the order in which they should be shown."""
+        with self._lock:
+            repeats = [
+                self._shown(pair, repeat=True)
+                for pair_id, pair in self._repeats.items()
+                if pair_id not in self._answers
+            ]
+            fresh = [
+                self._shown(pair) for batch in self._batches for pair in batch if self._open(pair)
+            ]
+            return repeats + fresh
+
+    def answer(self, pair_id: str, shown: Shown, *, note: str = "", flagged: bool = False) -> bool:
+        """Give a verdict in terms of what the screen showed.
+
+        Returns False, and changes nothing, for a pair that does not wait: a second press.
+
+        Raises:
+            StorageError: the label could not be written; the pair still waits.
+        """
+        with self._lock:
+            if pair_id in self._repeats:
+                self._answer_again(pair_id, shown)
+                return True
+            pair = self._find(pair_id)
+            if pair is None or not self._open(pair):
+                return False
+            verdict = Verdict(self._choice(pair_id, shown), note=note, flagged=flagged)
+            self._write(pair, verdict)
+            self._answers[pair_id] = Answer(verdict, self._next(), time.monotonic())
+            if verdict.decided:
+                self._decided.append((pair, verdict))
+            self._maybe_repeat()
+        self._wake()
+        return True
+
+    def undo(self, pair_id: str) -> Literal["undone", "retracted", "unknown"]:
+        """Take a label back.
+
+        "undone": the pair waits again. "retracted": its update was taken already, so only the
+        label is gone from the run's pairs.
+        """
+        with self._lock:
+            self._decided = [each for each in self._decided if each[0].pair_id != pair_id]
+            pair = self._find(pair_id)
+            if pair is None:
+                self._retract(pair_id)
+                return "retracted"
+            if self._open(pair):
+                return "unknown"
+            self._retract(pair_id)
+            del self._answers[pair_id]
+            self._show(self._shown(pair))
+            return "undone"
+
+    def agreement(self) -> tuple[int, int]:
+        """How often a pair shown again, swapped, got the same verdict; of how many."""
+        with self._lock:
+            return self._agreed, self._checked
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _next(self) -> int:
+        self._count += 1
+        return self._count
+
+    def _open(self, pair: Pair) -> bool:
+        return pair.pair_id not in self._answers
+
+    def _find(self, pair_id: str) -> Pair | None:
+        pairs = (pair for batch in self._batches for pair in batch)
+        return next((pair for pair in pairs if pair.pair_id == pair_id), None)
+
+    def _first_is_left(self, pair_id: str) -> bool:
+        """The hidden order: a coin thrown for each pair; a repeat is its pair swapped."""
+        original = pair_id.removesuffix(AGAIN)
+        coin = random.Random(f"{self._seed} {original}").random() < 0.5
+        return coin == (original == pair_id)
+
+    def _choice(self, pair_id: str, shown: Shown) -> Choice:
+        if shown in UNDECIDED:
+            return UNDECIDED[shown]
+        return "first" if (shown == "left") == self._first_is_left(pair_id) else "second"
+
+    def _shown(self, pair: Pair, *, repeat: bool = False) -> PairSampled:
+        pair_id = pair.pair_id + AGAIN if repeat else pair.pair_id
+        sides = [
+            (pair.first, len(pair.first_ids), not pair.first_finished),
+            (pair.second, len(pair.second_ids), not pair.second_finished),
+        ]
+        if not self._first_is_left(pair_id):
+            sides.reverse()
+        (left, left_tokens, left_cut), (right, right_tokens, right_cut) = sides
+        return PairSampled(
+            pair_id=pair_id,
+            step=pair.step,
+            weights_step=pair.weights_step,
+            prompt=pair.prompt,
+            left=left,
+            right=right,
+            left_tokens=left_tokens,
+            right_tokens=right_tokens,
+            left_cut=left_cut,
+            right_cut=right_cut,
+            repeat=repeat,
+        )
+
+    def _maybe_repeat(self) -> None:
+        every = self._self_check_every
+        if not every or not self._decided or self._count % every:
+            return
+        pair, _ = random.Random(f"{self._seed} {self._count}").choice(self._decided)
+        if pair.pair_id + AGAIN not in self._repeats:
+            self._repeats[pair.pair_id + AGAIN] = pair
+            self._show(self._shown(pair, repeat=True))
+
+    def _answer_again(self, pair_id: str, shown: Shown) -> None:
+        pair = self._repeats.pop(pair_id)
+        before = next((verdict for each, verdict in self._decided if each == pair), None)
+        if before is not None and shown != "skip":
+            self._checked += 1
+            self._agreed += self._choice(pair_id, shown) == before.choice

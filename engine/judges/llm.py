@@ -1,0 +1,177 @@
+"""An LLM judge: the probability it gives to each answer's number, asked in both orders."""
+
+import re
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import mlx.core as mx
+import numpy as np
+
+from engine.caches import CompletionCache, PromptCache, padded, prompt_caches
+from engine.judges.presentation import answer_ids, render_frame
+from engine.models import LanguageModel
+from engine.pairs import Pair, Verdict, verdict_of
+from engine.sampling import Interrupted, Sampler, sample
+from engine.settings import Settings
+
+# A judge whose two answers hold less of the probability than this did not answer.
+LEAST_MASS = 0.01
+# Tokens in one forward pass over pairs.
+TOKENS_PER_PASS = 16_384
+# Room for a judge that writes before it answers.
+GENERATED_TOKENS = 1_024
+
+THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+ANSWER = re.compile(r"\W*(?:answer\W*)?([12])\W*", re.IGNORECASE)
+
+
+class LLMJudge:
+    """Judges pairs by the rubric of the settings. Lives on the engine's thread alone."""
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        settings: Settings,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """
+        Raises:
+            UserError: the model has no usable chat template or no tokens for 1 and 2.
+        """
+        self.name = settings.judge
+        self._lm = lm
+        self._margin = settings.judge_margin
+        self._generates = settings.judge_mode == "generate"
+        self._progress = progress
+        self._stop = stop
+        self._frame = render_frame(
+            lm.tokenizer,
+            settings.judge_system,
+            enable_thinking=self._generates and settings.enable_thinking,
+        )
+        self._answers = None if self._generates else answer_ids(lm.tokenizer)
+        self._prefix: list[PromptCache] | None = None
+        self._batches: deque[list[Pair]] = deque()
+
+    def submit(self, pairs: Sequence[Pair]) -> None:
+        """Hand over a batch."""
+        self._batches.append(list(pairs))
+
+    def open_batches(self) -> int:
+        """Batches that wait."""
+        return len(self._batches)
+
+    def pending(self) -> list[Sequence[Pair]]:
+        """Batches that wait, oldest first."""
+        return list(self._batches)
+
+    def collect(self) -> list[tuple[Pair, Verdict]] | None:
+        """Judge the oldest batch now; None where nothing waits.
+
+        Raises:
+            Interrupted: asked to stop; the batch keeps waiting.
+        """
+        if not self._batches:
+            return None
+        pairs = self._batches[0]
+        texts = [(pair.prompt, pair.first, pair.second) for pair in pairs]
+        asked = [index for index, pair in enumerate(pairs) if pair.undecidable() is None]
+        verdicts = dict(zip(asked, self.judge([texts[index] for index in asked]), strict=True))
+        self._batches.popleft()
+        return [
+            (pair, verdicts.get(index) or Verdict(pair.undecidable() or "invalid"))
+            for index, pair in enumerate(pairs)
+        ]
+
+    def judge(self, texts: Sequence[tuple[str, str, str]]) -> list[Verdict]:
+        """Verdicts on (prompt, first completion, second completion), each asked in both orders."""
+        if not texts:
+            return []
+        both = [order for prompt, a, b in texts for order in ((prompt, a, b), (prompt, b, a))]
+        rows = [self._frame.pair_ids(*each) for each in both]
+        first = self._generated(rows) if self._generates else self._read(rows)
+        return [
+            verdict_of((float(shown_first), float(1 - shown_second)), self._margin)
+            for shown_first, shown_second in first.reshape(-1, 2)
+        ]
+
+    def _read(self, rows: list[list[int]]) -> np.ndarray:
+        """Probability of "1" for each row of ids after the prefix, float64 (rows,); NaN where
+        the two answers hold too little of the mass."""
+        assert self._answers is not None
+        order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
+        result = np.full(len(rows), np.nan)
+        done = 0
+        for chunk in _chunks(order, [len(row) for row in rows]):
+            logits = self._last_logits([rows[row] for row in chunk]).astype(mx.float32)
+            mass = mx.softmax(logits, axis=-1)
+            one, two = (mass[:, mx.array(list(ids))].sum(axis=-1) for ids in self._answers)
+            share = np.array(mx.stack([one, two]), np.float64)
+            total = share.sum(axis=0)
+            valid = total >= LEAST_MASS  # False for NaN too
+            result[np.array(chunk)[valid]] = (share[0] / np.where(valid, total, 1))[valid]
+            done += len(chunk)
+            self._progress(done // 2, len(rows) // 2)
+            if self._stop():
+                raise Interrupted
+        return result
+
+    def _last_logits(self, rows: list[list[int]]) -> mx.array:
+        """Logits (rows, vocabulary) after the last token of each row."""
+        lm, prefix = self._lm, self._frame.prefix
+        lengths = [len(row) for row in rows]
+        if lm.shares_prompts:
+            owners = mx.zeros((len(rows),), mx.int32)
+            caches = [CompletionCache(cache, owners, None) for cache in self._prefix_caches()]
+            hidden = lm.hidden(padded(rows), caches)
+        else:
+            hidden = lm.hidden(padded([[*prefix, *row] for row in rows]))
+            lengths = [len(prefix) + length for length in lengths]
+        last = mx.take_along_axis(hidden, mx.array(lengths)[:, None, None] - 1, axis=1)
+        return lm.logits(last.squeeze(1))
+
+    def _prefix_caches(self) -> list[PromptCache]:
+        """The cache of the rubric, computed once a run."""
+        if self._prefix is None:
+            caches = prompt_caches(self._lm.model)
+            self._lm.hidden(mx.array([self._frame.prefix]), caches)
+            mx.eval([cache.state for cache in caches])
+            self._prefix = caches
+        return self._prefix
+
+    def _generated(self, rows: list[list[int]]) -> np.ndarray:
+        """1 or 0 for each row by the answer that the judge writes, NaN where it is no answer."""
+        lm = self._lm
+        completions = sample(
+            lm,
+            [[*self._frame.prefix, *row] for row in rows],
+            copies=1,
+            max_tokens=GENERATED_TOKENS,
+            sampler=Sampler(temperature=0),
+            seed=0,
+            stop=self._stop,
+        )
+        texts = [
+            lm.tokenizer.decode([each for each in row.ids if each not in lm.eos_ids])
+            for (row,) in completions
+        ]
+        self._progress(len(rows) // 2, len(rows) // 2)
+        return np.array([_parsed(text) for text in texts])
+
+
+def _chunks(order: list[int], lengths: list[int]) -> list[list[int]]:
+    """Rows, shortest first, in chunks whose padded size stays under `TOKENS_PER_PASS`."""
+    chunks: list[list[int]] = [[]]
+    for row in order:
+        if chunks[-1] and (len(chunks[-1]) + 1) * lengths[row] > TOKENS_PER_PASS:
+            chunks.append([])
+        chunks[-1].append(row)
+    return chunks
+
+
+def _parsed(text: str) -> float:
+    """1 for the answer "1", 0 for "2", NaN for anything else. Thoughts do not count."""
+    answer = THOUGHT.sub("", text)
+    found = None if "<think>" in answer else ANSWER.fullmatch(answer.strip())
+    return float("nan") if found is None else float(found.group(1) == "1")
