@@ -1,0 +1,337 @@
+"""One run's folder: its settings, state, metrics, pairs, log and checkpoints.
+
+    config.yaml      every setting of the run, loadable as it is
+    run.json         name, status, times, versions, device, last metrics; replaced in one step
+    metrics.jsonl    a line a report
+    pairs.jsonl      a line a verdict
+    log.txt
+    adapters/        as mlx-lm reads them
+    checkpoints/     a folder a step
+    lock             who trains it now
+
+One process at a time writes a run (`Run.lock`); any number may read it meanwhile.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine import durable, run_lock
+from engine.durable import Follower, Record, StorageError
+from engine.errors import UserError
+from engine.events import Level
+
+if TYPE_CHECKING:
+    from engine.settings import Settings
+
+CONFIG, STATE, METRICS, PAIRS, LOG = (
+    "config.yaml",
+    "run.json",
+    "metrics.jsonl",
+    "pairs.jsonl",
+    "log.txt",
+)
+ADAPTERS, CHECKPOINTS, LOCK, MANIFEST = "adapters", "checkpoints", "lock", "manifest.json"
+
+STATE_LIMIT = 1 << 20  # bytes; a longer run.json is not one of ours
+_CHECKPOINT_NAME = re.compile(r"\d{7,12}")
+# Checkpoints in the making, on their way out, and set aside while a new one takes their place.
+_MAKING, _LEAVING, _ASIDE = ".tmp-", ".gone-", ".old-"
+
+
+class Run:
+    """A run on disk. Making one reads nothing: `engine.runs` creates and opens them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._repaired: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def name(self) -> str:
+        """The name by which the commands know the run: its folder's."""
+        return self.path.name
+
+    # -- settings and state
+
+    def settings(self) -> "Settings":
+        """The settings of the run.
+
+        Raises:
+            UserError: config.yaml is missing or damaged.
+        """
+        from engine.config import load
+
+        return load(self.path / CONFIG)
+
+    def state(self) -> Record:
+        """What run.json says.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        return read_state(self.path)
+
+    def update(self, **fields: Any) -> Record:
+        """Change fields of run.json, in one step, and set `updated`; return the new state.
+
+        Fields of any process are kept: what another wrote meanwhile is read first.
+
+        Raises:
+            StorageError: run.json is as it was.
+        """
+        with _exclusive(self.path):
+            state = {**self.state(), **fields, "updated": timestamp()}
+            durable.write_file(self.path / STATE, durable.to_json(state) + "\n")
+        return state
+
+    # -- files of records
+
+    def append(
+        self, file: str, records: Iterable[Mapping[str, Any] | str], *, sync: bool = False
+    ) -> None:
+        """Add whole lines to a file; with `sync`, return only when the disk has them.
+
+        Raises:
+            StorageError: nothing was added and nothing is damaged; the call can be repeated.
+        """
+        if file not in self._repaired:
+            self._repair_file(file)
+        durable.append_lines(self.path / file, records, sync=sync)
+
+    def log(self, level: Level, text: str) -> None:
+        """Add a line to log.txt, with the time."""
+        self.append(LOG, [f"{timestamp()} {level:<7} {text}"])
+
+    def read(self, file: str) -> Iterator[Record]:
+        """The records of a file, in order; damaged lines and an unfinished last are left out."""
+        return durable.read_records(self.path / file)
+
+    def last(self, file: str, count: int) -> list[Record]:
+        """The last `count` records of a file, oldest first, without reading the rest."""
+        return durable.last_records(self.path / file, count)
+
+    def follow(self, file: str) -> Follower:
+        """A reader of what is added to a file from now on, what is there included."""
+        return Follower(self.path / file)
+
+    def rewrite(self, file: str, change: Callable[[Record], Record | None]) -> int:
+        """Replace the records of a file in one step; `change` returns None to drop one.
+
+        Returns how many lines were changed or dropped.
+        """
+        return durable.rewrite_records(self.path / file, change)
+
+    def keep_until(self, file: str, step: int) -> int:
+        """Drop the records of later steps, which a resumed run writes again; return how many.
+
+        Records marked `"keep": true` stay: a person's labels are never asked for twice.
+        """
+
+        def kept(record: Record) -> Record | None:
+            at = record.get("step")
+            later = isinstance(at, int | float) and at > step
+            return None if later and record.get("keep") is not True else record
+
+        return self.rewrite(file, kept)
+
+    # -- one writer
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the run for writing.
+
+        Raises:
+            RunBusy: someone else holds it; says who.
+        """
+        return run_lock.hold(self.path / LOCK, self.name)
+
+    def holder(self) -> run_lock.Holder | None:
+        """The process that is training this run now."""
+        return run_lock.holder(self.path / LOCK)
+
+    def repair(self) -> list[str]:
+        """Tidy up after a kill, with the lock held; return what was done, a sentence each."""
+        found = [text for file in (METRICS, PAIRS, LOG) if (text := self._repair_file(file))]
+        for left in self.path.iterdir():
+            if durable.is_temporary(left.name):
+                left.unlink(missing_ok=True)
+        folder = self.path / CHECKPOINTS
+        for left in sorted(folder.iterdir()) if folder.is_dir() else []:
+            aside = left.name.removeprefix(_ASIDE)
+            if aside != left.name and not (folder / aside).exists():
+                left.rename(folder / aside)
+                found.append(f"checkpoint {int(aside)} was put back.")
+            elif left.name.startswith((_MAKING, _LEAVING, _ASIDE)):
+                shutil.rmtree(left, ignore_errors=True)
+                if left.name.startswith(_MAKING):
+                    found.append(f"an unfinished checkpoint, {left.name}, was removed.")
+        return found
+
+    def _repair_file(self, file: str) -> str | None:
+        cut = durable.repair_last_line(self.path / file)
+        self._repaired.add(file)
+        if not cut:
+            return None
+        text = f"{file} ended in an unfinished line, which was removed ({cut} bytes)."
+        with contextlib.suppress(StorageError):
+            self.log("warning", text)
+        return text
+
+    # -- checkpoints
+
+    @contextlib.contextmanager
+    def checkpoint_folder(self, step: int) -> Iterator[Path]:
+        """A folder to write a checkpoint into; complete on disk under its name, or not there.
+
+        A checkpoint that the run has of this step already is replaced.
+
+        Raises:
+            StorageError: it could not be written; older checkpoints are as they were.
+        """
+        folder = self.path / CHECKPOINTS
+        final = folder / f"{step:07d}"
+        making, aside = folder / f"{_MAKING}{final.name}", folder / f"{_ASIDE}{final.name}"
+        try:
+            folder.mkdir(exist_ok=True)
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir()
+            yield making
+            _write_manifest(making)
+            if final.exists():
+                shutil.rmtree(aside, ignore_errors=True)
+                final.rename(aside)
+            making.rename(final)
+            durable.sync_folder(folder)
+            shutil.rmtree(aside, ignore_errors=True)
+        except BaseException as error:
+            cause = _storage_cause(error, folder)
+            shutil.rmtree(making, ignore_errors=True)
+            if aside.exists() and not final.exists():
+                aside.rename(final)
+            if cause:
+                raise StorageError(final, cause) from error
+            raise
+
+    def checkpoints(self) -> list[Path]:
+        """The folders of the checkpoints, oldest first; a folder's name is its step."""
+        folder = self.path / CHECKPOINTS
+        names = os.listdir(folder) if folder.is_dir() else []
+        found = [folder / name for name in names if _CHECKPOINT_NAME.fullmatch(name)]
+        return sorted(found, key=lambda path: int(path.name))
+
+    def latest_checkpoint(self) -> Path | None:
+        """The newest checkpoint that is complete and undamaged; `int(path.name)` is its step."""
+        newest_first = reversed(self.checkpoints())
+        return next((each for each in newest_first if not checkpoint_damage(each)), None)
+
+    def prune_checkpoints(self, keep: int = 3) -> None:
+        """Remove all checkpoints older than the `keep` newest complete ones."""
+        checkpoints = self.checkpoints()
+        complete = [each for each in checkpoints if not checkpoint_damage(each, contents=False)]
+        if len(complete) < keep:
+            return
+        for old in checkpoints[: checkpoints.index(complete[-keep])]:
+            leaving = old.with_name(_LEAVING + old.name)
+            try:
+                old.rename(leaving)
+            except OSError as error:
+                raise StorageError(old, error) from error
+            shutil.rmtree(leaving, ignore_errors=True)
+
+    def size(self) -> int:
+        """Bytes of all files in the folder."""
+        return sum(path.lstat().st_size for path in self.path.rglob("*") if path.is_file())
+
+
+def timestamp() -> str:
+    """Now, in UTC and ISO form, to the millisecond. For showing; durations are measured apart."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def read_state(folder: Path) -> Record:
+    """What the run.json in `folder` says.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    file = folder / STATE
+    try:
+        data = durable.read_file(file, STATE_LIMIT + 1)
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
+    if len(data) > STATE_LIMIT:
+        raise UserError(f"{file} is longer than {STATE_LIMIT} bytes.")
+    state = durable.from_line(data)
+    if state is None:
+        raise UserError(f"{file} holds no JSON object.")
+    return state
+
+
+def checkpoint_damage(checkpoint: Path, *, contents: bool = True) -> str | None:
+    """What is wrong with a checkpoint, or None. Without `contents`, sizes alone are compared."""
+    try:
+        manifest = durable.from_line(durable.read_file(checkpoint / MANIFEST, STATE_LIMIT))
+        files: dict[str, dict[str, Any]] = (manifest or {})["files"]
+        for name, facts in files.items():
+            file = checkpoint / name
+            if not file.is_file() or file.stat().st_size != facts["bytes"]:
+                return f"{name} does not have the size that {MANIFEST} states."
+            if contents and _digest(file) != facts["sha256"]:
+                return f"{name} is not what was written."
+    except OSError as error:
+        return f"{error.filename} cannot be read: {error.strerror}."
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return f"{MANIFEST} is damaged."
+    return None
+
+
+def _storage_cause(error: BaseException, folder: Path) -> OSError | None:
+    """The system's error behind one that was met while writing; MLX reports a full disk vaguely."""
+    if isinstance(error, OSError):
+        return error
+    if isinstance(error, RuntimeError) and folder.exists() and shutil.disk_usage(folder).free < 1e5:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return None
+
+
+def _write_manifest(folder: Path) -> None:
+    """List every file with its size and digest, and wait until the disk has all of them."""
+    files: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            durable.sync_folder(path)
+            continue
+        durable.sync_file(path)
+        name = path.relative_to(folder).as_posix()
+        files[name] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
+    durable.write_file(folder / MANIFEST, durable.to_json({"files": files}) + "\n")
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Keep other threads and processes from changing run.json between a read and a write."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StorageError(folder / STATE, error) from error
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
