@@ -45,7 +45,7 @@ class StorageError(RunError):
             errno.EDQUOT: "free some space",
             errno.ENOENT: "put its folder back",
         }.get(cause.errno or 0, "make its folder writable")
-        super().__init__(f"cannot write {path}: {cause.strerror or cause}; {todo} and go on.")
+        super().__init__(f"cannot write {path}: {cause.strerror or cause}; {todo} and go on")
 
 
 # -- records as text -----------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def load_fast_blas() -> str | None:
         if not _load_globally(chosen):
             raise UserError(
                 f"LORA_STUDIO_BLAS names {chosen}, which is no library with cblas_sgemm: "
-                "give the path of an OpenBLAS or libmkl_rt, or `none`."
+                "give the path of an OpenBLAS or libmkl_rt, or `none`"
             )
         _blas = Path(chosen).name
     else:

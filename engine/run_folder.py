@@ -170,11 +170,11 @@ class Run:
             aside = left.name.removeprefix(_ASIDE)
             if aside != left.name and not (folder / aside).exists():
                 left.rename(folder / aside)
-                found.append(f"checkpoint {int(aside)} was put back.")
+                found.append(f"checkpoint {int(aside)} was put back")
             elif left.name.startswith((_MAKING, _LEAVING, _ASIDE)):
                 shutil.rmtree(left, ignore_errors=True)
                 if left.name.startswith(_MAKING):
-                    found.append(f"an unfinished checkpoint, {left.name}, was removed.")
+                    found.append(f"an unfinished checkpoint, {left.name}, was removed")
         return found
 
     def _repair_file(self, file: str) -> str | None:
@@ -182,7 +182,7 @@ class Run:
         self._repaired.add(file)
         if not cut:
             return None
-        text = f"{file} ended in an unfinished line, which was removed ({cut} bytes)."
+        text = f"{file} ended in an unfinished line, which was removed ({cut} bytes)"
         with contextlib.suppress(StorageError):
             self.log("warning", text)
         return text
@@ -268,12 +268,12 @@ def read_state(folder: Path) -> Record:
     try:
         data = durable.read_file(file, STATE_LIMIT + 1)
     except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
+        raise UserError(f"{file} cannot be read: {error.strerror or error}") from error
     if len(data) > STATE_LIMIT:
-        raise UserError(f"{file} is longer than {STATE_LIMIT} bytes.")
+        raise UserError(f"{file} is longer than {STATE_LIMIT} bytes")
     state = durable.from_line(data)
     if state is None:
-        raise UserError(f"{file} holds no JSON object.")
+        raise UserError(f"{file} holds no JSON object")
     return state
 
 
@@ -285,13 +285,13 @@ def checkpoint_damage(checkpoint: Path, *, contents: bool = True) -> str | None:
         for name, facts in files.items():
             file = checkpoint / name
             if not file.is_file() or file.stat().st_size != facts["bytes"]:
-                return f"{name} does not have the size that {MANIFEST} states."
+                return f"{name} does not have the size that {MANIFEST} states"
             if contents and _digest(file) != facts["sha256"]:
-                return f"{name} is not what was written."
+                return f"{name} is not what was written"
     except OSError as error:
-        return f"{error.filename} cannot be read: {error.strerror}."
+        return f"{error.filename} cannot be read: {error.strerror}"
     except (KeyError, TypeError, ValueError, AttributeError):
-        return f"{MANIFEST} is damaged."
+        return f"{MANIFEST} is damaged"
     return None
 
 

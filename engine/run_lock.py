@@ -37,7 +37,7 @@ class RunBusy(UserError):
         who = f"process {holder.pid} on {holder.host} since {holder.since}" if holder else "another"
         super().__init__(
             f"the run {name!r} is in use by {who}: stop it there first "
-            f"(if that process is long gone, delete {file})."
+            f"(if that process is long gone, delete {file})"
         )
 
 

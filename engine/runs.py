@@ -158,7 +158,7 @@ def create(settings: "Settings", now: datetime | None = None) -> Run:
         reason = error.strerror if isinstance(error, OSError) else error.__cause__
         raise UserError(
             f"a run cannot be kept in {root}: {reason}; "
-            "set output_root or LORA_STUDIO_HOME to a folder that can be written."
+            "set output_root or LORA_STUDIO_HOME to a folder that can be written"
         ) from error
     raise AssertionError("unreachable")
 
@@ -178,9 +178,9 @@ def open_run(name_or_path: str | Path, root: Path | None = None) -> Run:
     except (OSError, ValueError):  # longer than a name may be, or with a NUL
         missing = True
     if missing:
-        raise UserError(f"there is no run {text!r}{_nearest(text, root)}.")
+        raise UserError(f"there is no run {text!r}{_nearest(text, root)}")
     if not by_path and path.is_symlink():
-        raise UserError(f"the run {text!r} is a link out of {root}: give the path it leads to.")
+        raise UserError(f"the run {text!r} is a link out of {root}: give the path it leads to")
     read_state(path)
     return Run(path)
 
@@ -218,7 +218,7 @@ def rename(run: Run, name: str) -> Run:
     with run.lock():
         try:
             if not _moved(run.path, new):
-                raise UserError(f"there is a run named {new.name!r} already: choose another name.")
+                raise UserError(f"there is a run named {new.name!r} already: choose another name")
         except OSError as error:
             raise durable.StorageError(new, error) from error
         renamed = Run(new)
@@ -296,7 +296,7 @@ def _moved(folder: Path, to: Path) -> bool:
 
 def _summary(path: Path, is_link: bool) -> RunSummary:
     if is_link:
-        return _damaged(path, "it is a link, and links are not followed.")
+        return _damaged(path, "it is a link, and links are not followed")
     try:
         state = read_state(path)
     except UserError as error:
