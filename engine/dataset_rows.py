@@ -1,0 +1,288 @@
+"""A dataset id, folder or file -> its splits as rows, read one at a time.
+
+`engine.prompts` makes prompts of the rows. Every error names the file and the line.
+"""
+
+import csv
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.errors import UserError
+
+SplitName = Literal["train", "valid", "test"]
+Row = dict[str, Any]
+# A row and where it stands, such as "train.jsonl, line 3".
+Placed = tuple[str, Row]
+
+_SPLIT_WORDS: dict[str, SplitName] = {
+    "train": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
+    "test": "test",
+}
+_SPLIT_FILE = re.compile(rf"^({'|'.join(_SPLIT_WORDS)})(?:[-_.].*)?$")
+# Columns are looked for in this many rows of a file that does not list them.
+_PEEK = 100
+_LONGEST_CELL = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Rows of one split: `rows` reads them from the beginning each time it is called."""
+
+    name: str
+    columns: list[str]
+    rows: Callable[[], Iterator[Placed]]
+
+
+def read_splits(data: str) -> dict[SplitName, Split]:
+    """The splits of the dataset that the setting `data` names; train is always among them.
+
+    Raises:
+        UserError: it is not there, or it holds no file that can be read.
+    """
+    if data == "starter":
+        from engine import starter
+
+        return _folder(starter.PROMPTS)
+    try:
+        path = Path(data).expanduser()
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"data: {data!r} is no path and no dataset id") from error
+    if is_file:
+        return {"train": _split(str(path), [path])}
+    if is_folder:
+        return _folder(path)
+    looks_like_a_path = data.startswith((".", "/", "~")) or path.suffix.lower() in _READERS
+    if looks_like_a_path or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?", data):
+        raise UserError(f"data: there is no file or folder {data!r}")
+    return _hub(data)
+
+
+def _split(name: str, files: list[Path]) -> Split:
+    """The rows of some files, one after the other."""
+
+    def rows() -> Iterator[Placed]:
+        for file in files:
+            reader = _READERS.get(file.suffix.lower())
+            if reader is None:
+                kinds = ", ".join(suffix[1:] for suffix in _READERS)
+                raise UserError(f"data: {file} is none of the kinds that are read ({kinds})")
+            try:
+                yield from reader(file)
+            except UnicodeDecodeError as error:
+                raise UserError(f"data: {_not_utf8(file)}; save it as UTF-8") from error
+            except OSError as error:
+                raise UserError(f"data: {file} cannot be read: {error.strerror}") from error
+
+    columns = {key: None for _, row in itertools.islice(rows(), _PEEK) for key in row}
+    return Split(name, list(columns), rows)
+
+
+def _folder(folder: Path) -> dict[SplitName, Split]:
+    """The splits of a folder, by the names of its files: train.jsonl, valid-00000.parquet, ..."""
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        return _saved_to_disk(folder)
+    try:
+        places = [folder, folder / "data"]
+        files = [f for place in places if place.is_dir() for f in sorted(place.iterdir())]
+    except OSError as error:
+        raise UserError(f"data: {folder} cannot be read: {error.strerror}") from error
+    files = [f for f in files if f.suffix.lower() in _READERS and f.is_file()]
+    by_split: dict[SplitName, list[Path]] = {}
+    for file in files:
+        if match := _SPLIT_FILE.match(file.stem.lower()):
+            by_split.setdefault(_SPLIT_WORDS[match[1]], []).append(file)
+    if not by_split and files:
+        by_split["train"] = files
+    if "train" not in by_split:
+        kinds = ", ".join(suffix[1:] for suffix in _READERS)
+        raise UserError(f"data: {folder} has no train file ({kinds}), such as train.jsonl")
+    return {name: _split(str(folder), found) for name, found in by_split.items()}
+
+
+def _json_lines(file: Path) -> Iterator[Placed]:
+    with file.open("rb") as lines:
+        for number, raw in enumerate(lines, 1):
+            place = f"{file.name}, line {number}"
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            if text.strip():
+                yield place, _row(_parse_json(text, f"{file}, line {number}"), str(file), place)
+
+
+def _json(file: Path) -> Iterator[Placed]:
+    content = _parse_json(file.read_bytes().decode("utf-8-sig"), str(file))
+    if isinstance(content, dict):
+        lists = [value for value in content.values() if isinstance(value, list)]
+        content = lists[0] if len(lists) == 1 else content
+    if not isinstance(content, list):
+        raise UserError(f"data: {file} has to hold a list of rows")
+    for number, item in enumerate(content, 1):
+        place = f"{file.name}, row {number}"
+        yield place, _row(item, str(file), place)
+
+
+def _parse_json(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = f", line {error.lineno}" if ", line " not in place else ""
+        raise UserError(f"data: {place}{line}: not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"data: {place}: not JSON that can be read") from error
+
+
+def _row(item: Any, file: str, place: str) -> Row:
+    if isinstance(item, str):
+        return {"prompt": item}
+    if isinstance(item, dict):
+        return item
+    raise UserError(
+        f'data: {place} of {file}: a row has to be a mapping, such as {{"prompt": ...}}'
+    )
+
+
+def _csv(file: Path) -> Iterator[Placed]:
+    csv.field_size_limit(_LONGEST_CELL)
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        reader = csv.DictReader(text)
+        try:
+            for row in reader:
+                yield f"{file.name}, line {reader.line_num}", row
+        except csv.Error as error:
+            raise UserError(f"data: {file}, line {reader.line_num}: not CSV ({error})") from error
+
+
+def _parquet(file: Path) -> Iterator[Placed]:
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(file) as table:
+            for batch in table.iter_batches(batch_size=1000):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{file.name}, row {number}", row
+    except (pyarrow.ArrowException, ValueError) as error:
+        after = f" after row {number}" if number else ""
+        raise UserError(f"data: {file} is not a Parquet file that can be read{after}") from error
+
+
+def _text_lines(file: Path) -> Iterator[Placed]:
+    with file.open("rb") as lines:
+        for number, raw in enumerate(lines, 1):
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            yield f"{file.name}, line {number}", {"prompt": text.rstrip("\r\n")}
+
+
+_READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
+    ".jsonl": _json_lines,
+    ".json": _json,
+    ".csv": _csv,
+    ".parquet": _parquet,
+    ".txt": _text_lines,
+}
+
+
+def _not_utf8(file: Path) -> str:
+    """Where a file stops being UTF-8."""
+    with file.open("rb") as lines:
+        for number, raw in enumerate(lines, 1):
+            try:
+                raw.decode("utf-8")
+            except UnicodeDecodeError:
+                return f"{file}, line {number}: not UTF-8 text"
+    return f"{file}: not UTF-8 text"
+
+
+def _saved_to_disk(folder: Path) -> dict[SplitName, Split]:
+    """The splits of a folder that `datasets` wrote with save_to_disk."""
+    import datasets
+
+    try:
+        return _of_library(datasets.load_from_disk(str(folder)), str(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"data: {folder} is a damaged dataset folder: {_first_line(error)}"
+        ) from error
+
+
+def _hub(data: str) -> dict[SplitName, Split]:
+    """The splits of a hub dataset, `name` or `name:configuration`, downloaded or from the cache."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    name, _, configuration = data.partition(":")
+    try:
+        return _of_library(datasets.load_dataset(name, configuration or None), data)
+    except Exception as error:  # the library raises whatever lies below it: HTTP, Arrow, files
+        if cached := _hub_cache(name):
+            return _folder(cached)
+        raise UserError(_hub_trouble(data, error)) from error
+
+
+def _hub_cache(name: str) -> Path | None:
+    """The folder in the hub's cache with the dataset's own files, if there is one to read."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, repo_type="dataset", local_files_only=True))
+        _folder(folder)
+    except Exception:  # not in the cache, or only in part
+        return None
+    return folder
+
+
+def _hub_trouble(data: str, error: Exception) -> str:
+    from engine.hardware import hub_reachable
+
+    if "Config name is missing" in str(error):
+        names = re.findall(r"\[.*?\]", str(error))
+        listed = f": {names[0]}" if names else ""
+        return f"data: {data} has several configurations; name one as {data}:NAME{listed}"
+    if hub_reachable():
+        return (
+            f"data: there is no file or folder {data} and the hub, which answers, gives no such "
+            f"dataset ({_first_line(error)})"
+        )
+    return (
+        f"data: {data} is no file or folder here and not in the hub's cache, and the hub cannot "
+        "be reached; give a local file, or connect and try again"
+    )
+
+
+def _of_library(loaded: Any, name: str) -> dict[SplitName, Split]:
+    """The splits of a `datasets` Dataset or DatasetDict."""
+    parts = loaded if isinstance(loaded, dict) else {"train": loaded}
+    found: dict[SplitName, Split] = {}
+    for part, dataset in parts.items():
+        if match := _SPLIT_FILE.match(str(part).lower()):
+            found.setdefault(_SPLIT_WORDS[match[1]], _library_split(f"{name} ({part})", dataset))
+    if "train" not in found and len(parts) == 1:
+        found["train"] = _library_split(name, next(iter(parts.values())))
+    if "train" not in found:
+        raise UserError(f"data: {name} has no train split; its splits are {', '.join(parts)}")
+    return found
+
+
+def _library_split(name: str, dataset: Any) -> Split:
+    def rows() -> Iterator[Placed]:
+        for number, row in enumerate(dataset, 1):
+            yield f"{name}, row {number}", row
+
+    return Split(name, list(dataset.column_names), rows)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    line = lines[0] if lines else type(error).__name__
+    return "".join(char for char in line if char.isprintable())[:200]
