@@ -318,11 +318,10 @@ def expected(field: SettingField) -> str:
     }
     bounds = field.bounds if field.kind in ("integer", "number") else ""
     if field.choices and field.kind == "integer":
-        return f"{bounds or kinds['integer']}"
-    caps = f"at most {field.le:g}" if field.le is not None else ""
-    return f"{kinds[field.kind]}{', ' + bounds if bounds else ''}" + (
-        f", {caps}" if caps and field.kind in ("integer", "number") and caps not in bounds else ""
-    )
+        return bounds
+    # A cap that only keeps numbers sane is not in the bounds, but whoever met it has to know it.
+    cap = f"at most {field.le:,.0f}" if field.le is not None and field.le >= 1e6 else ""
+    return ", ".join(part for part in (kinds[field.kind], bounds, cap) if part)
 
 
 def _show(entry: Any) -> str:

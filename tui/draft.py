@@ -1,0 +1,151 @@
+"""Settings while a form edits them: what was said so far, and the texts that are no values yet.
+
+A draft never changes; each edit gives a new one. Its `settings` are always valid, because a text
+that cannot be a value is kept apart, with the reason, until it is mended.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+
+from engine import config, contradictions
+from engine.errors import UserError
+from engine.setting_fields import SettingField
+from engine.settings import Settings, changed, fields, no_effect, value
+from engine.yaml_text import parse_yaml, yaml_line
+
+FIELDS: dict[str, SettingField] = {each.key: each for each in fields()}
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A text that is no value for its setting, and why."""
+
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """`said` holds the settings that somebody chose, by dotted key; the rest is at its default."""
+
+    said: Mapping[str, Any] = field(default_factory=dict)
+    refused: Mapping[str, Refused] = field(default_factory=dict)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings without what is refused."""
+        return config.from_mapping(self.said, "the form")
+
+    @cached_property
+    def problems(self) -> dict[str, str]:
+        """Why a run cannot start: a reason for each setting to mend; empty where it can."""
+        found = {each.key: each.message for each in contradictions.problems(self.settings)}
+        return found | {key: each.reason for key, each in self.refused.items()}
+
+    @cached_property
+    def no_effect(self) -> dict[str, str]:
+        """Settings that change nothing now, each with the reason."""
+        return no_effect(self.settings)
+
+    @cached_property
+    def changed(self) -> dict[str, tuple[Any, Any]]:
+        """Settings that are not at their default: key -> (value, default)."""
+        return changed(self.settings)
+
+    def text(self, key: str) -> str:
+        """What an editor shows for a setting: its value, or the refused text."""
+        if refused := self.refused.get(key):
+            return refused.text
+        return show(value(self.settings, key))
+
+    def typed(self, key: str, text: str) -> "Draft":
+        """The draft after `text` was typed for a setting."""
+        try:
+            entry = parse(FIELDS[key], text)
+        except UserError as error:
+            return Draft(self.said, {**self.refused, key: Refused(text, str(error))})
+        return self.chosen(key, entry)
+
+    def chosen(self, key: str, entry: Any) -> "Draft":
+        """The draft with a valid value for a setting; None is its default."""
+        kept = self.reset(key)
+        return kept if entry is None else Draft({**kept.said, key: entry}, kept.refused)
+
+    def reset(self, key: str) -> "Draft":
+        """The draft with a setting back at its default."""
+        return Draft(_without(self.said, key), _without(self.refused, key))
+
+
+def draft_of(settings: Settings) -> Draft:
+    """A draft that says what differs from the defaults."""
+    return Draft({key: now for key, (now, _) in changed(settings).items()})
+
+
+def parse(setting: SettingField, text: str) -> Any:
+    """The value that a text stands for; None for the default.
+
+    Raises:
+        UserError: it cannot be a value; the message says what it has to be.
+    """
+    text = text if setting.kind == "multiline" else text.strip()
+    if not text.strip():
+        if setting.optional or setting.kind == "mapping":
+            return None
+        raise UserError(f"is empty; it has to be {config.expected(setting)}")
+    entry = _entry(setting, text)
+    try:
+        checked = config.from_mapping({setting.key: entry}, setting.key)
+    except UserError as error:
+        raise UserError(f"has to be {config.expected(setting)}") from error
+    return value(checked, setting.key)
+
+
+def show(entry: Any) -> str:
+    """A value as a form shows it and `parse` reads it; empty for None."""
+    match entry:
+        case None:
+            return ""
+        case bool():
+            return "on" if entry else "off"
+        case float():
+            return number(entry)
+        case list():
+            return ", ".join(show(each) for each in entry)
+        case dict():
+            return yaml_line("", entry)[0].removeprefix(": ") if entry else ""
+        case _:
+            return str(entry)
+
+
+def number(entry: float) -> str:
+    """A float in the shortest form that reads back equal: 20, 0.8, 1e-5."""
+    exact = Decimal(repr(entry)).normalize()
+    return f"{exact:e}" if 0 < abs(exact) < Decimal("0.001") else f"{exact:f}"
+
+
+def _entry(setting: SettingField, text: str) -> Any:
+    if setting.kind in ("text", "multiline", "choice"):
+        return text
+    if setting.kind == "switch":
+        return {"on": True, "off": False}.get(text.lower(), text)
+    if setting.kind == "list" and not text.startswith("["):
+        return [_plain(word.strip()) for word in text.split(",") if word.strip()]
+    if setting.kind in ("integer", "number"):
+        return _plain(text.replace(",", ""))
+    return parse_yaml(text, setting.key)
+
+
+def _plain(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _without(entries: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: entry for name, entry in entries.items() if name != key}
