@@ -1,0 +1,169 @@
+"""A person's labelling, without a screen: which pair is before them, what they gave, how fast.
+
+The engine keeps the labels; a desk only remembers enough to show the next pair and to find the
+way back. What was labelled before it was opened is read from the run's files.
+"""
+
+import statistics
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from engine.events import PairSampled
+
+if TYPE_CHECKING:
+    from engine.judges.human import Shown
+    from engine.runs import Run
+
+GIVEN_BY_PERSON = ("first", "second", "tie", "both_bad", "skip")
+PACE_OVER = 20  # labels
+# "check": the newest was a pair shown again, which trains nothing and cannot be taken back.
+Undone = Literal["undone", "retracted", "check", "nothing"]
+
+
+class Judge(Protocol):
+    """What a desk needs of the session."""
+
+    def waiting(self) -> list[PairSampled]: ...
+    def answer(
+        self, pair_id: str, shown: "Shown", *, note: str = "", flagged: bool = False
+    ) -> bool: ...
+    def undo(self, pair_id: str) -> Literal["undone", "retracted", "unknown"]: ...
+    def agreement(self) -> tuple[int, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A label that a person gave: to which pair, of which step; a repeat is no label of its own."""
+
+    pair_id: str
+    step: int
+    repeat: bool = False
+
+
+@dataclass(slots=True)
+class Remark:
+    """What is said of a pair before its verdict."""
+
+    note: str = ""
+    flagged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the pair stands: `index` of `batch` in its batch, `of_run` in the whole run."""
+
+    index: int
+    batch: int
+    of_run: int
+    waiting: int  # pairs after this one
+
+
+@dataclass
+class Desk:
+    """One person's place at a run's pairs."""
+
+    judge: Judge
+    given: list[Given] = field(default_factory=list)
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self.current: PairSampled | None = None
+        self._waiting: list[PairSampled] = []
+        self._remarks: defaultdict[str, Remark] = defaultdict(Remark)
+        self._times: deque[float] = deque(maxlen=PACE_OVER)
+
+    def look(self) -> PairSampled | None:
+        """The pair to show: the one that is shown already while it waits, else the next."""
+        self._waiting = self.judge.waiting()
+        still = {pair.pair_id for pair in self._waiting}
+        if self.current is None or self.current.pair_id not in still:
+            self.current = self._waiting[0] if self._waiting else None
+        return self.current
+
+    def remark(self) -> Remark:
+        """The note and flag of the pair that is shown."""
+        return self._remarks[self.current.pair_id] if self.current else Remark()
+
+    def give(self, shown: "Shown") -> bool:
+        """Label the pair that is shown; True once the label is on the disk.
+
+        Raises:
+            StorageError: the label could not be written; the pair still waits.
+        """
+        pair = self.current
+        if pair is None:
+            return False
+        remark = self.remark()
+        if not self.judge.answer(pair.pair_id, shown, note=remark.note, flagged=remark.flagged):
+            return False
+        self._remarks.pop(pair.pair_id, None)
+        self._times.append(self.clock())
+        self.given.append(Given(pair.pair_id, pair.step, pair.repeat))
+        return True
+
+    def undo(self) -> Undone:
+        """Take the newest label back and, where its pair waits again, show that pair.
+
+        Raises:
+            StorageError: the label could not be taken back; it still counts.
+        """
+        while self.given:
+            last = self.given[-1]
+            outcome = "check" if last.repeat else self.judge.undo(last.pair_id)
+            self.given.pop()
+            if outcome == "unknown":  # it was taken back elsewhere
+                continue
+            if outcome == "undone":
+                waiting = (pair for pair in self.judge.waiting() if pair.pair_id == last.pair_id)
+                self.current = next(waiting, None)
+            return outcome
+        return "nothing"
+
+    def place(self) -> Place:
+        """Where the pair that is shown stands.
+
+        A pair shown again to check the person's consistency takes the place of the next new
+        one, so that nothing tells it apart.
+        """
+        fresh = [pair for pair in self._waiting if not pair.repeat]
+        pair = self.current
+        if pair is None or pair.repeat:
+            pair = fresh[0] if fresh else None
+        step = pair.step if pair else (self.given[-1].step if self.given else 0)
+        labels = [given for given in self.given if not given.repeat]
+        done = sum(given.step == step for given in labels)
+        of_step = [each.pair_id for each in fresh if each.step == step]
+        ahead = of_step.index(pair.pair_id) if pair and pair.pair_id in of_step else 0
+        batch = done + len(of_step)
+        index = min(done + ahead + 1, max(batch, 1))
+        waiting = max(0, len(self._waiting) - (self.current is not None))
+        return Place(index, max(batch, 1), len(labels) + 1, waiting)
+
+    def labels_a_minute(self) -> float | None:
+        """From the median time between labels, so that a break does not count."""
+        return labels_a_minute(self._times)
+
+
+def labels_a_minute(times: Iterable[float]) -> float | None:
+    """Labels a minute from the times, in seconds, at which they were given; None below two."""
+    ordered = list(times)
+    gaps = [b - a for a, b in pairwise(ordered)]
+    middle = statistics.median(gaps) if gaps else 0
+    return 60 / middle if middle > 0 else None
+
+
+def given_before(run: "Run") -> list[Given]:
+    """The labels that a person gave in earlier sittings, oldest first."""
+    labels = {
+        str(record["pair_id"]): int(record["step"])
+        for record in chain(run.read("pairs.jsonl"), run.read("undecided.jsonl"))
+        if record.get("judge") == "human"
+        and record.get("choice") in GIVEN_BY_PERSON
+        and isinstance(record.get("step"), int)
+        and "pair_id" in record
+    }
+    return [Given(pair_id, step) for pair_id, step in sorted(labels.items())]

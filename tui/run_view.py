@@ -1,0 +1,173 @@
+"""What a screen knows of a run: state folded from its events, or from the files of its folder.
+
+Nothing here draws. The same view serves the run that trains now and one read from the archive.
+"""
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from engine.events import (
+    Evaluated,
+    Event,
+    Level,
+    Log,
+    PairJudged,
+    PairSampled,
+    Progress,
+    Report,
+    RunEnded,
+    RunStarted,
+    Saved,
+    StepDone,
+)
+from tui.series import Series
+
+if TYPE_CHECKING:
+    from engine.settings import Settings
+
+LOG_LINES = 5_000
+WIN_RATE = ("win_rate", "win_rate_low", "win_rate_high")
+NOT_METRICS = {"step", "total_steps", "time", "split"}
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of the log. `text` is untrusted."""
+
+    time: float
+    level: Level
+    text: str
+
+
+class RunView:
+    """The state of one run, as far as its events or files tell.
+
+    `status` is that of `engine.events.RunStatus`, or `interrupted` or `damaged` where it was read
+    from the archive. All text that comes from a model, a data set or a file is untrusted.
+    """
+
+    def __init__(self, name: str = "", *, settings: "Settings | None" = None) -> None:
+        self.name = name
+        self.folder = ""
+        self.model = settings.model if settings else ""
+        self.judge = settings.judge if settings else ""
+        self.train_type = settings.train_type if settings else ""
+        self.device = ""
+        self.status = "running"
+        self.error: str | None = None
+        self.step = 0
+        self.total_steps = 0
+        self.prompts = 0
+        self.pairs = 0
+        self.choices: Counter[str] = Counter()
+        self.progress: Progress | None = None
+        self.started: float | None = None  # when this process began the loop
+        self.first_step: int = 0  # the step it began at
+        self.ended: float | None = None
+        self.saved_step: int | None = None
+        self.series: dict[str, Series] = {}
+        self.log: deque[LogLine] = deque(maxlen=LOG_LINES)
+        self.log_count = 0  # lines ever, so that a reader can tell what is new
+        self.newest: PairJudged | None = None
+        self.sampled: PairSampled | None = None
+        self.evaluation: Evaluated | None = None
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def latest(self, metric: str) -> float | None:
+        """The newest value of a metric."""
+        series = self.series.get(metric)
+        return series.latest if series else None
+
+    @property
+    def phase(self) -> str:
+        """What the run does now, in one word."""
+        if self.status != "running":
+            return self.status
+        return self.progress.phase if self.progress else "starting"
+
+    @property
+    def live(self) -> bool:
+        """Whether the run may still change."""
+        return self.status in ("running", "paused")
+
+    def elapsed(self, now: float | None = None) -> float | None:
+        """Seconds since the loop began."""
+        if self.started is None:
+            return None
+        return max(0.0, (self.ended or now or time.time()) - self.started)
+
+    def seconds_left(self) -> float | None:
+        """Seconds to the last step at the pace so far; None before the first step."""
+        taken = self.step - self.first_step
+        elapsed = self.elapsed()
+        if not self.live or taken <= 0 or elapsed is None or not self.total_steps:
+            return None
+        return elapsed / taken * max(0, self.total_steps - self.step)
+
+    # -- folding ---------------------------------------------------------------------------------
+
+    def fold(self, events: Iterable[Event]) -> None:
+        """Take in events, oldest first."""
+        for event in events:
+            self._fold_one(event)
+
+    def _fold_one(self, event: Event) -> None:
+        match event:
+            case RunStarted():
+                self.name, self.folder, self.device = event.name, event.folder, event.device
+                self.step = self.first_step = event.step
+                self.total_steps, self.prompts = event.total_steps, event.prompts
+                self.started, self.ended = event.time, None
+                self.status, self.error = "running", None
+                for series in self.series.values():
+                    series.cut(event.step)
+            case Progress():
+                self.progress = event
+                if self.status in ("running", "paused"):
+                    self.status = "paused" if event.phase == "paused" else "running"
+            case Log():
+                self._log(event.time, event.level, event.text)
+            case StepDone():
+                self.step, self.total_steps = event.step, event.total_steps
+                self.add_metrics(event.step, event.metrics, event.time)
+            case Report():
+                own = {k: v for k, v in event.metrics.items() if not self._has(k, event.step)}
+                self.add_metrics(event.step, own, event.time)
+            case Evaluated():
+                self.evaluation = event
+                values = {name: getattr(event, name) for name in WIN_RATE}
+                self.add_metrics(event.step, values, event.time)
+            case PairSampled():
+                self.sampled = event
+            case PairJudged():
+                self.newest = event
+                self.pairs += 1
+                self.choices[event.choice] += 1
+            case Saved():
+                self.saved_step = event.step
+            case RunEnded():
+                self.status, self.error, self.ended = event.status, event.error, event.time
+                if event.error:
+                    self._log(event.time, "error", event.error)
+            case _:
+                pass
+
+    def add_metrics(self, step: float, metrics: Mapping[str, Any], at: float = math.nan) -> None:
+        """Add a point to each metric's series; what is no number is left out."""
+        for name, value in metrics.items():
+            if name in NOT_METRICS or isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            self.series.setdefault(name, Series()).add(step, float(value), at)
+
+    def _has(self, metric: str, step: float) -> bool:
+        series = self.series.get(metric)
+        return bool(series) and series.steps[-1] >= step
+
+    def _log(self, at: float, level: Level, text: str) -> None:
+        self.log.append(LogLine(at, level, text))
+        self.log_count += 1

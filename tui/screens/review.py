@@ -1,0 +1,18 @@
+"""Review."""
+
+from collections.abc import Iterable
+
+from textual.widget import Widget
+from textual.widgets import Static
+
+from tui.screens.base import StudioScreen
+
+
+class ReviewScreen(StudioScreen):
+    """Review."""
+
+    TITLE = "review"
+
+    def body(self) -> Iterable[Widget]:
+        """The widgets of the screen."""
+        yield Static("review")

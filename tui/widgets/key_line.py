@@ -1,0 +1,80 @@
+"""The last line of a screen: the keys that matter now, or for a moment a message."""
+
+from typing import Any
+
+from textual.app import RenderResult
+from textual.binding import Binding
+from textual.content import Content
+from textual.reactive import reactive
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widget import Widget
+
+SECONDS = 6.0  # that a message stays
+GAP = "  "
+
+
+class KeyLine(Widget):
+    """Shows the bindings that want to be shown, and gives way to a message for some seconds."""
+
+    DEFAULT_CSS = """
+    KeyLine {
+        dock: bottom; height: auto; max-height: 5; padding: 0 1; color: $muted;
+    }
+    KeyLine.-message { color: $foreground; }
+    """
+
+    message: reactive[str] = reactive("", layout=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._timer: Timer | None = None
+
+    def on_mount(self) -> None:
+        """Follow the screen's bindings."""
+        self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
+
+    def say(self, message: str, seconds: float = SECONDS) -> None:
+        """Show a message for some seconds, or until `clear`."""
+        self.clear()
+        self.message = message
+        self._timer = self.set_timer(seconds, self.clear)
+
+    def clear(self) -> None:
+        """Show the keys again."""
+        if self._timer:
+            self._timer.stop()
+        self.message = ""
+
+    def watch_message(self, message: str) -> None:
+        """A message is set apart from the keys by its colour."""
+        self.set_class(bool(message), "-message")
+
+    def render(self) -> RenderResult:
+        """The message, or as many keys as fit; the last one, which shows all, always."""
+        if self.message:
+            return Content(self.message)
+        keys = self._keys()
+        room = max(0, self.size.width - keys[-1].cell_length) if keys else 0
+        shown: list[Content] = []
+        for key in keys[:-1]:
+            room -= key.cell_length + len(GAP)
+            if room < 0:
+                break
+            shown.append(key)
+        return Content(GAP).join([*shown, *keys[-1:]])
+
+    def _bindings_changed(self, screen: Screen[Any]) -> None:
+        self.refresh()
+
+    def _keys(self) -> list[Content]:
+        bindings: dict[str, Binding] = {}
+        for active in self.screen.active_bindings.values():
+            if active.binding.show:
+                bindings.setdefault(active.binding.action, active.binding)
+        return [
+            Content.assemble(
+                (self.app.get_key_display(binding), "$accent"), " ", (binding.description, "")
+            )
+            for binding in bindings.values()
+        ]
