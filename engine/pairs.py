@@ -3,10 +3,12 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.events import Choice
-from engine.sampling import Completion
+
+if TYPE_CHECKING:
+    from engine.sampling import Completion
 
 DECIDED: tuple[Choice, ...] = ("first", "second")
 
@@ -78,7 +80,7 @@ def make_pair(
     weights_step: int,
     prompt: str,
     prompt_ids: Iterable[int],
-    completions: tuple[Completion, Completion],
+    completions: "tuple[Completion, Completion]",
     texts: tuple[str, str],
 ) -> Pair:
     """The `index`th pair of a step's batch."""

@@ -1,0 +1,200 @@
+"""Labelling without a screen, against the engine's own human judge."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from engine.judges.human import HumanJudge
+from engine.pairs import Pair, Verdict, record
+from engine.runs import create
+from engine.settings import Settings
+from tui.review_desk import Desk, Given, given_before, labels_a_minute
+
+
+def pair(step: int, index: int) -> Pair:
+    return Pair(
+        pair_id=f"{step:07d}-{index:03d}",
+        step=step,
+        weights_step=step - 1,
+        prompt="Say something.",
+        prompt_ids=(1,),
+        first=f"first of {step}.{index}",
+        second=f"second of {step}.{index}",
+        first_ids=(2, 3),
+        second_ids=(4,),
+        first_finished=True,
+        second_finished=False,
+    )
+
+
+class Labels:
+    """The store of a judge, in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Verdict] = {}
+        self.full = False
+
+    def write(self, pair: Pair, verdict: Verdict) -> None:
+        if self.full:
+            raise OSError("no space")
+        self.kept[pair.pair_id] = verdict
+
+    def retract(self, pair_id: str) -> None:
+        if self.full:
+            raise OSError("no space")
+        del self.kept[pair_id]
+
+
+@pytest.fixture
+def labels() -> Labels:
+    return Labels()
+
+
+@pytest.fixture
+def judge(labels: Labels) -> HumanJudge:
+    return human(labels)
+
+
+def human(labels: Labels, every: int = 0) -> HumanJudge:
+    return HumanJudge(
+        seed=0,
+        undo_seconds=0,
+        self_check_every=every,
+        remember=lambda pairs: None,
+        write=labels.write,
+        retract=labels.retract,
+        show=lambda event: None,
+    )
+
+
+@pytest.fixture
+def desk(judge: HumanJudge) -> Desk:
+    ticks: Iterator[float] = iter(range(0, 1000, 3))
+    return Desk(judge, clock=lambda: next(ticks))
+
+
+def batch(step: int, size: int = 3) -> list[Pair]:
+    return [pair(step, index) for index in range(size)]
+
+
+def test_pairs_come_in_order_and_the_shown_one_stays(judge: HumanJudge, desk: Desk) -> None:
+    assert desk.look() is None
+    judge.submit(batch(1))
+    first = desk.look()
+    assert first is not None
+    assert first.pair_id == "0000001-000"
+    judge.submit(batch(2))
+    assert desk.look() == first
+    assert desk.give("left")
+    following = desk.look()
+    assert following is not None
+    assert following.pair_id == "0000001-001"
+
+
+def test_place_counts_batch_run_and_waiting(judge: HumanJudge, desk: Desk) -> None:
+    judge.submit(batch(1))
+    judge.submit(batch(2))
+    places = []
+    for _ in range(4):
+        desk.look()
+        place = desk.place()
+        places.append((place.index, place.batch, place.of_run, place.waiting))
+        desk.give("tie")
+    assert places == [(1, 3, 1, 5), (2, 3, 2, 4), (3, 3, 3, 3), (1, 3, 4, 2)]
+
+
+def test_second_press_changes_nothing(judge: HumanJudge, labels: Labels, desk: Desk) -> None:
+    judge.submit(batch(1))
+    desk.look()
+    assert desk.give("tie")
+    assert not desk.give("skip")
+    assert labels.kept == {"0000001-000": Verdict("tie")}
+
+
+def test_note_and_flag_go_with_their_pair(judge: HumanJudge, labels: Labels, desk: Desk) -> None:
+    judge.submit(batch(1))
+    desk.look()
+    desk.remark().note = "both miss the point"
+    desk.remark().flagged = True
+    desk.give("both_bad")
+    desk.look()
+    assert (desk.remark().note, desk.remark().flagged) == ("", False)
+    kept = labels.kept["0000001-000"]
+    assert (kept.note, kept.flagged) == ("both miss the point", True)
+
+
+def test_undo_shows_the_pair_again_and_walks_back(judge: HumanJudge, desk: Desk) -> None:
+    judge.submit(batch(1))
+    for _ in range(2):
+        desk.look()
+        desk.give("left")
+    assert [desk.undo(), desk.undo(), desk.undo()] == ["undone", "undone", "nothing"]
+    again = desk.look()
+    assert again is not None
+    assert again.pair_id == "0000001-000"
+
+
+def test_undo_after_the_update_retracts(judge: HumanJudge, labels: Labels, desk: Desk) -> None:
+    judge.submit(batch(1, 1))
+    desk.look()
+    desk.give("left")
+    assert judge.collect()
+    assert desk.undo() == "retracted"
+    assert labels.kept == {}
+
+
+def test_a_failed_write_loses_nothing(judge: HumanJudge, labels: Labels, desk: Desk) -> None:
+    judge.submit(batch(1))
+    shown = desk.look()
+    labels.full = True
+    with pytest.raises(OSError, match="no space"):
+        desk.give("left")
+    labels.full = False
+    assert desk.look() == shown
+    assert desk.give("left")
+    labels.full = True
+    with pytest.raises(OSError, match="no space"):
+        desk.undo()
+    labels.full = False
+    assert desk.undo() == "undone"
+
+
+def test_a_repeat_looks_like_any_pair(labels: Labels) -> None:
+    """Shown again swapped, it takes the next pair's place, and undoing it touches no label."""
+    judge = human(labels, every=2)
+    desk = Desk(judge)
+    judge.submit(batch(1, 4))
+    for _ in range(2):
+        desk.look()
+        desk.give("left")
+    repeat = desk.look()
+    assert repeat is not None
+    assert repeat.repeat
+    assert (desk.place().index, desk.place().batch, desk.place().of_run) == (3, 4, 3)
+    desk.give("left")
+    assert judge.agreement() == (0, 1)
+    assert desk.undo() == "check"
+    assert len(labels.kept) == 2
+
+
+def test_labels_a_minute_ignores_breaks() -> None:
+    assert labels_a_minute([]) is None
+    assert labels_a_minute([5.0]) is None
+    assert labels_a_minute([0, 3, 6, 9]) == 20
+    assert labels_a_minute([0, 3, 6, 900, 903, 906]) == 20
+    assert labels_a_minute([4.0, 4.0, 4.0]) is None
+
+
+def test_earlier_sittings_are_read_from_the_run() -> None:
+    run = create(Settings(model="starter", judge="human"))
+    lines = [
+        record(pair(1, 0), Verdict("second"), "human"),
+        record(pair(2, 0), Verdict("first"), "x"),
+    ]
+    run.append("pairs.jsonl", lines)
+    undecided = [
+        record(pair(1, 1), Verdict("tie"), "human"),
+        record(pair(1, 2), Verdict("identical"), "human"),
+    ]
+    run.append("undecided.jsonl", undecided)
+    assert given_before(run) == [Given("0000001-000", 1), Given("0000001-001", 1)]
