@@ -143,3 +143,15 @@ def verdict_of(q_orders: tuple[float, float], margin: float) -> Verdict:
     if (shown_first - 0.5) * (shown_second - 0.5) <= 0 or abs(q - 0.5) < margin:
         return Verdict("tie", q, q_orders)
     return Verdict("first" if q > 0.5 else "second", q, q_orders)
+
+
+def verdict_from(line: Mapping[str, Any]) -> Verdict:
+    """The verdict that a line of `record` holds."""
+    orders = line.get("q_orders")
+    return Verdict(
+        choice=line["choice"],
+        q=line.get("q"),
+        q_orders=(orders[0], orders[1]) if orders else None,
+        note=line.get("note") or "",
+        flagged=bool(line.get("flagged")),
+    )

@@ -5,6 +5,7 @@ once a prompt. Finished rows leave the batch. What is sampled here is kept as id
 ids; text is only made for judges and people.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -196,3 +197,12 @@ def _prefill(
     uneven = mx.array(lengths)[owners] if len(set(lengths)) > 1 else None
     logits = mx.take(lm.logits(last), owners, axis=0)
     return logits, [DecodeCache(cache, owners, uneven, room) for cache in shared]
+
+
+def stream_seed(seed: int, *names: object) -> int:
+    """A 64-bit seed for one purpose of a run, such as the sampling of step 7.
+
+    Derived, not drawn: a resumed run needs no saved random state to go on as if unbroken.
+    """
+    text = "/".join(map(str, (seed, *names)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

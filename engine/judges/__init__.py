@@ -13,9 +13,14 @@ class Judge(Protocol):
     """
 
     name: str
+    stores_labels: bool  # its labels are stored when they are given, not when they are learned
 
     def submit(self, pairs: Sequence[Pair]) -> None:
         """Hand over a batch; returns at once."""
+        ...
+
+    def resubmit(self, pairs: Sequence[Pair]) -> None:
+        """Hand over a batch that was submitted before a restart."""
         ...
 
     def open_batches(self) -> int:
@@ -24,6 +29,10 @@ class Judge(Protocol):
 
     def collect(self) -> list[tuple[Pair, Verdict]] | None:
         """The oldest batch with its verdicts, or None where it cannot be had yet."""
+        ...
+
+    def settles_in(self) -> float:
+        """Seconds until `collect` may have a batch; infinity while an answer is missing."""
         ...
 
     def pending(self) -> list[Sequence[Pair]]:

@@ -37,7 +37,6 @@ class HumanJudge:
         undo_seconds: a batch is collected this long after its last answer, or once a later
             pair is answered.
         self_check_every: after this many answers an earlier pair comes again, swapped; 0 never.
-        remember: stores a batch before any of it is shown.
         write: stores a label, synced; raises where it cannot, and then the answer does not count.
         retract: takes a label back out of the store.
         show: told every pair that starts to wait.
@@ -45,6 +44,7 @@ class HumanJudge:
     """
 
     name = "human"
+    stores_labels = True
 
     def __init__(
         self,
@@ -52,7 +52,6 @@ class HumanJudge:
         seed: int,
         undo_seconds: float,
         self_check_every: int,
-        remember: Callable[[Sequence[Pair]], None],
         write: Callable[[Pair, Verdict], None],
         retract: Callable[[str], None],
         show: Callable[[PairSampled], None],
@@ -61,7 +60,6 @@ class HumanJudge:
         self._seed = seed
         self._undo_seconds = undo_seconds
         self._self_check_every = self_check_every
-        self._remember = remember
         self._write = write
         self._retract = retract
         self._show = show
@@ -82,10 +80,8 @@ class HumanJudge:
         """Labels by pair that were given before a restart; their pairs are not asked again."""
         self._known = labels
 
-    def submit(self, pairs: Sequence[Pair], *, remembered: bool = False) -> None:
-        """Store a batch and begin to ask for it."""
-        if not remembered:
-            self._remember(pairs)
+    def submit(self, pairs: Sequence[Pair]) -> None:
+        """Begin to ask for a batch."""
         with self._lock:
             self._batches.append(pairs)
             for pair in pairs:
@@ -97,6 +93,10 @@ class HumanJudge:
                     self._answers[pair.pair_id] = Answer(verdict, self._next(), float("-inf"))
                 else:
                     self._show(self._shown(pair))
+
+    def resubmit(self, pairs: Sequence[Pair]) -> None:
+        """Begin to ask for what is left of a batch from before a restart."""
+        self.submit(pairs)
 
     def open_batches(self) -> int:
         """Batches with a pair that nobody has answered."""

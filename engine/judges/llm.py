@@ -1,5 +1,6 @@
 """An LLM judge: the probability it gives to each answer's number, asked in both orders."""
 
+import math
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -27,6 +28,8 @@ ANSWER = re.compile(r"\W*(?:answer\W*)?([12])\W*", re.IGNORECASE)
 
 class LLMJudge:
     """Judges pairs by the rubric of the settings. Lives on the engine's thread alone."""
+
+    stores_labels = False
 
     def __init__(
         self,
@@ -58,9 +61,17 @@ class LLMJudge:
         """Hand over a batch."""
         self._batches.append(list(pairs))
 
+    def resubmit(self, pairs: Sequence[Pair]) -> None:
+        """Hand over a batch that was not judged before a restart."""
+        self.submit(pairs)
+
     def open_batches(self) -> int:
         """Batches that wait."""
         return len(self._batches)
+
+    def settles_in(self) -> float:
+        """Seconds until `collect` may have a batch."""
+        return 0.0 if self._batches else math.inf
 
     def pending(self) -> list[Sequence[Pair]]:
         """Batches that wait, oldest first."""

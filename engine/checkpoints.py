@@ -1,0 +1,63 @@
+"""Exact save and restore of a run's state.
+
+A checkpoint holds what the next step depends on: the trained weights, the optimizer, gradients
+that wait for an update, and the loop's own state. There is no random state, because every
+chance draw is seeded by its purpose and step (`sampling.stream_seed`).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten, tree_unflatten
+
+from engine.errors import UserError
+from engine.models import load_adapter_file
+from engine.update import Update
+
+WEIGHTS, OPTIMIZER, GRADIENTS, STATE = (
+    "adapters.safetensors",
+    "optimizer.safetensors",
+    "gradients.safetensors",
+    "state.json",
+)
+
+
+def save(folder: Path, update: Update, state: dict[str, Any]) -> None:
+    """Write a checkpoint's files into `folder`. `state` is the loop's, plain JSON values."""
+    _save_arrays(folder / WEIGHTS, update.policy.model.trainable_parameters())
+    _save_arrays(folder / OPTIMIZER, update.optimizer.state)
+    if update.gradients is not None:
+        _save_arrays(folder / GRADIENTS, update.gradients)
+    counts = {"pairs": update.gradient_pairs, "steps": update.steps_since_update}
+    (folder / STATE).write_text(json.dumps({**state, "accumulated": counts}), encoding="utf-8")
+
+
+def restore(folder: Path, update: Update) -> dict[str, Any]:
+    """Load a checkpoint into the policy and its optimizer; returns the loop's state.
+
+    Raises:
+        UserError: the checkpoint does not fit the run's settings.
+    """
+    load_adapter_file(update.policy.model, folder / WEIGHTS, key="checkpoint")
+    try:
+        update.optimizer.state = _load_arrays(folder / OPTIMIZER)
+        gradients = folder / GRADIENTS
+        update.gradients = _load_arrays(gradients) if gradients.exists() else None
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        update.gradient_pairs = state["accumulated"]["pairs"]
+        update.steps_since_update = state["accumulated"]["steps"]
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise UserError(f"checkpoint: {folder} cannot be read: {error}") from error
+    mx.eval(update.policy.model.trainable_parameters(), update.optimizer.state)
+    return state
+
+
+def _save_arrays(path: Path, tree: Any) -> None:
+    mx.save_safetensors(str(path), dict(tree_flatten(tree)))
+
+
+def _load_arrays(path: Path) -> Any:
+    arrays: dict[str, mx.array] = dict(mx.load(str(path)))  # pyright: ignore[reportCallIssue,reportArgumentType]
+    return tree_unflatten(list(arrays.items()))

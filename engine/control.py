@@ -1,0 +1,62 @@
+"""What the world may ask of a running loop: flags that it looks at between tokens and batches."""
+
+import threading
+from typing import Literal
+
+Request = Literal["evaluate", "save"]
+
+
+class Control:
+    """Thread-safe requests to one loop."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._stopping = False
+        self._paused = False
+        self._requests: set[Request] = set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the loop was asked to stop."""
+        return self._stopping
+
+    @property
+    def paused(self) -> bool:
+        """Whether the loop was asked to pause, and not to stop."""
+        return self._paused and not self._stopping
+
+    def stop(self) -> None:
+        """Ask for a checkpoint and the end; cannot be taken back."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify_all()
+
+    def pause(self, paused: bool = True) -> None:
+        """Ask to pause, or to go on."""
+        with self._condition:
+            self._paused = paused
+            self._condition.notify_all()
+
+    def request(self, what: Request) -> None:
+        """Ask for something to be done once, after the current step."""
+        with self._condition:
+            self._requests.add(what)
+            self._condition.notify_all()
+
+    def take(self, what: Request) -> bool:
+        """Whether this was asked for since it was last taken."""
+        with self._condition:
+            asked = what in self._requests
+            self._requests.discard(what)
+            return asked
+
+    def wake(self) -> None:
+        """Let a waiting loop look around."""
+        with self._condition:
+            self._condition.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until woken, asked for something, or `seconds` have passed."""
+        with self._condition:
+            if not self._stopping and not self._requests:
+                self._condition.wait(seconds)

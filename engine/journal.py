@@ -1,0 +1,107 @@
+"""What a loop has to say: to whoever listens, and to the run's folder, always.
+
+A disk that is full or gone does not end a run: it waits, says so, and goes on when it can write.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine import durable
+from engine.control import Control
+from engine.durable import StorageError
+from engine.events import Event, Level, Log, PairJudged, PhaseName, Progress, Saved
+from engine.pairs import Pair, Verdict, record
+from engine.run_folder import LOG, METRICS, PAIRS, SAMPLED, UNDECIDED, Run, timestamp
+
+RETRY_SECONDS = 2.0
+
+
+class Journal:
+    """Writes a run's files and emits its events, from the engine's thread."""
+
+    def __init__(self, run: Run, emit: Callable[[Event], None], control: Control) -> None:
+        self.run = run
+        self.emit = emit
+        self._control = control
+        self.step = 0
+
+    def progress(self, phase: PhaseName, done: int = 0, total: int = 0, unit: str = "") -> None:
+        """Say how far the current phase is."""
+        self.emit(Progress(phase=phase, step=self.step, done=done, total=total, unit=unit))
+
+    def log(self, level: Level, text: str) -> None:
+        """A line for the log."""
+        self.emit(Log(level=level, text=text))
+        self._stored(lambda: self.run.append(LOG, [f"{timestamp()} {level:<7} {text}"]))
+
+    def metrics(self, line: dict[str, Any]) -> None:
+        """A line of metrics.jsonl."""
+        self._stored(lambda: self.run.append(METRICS, [line]))
+
+    def update(self, **fields: Any) -> None:
+        """Fields of run.json."""
+        self._stored(lambda: self.run.update(**fields))
+
+    def judged(self, judged: Sequence[tuple[Pair, Verdict]], judge: str, *, write: bool) -> None:
+        """Tell of verdicts, and with `write` store them; a person's are stored when given."""
+        for pair, verdict in judged:
+            self.emit(
+                PairJudged(
+                    pair_id=pair.pair_id,
+                    step=pair.step,
+                    prompt=pair.prompt,
+                    first=pair.first,
+                    second=pair.second,
+                    choice=verdict.choice,
+                    q=verdict.q,
+                    judge=judge,
+                )
+            )
+        if not write:
+            return
+        for file, decided in ((PAIRS, True), (UNDECIDED, False)):
+            lines = [record(*each, judge) for each in judged if each[1].decided == decided]
+            if lines:
+                self._stored(lambda file=file, lines=lines: self.run.append(file, lines))
+
+    def checkpoint(self, write: Callable[[Path], None]) -> None:
+        """A checkpoint of the current step; everything written before is on the disk with it."""
+        self.progress("saving")
+
+        def stored() -> None:
+            for file in (METRICS, PAIRS, UNDECIDED, LOG):
+                if (path := self.run.path / file).exists():
+                    durable.sync_file(path)
+            with self.run.checkpoint_folder(self.step) as folder:
+                write(folder)
+            self.run.prune_checkpoints()
+            self.run.rewrite(
+                SAMPLED, lambda line: line if line.get("step", 0) > self.step else None
+            )
+
+        self._stored(stored)
+        self.emit(Saved(step=self.step, folder=str(self.run.path)))
+
+    def remember(self, step: int, pairs: Sequence[Pair], order: dict[str, int]) -> None:
+        """Store a batch before a person is asked about it."""
+        line = {"step": step, "order": order, "pairs": [pair.to_json() for pair in pairs]}
+        self._stored(lambda: self.run.append(SAMPLED, [line], sync=True))
+
+    def _stored(self, write: Callable[[], Any]) -> None:
+        """Write, and while the storage refuses, wait and try again until asked to stop."""
+        told = False
+        while True:
+            try:
+                write()
+                break
+            except StorageError as error:
+                if self._control.stopping and told:
+                    raise
+                if not told:
+                    self.emit(Log(level="error", text=f"paused: {error}"))
+                    told = True
+                self.progress("paused")
+                self._control.wait(RETRY_SECONDS)
+        if told:
+            self.emit(Log(level="info", text="the run can write again and goes on"))

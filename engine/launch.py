@@ -1,0 +1,193 @@
+"""Loads what a run needs, puts it together, trains, and leaves the results.
+
+Everything here happens on the engine's thread, the first import of MLX included.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from engine.control import Control
+from engine.events import Event, RunStarted
+from engine.hardware import device, load_fast_blas
+from engine.run_folder import ADAPTERS, PAIRS, UNDECIDED, Run
+from engine.settings import Settings
+
+
+def train(
+    settings: Settings,
+    run: Run,
+    control: Control,
+    emit: Callable[[Event], None],
+    on_person: Callable[[Any], None] = lambda judge: None,
+) -> bool:
+    """Train a run from its latest checkpoint, or from the start; True when it is finished.
+
+    Args:
+        on_person: given the `HumanJudge` of a run that a person judges, to hand answers to.
+
+    Raises:
+        UserError: settings, models or data do not serve; says what to do.
+        StorageError: the disk refused to the end.
+    """
+    load_fast_blas()
+    import mlx.core as mx
+
+    from engine.hardware import configure_mlx
+    from engine.journal import Journal
+    from engine.memory import plan, refusal
+    from engine.models import count_parameters, load_roles
+    from engine.prompts import load_prompts
+    from engine.sampling import stream_seed
+    from engine.trainer import Trainer
+
+    configure_mlx()
+    journal = Journal(run, emit, control)
+    for repaired in run.repair():
+        journal.log("warning", repaired)
+    journal.progress("loading")
+    if reason := refusal(plan(settings), settings):
+        from engine.errors import UserError
+
+        raise UserError(reason)
+    prompts = load_prompts(settings)
+    for note in prompts.notes:
+        journal.log("info", note)
+    mx.random.seed(stream_seed(settings.seed, "adapters"))
+
+    def downloading(name: str) -> None:
+        journal.log("info", f"downloading {name}")
+        journal.progress("downloading")
+
+    roles = load_roles(settings, downloading)
+    judge, evaluations = _judge(settings, run, roles, prompts, journal, control, on_person)
+    trainer = Trainer(
+        settings,
+        policy=roles.policy,
+        reference=roles.reference,
+        judge=judge,
+        prompts=prompts.train,
+        evaluations=evaluations,
+        journal=journal,
+        control=control,
+    )
+    checkpoint = run.latest_checkpoint()
+    reached = int(checkpoint.name) if checkpoint else -1
+    for file in ("metrics.jsonl", PAIRS, UNDECIDED):
+        run.keep_until(file, reached)
+    trainer.restore(checkpoint)
+    trainable, total = count_parameters(roles.policy.model)
+    emit(
+        RunStarted(
+            name=run.name,
+            folder=str(run.path),
+            step=trainer.step,
+            total_steps=trainer.total_steps,
+            device=device().name,
+            trainable_parameters=trainable,
+            total_parameters=total,
+            prompts=len(prompts.train),
+            dropped_prompts=prompts.dropped,
+        )
+    )
+    journal.update(status="running", total_steps=trainer.total_steps, error=None)
+    journal.log("info", f"step {trainer.step} of {trainer.total_steps}: training begins")
+    finished = trainer.train()
+    if finished:
+        trainer.test()
+    _leave_results(settings, run, roles.policy.model, journal, finished)
+    return finished
+
+
+def _judge(
+    settings: Settings,
+    run: Run,
+    roles: Any,
+    prompts: Any,
+    journal: Any,
+    control: Control,
+    on_person: Callable[[Any], None],
+) -> tuple[Any, dict[str, Any]]:
+    """The judge of a run, and the evaluations that it serves: none where a person judges."""
+    from engine.evaluation import Evaluation
+    from engine.judges.human import HumanJudge
+    from engine.judges.llm import LLMJudge
+    from engine.pairs import Pair, Verdict, record, verdict_from
+    from engine.rendering import render_prompt
+    from engine.trainer import sampler_of
+
+    if settings.human_judge:
+
+        def file_of(verdict: Verdict) -> str:
+            return PAIRS if verdict.decided else UNDECIDED
+
+        def write(pair: Pair, verdict: Verdict) -> None:
+            line = record(pair, verdict, HumanJudge.name) | {"keep": True}
+            run.append(file_of(verdict), [line], sync=True)
+
+        def retract(pair_id: str) -> None:
+            for file in (PAIRS, UNDECIDED):
+                run.rewrite(file, lambda line: None if line.get("pair_id") == pair_id else line)
+
+        person = HumanJudge(
+            seed=settings.seed,
+            undo_seconds=settings.undo_seconds,
+            self_check_every=settings.self_check_every,
+            write=write,
+            retract=retract,
+            show=journal.emit,
+            wake=control.wake,
+        )
+        lines = [line for file in (PAIRS, UNDECIDED) for line in run.read(file)]
+        person.restore({line["pair_id"]: verdict_from(line) for line in lines})
+        on_person(person)
+        return person, {}
+    judge = LLMJudge(
+        roles.judge,
+        settings,
+        progress=lambda done, total: journal.progress("judging", done, total, "pairs"),
+        stop=lambda: control.stopping,
+    )
+    budget = settings.max_seq_length - settings.max_completion_length
+
+    def evaluation(prompts: list[Any], batches: int) -> Evaluation:
+        chosen = prompts if batches < 0 else prompts[: batches * settings.batch_size]
+        return Evaluation(
+            roles.policy,
+            roles.reference,
+            judge,
+            texts=[prompt.text for prompt in chosen],
+            prompts=[
+                render_prompt(roles.policy.tokenizer, prompt, settings, budget) for prompt in chosen
+            ],
+            sampler=sampler_of(settings),
+            max_tokens=settings.max_completion_length,
+            seed=settings.seed,
+            progress=lambda done, total: journal.progress("evaluating", done, total, "tokens"),
+            stop=lambda: control.stopping,
+        )
+
+    evaluations = {}
+    if prompts.held_out and settings.steps_per_eval > 0 and settings.val_batches:
+        evaluations["valid"] = evaluation(prompts.held_out, settings.val_batches)
+    if prompts.test and settings.test and settings.test_batches:
+        evaluations["test"] = evaluation(prompts.test, settings.test_batches)
+    return judge, evaluations
+
+
+def _leave_results(settings: Settings, run: Run, policy: Any, journal: Any, finished: bool) -> None:
+    """Write the adapters, and after the last step the fused model."""
+    from engine.export import write_adapters
+
+    write_adapters(policy, settings, run.path / ADAPTERS)
+    if not (finished and settings.fuse):
+        return
+    from engine.export import fuse
+
+    journal.progress("fusing")
+    folder = run.path / "fused"
+    fuse(run, folder)
+    journal.log("info", f"the trained model stands alone in {folder}")
+    if settings.fuse_remove_adapters and settings.train_type != "full":
+        for path in Path(run.path / ADAPTERS).glob("*"):
+            path.unlink()

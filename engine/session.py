@@ -1,0 +1,161 @@
+"""One run on one thread: start, pause, stop, verdicts in, events out.
+
+Importing this is light. MLX is imported, and lives, on the thread that `start` makes.
+"""
+
+import contextlib
+import threading
+import traceback
+from typing import Any, Literal
+
+from engine import runs
+from engine.contradictions import problems
+from engine.control import Control
+from engine.errors import RunError, UserError
+from engine.events import Event, EventBuffer, Log, PairSampled, RunEnded, RunStatus
+from engine.run_folder import LOG, Run, timestamp
+from engine.settings import Settings
+
+Shown = Literal["left", "right", "tie", "both_bad", "skip"]
+
+
+class Session:
+    """A run and the thread that trains it. Every method may be called from any thread."""
+
+    def __init__(self, settings: Settings, run: Run | None = None) -> None:
+        """With `run`, that run is resumed, by `settings`; without, a new one is made."""
+        self.settings = settings
+        self.run = run
+        self.error: str | None = None
+        self.error_is_users = False
+        self._ended: RunStatus | None = None
+        self._control = Control()
+        self._events = EventBuffer()
+        self._person: Any = None
+        self._lock = contextlib.ExitStack()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Make or lock the run's folder and start the thread.
+
+        Raises:
+            UserError: the settings contradict each other, the folder cannot be written, or
+                another process trains this run.
+        """
+        if found := problems(self.settings):
+            raise UserError("; ".join(f"{each.key}: {each.message}" for each in found))
+        if self.run is None:
+            self.run = runs.create(self.settings)
+        self._lock.enter_context(self.run.lock())
+        self._thread = threading.Thread(target=self._work, args=(self.run,), name="engine")
+        self._thread.start()
+
+    # -- what it does ----------------------------------------------------------------------------
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is at work."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def status(self) -> RunStatus:
+        """What the run is doing now, or how it ended."""
+        if self._ended is not None:
+            return self._ended
+        return "paused" if self._control.paused else "running"
+
+    def drain(self) -> list[Event]:
+        """Events since the last call, oldest first."""
+        return self._events.drain()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the thread to end; whether it has."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+        return not self.alive
+
+    # -- what is asked of it ---------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Hold still after the current token or pair."""
+        self._control.pause()
+
+    def unpause(self) -> None:
+        """Go on."""
+        self._control.pause(False)
+
+    def stop(self) -> None:
+        """End with a checkpoint."""
+        self._control.stop()
+
+    def evaluate_now(self) -> None:
+        """Measure the win rate after the current step."""
+        self._control.request("evaluate")
+
+    def save_now(self) -> None:
+        """Write a checkpoint after the current step."""
+        self._control.request("save")
+
+    # -- a person's verdicts ---------------------------------------------------------------------
+
+    def waiting(self) -> list[PairSampled]:
+        """Pairs that want the person's answer, in the order to show them."""
+        return self._person.waiting() if self._person else []
+
+    def answer(self, pair_id: str, shown: Shown, *, note: str = "", flagged: bool = False) -> bool:
+        """Give a verdict; it is on disk when this returns True. False: nothing waits there.
+
+        Raises:
+            StorageError: it could not be written, and the pair still waits.
+        """
+        if self._person is None:
+            return False
+        return self._person.answer(pair_id, shown, note=note, flagged=flagged)
+
+    def undo(self, pair_id: str) -> Literal["undone", "retracted", "unknown"]:
+        """Take a verdict back: the pair waits again, or only its label is retracted."""
+        return self._person.undo(pair_id) if self._person else "unknown"
+
+    def agreement(self) -> tuple[int, int]:
+        """How often the person judged a repeated pair as before, of how many."""
+        return self._person.agreement() if self._person else (0, 0)
+
+    # -- the thread ------------------------------------------------------------------------------
+
+    def _work(self, run: Run) -> None:
+        from engine import launch
+
+        status: RunStatus = "failed"
+        try:
+            finished = launch.train(
+                self.settings, run, self._control, self._events.put, self._meet_person
+            )
+            status = "finished" if finished else "stopped"
+        except (UserError, RunError) as error:
+            self.error, self.error_is_users = str(error), isinstance(error, UserError)
+        except Exception as error:  # a defect, ours or a library's: in words, with the trace logged
+            self.error = f"{type(error).__name__}: {error}; the log has the details."
+            self._log_trace(run)
+        finally:
+            self._end(run, status)
+
+    def _meet_person(self, judge: Any) -> None:
+        self._person = judge
+
+    def _log_trace(self, run: Run) -> None:
+        trace = traceback.format_exc()
+        self._events.put(Log(level="error", text=trace))
+        with contextlib.suppress(RunError):
+            run.append(LOG, [f"{timestamp()} error   {line}" for line in trace.splitlines()])
+
+    def _end(self, run: Run, status: RunStatus) -> None:
+        step = 0
+        with contextlib.suppress(RunError, UserError):
+            step = int(run.update(status=status, error=self.error).get("step") or 0)
+        if self.error is not None:
+            self._events.put(Log(level="error", text=self.error))
+            with contextlib.suppress(RunError):
+                run.log("error", self.error)
+        self._lock.close()
+        self._ended = status
+        self._events.put(RunEnded(status=status, step=step, error=self.error))
