@@ -1,0 +1,135 @@
+"""Untrusted text made harmless to a terminal, and still readable.
+
+Completions, prompts, notes, names and log lines may hold anything. What leaves here has no
+control characters, nothing that reorders or hides what follows, and a width in cells that is the
+sum of those of its characters. It is shown as plain `Content`, so nothing in it is markup.
+"""
+
+import unicodedata
+
+from rich.cells import cell_len, get_character_cell_size
+from textual.content import Content
+
+LIMIT = 100_000  # characters of one text that are shown
+TAB = "    "
+MARKS = 2  # combining marks that may stand on one character
+
+# Dropped: they only choose between forms of the characters beside them.
+_DROPPED = {0xAD, 0x200C, 0x200D, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
+# Format characters that have a form of their own.
+_VISIBLE_FORMAT = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}
+# Letters by category that show nothing, in one or two cells.
+_BLANK = {0x115F, 0x1160, 0x3164, 0xFFA0, 0x2800}
+
+
+class _Table(dict[int, str | int | None]):
+    """What each character becomes, found when it is first met."""
+
+    def __missing__(self, code: int) -> str | int | None:
+        shown = self[code] = _shown(code)
+        return shown
+
+
+def _shown(code: int) -> str | int | None:
+    if code == 0x0A:
+        return code
+    if code in (0x0B, 0x0C, 0x85, 0x2028, 0x2029):
+        return "\n"
+    if code == 0x09:
+        return TAB
+    if code < 0x20:
+        return chr(0x2400 + code)  # the pictures of control characters
+    if code == 0x7F:
+        return "␡"
+    if code in _DROPPED:
+        return None
+    category = unicodedata.category(chr(code))
+    if category in ("Cs", "Cn", "Co"):
+        return "\ufffd"
+    if code in _BLANK or category == "Cc" or (category == "Cf" and code not in _VISIBLE_FORMAT):
+        return f"<U+{code:04X}>"
+    if category == "Zs":
+        return " "
+    return code
+
+
+_TABLE = _Table()
+
+
+def safe(text: str, limit: int = LIMIT) -> str:
+    """`text` with nothing left in it that a terminal or a reader could be misled by.
+
+    Line ends become `\\n`. Beyond `limit` characters it is cut, and says so.
+    """
+    cut = len(text) - limit
+    if cut > 0:
+        text = text[:limit]
+    if not (text.isascii() and text.isprintable()):
+        text = text.replace("\r\n", "\n").translate(_TABLE)
+        if not text.isascii():
+            text = _without_towers(text)
+    return f"{text}… ({cut:,} more characters)" if cut > 0 else text
+
+
+def _without_towers(text: str) -> str:
+    """Marks need a character to stand on, and not more than `MARKS` stand on one."""
+    kept: list[str] = []
+    marks = MARKS  # at the start there is nothing to stand on
+    for char in text:
+        if char >= "\u0300" and unicodedata.category(char) in ("Mn", "Me", "Mc"):
+            marks += 1
+            if marks > MARKS:
+                continue
+        else:
+            marks = MARKS if char == "\n" else 0
+        kept.append(char)
+    return "".join(kept)
+
+
+def safe_line(text: str, width: int | None = None) -> str:
+    """`text` on one line, cut to `width` cells with an ellipsis."""
+    if width is not None and len(text) > 4 * width + 64:
+        text = text[: 4 * width + 64] + "…"
+    line = safe(text).replace("\n", " ⏎ ")
+    return line if width is None else cut(line, width)
+
+
+def cut(line: str, width: int) -> str:
+    """A safe line in at most `width` cells; what is cut ends in an ellipsis."""
+    if cell_len(line) <= width:
+        return line
+    room = max(0, width - 1)
+    for index, char in enumerate(line):
+        room -= get_character_cell_size(char)
+        if room < 0:
+            return line[:index] + ("…" if width > 0 else "")
+    return line
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """The lines of a safe text in a column of `width` cells, broken between words."""
+    width = max(2, width)
+    return [part for line in text.split("\n") for part in _wrap_line(line, width)]
+
+
+def _wrap_line(line: str, width: int) -> list[str]:
+    if len(line) <= width and cell_len(line) <= width:
+        return [line]
+    lines: list[str] = []
+    start, space, room = 0, -1, width
+    for index, char in enumerate(line):
+        room -= get_character_cell_size(char)
+        if room < 0 and char != " ":
+            end = space if space > start else index
+            lines.append(line[start:end])
+            start = end + 1 if end == space else end
+            room = width - cell_len(line[start : index + 1])
+        if char == " ":
+            space = index
+    lines.append(line[start:])
+    return lines
+
+
+def content(text: str, style: str = "", limit: int = LIMIT) -> Content:
+    """Untrusted text as plain content in one style."""
+    return Content.styled(safe(text, limit), style)
