@@ -1,0 +1,64 @@
+"""What libraries and C code print on descriptors 1 and 2, kept apart from our own output."""
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+
+class LibraryOutput:
+    """Within the context, whatever others print goes to a file, and `out` and `err` are ours.
+
+    Until `move_to` names the file (a run's log, which does not exist at the start), it waits in a
+    temporary one.
+    """
+
+    out: TextIO
+    err: TextIO
+
+    def __enter__(self) -> "LibraryOutput":
+        self._saved = [os.dup(1), os.dup(2)]
+        self.out, self.err = (
+            open(descriptor, "w", encoding=stream.encoding, errors="replace", closefd=False)  # noqa: SIM115
+            for descriptor, stream in zip(self._saved, (sys.stdout, sys.stderr), strict=True)
+        )
+        self._waiting = tempfile.TemporaryFile()
+        self._point_at(self._waiting.fileno())
+        return self
+
+    def move_to(self, file: Path) -> None:
+        """Append to `file` what was printed so far and what will be; keep on where it fails."""
+        if self._waiting.closed:
+            return
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with contextlib.suppress(OSError), open(os.open(file, flags, 0o600), "wb") as log:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            self._waiting.seek(0)
+            shutil.copyfileobj(self._waiting, log)
+            log.flush()
+            self._point_at(log.fileno())
+            self._waiting.close()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for stream in (sys.stdout, sys.stderr, self.out, self.err):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        for target, saved in zip((1, 2), self._saved, strict=True):
+            os.dup2(saved, target)
+            os.close(saved)
+        self._waiting.close()
+
+    @staticmethod
+    def _point_at(descriptor: int) -> None:
+        for target in (1, 2):
+            os.dup2(descriptor, target)

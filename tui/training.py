@@ -1,0 +1,104 @@
+"""Train in the foreground of a terminal, a pipe or nothing at all, without the app."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from engine.errors import UserError
+from engine.events import Event
+from engine.settings import Settings
+from tui.console import Output, Silence, make_output
+from tui.library_output import LibraryOutput
+from tui.run_view import RunView
+from tui.safe_text import safe_line
+
+if TYPE_CHECKING:
+    from engine.run_folder import Run
+    from engine.session import Session
+
+REFRESH = 0.15  # seconds between two looks at the run
+DONE, FAILED, BAD_INPUT = 0, 1, 2
+STOPPED_BY = 128  # plus the number of the signal
+SHOW_CURSOR = "\x1b[?25h"
+
+
+def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -> int:
+    """Train to the end, or to the first signal; returns the exit status.
+
+    Ctrl+C and SIGTERM stop with a checkpoint; a second one ends the process at once. A terminal
+    that goes away does what the setting `on_hangup` says.
+
+    Raises:
+        UserError: the settings want a person as the judge, or the run cannot start.
+    """
+    if settings.human_judge:
+        raise UserError(
+            "judge: human needs a person at the screen; open the app with `lora-studio CONFIG.yaml`"
+        )
+    with LibraryOutput() as streams:
+        from engine.run_folder import LOG
+        from engine.session import Session
+
+        view = RunView(settings=settings)
+        session = Session(settings, run)
+        with _signals(session, settings, streams) as received:
+            session.start()
+            if session.run:
+                streams.move_to(session.run.path / LOG)
+            output = make_output(streams.out, view, json=json)
+            while session.alive:
+                session.join(REFRESH)
+                output = _show(session.drain(), view, output)
+            output = _show(session.drain(), view, output)
+        with contextlib.suppress(OSError):
+            output.close()
+            if view.status == "failed":
+                streams.err.write(f"lora-studio: {safe_line(view.error or '')}\n")
+    if view.status == "finished":
+        return DONE
+    if view.status == "stopped":
+        return STOPPED_BY + (received[0] if received else signal.SIGINT)
+    return BAD_INPUT if session.error_is_users else FAILED
+
+
+def _show(events: list[Event], view: RunView, output: Output) -> Output:
+    """Show events; returns the output that is still good."""
+    view.fold(events)
+    try:
+        output.show(events)
+    except OSError:  # the terminal or the reader of the pipe is gone; the run is not
+        return Silence()
+    return output
+
+
+@contextlib.contextmanager
+def _signals(
+    session: "Session", settings: Settings, streams: LibraryOutput
+) -> Iterator[list[signal.Signals]]:
+    """Let signals stop the session while the context lasts; gives those that came."""
+    received: list[signal.Signals] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and settings.on_hangup == "continue":
+            return
+        if received:
+            with contextlib.suppress(OSError):
+                if streams.out.isatty():
+                    os.write(streams.out.fileno(), SHOW_CURSOR.encode())
+            os._exit(STOPPED_BY + number)
+        received.append(signal.Signals(number))
+        session.stop()
+
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # What the parent told this process to ignore, as nohup does, stays ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, handle)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
