@@ -1,0 +1,310 @@
+"""What a run will take, told before anything is loaded: memory by part, and the download.
+
+Weights, adapters and the optimizer's state are counted from the headers of the model's files and
+are exact. What a step needs on top is an estimate from the model's shape, for prompts as long as
+the settings allow; it is meant to be met or stayed below, and to be of the right size.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine import hardware, model_files
+from engine.model_files import Shape, Tensor
+from engine.settings import Quantization, Settings
+
+PROGRAM = 250 << 20  # Python and the libraries, before any model
+# The engine's own limits, in tokens and values, kept equal by a test: they are stated beside the
+# code that obeys them, which imports MLX.
+SAMPLED_TOKENS, JUDGED_TOKENS, SCORED_TOKENS, LOGIT_VALUES = 16_384, 16_384, 8_192, 1 << 26
+
+GROUPS: dict[Quantization, tuple[int, int, int]] = {  # its weights, bits each, further bytes
+    "4-bit": (128, 4, 4),
+    "6-bit": (128, 6, 4),
+    "8-bit": (128, 8, 4),
+    "mxfp4": (32, 4, 1),
+}
+# Arrays as large as the trained weights that an optimizer keeps.
+MOMENTS = {"adam": 2, "adamw": 2, "adamax": 2, "adadelta": 2, "adafactor": 0}
+_IN_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.(.+)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """Bytes by part; None where the files that would tell are not on this machine.
+
+    `cache` and `activations` are never there at once, so `total` counts the larger. A role that
+    shares another's weights counts 0. `download` is what is still to be fetched.
+    """
+
+    policy: int | None
+    reference: int | None
+    judge: int | None
+    adapters: int | None
+    optimizer: int | None
+    cache: int | None
+    activations: int | None
+    program: int = PROGRAM
+    download: int | None
+    machine_total: int
+    machine_available: int
+
+    @property
+    def known(self) -> int:
+        """Bytes of all parts that are known: the run takes at least about this."""
+        parts = (self.policy, self.reference, self.judge, self.adapters, self.optimizer)
+        return self.program + sum(part or 0 for part in parts) + self.step
+
+    @property
+    def step(self) -> int:
+        """Bytes that a step needs on top of what is always there."""
+        return max(self.cache or 0, self.activations or 0)
+
+    @property
+    def total(self) -> int | None:
+        """Bytes of the whole run; None unless every part is known."""
+        parts = (self.policy, self.reference, self.judge, self.adapters, self.optimizer)
+        return None if None in (*parts, self.cache, self.activations) else self.known
+
+
+@dataclass(frozen=True, slots=True)
+class _Weight:
+    """One array of a model, or a quantised layer's arrays together as the values they hold."""
+
+    name: str
+    shape: tuple[int, ...]
+    stored: int  # bytes as it is in the file
+    floating: bool
+    packed: bool
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def bytes(self, quantization: Quantization, wide: bool) -> int:
+        """Bytes once loaded; `wide`: every number as float32, none quantised."""
+        if wide:
+            return 4 * self.size if self.floating else self.stored
+        if quantization == "none" or self.packed or not self.is_matrix:
+            return self.stored
+        group, bits, extra = GROUPS[quantization]
+        if self.shape[-1] % group:
+            return self.stored
+        return self.size * bits // 8 + self.size // group * extra
+
+    @property
+    def is_matrix(self) -> bool:
+        return self.floating and self.name.endswith(".weight") and len(self.shape) >= 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A model as its files describe it."""
+
+    folder: Path
+    weights: list[_Weight]
+    shape: Shape | None
+
+
+def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
+    """The plan of a run. With `ask_hub`, the hub is asked for the size of what is not here."""
+    machine = hardware.device()
+    wide = machine.backend == "cpu"
+    full = settings.train_type == "full"
+    quantization = settings.quantization
+    other, human = settings.reference_model_path, settings.human_judge
+    policy = _model(settings.model, "model")
+    judge = None if human else _model(settings.judge, "judge")
+    reference = _model(other, "reference_model_path") if other else None
+    loaded: set[tuple[Path, Quantization]] = set()
+
+    def held(model: _Model | None, quantization: Quantization) -> int | None:
+        if model is None or (model.folder, quantization) in loaded:
+            return None if model is None else 0
+        loaded.add((model.folder, quantization))
+        return sum(weight.bytes(quantization, wide) for weight in model.weights)
+
+    policy_bytes = held(policy, quantization)
+    trained = _trained_values(policy, settings) if policy else None
+    if other:
+        reference_bytes = held(reference, quantization)
+    else:  # a view of the policy, whose own trained layers part from it at the first update
+        reference_bytes = (trained and 4 * trained) if full else 0
+    cache, scoring = (
+        _step(policy.shape, settings, wide) if policy and policy.shape else (None, None)
+    )
+    if human:
+        judge_bytes = judging = 0
+    else:
+        judge_bytes = held(judge, settings.judge_quantization or quantization)
+        judging = _judging(judge.shape, settings, wide) if judge and judge.shape else None
+    return MemoryPlan(
+        policy=policy_bytes,
+        reference=reference_bytes,
+        judge=judge_bytes,
+        adapters=0 if full else trained and 4 * trained,
+        optimizer=None if trained is None else _optimizer(trained, settings),
+        cache=cache,
+        activations=None if scoring is None or judging is None else max(scoring, judging),
+        download=_download(settings, ask_hub),
+        machine_total=machine.memory_total,
+        machine_available=machine.memory_available,
+    )
+
+
+def refusal(plan: MemoryPlan, settings: Settings) -> str | None:
+    """Why the run will not fit into this machine, with the numbers; None when it may."""
+    allowed = int(plan.machine_total * settings.memory_limit)
+    if not plan.machine_total or plan.known <= allowed:
+        return None
+    parts = {
+        "the model": (plan.policy, "choose a smaller model"),
+        "the reference": (plan.reference, "choose a smaller reference"),
+        "the judge": (plan.judge, "choose the model itself or a smaller one as judge"),
+        "the adapters": (plan.adapters, "lower lora_parameters.rank"),
+        "the optimizer": (plan.optimizer, "choose lora as train_type or a plainer optimizer"),
+        "a step": (plan.step, "lower batch_size, max_seq_length or max_completion_length"),
+    }
+    largest = sorted(parts, key=lambda part: -(parts[part][0] or 0))
+    listed = ", ".join(f"{part} {_gb(parts[part][0] or 0)}" for part in largest[:3])
+    return (
+        f"this run needs about {_gb(plan.known)} of memory ({listed}), and the share of "
+        f"{settings.memory_limit:g} that memory_limit allows it of this machine's "
+        f"{_gb(plan.machine_total)} is {_gb(allowed)}: {parts[largest[0]][1]}"
+    )
+
+
+# -- weights -------------------------------------------------------------------------------------
+
+
+def _model(name: str, role: str) -> _Model | None:
+    folder = model_files.find(name, role)
+    config = model_files.read_config(folder) if folder else None
+    tensors = model_files.read_tensors(folder) if folder else None
+    if folder is None or config is None or tensors is None:
+        return None
+    return _Model(folder.resolve(), _weights(tensors, config), model_files.read_shape(config))
+
+
+def _weights(tensors: list[Tensor], config: Mapping[str, Any]) -> list[_Weight]:
+    by_name = {tensor.name: tensor for tensor in tensors}
+    if config.get("tie_word_embeddings"):
+        by_name.pop("lm_head.weight", None)
+    form = config.get("quantization")
+    group = form.get("group_size", 64) if isinstance(form, Mapping) else 0
+    group = group if isinstance(group, int) and 0 < group < 1 << 20 else 0
+    weights = []
+    for name, tensor in by_name.items():
+        layer, _, part = name.rpartition(".")
+        scales = by_name.get(f"{layer}.scales") if group else None
+        if scales is None or part not in ("weight", "scales", "biases"):
+            weights.append(_Weight(name, tensor.shape, tensor.bytes, tensor.is_float, False))
+        elif part == "weight":
+            biases = by_name.get(f"{layer}.biases")
+            stored = tensor.bytes + scales.bytes + (biases.bytes if biases else 0)
+            shape = (*tensor.shape[:-1], scales.shape[-1] * group)
+            weights.append(_Weight(name, shape, stored, floating=True, packed=True))
+    return weights
+
+
+def _trained_values(model: _Model, settings: Settings) -> int:
+    """Numbers that are trained: those of the adapters, or of the top layers."""
+    in_layers = [(weight, _IN_LAYER.search(weight.name)) for weight in model.weights]
+    layers = 1 + max((int(found[1]) for _, found in in_layers if found), default=-1)
+    lowest = 0 if settings.num_layers < 0 else layers - settings.num_layers
+    lora, count = settings.lora_parameters, 0
+    for weight, found in in_layers:
+        trained_layer = found is not None and int(found[1]) >= lowest
+        if settings.train_type == "full":
+            count += weight.size if trained_layer else 0
+            continue
+        module = weight.name.removesuffix(".weight")
+        within = found[2].removesuffix(".weight") if found else module
+        chosen = trained_layer if lora.keys is None else within in lora.keys
+        if weight.is_matrix and chosen and (trained_layer or found is None):
+            *experts, output, width = weight.shape
+            magnitudes = output if settings.train_type == "dora" else 0
+            count += math.prod(experts) * (lora.rank * (output + width) + magnitudes)
+    return count
+
+
+def _optimizer(trained: int, settings: Settings) -> int:
+    """Its state, the gradients, those added up over steps, and the new values beside the old."""
+    accumulated = settings.gradient_accumulation_steps > 1
+    return 4 * trained * (MOMENTS.get(settings.optimizer, 1) + 2 + accumulated)
+
+
+# -- a step --------------------------------------------------------------------------------------
+
+
+def _step(shape: Shape, settings: Settings, wide: bool) -> tuple[int, int]:
+    """Bytes of sampling and of scoring with its backward pass, for the longest prompts."""
+    width = 4 if wide else 2
+    completion = min(settings.max_completion_length, settings.max_seq_length - 1)
+    prompt = settings.max_seq_length - completion
+    cached = 2 * shape.layers * shape.kv_heads * shape.head_width * width  # a token
+
+    prompts = min(settings.batch_size, max(1, SAMPLED_TOKENS // (2 * (prompt + completion))))
+    rows = 2 * prompts
+    sampling = cached * (prompts * prompt + 2 * rows * (prompt + completion))
+    sampling += 3 * 4 * rows * shape.vocabulary
+
+    pairs = min(settings.batch_size, max(1, SCORED_TOKENS // (prompt + 2 * completion)))
+    tokens = pairs * (prompt + 2 * completion)
+    inside = width * tokens * _values_in_a_layer(shape)
+    scores = 4 * 3 * shape.heads * pairs * (prompt**2 + 2 * completion * (prompt + completion))
+    kept = cached * pairs * (prompt + 2 * prompt + 2 * (prompt + completion))
+    if settings.grad_checkpoint:
+        scoring = (
+            kept + shape.layers * 2 * width * tokens * shape.hidden + 3 * (inside + scores) // 2
+        )
+    else:
+        trained = shape.layers if settings.num_layers < 0 else settings.num_layers
+        scoring = kept + (min(trained, shape.layers) + 1) * (inside + scores)
+    values = 2 * pairs * completion * shape.vocabulary
+    scoring += 4 * 4 * min(values, max(LOGIT_VALUES, shape.vocabulary))
+    return sampling, scoring
+
+
+def _judging(shape: Shape, settings: Settings, wide: bool) -> int:
+    """Bytes of a forward pass over pairs in both orders."""
+    width = 4 if wide else 2
+    completion = min(settings.max_completion_length, settings.max_seq_length - 1)
+    pair = settings.max_seq_length + completion
+    rubric = len(settings.judge_system.encode()) // 3
+    rows = min(2 * settings.batch_size, max(1, JUDGED_TOKENS // pair))
+    cached = 2 * shape.layers * shape.kv_heads * shape.head_width * width
+    inside = width * rows * pair * _values_in_a_layer(shape)
+    scores = 4 * 2 * shape.heads * rows * pair * (pair + rubric)
+    return cached * rows * (2 * rubric + pair) + inside + scores
+
+
+def _values_in_a_layer(shape: Shape) -> int:
+    """Numbers a token that one layer makes on its way."""
+    attention = 2 * (shape.heads + shape.kv_heads) * shape.head_width
+    return 5 * shape.hidden + attention + 4 * shape.feed_forward
+
+
+# -- the download, and words ---------------------------------------------------------------------
+
+
+def _download(settings: Settings, ask_hub: bool) -> int | None:
+    """Bytes still to be fetched; None when that is not known."""
+    roles = {settings.model: "model"}
+    if settings.reference_model_path:
+        roles[settings.reference_model_path] = "reference_model_path"
+    if not settings.human_judge:
+        roles[settings.judge] = "judge"
+    missing = [(name, "model") for name, role in roles.items() if not model_files.find(name, role)]
+    if not model_files.has_dataset(settings.data):
+        missing.append((settings.data, "dataset"))
+    sizes = [model_files.hub_size(name, kind) if ask_hub else None for name, kind in missing]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"

@@ -1,0 +1,161 @@
+"""What the files of a model say about it, without loading it, and without MLX.
+
+Nothing here raises for a damaged or missing file: what cannot be known is None.
+"""
+
+import contextlib
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from engine.starter import JUDGE, POLICY
+
+HEADER_LIMIT = 100 << 20  # bytes of a safetensors header, as the format's own readers have it
+CONFIG_LIMIT = 10 << 20
+ITEM_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2}
+DOWNLOADED = (".safetensors", ".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor in a safetensors file. `dtype` is the format's name, such as BF16."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes in the file."""
+        return self.size * ITEM_BYTES.get(self.dtype, 1)
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype in ("F64", "F32", "F16", "BF16")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes of a decoder, from its config.json."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    feed_forward: int
+    vocabulary: int
+
+
+def find(name: str, role: str) -> Path | None:
+    """The folder of a model that is on this machine: the starter's, a local one, or the hub
+    cache's. `role` is the setting that names it."""
+    if name == "starter":
+        folder = JUDGE if role == "judge" else POLICY
+        return folder if folder.is_dir() else None
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            return folder
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    with contextlib.suppress(HFValidationError, OSError, ValueError):
+        cached = try_to_load_from_cache(name, "config.json")
+        if isinstance(cached, str):
+            return Path(cached).parent
+    return None
+
+
+def has_dataset(name: str) -> bool:
+    """Whether a dataset is on this machine: the starter's, a local one, or in the hub cache."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if name == "starter":
+        return True
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        return (
+            Path(name).expanduser().exists()
+            or Path(HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}").is_dir()
+        )
+    return False
+
+
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """config.json of a model folder."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        file = folder / "config.json"
+        if file.stat().st_size <= CONFIG_LIMIT:
+            config = json.loads(file.read_bytes())
+            return config if isinstance(config, dict) else None
+    return None
+
+
+def read_shape(config: Mapping[str, Any]) -> Shape | None:
+    """The sizes that a config states; a model with several parts states them of its text part."""
+    text = config.get("text_config")
+    config = text if isinstance(text, Mapping) else config
+    try:
+        hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
+        shape = Shape(
+            layers=int(config["num_hidden_layers"]),
+            hidden=hidden,
+            heads=heads,
+            kv_heads=int(config.get("num_key_value_heads") or heads),
+            head_width=int(config.get("head_dim") or hidden // heads),
+            feed_forward=int(config.get("intermediate_size") or 4 * hidden),
+            vocabulary=int(config["vocab_size"]),
+        )
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None
+    positive = all(0 < getattr(shape, name) < 1 << 32 for name in Shape.__slots__)
+    return shape if positive else None
+
+
+def read_tensors(folder: Path) -> list[Tensor] | None:
+    """Every tensor of a model folder, from the headers of its safetensors files."""
+    found: list[Tensor] = []
+    try:
+        for file in sorted(folder.glob("model*.safetensors")):
+            found += _header(file)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, struct.error):
+        return None
+    return found or None
+
+
+def _header(file: Path) -> list[Tensor]:
+    with file.open("rb") as content:
+        (length,) = struct.unpack("<Q", content.read(8))
+        if length > HEADER_LIMIT:
+            raise ValueError("not a safetensors header")
+        header = json.loads(content.read(length))
+    return [
+        Tensor(name, tuple(map(int, facts["shape"])), str(facts["dtype"]))
+        for name, facts in header.items()
+        if name != "__metadata__"
+    ]
+
+
+@lru_cache(maxsize=64)
+def hub_size(name: str, kind: str = "model", timeout: float = 5.0) -> int | None:
+    """Bytes that the hub would send for a model or a dataset; None when it does not answer."""
+    from huggingface_hub import HfApi
+
+    hub = HfApi()
+    try:
+        ask = hub.model_info if kind == "model" else hub.dataset_info
+        files = ask(name, files_metadata=True, timeout=timeout).siblings or []
+    except Exception:  # the network and the hub fail in many ways; all of them mean: not known
+        return None
+    wanted = [file for file in files if kind != "model" or file.rfilename.endswith(DOWNLOADED)]
+    return sum(file.size or 0 for file in wanted)
