@@ -85,7 +85,7 @@ def loaded(folder: Path) -> nn.Module:
 
 
 def array_bytes(arrays: Any) -> int:
-    flat: list[tuple[str, Any]] = tree_flatten(arrays)
+    flat: Any = tree_flatten(arrays)
     return sum(array.nbytes for _, array in flat)
 
 
