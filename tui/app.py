@@ -94,7 +94,7 @@ class StudioApp(App[int], inherit_bindings=False):
             return
         if events := self.session.drain():
             self.view.fold(events)
-            if isinstance(self.screen, StudioScreen):
+            if isinstance(self.screen, StudioScreen) and self.screen.is_mounted:
                 self.screen.run_changed(events)
 
     # -- going places ----------------------------------------------------------------------------
