@@ -14,12 +14,34 @@ from engine.run_folder import ADAPTERS, PAIRS, UNDECIDED, Run
 from engine.settings import Settings
 
 
-def train(
+def work(
     settings: Settings,
     run: Run,
     control: Control,
     emit: Callable[[Event], None],
     on_person: Callable[[Any], None] = lambda judge: None,
+) -> bool:
+    """`train`, and then let go of what MLX keeps for this thread.
+
+    A process that exits while a finished thread's streams are still there is aborted by MLX.
+    """
+    load_fast_blas()
+    import mlx.core as mx
+
+    try:
+        return train(settings, run, control, emit, on_person)
+    finally:
+        mx.synchronize()
+        mx.clear_streams()
+        mx.clear_cache()
+
+
+def train(
+    settings: Settings,
+    run: Run,
+    control: Control,
+    emit: Callable[[Event], None],
+    on_person: Callable[[Any], None],
 ) -> bool:
     """Train a run from its latest checkpoint, or from the start; True when it is finished.
 
@@ -30,7 +52,6 @@ def train(
         UserError: settings, models or data do not serve; says what to do.
         StorageError: the disk refused to the end.
     """
-    load_fast_blas()
     import mlx.core as mx
 
     from engine.hardware import configure_mlx
@@ -97,6 +118,19 @@ def train(
         trainer.test()
     _leave_results(settings, run, roles.policy.model, journal, finished)
     return finished
+
+
+def leave_thread() -> None:
+    """Let go of what MLX holds for this thread; call it last on a thread that used MLX.
+
+    MLX 0.32 starts threads of its own for each thread's streams, and aborts the process at its
+    end if they are still there.
+    """
+    import mlx.core as mx
+
+    if hasattr(mx, "clear_streams"):
+        mx.synchronize()
+        mx.clear_streams()
 
 
 def _judge(

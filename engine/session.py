@@ -127,7 +127,7 @@ class Session:
 
         status: RunStatus = "failed"
         try:
-            finished = launch.train(
+            finished = launch.work(
                 self.settings, run, self._control, self._events.put, self._meet_person
             )
             status = "finished" if finished else "stopped"
@@ -138,6 +138,7 @@ class Session:
             self._log_trace(run)
         finally:
             self._end(run, status)
+            launch.leave_thread()
 
     def _meet_person(self, judge: Any) -> None:
         self._person = judge
