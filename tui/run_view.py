@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 LOG_LINES = 5_000
 WIN_RATE = ("win_rate", "win_rate_low", "win_rate_high")
-NOT_METRICS = {"step", "total_steps", "time", "split"}
+NOT_METRICS = {"step", "total_steps", "time", "split", "prompts", "seconds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ class RunView:
         self.progress: Progress | None = None
         self.started: float | None = None  # when this process began the loop
         self.first_step: int = 0  # the step it began at
+        self.earlier = 0.0  # seconds that the run had trained before
         self.ended: float | None = None
         self.saved_step: int | None = None
         self.series: dict[str, Series] = {}
@@ -96,10 +97,10 @@ class RunView:
         return self.status in ("running", "paused")
 
     def elapsed(self, now: float | None = None) -> float | None:
-        """Seconds since the loop began."""
+        """Seconds that the run has been at it, earlier sittings included; None before it began."""
         if self.started is None:
-            return None
-        return max(0.0, (self.ended or now or time.time()) - self.started)
+            return self.earlier or None
+        return self.earlier + max(0.0, (self.ended or now or time.time()) - self.started)
 
     def seconds_left(self) -> float | None:
         """Seconds to the last step at the pace so far; None before the first step."""
@@ -107,7 +108,7 @@ class RunView:
         elapsed = self.elapsed()
         if not self.live or taken <= 0 or elapsed is None or not self.total_steps:
             return None
-        return elapsed / taken * max(0, self.total_steps - self.step)
+        return (elapsed - self.earlier) / taken * max(0, self.total_steps - self.step)
 
     # -- folding ---------------------------------------------------------------------------------
 
@@ -122,7 +123,7 @@ class RunView:
                 self.name, self.folder, self.device = event.name, event.folder, event.device
                 self.step = self.first_step = event.step
                 self.total_steps, self.prompts = event.total_steps, event.prompts
-                self.started, self.ended = event.time, None
+                self.earlier, self.started, self.ended = self._trained(), event.time, None
                 self.status, self.error = "running", None
                 for series in self.series.values():
                     series.cut(event.step)
@@ -131,17 +132,17 @@ class RunView:
                 if self.status in ("running", "paused"):
                     self.status = "paused" if event.phase == "paused" else "running"
             case Log():
-                self._log(event.time, event.level, event.text)
+                self.add_log(event.time, event.level, event.text)
             case StepDone():
                 self.step, self.total_steps = event.step, event.total_steps
-                self.add_metrics(event.step, event.metrics, event.time)
+                self.add_metrics(event.step, event.metrics, self.elapsed(event.time))
             case Report():
                 own = {k: v for k, v in event.metrics.items() if not self._has(k, event.step)}
-                self.add_metrics(event.step, own, event.time)
+                self.add_metrics(event.step, own, self.elapsed(event.time))
             case Evaluated():
                 self.evaluation = event
                 values = {name: getattr(event, name) for name in WIN_RATE}
-                self.add_metrics(event.step, values, event.time)
+                self.add_metrics(event.step, values, self.elapsed(event.time))
             case PairSampled():
                 self.sampled = event
             case PairJudged():
@@ -153,21 +154,33 @@ class RunView:
             case RunEnded():
                 self.status, self.error, self.ended = event.status, event.error, event.time
                 if event.error:
-                    self._log(event.time, "error", event.error)
+                    self.add_log(event.time, "error", event.error)
             case _:
                 pass
 
-    def add_metrics(self, step: float, metrics: Mapping[str, Any], at: float = math.nan) -> None:
-        """Add a point to each metric's series; what is no number is left out."""
+    def add_metrics(
+        self, step: float, metrics: Mapping[str, Any], seconds: float | None = None
+    ) -> None:
+        """Add a point to each metric's series; what is no number is left out.
+
+        `seconds` is how long the run had trained, if known.
+        """
+        at = math.nan if seconds is None else seconds
         for name, value in metrics.items():
             if name in NOT_METRICS or isinstance(value, bool) or not isinstance(value, int | float):
                 continue
             self.series.setdefault(name, Series()).add(step, float(value), at)
 
+    def _trained(self) -> float:
+        """Seconds of training up to the newest point."""
+        times = [series.times[-1] for series in self.series.values() if series]
+        return max((each for each in times if math.isfinite(each)), default=0.0)
+
     def _has(self, metric: str, step: float) -> bool:
         series = self.series.get(metric)
         return bool(series) and series.steps[-1] >= step
 
-    def _log(self, at: float, level: Level, text: str) -> None:
+    def add_log(self, at: float, level: Level, text: str) -> None:
+        """Add a line to the log, which keeps the newest."""
         self.log.append(LogLine(at, level, text))
         self.log_count += 1

@@ -6,7 +6,7 @@ from bisect import bisect_right
 
 
 class Series:
-    """Steps, values and times (seconds since the epoch; NaN where unknown) of one metric.
+    """Steps, values and times (seconds of training; NaN where unknown) of one metric.
 
     Values may be NaN or infinite: a step that was not finite is a fact worth showing.
     """
