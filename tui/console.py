@@ -1,6 +1,5 @@
 """What a run prints while it trains without the app: JSON, plain lines or a live display."""
 
-import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, Protocol, TextIO
@@ -16,11 +15,14 @@ from engine.events import (
     Evaluated,
     Event,
     Log,
+    PairJudged,
+    PairSampled,
     PhaseName,
     Progress,
     Report,
     RunEnded,
     RunStarted,
+    Saved,
     StepDone,
 )
 from tui.run_view import RunView
@@ -84,15 +86,18 @@ def as_record(event: Event) -> dict[str, Any]:
     """An event as a flat mapping: `event` says which."""
     facts = asdict(event)
     metrics = facts.pop("metrics", {})
-    return {"event": _EVENT_NAMES.get(type(event), type(event).__name__)} | facts | metrics
+    return {"event": _EVENT_NAMES[type(event)]} | facts | metrics
 
 
 _EVENT_NAMES: dict[type[Event], str] = {
     RunStarted: "started",
+    Log: "log",
     StepDone: "step",
     Report: "report",
     Evaluated: "evaluated",
-    Log: "log",
+    PairSampled: "sampled",
+    PairJudged: "pair",
+    Saved: "saved",
     RunEnded: "ended",
 }
 
@@ -123,7 +128,7 @@ class PlainLines:
                 yield f"step {event.step}/{view.total_steps}  {figures(view)}  {time_left(view)}"
             case Evaluated():
                 yield f"step {event.step}/{view.total_steps}  win rate {rate(event)}"
-            case Log(level="warning" | "error"):
+            case Log() if wants_attention(event, view):
                 yield f"{event.level}: {safe_line(event.text)}"
             case Progress() if event.phase != self._phase:
                 self._phase = event.phase
@@ -152,7 +157,7 @@ class LiveDisplay:
                 case Evaluated():
                     line = f"step {event.step}  win rate {rate(event)}"
                     self._console.print(Text(line))
-                case Log(level="warning" | "error"):
+                case Log() if wants_attention(event, self._view):
                     self._console.print(Text(f"{event.level}: {safe_line(event.text)}", "yellow"))
                 case _:
                     pass
@@ -223,7 +228,7 @@ class Summary:
             case "finished":
                 return f"done: {at} in {duration(view.elapsed() or 0)}"
             case "failed":
-                return f"failed at {at}: {safe_line(view.error or 'no reason was given')}"
+                return f"failed at {at}" if view.total_steps else "failed before the first step"
             case _:
                 return f"stopped at {at} with a checkpoint; `lora-studio resume {name}` goes on"
 
@@ -238,6 +243,12 @@ def opening(event: RunStarted) -> Iterable[str]:
     )
     if event.step:
         yield f"going on after step {event.step}"
+
+
+def wants_attention(event: Log, view: RunView) -> bool:
+    """Whether a line of the log is worth a line here: no traces, nor what is told at the end."""
+    serious = event.level in ("warning", "error")
+    return serious and "\n" not in event.text and event.text != view.error
 
 
 def figures(view: RunView) -> str:
@@ -290,8 +301,3 @@ def age(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds // size:.0f} {unit}"
     return "now"
-
-
-def now() -> float:
-    """Seconds since the epoch."""
-    return time.time()
