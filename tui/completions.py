@@ -1,0 +1,79 @@
+"""What a model, data set or path field may hold: names in the local hub cache, and files."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+Complete = Callable[[str], list[str]]
+
+LIMIT = 50  # candidates; more do not help anybody
+
+
+def for_setting(key: str) -> Complete | None:
+    """What completes the text of a setting; None where nothing does."""
+    return _SETTINGS.get(key)
+
+
+def models(text: str, *first: str) -> list[str]:
+    """Models that `text` may mean: the words in `first`, cached ones, folders."""
+    return _named(text, first, "models--")
+
+
+def datasets(text: str) -> list[str]:
+    """Data sets that `text` may mean: the bundled one, cached ones, folders and files."""
+    return _named(text, ("starter",), "datasets--")
+
+
+def paths(text: str) -> list[str]:
+    """Files and folders whose path begins with `text`; a folder ends in a separator."""
+    head, _, start = text.rpartition(os.sep)
+    folder = Path(head + os.sep if os.sep in text else ".").expanduser()
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                hidden = entry.name.startswith(".") and not start.startswith(".")
+                if entry.name.startswith(start) and not hidden and entry.name.isprintable():
+                    place = f"{head}{os.sep}" if os.sep in text else ""
+                    found.append(f"{place}{entry.name}{os.sep if entry.is_dir() else ''}")
+    except OSError:
+        return []
+    return sorted(found)[:LIMIT]
+
+
+def hub_cache() -> Path:
+    """The folder in which the hub's files are cached."""
+    if chosen := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(chosen).expanduser()
+    home = os.environ.get("HF_HOME")
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return (Path(home) if home else Path(cache, "huggingface")).expanduser() / "hub"
+
+
+def cached(prefix: str) -> list[str]:
+    """Hub ids of what the cache holds; `prefix` is `models--` or `datasets--`."""
+    try:
+        names = os.listdir(hub_cache())
+    except OSError:
+        return []
+    found = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    return sorted(name.replace("--", "/") for name in found if name.isprintable())
+
+
+def _named(text: str, first: tuple[str, ...], prefix: str) -> list[str]:
+    looks_like_path = text.startswith(("/", "~", "."))
+    words = [] if looks_like_path else [*first, *cached(prefix)]
+    wanted = text.lower()
+    near = [word for word in words if wanted in word.lower()]
+    near.sort(key=lambda word: not word.lower().startswith(wanted))
+    return [*near, *(paths(text) if looks_like_path or (text and not near) else [])][:LIMIT]
+
+
+_SETTINGS: dict[str, Complete] = {
+    "model": lambda text: models(text, "starter"),
+    "judge": lambda text: models(text, "human", "starter"),
+    "reference_model_path": models,
+    "data": datasets,
+    "resume_adapter_file": paths,
+    "output_root": paths,
+}

@@ -1,0 +1,92 @@
+"""Where a form begins: the ready-made settings, and those that were started last."""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import config, durable, runs
+from engine.errors import RunError, UserError
+from engine.settings import Settings
+from engine.starter.presets import PRESETS
+
+QWEN, LAST = "Qwen3-0.6B", "last start"
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A ready-made set of settings, and what it is in a few words."""
+
+    name: str
+    what: str
+
+
+_KNOWN = {
+    "starter": "the bundled small model and judge; trains in a minute or two, offline",
+    "starter-human": "the bundled small model; you pick the better answers",
+}
+
+
+def all_presets() -> list[Preset]:
+    """The presets in the order to offer them: what needs no hub first when there is none."""
+    bundled = [Preset(name, _KNOWN.get(name, "bundled")) for name in PRESETS]
+    real = Preset(QWEN, "a real small model on human-like answers, its own judge")
+    offered = [real, *bundled] if _qwen_is_near() else [*bundled, real]
+    if _last_file().is_file():
+        offered.append(Preset(LAST, "the settings of the run that was started last"))
+    return offered
+
+
+def settings(name: str) -> Settings:
+    """The settings of a preset.
+
+    Raises:
+        UserError: there is none of that name, or what was started last cannot be read.
+    """
+    if name == QWEN:
+        return Settings()
+    return config.load(_last_file()) if name == LAST else config.preset(name)
+
+
+def first() -> tuple[str, Settings]:
+    """What the form opens on: what was started last, and for a newcomer the starter."""
+    if _last_file().is_file():
+        with contextlib.suppress(UserError):
+            return LAST, settings(LAST)
+    return "starter", settings("starter")
+
+
+def remember(started: Settings) -> None:
+    """Keep the settings of a start for the next time the form opens."""
+    nameless = started.model_copy(update={"run_name": None})
+    with contextlib.suppress(RunError, OSError):
+        durable.write_file(_last_file(), config.to_yaml(nameless, commented=False))
+
+
+def describe(chosen: Settings) -> str:
+    """One sentence on what a start will do."""
+    from tui.cost import length
+
+    bundled = chosen.model == "starter"
+    model = "the bundled model" if bundled else Path(chosen.model).name or chosen.model
+    if chosen.human_judge:
+        judged = "you pick the better answers"
+    elif chosen.judge == "starter":
+        judged = "judged by the bundled judge"
+    elif chosen.judge == chosen.model:
+        judged = "which judges its own answers"
+    else:
+        judged = f"judged by {Path(chosen.judge).name}"
+    return f"trains {model} for {length(chosen)}, {judged}"
+
+
+def _last_file() -> Path:
+    return runs.home() / "last-start.yaml"
+
+
+def _qwen_is_near() -> bool:
+    """Whether the hub may be asked, or the model is in its cache; asking would take seconds."""
+    from tui.completions import cached
+
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    return not offline or Settings().model in cached("models--")

@@ -1,0 +1,195 @@
+"""A list of one-line rows with a cursor that draws only what is in sight, so 100,000 rows are fine.
+
+Whoever makes one says how a row looks; the list knows nothing of what its rows are.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from textual.binding import Binding
+from textual.cache import LRUCache
+from textual.content import Content
+from textual.events import Click, Resize
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+from textual.style import Style
+from textual.visual import Visual
+
+Row = TypeVar("Row")
+Draw = Callable[[Row, int], Content]  # a row and the width in cells
+
+
+class RowList(ScrollView, Generic[Row], can_focus=True):
+    """Rows under a cursor. `draw` makes the one line that stands for a row."""
+
+    DEFAULT_CSS = """
+    RowList {
+        height: 1fr; overflow-x: hidden; overflow-y: auto;
+        & > .row-list--cursor { background: $foreground 8%; }
+        &:focus > .row-list--cursor { background: $accent 30%; text-style: bold; }
+    }
+    """
+    COMPONENT_CLASSES = {"row-list--cursor"}  # noqa: RUF012
+    BINDINGS = [  # noqa: RUF012
+        Binding("up,k", "move(-1)", "up", show=False, id="list.up"),
+        Binding("down,j", "move(1)", "down", show=False, id="list.down"),
+        Binding("pageup", "page(-1)", "a page up", show=False, id="list.page_up"),
+        Binding("pagedown", "page(1)", "a page down", show=False, id="list.page_down"),
+        Binding("home", "first", "to the first", show=False, id="list.first"),
+        Binding("end,G", "last", "to the last", show=False, id="list.last"),
+        Binding("enter", "choose", "open", show=False, id="list.choose"),
+    ]
+
+    cursor: reactive[int] = reactive(0)
+
+    @dataclass
+    class Moved(Message):
+        """The cursor stands on another row, or on another content of the same."""
+
+        list: "RowList"
+
+        @property
+        def control(self) -> "RowList":
+            return self.list
+
+    @dataclass
+    class Chosen(Message):
+        """A row was chosen with enter or a click."""
+
+        list: "RowList"
+
+        @property
+        def control(self) -> "RowList":
+            return self.list
+
+    def __init__(
+        self,
+        draw: "Draw[Row]",
+        rows: Sequence[Row] = (),
+        *,
+        empty: str = "",
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(id=id, classes=classes)
+        self._draw = draw
+        self._rows: Sequence[Row] = rows
+        self._empty = empty
+        self._strips: LRUCache[tuple[int, int, Style], Strip] = LRUCache(512)
+
+    # -- what it holds ---------------------------------------------------------------------------
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """All rows."""
+        return self._rows
+
+    @property
+    def current(self) -> Row | None:
+        """The row under the cursor; None where there are no rows."""
+        return self._rows[self.cursor] if 0 <= self.cursor < len(self._rows) else None
+
+    def show(self, rows: Sequence[Row], cursor: int | None = None, *, empty: str = "") -> None:
+        """Replace the rows; the cursor stays at its place unless `cursor` says where it goes."""
+        self._rows = rows
+        self._empty = empty or self._empty
+        at = self.cursor if cursor is None else cursor
+        self.redraw()
+        self.virtual_size = Size(self.size.width, len(rows))
+        before = self.cursor
+        self.cursor = max(0, min(at, len(rows) - 1))
+        if self.cursor == before:
+            self.post_message(self.Moved(self))
+
+    def redraw(self) -> None:
+        """Draw again: what the rows stand for has changed."""
+        self._strips.clear()
+        self.refresh()
+
+    def in_sight(self) -> Sequence[Row]:
+        """The rows that are on the screen now."""
+        top = self.scroll_offset.y
+        return self._rows[top : top + max(1, self.size.height)]
+
+    # -- drawing ---------------------------------------------------------------------------------
+
+    def on_mount(self) -> None:
+        """Take the height of the first rows."""
+        self.virtual_size = Size(0, len(self._rows))
+
+    def on_resize(self, event: Resize) -> None:
+        """Draw for the new width."""
+        self.virtual_size = Size(event.size.width, len(self._rows))
+        self._strips.clear()
+
+    def notify_style_update(self) -> None:
+        """Forget what was drawn in other colours."""
+        super().notify_style_update()
+        self._strips.clear()
+
+    def render_line(self, y: int) -> Strip:
+        """One line of what is in sight."""
+        at, width = self.scroll_offset.y + y, self.size.width
+        if not self._rows and y == 0 and self._empty:
+            line = Content.styled(self._empty, "$muted")
+            return Visual.to_strips(self, line, width, 1, self.visual_style, pad=True)[0]
+        if at >= len(self._rows) or width <= 0:
+            return Strip.blank(width, self.visual_style.rich_style)
+        style = self.visual_style
+        if at == self.cursor:
+            style = self.get_visual_style("row-list--cursor")
+        key = (at, width, style)
+        strip = self._strips.get(key)
+        if strip is None:
+            line = self._draw(self._rows[at], width).truncate(width, ellipsis=True, pad=True)
+            strip = Visual.to_strips(self, line, width, 1, style, pad=True)[0]
+            self._strips[key] = strip
+        return strip
+
+    # -- moving ----------------------------------------------------------------------------------
+
+    def validate_cursor(self, at: int) -> int:
+        """Keep the cursor on a row."""
+        return max(0, min(at, len(self._rows) - 1))
+
+    def watch_cursor(self, before: int, now: int) -> None:
+        """Bring the cursor's row into sight."""
+        self.scroll_to_region(
+            Region(0, now, 1, 1), animate=False, force=True, immediate=True, x_axis=False
+        )
+        self.refresh()
+        self.post_message(self.Moved(self))
+
+    def on_click(self, event: Click) -> None:
+        """Choose the row that was clicked; the first click only moves to it."""
+        at = self.scroll_offset.y + event.y
+        if at >= len(self._rows):
+            return
+        if at == self.cursor:
+            self.action_choose()
+        self.cursor = at
+
+    def action_move(self, rows: int) -> None:
+        """Move the cursor."""
+        self.cursor += rows
+
+    def action_page(self, pages: int) -> None:
+        """Move the cursor by what is in sight."""
+        self.cursor += pages * max(1, self.size.height - 1)
+
+    def action_first(self) -> None:
+        """To the first row."""
+        self.cursor = 0
+
+    def action_last(self) -> None:
+        """To the last row."""
+        self.cursor = len(self._rows) - 1
+
+    def action_choose(self) -> None:
+        """Tell that the current row was chosen."""
+        if self._rows:
+            self.post_message(self.Chosen(self))

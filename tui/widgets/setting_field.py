@@ -1,0 +1,365 @@
+"""One setting in the form: its name, value and mark, and the editor that fits its type.
+
+A field is a single line until somebody edits it. What is typed is told to the screen, which keeps
+the settings and shows each field what became of it.
+"""
+
+from dataclasses import dataclass
+
+from textual import events, on
+from textual.binding import Binding
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Input, OptionList, TextArea
+
+from engine.setting_fields import SettingField as Setting
+from tui.completions import Complete
+from tui.draft import Draft, show
+
+NAME_WIDTH = 31  # cells, the marks before the name included
+NARROW_VALUE, WIDE_VALUE = 11, 32  # cells for a value before the remark on it, where they fit
+EDITOR_LINES = 8
+
+
+class SettingField(Widget, can_focus=True):
+    """A setting; `complete` offers values for a text."""
+
+    DEFAULT_CSS = """
+    SettingField {
+        height: 1; width: 1fr;
+        &:focus, &:focus-within { background: $accent 22%; }
+        & > Input {
+            margin-left: 31; width: 1fr; height: 1; padding: 0; border: none;
+            background: $background; color: $foreground;
+        }
+        & > TextArea {
+            margin: 1 0 0 2; height: 8; border: none; padding: 0 1;
+            background: $background; color: $foreground;
+        }
+        & > OptionList {
+            overlay: screen; constrain: none inside; offset: 30 0;
+            width: auto; min-width: 24; max-width: 48; height: auto; max-height: 8;
+            border: none; padding: 0; background: $surface;
+            &:focus { border: none; }
+        }
+    }
+    """
+    BINDINGS = [  # noqa: RUF012
+        Binding("enter", "edit", "edit", id="field.edit"),
+        Binding("space", "edit", "edit", show=False, id="field.edit_too"),
+        Binding("left", "step(-1)", "previous choice", show=False, id="field.previous"),
+        Binding("right", "step(1)", "next choice", show=False, id="field.next"),
+        Binding("r,delete,backspace", "reset", "reset", id="field.reset"),
+    ]
+
+    @dataclass
+    class Edited(Message):
+        """A text was typed or chosen; None asks for the default."""
+
+        field: "SettingField"
+        text: str | None
+
+        @property
+        def control(self) -> "SettingField":
+            return self.field
+
+    @dataclass
+    class Left(Message):
+        """An editor was left towards the field `by` places further; 0 stays."""
+
+        field: "SettingField"
+        by: int
+
+    def __init__(self, setting: Setting, draft: Draft, complete: Complete | None = None) -> None:
+        super().__init__(id=f"field-{setting.key.replace('.', '-')}")
+        self.setting = setting
+        self._draft = draft
+        self._complete = complete
+        self._before = ""
+        self._height()
+
+    @property
+    def key(self) -> str:
+        """The setting's dotted key."""
+        return self.setting.key
+
+    @property
+    def editor(self) -> Input | TextArea | None:
+        """The editor while the field is being edited."""
+        return next(iter(self.query(Input)), None) or next(iter(self.query(TextArea)), None)
+
+    # -- what it shows ---------------------------------------------------------------------------
+
+    def show(self, draft: Draft) -> None:
+        """Show the setting as it is in a draft."""
+        self._draft = draft
+        self._height()
+        self.refresh()
+
+    def render(self) -> Content:
+        """Marks, name, value and a remark; below, what is wrong with the value."""
+        width = self.size.width
+        reason = self._draft.problems.get(self.key)
+        idle = self._draft.no_effect.get(self.key)
+        changed = self.key in self._draft.changed
+        mark = ("!", "$bad") if reason else ("•" if changed else " ", "$foreground")
+        focus = ("›" if self.has_focus_within else " ", "$accent")
+        quiet = "$faint" if idle else "$muted"
+        name = (f" {self.key:<{NAME_WIDTH - 3}}", quiet if idle or not changed else "$foreground")
+        room = max(0, width - NAME_WIDTH)
+        value = self._value("$faint" if idle else "$foreground").truncate(room, ellipsis=True)
+        column = NARROW_VALUE if width < 90 else WIDE_VALUE
+        gap = " " * max(2, column - value.cell_length)
+        remark = self._remark(room - value.cell_length - len(gap))
+        line = Content.assemble(focus, mark, name, value, gap, remark)
+        if not reason:
+            return line
+        below = "\n" * (1 + EDITOR_LINES * bool(self.query(TextArea)))
+        indent = 3 if self.setting.kind == "multiline" else NAME_WIDTH
+        text = Content.styled(reason, "$bad").truncate(max(1, width - indent), ellipsis=True)
+        return Content.assemble(line, below, " " * indent, text)
+
+    def _value(self, style: str) -> Content:
+        setting, text = self.setting, self._draft.text(self.key)
+        if setting.kind == "switch":
+            on = text == "on"
+            dangerous = on and setting.dangerous
+            return Content.styled("● on" if on else "○ off", "$bad" if dangerous else style)
+        if not text:
+            return Content.styled(_empty(setting), "$faint")
+        if setting.kind == "choice":
+            arrows = self.has_focus
+            return Content.styled(f"‹ {text} ›" if arrows else text, style)
+        first, *rest = text.split("\n")
+        more = (f"  … {len(rest) + 1} lines", "$muted") if rest else ""
+        unit = (f" {setting.unit}", "$muted") if setting.unit and text[0].isdigit() else ""
+        return Content.assemble((_visible(first), style), unit, more)
+
+    def _remark(self, room: int) -> Content:
+        """Why the setting has no effect, or the default it differs from."""
+        if idle := self._draft.no_effect.get(self.key):
+            words = idle
+        elif self.key in self._draft.changed and self.setting.kind != "multiline":
+            words = f"default {show(self.setting.default) or 'empty'}"
+        else:
+            return Content("")
+        return (
+            Content.styled(words, "$faint").truncate(room, ellipsis=True)
+            if room > 7
+            else Content("")
+        )
+
+    def _height(self) -> None:
+        lines = 1 + (self.key in self._draft.problems)
+        if self.is_mounted and self.query(TextArea):
+            lines += EDITOR_LINES
+        self.styles.height = lines
+
+    def on_focus(self) -> None:
+        """Draw the mark of the focus."""
+        self.refresh()
+
+    def on_blur(self) -> None:
+        """Take the mark of the focus away."""
+        self.refresh()
+
+    # -- editing ---------------------------------------------------------------------------------
+
+    async def action_edit(self) -> None:
+        """Toggle, offer the choices, or open an editor."""
+        kind = self.setting.kind
+        if kind == "switch":
+            self._tell("off" if self._draft.text(self.key) == "on" else "on")
+        elif kind == "choice":
+            await self._offer_choices()
+        else:
+            await self.edit(self._draft.text(self.key))
+
+    async def edit(self, text: str, *, select: bool = True) -> None:
+        """Open the editor with a text in it."""
+        if self.editor:
+            return
+        self._before = self._draft.text(self.key)
+        if self.setting.kind == "multiline":
+            editor: Input | TextArea = TextArea(text, soft_wrap=True, highlight_cursor_line=False)
+        else:
+            editor = Input(text, compact=True, select_on_focus=select)
+        await self.mount(editor)
+        self._height()
+        editor.focus()
+        self.call_after_refresh(self.scroll_visible, animate=False)
+        if isinstance(editor, Input):
+            if not select:
+                editor.cursor_position = len(text)
+                self._tell(text)
+            await self._offer(text if self._before != text else "")
+
+    async def close(self, *, keep: bool = True) -> None:
+        """Put the editor away; without `keep`, as if nothing had been typed."""
+        if not self.editor:
+            return
+        had_focus = self.has_focus_within
+        await self.query("Input, TextArea, OptionList").remove()
+        if not keep:
+            self._tell(self._before)
+        self._height()
+        self.refresh()
+        if had_focus:
+            self.focus()
+
+    def action_step(self, by: int) -> None:
+        """Take the next or the previous choice."""
+        choices = self._choices()
+        if self.setting.kind == "switch":
+            self._tell("on" if by > 0 else "off")
+        elif self.setting.kind == "choice":
+            at = choices.index(self._draft.text(self.key))
+            self._tell(choices[(at + by) % len(choices)])
+
+    def action_reset(self) -> None:
+        """Back to the default."""
+        self.post_message(self.Edited(self, None))
+
+    async def on_key(self, event: events.Key) -> None:
+        """A digit on a number begins to edit; escape and the arrows leave an editor."""
+        if self.has_focus and self.setting.kind in ("integer", "number"):
+            if event.character and event.character in "0123456789.-":
+                event.stop()
+                await self.edit(event.character, select=False)
+            return
+        if not self.query("Input, TextArea, OptionList"):
+            return
+        listed = next(iter(self.query(OptionList)), None)
+        in_list = listed is not None and isinstance(self.editor, Input)
+        if event.key == "escape":
+            event.stop()
+            event.prevent_default()
+            if self.editor:
+                await self.close(keep=False)
+            else:
+                await self.query(OptionList).remove()
+                self.focus()
+        elif event.key in ("up", "down") and isinstance(self.editor, Input):
+            event.stop()
+            by = 1 if event.key == "down" else -1
+            if in_list and listed and listed.option_count:
+                self._move_in(listed, by)
+            else:
+                await self.close()
+                self.post_message(self.Left(self, by))
+        elif event.key == "tab" and in_list and listed and listed.option_count:
+            event.stop()
+            event.prevent_default()
+            await self._take(listed, listed.highlighted or 0)
+
+    @on(Input.Changed)
+    async def _input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self.editor is event.input and event.value != self._draft.text(self.key):
+            self._tell(event.value)
+            await self._offer(event.value)
+
+    @on(TextArea.Changed)
+    def _text_changed(self, event: TextArea.Changed) -> None:
+        event.stop()
+        if self.editor is event.text_area and event.text_area.text != self._draft.text(self.key):
+            self._tell(event.text_area.text)
+
+    @on(Input.Submitted)
+    async def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        listed = next(iter(self.query(OptionList)), None)
+        if listed is not None and listed.highlighted is not None:
+            await self._take(listed, listed.highlighted)
+        else:
+            await self.close()
+
+    @on(Input.Blurred)
+    async def _left_editor(self, event: Input.Blurred) -> None:
+        event.stop()
+        if self.app.focused is not None and self.app.focused not in self.walk_children():
+            await self.close()
+
+    @on(events.DescendantBlur)
+    async def _left(self, event: events.DescendantBlur) -> None:
+        self.refresh()
+        focused = self.app.focused
+        if isinstance(self.editor, TextArea) and focused and focused not in self.walk_children():
+            await self.close()
+
+    # -- offers ----------------------------------------------------------------------------------
+
+    def _choices(self) -> list[str]:
+        return ["", *self.setting.choices] if self.setting.optional else [*self.setting.choices]
+
+    async def _offer_choices(self) -> None:
+        await self.query(OptionList).remove()
+        choices = self._choices()
+        listed = OptionList(
+            *(_option(word or _empty(self.setting)) for word in choices), markup=False
+        )
+        await self.mount(listed)
+        listed.highlighted = choices.index(self._draft.text(self.key))
+        listed.focus()
+
+    async def _offer(self, text: str) -> None:
+        """List what the text may become, below the editor."""
+        if not self._complete:
+            return
+        found = [each for each in self._complete(text) if each != text]
+        listed = next(iter(self.query(OptionList)), None)
+        if listed is None:
+            listed = OptionList(markup=False)
+            listed.can_focus = False
+            await self.mount(listed)
+        listed.display = bool(found)
+        listed.set_options([_option(each) for each in found])
+
+    @staticmethod
+    def _move_in(listed: OptionList, by: int) -> None:
+        if listed.highlighted is None:
+            listed.highlighted = 0 if by > 0 else listed.option_count - 1
+        elif listed.highlighted + by < 0:
+            listed.highlighted = None
+        else:
+            listed.highlighted = min(listed.highlighted + by, listed.option_count - 1)
+
+    async def _take(self, listed: OptionList, at: int) -> None:
+        """Put an offered text into the editor; a folder stays open for what is in it."""
+        text = str(listed.get_option_at_index(at).prompt)
+        editor = self.editor
+        if isinstance(editor, Input):
+            editor.value = text
+            editor.cursor_position = len(text)
+            if text.endswith("/"):
+                return
+        self._tell(text)
+        await self.close()
+
+    @on(OptionList.OptionSelected)
+    async def _picked(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        if self.setting.kind == "choice":
+            self._tell(self._choices()[event.option_index])
+            await self.query(OptionList).remove()
+            self.focus()
+        else:
+            await self._take(event.option_list, event.option_index)
+
+    def _tell(self, text: str) -> None:
+        self.post_message(self.Edited(self, text))
+
+
+def _option(text: str) -> Content:
+    return Content(text)
+
+
+def _empty(setting: Setting) -> str:
+    """What stands for no value, in the words of its help: `empty: ...`."""
+    _, found, words = setting.help.partition("empty: ")
+    return words.rstrip(".").split(";")[0] if found else "empty"
+
+
+def _visible(text: str) -> str:
+    return "".join(char if char.isprintable() else "�" for char in text[:500])
