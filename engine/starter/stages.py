@@ -1,0 +1,91 @@
+"""The stages of the starter's build: each leaves its result in a work folder."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from engine.judges import presentation
+from engine.settings import RUBRIC
+from engine.starter import grammar, model_folder, pretrain, quality, train_judge
+from engine.starter.rubrics import KNOWN
+from engine.starter.sample import sample
+from engine.starter.tokenizer import load_tokenizer, train_tokenizer
+from engine.starter.truth import RUBRIC_SCORES
+
+# The policy's own answers that the judge learns from, one a prompt at each temperature.
+WRITTEN_AT = (0.8, 0.8, 0.8, 0.8, 1.0, 1.0, 1.0, 1.0, 1.3, 1.5)
+
+
+def build(work: Path, seed: int) -> None:
+    """Do the stages whose results `work` does not have yet."""
+    if not (work / "policy" / "model.safetensors").exists():
+        tokenizer = train_tokenizer(tokenizer_texts(seed))
+        policy = pretrain.pretrain(tokenizer, seed, report)
+        model_folder.save(work / "policy", policy, tokenizer, pretrain.LAYERS)
+    tokenizer = load_tokenizer(work / "policy")
+    policy = model_folder.load(work / "policy", tokenizer)
+    report_table("policy", {"at 0.8": quality.policy_quality(policy, tokenizer)})
+    written_file = work / "written.json"
+    if not written_file.exists():
+        written_file.write_text(json.dumps(policy_answers(policy, tokenizer, seed)))
+    if not (work / "judge" / "model.safetensors").exists():
+        written = json.loads(written_file.read_text())
+        judge = train_judge.train_judge(policy, tokenizer, written, seed, report)
+        model_folder.save(work / "judge", judge, tokenizer, train_judge.LAYERS)
+    judge = model_folder.load(work / "judge", tokenizer)
+    known = {name: quality.judge_quality(judge, tokenizer, name) for name in RUBRIC_SCORES}
+    report_table("judge", known)
+    write_prompts(work / "prompts")
+
+
+def tokenizer_texts(seed: int) -> Iterator[str]:
+    """What the tokenizer learns its merges from: the world, the rubrics, the judge's frame."""
+    rng = Random(seed)
+    for question in grammar.questions(held_out=False):
+        yield question.text
+        for _ in range(20):
+            yield grammar.answer(rng, question)
+    for _ in range(30):
+        yield RUBRIC
+        for rubric in KNOWN:
+            yield from rubric.trained
+    for _ in range(300):
+        yield from (
+            presentation.INSTRUCTION,
+            presentation.PROMPT_LABEL,
+            presentation.FIRST_LABEL,
+            presentation.SECOND_LABEL,
+            presentation.QUESTION,
+            "system\nuser\nassistant\n",
+        )
+
+
+def policy_answers(policy: Any, tokenizer: Any, seed: int) -> dict[str, list[str]]:
+    """Completions of every training prompt, by prompt."""
+    prompts = [question.text for question in grammar.questions(held_out=False)]
+    written: dict[str, list[str]] = {prompt: [] for prompt in prompts}
+    for number, temperature in enumerate(WRITTEN_AT):
+        texts = sample(policy, tokenizer, prompts, temperature, seed * len(WRITTEN_AT) + number)
+        for prompt, text in zip(prompts, texts, strict=True):
+            if text.strip():
+                written[prompt].append(text)
+    return written
+
+
+def write_prompts(folder: Path) -> None:
+    """`train.jsonl`, and `valid.jsonl` with the phrasings that training never sees."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, held_out in (("train", False), ("valid", True)):
+        lines = (json.dumps({"prompt": q.text}) for q in grammar.questions(held_out=held_out))
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def report(line: str) -> None:
+    print(line, flush=True)
+
+
+def report_table(title: str, rows: dict[str, dict[str, float]]) -> None:
+    for name, figures in rows.items():
+        report(f"{title} {name}: " + ", ".join(f"{key} {v:.3f}" for key, v in figures.items()))

@@ -1,0 +1,240 @@
+"""Train the judge: it reads a rubric, a prompt and two answers, and says 1 or 2.
+
+It starts from the policy's layers, with two new ones on top. The answer alone is too thin a
+signal for a model this small, so heads that are thrown away afterwards also ask its inner layers
+what each answer is like: its tone, length and truth, and its score by the rubric at hand.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+import numpy as np
+
+from engine.judges.presentation import answer_ids, render_frame
+from engine.settings import RUBRIC
+from engine.starter import grammar
+from engine.starter.cpu_layers import cross_entropy, run_layer
+from engine.starter.judge_pairs import Row, rows
+from engine.starter.model_folder import HIDDEN, new_model
+from engine.starter.pretrain import cosine_rate
+from engine.starter.rubrics import BY_MEANING
+from engine.starter.truth import RUBRIC_SCORES, Traits
+
+LAYERS = 6
+STEPS = 1500
+GROUPS = 4  # rubrics a step; the rows of one share the cache of its prefix
+GROUP_ROWS = 10
+PEAK_RATE = 1.5e-3
+WARMUP = 60
+# What is true of an answer is the harder part, so these rubrics come more often.
+SHARES = dict.fromkeys(RUBRIC_SCORES, 1.0) | {"correct": 3.0, "correct and polite": 4.0}
+# Brings every rubric's scores to about -1 .. 1.
+SCORE_SCALE = dict.fromkeys(RUBRIC_SCORES, 1.0) | {"shorter": 10.0, "longer": 10.0}
+BROKEN_SCORE = -3.0
+# What should be known after which layer: the fact and the rubric; whether a statement is right;
+# what the whole answer is worth. The last layer compares the two.
+FACT_LAYER, STATEMENT_LAYER, ANSWER_LAYER = 3, 4, 5
+
+
+class Heads(nn.Module):
+    """Linear readings of inner layers, used in training alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.statement_norm = nn.RMSNorm(HIDDEN)
+        self.statement = nn.Linear(HIDDEN, 1)  # right or wrong
+        self.answer_norm = nn.RMSNorm(HIDDEN)
+        self.answer = nn.Linear(HIDDEN, 6)  # politeness, pirate, words, right, formed, score
+        self.rubric_norm = nn.RMSNorm(HIDDEN)
+        self.rubric = nn.Linear(HIDDEN, len(RUBRIC_SCORES))
+
+
+class Trained(nn.Module):
+    """The judge and its heads, so that one optimizer sees both."""
+
+    def __init__(self, judge: Any) -> None:
+        super().__init__()
+        self.judge = judge
+        self.heads = Heads()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one rubric as arrays. Positions index the flattened (rows * length) states."""
+
+    meaning: str
+    prefix: mx.array  # (1, prefix length)
+    ids: mx.array  # (rows, length), right-padded
+    last: mx.array  # (rows,) positions of the last token
+    target: mx.array  # (rows,) P(first is better)
+    ends: mx.array  # (2 rows,) positions that follow an answer
+    traits: mx.array  # (2 rows, 6) what the answer heads should say
+    statement_ends: mx.array  # (statements,) positions of their full stops
+    statement_right: mx.array  # (statements,) 1 or 0
+    told: mx.array  # (tokens,) positions before the tokens of right statements
+    told_targets: mx.array  # (tokens,) those tokens
+
+
+def make_batch(meaning: str, prefix: Sequence[int], group: list[Row], pad: int) -> Batch:
+    length = max(len(row.ids) for row in group)
+    ids = np.full((len(group), length), pad, np.int32)
+    last, ends, traits, stops, right, told, told_targets = [], [], [], [], [], [], []
+    for index, row in enumerate(group):
+        ids[index, : len(row.ids)] = row.ids
+        base = index * length
+        last.append(base + len(row.ids) - 1)
+        for side in row.sides:
+            ends.append(base + side.end)
+            traits.append(trait_targets(meaning, side.traits))
+            if side.statement and side.traits.well_formed:
+                start, end = side.statement
+                stops.append(base + end - 1)
+                right.append(float(side.traits.right))
+                if side.traits.right:
+                    told.extend(range(base + start - 1, base + end - 1))
+                    told_targets.extend(row.ids[start:end])
+    return Batch(
+        meaning,
+        mx.array([list(prefix)]),
+        mx.array(ids),
+        mx.array(last),
+        mx.array([row.target for row in group]),
+        mx.array(ends),
+        mx.array(traits),
+        mx.array(stops, mx.int32),
+        mx.array(right, mx.float32),
+        mx.array(told, mx.int32),
+        mx.array(told_targets, mx.int32),
+    )
+
+
+def trait_targets(meaning: str, traits: Traits) -> list[float]:
+    score = RUBRIC_SCORES[meaning](traits) / SCORE_SCALE[meaning]
+    if meaning in ("shorter", "longer"):
+        score += 1.4 if meaning == "shorter" else -1.4
+    return [
+        float(traits.politeness),
+        float(traits.pirate),
+        traits.words / 10 - 1.4,
+        2.0 * traits.right - 1.0,
+        2.0 * traits.well_formed - 1.0,
+        score if traits.well_formed else BROKEN_SCORE,
+    ]
+
+
+def states_at(batch: Batch, judge: Any) -> tuple[dict[int, mx.array], mx.array]:
+    """Flattened hidden states (rows * length, HIDDEN) after the layers that are read, and the
+    state (1, HIDDEN) at the end of the rubric's prefix after the fact layer."""
+    body = judge.model
+    prefix, hidden = body.embed_tokens(batch.prefix), body.embed_tokens(batch.ids)
+    read, rubric = {}, prefix
+    for number, layer in enumerate(body.layers, 1):
+        prefix, shared = run_layer(layer, prefix)
+        hidden, _ = run_layer(layer, hidden, shared)
+        read[number] = hidden.reshape(-1, HIDDEN)
+        if number == FACT_LAYER:
+            rubric = prefix[:, -1]
+    return read, rubric
+
+
+def batch_loss(batch: Batch, judge: Any, heads: Heads, answers: tuple[int, int]) -> list[mx.array]:
+    """The judge's own loss, then the auxiliary ones."""
+    states, rubric = states_at(batch, judge)
+    logits_of = judge.model.embed_tokens.as_linear
+    last = judge.model.norm(states[LAYERS][batch.last])
+    log_p = nn.log_softmax(logits_of(last), axis=-1)
+    verdict = -(batch.target * log_p[:, answers[0]] + (1 - batch.target) * log_p[:, answers[1]])
+    answer = heads.answer(heads.answer_norm(states[ANSWER_LAYER][batch.ends]))
+    traits = nn.losses.smooth_l1_loss(answer, batch.traits, reduction="mean")
+    meaning = mx.array([list(RUBRIC_SCORES).index(batch.meaning)])
+    rubric = nn.losses.cross_entropy(heads.rubric(heads.rubric_norm(rubric)), meaning)
+    statement = told = mx.array(0.0)
+    if batch.statement_ends.size:
+        read = heads.statement_norm(states[STATEMENT_LAYER][batch.statement_ends])
+        guess = heads.statement(read)[:, 0]
+        statement = nn.losses.binary_cross_entropy(guess, batch.statement_right)
+    if batch.told.size:
+        fact = judge.model.norm(states[FACT_LAYER][batch.told])
+        told = cross_entropy(logits_of(fact), batch.told_targets).mean()
+    return [verdict.mean(), traits, statement, told, rubric.mean()]
+
+
+LOSS_WEIGHTS = (1.0, 1.0, 1.0, 0.3, 0.3)
+
+
+def total_loss(
+    trained: Trained, group: list[Batch], answers: tuple[int, int]
+) -> tuple[mx.array, mx.array]:
+    """Weighted loss of a step, and its parts for the log."""
+    parts = [batch_loss(batch, trained.judge, trained.heads, answers) for batch in group]
+    means = mx.stack([mx.stack(part) for part in parts]).mean(axis=0)
+    return (means * mx.array(LOSS_WEIGHTS)).sum(), means
+
+
+def from_policy(policy: Any, tokenizer: Any) -> nn.Module:
+    """A judge whose lower layers and embeddings are the policy's; new layers start small."""
+    from mlx.utils import tree_flatten
+
+    judge: Any = new_model(LAYERS, tokenizer)
+    judge.load_weights(tree_flatten(policy.parameters()), strict=False)
+    for layer in judge.model.layers[len(policy.model.layers) :]:
+        layer.self_attn.o_proj.weight = layer.self_attn.o_proj.weight * 0.1
+        layer.mlp.down_proj.weight = layer.mlp.down_proj.weight * 0.1
+    mx.eval(judge.parameters())
+    return judge
+
+
+def train_judge(
+    policy: Any,
+    tokenizer: Any,
+    written: Mapping[str, Sequence[str]],
+    seed: int,
+    report: Callable[[str], None],
+) -> nn.Module:
+    """Train the judge; about 20 minutes on one core.
+
+    Args:
+        written: completions of the policy by prompt, a part of what the judge is shown.
+    """
+    mx.random.seed(seed)
+    rng = Random(seed)
+    trained = Trained(from_policy(policy, tokenizer))
+    asked = list(grammar.questions(held_out=False))
+    first, second = answer_ids(tokenizer)
+    answers = (first[0], second[0])
+    frames = {
+        name: [render_frame(tokenizer, wording) for wording in BY_MEANING[name].trained]
+        for name in RUBRIC_SCORES
+    }
+    # The program's default rubric, written for real judges, means this to the small one.
+    frames["correct and polite"] += [render_frame(tokenizer, RUBRIC)] * 3
+    sources = {
+        name: rows(rng, name, asked, written, frames[name][0], GROUP_ROWS) for name in RUBRIC_SCORES
+    }
+    optimizer = optim.AdamW(PEAK_RATE, betas=[0.9, 0.98], weight_decay=0.02)
+    loss_and_grad = nn.value_and_grad(trained, total_loss)
+    log: list[list[float]] = []
+    started = time.time()
+    for step in range(STEPS):
+        optimizer.learning_rate = mx.array(cosine_rate(step, STEPS, PEAK_RATE, WARMUP))
+        group = []
+        for name in rng.choices(list(SHARES), list(SHARES.values()), k=GROUPS):
+            frame = rng.choice(frames[name])
+            group.append(
+                make_batch(name, frame.prefix, next(sources[name]), tokenizer.pad_token_id)
+            )
+        (_, parts), grads = loss_and_grad(trained, group, answers)
+        grads, _ = optim.clip_grad_norm(grads, 1.0)
+        optimizer.update(trained, grads)
+        mx.eval(trained.parameters(), optimizer.state, parts)
+        log.append(parts.tolist())
+        if (step + 1) % 50 == 0:
+            means = " ".join(f"{value:.3f}" for value in np.mean(log[-50:], axis=0))
+            report(f"judge step {step + 1} losses {means} {time.time() - started:.0f} s")
+    return trained.judge
