@@ -133,10 +133,11 @@ def export(
     from engine.hardware import load_fast_blas
     from engine.runs import open_run
 
+    found = open_run(run)
     load_fast_blas()
     from engine.export import export as export_run
 
-    export_run(open_run(run), to, fuse=fuse)
+    export_run(found, to, fuse=fuse)
     _print_lines([f"written to {to}"])
 
 

@@ -50,9 +50,10 @@ def make_output(stream: TextIO, view: RunView, *, json: bool) -> Output:
     """The output that fits the stream: JSON where asked, else by what kind of stream it is."""
     if json:
         return JsonLines(stream)
-    console = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
     if console.is_terminal and not console.is_dumb_terminal:
         return LiveDisplay(console, view)
+    console.soft_wrap = True  # a line of a pipe or a file has no width
     return PlainLines(console, view)
 
 

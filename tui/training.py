@@ -8,7 +8,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from engine.errors import UserError
-from engine.events import Event
+from engine.events import Event, Log
 from engine.settings import Settings
 from tui.console import Output, Silence, make_output
 from tui.library_output import LibraryOutput
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 REFRESH = 0.15  # seconds between two looks at the run
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 STOPPED_BY = 128  # plus the number of the signal
+STOPPING = "stopping with a checkpoint; the same again ends at once, without one"
 SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -49,9 +50,14 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
             if session.run:
                 streams.move_to(session.run.path / LOG)
             output = make_output(streams.out, view, json=json)
+            told = False
             while session.alive:
                 session.join(REFRESH)
-                output = _show(session.drain(), view, output)
+                events = session.drain()
+                if received and not told:
+                    told = True
+                    events.append(Log(level="warning", text=STOPPING))
+                output = _show(events, view, output)
             output = _show(session.drain(), view, output)
         with contextlib.suppress(OSError):
             output.close()

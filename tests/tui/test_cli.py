@@ -1,0 +1,165 @@
+"""The `lora-studio` command as far as it needs no training: statuses, output, speed of help."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine import runs
+from engine.config import from_mapping, preset, to_yaml
+from engine.settings import Settings
+from engine.yaml_text import parse_yaml
+from tui import cli
+from tui.archive_lines import COLUMNS
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Runs `lora-studio` with arguments in this process: exit status, output, errors."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lora-studio", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        sys.stdout.flush()
+        out, err = capfd.readouterr()
+        code = ended.value.code
+        return (code if isinstance(code, int) else 0), out, err
+
+    return run
+
+
+def test_help_and_version_answer_without_heavy_imports() -> None:
+    heavy = {"mlx", "mlx_lm", "transformers", "datasets", "pandas", "pyarrow", "textual", "numpy"}
+    program = (
+        "import sys\nfrom tui import cli\ntry:\n    cli.main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted(sys.modules))"
+    )
+    for flag in ("--help", "--version"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, flag], capture_output=True, text=True, check=True
+        )
+        loaded = set(done.stdout.splitlines()[-1].strip("[]").replace("'", "").split(", "))
+        assert "typer" in loaded
+        assert not loaded & heavy
+
+
+def test_help_names_every_command(command: Command) -> None:
+    status, out, _ = command("--help")
+    assert status == 0
+    for name in ("train", "resume", "runs", "export", "config", "doctor"):
+        assert f"\n  {name} " in out
+
+
+def test_the_version_is_the_packages(command: Command) -> None:
+    from importlib.metadata import version
+
+    assert command("--version") == (0, f"lora-studio {version('lora-studio')}\n", "")
+
+
+def test_config_prints_a_file_that_loads_back(command: Command) -> None:
+    status, out, _ = command("config")
+    assert status == 0
+    assert from_mapping(parse_yaml(out, "printed"), "printed") == Settings()
+    _, out, _ = command("config", "starter")
+    assert from_mapping(parse_yaml(out, "printed"), "printed") == preset("starter")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "none.yaml"], "none.yaml is not there"),
+        (["train", "starter", "--set", "betta=1"], "nearest is beta"),
+        (["train", "starter", "--set", "judge=human"], "open the app"),
+        (["train", "starter", "--set", "quantization=4-bit", "--set", "train_type=full"], "full"),
+        (["resume", "none"], "there is no run 'none'"),
+        (["runs", "show", "none"], "there is no run 'none'"),
+        (["runs", "delete", "../none"], "there is no run '../none'"),
+        (["export", "none", "--to", "there"], "there is no run 'none'"),
+        (["config", "stater"], "choose one of starter"),
+        (["none.yaml"], "none.yaml is not there"),
+        ([], "needs a terminal"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    arguments: list[str], expected: str, command: Command
+) -> None:
+    status, out, err = command(*arguments)
+    assert (status, out) == (2, "")
+    assert expected in err
+    assert err.startswith("lora-studio: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["trian"], ["train"], ["runs", "show"], ["train", "--none"], ["export", "a"]]
+)
+def test_bad_usage_is_status_2(arguments: list[str], command: Command) -> None:
+    status, out, err = command(*arguments)
+    assert (status, out) == (2, "")
+    assert "Usage" in err
+
+
+def test_runs_are_listed_shown_and_deleted(command: Command) -> None:
+    assert "no runs yet" in command("runs")[1]
+    runs.create(Settings(run_name="first", beta=0.3)).update(step=7, total_steps=9, win_rate=0.75)
+    runs.create(Settings(run_name="second"))
+    status, out, _ = command("runs")
+    assert status == 0
+    assert re.split("  +", out.splitlines()[0]) == list(COLUMNS)
+    [row] = [line for line in out.splitlines() if line.startswith("first")]
+    assert "7/9" in row
+    assert "75%" in row
+
+    records = [json.loads(line) for line in command("runs", "--json")[1].splitlines()]
+    assert {record["name"] for record in records} == {"first", "second"}
+
+    status, out, _ = command("runs", "show", "first")
+    assert status == 0
+    assert "beta" in out
+    [record] = [json.loads(line) for line in command("runs", "show", "first", "--json")[1:2]]
+    assert record["settings"]["beta"] == 0.3
+
+    status, out, _ = command("runs", "delete", "first")
+    assert status == 0
+    assert not command("runs")[1].count("first")
+
+
+def test_a_damaged_run_is_a_row_and_can_be_deleted(command: Command, studio_home: Path) -> None:
+    (studio_home / "runs" / "broken").mkdir(parents=True)
+    assert "damaged" in command("runs")[1]
+    assert command("runs", "show", "broken")[0] == 2
+    assert command("runs", "delete", "broken")[0] == 0
+    assert "no runs yet" in command("runs")[1]
+
+
+HOSTILE = "a\x1b[31mred\x1b]52;c;aGk=\x07\r\n\u202eb"
+
+
+def test_hostile_text_is_never_printed_raw(command: Command, studio_home: Path) -> None:
+    run = runs.create(Settings(run_name="run", model=HOSTILE, judge_system=HOSTILE))
+    run.update(error=HOSTILE)
+    folder = studio_home / "runs" / "\x1b[31mname"
+    folder.mkdir()
+    for arguments in (["runs"], ["runs", "show", "run"], ["runs", "show", HOSTILE]):
+        _, out, err = command(*arguments)
+        for char in "\x1b\x07\r\u202e":
+            assert char not in out + err
+
+
+def test_notes_say_what_has_no_effect(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "theirs.yaml"
+    file.write_text("train: true\njudge: human\n")
+    _, _, err = command("train", str(file))
+    assert "note: train has no effect here: every run trains\n" in err
+
+
+def test_a_config_written_for_a_person_round_trips(tmp_path: Path) -> None:
+    settings = preset("starter-human")
+    assert from_mapping(parse_yaml(to_yaml(settings), "file"), "file") == settings
