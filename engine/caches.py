@@ -201,7 +201,8 @@ def checkpointed(model: nn.Module) -> Iterator[None]:
     A layer's cache is passed in and out of the recomputed function as arrays, so that it may be
     shared between the passes over prompts and completions.
     """
-    originals = {type(layer): type(layer).__call__ for layer in model.layers}
+    layers: Any = model.layers
+    originals = {type(layer): type(layer).__call__ for layer in layers}
     for kind, call in originals.items():
         kind.__call__ = _recomputed(call)
     try:
@@ -227,7 +228,8 @@ def _recomputed(call: Any) -> Any:
             output = call(layer, *positional, **dict(zip(kwargs, named, strict=True)))
             return output, [] if cache is None else cache.state
 
-        output, state = mx.checkpoint(inner)(
+        again: Any = mx.checkpoint(inner)
+        output, state = again(
             layer.trainable_parameters(), arrays, [] if cache is None else cache.state
         )
         if cache is not None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten, tree_unflatten
 
+from engine import arrays
 from engine.errors import UserError
 from engine.models import load_adapter_file
 from engine.update import Update
@@ -26,10 +26,10 @@ WEIGHTS, OPTIMIZER, GRADIENTS, STATE = (
 
 def save(folder: Path, update: Update, state: dict[str, Any]) -> None:
     """Write a checkpoint's files into `folder`. `state` is the loop's, plain JSON values."""
-    _save_arrays(folder / WEIGHTS, update.policy.model.trainable_parameters())
-    _save_arrays(folder / OPTIMIZER, update.optimizer.state)
+    arrays.save(folder / WEIGHTS, arrays.flat(update.policy.model.trainable_parameters()))
+    arrays.save(folder / OPTIMIZER, arrays.flat(update.optimizer.state))
     if update.gradients is not None:
-        _save_arrays(folder / GRADIENTS, update.gradients)
+        arrays.save(folder / GRADIENTS, update.gradients)
     counts = {"pairs": update.gradient_pairs, "steps": update.steps_since_update}
     (folder / STATE).write_text(json.dumps({**state, "accumulated": counts}), encoding="utf-8")
 
@@ -42,9 +42,9 @@ def restore(folder: Path, update: Update) -> dict[str, Any]:
     """
     load_adapter_file(update.policy.model, folder / WEIGHTS, key="checkpoint")
     try:
-        update.optimizer.state = _load_arrays(folder / OPTIMIZER)
+        update.optimizer.state = arrays.tree(arrays.load(folder / OPTIMIZER))
         gradients = folder / GRADIENTS
-        update.gradients = _load_arrays(gradients) if gradients.exists() else None
+        update.gradients = arrays.load(gradients) if gradients.exists() else None
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         update.gradient_pairs = state["accumulated"]["pairs"]
         update.steps_since_update = state["accumulated"]["steps"]
@@ -52,12 +52,3 @@ def restore(folder: Path, update: Update) -> dict[str, Any]:
         raise UserError(f"checkpoint: {folder} cannot be read: {error}") from error
     mx.eval(update.policy.model.trainable_parameters(), update.optimizer.state)
     return state
-
-
-def _save_arrays(path: Path, tree: Any) -> None:
-    mx.save_safetensors(str(path), dict(tree_flatten(tree)))
-
-
-def _load_arrays(path: Path) -> Any:
-    arrays: dict[str, mx.array] = dict(mx.load(str(path)))  # pyright: ignore[reportCallIssue,reportArgumentType]
-    return tree_unflatten(list(arrays.items()))

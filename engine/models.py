@@ -14,11 +14,11 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm import load as load_with_mlx_lm
 from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import dequantize_model
 
+from engine import arrays
 from engine.caches import supports_sharing
 from engine.errors import UserError
 from engine.hardware import compute_dtype, hub_reachable
@@ -164,13 +164,14 @@ def load(
         UserError: the folder is no model that can be loaded, with the reason.
     """
     try:
-        model, tokenizer, config = load_with_mlx_lm(
+        loaded: Any = load_with_mlx_lm(
             str(folder),
             tokenizer_config={"trust_remote_code": trust_remote_code},
             lazy=True,
             return_config=True,
             trust_remote_code=trust_remote_code,
         )
+        model, tokenizer, config = loaded
         if quantization != "none" and "quantization" not in config:
             quantize(model, quantization)
         if (dtype := compute_dtype()) is not None:
@@ -190,7 +191,7 @@ def quantize(model: nn.Module, quantization: Quantization) -> None:
     """Quantise in place all layers whose width allows it; the others stay as they are."""
     form = QUANTIZATIONS[quantization]
 
-    def fits(path: str, module: nn.Module) -> bool:
+    def fits(path: str, module: Any) -> bool:
         return hasattr(module, "to_quantized") and module.weight.shape[-1] % form["group_size"] == 0
 
     nn.quantize(model, **form, class_predicate=fits)
@@ -201,10 +202,10 @@ def _widen(model: nn.Module, dtype: mx.Dtype) -> None:
     `dtype`."""
     floats = {
         name: array.astype(dtype)
-        for name, array in tree_flatten(model.parameters())
+        for name, array in arrays.flat(model.parameters()).items()
         if mx.issubdtype(array.dtype, mx.floating)
     }
-    model.update(tree_unflatten(list(floats.items())))
+    model.update(arrays.tree(floats))
     dequantize_model(model)
 
 
@@ -218,7 +219,7 @@ def view(model: nn.Module) -> nn.Module:
     """
     shared = {}
     for module in model.modules():
-        values = [value for _, value in tree_flatten(dict(module))] + list(vars(module).values())
+        values = [*arrays.flat(dict(module)).values(), *vars(module).values()]
         shared |= {id(value): value for value in values if isinstance(value, mx.array)}
     return copy.deepcopy(model, shared)
 
@@ -247,7 +248,7 @@ def add_adapters(model: nn.Module, settings: Settings) -> None:
         )
     except ValueError as error:
         raise UserError(f"train_type: {error}; choose lora.") from error
-    if not tree_flatten(model.trainable_parameters()):
+    if not arrays.flat(model.trainable_parameters()):
         raise UserError(
             f"lora_parameters.keys: no module of {settings.model} has one of these names: "
             f"{', '.join(settings.lora_parameters.keys or [])}."
@@ -263,10 +264,10 @@ def load_adapter_file(model: nn.Module, path: Path, key: str = "resume_adapter_f
     if not path.is_file():
         raise UserError(f"{key}: there is no file {path}.")
     try:
-        weights: dict[str, Any] = dict(mx.load(str(path)))
+        weights = arrays.load(path)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{key}: {path} is no safetensors file.") from error
-    trainable = dict(tree_flatten(model.trainable_parameters()))
+    trainable = arrays.flat(model.trainable_parameters())
     for name, array in trainable.items():
         if name not in weights:
             raise UserError(
@@ -285,7 +286,7 @@ def load_adapter_file(model: nn.Module, path: Path, key: str = "resume_adapter_f
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
     """Trainable and all parameters. Packed weights count as the numbers that they hold."""
-    trainable = sum(array.size for _, array in tree_flatten(model.trainable_parameters()))
+    trainable = sum(array.size for array in arrays.flat(model.trainable_parameters()).values())
     total = sum(
         array.size * (32 // module.bits if name == "weight" and hasattr(module, "bits") else 1)
         for module in model.modules()

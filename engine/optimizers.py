@@ -14,7 +14,7 @@ from mlx_lm.tuner.utils import build_schedule
 from engine.errors import UserError
 from engine.settings import Optimizer, Settings
 
-OPTIMIZERS: dict[Optimizer, type[opt.Optimizer]] = {
+OPTIMIZERS: dict[Optimizer, Callable[..., opt.Optimizer]] = {
     "sgd": opt.SGD,
     "rmsprop": opt.RMSprop,
     "adagrad": opt.Adagrad,

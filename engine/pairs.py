@@ -48,8 +48,8 @@ class Pair:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Pair":
         """The pair that `to_json` wrote."""
-        lists = ("prompt_ids", "first_ids", "second_ids")
-        return cls(**{key: tuple(v) if key in lists else v for key, v in data.items()})
+        ids = ("prompt_ids", "first_ids", "second_ids")
+        return cls(**{**data, **{key: tuple(data[key]) for key in ids}})
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
     config.yaml      every setting of the run, loadable as it is
     run.json         name, status, times, versions, device, last metrics; replaced in one step
     metrics.jsonl    a line a report
-    pairs.jsonl      a line a verdict
+    pairs.jsonl      a line a pair with a winner: prompt, chosen, rejected, how it was judged
+    undecided.jsonl  a line for any other verdict: a tie, both bad, skipped, identical, invalid
+    sampled.jsonl    batches that a person was asked about and that are not in a checkpoint yet
     log.txt
     adapters/        as mlx-lm reads them
     checkpoints/     a folder a step
@@ -13,7 +15,6 @@ One process at a time writes a run (`Run.lock`); any number may read it meanwhil
 """
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -32,11 +33,13 @@ from engine.events import Level
 if TYPE_CHECKING:
     from engine.settings import Settings
 
-CONFIG, STATE, METRICS, PAIRS, LOG = (
+CONFIG, STATE, METRICS, PAIRS, UNDECIDED, SAMPLED, LOG = (
     "config.yaml",
     "run.json",
     "metrics.jsonl",
     "pairs.jsonl",
+    "undecided.jsonl",
+    "sampled.jsonl",
     "log.txt",
 )
 ADAPTERS, CHECKPOINTS, LOCK, MANIFEST = "adapters", "checkpoints", "lock", "manifest.json"
@@ -161,7 +164,11 @@ class Run:
 
     def repair(self) -> list[str]:
         """Tidy up after a kill, with the lock held; return what was done, a sentence each."""
-        found = [text for file in (METRICS, PAIRS, LOG) if (text := self._repair_file(file))]
+        found = [
+            text
+            for file in (METRICS, PAIRS, UNDECIDED, SAMPLED, LOG)
+            if (text := self._repair_file(file))
+        ]
         for left in self.path.iterdir():
             if durable.is_temporary(left.name):
                 left.unlink(missing_ok=True)
@@ -214,7 +221,7 @@ class Run:
             durable.sync_folder(folder)
             shutil.rmtree(aside, ignore_errors=True)
         except BaseException as error:
-            cause = _storage_cause(error, folder)
+            cause = durable.storage_cause(error, folder)
             shutil.rmtree(making, ignore_errors=True)
             if aside.exists() and not final.exists():
                 aside.rename(final)
@@ -292,15 +299,6 @@ def checkpoint_damage(checkpoint: Path, *, contents: bool = True) -> str | None:
         return f"{error.filename} cannot be read: {error.strerror}"
     except (KeyError, TypeError, ValueError, AttributeError):
         return f"{MANIFEST} is damaged"
-    return None
-
-
-def _storage_cause(error: BaseException, folder: Path) -> OSError | None:
-    """The system's error behind one that was met while writing; MLX reports a full disk vaguely."""
-    if isinstance(error, OSError):
-        return error
-    if isinstance(error, RuntimeError) and folder.exists() and shutil.disk_usage(folder).free < 1e5:
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return None
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
+import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
 
 from engine.caches import DecodeCache, padded, prompt_caches
@@ -160,7 +161,7 @@ def _decode(
             hidden = lm.hidden(token[:, None], caches)
             following = sampler.draw(lm.logits(hidden[:, -1]), keys[position + 1])
             mx.async_eval(following)
-        for index, value in zip(alive, token.tolist(), strict=True):
+        for index, value in zip(alive, np.array(token).tolist(), strict=True):
             if not finished[index]:
                 written[index].append(value)
                 finished[index] = value in lm.eos_ids
@@ -188,7 +189,7 @@ def _prefill(
     if not lm.shares_prompts:
         (prompt,) = prompts
         caches = make_prompt_cache(lm.model)
-        ids = mx.broadcast_to(mx.array(prompt)[None], (owners.size, len(prompt)))
+        ids = mx.broadcast_to(mx.array(list(prompt))[None], (owners.size, len(prompt)))
         return lm.logits(lm.hidden(ids, caches)[:, -1]), caches
     lengths = [len(prompt) for prompt in prompts]
     shared = prompt_caches(lm.model)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
+from mlx.nn.utils import checkpoint
 
 from engine.caches import CompletionCache, checkpointed, padded, prompt_caches
 from engine.models import LanguageModel
@@ -140,7 +140,7 @@ def _token_logps(
             return picked - mx.logsumexp(logits, axis=-1)
 
         if recompute or tokens > size:
-            logps = nn.utils.checkpoint(lm.model, logps)
+            logps = checkpoint(lm.model, logps)
         return logps(hidden[at : at + size])
 
     chunks = [chunk(at) for at in range(0, tokens, size)]

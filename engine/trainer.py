@@ -203,7 +203,7 @@ class Trainer:
             means.add("trained_pairs", 1, learned.pairs)
             means.add("dropped_steps", float(learned.dropped is not None))
             means.add("grad_norm", learned.grad_norm)
-            means.add("learning_rate", self.update.optimizer.learning_rate.item())
+            means.add("learning_rate", self.update.learning_rate)
         if learned.dropped:
             self.journal.log("warning", f"step {self.step} changed nothing: {learned.dropped}")
         seconds = time.monotonic() - self._mark

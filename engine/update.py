@@ -3,14 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as opt
 import numpy as np
-from mlx.utils import tree_flatten, tree_map
 
+from engine.arrays import Arrays, flat, tree
 from engine.losses import LogProbs, Loss, pair_losses, soft_pair_losses
 from engine.models import LanguageModel
 from engine.pairs import Pair, Verdict
@@ -57,10 +56,15 @@ class Update:
             settings.dpo_cpo_loss_type, settings.beta, settings.delta, settings.dpop_form
         )
         self._gradient = nn.value_and_grad(policy.model, self._summed_loss)
-        self.gradients: Any = None  # sums over the pairs since the last update
+        self.gradients: Arrays | None = None  # sums over the pairs since the last update
         self.gradient_pairs = 0
         self.steps_since_update = 0
-        optimizer.init(policy.model.trainable_parameters())
+        optimizer.init(tree(flat(policy.model.trainable_parameters())))
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the newest update, or of the first where there was none."""
+        return float(mx.array(self.optimizer.learning_rate).item())  # pyright: ignore[reportArgumentType]
 
     def step(self, judged: Sequence[tuple[Pair, Verdict]], *, step: int, last: bool) -> Learned:
         """Learn from the decided pairs of a batch.
@@ -83,29 +87,31 @@ class Update:
         if not decided:
             return Learned(0, {})
         mx.random.seed(stream_seed(self._settings.seed, "dropout", step))
-        total, gradients, logps = 0.0, None, []
+        total, logps = 0.0, []
+        gradients: Arrays | None = None
         done = 0
         for part in _passes(decided):
             value, scores, added = self._pass(part)
             total += value
             logps.append(scores)
-            gradients = added if gradients is None else tree_map(mx.add, gradients, added)
+            gradients = added if gradients is None else _sum(gradients, added)
             mx.eval(gradients)
             done += len(part)
             self._progress(done, len(decided))
+        assert gradients is not None
         norm = _norm(gradients)
         if not math.isfinite(total) or not math.isfinite(norm):
             what = "loss" if not math.isfinite(total) else "gradient"
             return Learned(0, {}, dropped=f"its {what} is not finite")
         if self.gradients is not None:
-            gradients = tree_map(mx.add, self.gradients, gradients)
+            gradients = _sum(self.gradients, gradients)
             mx.eval(gradients)
         self.gradients = gradients
         self.gradient_pairs += len(decided)
         means = step_means(decided, np.concatenate(logps), self._settings.beta)
         return Learned(len(decided), means | {"loss": total / len(decided)})
 
-    def _pass(self, part: list[tuple[Pair, Verdict]]) -> tuple[float, np.ndarray, Any]:
+    def _pass(self, part: list[tuple[Pair, Verdict]]) -> tuple[float, np.ndarray, Arrays]:
         """Sum of losses, log-probabilities float64 (pairs, policy and reference, chosen and
         rejected), and the gradient of the sum."""
         scored = _scored(part)
@@ -117,7 +123,8 @@ class Update:
         (loss, policy), gradients = self._gradient(scored, reference, confidence, step_size)
         mx.eval(loss, policy, gradients)
         self.policy.model.eval()
-        return loss.item(), np.stack([np.array(policy), np.array(reference)], axis=1), gradients
+        logps = np.stack([np.array(policy), np.array(reference)], axis=1)
+        return float(loss.item()), logps, flat(gradients)
 
     def _summed_loss(
         self, scored: Scored, reference: mx.array, confidence: mx.array, step_size: int | None
@@ -147,12 +154,11 @@ class Update:
         self.gradients, self.gradient_pairs, self.steps_since_update = None, 0, 0
         if gradients is None:
             return math.nan
-        gradients = tree_map(lambda gradient: gradient / pairs, gradients)
-        norm = _norm(gradients)
+        norm = _norm(gradients) / pairs
         limit = self._settings.max_grad_norm
-        if limit and norm > limit:
-            gradients = tree_map(lambda gradient: gradient * (limit / norm), gradients)
-        self.optimizer.update(self.policy.model, gradients)
+        scale = min(1.0, limit / norm if limit and norm else 1.0) / pairs
+        scaled = {name: gradient * scale for name, gradient in gradients.items()}
+        self.optimizer.update(self.policy.model, tree(scaled))
         mx.eval(self.policy.model.trainable_parameters(), self.optimizer.state)
         return norm
 
@@ -196,8 +202,9 @@ def _passes(decided: list[tuple[Pair, Verdict]]) -> list[list[tuple[Pair, Verdic
 
 def _in_order(pair: Pair, verdict: Verdict) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Ids of the chosen and the rejected completion."""
-    both = (pair.first_ids, pair.second_ids)
-    return both if verdict.choice == "first" else both[::-1]
+    if verdict.choice == "first":
+        return pair.first_ids, pair.second_ids
+    return pair.second_ids, pair.first_ids
 
 
 def _scored(part: Sequence[tuple[Pair, Verdict]]) -> Scored:
@@ -214,7 +221,11 @@ def _confidence(verdict: Verdict) -> float:
     return verdict.q if verdict.choice == "first" else 1 - verdict.q
 
 
-def _norm(gradients: Any) -> float:
-    """Euclidean norm over all arrays of a tree."""
-    squares = [mx.square(array.astype(mx.float32)).sum() for _, array in tree_flatten(gradients)]
-    return math.sqrt(total) if (total := mx.stack(squares).sum().item()) >= 0 else math.nan
+def _sum(first: Arrays, second: Arrays) -> Arrays:
+    return {name: gradient + second[name] for name, gradient in first.items()}
+
+
+def _norm(gradients: Arrays) -> float:
+    """Euclidean norm over all arrays; not finite where one of them is not."""
+    squares = [mx.square(array.astype(mx.float32)).sum() for array in gradients.values()]
+    return float(mx.sqrt(mx.stack(squares).sum()).item())  # pyright: ignore[reportArgumentType]
