@@ -60,7 +60,6 @@ def human(labels: Labels, every: int = 0) -> HumanJudge:
         seed=0,
         undo_seconds=0,
         self_check_every=every,
-        remember=lambda pairs: None,
         write=labels.write,
         retract=labels.retract,
         show=lambda event: None,

@@ -1,0 +1,429 @@
+"""Review: every key, what is shown, and that no label is lost or asked for twice."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, Static
+
+from engine import runs
+from engine.events import Evaluated, PairSampled, Progress
+from engine.pairs import Pair
+from tests.tui.person import PersonSession, human_settings, pair
+from tui.app import StudioApp
+from tui.run_view import RunView
+from tui.screens.review import ReviewScreen
+from tui.widgets.answer_pane import AnswerPane
+from tui.widgets.key_line import KeyLine
+
+LONG = "\n".join(f"line {number} of a long answer" for number in range(100))
+
+
+@dataclass
+class Table:
+    """The review screen in a running app, and the session behind it."""
+
+    app: StudioApp
+    pilot: Pilot[int]
+    session: PersonSession
+
+    @property
+    def screen(self) -> ReviewScreen:
+        assert isinstance(self.app.screen, ReviewScreen)
+        return self.app.screen
+
+    async def press(self, *keys: str) -> None:
+        for key in keys:
+            await self.pilot.press(key)
+            await self.settled()
+
+    async def settled(self) -> None:
+        """Until the verdict is on the disk and the next pair on the screen."""
+        await self.pilot.pause()
+        await self.app.workers.wait_for_complete()
+        self.app.drain()
+        await self.pilot.pause()
+
+    async def submit(self, *pairs: Pair) -> None:
+        self.session.submit(*pairs)
+        await self.settled()
+
+    def text(self, query: str) -> str:
+        return str(self.screen.query_one(query, Static).visual)
+
+    def pane(self, side: str) -> AnswerPane:
+        return self.screen.query_one(f"#{side}", AnswerPane)
+
+    @property
+    def said(self) -> str:
+        return self.screen.query_one(KeyLine).message
+
+    @property
+    def shown(self) -> PairSampled:
+        """The waiting pair that is on the screen, found by its texts."""
+        texts = (self.pane("left").text, self.pane("right").text)
+        return next(p for p in self.session.waiting() if (p.left, p.right) == texts)
+
+
+Open = Callable[..., contextlib.AbstractAsyncContextManager[Table]]
+
+
+@pytest.fixture
+def review() -> Open:
+    @contextlib.asynccontextmanager
+    async def opened(
+        *pairs: Pair, size: tuple[int, int] = (80, 24), **settings: object
+    ) -> AsyncIterator[Table]:
+        session = PersonSession(human_settings(run_name="basil", self_check_every=0, **settings))
+        app = StudioApp()
+        async with app.run_test(size=size) as pilot:
+            attach(app, session)
+            app.open_review()
+            table = Table(app, pilot, session)
+            await pilot.pause()
+            await table.submit(*pairs)
+            yield table
+
+    return opened
+
+
+def attach(app: StudioApp, session: PersonSession) -> None:
+    assert session.run is not None
+    app.session = session  # type: ignore[assignment]
+    app.view = RunView(session.run.name, settings=session.settings)
+
+
+def run(test: Callable[[], object]) -> None:
+    asyncio.run(test())  # type: ignore[arg-type]
+
+
+def test_shows_the_pair_and_where_it_stands(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0), pair(1, 1), pair(2, 0)) as table:
+            assert table.text("#prompt-text") == "> Question 1.0?"
+            assert {table.pane("left").text, table.pane("right").text} == {
+                "Answer one of 1.0.",
+                "Answer two of 1.0.",
+            }
+            assert "pair 1 of 2 · 1 of the run · 2 waiting · fresh" in table.text("#place")
+            facts = [str(each.visual) for each in table.screen.query(".facts").results(Static)]
+            assert sorted(facts) == ["1 token · cut at the limit", "2 tokens"]
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("key", "choice"),
+    [("1", "left"), ("2", "right"), ("t", "tie"), ("b", "both_bad"), ("s", "skip")],
+)
+def test_verdict_keys(review: Open, key: str, choice: str) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0), pair(1, 1)) as table:
+            left = table.session.left(table.shown)
+            right = "second" if left == "first" else "first"
+            await table.press(key)
+            expected = {"left": left, "right": right}.get(choice, choice)
+            assert table.session.labels() == {"0000001-000": expected}
+            assert table.text("#prompt-text") == "> Question 1.1?"
+
+    run(test)
+
+
+def test_the_label_is_on_the_disk_before_the_next_pair_is_drawn(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0), pair(1, 1)) as table:
+            seen: list[dict[str, str]] = []
+            update = table.screen._show
+
+            def watched(shown: PairSampled) -> None:
+                seen.append(table.session.labels())
+                update(shown)
+
+            table.screen._show = watched  # type: ignore[method-assign]
+            await table.press("1")
+            assert seen
+            assert all("0000001-000" in labels for labels in seen)
+
+    run(test)
+
+
+def test_keys_typed_ahead_label_nothing(review: Open) -> None:
+    """Of five presses in one go, the first is for the pair on the screen; the rest saw nothing."""
+
+    async def test() -> None:
+        async with review(*(pair(1, index) for index in range(6))) as table:
+            for _ in range(5):
+                table.app.simulate_key("1")
+            await table.settled()
+            assert list(table.session.labels()) == ["0000001-000"]
+
+    run(test)
+
+
+def test_undo_walks_back_and_a_trained_pair_is_retracted(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0), pair(2, 0), pair(2, 1)) as table:
+            await table.press("u")
+            assert "nothing to undo" in table.said
+            await table.press("1", "2", "u")
+            assert table.text("#prompt-text") == "> Question 2.0?"
+            assert list(table.session.labels()) == ["0000001-000"]
+            await table.press("t")
+            assert len(table.session.learn()) == 1
+            await table.press("u", "u")
+            assert "learned from that pair already" in table.said
+            assert table.session.labels() == {}
+            assert table.text("#prompt-text") == "> Question 2.0?"
+
+    run(test)
+
+
+def test_note_and_flag_are_stored_with_the_label(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0), pair(1, 1)) as table:
+            await table.press("n", *"1 is rude", "enter", "f")
+            assert table.text("#remark") == "flagged · note: 1 is rude"
+            await table.press("2")
+            assert not table.screen.query_one("#remark").display
+            [line] = table.session.run.read("pairs.jsonl")
+            assert (line["note"], line["flagged"]) == ("1 is rude", True)
+            await table.press("f", "f", "n", "x", "escape", "n", "y", "escape")
+            assert not table.screen.query_one("#remark").display
+            assert not table.screen.query_one(Input).display
+            await table.press("t")
+            [line] = table.session.run.read("undecided.jsonl")
+            assert (line["note"], line["flagged"]) == ("", False)
+            await table.press("escape")
+            assert "no note is open" in table.said
+
+    run(test)
+
+
+def test_layouts(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0)) as table:
+            left, right = table.pane("left"), table.pane("right")
+            assert left.region.y == right.region.y
+            assert left.region.right <= right.region.x
+            await table.press("tab")
+            assert "v shows one at a time" in table.said
+            await table.press("v")
+            assert left.region.bottom <= right.region.y
+            assert left.region.x == right.region.x
+            await table.press("v")
+            assert (left.display, right.display) == (True, False)
+            for key in ("tab", "left", "right"):
+                before = left.display
+                await table.press(key)
+                assert (left.display, right.display) == (not before, before)
+            await table.press("v")
+            assert (left.display, right.display) == (True, True)
+            assert left.region.y == right.region.y
+
+    run(test)
+
+
+def test_scrolling_moves_both_and_a_new_pair_starts_at_the_top(review: Open) -> None:
+    async def test() -> None:
+        first = pair(1, 0, first=LONG + " one", second=LONG)
+        second = pair(1, 1, first=LONG + " one!", second=LONG + "!")
+        async with review(first, second) as table:
+
+            def offsets() -> list[float]:
+                return [table.pane(side).scroll.scroll_y for side in ("left", "right")]
+
+            for key in ("down", "j"):
+                await table.press(key)
+            assert offsets() == [2, 2]
+            for key in ("up", "k"):
+                await table.press(key)
+            assert offsets() == [0, 0]
+            for down, up in (("pagedown", "pageup"), ("end", "home"), ("G", "g"), ("space", "g")):
+                await table.press(down)
+                assert min(offsets()) > 3
+                await table.press(up)
+                assert offsets() == [0, 0]
+            await table.press("end", "1")
+            assert offsets() == [0, 0]
+
+    run(test)
+
+
+def test_a_long_prompt_can_be_read_to_its_end(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0, prompt=LONG)) as table:
+            prompt = table.screen.query_one("#prompt")
+            assert prompt.size.height <= 8
+            assert table.screen.query_one("#prompt-more").display
+            assert table.pane("left").size.height >= 4
+            await table.press("p")
+            assert not table.pane("left").region
+            await table.press("end")
+            assert prompt.scroll_y == prompt.max_scroll_y > 0
+            await table.press("p")
+            assert table.pane("left").region
+
+    run(test)
+
+
+def test_differences_and_markdown(review: Open) -> None:
+    async def test() -> None:
+        first, second = "# Title\nwater the **soil** well", "Please water the **soil** now"
+        async with review(pair(1, 0, first=first + " one", second=second)) as table:
+            await table.press("d")
+            styles = {
+                str(span.style)
+                for pane in table.screen.query(AnswerPane)
+                for span in pane.query_one(".plain", Static).visual.spans  # type: ignore[union-attr]
+            }
+            assert styles == {"bold", "$muted"}
+            await table.press("m")
+            assert len(table.screen.query("Markdown")) == 2
+            assert not any(each.display for each in table.screen.query(".plain"))
+            await table.press("m")
+            assert len(table.screen.query("Markdown")) == 0
+            assert all(each.display for each in table.screen.query(".plain"))
+
+    run(test)
+
+
+@pytest.mark.parametrize("key", ["d", "m"])
+def test_hostile_text_is_shown_harmlessly(review: Open, key: str) -> None:
+    evil = (
+        "[bold]x[/] \x1b]52;c;aGk=\x07 <b>html</b> \u202egnp.exe [l](javascript:x) \r\n# a\x9b31m"
+    )
+
+    async def test() -> None:
+        async with review(pair(1, 0, evil + " one", evil + ">" * 300, evil)) as table:
+            await table.press(key)
+            strips = table.screen._compositor.render_strips()
+            drawn = "\n".join("".join(segment.text for segment in strip) for strip in strips)
+            assert "\x1b" not in drawn
+            assert "\x9b" not in drawn
+            assert "\u202e" not in drawn
+            assert "<b>html</b>" in drawn
+            await table.press("1")
+            assert list(table.session.labels()) == ["0000001-000"]
+
+    run(test)
+
+
+def test_million_characters_do_not_stop_the_screen(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0, "x" * 1_000_000, "y " * 500_000), pair(1, 1)) as table:
+            await table.press("m", "d", "1")
+            assert list(table.session.labels()) == ["0000001-000"]
+
+    run(test)
+
+
+def test_a_full_disk_loses_no_verdict(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0), pair(1, 1)) as table:
+            table.session.full = True
+            await table.press("1")
+            assert "No space left" in table.said
+            assert table.text("#prompt-text") == "> Question 1.0?"
+            table.session.full = False
+            await table.press("1")
+            assert list(table.session.labels()) == ["0000001-000"]
+
+    run(test)
+
+
+def test_leaving_coming_back_and_resuming(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0), pair(1, 1), pair(2, 0)) as table:
+            await table.press("1", "f3")
+            await table.press("f4")
+            assert table.text("#prompt-text") == "> Question 1.1?"
+            await table.press("2")
+            before = table.session.labels()
+
+            again = PersonSession(table.session.settings, runs.open_run(table.session.run.name))
+            again.judge.restore(table.session.verdicts())
+            attach(table.app, again)
+            table.session = again
+            await table.submit(pair(1, 0), pair(1, 1), pair(2, 0))
+            assert table.text("#prompt-text") == "> Question 2.0?"
+            assert "3 of the run" in table.text("#place")
+            await table.press("u")
+            assert table.text("#prompt-text") == "> Question 1.1?"
+            await table.press("2", "t")
+            assert again.labels() == {**before, "0000002-000": "tie"}
+
+    run(test)
+
+
+def test_repeats_are_not_told_apart_and_agreement_is_shown(review: Open) -> None:
+    async def test() -> None:
+        async with review(*(pair(1, index) for index in range(4))) as table:
+            table.session.judge._self_check_every = 2
+            await table.press("1", "1")
+            assert table.shown.repeat
+            assert "pair 3 of 4 · 3 of the run" in table.text("#place")
+            await table.press("1")
+            assert "same verdict on 0 of 1 repeats" in table.text("#place")
+            assert len(table.session.labels()) == 2
+
+    run(test)
+
+
+def test_what_is_said_when_no_pair_waits(review: Open) -> None:
+    async def test() -> None:
+        async with review() as table:
+            assert "starting" in table.text("#idle")
+            table.session.sampling(12, 64)
+            await table.settled()
+            assert "Sampling the next pairs: 12 of 64 tokens" in table.text("#idle")
+            for key in ("1", "n", "f"):
+                await table.press(key)
+                assert "no pair" in table.said
+            table.session.tell(Progress(phase="waiting", step=1))
+            await table.settled()
+            assert "Every pair of this batch has its verdict" in table.text("#idle")
+            table.session.alive = False
+            table.session.tell(Progress(phase="idle", step=1))
+            await table.settled()
+            assert "no pair waits any more" in table.text("#idle")
+            for key in ("1", "u", "n", "f"):
+                await table.press(key)
+                assert "no run asks" in table.said
+
+    run(test)
+
+
+def test_without_a_run_or_with_another_judge() -> None:
+    async def test() -> None:
+        app = StudioApp()
+        async with app.run_test(size=(80, 24)) as pilot:
+            app.open_review()
+            await pilot.pause()
+            idle = app.screen.query_one("#idle", Static)
+            assert "No run is going" in str(idle.visual)
+            attach(app, PersonSession(human_settings(judge="some/model")))
+            app.drain()
+            await pilot.pause()
+            assert "judged by some/model" in str(idle.visual)
+
+    run(test)
+
+
+def test_many_events_a_second_do_not_disturb(review: Open) -> None:
+    async def test() -> None:
+        async with review(*(pair(1, index) for index in range(10))) as table:
+            for round_ in range(10):
+                for step in range(100):
+                    table.session.tell(
+                        Evaluated(
+                            step=step, split="valid", win_rate=0.5, win_rate_low=0.4,
+                            win_rate_high=0.6, prompts=3, examples=(),
+                        )
+                    )  # fmt: skip
+                await table.press("1")
+                assert len(table.session.labels()) == round_ + 1
+
+    run(test)
