@@ -33,15 +33,15 @@ class Journal:
     def log(self, level: Level, text: str) -> None:
         """A line for the log."""
         self.emit(Log(level=level, text=text))
-        self._stored(lambda: self.run.append(LOG, [f"{timestamp()} {level:<7} {text}"]))
+        self.stored(lambda: self.run.append(LOG, [f"{timestamp()} {level:<7} {text}"]))
 
     def metrics(self, line: dict[str, Any]) -> None:
         """A line of metrics.jsonl."""
-        self._stored(lambda: self.run.append(METRICS, [line]))
+        self.stored(lambda: self.run.append(METRICS, [line]))
 
     def update(self, **fields: Any) -> None:
         """Fields of run.json."""
-        self._stored(lambda: self.run.update(**fields))
+        self.stored(lambda: self.run.update(**fields))
 
     def judged(self, judged: Sequence[tuple[Pair, Verdict]], judge: str, *, write: bool) -> None:
         """Tell of verdicts, and with `write` store them; a person's are stored when given."""
@@ -63,7 +63,7 @@ class Journal:
         for file, decided in ((PAIRS, True), (UNDECIDED, False)):
             lines = [record(*each, judge) for each in judged if each[1].decided == decided]
             if lines:
-                self._stored(lambda file=file, lines=lines: self.run.append(file, lines))
+                self.stored(lambda file=file, lines=lines: self.run.append(file, lines))
 
     def checkpoint(self, write: Callable[[Path], None]) -> None:
         """A checkpoint of the current step; everything written before is on the disk with it."""
@@ -80,15 +80,15 @@ class Journal:
                 SAMPLED, lambda line: line if line.get("step", 0) > self.step else None
             )
 
-        self._stored(stored)
+        self.stored(stored)
         self.emit(Saved(step=self.step, folder=str(self.run.path)))
 
     def remember(self, step: int, pairs: Sequence[Pair], order: dict[str, int]) -> None:
         """Store a batch before a person is asked about it."""
         line = {"step": step, "order": order, "pairs": [pair.to_json() for pair in pairs]}
-        self._stored(lambda: self.run.append(SAMPLED, [line], sync=True))
+        self.stored(lambda: self.run.append(SAMPLED, [line], sync=True))
 
-    def _stored(self, write: Callable[[], Any]) -> None:
+    def stored(self, write: Callable[[], Any]) -> None:
         """Write, and while the storage refuses, wait and try again until asked to stop."""
         told = False
         while True:

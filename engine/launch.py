@@ -10,7 +10,7 @@ from typing import Any
 from engine.control import Control
 from engine.events import Event, RunStarted
 from engine.hardware import device, load_fast_blas
-from engine.run_folder import ADAPTERS, PAIRS, UNDECIDED, Run
+from engine.run_folder import ADAPTERS, FUSED, METRICS, PAIRS, UNDECIDED, Run
 from engine.settings import Settings
 
 
@@ -94,7 +94,7 @@ def train(
     )
     checkpoint = run.latest_checkpoint()
     reached = int(checkpoint.name) if checkpoint else -1
-    for file in ("metrics.jsonl", PAIRS, UNDECIDED):
+    for file in (METRICS, PAIRS, UNDECIDED):
         run.keep_until(file, reached)
     trainer.restore(checkpoint)
     trainable, total = count_parameters(roles.policy.model)
@@ -211,17 +211,18 @@ def _judge(
 
 def _leave_results(settings: Settings, run: Run, policy: Any, journal: Any, finished: bool) -> None:
     """Write the adapters, and after the last step the fused model."""
-    from engine.export import write_adapters
+    from engine.export import fuse_run, publish_to_lm_studio, write_adapters
 
-    write_adapters(policy, settings, run.path / ADAPTERS)
+    journal.stored(lambda: write_adapters(policy, settings, run.path / ADAPTERS))
     if not (finished and settings.fuse):
         return
-    from engine.export import fuse
-
     journal.progress("fusing")
-    folder = run.path / "fused"
-    fuse(run, folder)
+    folder = run.path / FUSED
+    journal.stored(lambda: fuse_run(run, folder, replace=True))
     journal.log("info", f"the trained model stands alone in {folder}")
+    if settings.lm_studio_name:
+        published = publish_to_lm_studio(folder, settings.lm_studio_name)
+        journal.log("info", f"LM Studio finds it in {published}")
     if settings.fuse_remove_adapters and settings.train_type != "full":
         for path in Path(run.path / ADAPTERS).glob("*"):
             path.unlink()

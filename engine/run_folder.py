@@ -8,6 +8,7 @@
     sampled.jsonl    batches that a person was asked about and that are not in a checkpoint yet
     log.txt
     adapters/        as mlx-lm reads them
+    fused/           the trained model on its own, where the settings ask for it
     checkpoints/     a folder a step
     lock             who trains it now
 
@@ -42,7 +43,8 @@ CONFIG, STATE, METRICS, PAIRS, UNDECIDED, SAMPLED, LOG = (
     "sampled.jsonl",
     "log.txt",
 )
-ADAPTERS, CHECKPOINTS, LOCK, MANIFEST = "adapters", "checkpoints", "lock", "manifest.json"
+ADAPTERS, FUSED, CHECKPOINTS = "adapters", "fused", "checkpoints"
+LOCK, MANIFEST = "lock", "manifest.json"
 
 STATE_LIMIT = 1 << 20  # bytes; a longer run.json is not one of ours
 _CHECKPOINT_NAME = re.compile(r"\d{7,12}")

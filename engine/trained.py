@@ -1,0 +1,36 @@
+"""A run's policy as it was trained, and as it was before."""
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from engine.export import trained_weights
+from engine.models import LanguageModel, load_adapter_file, load_roles
+from engine.run_folder import Run
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The trained policy, the reference, and the step after which the weights were saved."""
+
+    policy: LanguageModel
+    reference: LanguageModel
+    step: int
+
+
+def load_trained(run: Run) -> Trained:
+    """Load the newest weights that a run has: its latest checkpoint's, else its adapters.
+
+    Raises:
+        UserError: it has none yet, or its models are gone.
+    """
+    settings = run.settings()
+    file = trained_weights(run)
+    # No judge is wanted here, and the run's own weights replace any it started from.
+    alone = settings.model_copy(update={"judge": "human", "resume_adapter_file": None})
+    roles = load_roles(alone)
+    load_adapter_file(roles.policy.model, file, key=run.name)
+    mx.eval(roles.policy.model.parameters())
+    folder = file.parent.name
+    step = int(folder) if folder.isdecimal() else int(run.state().get("step") or 0)
+    return Trained(roles.policy, roles.reference, step)
