@@ -1,0 +1,75 @@
+"""The README says what is so: its settings table, its commands, and what is installed."""
+
+import re
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from engine.settings_table import refreshed
+from engine.starter.presets import PRESETS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHELL = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_settings_table_is_current() -> None:
+    assert refreshed(README) == README, "run: python -m engine.settings_table"
+
+
+def test_the_first_command_installs_and_trains_a_preset() -> None:
+    first = SHELL[0].strip()
+    assert first.count("\n") == 0
+    assert first.startswith("python3 -m venv .venv && .venv/bin/pip install -e ")
+    assert first.split()[-1] in PRESETS
+
+
+def test_the_second_command_is_what_ci_runs() -> None:
+    second = SHELL[1].strip()
+    for tool in ("ruff check", "ruff format --check", "pyright", "lint-imports", "pytest"):
+        assert f".venv/bin/{tool}" in second
+    assert f"\n{second}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("extra", re.findall(r'-e "\.\[(.*?)\]"', README))
+def test_the_extras_it_names_are_there(extra: str) -> None:
+    known = _project()["project"]["optional-dependencies"]
+    assert set(extra.split(",")) <= set(known)
+
+
+def test_the_commands_it_names_are_there() -> None:
+    from typer.main import get_group
+
+    from tui.cli import cli
+
+    commands = set(get_group(cli).commands)
+    named = set(re.findall(r"^lora-studio ([a-z]+)", README, re.MULTILINE))
+    assert named == commands
+
+
+def test_the_links_to_files_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+    for target in re.findall(r"`((?:engine|tui|tests|themes)/[\w./]*)`", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_data_file_is_part_of_a_plain_install() -> None:
+    setuptools = _project()["tool"]["setuptools"]
+    packages, data = setuptools["packages"]["find"]["include"], setuptools["package-data"]
+    for top in ("engine", "tui", "themes"):
+        assert any(fnmatch(top, pattern) for pattern in packages)
+        for file in (ROOT / top).rglob("*"):
+            if file.is_dir() or file.suffix in (".py", ".pyc") or "__pycache__" in file.parts:
+                continue
+            assert any(
+                file.is_relative_to(folder := ROOT / package.replace(".", "/"))
+                and any(file in folder.glob(pattern) for pattern in patterns)
+                for package, patterns in data.items()
+            ), file
+
+
+def _project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
