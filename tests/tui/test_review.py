@@ -15,6 +15,7 @@ from engine.pairs import Pair
 from tests.tui.person import PersonSession, human_settings, pair
 from tui.app import StudioApp
 from tui.run_view import RunView
+from tui.screens.answers import Answers
 from tui.screens.review import ReviewScreen
 from tui.widgets.answer_pane import AnswerPane
 from tui.widgets.key_line import KeyLine
@@ -136,13 +137,14 @@ def test_the_label_is_on_the_disk_before_the_next_pair_is_drawn(review: Open) ->
     async def test() -> None:
         async with review(pair(1, 0), pair(1, 1)) as table:
             seen: list[dict[str, str]] = []
-            update = table.screen._show
+            show = table.screen.show_answers
 
-            def watched(shown: PairSampled) -> None:
-                seen.append(table.session.labels())
-                update(shown)
+            def watched(answers: Answers | None) -> None:
+                if answers and answers.key == "0000001-001":
+                    seen.append(table.session.labels())
+                show(answers)
 
-            table.screen._show = watched  # type: ignore[method-assign]
+            table.screen.show_answers = watched  # type: ignore[method-assign]
             await table.press("1")
             assert seen
             assert all("0000001-000" in labels for labels in seen)
@@ -159,6 +161,17 @@ def test_keys_typed_ahead_label_nothing(review: Open) -> None:
                 table.app.simulate_key("1")
             await table.settled()
             assert list(table.session.labels()) == ["0000001-000"]
+
+    run(test)
+
+
+def test_pairs_that_read_the_same_are_told_apart(review: Open) -> None:
+    async def test() -> None:
+        same = {"first": "yes one", "second": "no", "prompt": "Well?"}
+        async with review(*(pair(1, index, **same) for index in range(8))) as table:
+            for _ in range(8):
+                await table.press("1")
+            assert len(table.session.labels()) == 8
 
     run(test)
 
@@ -415,7 +428,7 @@ def test_without_a_run_or_with_another_judge() -> None:
 def test_many_events_a_second_do_not_disturb(review: Open) -> None:
     async def test() -> None:
         async with review(*(pair(1, index) for index in range(10))) as table:
-            for round_ in range(10):
+            for round_ in range(3):
                 for step in range(100):
                     table.session.tell(
                         Evaluated(
