@@ -13,6 +13,7 @@ import json
 import math
 import os
 import re
+import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -46,6 +47,15 @@ class StorageError(RunError):
             errno.ENOENT: "put its folder back",
         }.get(cause.errno or 0, "make its folder writable")
         super().__init__(f"cannot write {path}: {cause.strerror or cause}; {todo} and go on")
+
+
+def storage_cause(error: BaseException, folder: Path) -> OSError | None:
+    """The system's error behind one met while writing there; MLX reports a full disk vaguely."""
+    if isinstance(error, OSError):
+        return error
+    if isinstance(error, RuntimeError) and folder.exists() and shutil.disk_usage(folder).free < 1e5:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return None
 
 
 # -- records as text -----------------------------------------------------------------------------

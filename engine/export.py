@@ -1,0 +1,246 @@
+"""What a run leaves for other programs: adapters as mlx-lm reads them, and a model of its own.
+
+A fused model holds exactly what was trained: the frozen weights as the run saw them, quantised
+or not, with the adapters added in float32, in the precision of the model's own files.
+"""
+
+import contextlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_unflatten
+from mlx_lm import load as load_with_mlx_lm
+from mlx_lm.utils import dequantize_model, save_config, save_model
+
+from engine import arrays, durable, models
+from engine.checkpoints import WEIGHTS
+from engine.errors import UserError
+from engine.run_folder import ADAPTERS, Run
+from engine.runs import safe_name
+from engine.settings import Settings
+
+ADAPTER_CONFIG = "adapter_config.json"
+COPIED = (".json", ".jinja", ".txt", ".model", ".tiktoken")  # a tokenizer, whatever it consists of
+NOT_COPIED = ("config.json", "model.safetensors.index.json", "quantization_config.json")
+
+
+def export(run: Run, to: Path, *, fuse: bool) -> Path:
+    """Write a run's adapters, or with `fuse` its model, into the new folder `to`; return it.
+
+    Raises:
+        UserError: the run has no trained weights, or `to` has something in it.
+        StorageError: `to` cannot be written; nothing is left of it.
+    """
+    if fuse:
+        return fuse_run(run, to)
+    weights = trained_weights(run)
+    with _new_folder(to) as folder:
+        shutil.copyfile(weights, folder / WEIGHTS)
+        (folder / ADAPTER_CONFIG).write_text(_adapter_config(run.settings()), encoding="utf-8")
+    return to
+
+
+def trained_weights(run: Run) -> Path:
+    """The file with the newest weights that the run has trained.
+
+    Raises:
+        UserError: it has none yet.
+    """
+    checkpoint = run.latest_checkpoint()
+    for folder in (checkpoint, run.path / ADAPTERS):
+        if folder and (folder / WEIGHTS).is_file():
+            return folder / WEIGHTS
+    raise UserError(f"the run {run.name!r} has no trained weights yet: let it save a checkpoint")
+
+
+def write_adapters(model: nn.Module, settings: Settings, folder: Path) -> None:
+    """Write the trained weights of `model` as mlx-lm's `--adapter-path` takes them.
+
+    Each file is replaced in one step.
+
+    Raises:
+        StorageError: the files are as they were.
+    """
+    temporary = folder / f".{WEIGHTS}.tmp.safetensors"
+    try:
+        folder.mkdir(exist_ok=True)
+        arrays.save(temporary, arrays.flat(model.trainable_parameters()))
+        durable.sync_file(temporary)
+        temporary.replace(folder / WEIGHTS)
+        durable.write_file(folder / ADAPTER_CONFIG, _adapter_config(settings))
+    except (OSError, RuntimeError) as error:
+        cause = durable.storage_cause(error, folder)
+        temporary.unlink(missing_ok=True)
+        if cause:
+            raise durable.StorageError(folder / WEIGHTS, cause) from error
+        raise
+
+
+def _adapter_config(settings: Settings) -> str:
+    lora = settings.lora_parameters
+    parameters: dict[str, Any] = {"rank": lora.rank, "scale": lora.scale, "dropout": lora.dropout}
+    if lora.keys is not None:
+        parameters["keys"] = lora.keys
+    config = {
+        "model": settings.model,
+        "fine_tune_type": settings.train_type,
+        "num_layers": settings.num_layers,
+        "lora_parameters": parameters,
+    }
+    return json.dumps(config, indent=2) + "\n"
+
+
+# -- fusing --------------------------------------------------------------------------------------
+
+
+def fuse_run(run: Run, to: Path, *, dequantize: bool | None = None, replace: bool = False) -> Path:
+    """Write the trained model as a folder that mlx-lm and transformers load; return `to`.
+
+    Args:
+        dequantize: in full precision, which every program reads, even where the run trained on
+            quantised weights; by default as the run's `fuse_dequantize` says.
+        replace: take the place of a folder that is there already.
+
+    Raises:
+        UserError: the run or its model cannot be read, or `to` has something in it.
+        StorageError: `to` cannot be written; it is as it was.
+    """
+    settings = run.settings()
+    weights = trained_weights(run)
+    source = models.locate(settings.model, "model")
+    if dequantize is None:
+        dequantize = settings.fuse_dequantize
+    with _new_folder(to, replace=replace) as folder:
+        model, config = _fused(source, weights, settings, dequantize)
+        save_model(folder, model, donate_model=True)
+        save_config(config, folder / "config.json")
+        _copy_tokenizer(source, folder, code=settings.trust_remote_code)
+    return to
+
+
+def _fused(
+    source: Path, weights: Path, settings: Settings, dequantize: bool
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The trained model and its config. Its arrays are computed when they are written, so that
+    the model never stands in memory as a whole in float32."""
+    loaded: Any = load_with_mlx_lm(
+        str(source),
+        tokenizer_config={"trust_remote_code": settings.trust_remote_code},
+        lazy=True,
+        return_config=True,
+        trust_remote_code=settings.trust_remote_code,
+    )
+    model, _, config = loaded
+    if settings.quantization != "none" and "quantization" not in config:
+        models.quantize(model, settings.quantization)
+        config["quantization"] = dict(models.QUANTIZATIONS[settings.quantization])
+    packed = {name: module for name, module in model.named_modules() if hasattr(module, "bits")}
+    dtypes = {
+        name: array.dtype
+        for name, array in arrays.flat(model.parameters()).items()
+        if mx.issubdtype(array.dtype, mx.floating)
+    }
+    _cast(model, dict.fromkeys(dtypes, mx.float32))
+    dequantize_model(model)
+    models.add_adapters(model, settings)
+    models.load_adapter_file(model, weights, key="adapters")
+    changed = {
+        name: module.fuse() for name, module in model.named_modules() if hasattr(module, "fuse")
+    }
+    if dequantize:
+        config.pop("quantization", None)
+        config.pop("quantization_config", None)
+    else:
+        for name, module in packed.items():
+            plain = changed.get(name)
+            form = {"group_size": module.group_size, "bits": module.bits, "mode": module.mode}
+            changed[name] = plain.to_quantized(**form) if plain is not None else module
+    model.update_modules(tree_unflatten(list(changed.items())))
+    usual = Counter(dtypes.values()).most_common(1)[0][0]
+    _cast(model, {name: dtypes.get(name, usual) for name in arrays.flat(model.parameters())})
+    return model, config
+
+
+def _cast(model: nn.Module, dtypes: dict[str, mx.Dtype]) -> None:
+    """Hold the named floating-point arrays in these types."""
+    cast = {
+        name: array.astype(dtypes[name])
+        for name, array in arrays.flat(model.parameters()).items()
+        if name in dtypes and mx.issubdtype(array.dtype, mx.floating)
+    }
+    model.update(arrays.tree(cast))
+
+
+def _copy_tokenizer(source: Path, folder: Path, *, code: bool) -> None:
+    """Copy what stands beside the weights; code only for a run that was allowed to run it."""
+    suffixes = (*COPIED, ".py") if code else COPIED
+    for file in source.iterdir():
+        if file.suffix in suffixes and file.name not in NOT_COPIED and file.is_file():
+            shutil.copyfile(file, folder / file.name)
+
+
+# -- LM Studio -----------------------------------------------------------------------------------
+
+
+def publish_to_lm_studio(model: Path, name: str) -> Path:
+    """Copy a fused model to where LM Studio looks for models; return the folder.
+
+    `name` is `publisher/model`, or `model` alone. An earlier model of that name is replaced.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    publisher, _, title = name.rpartition("/")
+    to = _lm_studio_models() / safe_name(publisher or "lora-studio") / safe_name(title)
+    with _new_folder(to, replace=True) as folder:
+        shutil.copytree(model, folder, dirs_exist_ok=True)
+    return to
+
+
+def _lm_studio_models() -> Path:
+    """LM Studio's models folder; it keeps the place of its own folder in a file in the home."""
+    home = Path.home() / ".lmstudio"
+    with contextlib.suppress(OSError, ValueError):
+        pointer = (Path.home() / ".lmstudio-home-pointer").read_text(encoding="utf-8").strip()
+        home = Path(pointer) if pointer else home
+    return home / "models"
+
+
+# -- folders -------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _new_folder(to: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A folder to write into that becomes `to` when everything in it is on the disk."""
+    to = to.expanduser().absolute()
+    if not replace and to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise UserError(f"{to} is there already: choose a new folder, or empty it first")
+    making, aside = to.with_name(f".{to.name}.tmp"), to.with_name(f".{to.name}.old")
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir()
+        yield making
+        for file in filter(Path.is_file, making.rglob("*")):
+            durable.sync_file(file)
+        durable.sync_folder(making)
+        if to.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            to.rename(aside)
+        making.rename(to)
+        durable.sync_folder(to.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+    except BaseException as error:
+        cause = durable.storage_cause(error, to.parent)
+        shutil.rmtree(making, ignore_errors=True)
+        if aside.exists() and not to.exists():
+            aside.rename(to)
+        if cause:
+            raise durable.StorageError(to, cause) from error
+        raise

@@ -1,0 +1,275 @@
+"""What a run leaves: adapters and fused models that other programs load, the same in effect."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import pytest
+from mlx_lm import load as load_with_mlx_lm
+from mlx_lm.models import qwen3
+from mlx_lm.utils import dequantize_model
+
+from engine import arrays, hardware, models, runs
+from engine.checkpoints import WEIGHTS
+from engine.errors import UserError
+from engine.export import export, fuse_run, publish_to_lm_studio, trained_weights, write_adapters
+from engine.run_folder import ADAPTERS, Run
+from engine.settings import Settings
+from engine.starter import POLICY
+
+IDS = mx.array([[5, 90, 300, 7, 41, 1100]])
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model whose layers are wide enough to be quantised, with a real tokenizer."""
+    folder = tmp_path_factory.mktemp("base")
+    config = json.loads((POLICY / "config.json").read_text())
+    config |= {"hidden_size": 256, "intermediate_size": 384, "num_hidden_layers": 3}
+    mx.random.seed(0)
+    model = qwen3.Model(qwen3.ModelArgs.from_dict(config))
+    model.set_dtype(mx.float16)
+    arrays.save(folder / "model.safetensors", arrays.flat(model.parameters()))
+    (folder / "config.json").write_text(json.dumps(config))
+    for file in POLICY.iterdir():
+        if file.suffix != ".safetensors" and file.name != "config.json":
+            shutil.copyfile(file, folder / file.name)
+    return folder
+
+
+def trained(base: Path | str, amount: float = 0.05, **changes: Any) -> tuple[Run, nn.Module]:
+    """A run with adapters that matter, as a trainer leaves them, and its policy in memory."""
+    given: dict[str, Any] = {
+        "model": str(base),
+        "judge": "human",
+        "data": "starter",
+        "num_layers": 2,
+        "quantization": "none",
+        "lora_parameters": {"rank": 4, "scale": 8.0},
+        "run_name": "trial",
+    }
+    settings = Settings(**given | changes)
+    run = runs.create(settings)
+    folder = models.locate(settings.model, "model")
+    model, _, _ = models.load(folder, "model", quantization=settings.quantization)
+    models.add_adapters(model, settings)
+    mx.random.seed(1)
+    learned = {
+        name: array + amount * mx.random.normal(array.shape)
+        for name, array in arrays.flat(model.trainable_parameters()).items()
+    }
+    model.update(arrays.tree(learned))
+    mx.eval(model.parameters())
+    write_adapters(model, settings, run.path / ADAPTERS)
+    return run, model
+
+
+def logits(folder: Path, adapters: Path | None = None) -> mx.array:
+    """What mlx-lm computes from a model folder."""
+    loaded: Any = load_with_mlx_lm(str(folder), adapter_path=str(adapters) if adapters else None)
+    return loaded[0](IDS).astype(mx.float32)
+
+
+def distance(one: mx.array, other: mx.array) -> float:
+    """Largest difference as a share of the spread."""
+    return float(mx.abs(one - other).max()) / float(mx.abs(other).max())
+
+
+def weight_distance(packed: Path, plain: Path) -> float:
+    """Largest distance between the weights of a packed and a plain model folder."""
+    loaded: Any = load_with_mlx_lm(str(packed), lazy=True)
+    unpacked = arrays.flat(dequantize_model(loaded[0]).parameters())
+    return max(
+        distance(unpacked[name].astype(mx.float32), array.astype(mx.float32))
+        for name, array in arrays.load(plain / "model.safetensors").items()
+    )
+
+
+METHODS: list[dict[str, Any]] = [
+    {"train_type": "lora"},
+    {"train_type": "dora"},
+    {"train_type": "full"},
+    {"train_type": "lora", "num_layers": -1},
+    {"train_type": "lora", "lora_parameters": {"rank": 4, "scale": 8.0, "keys": ["mlp.up_proj"]}},
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_adapters_and_the_fused_model_do_in_mlx_lm_what_the_policy_does(
+    base: Path, tmp_path: Path, method: dict[str, Any]
+):
+    run, policy = trained(base, **method)
+    expected = policy(IDS)
+    assert distance(logits(base), expected) > 0.05  # the training shows
+    assert distance(logits(base, run.path / ADAPTERS), expected) < 0.02
+    exported = export(run, tmp_path / "adapters", fuse=False)
+    assert distance(logits(base, exported), expected) < 0.02
+    fused = export(run, tmp_path / "fused", fuse=True)
+    assert distance(logits(fused), expected) < 0.02
+
+
+@pytest.mark.parametrize("quantization", ["4-bit", "6-bit", "8-bit", "mxfp4"])
+@pytest.mark.parametrize("train_type", ["lora", "dora"])
+def test_a_quantised_policy_is_fused_as_it_was_trained(
+    base: Path, tmp_path: Path, quantization: str, train_type: str
+):
+    if hardware.backend() != "cpu" and (quantization, train_type) == ("6-bit", "dora"):
+        pytest.skip("mlx-lm has no DoRA on 6-bit layers")
+    run, policy = trained(base, quantization=quantization, train_type=train_type)
+    plain = fuse_run(run, tmp_path / "plain", dequantize=True)
+    assert distance(logits(plain), policy(IDS)) < 0.02
+    assert "quantization" not in json.loads((plain / "config.json").read_text())
+    packed = fuse_run(run, tmp_path / "packed", dequantize=False)
+    assert json.loads((packed / "config.json").read_text())["quantization"]
+    assert (packed / "model.safetensors").stat().st_size < 0.8 * (
+        plain / "model.safetensors"
+    ).stat().st_size
+    # One step of a group whose values lie on both sides of zero; mxfp4's steps are uneven.
+    step = {"4-bit": 2 / 15, "6-bit": 2 / 63, "8-bit": 2 / 255, "mxfp4": 1 / 3}[quantization]
+    assert weight_distance(packed, plain) < step
+
+
+def test_a_model_that_is_packed_already_is_fused_either_way(base: Path, tmp_path: Path):
+    loaded: Any = load_with_mlx_lm(str(base), return_config=True)
+    model, _, config = loaded
+    nn.quantize(model, group_size=64, bits=4)
+    packed_base = tmp_path / "base"
+    shutil.copytree(base, packed_base)
+    arrays.save(packed_base / "model.safetensors", arrays.flat(model.parameters()))
+    config["quantization"] = {"group_size": 64, "bits": 4}
+    (packed_base / "config.json").write_text(json.dumps(config))
+    run, policy = trained(packed_base, quantization="4-bit")
+    plain = fuse_run(run, tmp_path / "plain", dequantize=True)
+    assert distance(logits(plain), policy(IDS)) < 0.02
+    packed = fuse_run(run, tmp_path / "packed", dequantize=False)
+    assert weight_distance(packed, plain) < 2 / 15
+    before = arrays.load(packed_base / "model.safetensors")
+    after = arrays.load(packed / "model.safetensors")
+    untouched = "model.layers.0.mlp.up_proj.weight"  # below the two layers that were trained
+    assert mx.array_equal(before[untouched], after[untouched])
+
+
+def test_the_fused_model_is_laid_out_as_its_base(base: Path, tmp_path: Path):
+    """So that whatever loads the one loads the other."""
+    run, _ = trained(base)
+    fused = export(run, tmp_path / "fused", fuse=True)
+    before, after = (arrays.load(folder / "model.safetensors") for folder in (base, fused))
+    assert {name: (array.shape, array.dtype) for name, array in before.items()} == {
+        name: (array.shape, array.dtype) for name, array in after.items()
+    }
+    configs = [json.loads((folder / "config.json").read_text()) for folder in (base, fused)]
+    assert configs[0] == configs[1]
+    for file in base.iterdir():
+        if file.name not in ("config.json", "model.safetensors"):
+            assert (fused / file.name).read_bytes() == file.read_bytes()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_transformers_loads_the_fused_model(base: Path, tmp_path: Path):
+    from transformers import AutoConfig, AutoTokenizer
+
+    run, policy = trained(base)
+    fused = export(run, tmp_path / "fused", fuse=True)
+    assert AutoConfig.from_pretrained(fused).model_type == "qwen3"
+    message = [{"role": "user", "content": "Hello."}]
+    tokenizers = [AutoTokenizer.from_pretrained(folder) for folder in (POLICY, fused)]
+    first, second = (each.apply_chat_template(message)["input_ids"] for each in tokenizers)
+    assert first == second
+    torch = pytest.importorskip("torch", reason="weights need PyTorch, which is not installed")
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(fused, dtype=torch.float32)
+    with torch.no_grad():
+        found = mx.array(model(torch.tensor(IDS.tolist())).logits.numpy())
+    assert distance(found, policy(IDS)) < 0.02
+
+
+def generate(model: Path, *more: str) -> str:
+    command = [sys.executable, "-m", "mlx_lm", "generate", "--model", str(model), *more]
+    command += ["--prompt", "What is the capital of France?", "--max-tokens", "12", "--temp", "0"]
+    environment = {**os.environ, "LORA_STUDIO_BLAS": "none", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    _, text, _ = done.stdout.split("==========")
+    return text.strip()
+
+
+def test_a_run_of_the_starter_generates_in_mlx_lm(tmp_path: Path):
+    run, _ = trained("starter", amount=0.2, num_layers=-1)
+    adapters = export(run, tmp_path / "adapters", fuse=False)
+    fused = export(run, tmp_path / "fused", fuse=True)
+    written = generate(POLICY, "--adapter-path", str(adapters))
+    assert written
+    assert generate(fused) == written
+    assert generate(POLICY) != written
+
+
+# -- where weights come from, and where they go --------------------------------------------------
+
+
+def test_the_newest_checkpoint_is_what_is_exported(base: Path, tmp_path: Path):
+    run, policy = trained(base)
+    assert trained_weights(run) == run.path / ADAPTERS / WEIGHTS
+    doubled = {k: 2 * v for k, v in arrays.flat(policy.trainable_parameters()).items()}
+    with run.checkpoint_folder(7) as folder:
+        arrays.save(folder / WEIGHTS, doubled)
+    exported = export(run, tmp_path / "adapters", fuse=False)
+    found = arrays.load(exported / WEIGHTS)
+    assert all(mx.array_equal(found[name], array) for name, array in doubled.items())
+
+
+def test_a_run_without_weights_says_so(base: Path, tmp_path: Path):
+    run = runs.create(Settings(model=str(base), run_name="empty"))
+    for fuse in (True, False):
+        with pytest.raises(UserError, match="'empty' has no trained weights yet"):
+            export(run, tmp_path / "out", fuse=fuse)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_a_folder_with_something_in_it_is_left_alone(base: Path, tmp_path: Path, fuse: bool):
+    run, _ = trained(base)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "precious").write_text("keep me")
+    with pytest.raises(UserError, match="is there already"):
+        export(run, out, fuse=fuse)
+    assert os.listdir(out) == ["precious"]
+    (out / "precious").unlink()
+    export(run, out, fuse=fuse)
+    assert (out / ("config.json" if fuse else WEIGHTS)).is_file()
+
+
+def test_a_failed_export_leaves_nothing_and_a_replaced_one_its_old_self(base: Path, tmp_path: Path):
+    run, _ = trained(base)
+    fused = fuse_run(run, tmp_path / "fused")
+    before = (fused / "model.safetensors").read_bytes()
+    weights = run.path / ADAPTERS / WEIGHTS
+    weights.write_bytes(b"broken")
+    with pytest.raises(UserError, match="no safetensors file"):
+        fuse_run(run, tmp_path / "fused", replace=True)
+    with pytest.raises(UserError, match="no safetensors file"):
+        fuse_run(run, tmp_path / "other")
+    assert (fused / "model.safetensors").read_bytes() == before
+    assert os.listdir(tmp_path) == ["fused"]
+
+
+def test_lm_studio_finds_the_model_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    model = tmp_path / "fused"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    assert publish_to_lm_studio(model, "my model") == (
+        tmp_path / ".lmstudio" / "models" / "lora-studio" / "my-model"
+    )
+    moved = tmp_path / "moved"
+    (tmp_path / ".lmstudio-home-pointer").write_text(f"{moved}\n")
+    for _ in range(2):
+        placed = publish_to_lm_studio(model, "../me/a/b")
+        assert placed == moved / "models" / "me-a" / "b"
+        assert os.listdir(placed) == ["config.json"]
