@@ -14,9 +14,8 @@ from tui.run_view import RunView
 from tui.screens.base import StudioScreen
 
 if TYPE_CHECKING:
-    from engine.session import Session
-
     from engine.run_folder import Run
+    from engine.session import Session
     from engine.settings import Settings
 
 DRAINS_PER_SECOND = 8
@@ -163,8 +162,21 @@ class StudioApp(App[int], inherit_bindings=False):
         self.push_screen(KeysOverlay(self.screen))
 
     def on_key(self, event: Key) -> None:
-        """A key that nothing wanted says so."""
-        self.say(f"{event.key} does nothing here · ? shows all keys")
+        """A key that does nothing now says why."""
+        screen = self.screen
+        if isinstance(screen, StudioScreen) and event.key not in screen.active_bindings:
+            bound = (
+                namespace.key_to_bindings.get(event.key, ())
+                for _, namespace in screen._binding_chain
+            )
+            reasons = (
+                screen.why_not(binding.action.partition("(")[0])
+                for each in bound
+                for binding in each
+            )
+            key = self.get_key_display(Binding(event.key, ""))
+            reason = next(filter(None, reasons), None)
+            self.say(reason or f"{key} does nothing here · ? shows all keys")
 
 
 def _setup() -> Screen[Any]:

@@ -18,8 +18,8 @@ class StudioScreen(Screen[None]):
     """A full screen of the program.
 
     A subclass yields its widgets from `body`; the key line comes last by itself. Every binding
-    has an id, `<screen>.<action>`, by which keys.yaml can give it another key. An action that can
-    do nothing now calls `say` with the reason.
+    has an id, `<screen>.<action>`, by which keys.yaml can give it another key. For an action that
+    can do nothing now, `why_not` gives the reason: its key is not shown, and pressing it says so.
     """
 
     # A width from which parts stand side by side.
@@ -51,6 +51,14 @@ class StudioScreen(Screen[None]):
 
     def run_changed(self, events: Sequence[Event]) -> None:
         """Called when `studio.view` has changed; `events` are those folded into it since."""
+
+    def why_not(self, action: str) -> str | None:
+        """Why an action can do nothing now, in a short sentence; None: it can."""
+        return None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What cannot be done is not offered."""
+        return self.why_not(action) is None
 
     def guide_topic(self) -> str | None:
         """What the guide opens at: for Setup the focused field, for others the screen's topic."""

@@ -1,18 +1,247 @@
-"""Run: what the run that trains now is doing."""
+"""Run: what the run that trains now is doing, and what can be asked of it."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
+from textual import on
+from textual.binding import Binding
+from textual.containers import Container
 from textual.widget import Widget
-from textual.widgets import Static
 
+from engine.events import Event
+from tui.health import Finding, findings
+from tui.metrics import Metric
+from tui.run_view import RunView
 from tui.screens.base import StudioScreen
+from tui.widgets.card_grid import CardGrid
+from tui.widgets.health_line import HealthLine
+from tui.widgets.log_pane import LogPane
+from tui.widgets.outcome import Outcome
+from tui.widgets.pair_pane import PairPane
+from tui.widgets.run_header import RunHeader
+
+if TYPE_CHECKING:
+    from engine.session import Session
+
+NO_RUN = "no run is going: start one in Setup (f2) or resume one in Runs (f5)"
+ENDED = {"finished": "finished", "stopped": "was stopped", "failed": "failed"}
 
 
 class RunScreen(StudioScreen):
-    """The live run."""
+    """The live run, or the last one that this program trained."""
 
     TITLE = "run"
+    CSS = """
+    RunScreen RunHeader, RunScreen Outcome, RunScreen CardGrid, RunScreen HealthLine {
+        padding: 0 1;
+    }
+    RunScreen CardGrid { margin: 1 0; }
+    RunScreen #below { height: 1fr; layout: vertical; padding: 0 1; }
+    RunScreen.-low PairPane { margin: 0 0 1 0; }
+    RunScreen.-tall PairPane { height: 2fr; margin: 0 0 1 0; }
+    RunScreen.-tall LogPane { height: 3fr; }
+    RunScreen.-wide #below { layout: horizontal; }
+    RunScreen.-wide PairPane { width: 1fr; height: 1fr; margin: 0 3 0 0; }
+    RunScreen.-wide LogPane { width: 1fr; height: 1fr; }
+    RunScreen.-large-log CardGrid, RunScreen.-large-log PairPane,
+    RunScreen.-large-pair CardGrid, RunScreen.-large-pair LogPane { display: none; }
+    RunScreen.-large-log #below, RunScreen.-large-pair #below { margin: 1 0 0 0; }
+    RunScreen.-large-log LogPane, RunScreen.-large-pair PairPane {
+        width: 1fr; height: 1fr; margin: 0;
+    }
+    """
+    BINDINGS = [  # noqa: RUF012
+        Binding("p", "pause", "pause", id="run.pause"),
+        Binding("p", "unpause", "go on", id="run.unpause"),
+        Binding("s", "stop", "stop", id="run.stop"),
+        Binding("e", "evaluate", "evaluate", id="run.evaluate"),
+        Binding("w", "save", "save now", show=False, id="run.save"),
+        Binding("t", "try_it", "try it", id="run.try_it"),
+        Binding("d", "detail", "its pairs and files", id="run.detail"),
+        Binding("r", "review", "judge pairs", id="run.review"),
+        Binding("c", "chart", "charts", id="run.chart"),
+        Binding("l", "large('log')", "log", id="run.log"),
+        Binding("n", "large('pair')", "newest pair", show=False, id="run.pair"),
+        Binding("h", "health", "health", show=False, id="run.health"),
+        Binding("m", "real_model", "train a real model", id="run.real_model"),
+        Binding("b", "by_hand", "label by hand", id="run.by_hand"),
+        Binding("escape", "large('')", "all parts", show=False, id="run.all"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._memory = 0
+        self._stopping: Session | None = None  # the session that was asked to stop
+        self._offered = ""  # the state that the offered keys were drawn for
+        self._judged_at = 0.0  # when health was last looked at, monotonic seconds
+        self._findings: list[Finding] = []
 
     def body(self) -> Iterable[Widget]:
-        """The widgets of the screen."""
-        yield Static("run")
+        """Head, cards, the newest pair and the log, health."""
+        yield RunHeader()
+        yield Outcome()
+        yield CardGrid()
+        with Container(id="below"):
+            yield PairPane()
+            yield LogPane()
+        yield HealthLine()
+
+    def on_mount(self) -> None:
+        """Begin at the cards."""
+        self.query_one(CardGrid).focus()
+        self.run_worker(self._find_memory, thread=True)
+
+    def _find_memory(self) -> None:
+        from engine.hardware import device
+
+        self._memory = device().memory_total
+
+    # -- drawing ---------------------------------------------------------------------------------
+
+    def run_changed(self, events: Sequence[Event]) -> None:
+        """Draw what is new."""
+        view = self.studio.view
+        stopping = self._stopping is not None and self._stopping is self.studio.session
+        self.query_one(RunHeader).show(view, memory=self._memory, stopping=stopping)
+        self.query_one(CardGrid).show(view)
+        self.query_one(PairPane).show(view.newest if view else None)
+        self.query_one(LogPane).show(view)
+        self.query_one(Outcome).show(view)
+        self._look_after(view)
+        offered = f"{view.status} {view.judge}" if view else ""
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
+
+    def _look_after(self, view: RunView | None) -> None:
+        """Health changes slowly; once a second is enough."""
+        now = time.monotonic()
+        if view and (now - self._judged_at >= 1 or not view.live):
+            self._judged_at = now
+            self._findings = findings(view)
+            self.query_one(HealthLine).show(self._findings)
+
+    # -- keys ------------------------------------------------------------------------------------
+
+    def why_not(self, action: str) -> str | None:
+        """What the run's state does not allow."""
+        view, session = self.studio.view, self.studio.session
+        alive = session is not None and session.alive
+        match action:
+            case "pause" | "unpause" | "stop" | "evaluate" | "save" if not alive:
+                return (
+                    NO_RUN
+                    if view is None
+                    else f"the run is over: it {ENDED.get(view.status, view.status)}"
+                )
+            case "pause" if view and view.status == "paused":
+                return "the run is paused already"
+            case "unpause" if view and view.status != "paused":
+                return "the run is not paused"
+            case "evaluate" if session and session.settings.human_judge:
+                return "a person judges this run, and is never asked for an evaluation"
+            case "review" if not (alive and session and session.settings.human_judge):
+                return "an LLM judges this run" if session else NO_RUN
+            case "try_it" | "detail" | "chart" if view is None:
+                return NO_RUN
+            case "try_it" | "real_model" | "by_hand" if alive:
+                return "the run is still going"
+        return None
+
+    def action_pause(self) -> None:
+        """Hold the run still."""
+        if session := self.studio.session:
+            session.pause()
+            self.say("pausing after the current step · p goes on")
+
+    def action_unpause(self) -> None:
+        """Let the run go on."""
+        if session := self.studio.session:
+            session.unpause()
+
+    def action_stop(self) -> None:
+        """End the run with a checkpoint, after a question."""
+        from tui.screens.ask import AskChoice
+
+        choices = (("stop", "write a checkpoint and end"), ("go on", "keep training"))
+        self.app.push_screen(
+            AskChoice("stop this run? It can be resumed later.", choices), self._stop
+        )
+
+    def _stop(self, answer: str | None) -> None:
+        session = self.studio.session
+        if answer == "stop" and session:
+            self._stopping = session
+            session.stop()
+            self.run_changed(())
+
+    def action_evaluate(self) -> None:
+        """Measure the win rate after the current step."""
+        if session := self.studio.session:
+            session.evaluate_now()
+            self.say("the win rate is measured after the current step")
+
+    def action_save(self) -> None:
+        """Write a checkpoint after the current step."""
+        if session := self.studio.session:
+            session.save_now()
+            self.say("a checkpoint is written after the current step")
+
+    def action_large(self, part: str) -> None:
+        """Give all the room to one part, or, asked again, to all parts."""
+        part = "" if self.has_class(f"-large-{part}") else part
+        for each in ("log", "pair"):
+            self.set_class(each == part, f"-large-{each}")
+        if part == "log":
+            self.query_one(LogPane).rows.focus()
+        elif part == "pair":
+            self.query_one(PairPane).query_one("VerticalScroll").focus()
+        else:
+            self.query_one(CardGrid).focus()
+
+    def action_health(self) -> None:
+        """Say what the health line means."""
+        from tui.screens.health import HealthOverlay
+
+        self.app.push_screen(HealthOverlay(self._findings))
+
+    def action_chart(self) -> None:
+        """Open the chart of the card under the cursor."""
+        self._open_chart(self.query_one(CardGrid).metric)
+
+    @on(CardGrid.Opened)
+    def _opened(self, event: CardGrid.Opened) -> None:
+        self._open_chart(event.metric)
+
+    def _open_chart(self, metric: Metric) -> None:
+        from tui.screens.chart import ChartScreen
+
+        if view := self.studio.view:
+            self.app.push_screen(ChartScreen(view, metric.name))
+
+    def action_review(self) -> None:
+        """Go to the pairs that wait."""
+        self.studio.open_review()
+
+    def action_try_it(self) -> None:
+        """Ask the trained policy something."""
+        if (session := self.studio.session) and session.run:
+            self.studio.open_try_it(session.run)
+
+    def action_detail(self) -> None:
+        """Show the run's pairs, config and files."""
+        if view := self.studio.view:
+            self.studio.open_run_detail(view.name)
+
+    def action_real_model(self) -> None:
+        """Put the settings of a real model into the form."""
+        from engine.settings import Settings
+
+        self.studio.open_setup(Settings())
+
+    def action_by_hand(self) -> None:
+        """Put the starter with a person as its judge into the form."""
+        from engine.config import preset
+
+        self.studio.open_setup(preset("starter-human"))

@@ -14,7 +14,9 @@ from tui.run_view import RunView
 from tui.widgets.metric_card import card
 
 LEAST_WIDTH = 36  # cells of a card
-TALL = 4  # lines of a card where there is room: value, two of sparkline, space
+MOST_COLUMNS = 4
+TALL_FROM = 36  # lines of the screen from which a card has several
+TALL = 4  # lines of such a card: value, two of sparkline, space
 
 
 class CardGrid(Widget, can_focus=True):
@@ -22,16 +24,14 @@ class CardGrid(Widget, can_focus=True):
 
     DEFAULT_CSS = "CardGrid { height: auto; }"
     BINDINGS = [  # noqa: RUF012
-        Binding("left,h", "move(-1, 0)", "card to the left", show=False, id="cards.left"),
+        Binding("left", "move(-1, 0)", "card to the left", show=False, id="cards.left"),
         Binding("right", "move(1, 0)", "card to the right", show=False, id="cards.right"),
-        Binding("up,k", "move(0, -1)", "card above", show=False, id="cards.up"),
-        Binding("down,j", "move(0, 1)", "card below", show=False, id="cards.down"),
+        Binding("up", "move(0, -1)", "card above", show=False, id="cards.up"),
+        Binding("down", "move(0, 1)", "card below", show=False, id="cards.down"),
         Binding("enter", "open", "chart of the card", show=False, id="cards.open"),
     ]
 
     cursor: reactive[int] = reactive(0)
-    tall: reactive[bool] = reactive(False, layout=True)
-    columns: reactive[int] = reactive(2, layout=True)
 
     class Opened(Message):
         """A card was chosen; its chart is wanted."""
@@ -50,6 +50,8 @@ class CardGrid(Widget, can_focus=True):
         super().__init__(id=id)
         self._view = view
         self._metrics = metrics
+        self._columns = 2
+        self._card_height = 1
 
     @property
     def metric(self) -> Metric:
@@ -62,25 +64,20 @@ class CardGrid(Widget, can_focus=True):
         self.refresh()
 
     def get_content_height(self, container: object, viewport: object, width: int) -> int:
-        """Lines of all rows of cards."""
-        return self._rows * self._card_height
-
-    @property
-    def _rows(self) -> int:
-        return -(-len(self._metrics) // self.columns)
-
-    @property
-    def _card_height(self) -> int:
-        return TALL if self.tall else 1
+        """Lines of all rows of cards, in as many columns as fit into `width`."""
+        self._columns = max(1, min(MOST_COLUMNS, width // LEAST_WIDTH))
+        self._card_height = TALL if self.app.size.height >= TALL_FROM else 1
+        rows = -(-len(self._metrics) // self._columns)
+        return rows * self._card_height
 
     def render(self) -> Content:
         """Rows of cards, side by side."""
-        width = self.size.width // self.columns
+        width = self.size.width // self._columns
         lines: list[Content] = []
-        for start in range(0, len(self._metrics), self.columns):
+        for start in range(0, len(self._metrics), self._columns):
             row = [
                 card(metric, self._view, width, self._card_height, self._at_cursor(start + offset))
-                for offset, metric in enumerate(self._metrics[start : start + self.columns])
+                for offset, metric in enumerate(self._metrics[start : start + self._columns])
             ]
             lines += [Content("").join(parts) for parts in zip(*row, strict=True)]
         return Content("\n").join(lines)
@@ -90,7 +87,7 @@ class CardGrid(Widget, can_focus=True):
 
     def action_move(self, across: int, down: int) -> None:
         """Move the cursor by columns and rows, as far as there are cards."""
-        place = self.cursor + across + down * self.columns
+        place = self.cursor + across + down * self._columns
         if 0 <= place < len(self._metrics):
             self.cursor = place
 
@@ -100,8 +97,8 @@ class CardGrid(Widget, can_focus=True):
 
     def on_click(self, event: Click) -> None:
         """Open the chart of the card under the mouse."""
-        row, column = event.y // self._card_height, event.x * self.columns // self.size.width
-        place = row * self.columns + column
+        row, column = event.y // self._card_height, event.x * self._columns // self.size.width
+        place = row * self._columns + column
         if place < len(self._metrics):
             self.cursor = place
             self.action_open()

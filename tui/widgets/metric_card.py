@@ -7,7 +7,8 @@ from tui.run_view import RunView
 from tui.widgets.sparkline import sparkline
 
 LABEL = 11  # cells
-VALUE = 10
+VALUE = 7
+SPACE = 3  # between two cards of several lines
 
 
 def card(
@@ -24,15 +25,16 @@ def card(
     values = series.values if series else ()
     if height == 1:
         gap = "  " if width > 30 else " "
-        shown = Content.assemble((f"{value:>6}", "$foreground"), (f" {unit:<5}", "$muted"))
+        shown = Content.assemble((f"{value:>{VALUE}}", "$foreground"), (f" {unit:<5}", "$muted"))
         room = width - LABEL - shown.cell_length - 1
         spark = sparkline(values, room)[0]
         return [_fill(Content.assemble(label, shown, " ", (spark, spark_style)), width, gap)]
-    shown = Content.assemble((value, "$foreground bold"), " ", (unit, "$muted"))
-    lines = [_fill(Content.assemble(label, shown), width)]
+    shown = Content.assemble((value, "$foreground bold"), (f" {unit}" if unit else "", "$muted"))
+    room = max(1, width - SPACE - label.cell_length - shown.cell_length)
+    lines = [_fill(Content.assemble(label, " " * room, shown), width)]
     lines += [
         _fill(Content.styled(row, spark_style), width)
-        for row in sparkline(values, width - 2, height - 2)
+        for row in sparkline(values, width - SPACE, height - 2)
     ]
     return [*lines, Content(" " * width)]
 

@@ -31,9 +31,11 @@ def sparkline(values: Sequence[float], width: int, height: int = 1) -> list[str]
 
 
 def _share(value: float, low: float, high: float) -> float:
-    """Where `value` lies between `low` and `high`, 0 to 1; halves keep the largest floats finite."""
+    """Where `value` lies between `low` and `high`, 0 to 1; in halves, to stay finite."""
     span = high / 2 - low / 2
-    return (value / 2 - low / 2) / span if span > 0 else 0.45
+    if span <= 1e-9 * max(abs(low), abs(high)):
+        return 0.45
+    return (value / 2 - low / 2) / span
 
 
 def _bar(filled: int, height: int) -> str:

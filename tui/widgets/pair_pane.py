@@ -1,0 +1,110 @@
+"""The newest pair and its verdict: four lines, or the whole of it where there is room."""
+
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.events import Resize
+from textual.widgets import Static
+
+from engine.events import PairJudged
+from tui.safe_text import safe, safe_line, wrap
+from tui.widgets.section_title import SectionTitle
+
+COMPACT = 5  # lines of text up to which each part gets only one
+LIMIT = 20_000  # characters of a text
+MARK = 4  # cells before each line
+VERDICTS = {
+    "first": "the first",
+    "second": "the second",
+    "tie": "a tie",
+    "both_bad": "both bad",
+    "skip": "skipped",
+    "identical": "equal answers, not judged",
+    "empty": "empty answers, not judged",
+    "invalid": "no valid verdict",
+}
+
+
+class PairPane(Vertical):
+    """A judged pair under a line that says how it was judged; scrolls where it is long."""
+
+    DEFAULT_CSS = """
+    PairPane { height: 4; }
+    PairPane VerticalScroll { height: 1fr; }
+    PairPane Static { height: auto; }
+    """
+
+    def __init__(self, title: str = "newest pair", *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._title = title
+        self.pair: PairJudged | None = None
+
+    def compose(self) -> ComposeResult:
+        """The title and the text."""
+        yield SectionTitle(self._title)
+        with VerticalScroll():
+            yield Static(markup=False)
+
+    def show(self, pair: PairJudged | None) -> None:
+        """Show a pair; the same one again costs nothing."""
+        if pair is not self.pair:
+            self.pair = pair
+            self._draw()
+
+    def on_resize(self, event: Resize) -> None:
+        """More room shows more of the pair."""
+        self._draw()
+
+    def on_descendant_focus(self) -> None:
+        """The title of the part in focus is lit."""
+        self._draw_title()
+
+    def on_descendant_blur(self) -> None:
+        """And goes out again."""
+        self._draw_title()
+
+    def _draw(self) -> None:
+        self._draw_title()
+        scroll = self.query_one(VerticalScroll)
+        compact = scroll.size.height <= COMPACT
+        width = scroll.size.width or self.size.width
+        self.query_one(Static).update(_text(self.pair, max(8, width - 1), compact))
+
+    def _draw_title(self) -> None:
+        title = self._title
+        if self.pair:
+            title += f" · step {self.pair.step:,} · {verdict(self.pair)}"
+        lit = self.query_one(VerticalScroll).has_focus
+        self.query_one(SectionTitle).show(safe_line(title, 200), accented=lit)
+
+
+def verdict(pair: PairJudged) -> str:
+    """Who said what: `judge 0.88 for the first`."""
+    who = "you" if pair.judge == "human" else "judge"
+    said = VERDICTS.get(pair.choice, pair.choice)
+    if pair.q is None or pair.choice not in ("first", "second", "tie"):
+        return f"{who}: {said}"
+    if pair.choice == "tie":
+        return f"{who}: a tie at {pair.q:.2f}"
+    return f"{who} {pair.q if pair.choice == 'first' else 1 - pair.q:.2f} for {said}"
+
+
+def _text(pair: PairJudged | None, width: int, compact: bool) -> Content:
+    """Prompt and both answers, the winner marked; when `compact`, one line each."""
+    if pair is None:
+        return Content.styled("the first pair comes as soon as two answers are sampled", "$muted")
+    parts = (("> ", pair.prompt, ""), ("1", pair.first, "first"), ("2", pair.second, "second"))
+    lines: list[Content] = []
+    for mark, text, choice in parts:
+        won = bool(choice) and pair.choice == choice
+        style = "$foreground" if won or not choice else "$muted"
+        shown = (
+            [safe_line(text, width - MARK)] if compact else wrap(safe(text, LIMIT), width - MARK)
+        )
+        for number, line in enumerate(shown):
+            margin = f"{mark} ✓" if won else mark
+            margin = f"{'' if number else margin:<{MARK}}"
+            lines.append(Content.assemble((margin, "$accent" if won else "$muted"), (line, style)))
+        if not compact:
+            lines.append(Content(""))
+    return Content("\n").join(lines)
