@@ -7,6 +7,7 @@ from engine.errors import UserError
 from engine.memory import MemoryPlan, plan, refusal
 from engine.run_folder import METRICS
 from engine.settings import Settings
+from tui.amounts import duration
 from tui.safe_text import safe_line
 
 LOOKED_AT = 3  # earlier runs that may tell how long a step takes
@@ -112,15 +113,6 @@ def size_text(count: int) -> str:
             break
         size, unit = size / 1000, {"B": "kB", "kB": "MB", "MB": "GB", "GB": "TB"}[unit]
     return f"{size:.0f} {unit}" if size >= 99.5 or unit == "B" else f"{size:.1f} {unit}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words, short: 0.4 s, 12 s, 3 min, 2.5 h."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _size(count: int | None) -> str:

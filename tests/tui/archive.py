@@ -1,4 +1,4 @@
-"""Runs on disk that nobody trained: settings, metrics, pairs and a log, as the engine writes them."""
+"""Runs on disk that nobody trained, as the engine writes them."""
 
 import math
 import random
@@ -58,7 +58,6 @@ def make_run(
         "win_rate_low": 0.65 if lines else None,
         "win_rate_high": 0.77 if lines else None,
         "seconds": steps * 0.9,
-        "total_steps": 90,
         "created": "2026-09-01T10:00:00.000+00:00",
     }
     run.update(**{**known, **state})

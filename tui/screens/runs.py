@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from textual import on, work
@@ -20,7 +20,7 @@ from engine.errors import RunError, UserError
 from engine.run_folder import METRICS
 from engine.runs import Run, RunSummary
 from tui import completions
-from tui.amounts import gigabytes
+from tui.cost import size_text
 from tui.run_rows import LIVE, Glance, Order, about, glance, header, matching, row
 from tui.safe_text import safe_line
 from tui.screens.ask import AskChoice, AskText
@@ -185,7 +185,7 @@ class RunsScreen(StudioScreen):
         facts += [f"{live} live"] if live else []
         facts += [f"{len(self._marked)} marked"] if self._marked else []
         size = sum(self._sizes.get(run.path, 0) for run in everything)
-        facts += [gigabytes(size)] if size > 2**30 / 20 else []
+        facts += [size_text(size)] if size else []
         text = self.query_one("#filter", Input).value
         filtered = f"  / {safe_line(text, 40)}  " if text else "  "
         said = " · ".join(facts) if self._all is not None else ""
@@ -354,9 +354,8 @@ class RunsScreen(StudioScreen):
             self.say(f"{safe_line(back[0].name, 60)} is back")
             self._show(back[0].path)
 
-    def _change(self, change: "object", cursor_at: Path | None = None) -> bool:
+    def _change(self, change: Callable[[], object], cursor_at: Path | None = None) -> bool:
         """Do something to the archive and show it; whether it worked."""
-        assert callable(change)
         try:
             change()
         except (UserError, RunError) as error:
