@@ -6,6 +6,7 @@
 import csv
 import itertools
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -254,10 +255,11 @@ def _hub_trouble(data: str, error: Exception) -> str:
             f"data: there is no file or folder {data} and the hub, which answers, gives no such "
             f"dataset ({_first_line(error)})"
         )
-    return (
-        f"data: {data} is no file or folder here and not in the hub's cache, and the hub cannot "
-        "be reached; give a local file, or connect and try again"
-    )
+    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+        why = "was not asked, because HF_HUB_OFFLINE is set"
+    else:
+        why = "could not be reached; check the connection, or give a local file"
+    return f"data: {data} is no file or folder here and not in the hub's cache, and the hub {why}"
 
 
 def _of_library(loaded: Any, name: str) -> dict[SplitName, Split]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.hardware import load_fast_blas
+from tests.command import Command, make_command
 
 load_fast_blas()  # before any test imports mlx
 
@@ -20,3 +21,9 @@ def studio_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("LORA_STUDIO_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Runs `lora-studio` with arguments in this process."""
+    return make_command(monkeypatch, capfd)

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,26 +12,8 @@ from engine import runs
 from engine.config import from_mapping, preset, to_yaml
 from engine.settings import Settings
 from engine.yaml_text import parse_yaml
-from tui import cli
+from tests.command import Command
 from tui.archive_lines import COLUMNS
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Runs `lora-studio` with arguments in this process: exit status, output, errors."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lora-studio", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        sys.stdout.flush()
-        out, err = capfd.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), out, err
-
-    return run
 
 
 def test_help_and_version_answer_without_heavy_imports() -> None:
