@@ -43,8 +43,9 @@ class AnswerPane(Vertical):
         self.number = number
         self.text = ""
         self._shown: tuple[object, ...] = ()
+        self._who = ""
         self._markdown: Markdown | None = None
-        self.border_title = f" {number} "
+        self._title()
 
     def compose(self) -> ComposeResult:
         """The text, which scrolls, and the facts, which do not."""
@@ -81,15 +82,24 @@ class AnswerPane(Vertical):
             facts = f"too long for Markdown · {facts}"
         self.query_one(".facts", Static).update(facts)
 
+    def whose(self, who: str) -> None:
+        """Say beside the number whose answer this is; empty while that is hidden."""
+        if who != self._who:
+            self._who = who
+            self._title()
+
     def flash(self, mark: str, *, chosen: bool) -> None:
         """Show for a moment what was said of the answer that stood here."""
-        self.border_title = f" {self.number} {mark} "
+        self._title(mark)
         self.set_class(chosen, "-chosen")
         self.set_timer(FLASH_SECONDS, self._calm)
 
     def _calm(self) -> None:
-        self.border_title = f" {self.number} "
+        self._title()
         self.remove_class("-chosen")
+
+    def _title(self, mark: str = "") -> None:
+        self.border_title = f" {' '.join(filter(None, (str(self.number), mark, self._who)))} "
 
     def _show_markdown(self, text: str) -> None:
         """Put rendered Markdown into the pane; its parser takes time to import, so not before."""
