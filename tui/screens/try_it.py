@@ -107,10 +107,11 @@ class TryItScreen(AnswersScreen):
         )
         for side in ("left", "right"):
             self.pane(side).whose(self._whose(side) if shown and self._open else "")
-        trained = "" if self._step is None else f"trained to step {self._step:,} · "
-        score = " · ".join(f"{who} {self.score[who]}" for who in ("trained", "starting", "tie"))
+        facts = [] if self._step is None else [f"step {self._step:,} against the start"]
+        if self.score.total():
+            facts += [f"{who} {self.score[who]}" for who in ("trained", "starting", "tie")]
         name = (safe_line(self.run.name), "bold $foreground")
-        self.query_one("#place", Static).update(Content.assemble(name, "   ", trained, score))
+        self.query_one("#place", Static).update(Content.assemble(name, "   ", " · ".join(facts)))
         self.query_one("#state", Static).update(self._state())
 
     def _state(self) -> str:
@@ -154,11 +155,11 @@ class TryItScreen(AnswersScreen):
         if not self._may_judge():
             return
         self.score["tie" if side == "tie" else self._whose(side)] += 1
+        self._open = True
+        self._refresh()
         for each in ("left", "right"):
             mark = "=" if side == "tie" else "✓" * (side == each)
             self.pane(each).flash(mark, chosen=side == each)
-        self._open = True
-        self._refresh()
 
     def action_reveal(self) -> None:
         """Learn whose answers these are without a verdict."""
