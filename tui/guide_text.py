@@ -38,7 +38,7 @@ def topics() -> tuple[Topic, ...]:
 
 def find(name: str | None) -> Topic | None:
     """The topic of a setting, a metric, a screen or that title; a setting before a metric."""
-    wanted = (name or "").lower()
+    wanted = (name or topics()[0].title).lower()
     named = [topic for topic in topics() if topic.title.lower() == wanted]
     named.sort(key=lambda topic: topic.chapter != SETTINGS)
     return named[0] if named else None
