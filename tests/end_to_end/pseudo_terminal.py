@@ -1,0 +1,200 @@
+"""A program on a pseudo-terminal: keys go in, and what a person would see can be read."""
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import pyte
+
+# Sequences that pyte does not know and would show as text.
+_UNKNOWN = re.compile(rb"\x1b\[[<>=][0-9;]*[A-Za-z]|\x1b\[\?[0-9;]*\$p|\x1b[P_^X][^\x1b]*\x1b\\")
+_UNFINISHED = re.compile(rb"\x1b(?:[P_^X\]][^\x1b\x07]*\x1b?|\[?[<>=?]?[0-9;]*\$?)$")
+
+
+class PseudoTerminal:
+    """Runs a command on a terminal of its own. Use it in a `with` block."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        columns: int = 80,
+        rows: int = 24,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.arrived: list[tuple[float, bytes]] = []  # everything the program wrote, and when
+        self.started = time.perf_counter()
+        self.status: int | None = None  # as of `os.waitstatus_to_exitcode`, once it has ended
+        self._read = 0
+        self._held = b""
+        self._more = threading.Condition()
+        self._screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self._screen)
+        self.pid, self._terminal = pty.fork()
+        if self.pid == 0:
+            try:
+                os.execvpe(command[0], list(command), _environment(environment or {}))
+            finally:
+                os._exit(127)
+        self.resize(columns, rows)
+        self._reader = threading.Thread(target=self._follow, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> "PseudoTerminal":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- a person's side -------------------------------------------------------------------------
+
+    @property
+    def lines(self) -> list[str]:
+        """What the screen shows now, a string a row."""
+        self._draw()
+        return [line.rstrip() for line in self._screen.display]
+
+    @property
+    def text(self) -> str:
+        """What the screen shows now."""
+        return "\n".join(self.lines)
+
+    def press(self, keys: str) -> None:
+        """Send characters, or the sequence of a key, as a terminal does."""
+        os.write(self._terminal, keys.encode())
+
+    def wait_for(
+        self, what: str | Callable[[str], object], seconds: float = 60, *, pressing: str = ""
+    ) -> str:
+        """Wait until the screen shows `what`, a text or a condition on the screen's text.
+
+        With `pressing`, those keys are sent first, then again every two seconds.
+
+        Raises:
+            AssertionError: it does not, in time; the message has the screen.
+        """
+        holds = what if callable(what) else lambda text: what in text
+        end = time.perf_counter() + seconds
+        press_at = 0.0 if pressing else end
+        while True:
+            if holds(text := self.text):
+                return text
+            now = time.perf_counter()
+            if now >= press_at:
+                self.press(pressing)
+                press_at = now + 2
+            if self.ended or now >= end:
+                how = f"ended with {self.status}" if self.ended else f"after {seconds} s"
+                raise AssertionError(f"{how}, waiting for {what!r}; the screen shows:\n{text}")
+            self._wait(min(0.25, max(0.0, end - now)))
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Give the terminal another size."""
+        size = struct.pack("HHHH", rows, columns, 0, 0)
+        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, size)
+        self._draw()
+        self._screen.resize(rows, columns)
+
+    # -- the program -----------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """Whether the program is gone and all that it wrote has been read."""
+        return not self._reader.is_alive()
+
+    def wait(self, seconds: float = 30) -> int:
+        """Wait for the program to end; its exit status, negative for a signal.
+
+        Raises:
+            AssertionError: it still runs.
+        """
+        self._reader.join(seconds)
+        assert self.status is not None, f"still running after {seconds} s:\n{self.text}"
+        return self.status
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal."""
+        if self.status is None:
+            os.kill(self.pid, number)
+
+    def close(self) -> None:
+        """End the program, if it has not ended."""
+        self.kill()
+        self._reader.join(10)
+        os.close(self._terminal)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        while True:
+            try:
+                data = os.read(self._terminal, 1 << 16)
+            except OSError:  # the other end is closed
+                data = b""
+            if not data:
+                break
+            with self._more:
+                self.arrived.append((time.perf_counter(), data))
+                self._more.notify_all()
+        _, status = os.waitpid(self.pid, 0)
+        self.status = os.waitstatus_to_exitcode(status)
+
+    def _wait(self, seconds: float) -> None:
+        with self._more:
+            if self._read == len(self.arrived):
+                self._more.wait(seconds)
+
+    def _draw(self) -> None:
+        """Let the screen take in what has arrived."""
+        with self._more:
+            fresh = self.arrived[self._read :]
+            self._read = len(self.arrived)
+        self._held = feed(self._stream, self._held + b"".join(data for _, data in fresh))
+
+
+def feed(stream: pyte.ByteStream, data: bytes) -> bytes:
+    """Feed what is complete; gives back a sequence whose end has not arrived."""
+    unfinished = _UNFINISHED.search(data)
+    end = unfinished.start() if unfinished else len(data)
+    stream.feed(_UNKNOWN.sub(b"", data[:end]))
+    return data[end:]
+
+
+def studio(home: Path, *arguments: str, columns: int = 80, rows: int = 24) -> PseudoTerminal:
+    """LoRA Studio on a terminal, with `home` as the folder that it keeps its things in."""
+    return PseudoTerminal(
+        [sys.executable, "-m", "tui.cli", *arguments],
+        columns=columns,
+        rows=rows,
+        environment={"LORA_STUDIO_HOME": str(home)},
+    )
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    """A local terminal with all colours, offline, whatever the tests run in."""
+    remote = ("SSH_", "TMUX", "STY", "NO_COLOR", "COLUMNS", "LINES", "TEXTUAL")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(remote)}
+    own = {
+        "TERM": "xterm-256color",
+        "COLORTERM": "truecolor",
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    return {**kept, **own, **more}
