@@ -58,7 +58,7 @@ class RunScreen(StudioScreen):
         Binding("e", "evaluate", "evaluate", id="run.evaluate"),
         Binding("w", "save", "save now", show=False, id="run.save"),
         Binding("t", "try_it", "try it", id="run.try_it"),
-        Binding("d", "detail", "its pairs and files", id="run.detail"),
+        Binding("d", "detail", "details", id="run.detail"),
         Binding("r", "review", "judge pairs", id="run.review"),
         Binding("c", "chart", "charts", id="run.chart"),
         Binding("l", "large('log')", "log", id="run.log"),

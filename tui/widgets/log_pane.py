@@ -187,12 +187,15 @@ class LogPane(Vertical):
         self.rows.show(view)
 
     @on(LogRows.Moved)
+    def _moved(self) -> None:
+        self._draw_title()
+
     def on_descendant_focus(self) -> None:
-        """The title tells of following and of focus."""
+        """The title of the part in focus is lit."""
         self._draw_title()
 
     def on_descendant_blur(self) -> None:
-        """The title of the part in focus is lit, and goes out again."""
+        """And goes out again."""
         self._draw_title()
 
     def _draw_title(self) -> None:

@@ -133,7 +133,7 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """One line of what is in sight."""
-        at, width = self.scroll_offset.y + y, self.size.width
+        at, width = self.scroll_offset.y + y, self.scrollable_content_region.width
         if not self._rows and y == 0 and self._empty:
             line = Content.styled(self._empty, "$muted")
             return Visual.to_strips(self, line, width, 1, self.visual_style, pad=True)[0]
