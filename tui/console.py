@@ -46,11 +46,18 @@ class Output(Protocol):
         ...
 
 
+class _Console(Console):
+    """A console that says when its reader is gone; Rich's own would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
 def make_output(stream: TextIO, view: RunView, *, json: bool) -> Output:
     """The output that fits the stream: JSON where asked, else by what kind of stream it is."""
     if json:
         return JsonLines(stream)
-    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    console = _Console(file=stream, highlight=False, markup=False, emoji=False)
     if console.is_terminal and not console.is_dumb_terminal:
         return LiveDisplay(console, view)
     console.soft_wrap = True  # a line of a pipe or a file has no width

@@ -57,7 +57,7 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
                 events = session.drain()
                 if received and not told:
                     told = True
-                    events.append(Log(level="warning", text=STOPPING))
+                    events.insert(0, Log(level="warning", text=STOPPING))
                 output = _show(events, view, output)
             output = _show(session.drain(), view, output)
         with contextlib.suppress(OSError):

@@ -1,0 +1,176 @@
+"""Training from the command line: what is printed, kept, stopped and gone on with."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.metrics import TIMING
+from tests.end_to_end.program import SMALL, records, run, start, words
+
+
+def metrics_of(home: Path, name: str) -> list[dict]:
+    """The lines of metrics.jsonl without what depends on the machine's speed."""
+    lines = (home / "runs" / name / "metrics.jsonl").read_text().splitlines()
+    own = {*TIMING, "seconds"}
+    return [{k: v for k, v in json.loads(line).items() if k not in own} for line in lines]
+
+
+def test_json_is_all_there_is_on_standard_output(studio_home: Path) -> None:
+    arguments = ["train", "starter", *words(**SMALL), "--run-name", "one", "--json"]
+    done = run(*arguments, home=studio_home)
+    assert done.returncode == 0, done.stderr
+    events = records(done.stdout)
+    assert [event["event"] for event in events][-1] == "ended"
+    assert events[-1]["status"] == "finished"
+    assert [e["step"] for e in events if e["event"] == "step"] == [1, 2, 3, 4, 5, 6]
+    assert all("loss" in e and e["step"] for e in events if e["event"] == "report")
+    rates = [e["win_rate"] for e in events if e["event"] == "evaluated"]
+    assert len(rates) == 3
+    assert rates[0] == 0.5
+    kept = metrics_of(studio_home, "one")
+    assert [line["step"] for line in kept if "win_rate" in line] == [0, 3, 6]
+
+
+def test_plain_lines_end_with_win_rates_answers_and_the_folder(studio_home: Path) -> None:
+    done = run("train", "starter", *words(**SMALL), "--run-name", "one", home=studio_home)
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout
+    assert "held-out win rate: 50.0% before, " in done.stdout
+    assert done.stdout.count("\n  before  ") == done.stdout.count("\n  after   ") > 0
+    assert done.stdout.splitlines()[-1] == f"the run is kept in {studio_home / 'runs' / 'one'}"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_with_a_checkpoint_and_resume_goes_on_exactly(
+    number: signal.Signals, status: int, studio_home: Path
+) -> None:
+    whole = run("train", "starter", *words(**SMALL), "--run-name", "whole", home=studio_home)
+    assert whole.returncode == 0, whole.stderr
+    process = start(
+        "train", "starter", *words(**SMALL), "--run-name", "cut", "--json", home=studio_home
+    )
+    assert process.stdout
+    for line in process.stdout:
+        if json.loads(line)["event"] == "step":
+            process.send_signal(number)
+            break
+    ended = records(process.stdout.read())[-1]
+    assert process.wait(timeout=120) == status
+    assert ended["status"] == "stopped"
+    assert ended["step"] < 6
+    again = run("resume", "cut", "--json", home=studio_home)
+    assert again.returncode == 0, again.stderr
+    assert metrics_of(studio_home, "cut") == metrics_of(studio_home, "whole")
+    finished = run("resume", "cut", home=studio_home)
+    assert finished.returncode == 2
+    assert "finished" in finished.stderr
+
+
+def test_a_second_signal_ends_at_once(studio_home: Path) -> None:
+    endless = words(**SMALL | {"iters": 10_000, "steps_per_eval": -1})
+    process = start("train", "starter", *endless, "--run-name", "one", "--json", home=studio_home)
+    assert process.stdout
+    for line in process.stdout:
+        if json.loads(line)["event"] == "step":
+            break
+    # Both are sent while the process is held, so that it meets them together.
+    process.send_signal(signal.SIGSTOP)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGCONT)
+    process.communicate(timeout=60)
+    assert process.returncode in (130, 143)
+    assert run("runs", home=studio_home).returncode == 0
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run(studio_home: Path) -> None:
+    process = start("train", "starter", *words(**SMALL), "--run-name", "one", home=studio_home)
+    assert process.stdout
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert metrics_of(studio_home, "one")[-1]["step"] == 6
+
+
+def test_what_libraries_print_goes_to_the_log(studio_home: Path) -> None:
+    noisy = (
+        "import os, sys\n"
+        "from engine import launch\n"
+        "train = launch.train\n"
+        "def noise(*arguments):\n"
+        "    os.write(1, b'from descriptor 1\\n'), os.write(2, b'from descriptor 2\\n')\n"
+        "    print('from print', flush=True)\n"
+        "    return train(*arguments)\n"
+        "launch.train = noise\n"
+        "from tui import cli\n"
+        "cli.main()\n"
+    )
+    arguments = ["train", "starter", *words(**SMALL | {"iters": 1}), "--run-name", "one", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", noisy, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LORA_STUDIO_HOME": str(studio_home)},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert records(done.stdout)
+    assert done.stderr == ""
+    log = (studio_home / "runs" / "one" / "log.txt").read_text()
+    for line in ("from descriptor 1", "from descriptor 2", "from print"):
+        assert line in log
+
+
+class Terminal:
+    """The program on a pseudo-terminal of 80 x 24."""
+
+    def __init__(self, *arguments: str, home: Path) -> None:
+        self.pid, self.screen = pty.fork()
+        if self.pid == 0:
+            os.environ |= {"LORA_STUDIO_HOME": str(home), "TERM": "xterm-256color"}
+            os.execv(sys.executable, [sys.executable, "-m", "tui.cli", *arguments])
+        self.seen = ""
+
+    def read_until(self, text: str, seconds: float = 120) -> None:
+        """Read what is painted until `text` is."""
+        end = time.monotonic() + seconds
+        while text not in self.seen:
+            assert time.monotonic() < end, self.seen[-2000:]
+            if select.select([self.screen], [], [], 0.5)[0]:
+                try:
+                    self.seen += os.read(self.screen, 65536).decode(errors="replace")
+                except OSError:
+                    assert text in self.seen, self.seen[-2000:]
+
+    def wait(self) -> int:
+        """The exit status."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def test_a_terminal_shows_progress_and_gets_its_cursor_back(studio_home: Path) -> None:
+    terminal = Terminal("train", "starter", *words(**SMALL), "--run-name", "one", home=studio_home)
+    terminal.read_until("step 6 / 6")
+    terminal.read_until("the run is kept in")
+    assert terminal.wait() == 0
+    assert terminal.seen.rindex("\x1b[?25h") > terminal.seen.rindex("\x1b[?25l")
+
+
+@pytest.mark.parametrize(("on_hangup", "status"), [("continue", "finished"), ("stop", "stopped")])
+def test_a_lost_terminal_does_what_on_hangup_says(
+    on_hangup: str, status: str, studio_home: Path
+) -> None:
+    settings = words(**SMALL | {"iters": 12}, on_hangup=on_hangup)
+    terminal = Terminal("train", "starter", *settings, "--run-name", "one", home=studio_home)
+    terminal.read_until("step 2 / 12")
+    os.close(terminal.screen)
+    assert terminal.wait() == (0 if status == "finished" else 128 + signal.SIGHUP)
+    state = json.loads((studio_home / "runs" / "one" / "run.json").read_text())
+    assert state["status"] == status
