@@ -34,7 +34,10 @@ class GuideScreen(StudioScreen):
         & #chapter { color: $muted; }
         & Markdown { padding: 0; margin: 1 0 0 0; background: $background; }
         & MarkdownParagraph { margin: 0 0 1 0; }
-        & MarkdownH1 { color: $foreground; text-style: bold; content-align: left top; margin: 0; }
+        & .code_inline { color: $accent; background: $background; }
+        & MarkdownH1 {
+            color: $foreground; text-style: bold; content-align: left top; margin: 0 0 1 0;
+        }
     }
     """
     BINDINGS = [  # noqa: RUF012

@@ -259,6 +259,13 @@ class RunDetailScreen(StudioScreen):
         else:
             await self.app.run_action("back")
 
+    @on(CardGrid.Opened)
+    def _open_chart(self, event: CardGrid.Opened) -> None:
+        from tui.screens.chart import ChartScreen
+
+        if self._archived:
+            self.app.push_screen(ChartScreen(self._archived.view, event.metric.name))
+
     @on(RowList.Chosen, "#list")
     def _enlarge(self) -> None:
         self.toggle_class("-large")
