@@ -127,8 +127,8 @@ def fuse_run(run: Run, to: Path, *, dequantize: bool | None = None, replace: boo
 def _fused(
     source: Path, weights: Path, settings: Settings, dequantize: bool
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """The trained model and its config. Its arrays are computed when they are written, so that
-    the model never stands in memory as a whole in float32."""
+    """The trained model and its config. Its arrays are computed one by one, so that the model
+    never stands in memory as a whole in float32."""
     loaded: Any = load_with_mlx_lm(
         str(source),
         tokenizer_config={"trust_remote_code": settings.trust_remote_code},
@@ -140,7 +140,7 @@ def _fused(
     if settings.quantization != "none" and "quantization" not in config:
         models.quantize(model, settings.quantization)
         config["quantization"] = dict(models.QUANTIZATIONS[settings.quantization])
-    packed = {name: module for name, module in model.named_modules() if hasattr(module, "bits")}
+    packed = {name: each for name, each in model.named_modules() if hasattr(each, "bits")}
     dtypes = {
         name: array.dtype
         for name, array in arrays.flat(model.parameters()).items()
@@ -154,6 +154,7 @@ def _fused(
         name: module.fuse() for name, module in model.named_modules() if hasattr(module, "fuse")
     }
     if dequantize:
+        packed.clear()  # which lets go of the weights
         config.pop("quantization", None)
         config.pop("quantization_config", None)
     else:
@@ -164,6 +165,8 @@ def _fused(
     model.update_modules(tree_unflatten(list(changed.items())))
     usual = Counter(dtypes.values()).most_common(1)[0][0]
     _cast(model, {name: dtypes.get(name, usual) for name in arrays.flat(model.parameters())})
+    for array in arrays.flat(model.parameters()).values():
+        mx.eval(array)
     return model, config
 
 

@@ -96,7 +96,13 @@ class Run:
             StorageError: run.json is as it was.
         """
         with _exclusive(self.path):
-            state = {**self.state(), **fields, "updated": timestamp()}
+            try:
+                known = self.state()
+            except UserError as error:
+                if isinstance(error.__cause__, OSError):  # gone for a while, as a disk may be
+                    raise StorageError(self.path / STATE, error.__cause__) from error
+                raise
+            state = {**known, **fields, "updated": timestamp()}
             durable.write_file(self.path / STATE, durable.to_json(state) + "\n")
         return state
 

@@ -1,6 +1,5 @@
 """Files hold the old or the new, and every line that was acknowledged, whatever happens."""
 
-import contextlib
 import errno
 import json
 import math
@@ -10,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -203,37 +202,13 @@ def test_a_locale_without_utf8_changes_nothing(file: Path):
 # -- full and vanished disks ---------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 16 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if mounted.returncode:
-        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Take all the room that is left on a disk."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(1 << 16))
-    assert os.statvfs(disk).f_bavail == 0
-    return ballast
-
-
-def test_a_full_disk_loses_nothing_and_goes_on_when_there_is_room(small_disk: Path):
+def test_a_full_disk_loses_nothing_and_goes_on_when_there_is_room(
+    small_disk: Path, fill_disk: Callable[[], Path]
+):
     lines, whole = small_disk / "pairs.jsonl", small_disk / "run.json"
     write_file(whole, "old")
     append_lines(lines, [{"step": 1}], sync=True)
-    ballast = fill(small_disk)
+    ballast = fill_disk()
     long = {"step": 2, "text": "x" * 100_000}  # its start would still fit into the last block
     for _ in range(3):
         with pytest.raises(StorageError, match="free some space") as raised:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mlx_lm.utils import dequantize_model
 
 from engine import arrays, hardware, models, runs
 from engine.checkpoints import WEIGHTS
+from engine.durable import StorageError
 from engine.errors import UserError
 from engine.export import export, fuse_run, publish_to_lm_studio, trained_weights, write_adapters
 from engine.run_folder import ADAPTERS, Run
@@ -273,3 +275,17 @@ def test_lm_studio_finds_the_model_under_its_name(tmp_path: Path, monkeypatch: p
         placed = publish_to_lm_studio(model, "../me/a/b")
         assert placed == moved / "models" / "me-a" / "b"
         assert os.listdir(placed) == ["config.json"]
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_a_full_disk_keeps_no_half_of_an_export(
+    base: Path, small_disk: Path, fill_disk: Callable[[], Path], fuse: bool
+):
+    run, _ = trained(base)
+    ballast = fill_disk()
+    with pytest.raises(StorageError, match="free some space"):
+        export(run, small_disk / "out", fuse=fuse)
+    assert os.listdir(small_disk) == ["ballast"]
+    ballast.unlink()
+    export(run, small_disk / "out", fuse=fuse)
+    assert os.listdir(small_disk) == ["out"]

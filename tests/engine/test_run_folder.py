@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from engine import runs
+from engine.durable import StorageError
 from engine.run_folder import LOCK, METRICS, PAIRS, checkpoint_damage
 from engine.runs import Run, RunBusy
 from engine.settings import Settings
@@ -269,3 +270,51 @@ def test_checkpoints_of_a_process_killed_at_random_instants_stay_whole(run: Run)
         assert acknowledged <= step <= acknowledged + 1
         assert (checkpoint / "weights").read_text() == str(step) * 50_000
     assert step > 16
+
+
+# -- a full disk, and one that is gone -----------------------------------------------------------
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_last_one(
+    small_disk: Path, fill_disk: Callable[[], Path]
+):
+    """Written by MLX, which reports a full disk as an error of its own."""
+    import mlx.core as mx
+
+    run = runs.create(Settings(model="starter", output_root=str(small_disk), run_name="trial"))
+
+    def save_arrays(step: int) -> None:
+        with run.checkpoint_folder(step) as folder:
+            mx.save_safetensors(str(folder / "adapters.safetensors"), {"a": mx.ones((1 << 18,))})
+
+    save_arrays(10)
+    ballast = fill_disk()
+    for again in (10, 20):
+        with pytest.raises(StorageError, match="free some space"):
+            save_arrays(again)
+    with pytest.raises(StorageError, match="free some space"):
+        run.update(step=20, notes="x" * 100_000)
+    assert latest(run) == 10
+    assert os.listdir(run.path / "checkpoints") == ["0000010"]
+    assert run.state()["step"] == 0
+    ballast.unlink()
+    save_arrays(20)
+    run.update(step=20)
+    assert latest(run) == 20
+
+
+def test_a_folder_that_is_away_for_a_while_is_a_storage_error(run: Run):
+    away = run.path.with_name("away")
+    run.path.rename(away)
+    for write in (
+        lambda: run.append(METRICS, [{"step": 1}]),
+        lambda: run.update(step=1),
+        lambda: save(run, 1),
+    ):
+        with pytest.raises(StorageError):
+            write()
+    away.rename(run.path)
+    run.append(METRICS, [{"step": 1}])
+    run.update(step=1)
+    save(run, 1)
+    assert latest(run) == 1
