@@ -6,6 +6,7 @@ policy's own arrays are replaced by trained ones.
 """
 
 import copy
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +19,10 @@ from mlx_lm import load as load_with_mlx_lm
 from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import dequantize_model
 
-from engine import arrays
+from engine import arrays, cpu_math
 from engine.caches import supports_sharing
 from engine.errors import UserError
-from engine.hardware import compute_dtype, hub_reachable
+from engine.hardware import backend, compute_dtype, hub_reachable
 from engine.settings import Quantization, Settings
 from engine.starter import JUDGE, POLICY
 
@@ -57,8 +58,9 @@ class LanguageModel:
         return self._head(hidden)
 
 
-def as_language_model(model: nn.Module, tokenizer: Any, tokens: int) -> LanguageModel:
-    """Describe a loaded model; `tokens` is the longest sequence it is going to see."""
+def as_language_model(model: nn.Module, tokenizer: Any, tokens: float) -> LanguageModel:
+    """Describe a loaded model; `tokens` is the longest sequence it is going to see, or infinity
+    where nothing bounds it."""
     backbone, head = _split(model)
     return LanguageModel(
         model=model,
@@ -87,7 +89,7 @@ def _split(model: nn.Module) -> tuple[Callable[..., mx.array], Callable[[mx.arra
                 (lambda h: backbone.embed_tokens.as_linear(h)),
             )
         ids = mx.array([[1, 2, 3]])
-        if mx.allclose(parts[1](parts[0](ids)), model(ids), rtol=1e-3, atol=1e-3):
+        if mx.array_equal(parts[1](parts[0](ids)), model(ids)):
             return parts
     except Exception:  # an architecture laid out in another way
         pass
@@ -163,6 +165,8 @@ def load(
     Raises:
         UserError: the folder is no model that can be loaded, with the reason.
     """
+    if backend() == "cpu":
+        cpu_math.install()
     try:
         loaded: Any = load_with_mlx_lm(
             str(folder),
@@ -248,6 +252,7 @@ def add_adapters(model: nn.Module, settings: Settings) -> None:
         )
     except ValueError as error:
         raise UserError(f"train_type: {error}; choose lora.") from error
+    model.eval()  # new modules drop out until told otherwise
     if not arrays.flat(model.trainable_parameters()):
         raise UserError(
             f"lora_parameters.keys: no module of {settings.model} has one of these names: "
@@ -288,7 +293,9 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     """Trainable and all parameters. Packed weights count as the numbers that they hold."""
     trainable = sum(array.size for array in arrays.flat(model.trainable_parameters()).values())
     total = sum(
-        array.size * (32 // module.bits if name == "weight" and hasattr(module, "bits") else 1)
+        array.size * 32 // module.bits
+        if name == "weight" and hasattr(module, "bits")
+        else array.size
         for module in model.modules()
         for name, array in module.items()
         if isinstance(array, mx.array)
@@ -354,7 +361,8 @@ def load_roles(settings: Settings, on_download: Callable[[str], None] = lambda n
         judge_model, judge_tokenizer, _ = role(
             settings.judge, "judge", settings.judge_quantization or quantization
         )
-        judge = as_language_model(judge_model, judge_tokenizer, tokens)
+        # A judge reads the rubric, the whole prompt and two answers, however long.
+        judge = as_language_model(judge_model, judge_tokenizer, math.inf)
     mx.eval(model.parameters())
     return Roles(
         policy=as_language_model(model, tokenizer, tokens),

@@ -13,6 +13,7 @@ import numpy as np
 from mlx.nn.utils import checkpoint
 
 from engine.caches import CompletionCache, checkpointed, padded, prompt_caches
+from engine.cpu_math import logsumexp
 from engine.models import LanguageModel
 
 # Logits are made for this many values at a time: 256 MiB in fp32.
@@ -70,11 +71,14 @@ def completion_logps(
             for row, (start, ids) in enumerate(zip(starts, rows, strict=True))
         ]
     )
-    owner = np.repeat(np.arange(len(rows)), [len(ids) for ids in rows])
     targets = mx.array(np.concatenate([np.asarray(ids, np.int32) for ids in rows]))
     flat = hidden.reshape(-1, hidden.shape[-1])[mx.array(where)]
     logps = _token_logps(lm, flat, targets, recompute)
-    sums = mx.zeros((len(rows),), mx.float32).at[mx.array(owner)].add(logps)
+    # Laid out a row a completion, zeros at its end: each sum then has one order on any device.
+    lengths = [len(ids) for ids in rows]
+    table = np.full((len(rows), max(lengths)), len(where))
+    table[np.arange(max(lengths)) < np.array(lengths)[:, None]] = np.arange(len(where))
+    sums = mx.concatenate([logps, mx.zeros(1)])[mx.array(table)].sum(axis=-1)
     return sums.reshape(len(scored.prompts), scored.copies)
 
 
@@ -137,7 +141,7 @@ def _token_logps(
         def logps(hidden: mx.array) -> mx.array:
             logits = lm.logits(hidden).astype(mx.float32)
             picked = mx.take_along_axis(logits, wanted, axis=-1).squeeze(-1)
-            return picked - mx.logsumexp(logits, axis=-1)
+            return picked - logsumexp(logits)
 
         if recompute or tokens > size:
             logps = checkpoint(lm.model, logps)
