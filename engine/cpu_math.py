@@ -24,7 +24,7 @@ from engine.hardware import cores
 LARGE = 1 << 16
 
 _plain_swiglu = activations.swiglu
-_plain_attention = base.scaled_dot_product_attention
+_plain_attention: Any = base.scaled_dot_product_attention
 
 
 def install() -> None:

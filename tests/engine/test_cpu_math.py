@@ -42,7 +42,7 @@ def test_logsumexp_and_its_gradient(rows: int) -> None:
     weights = mx.random.normal((rows,))
     ours = mx.grad(lambda x: (cpu_math.logsumexp(x) * weights).sum())(x)
     theirs = mx.grad(lambda x: (mx.logsumexp(x, axis=-1) * weights).sum())(x)
-    assert close(ours, theirs)
+    assert close(ours, theirs, 5e-5)
 
 
 def masks(rows: int, tokens: int, length: int) -> list[mx.array | str | None]:
