@@ -55,6 +55,8 @@ class StudioApp(App[int], inherit_bindings=False):
     def on_mount(self) -> None:
         """Begin to listen to the run."""
         self.set_interval(1 / DRAINS_PER_SECOND, self.drain)
+        if self._first_settings:
+            self.open_setup(self._first_settings, "the given config")
 
     # -- the run ---------------------------------------------------------------------------------
 
@@ -98,9 +100,14 @@ class StudioApp(App[int], inherit_bindings=False):
 
     # -- going places ----------------------------------------------------------------------------
 
-    def open_setup(self, settings: "Settings | None" = None) -> None:
-        """Show the form, with these settings in it if any are given."""
+    def open_setup(self, settings: "Settings | None" = None, source: str = "a run") -> None:
+        """Show the form; if settings are given, with them in it, and where they come from."""
+        from tui.screens.setup import SetupScreen
+
         self.switch_mode("setup")
+        form = self.screen_stack[0]
+        if settings is not None and isinstance(form, SetupScreen):
+            form.show(settings, source)
 
     def open_run(self) -> None:
         """Show the run that trains now, or the last that did."""

@@ -335,7 +335,7 @@ class RunDetailScreen(StudioScreen):
     def action_open(self) -> None:
         """Open the run's settings in the form."""
         with contextlib.suppress(UserError):
-            self.studio.open_setup(self.run.settings())
+            self.studio.open_setup(self.run.settings(), self.run.name)
 
     def action_resume(self) -> None:
         """Go on with the run from its newest checkpoint."""

@@ -297,7 +297,7 @@ class RunsScreen(StudioScreen):
         """Open the run's settings in the form."""
         if run := self._whole():
             try:
-                self.studio.open_setup(Run(run.path).settings())
+                self.studio.open_setup(Run(run.path).settings(), run.name)
             except UserError as error:
                 self.say(safe_line(str(error), 300), 15)
 

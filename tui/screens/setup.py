@@ -157,7 +157,10 @@ class SetupScreen(StudioScreen):
     def show(self, settings: Settings, source: str) -> None:
         """Put other settings into the form. `source` says in the title where they come from."""
         self.replace(draft_of(settings), source)
-        self.query_one(StartLine).focus()
+        if self.query(StartLine):
+            if self.has_class("-yaml"):
+                self.query_one("#yaml", TextArea).text = config.to_yaml(settings, commented=False)
+            self.query_one(StartLine).focus()
 
     def replace(self, draft: Draft, source: str | None = None) -> None:
         """Take another draft, which comes from `source` unless the form itself made it."""
