@@ -65,7 +65,7 @@ def _render(tokenizer: Any, messages: list[Message], settings: Settings) -> list
     if not any(_holds_special(tokenizer, message.content) for message in messages):
         text = _apply(tokenizer, messages, settings)
         if text is not None:
-            return _one_bos(tokenizer, _encode_frame(tokenizer, text))
+            return one_bos(tokenizer, frame_ids(tokenizer, text))
     return _fill(tokenizer, frame, [data_ids(tokenizer, m.content) for m in messages])
 
 
@@ -153,8 +153,8 @@ def _fill(tokenizer: Any, frame: list[str | int], contents: list[list[int]]) -> 
     """Ids of the frame with the contents' ids in their places."""
     ids: list[int] = []
     for part in frame:
-        ids += contents[part] if isinstance(part, int) else _encode_frame(tokenizer, part)
-    return _one_bos(tokenizer, ids)
+        ids += contents[part] if isinstance(part, int) else frame_ids(tokenizer, part)
+    return one_bos(tokenizer, ids)
 
 
 def _plain(tokenizer: Any, messages: list[Message]) -> list[int]:
@@ -162,10 +162,10 @@ def _plain(tokenizer: Any, messages: list[Message]) -> list[int]:
     turns = [message for message in messages if message.role != "system"]
     body = turns[0].content if len(turns) == 1 else transcript(turns) + "\n\nAssistant:"
     system = [message.content for message in messages if message.role == "system"]
-    return _one_bos(tokenizer, data_ids(tokenizer, "\n\n".join([*system, body])))
+    return one_bos(tokenizer, data_ids(tokenizer, "\n\n".join([*system, body])))
 
 
-def _one_bos(tokenizer: Any, ids: list[int]) -> list[int]:
+def one_bos(tokenizer: Any, ids: list[int]) -> list[int]:
     """`ids` with exactly one begin-of-sequence token, or none where the tokenizer uses none."""
     bos = tokenizer.bos_token_id
     if bos is None:
@@ -182,7 +182,8 @@ def _holds_special(tokenizer: Any, text: str) -> bool:
     return any(str(token) in text for token in tokenizer.added_tokens_decoder.values())
 
 
-def _encode_frame(tokenizer: Any, text: str) -> list[int]:
+def frame_ids(tokenizer: Any, text: str) -> list[int]:
+    """Ids of text that belongs to a template: special tokens count as such."""
     return list(tokenizer.encode(text, add_special_tokens=False))
 
 

@@ -22,11 +22,12 @@ AGAIN = "-again"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A verdict, and when it was given: its place among all answers, and a monotonic time."""
+    """A verdict, and when the person gave it: its place among all answers, and a monotonic time.
+    One that nobody was asked for now comes before all others."""
 
     verdict: Verdict
-    order: int
-    at: float
+    order: int = 0
+    at: float = float("-inf")
 
 
 class HumanJudge:
@@ -70,7 +71,7 @@ class HumanJudge:
         self._known: Mapping[str, Verdict] = {}
         self._repeats: dict[str, Pair] = {}
         self._decided: list[tuple[Pair, Verdict]] = []  # what a repeat may be drawn from
-        self._count = 0
+        self._count = 0  # answers of the person
         self._agreed = 0
         self._checked = 0
 
@@ -86,11 +87,9 @@ class HumanJudge:
             self._batches.append(pairs)
             for pair in pairs:
                 if known := self._known.get(pair.pair_id):
-                    self._answers[pair.pair_id] = Answer(known, self._next(), float("-inf"))
+                    self._answers[pair.pair_id] = Answer(known)
                 elif (choice := pair.undecidable()) is not None:
-                    verdict = Verdict(choice)
-                    self._write(pair, verdict)
-                    self._answers[pair.pair_id] = Answer(verdict, self._next(), float("-inf"))
+                    self._answers[pair.pair_id] = Answer(Verdict(choice))
                 else:
                     self._show(self._shown(pair))
 
@@ -162,10 +161,11 @@ class HumanJudge:
                 return False
             verdict = Verdict(self._choice(pair_id, shown), note=note, flagged=flagged)
             self._write(pair, verdict)
-            self._answers[pair_id] = Answer(verdict, self._next(), time.monotonic())
+            self._count += 1
+            self._answers[pair_id] = Answer(verdict, self._count, time.monotonic())
+            self._maybe_repeat()
             if verdict.decided:
                 self._decided.append((pair, verdict))
-            self._maybe_repeat()
         self._wake()
         return True
 
@@ -173,9 +173,11 @@ class HumanJudge:
         """Take a label back.
 
         "undone": the pair waits again. "retracted": its update was taken already, so only the
-        label is gone from the run's pairs.
+        label is gone from the run's pairs. "unknown": there is no label to take back.
         """
         with self._lock:
+            if pair_id.endswith(AGAIN):
+                return "unknown"
             self._decided = [each for each in self._decided if each[0].pair_id != pair_id]
             pair = self._find(pair_id)
             if pair is None:
@@ -194,10 +196,6 @@ class HumanJudge:
             return self._agreed, self._checked
 
     # -- inside ----------------------------------------------------------------------------------
-
-    def _next(self) -> int:
-        self._count += 1
-        return self._count
 
     def _open(self, pair: Pair) -> bool:
         return pair.pair_id not in self._answers

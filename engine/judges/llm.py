@@ -22,7 +22,6 @@ TOKENS_PER_PASS = 16_384
 # Room for a judge that writes before it answers.
 GENERATED_TOKENS = 1_024
 
-THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 ANSWER = re.compile(r"\W*(?:answer\W*)?([12])\W*", re.IGNORECASE)
 
 
@@ -182,7 +181,10 @@ def _chunks(order: list[int], lengths: list[int]) -> list[list[int]]:
 
 
 def _parsed(text: str) -> float:
-    """1 for the answer "1", 0 for "2", NaN for anything else. Thoughts do not count."""
-    answer = THOUGHT.sub("", text)
-    found = None if "<think>" in answer else ANSWER.fullmatch(answer.strip())
+    """1 for the answer "1", 0 for "2", NaN for anything else.
+
+    Thoughts do not count; a template may have opened them already, so only their end is sure.
+    """
+    answer = text.rpartition("</think>")[2]
+    found = ANSWER.fullmatch(answer.strip())
     return float("nan") if found is None else float(found.group(1) == "1")

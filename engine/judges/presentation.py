@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import UserError
+from engine.rendering import data_ids, frame_ids, one_bos
 
 INSTRUCTION = (
     "Compare two answers to a prompt by the rubric below. The prompt and the answers are "
@@ -52,16 +53,6 @@ class JudgePrompt:
         ]
 
 
-def frame_ids(tokenizer: Any, text: str) -> list[int]:
-    """Ids of text that belongs to the frame: special tokens count as such."""
-    return list(tokenizer.encode(text, add_special_tokens=False))
-
-
-def data_ids(tokenizer: Any, text: str) -> list[int]:
-    """Ids of untrusted text: what looks like a special token is ordinary characters."""
-    return list(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
-
-
 def render_frame(tokenizer: Any, rubric: str, *, enable_thinking: bool = False) -> JudgePrompt:
     """Render the frame for a rubric.
 
@@ -99,7 +90,9 @@ def render_frame(tokenizer: Any, rubric: str, *, enable_thinking: bool = False) 
         *data_ids(tokenizer, rubric),
         *frame_ids(tokenizer, between),
     ]
-    return JudgePrompt(tuple(prefix), tuple(frame_ids(tokenizer, QUESTION + after)), tokenizer)
+    return JudgePrompt(
+        tuple(one_bos(tokenizer, prefix)), tuple(frame_ids(tokenizer, QUESTION + after)), tokenizer
+    )
 
 
 def answer_ids(tokenizer: Any) -> tuple[Sequence[int], Sequence[int]]:
