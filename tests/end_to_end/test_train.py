@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from engine import runs
 from engine.metrics import TIMING
+from engine.settings import Settings
 from tests.end_to_end.program import SMALL, records, run, start, words
 
 
@@ -48,12 +50,19 @@ def test_plain_lines_end_with_win_rates_answers_and_the_folder(studio_home: Path
     assert done.stdout.splitlines()[-1] == f"the run is kept in {studio_home / 'runs' / 'one'}"
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """The metrics of a run that nothing interrupted."""
+    home = tmp_path_factory.mktemp("whole")
+    done = run("train", "starter", *words(**SMALL), "--run-name", "whole", home=home)
+    assert done.returncode == 0, done.stderr
+    return metrics_of(home, "whole")
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_with_a_checkpoint_and_resume_goes_on_exactly(
-    number: signal.Signals, status: int, studio_home: Path
+    number: signal.Signals, status: int, studio_home: Path, whole: list[dict]
 ) -> None:
-    whole = run("train", "starter", *words(**SMALL), "--run-name", "whole", home=studio_home)
-    assert whole.returncode == 0, whole.stderr
     process = start(
         "train", "starter", *words(**SMALL), "--run-name", "cut", "--json", home=studio_home
     )
@@ -68,10 +77,14 @@ def test_a_signal_stops_with_a_checkpoint_and_resume_goes_on_exactly(
     assert ended["step"] < 6
     again = run("resume", "cut", "--json", home=studio_home)
     assert again.returncode == 0, again.stderr
-    assert metrics_of(studio_home, "cut") == metrics_of(studio_home, "whole")
-    finished = run("resume", "cut", home=studio_home)
-    assert finished.returncode == 2
-    assert "finished" in finished.stderr
+    assert metrics_of(studio_home, "cut") == whole
+
+
+def test_a_finished_run_is_not_resumed(studio_home: Path) -> None:
+    runs.create(Settings(run_name="done")).update(status="finished")
+    done = run("resume", "done", home=studio_home)
+    assert done.returncode == 2
+    assert "finished" in done.stderr
 
 
 def test_a_second_signal_ends_at_once(studio_home: Path) -> None:
