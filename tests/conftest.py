@@ -10,12 +10,17 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from engine.hardware import load_fast_blas
 from tests.command import Command, make_command
 
 load_fast_blas()  # before any test imports mlx
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile("studio", deadline=None)
+hypothesis.settings.load_profile("studio")
 
 
 @pytest.fixture(autouse=True)

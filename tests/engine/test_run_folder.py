@@ -109,7 +109,7 @@ def test_asking_who_holds_a_run_never_keeps_it_from_being_held(run: Run):
     done = threading.Event()
 
     def ask() -> None:
-        while not done.is_set():
+        while not done.wait(0.002):
             run.holder()
 
     asking = threading.Thread(target=ask)
