@@ -9,6 +9,7 @@ A cache here stands in for mlx-lm's `KVCache` of one layer: it has `offset`, `ma
 `update_and_fetch`, which is all that a model asks for.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -159,7 +160,7 @@ def padded(ids: Sequence[Sequence[int]], width: int | None = None) -> mx.array:
     return mx.array([[*row, *[0] * (width - len(row))] for row in ids], mx.int32)
 
 
-def supports_sharing(model: nn.Module, tokens: int) -> bool:
+def supports_sharing(model: nn.Module, tokens: float) -> bool:
     """Whether prompts of this model can be shared over `tokens` positions.
 
     True where every layer keeps plain keys and values, or a rotating window that `tokens` do
@@ -199,12 +200,14 @@ def checkpointed(model: nn.Module) -> Iterator[None]:
     """While open, gradients through `model.layers` recompute activations.
 
     A layer's cache is passed in and out of the recomputed function as arrays, so that it may be
-    shared between the passes over prompts and completions.
+    shared between the passes over prompts and completions. Each layer's draws start from a seed
+    of their own, so that the second computation drops out what the first one did.
     """
     layers: Any = model.layers
+    seeds = itertools.count(int(mx.random.randint(0, 1 << 30).item()))  # pyright: ignore[reportArgumentType]
     originals = {type(layer): type(layer).__call__ for layer in layers}
     for kind, call in originals.items():
-        kind.__call__ = _recomputed(call)
+        kind.__call__ = _recomputed(call, seeds)
     try:
         yield
     finally:
@@ -212,13 +215,15 @@ def checkpointed(model: nn.Module) -> Iterator[None]:
             kind.__call__ = call
 
 
-def _recomputed(call: Any) -> Any:
+def _recomputed(call: Any, seeds: Iterator[int]) -> Any:
     def layer_call(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
         inputs = [*args, *kwargs.values()]
         cache = next((value for value in inputs if isinstance(value, PromptCache)), None)
         arrays = [value for value in inputs if _differentiable(value)]
+        seed = next(seeds)
 
         def inner(parameters: Any, arrays: list[mx.array], state: list[mx.array]) -> Any:
+            mx.random.seed(seed)
             layer.update(parameters)
             if cache is not None:
                 cache.state = state

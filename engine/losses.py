@@ -66,8 +66,8 @@ def pair_losses(loss: Loss, logps: LogProbs) -> mx.array:
     if loss.kind == "sigmoid":
         return _minus_log_sigmoid(loss.beta * difference)
     if loss.kind == "hinge":
-        return mx.maximum(0, 1 - loss.beta * difference)
-    penalty = loss.delta * mx.maximum(0, -chosen_ratio)
+        return _positive_part(1 - loss.beta * difference)
+    penalty = loss.delta * _positive_part(-chosen_ratio)
     if loss.dpop_form == "paper":
         return _minus_log_sigmoid(loss.beta * (difference - penalty))
     return _minus_log_sigmoid(loss.beta * difference) + penalty
@@ -77,6 +77,12 @@ def soft_pair_losses(loss: Loss, logps: LogProbs, q: mx.array) -> mx.array:
     """Both orders of each pair, weighted by the judge's probability `q` that the chosen one
     is better: q L(chosen, rejected) + (1 - q) L(rejected, chosen), float32 (pairs,)."""
     return q * pair_losses(loss, logps) + (1 - q) * pair_losses(loss, logps.swapped())
+
+
+def _positive_part(x: mx.array) -> mx.array:
+    """max(x, 0), with gradient 0 at 0: a first step, where policy and reference are equal, feels
+    no penalty. The order of the two arguments is what decides that in MLX."""
+    return mx.maximum(x, 0)
 
 
 def _minus_log_sigmoid(x: mx.array) -> mx.array:

@@ -86,11 +86,10 @@ class Update:
     def _add_gradients(self, decided: list[tuple[Pair, Verdict]], step: int) -> Learned:
         if not decided:
             return Learned(0, {})
-        mx.random.seed(stream_seed(self._settings.seed, "dropout", step))
-        total, logps = 0.0, []
+        total, logps, done = 0.0, [], 0
         gradients: Arrays | None = None
-        done = 0
         for part in _passes(decided):
+            mx.random.seed(stream_seed(self._settings.seed, "dropout", step, done))
             value, scores, added = self._pass(part)
             total += value
             logps.append(scores)

@@ -1,0 +1,176 @@
+"""Log-probabilities of completions: shared prompts, recomputation and chunks change nothing."""
+
+from dataclasses import replace
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+
+from engine import arrays, scoring
+from engine.models import LanguageModel
+from engine.scoring import Scored, completion_logps
+from tests.engine.small_models import (
+    GEMMA2,
+    GEMMA3,
+    MAMBA2,
+    QWEN2,
+    QWEN3,
+    language_model,
+    number,
+    policy_and_reference,
+    settings,
+    stir,
+)
+
+MODELS = {"qwen3": QWEN3, "qwen2": QWEN2, "gemma2": GEMMA2, "gemma3": GEMMA3, "mamba2": MAMBA2}
+UNEVEN = Scored(
+    prompts=[[7, 8, 9, 10, 11], [12, 13], [14, 15, 16]],
+    completions=[
+        [[20, 21, 22, 23], [24, 2]],
+        [[25], [26, 27, 28, 29, 30, 31, 2]],
+        [[32, 2], [33]],
+    ],
+)
+EVEN = Scored(prompts=[[7, 8, 9], [12, 13, 14]], completions=[[[20, 21], [22]], [[23], [24, 25]]])
+SINGLE = Scored(prompts=[[7, 8, 9], [12]], completions=[[[20], [21]], [[22], [2]]])
+
+
+def token_by_token(lm: LanguageModel, scored: Scored) -> np.ndarray:
+    """The plain definition: one sequence at a time, one float64 softmax a token."""
+    sums = np.zeros((len(scored.prompts), scored.copies))
+    for row, (prompt, group) in enumerate(zip(scored.prompts, scored.completions, strict=True)):
+        for column, ids in enumerate(group):
+            sequence = [*prompt, *ids]
+            logits = np.array(lm.model(mx.array([sequence]))[0].astype(mx.float32), np.float64)
+            for place, token in enumerate(ids, start=len(prompt)):
+                before = logits[place - 1]
+                shifted = before - before.max()
+                sums[row, column] += shifted[token] - np.log(np.exp(shifted).sum())
+    return sums
+
+
+@pytest.mark.parametrize("config", MODELS.values(), ids=MODELS.keys())
+@pytest.mark.parametrize("scored", [UNEVEN, EVEN, SINGLE], ids=["uneven", "even", "single"])
+def test_equal_to_a_loop_over_tokens(config: dict[str, Any], scored: Scored) -> None:
+    lm = language_model(config)
+    wanted = token_by_token(lm, scored)
+    assert wanted.std() > 0.1  # a model that tells tokens apart
+    ways: list[dict[str, Any]] = [{}, {"step_size": 2}, {"step_size": 1}, {"recompute": True}]
+    for options in ways:
+        found = np.array(completion_logps(lm, scored, **options))
+        np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=2e-5)
+
+
+def test_a_window_that_does_not_overflow_is_shared() -> None:
+    lm = language_model(GEMMA3, tokens=8)
+    assert lm.shares_prompts
+    short = Scored(prompts=[[7, 8, 9], [12]], completions=[[[20, 21], [2]], [[22], [23, 24]]])
+    np.testing.assert_allclose(
+        np.array(completion_logps(lm, short)), token_by_token(lm, short), rtol=2e-5, atol=2e-5
+    )
+
+
+def loss_and_gradient(lm: LanguageModel, **options: Any) -> tuple[float, arrays.Arrays]:
+    """A loss that weighs every completion differently, and its gradient."""
+    weights = mx.array([[1.0, -2.0], [3.0, 0.5], [-1.5, 2.5]])
+
+    def loss() -> mx.array:
+        return (completion_logps(lm, UNEVEN, **options) * weights).sum()
+
+    value, gradient = nn.value_and_grad(lm.model, loss)()
+    return number(value), arrays.flat(gradient)
+
+
+@pytest.mark.parametrize("train_type", ["lora", "dora", "full"])
+@pytest.mark.parametrize("config", [QWEN3, QWEN2], ids=["qwen3", "qwen2"])
+def test_every_way_gives_the_same_gradient(config: dict[str, Any], train_type: str) -> None:
+    policy, _ = policy_and_reference(settings(train_type=train_type, num_layers=2), config)
+    stir(policy.model)
+    plain = replace(policy, shares_prompts=False)
+    assert policy.shares_prompts
+    wanted, gradient = loss_and_gradient(plain)
+    size = np.sqrt(sum(number(mx.square(array).sum()) for array in gradient.values()))
+    assert size > 1
+    ways = [
+        (policy, {}),
+        (policy, {"recompute": True}),
+        (policy, {"step_size": 2}),
+        (policy, {"step_size": 1, "recompute": True}),
+        (plain, {"recompute": True}),
+    ]
+    for lm, options in ways:
+        found, other = loss_and_gradient(lm, **options)
+        assert found == pytest.approx(wanted, rel=1e-5)
+        assert other.keys() == gradient.keys()
+        for name, array in gradient.items():
+            assert number(mx.abs(other[name] - array).max()) < 1e-5 * size, name
+
+
+def test_recomputation_drops_out_what_the_first_pass_did() -> None:
+    parameters = {"rank": 4, "scale": 20.0, "dropout": 0.5}
+    policy, _ = policy_and_reference(settings(lora_parameters=parameters))
+    stir(policy.model)
+    policy.model.train()
+    name = next(
+        name for name in arrays.flat(policy.model.trainable_parameters()) if "lora_b" in name
+    )
+    start = arrays.flat(policy.model.trainable_parameters())[name]
+    direction = mx.random.normal(start.shape, key=mx.random.key(1))
+
+    def value_at(distance: float) -> float:
+        policy.model.update(arrays.tree({name: start + distance * direction}))
+        mx.random.seed(3)
+        return number(completion_logps(policy, UNEVEN, recompute=True).sum())
+
+    step = 1e-3
+    finite = (value_at(step) - value_at(-step)) / (2 * step)
+    policy.model.update(arrays.tree({name: start}))
+    mx.random.seed(3)
+    _, gradient = nn.value_and_grad(
+        policy.model, lambda: completion_logps(policy, UNEVEN, recompute=True).sum()
+    )()
+    slope = number((arrays.flat(gradient)[name] * direction).sum())
+    assert slope == pytest.approx(finite, rel=2e-2)
+    mx.random.seed(4)
+    assert number(completion_logps(policy, UNEVEN).sum()) != value_at(0)  # it does drop out
+
+
+def test_recomputation_leaves_the_layers_as_they_were() -> None:
+    lm = language_model()
+    layers: Any = lm.model.layers
+    before = type(layers[0]).__call__
+    completion_logps(lm, UNEVEN, recompute=True)
+    assert type(layers[0]).__call__ is before
+
+
+def test_logits_in_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, _ = policy_and_reference(settings())
+    stir(policy.model)
+    whole, gradient = loss_and_gradient(policy)
+    monkeypatch.setattr(scoring, "VALUES_PER_CHUNK", 3 * policy.vocabulary)
+    for recompute in (False, True):
+        parts, other = loss_and_gradient(policy, recompute=recompute)
+        assert parts == pytest.approx(whole, rel=1e-6)
+        for name, array in gradient.items():
+            np.testing.assert_allclose(np.array(other[name]), np.array(array), rtol=1e-4, atol=1e-4)
+
+
+def test_a_row_does_not_depend_on_its_neighbours() -> None:
+    lm = language_model()
+    together = np.array(completion_logps(lm, UNEVEN))
+    for row in range(3):
+        alone = Scored(UNEVEN.prompts[row : row + 1], UNEVEN.completions[row : row + 1])
+        np.testing.assert_allclose(
+            np.array(completion_logps(lm, alone))[0], together[row], rtol=1e-5, atol=1e-5
+        )
+
+
+def test_prompt_tokens_and_their_padding_carry_no_gradient_of_their_own() -> None:
+    """The prompt is context only: its own log-probabilities are nowhere in the sums."""
+    lm = language_model()
+    one = Scored(prompts=[[7, 8, 9]], completions=[[[20], [21]]])
+    logits = np.array(lm.model(mx.array([[7, 8, 9]]))[0, -1], np.float64)
+    logps = logits - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
+    np.testing.assert_allclose(np.array(completion_logps(lm, one))[0], logps[[20, 21]], rtol=1e-5)
