@@ -35,8 +35,8 @@ def main() -> NoReturn:
     arguments = sys.argv[1:]
     try:
         # `lora-studio CONFIG.yaml` opens the app with that config in the form.
-        if arguments and arguments[0].endswith((".yaml", ".yml")):
-            _open_app(_settings(arguments[0], arguments[1:]))
+        if len(arguments) == 1 and arguments[0].endswith((".yaml", ".yml")):
+            _open_app(_settings(arguments[0], []))
         else:
             cli()
     except UserError as error:
@@ -183,14 +183,9 @@ def _run_folder(name: str, root: Path) -> Path:
 
 
 def _open_app(settings: "Settings | None") -> None:
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UserError(
-            "the app needs a terminal; without one, `lora-studio train starter` or "
-            "`lora-studio train CONFIG.yaml` trains"
-        )
-    from tui.app import StudioApp
+    from tui.terminal import run_app
 
-    raise SystemExit(StudioApp(settings).run())
+    raise SystemExit(run_app(settings))
 
 
 def _print_lines(lines: list[str]) -> None:

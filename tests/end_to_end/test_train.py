@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import runs
+from engine import runs, starter
 from engine.metrics import TIMING
 from engine.settings import Settings
 from tests.end_to_end.program import SMALL, records, run, start, words
@@ -140,6 +141,24 @@ def test_what_libraries_print_goes_to_the_log(studio_home: Path) -> None:
     log = (studio_home / "runs" / "one" / "log.txt").read_text()
     for line in ("from descriptor 1", "from descriptor 2", "from print"):
         assert line in log
+
+
+def test_hub_ids_are_found_in_the_hub_cache_when_offline(studio_home: Path) -> None:
+    cache = studio_home / "hub"
+    for repository, folder in (
+        ("models--some--policy", starter.POLICY),
+        ("models--some--judge", starter.JUDGE),
+        ("datasets--some--prompts", starter.PROMPTS),
+    ):
+        shutil.copytree(folder, cache / repository / "snapshots" / "abc")
+        (cache / repository / "refs").mkdir()
+        (cache / repository / "refs" / "main").write_text("abc")
+    ids = {"model": "some/policy", "judge": "some/judge", "data": "some/prompts"}
+    offline = {"HF_HOME": str(studio_home), "HF_HUB_OFFLINE": "1"}
+    settings = words(**SMALL | ids)
+    done = run("train", "starter", *settings, "--json", home=studio_home, **offline)
+    assert done.returncode == 0, done.stderr
+    assert records(done.stdout)[-1]["status"] == "finished"
 
 
 class Terminal:
