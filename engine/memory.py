@@ -156,9 +156,12 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
 
 
 def refusal(plan: MemoryPlan, settings: Settings) -> str | None:
-    """Why the run will not fit into this machine, with the numbers; None when it may."""
+    """Why the run will not fit into this machine, with the numbers; None when it may.
+
+    A `memory_limit` of 1 overrides: then nothing is refused.
+    """
     allowed = int(plan.machine_total * settings.memory_limit)
-    if not plan.machine_total or plan.known <= allowed:
+    if not plan.machine_total or plan.known <= allowed or settings.memory_limit >= 1:
         return None
     parts = {
         "the model": (plan.policy, "choose a smaller model"),
@@ -173,7 +176,8 @@ def refusal(plan: MemoryPlan, settings: Settings) -> str | None:
     return (
         f"this run needs about {_gb(plan.known)} of memory ({listed}), and the share of "
         f"{settings.memory_limit:g} that memory_limit allows it of this machine's "
-        f"{_gb(plan.machine_total)} is {_gb(allowed)}: {parts[largest[0]][1]}"
+        f"{_gb(plan.machine_total)} is {_gb(allowed)}: {parts[largest[0]][1]}, "
+        "or set memory_limit to 1 to try all the same"
     )
 
 

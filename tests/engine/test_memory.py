@@ -217,6 +217,8 @@ def test_what_cannot_fit_is_refused_with_its_numbers(folder: Path):
     assert reason
     for part in ("a step", "memory_limit", "GB", "lower batch_size"):
         assert part in reason
+    forced = huge.model_copy(update={"memory_limit": 1.0})
+    assert refusal(plan(forced), forced) is None
     narrow = of(folder, memory_limit=1e-6)
     assert "this run needs about" in (refusal(plan(narrow), narrow) or "")
 
