@@ -24,6 +24,7 @@ from engine.events import Evaluated, Report, StepDone
 from engine.hardware import memory, process_memory
 from engine.journal import Journal
 from engine.judges import Judge
+from engine.merged import MergedPolicy
 from engine.metrics import Means, add_judged
 from engine.models import LanguageModel
 from engine.optimizers import build_optimizer
@@ -57,6 +58,7 @@ class Trainer:
         """`evaluations` by split: "valid" every now and then, "test" at the end."""
         self.settings = settings
         self.policy = policy
+        self.merged = MergedPolicy(policy, settings.max_seq_length)
         self.judge = judge
         self.prompts = prompts
         self.evaluations = evaluations
@@ -124,7 +126,7 @@ class Trainer:
         start = time.monotonic()
         try:
             completions = sample(
-                self.policy,
+                self.merged.now(),
                 ids,
                 copies=2,
                 max_tokens=settings.max_completion_length,
@@ -175,7 +177,7 @@ class Trainer:
         self.trained_pairs += learned.pairs
         self.means.add("update_seconds", time.monotonic() - start)
         self._measure(judged, learned)
-        self.journal.judged(judged, self.judge.name, write=not self.judge.stores_labels)
+        self.journal.judged(judged, self.judge.name, stored=self.judge.stores_labels)
         if self._due(self.settings.steps_per_report):
             self._report()
         if self._evaluation_due():
