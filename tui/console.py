@@ -1,5 +1,6 @@
 """What a run prints while it trains without the app: JSON, plain lines or a live display."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, Protocol, TextIO
@@ -58,7 +59,7 @@ def make_output(stream: TextIO, view: RunView, *, json: bool) -> Output:
     if json:
         return JsonLines(stream)
     console = _Console(file=stream, highlight=False, markup=False, emoji=False)
-    if console.is_terminal and not console.is_dumb_terminal:
+    if console.is_terminal and os.environ.get("TERM", "") not in ("", "dumb", "unknown"):
         return LiveDisplay(console, view)
     console.soft_wrap = True  # a line of a pipe or a file has no width
     return PlainLines(console, view)

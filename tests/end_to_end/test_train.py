@@ -43,7 +43,8 @@ def test_json_is_all_there_is_on_standard_output(studio_home: Path) -> None:
 
 
 def test_plain_lines_end_with_win_rates_answers_and_the_folder(studio_home: Path) -> None:
-    done = run("train", "starter", *words(**SMALL), "--run-name", "one", home=studio_home)
+    poor = {"LANG": "C", "PYTHONIOENCODING": "ascii", "TERM": ""}
+    done = run("train", "starter", *words(**SMALL), "--run-name", "one", home=studio_home, **poor)
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout
     assert "held-out win rate: 50.0% before, " in done.stdout
