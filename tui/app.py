@@ -1,15 +1,20 @@
-"""The app: it owns the run that trains, the screens and the themes."""
+"""The app: it owns the run that trains, the places one can go to, and what all screens share."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from textual.app import App
+from textual.app import App, SystemCommand
 from textual.binding import Binding
-from textual.events import Key
+from textual.events import Key, Print
 from textual.screen import Screen
 
 from engine.errors import UserError
-from tui import themes
+from engine.events import Event, RunEnded
+from engine.runs import home
+from tui import keys, preferences, terminal, themes
 from tui.run_view import RunView
 from tui.screens.base import StudioScreen
 
@@ -17,46 +22,76 @@ if TYPE_CHECKING:
     from engine.run_folder import Run
     from engine.session import Session
     from engine.settings import Settings
+    from tui.library_output import LibraryOutput
 
 DRAINS_PER_SECOND = 8
+THEME_LOOKS_PER_SECOND = 1
+PROBLEM_SECONDS = 20.0  # that a sentence about a bad file stays
+STRAY_LINES = 200  # of library output that wait for a run to belong to
+QUIT_CHOICES = (
+    ("stop", "write a checkpoint, then quit; the run can be resumed"),
+    ("stay", "keep training"),
+    ("leave at once", "quit now, without a checkpoint of the newest steps"),
+)
 
 
-class StudioApp(App[int], inherit_bindings=False):
+class StudioApp(App[None], inherit_bindings=False):
     """LoRA Studio in a terminal.
 
-    `session` is the run that trains in this process, or None; `view` is what is known of it.
-    Each place (setup, run, review, runs) keeps its own stack of screens.
+    `session` is the run that trains in this process, or the last that did, or None; `view` is
+    what is known of it. Each place (setup, run, review, runs) keeps its own stack of screens.
     """
 
     CSS_PATH = "studio.tcss"
     TITLE = "LoRA Studio"
     DEFAULT_MODE = "setup"
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {}
     BINDINGS = [  # noqa: RUF012
         Binding("f1", "guide", "guide", show=False, id="app.guide"),
         Binding("f2", "go('setup')", "setup", show=False, id="app.setup"),
         Binding("f3", "go('run')", "run", show=False, id="app.run"),
         Binding("f4", "go('review')", "review", show=False, id="app.review"),
         Binding("f5", "go('runs')", "runs", show=False, id="app.runs"),
+        Binding("f8", "themes", "themes", show=False, id="app.themes"),
+        Binding(
+            "ctrl+p", "command_palette", "all commands", show=False, priority=True, id="app.palette"
+        ),
         Binding("q,ctrl+c", "quit", "quit", show=False, id="app.quit"),
         Binding("question_mark,f9", "keys", "keys", key_display="?", id="app.keys"),
     ]
 
-    def __init__(self, settings: "Settings | None" = None) -> None:
+    def __init__(
+        self, settings: "Settings | None" = None, output: "LibraryOutput | None" = None
+    ) -> None:
         super().__init__()
-        self.register_theme(themes.read(themes.BUNDLED / f"{themes.DEFAULT}.yaml"))
-        self.theme = themes.DEFAULT
         self.session: Session | None = None
         self.view: RunView | None = None
-        self._first_settings = settings
-        for mode, screen in _PLACES.items():
-            self._modes[mode] = screen
+        self.stopping = False  # the session was asked to stop
+        self.abandoned = False  # the person left without waiting for a checkpoint
+        self.first_settings = settings  # that Setup opens with
+        self._output = output
+        self._lines = terminal.Lines()
+        self._stray: deque[str] = deque(maxlen=STRAY_LINES)
+        self._quitting = False
+        self._pairs_waited = False
+        self._ticked = 0.0
+        self._modes.update(_places(self))
+        self._theme_folders = (themes.BUNDLED, home() / "themes")
+        self._theme_stamps: object = None
+        self._take_first_theme()
 
     def on_mount(self) -> None:
-        """Begin to listen to the run."""
+        """Listen to the run; what the first frame does not need comes after it."""
+        self.begin_capture_print(self)
         self.set_interval(1 / DRAINS_PER_SECOND, self.drain)
-        if self._first_settings:
-            self.open_setup(self._first_settings, "the given config")
+        self.set_interval(1 / THEME_LOOKS_PER_SECOND, self.reload_themes)
+        self.call_after_refresh(self._settle_in)
+
+    def _settle_in(self) -> None:
+        keymap = keys.load(home())
+        self.set_keymap(keymap.keys)
+        problems = [*self.reload_themes(tell=False), *keymap.problems]
+        if problems:
+            self.say("\n".join(problems[:3]), PROBLEM_SECONDS)
 
     # -- the run ---------------------------------------------------------------------------------
 
@@ -66,9 +101,7 @@ class StudioApp(App[int], inherit_bindings=False):
         Raises:
             UserError: it cannot start, or another run is still going.
         """
-        from engine.session import Session
-
-        self._begin(Session(settings), RunView(settings.run_name or "", settings=settings))
+        self._begin(settings, None)
 
     def resume_run(self, run: "Run") -> None:
         """Resume a run from its newest checkpoint and show it.
@@ -76,38 +109,102 @@ class StudioApp(App[int], inherit_bindings=False):
         Raises:
             UserError: it cannot be resumed, or another run is still going.
         """
+        self._begin(run.settings(), run)
+
+    def _begin(self, settings: "Settings", run: "Run | None") -> None:
         from engine.session import Session
 
-        settings = run.settings()
-        self._begin(Session(settings, run), RunView(run.name, settings=settings))
-
-    def _begin(self, session: "Session", view: RunView) -> None:
         if self.session and self.session.alive:
             name = self.view.name if self.view else "a run"
             raise UserError(f"{name} is still going: stop it first, on the run screen.")
+        view = RunView(settings=settings)
+        if run:
+            from tui.archived_view import ArchivedRun
+
+            view = ArchivedRun(run).view
+            view.status, view.error = "running", None
+        session = Session(settings, run)
         session.start()
-        self.session, self.view = session, view
-        self.open_run()
+        view.name = session.run.name if session.run else view.name
+        self.session, self.view, self.stopping = session, view, False
+        for line in self._stray:
+            view.add_log(time.time(), "debug", line)
+        self._stray.clear()
+        self.open_review() if settings.human_judge else self.open_run()
+
+    def stop_run(self) -> None:
+        """Ask the run to end with a checkpoint."""
+        if self.session:
+            self.stopping = True
+            self.session.stop()
+            self._tell_screen(())
+
+    def end_session(self) -> None:
+        """End the run after the app has gone, unless the person left without waiting for it."""
+        if self.session and not self.abandoned:
+            self.session.stop()
+            self.session.join()
 
     def drain(self) -> None:
         """Take in what the run has told since the last time, and let the screen in front know."""
-        if not self.session or not self.view:
+        if self._output:
+            self._take_output(self._output.unread())
+        session, view = self.session, self.view
+        if not session or not view:
             return
-        if events := self.session.drain():
-            self.view.fold(events)
-            if isinstance(self.screen, StudioScreen) and self.screen.is_mounted:
-                self.screen.run_changed(events)
+        events = session.drain()
+        view.fold(events)
+        now = time.monotonic()
+        if events or (view.live and now - self._ticked >= 1):
+            self._ticked = now
+            self._tell_screen(events)
+        self._notify_person(session, events)
+        if self._quitting and not session.alive:
+            self.exit()
+
+    def _tell_screen(self, events: Sequence[Event]) -> None:
+        if isinstance(self.screen, StudioScreen) and self.screen.ready:
+            self.screen.run_changed(events)
+
+    def _notify_person(self, session: "Session", events: Sequence[Event]) -> None:
+        """Ring when the run ends, and when a first pair waits for somebody who looks elsewhere."""
+        name = self.view.name if self.view else "the run"
+        for event in events:
+            if isinstance(event, RunEnded):
+                self.ring(f"{name} {event.status}")
+                if self.current_mode != "run":
+                    self.say(f"{name} {event.status}: f3 shows it")
+        if session.settings.human_judge:
+            waits = bool(session.waiting())
+            if waits and not self._pairs_waited and self.current_mode != "review":
+                self.ring(f"{name}: a pair waits for you")
+                self.say("a pair waits for you: f4")
+            self._pairs_waited = waits
+
+    # -- output of libraries ---------------------------------------------------------------------
+
+    def on_print(self, event: Print) -> None:
+        """What Python code prints while the app is up goes to the log."""
+        self._take_output(event.text)
+
+    def _take_output(self, text: str) -> None:
+        for line in self._lines.feed(text) if text else ():
+            if self.view:
+                self.view.add_log(time.time(), "debug", line)
+            else:
+                self._stray.append(line)
 
     # -- going places ----------------------------------------------------------------------------
 
     def open_setup(self, settings: "Settings | None" = None, source: str = "a run") -> None:
-        """Show the form; if settings are given, with them in it, and where they come from."""
+        """Show the form, with these settings in it if any are given; `source` says whose."""
         from tui.screens.setup import SetupScreen
 
+        opened = "setup" in self._screen_stacks and self.get_screen_stack("setup")
+        self.first_settings = settings
         self.switch_mode("setup")
-        form = self.screen_stack[0]
-        if settings is not None and isinstance(form, SetupScreen):
-            form.show(settings, source)
+        if settings and opened and isinstance(opened[0], SetupScreen):
+            opened[0].show(settings, source)
 
     def open_run(self) -> None:
         """Show the run that trains now, or the last that did."""
@@ -139,12 +236,59 @@ class StudioApp(App[int], inherit_bindings=False):
 
         self.push_screen(GuideScreen(topic))
 
+    # -- telling the person ----------------------------------------------------------------------
+
     def say(self, message: str, seconds: float | None = None) -> None:
         """Put a sentence in the key line of the screen in front. It is never markup."""
         for screen in reversed(self.screen_stack):
-            if isinstance(screen, StudioScreen):
+            if isinstance(screen, StudioScreen) and screen.ready:
                 screen.say(message, seconds)
                 return
+
+    def ring(self, text: str) -> None:
+        """A bell, and a notification of the desktop where the terminal passes one on."""
+        if self._driver and not self.is_headless:
+            self._driver.write(terminal.notify_sequence(text, os.environ))
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Copy to the clipboard of the person's machine, through SSH and tmux."""
+        self._clipboard = text
+        sequence = terminal.copy_sequence(text, os.environ)
+        if sequence is None:
+            self.say("this is too long for a terminal's clipboard")
+        elif self._driver and not self.is_headless:
+            self._driver.write(sequence)
+
+    # -- themes ----------------------------------------------------------------------------------
+
+    def _take_first_theme(self) -> None:
+        """The one theme that the first frame needs; Textual's own are not offered."""
+        wanted = themes.MONOCHROME if self.no_color else str(preferences.load().get("theme"))
+        theme = themes.first(wanted, self._theme_folders)
+        self.register_theme(theme)
+        self.theme = theme.name
+        for name in [name for name in self.available_themes if name != theme.name]:
+            self.unregister_theme(name)
+
+    def reload_themes(self, *, tell: bool = True) -> Sequence[str]:
+        """Read the theme files again if any has changed; returns what is wrong with them."""
+        stamps = themes.stamps(self._theme_folders)
+        if stamps == self._theme_stamps:
+            return ()
+        self._theme_stamps = stamps
+        found = themes.find(self._theme_folders)
+        before = self.current_theme
+        for theme in found.themes.values():
+            self.register_theme(theme)
+        if before.name not in found.themes:
+            self.theme = themes.DEFAULT
+        elif found.themes[before.name] != before:
+            self.mutate_reactive(StudioApp.theme)
+        for name in set(self.available_themes) - set(found.themes):
+            self.unregister_theme(name)
+        if found.problems and tell:
+            self.say("\n".join(found.problems[:3]), PROBLEM_SECONDS)
+        return found.problems
 
     # -- actions ---------------------------------------------------------------------------------
 
@@ -168,51 +312,71 @@ class StudioApp(App[int], inherit_bindings=False):
 
         self.push_screen(KeysOverlay(self.screen))
 
+    def action_themes(self) -> None:
+        """Choose a theme, seeing each."""
+        from tui.screens.theme_picker import ThemePicker
+
+        self.push_screen(ThemePicker())
+
+    async def action_quit(self) -> None:
+        """Quit; with a run going, ask what is to become of it."""
+        from tui.screens.ask import AskChoice
+
+        if not self.session or not self.session.alive:
+            self.exit()
+            return
+        name = self.view.name if self.view else "a run"
+        self.push_screen(AskChoice(f"{name} is still training.", QUIT_CHOICES), self._quit)
+
+    def _quit(self, answer: str | None) -> None:
+        if answer == "stop":
+            self._quitting = True
+            self.say("quitting after this step, with a checkpoint …", PROBLEM_SECONDS)
+            self.stop_run()
+        elif answer == "leave at once":
+            self.abandoned = True
+            self.exit(return_code=130)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """All that the screen's keys do, and all themes, in the command palette."""
+        from tui import palette
+
+        yield from palette.commands(self, screen)
+
+    def get_key_display(self, binding: Binding) -> str:
+        """A key as it is written in the key line."""
+        return binding.key_display or keys.display(binding.key)
+
     def on_key(self, event: Key) -> None:
         """A key that does nothing now says why."""
         screen = self.screen
         if isinstance(screen, StudioScreen) and event.key not in screen.active_bindings:
-            bound = (
-                namespace.key_to_bindings.get(event.key, ())
-                for _, namespace in screen._binding_chain
-            )
-            reasons = (
-                screen.why_not(binding.action.partition("(")[0])
-                for each in bound
-                for binding in each
-            )
-            key = self.get_key_display(Binding(event.key, ""))
-            reason = next(filter(None, reasons), None)
+            key = keys.display(event.key)
+            reason = keys.reason(screen, event.key)
             self.say(reason or f"{key} does nothing here · ? shows all keys")
 
 
-def _setup() -> Screen[Any]:
-    from tui.screens.setup import SetupScreen
+def _places(app: StudioApp) -> dict[str, Callable[[], Screen[Any]]]:
+    """What makes the first screen of each place; its module is imported only then."""
 
-    return SetupScreen()
+    def setup() -> Screen[Any]:
+        from tui.screens.setup import SetupScreen
 
+        return SetupScreen(app.first_settings)
 
-def _run() -> Screen[Any]:
-    from tui.screens.run import RunScreen
+    def run() -> Screen[Any]:
+        from tui.screens.run import RunScreen
 
-    return RunScreen()
+        return RunScreen()
 
+    def review() -> Screen[Any]:
+        from tui.screens.review import ReviewScreen
 
-def _review() -> Screen[Any]:
-    from tui.screens.review import ReviewScreen
+        return ReviewScreen()
 
-    return ReviewScreen()
+    def runs() -> Screen[Any]:
+        from tui.screens.runs import RunsScreen
 
+        return RunsScreen()
 
-def _runs() -> Screen[Any]:
-    from tui.screens.runs import RunsScreen
-
-    return RunsScreen()
-
-
-_PLACES: dict[str, Callable[[], Screen[Any]]] = {
-    "setup": _setup,
-    "run": _run,
-    "review": _review,
-    "runs": _runs,
-}
+    return {"setup": setup, "run": run, "review": review, "runs": runs}

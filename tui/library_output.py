@@ -9,6 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+READ_AT_ONCE = 100_000  # bytes
+KEPT = 1_000_000  # bytes of the temporary file, once they are read
+
 
 class LibraryOutput:
     """Within the context, whatever others print goes to a file, and `out` and `err` are ours.
@@ -27,6 +30,7 @@ class LibraryOutput:
             for descriptor, stream in zip(self._saved, (sys.stdout, sys.stderr), strict=True)
         )
         self._waiting = tempfile.TemporaryFile()
+        self._read = 0
         self._point_at(self._waiting.fileno())
         return self
 
@@ -57,6 +61,19 @@ class LibraryOutput:
             os.dup2(saved, target)
             os.close(saved)
         self._waiting.close()
+
+    def unread(self) -> str:
+        """What was printed since the last call, while it waits in the temporary file."""
+        if self._waiting.closed:
+            return ""
+        descriptor = self._waiting.fileno()
+        data = os.pread(descriptor, READ_AT_ONCE, self._read)
+        self._read += len(data)
+        if self._read > KEPT and not os.pread(descriptor, 1, self._read):
+            os.lseek(descriptor, 0, os.SEEK_SET)  # descriptors 1 and 2 share this place
+            os.ftruncate(descriptor, 0)
+            self._read = 0
+        return data.decode(errors="replace")
 
     @staticmethod
     def _point_at(descriptor: int) -> None:

@@ -17,6 +17,7 @@ Instead of a colour, `ansi_blue` and the like take the terminal's own palette; a
 so has to say `ansi: true` and use nothing else.
 """
 
+import contextlib
 import difflib
 import os
 import re
@@ -51,9 +52,15 @@ class Found:
     problems: tuple[str, ...]
 
 
-def bundled(name: str) -> Theme:
-    """One of the program's own themes."""
-    return read(BUNDLED / f"{name}.yaml")
+def first(name: str, folders: Iterable[Path]) -> Theme:
+    """The theme of that name if a file of it can be read, else the default."""
+    if _NAME.fullmatch(name):
+        for folder in reversed(list(folders)):
+            with contextlib.suppress(UserError):
+                theme = read(folder / f"{name}.yaml")
+                if theme.name == name:
+                    return theme
+    return read(BUNDLED / f"{DEFAULT}.yaml")
 
 
 def find(folders: Iterable[Path]) -> Found:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import Static
 
 from engine.events import Event
+from tui.terminal import LEAST_COLUMNS, LEAST_LINES
 from tui.widgets.key_line import KeyLine
 
 if TYPE_CHECKING:
@@ -22,11 +24,21 @@ class StudioScreen(Screen[None]):
     can do nothing now, `why_not` gives the reason: its key is not shown, and pressing it says so.
     """
 
-    # A width from which parts stand side by side.
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]  # noqa: RUF012
-    VERTICAL_BREAKPOINTS = [(0, "-low"), (36, "-tall")]  # noqa: RUF012
+    # From 120 columns on, parts stand side by side; below the least size, one line says so.
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-too-small"), (LEAST_COLUMNS, "-narrow"), (120, "-wide"),
+    ]  # fmt: skip
+    VERTICAL_BREAKPOINTS = [(0, "-too-low"), (LEAST_LINES, "-low"), (36, "-tall")]  # noqa: RUF012
+    DEFAULT_CSS = """
+    StudioScreen #too-small { display: none; }
+    StudioScreen.-too-small > *, StudioScreen.-too-low > * { display: none !important; }
+    StudioScreen.-too-small #too-small, StudioScreen.-too-low #too-small {
+        display: block !important;
+    }
+    """
 
     TITLE = ""  # of the screen, in the list of its keys
+    ready = False  # whether all parts are mounted, so that they can be drawn
 
     @property
     def studio(self) -> "StudioApp":
@@ -44,13 +56,27 @@ class StudioScreen(Screen[None]):
         """The body above the key line."""
         yield from self.body()
         yield KeyLine()
+        size = f"{LEAST_COLUMNS} x {LEAST_LINES}"
+        yield Static(f"enlarge the terminal to {size} cells at least", id="too-small", markup=False)
+
+    def on_mount(self) -> None:
+        """Draw the run once all parts are there."""
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self.ready = True
+        self.run_changed(())
 
     def on_screen_resume(self) -> None:
         """Catch up with the run after another screen was in front."""
-        self.run_changed(())
+        if self.ready:
+            self.run_changed(())
 
     def run_changed(self, events: Sequence[Event]) -> None:
-        """Called when `studio.view` has changed; `events` are those folded into it since."""
+        """Called when `studio.view` has changed; `events` are those folded into it since.
+
+        It is called only while this screen is in front, and with no events when it comes there.
+        """
 
     def why_not(self, action: str) -> str | None:
         """Why an action can do nothing now, in a short sentence; None: it can."""

@@ -1,5 +1,6 @@
-"""The list of all keys that work on the screen in front."""
+"""The list of all keys of the screen in front, those that can do nothing now with the reason."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from textual.app import ComposeResult
@@ -9,6 +10,12 @@ from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
+from tui import keys
+from tui.safe_text import safe_line
+from tui.screens.base import StudioScreen
+
+KEY, TEXT, ID = 14, 26, 18  # cells of the columns
+
 
 class KeysOverlay(ModalScreen[None]):
     """All keys of a screen, with what each does and the id that keys.yaml knows it by."""
@@ -16,38 +23,63 @@ class KeysOverlay(ModalScreen[None]):
     DEFAULT_CSS = """
     KeysOverlay { align: center middle; background: $background 60%; }
     KeysOverlay VerticalScroll {
-        width: auto; max-width: 100%; height: auto; max-height: 100%;
+        width: 76; max-width: 100%; height: auto; max-height: 100%;
         background: $surface; padding: 1 2;
     }
-    KeysOverlay Static { width: auto; }
+    KeysOverlay Static { height: auto; }
     """
     BINDINGS = [  # noqa: RUF012
-        Binding("escape,question_mark,q", "dismiss", "close", id="keys.close")
+        Binding("escape,question_mark,q,f9", "dismiss", "close", id="keys.close"),
+        Binding("j", "scroll(1)", "down", show=False, id="keys.down"),
+        Binding("k", "scroll(-1)", "up", show=False, id="keys.up"),
     ]
 
     def __init__(self, screen: Screen[Any]) -> None:
         super().__init__()
-        self._lines = lines(screen)
+        self._text = Content("\n").join(lines(screen))
 
     def compose(self) -> ComposeResult:
-        """One column of keys."""
+        """A line a key."""
         with VerticalScroll():
-            yield Static(Content("\n").join(self._lines))
+            yield Static(self._text)
+
+    def action_scroll(self, by: int) -> None:
+        """Move by lines."""
+        self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
 
 
-def lines(screen: Screen[Any]) -> list[Content]:
-    """A line for each binding of the screen and its focused widget."""
-    keys: dict[str, tuple[list[str], Binding]] = {}
-    for active in screen.active_bindings.values():
-        binding = active.binding
-        if binding.description:
-            shown, _ = keys.setdefault(binding.action, ([], binding))
-            shown.append(screen.app.get_key_display(binding))
-    return [
-        Content.assemble(
-            (f"{' '.join(shown):<12}", "$accent"),
-            binding.description,
-            (f"  {binding.id or ''}", "$faint"),
+def lines(screen: Screen[Any]) -> Iterator[Content]:
+    """A line for each binding of the screen, under the name of the part that it belongs to."""
+    title = screen.TITLE or ""
+    yield Content.assemble((f"keys of {title}\n" if title else "keys\n", "$foreground bold"))
+    group = ""
+    for binding, shown in _bindings(screen):
+        name = (binding.id or "").partition(".")[0]
+        if group and name != group:
+            yield Content("")
+        group = name
+        why = screen.why_not(_action(binding)) if isinstance(screen, StudioScreen) else None
+        text = binding.description + (f": {safe_line(why)}" if why else "")
+        style = "$faint" if why else "$foreground"
+        yield Content.assemble(
+            (f"{' '.join(shown):<{KEY}}", "$faint" if why else "$accent"),
+            (f"{text:<{TEXT}} ", style),
+            ("" if why else f"{binding.id:>{ID}}", "$faint"),
         )
-        for shown, binding in keys.values()
-    ]
+    yield Content.styled("\nids can be given other keys in keys.yaml · esc closes", "$muted")
+
+
+def _bindings(screen: Screen[Any]) -> list[tuple[Binding, list[str]]]:
+    """Each binding with all its keys, from the focused part outwards."""
+    found: dict[tuple[str | None, str], tuple[Binding, list[str]]] = {}
+    for _, bindings in screen._modal_binding_chain:
+        for key, each in bindings.key_to_bindings.items():
+            for binding in each:
+                if binding.id and binding.description:
+                    _, shown = found.setdefault((binding.id, binding.action), (binding, []))
+                    shown.append(keys.display(key))
+    return list(found.values())
+
+
+def _action(binding: Binding) -> str:
+    return binding.action.partition("(")[0]

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from textual import on
 from textual.binding import Binding
@@ -20,9 +19,6 @@ from tui.widgets.log_pane import LogPane
 from tui.widgets.outcome import Outcome
 from tui.widgets.pair_pane import PairPane
 from tui.widgets.run_header import RunHeader
-
-if TYPE_CHECKING:
-    from engine.session import Session
 
 NO_RUN = "no run is going: start one in Setup (f2) or resume one in Runs (f5)"
 ENDED = {"finished": "finished", "stopped": "was stopped", "failed": "failed"}
@@ -53,7 +49,7 @@ class RunScreen(StudioScreen):
     """
     BINDINGS = [  # noqa: RUF012
         Binding("p", "pause", "pause", id="run.pause"),
-        Binding("p", "unpause", "go on", id="run.unpause"),
+        Binding("p", "unpause", "go on", id="run.pause"),
         Binding("s", "stop", "stop", id="run.stop"),
         Binding("e", "evaluate", "evaluate", id="run.evaluate"),
         Binding("w", "save", "save now", show=False, id="run.save"),
@@ -72,7 +68,6 @@ class RunScreen(StudioScreen):
     def __init__(self) -> None:
         super().__init__()
         self._memory = 0
-        self._stopping: Session | None = None  # the session that was asked to stop
         self._offered = ""  # the state that the offered keys were drawn for
         self._judged_at = 0.0  # when health was last looked at, monotonic seconds
         self._findings: list[Finding] = []
@@ -102,7 +97,7 @@ class RunScreen(StudioScreen):
     def run_changed(self, events: Sequence[Event]) -> None:
         """Draw what is new."""
         view = self.studio.view
-        stopping = self._stopping is not None and self._stopping is self.studio.session
+        stopping = self.studio.stopping
         self.query_one(RunHeader).show(view, memory=self._memory, stopping=stopping)
         self.query_one(CardGrid).show(view)
         self.query_one(PairPane).show(view.newest if view else None)
@@ -170,11 +165,8 @@ class RunScreen(StudioScreen):
         )
 
     def _stop(self, answer: str | None) -> None:
-        session = self.studio.session
-        if answer == "stop" and session:
-            self._stopping = session
-            session.stop()
-            self.run_changed(())
+        if answer == "stop":
+            self.studio.stop_run()
 
     def action_evaluate(self) -> None:
         """Measure the win rate after the current step."""
@@ -196,7 +188,7 @@ class RunScreen(StudioScreen):
         if part == "log":
             self.query_one(LogPane).rows.focus()
         elif part == "pair":
-            self.query_one(PairPane).query_one("VerticalScroll").focus()
+            self.query_one(PairPane).focus_text()
         else:
             self.query_one(CardGrid).focus()
 
@@ -238,10 +230,10 @@ class RunScreen(StudioScreen):
         """Put the settings of a real model into the form."""
         from engine.settings import Settings
 
-        self.studio.open_setup(Settings())
+        self.studio.open_setup(Settings(), "the preset Qwen3-0.6B")
 
     def action_by_hand(self) -> None:
         """Put the starter with a person as its judge into the form."""
         from engine.config import preset
 
-        self.studio.open_setup(preset("starter-human"))
+        self.studio.open_setup(preset("starter-human"), "the preset starter-human")

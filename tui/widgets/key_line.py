@@ -10,6 +10,8 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
 
+from tui.safe_text import safe
+
 SECONDS = 6.0  # that a message stays
 GAP = "  "
 
@@ -53,7 +55,7 @@ class KeyLine(Widget):
     def render(self) -> RenderResult:
         """The message, or as many keys as fit; the last one, which shows all, always."""
         if self.message:
-            return Content(self.message)
+            return Content(safe(self.message, 1000))
         keys = self._keys()
         room = max(0, self.size.width - keys[-1].cell_length) if keys else 0
         shown: list[Content] = []
@@ -70,7 +72,7 @@ class KeyLine(Widget):
     def _keys(self) -> list[Content]:
         bindings: dict[str, Binding] = {}
         for active in self.screen.active_bindings.values():
-            if active.binding.show:
+            if active.binding.show and active.binding.id:
                 bindings.setdefault(active.binding.action, active.binding)
         return [
             Content.assemble(

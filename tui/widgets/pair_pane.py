@@ -36,14 +36,16 @@ class PairPane(Vertical):
 
     def __init__(self, title: str = "newest pair", *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._title = title
+        self._about = title
+        self._title = SectionTitle(title)
+        self._text = Static(markup=False)
+        self._scroll = VerticalScroll(self._text)
         self.pair: PairJudged | None = None
 
     def compose(self) -> ComposeResult:
         """The title and the text."""
-        yield SectionTitle(self._title)
-        with VerticalScroll():
-            yield Static(markup=False)
+        yield self._title
+        yield self._scroll
 
     def show(self, pair: PairJudged | None) -> None:
         """Show a pair; the same one again costs nothing."""
@@ -65,17 +67,19 @@ class PairPane(Vertical):
 
     def _draw(self) -> None:
         self._draw_title()
-        scroll = self.query_one(VerticalScroll)
-        compact = scroll.size.height <= COMPACT
-        width = scroll.size.width or self.size.width
-        self.query_one(Static).update(_text(self.pair, max(8, width - 1), compact))
+        compact = self._scroll.size.height <= COMPACT
+        width = self._scroll.size.width or self.size.width
+        self._text.update(_text(self.pair, max(8, width - 1), compact))
 
     def _draw_title(self) -> None:
-        title = self._title
+        title = self._about
         if self.pair:
             title += f" · step {self.pair.step:,} · {verdict(self.pair)}"
-        lit = self.query_one(VerticalScroll).has_focus
-        self.query_one(SectionTitle).show(safe_line(title, 200), accented=lit)
+        self._title.show(safe_line(title, 200), accented=self._scroll.has_focus)
+
+    def focus_text(self) -> None:
+        """Give the focus to the text, which scrolls."""
+        self._scroll.focus()
 
 
 def verdict(pair: PairJudged) -> str:

@@ -1,0 +1,29 @@
+"""What the app remembers between two sittings: a small JSON file in the program's folder."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from engine import durable
+from engine.runs import home
+
+LIMIT = 64_000  # bytes
+
+
+def _file() -> Path:
+    return home() / "preferences.json"
+
+
+def load() -> dict[str, Any]:
+    """Everything remembered; nothing where the file is missing or damaged."""
+    try:
+        return durable.from_line(durable.read_file(_file(), LIMIT)) or {}
+    except (OSError, durable.StorageError):
+        return {}
+
+
+def save(**changes: Any) -> None:
+    """Remember some values. A folder that cannot be written is no reason to stop anybody."""
+    with contextlib.suppress(OSError, durable.StorageError):
+        _file().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        durable.write_file(_file(), durable.to_json({**load(), **changes}) + "\n")
