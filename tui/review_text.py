@@ -67,7 +67,7 @@ def idle_reason(session: "Session | None", view: RunView | None) -> str:
     """Why no pair is on the screen, and what to do or to wait for."""
     if session is None or view is None:
         return NO_RUN
-    name = safe_line(view.name)
+    name = safe_line(view.name) or "This run"
     if not session.settings.human_judge:
         return OTHER_JUDGE.format(name=name, judge=safe_line(session.settings.judge))
     if not session.alive:

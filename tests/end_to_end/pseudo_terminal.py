@@ -18,6 +18,8 @@ import pyte
 
 # Sequences that pyte does not know and would show as text.
 _UNKNOWN = re.compile(rb"\x1b\[[<>=][0-9;]*[A-Za-z]|\x1b\[\?[0-9;]*\$p|\x1b[P_^X][^\x1b]*\x1b\\")
+# Around a frame: shown as a whole or not yet. A program uses it when the terminal says it can.
+_BEGIN, _END, _CAN_YOU, _I_CAN = b"\x1b[?2026h", b"\x1b[?2026l", b"\x1b[?2026$p", b"\x1b[?2026;2$y"
 _UNFINISHED = re.compile(rb"\x1b(?:[P_^X\]][^\x1b\x07]*\x1b?|\[?[<>=?]?[0-9;]*\$?)$")
 
 
@@ -151,6 +153,8 @@ class PseudoTerminal:
             with self._more:
                 self.arrived.append((time.perf_counter(), data))
                 self._more.notify_all()
+            if _CAN_YOU in data:
+                os.write(self._terminal, _I_CAN)
         _, status = os.waitpid(self.pid, 0)
         self.status = os.waitstatus_to_exitcode(status)
 
@@ -168,9 +172,11 @@ class PseudoTerminal:
 
 
 def feed(stream: pyte.ByteStream, data: bytes) -> bytes:
-    """Feed what is complete; gives back a sequence whose end has not arrived."""
+    """Feed what is complete; gives back a sequence or a frame whose end has not arrived."""
     unfinished = _UNFINISHED.search(data)
     end = unfinished.start() if unfinished else len(data)
+    if (frame := data.rfind(_BEGIN)) > data.rfind(_END):
+        end = min(end, frame)
     stream.feed(_UNKNOWN.sub(b"", data[:end]))
     return data[end:]
 

@@ -1,0 +1,189 @@
+"""A script plays the person at the keyboard, through the real program on a pseudo-terminal."""
+
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from engine import runs
+from engine.run_folder import PAIRS, UNDECIDED
+from tests.end_to_end.pseudo_terminal import PseudoTerminal, studio
+
+F3, F4 = "\x1bOR", "\x1bOS"
+ENDED = "no pair waits any more"
+CONFIG = """\
+model: starter
+data: starter
+judge: human
+quantization: none
+num_layers: -1
+run_name: by-hand
+batch_size: 2
+iters: 4
+max_seq_length: 256
+max_completion_length: 24
+steps_per_report: 1
+save_every: 1
+undo_seconds: 5
+self_check_every: 0
+grad_checkpoint: false
+fuse: false
+"""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A pair as a person reads it off the screen."""
+
+    of_run: int
+    prompt: str
+    left: str
+    right: str
+
+
+def read(lines: list[str]) -> Shown | None:
+    """The pair on the screen, if there is one."""
+    place = re.search(r"(\d+) of the run", lines[0])
+    titles = [re.match(r" [─━] 1 .*(?=[─━] 2 )", line) for line in lines]
+    title = next((row for row, found in enumerate(titles) if found), None)
+    if place is None or title is None:
+        return None
+    middle = len(titles[title][0])
+    facts = next(row for row, line in enumerate(lines) if re.match(r"\s+\d+ tokens?\b", line))
+    rows = lines[title + 1 : facts]
+    return Shown(
+        of_run=int(place[1]),
+        prompt=joined(lines[1:title]).removeprefix("> "),
+        left=joined([row[:middle] for row in rows]),
+        right=joined([row[middle:] for row in rows]),
+    )
+
+
+def joined(rows: list[str]) -> str:
+    return " ".join(" ".join(rows).split())
+
+
+@dataclass
+class Person:
+    """Presses keys, and remembers what each of them meant."""
+
+    terminal: PseudoTerminal
+    meant: dict[tuple[str, ...], tuple[str, str]] = field(default_factory=dict)
+
+    def look(self, *, after: Shown | None = None, seconds: float = 60) -> Shown | None:
+        """The next pair, or None once the run has ended."""
+
+        def new(text: str) -> bool:
+            shown = read(text.split("\n"))
+            return ENDED in text or (shown is not None and shown != after)
+
+        self.terminal.wait_for(new, seconds)
+        return self.settled()
+
+    def settled(self) -> Shown | None:
+        """What the screen shows once all its parts are drawn: they may come in two frames."""
+        before = read(self.terminal.lines)
+        while True:
+            time.sleep(0.15)
+            shown = read(self.terminal.lines)
+            if shown == before:
+                return shown
+            before = shown
+
+    def give(self, key: str, shown: Shown) -> Shown | None:
+        """Label the pair; gives the next."""
+        pair = (shown.prompt, *sorted((shown.left, shown.right)))
+        chosen = {"1": shown.left, "2": shown.right}.get(key, "")
+        choice = {"t": "tie", "b": "both_bad", "s": "skip"}.get(key, "decided")
+        self.meant[pair] = (choice, chosen)
+        self.terminal.press(key)
+        return self.look(after=shown)
+
+
+def stored(home: Path, name: str) -> dict[tuple[str, ...], tuple[str, str]]:
+    """What the run's files say of each pair, in the form of `Person.meant`."""
+    run = runs.open_run(home / "runs" / name)
+    labels = {}
+    for line in run.read(PAIRS):
+        pair = (line["prompt"], *sorted((joined([line["chosen"]]), joined([line["rejected"]]))))
+        labels[pair] = ("decided", joined([line["chosen"]]))
+    for line in run.read(UNDECIDED):
+        pair = (line["prompt"], *sorted((joined([line["first"]]), joined([line["second"]]))))
+        if line["choice"] in ("tie", "both_bad", "skip"):
+            labels[pair] = (line["choice"], "")
+    return labels
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "by-hand.yaml"
+    file.write_text(CONFIG)
+    return file
+
+
+def test_labels_are_exactly_what_the_person_pressed(config: Path, studio_home: Path) -> None:
+    """With undo, a look at another screen, and a stop and a resume in another process."""
+    with studio(studio_home, str(config), columns=100, rows=30) as terminal:
+        start(terminal)
+        person = Person(terminal)
+        shown = person.look()
+        assert shown
+        shown = person.give("1", shown)
+        assert shown
+        wrong = shown
+        shown = person.give("2", shown)
+        terminal.press("u")
+        shown = person.look(after=shown)
+        assert shown == wrong
+        shown = person.give("t", shown)
+        terminal.press(F3)
+        terminal.wait_for("newest pair")
+        terminal.press(F4)
+        assert person.look() == shown
+        terminal.press(F3)
+        terminal.wait_for("newest pair")
+        terminal.press("s")
+        terminal.wait_for("stop this run?")
+        terminal.press("\r")
+        terminal.wait_for("stopped")
+        terminal.press("q")
+        assert terminal.wait() == 0
+    assert stored(studio_home, "by-hand") == person.meant
+
+    with studio(studio_home, columns=100, rows=30) as terminal:
+        resume(terminal)
+        again = Person(terminal, person.meant)
+        shown = again.look()
+        for key in "12bs21121212":
+            if shown is None:
+                break
+            assert (shown.prompt, *sorted((shown.left, shown.right))) not in again.meant
+            shown = again.give(key, shown)
+        assert shown is None
+        terminal.press("q")
+        assert terminal.wait() == 0
+    labels = stored(studio_home, "by-hand")
+    assert labels == again.meant
+    assert len(labels) == 8
+    metrics = list(runs.open_run(studio_home / "runs" / "by-hand").read("metrics.jsonl"))
+    assert [line["step"] for line in metrics if "loss" in line] == [1, 2, 3, 4]
+
+
+def start(terminal: PseudoTerminal) -> None:
+    """From the form to the first pair."""
+    terminal.wait_for("▶ start")
+    terminal.press("s")
+    terminal.wait_for("by-hand")
+    terminal.press(F4)
+
+
+def resume(terminal: PseudoTerminal) -> None:
+    """From the list of runs to the next pair."""
+    terminal.wait_for("▶ start")
+    terminal.press("\x1b[15~")  # F5
+    terminal.wait_for("by-hand")
+    terminal.press("r")
+    terminal.wait_for("by-hand")
+    terminal.press(F4)
