@@ -11,6 +11,7 @@
     fused/           the trained model on its own, where the settings ask for it
     checkpoints/     a folder a step
     lock             who trains it now
+    mailbox/         commands from other processes to the one that trains
 
 One process at a time writes a run (`Run.lock`); any number may read it meanwhile.
 """

@@ -13,6 +13,7 @@ from engine.contradictions import problems
 from engine.control import Control
 from engine.errors import RunError, UserError
 from engine.events import Event, EventBuffer, Log, PairSampled, RunEnded, RunStatus
+from engine.mailbox import Watch
 from engine.run_folder import LOG, Run, timestamp
 from engine.settings import Settings
 
@@ -47,6 +48,7 @@ class Session:
         if self.run is None:
             self.run = runs.create(self.settings)
         self._lock.enter_context(self.run.lock())
+        self._lock.callback(Watch(self.run, self._obey).close)
         self._thread = threading.Thread(target=self._work, args=(self.run,), name="engine")
         self._thread.start()
 
@@ -119,6 +121,18 @@ class Session:
     def agreement(self) -> tuple[int, int]:
         """How often the person judged a repeated pair as before, of how many."""
         return self._person.agreement() if self._person else (0, 0)
+
+    def _obey(self, command: str) -> None:
+        """Do what another process asked for through the run's mailbox."""
+        act = {
+            "pause": self.pause,
+            "unpause": self.unpause,
+            "stop": self.stop,
+            "evaluate": self.evaluate_now,
+            "save": self.save_now,
+        }
+        self._events.put(Log(level="info", text=f"another process asked to {command}"))
+        act[command]()
 
     # -- the thread ------------------------------------------------------------------------------
 
