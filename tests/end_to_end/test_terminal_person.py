@@ -1,6 +1,5 @@
 """A script plays the person at the keyboard, through the real program on a pseudo-terminal."""
 
-import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from engine import runs
 from engine.run_folder import PAIRS, UNDECIDED
 from tests.end_to_end.pseudo_terminal import PseudoTerminal, studio
+from tests.end_to_end.review_screen import Shown, joined, read
 
 F3, F4 = "\x1bOR", "\x1bOS"
 ENDED = "no pair waits any more"
@@ -33,38 +33,6 @@ fuse: false
 """
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A pair as a person reads it off the screen."""
-
-    of_run: int
-    prompt: str
-    left: str
-    right: str
-
-
-def read(lines: list[str]) -> Shown | None:
-    """The pair on the screen, if there is one."""
-    place = re.search(r"(\d+) of the run", lines[0])
-    titles = [re.match(r" [─━] 1 .*(?=[─━] 2 )", line) for line in lines]
-    title = next((row for row, found in enumerate(titles) if found), None)
-    if place is None or title is None:
-        return None
-    middle = len(titles[title][0])
-    facts = next(row for row, line in enumerate(lines) if re.match(r"\s+\d+ tokens?\b", line))
-    rows = lines[title + 1 : facts]
-    return Shown(
-        of_run=int(place[1]),
-        prompt=joined(lines[1:title]).removeprefix("> "),
-        left=joined([row[:middle] for row in rows]),
-        right=joined([row[middle:] for row in rows]),
-    )
-
-
-def joined(rows: list[str]) -> str:
-    return " ".join(" ".join(rows).split())
-
-
 @dataclass
 class Person:
     """Presses keys, and remembers what each of them meant."""
@@ -72,15 +40,21 @@ class Person:
     terminal: PseudoTerminal
     meant: dict[tuple[str, ...], tuple[str, str]] = field(default_factory=dict)
 
-    def look(self, *, after: Shown | None = None, seconds: float = 60) -> Shown | None:
+    def next(self, *, after: Shown | None = None) -> Shown | None:
         """The next pair, or None once the run has ended."""
 
         def new(text: str) -> bool:
             shown = read(text.split("\n"))
             return ENDED in text or (shown is not None and shown != after)
 
-        self.terminal.wait_for(new, seconds)
+        self.terminal.wait_for(new)
         return self.settled()
+
+    def look(self, *, after: Shown | None = None) -> Shown:
+        """The next pair, of which there is one."""
+        shown = self.next(after=after)
+        assert shown
+        return shown
 
     def settled(self) -> Shown | None:
         """What the screen shows once all its parts are drawn: they may come in two frames."""
@@ -99,7 +73,7 @@ class Person:
         choice = {"t": "tie", "b": "both_bad", "s": "skip"}.get(key, "decided")
         self.meant[pair] = (choice, chosen)
         self.terminal.press(key)
-        return self.look(after=shown)
+        return self.next(after=shown)
 
 
 def stored(home: Path, name: str) -> dict[tuple[str, ...], tuple[str, str]]:
@@ -128,16 +102,13 @@ def test_labels_are_exactly_what_the_person_pressed(config: Path, studio_home: P
     with studio(studio_home, str(config), columns=100, rows=30) as terminal:
         start(terminal)
         person = Person(terminal)
-        shown = person.look()
-        assert shown
-        shown = person.give("1", shown)
-        assert shown
-        wrong = shown
-        shown = person.give("2", shown)
+        wrong = person.give("1", person.look())
+        assert wrong
+        shown = person.give("2", wrong)
         terminal.press("u")
         shown = person.look(after=shown)
         assert shown == wrong
-        shown = person.give("t", shown)
+        shown = person.give("t", wrong)
         terminal.press(F3)
         terminal.wait_for("newest pair")
         terminal.press(F4)
@@ -155,7 +126,7 @@ def test_labels_are_exactly_what_the_person_pressed(config: Path, studio_home: P
     with studio(studio_home, columns=100, rows=30) as terminal:
         resume(terminal)
         again = Person(terminal, person.meant)
-        shown = again.look()
+        shown = again.next()
         for key in "12bs21121212":
             if shown is None:
                 break
