@@ -18,7 +18,7 @@ from engine.models import LanguageModel
 
 # Tokens that one decoded batch may hold in its cache; more prompts are decoded in turns.
 TOKENS_PER_BATCH = 16_384
-# top_p looks at this many of the likeliest tokens; a nucleus wider than that ends there.
+# top_p without top_k looks at this many of the likeliest tokens; a wider nucleus ends there.
 NUCLEUS_CANDIDATES = 1_024
 
 
@@ -45,7 +45,7 @@ class Sampler:
         logits = logits.astype(mx.float32) * (1 / self.temperature)
         vocabulary = logits.shape[-1]
         narrow = min(self.top_k or vocabulary, vocabulary)
-        if self.top_p < 1:
+        if self.top_p < 1 and not self.top_k:
             narrow = min(narrow, NUCLEUS_CANDIDATES)
         if narrow == vocabulary and self.top_p >= 1:
             return self._categorical(logits, key).astype(mx.int32)

@@ -1,0 +1,119 @@
+"""The prompt cache that completions share: positions, masks, dropped rows, and when not to."""
+
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from engine.caches import (
+    CompletionCache,
+    DecodeCache,
+    PromptCache,
+    padded,
+    prompt_caches,
+    supports_sharing,
+)
+from tests.engine.small_models import GEMMA3, MAMBA2, QWEN2, QWEN3, make_model
+
+PROMPTS = [[7, 8, 9, 10, 11], [12, 13], [14, 15, 16]]
+LENGTHS = mx.array([5, 2, 3])
+
+
+def filled(model: Any) -> list[PromptCache]:
+    caches = prompt_caches(model)
+    model(padded(PROMPTS), cache=caches)
+    return caches
+
+
+def test_padding_is_on_the_right() -> None:
+    assert padded([[1, 2, 3], [4]]).tolist() == [[1, 2, 3], [4, 0, 0]]
+    assert padded([[1], [4]], 3).tolist() == [[1, 0, 0], [4, 0, 0]]
+
+
+def test_each_completion_starts_where_its_prompt_ends() -> None:
+    caches = filled(make_model())
+    rows = mx.array([0, 0, 1, 2])
+    cache = CompletionCache(caches[0], rows, LENGTHS[rows])
+    assert np.array(cache.offset).tolist() == [5, 5, 2, 3]
+    cache.update_and_fetch(mx.zeros((4, 1, 2, 16)), mx.zeros((4, 1, 2, 16)))
+    assert np.array(cache.offset).tolist() == [7, 7, 4, 5]
+
+
+def test_the_mask_hides_padding_and_what_is_to_come() -> None:
+    caches = filled(make_model())
+    cache = CompletionCache(caches[0], mx.array([1, 2]), LENGTHS[mx.array([1, 2])])
+    mask = np.array(cache.make_mask(2)).astype(int)
+    assert mask[0, 0].tolist() == [[1, 1, 0, 0, 0, 1, 0], [1, 1, 0, 0, 0, 1, 1]]
+    assert mask[1, 0].tolist() == [[1, 1, 1, 0, 0, 1, 0], [1, 1, 1, 0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("config", [QWEN3, QWEN2], ids=["qwen3", "qwen2"])
+def test_shared_prompts_give_the_logits_of_whole_sequences(config: dict[str, Any]) -> None:
+    model: Any = make_model(config)
+    owners, tail = [0, 0, 1, 2, 2], [[20, 21], [22, 23], [24, 25], [26, 27], [28, 29]]
+    rows = mx.array(owners)
+    caches = filled(model)
+    together = model(padded(tail), cache=[CompletionCache(c, rows, LENGTHS[rows]) for c in caches])
+    decode = [DecodeCache(c, rows, LENGTHS[rows], room=2) for c in filled(model)]
+    one_by_one = mx.concatenate(
+        [model(padded(tail)[:, at : at + 1], cache=decode) for at in (0, 1)], axis=1
+    )
+    for row, (owner, ids) in enumerate(zip(owners, tail, strict=True)):
+        plain = np.array(model(mx.array([[*PROMPTS[owner], *ids]]))[0, len(PROMPTS[owner]) :])
+        np.testing.assert_allclose(np.array(together[row]), plain, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(np.array(one_by_one[row]), plain, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_that_leave_do_not_change_those_that_stay() -> None:
+    model: Any = make_model()
+    rows = mx.array([0, 1, 2])
+    caches = [DecodeCache(c, rows, LENGTHS, room=3) for c in filled(model)]
+    model(mx.array([[20], [21], [22]]), cache=caches)
+    for cache in caches:
+        cache.keep(mx.array([0, 2]))
+    left = np.array(model(mx.array([[23], [24]]), cache=caches))
+    for row, ids in enumerate(([*PROMPTS[0], 20, 23], [*PROMPTS[2], 22, 24])):
+        plain = np.array(model(mx.array([ids]))[0, -1])
+        np.testing.assert_allclose(left[row, -1], plain, rtol=1e-4, atol=1e-4)
+
+
+def test_a_prompt_cache_is_not_changed_by_its_completions() -> None:
+    model: Any = make_model()
+    caches = filled(model)
+    before = [np.array(array) for array in caches[0].state]
+    completions = [CompletionCache(c, mx.array([0, 1, 2]), LENGTHS) for c in caches]
+    model(mx.array([[20], [21], [22]]), cache=completions)
+    assert caches[0].width == 5
+    for array, old in zip(caches[0].state, before, strict=True):
+        np.testing.assert_array_equal(np.array(array), old)
+
+
+def test_who_can_share() -> None:
+    assert supports_sharing(make_model(QWEN3), 512)
+    assert supports_sharing(make_model(QWEN2), 512)
+    assert supports_sharing(make_model(GEMMA3), 8)
+    assert not supports_sharing(make_model(GEMMA3), 9)  # its window would overflow
+    assert not supports_sharing(make_model(GEMMA3), float("inf"))
+    assert not supports_sharing(make_model(MAMBA2), 512)  # keeps no keys and values
+
+
+def test_a_model_that_ignores_the_mask_or_positions_is_found_out() -> None:
+    """The trial is what protects from architectures that nobody looked at."""
+
+    class Careless:
+        def __init__(self, model: Any, drop: str) -> None:
+            self.model, self.drop, self.layers = model, drop, model.layers
+
+        def __call__(self, ids: mx.array, cache: Any = None) -> Any:
+            for each in cache or []:
+                if isinstance(each, CompletionCache):
+                    if self.drop == "mask":
+                        each.make_mask = lambda *_, **__: None
+                    else:
+                        each.lengths = mx.zeros_like(LENGTHS[:2]) + each.prompt_width
+            return self.model(ids, cache=cache)
+
+    model = make_model()
+    for drop in ("mask", "positions"):
+        assert not supports_sharing(Careless(model, drop), 512)  # pyright: ignore[reportArgumentType]

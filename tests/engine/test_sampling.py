@@ -1,0 +1,252 @@
+"""Sampling: the tokens kept, the distributions drawn from, and what may not change them."""
+
+from dataclasses import replace
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from engine import sampling
+from engine.models import LanguageModel
+from engine.sampling import Interrupted, Sampler, sample, stream_seed
+from engine.scoring import Scored, completion_logps
+from tests.engine.small_models import (
+    EOS,
+    GEMMA2,
+    GEMMA3,
+    MAMBA2,
+    QWEN2,
+    QWEN3,
+    language_model,
+)
+
+MODELS = {"qwen3": QWEN3, "qwen2": QWEN2, "gemma2": GEMMA2, "gemma3": GEMMA3, "mamba2": MAMBA2}
+PROMPTS = [[7, 8, 9, 10, 11, 12, 13], [14, 15], [16], [17, 18, 19, 20]]
+GREEDY = Sampler(temperature=0)
+
+
+def greedy_alone(lm: LanguageModel, prompt: list[int], tokens: int) -> list[int]:
+    """The plain definition: the whole sequence again for every token."""
+    ids = list(prompt)
+    while len(ids) < len(prompt) + tokens:
+        ids.append(int(np.array(lm.model(mx.array([ids]))[0, -1]).argmax()))
+        if ids[-1] in lm.eos_ids:
+            break
+    return ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("config", MODELS.values(), ids=MODELS.keys())
+def test_a_batch_decodes_as_each_prompt_alone(config: dict[str, Any]) -> None:
+    lm = language_model(config)
+    rows = sample(lm, PROMPTS, copies=2, max_tokens=12, sampler=GREEDY, seed=0)
+    for prompt, (one, other) in zip(PROMPTS, rows, strict=True):
+        assert list(one.ids) == greedy_alone(lm, prompt, 12)
+        assert one == other
+
+
+@pytest.fixture(scope="module")
+def chatty() -> LanguageModel:
+    """A model that ends about a tenth of its tokens."""
+    lm = language_model()
+    embedding = lm.model["model"].embed_tokens  # tied: its rows are the head's
+    ends = mx.arange(lm.vocabulary) == EOS
+    embedding.weight = mx.where(ends[:, None], embedding.weight * 1.2, embedding.weight * 0.4)
+    return lm
+
+
+def test_the_end_is_in_the_ids_exactly_when_it_was_sampled(chatty: LanguageModel) -> None:
+    rows = sample(chatty, PROMPTS * 8, copies=2, max_tokens=16, sampler=Sampler(1.0), seed=1)
+    completions = [completion for row in rows for completion in row]
+    assert {completion.finished for completion in completions} == {True, False}
+    for completion in completions:
+        assert 1 <= len(completion.ids) <= 16
+        assert completion.finished == (completion.ids[-1] == EOS)
+        assert EOS not in completion.ids[:-1]
+        assert completion.finished or len(completion.ids) == 16
+
+
+@pytest.mark.parametrize("config", MODELS.values(), ids=MODELS.keys())
+def test_what_is_sampled_is_what_is_scored(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logits that the sampler draws from give each completion its score, token by token."""
+    lm = replace(language_model(config), eos_ids=frozenset())  # so no row leaves the batch
+    logps: list[np.ndarray] = []
+    drawn: list[np.ndarray] = []
+    draw = Sampler.draw
+
+    def watched(self: Sampler, logits: mx.array, key: mx.array) -> mx.array:
+        token = draw(self, logits, key)
+        logps.append(np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True)))
+        drawn.append(np.array(token))
+        return token
+
+    monkeypatch.setattr(Sampler, "draw", watched)
+    prompts = PROMPTS if lm.shares_prompts else PROMPTS[:1]  # one batch
+    rows = sample(lm, prompts, copies=2, max_tokens=6, sampler=Sampler(1.0), seed=3)
+    ids = [completion.ids for row in rows for completion in row]
+    assert [tuple(int(token[row]) for token in drawn) for row in range(len(ids))] == ids
+    while_sampling = [
+        sum(float(logps[at][row, token]) for at, token in enumerate(each))
+        for row, each in enumerate(ids)
+    ]
+    scored = Scored(prompts, [[completion.ids for completion in row] for row in rows])
+    found = np.array(completion_logps(lm, scored)).reshape(-1)
+    np.testing.assert_allclose(found, while_sampling, rtol=2e-5, atol=2e-5)
+
+
+def test_rows_that_end_leave_the_others_as_they_were(chatty: LanguageModel) -> None:
+    prompts = [[token] for token in range(5, 45)]
+    rows = sample(chatty, prompts, copies=1, max_tokens=12, sampler=GREEDY, seed=0)
+    lengths = {len(row[0].ids) for row in rows}
+    assert len(lengths) > 2  # they end at different places
+    for prompt, (completion,) in zip(prompts, rows, strict=True):
+        assert list(completion.ids) == greedy_alone(chatty, prompt, 12)
+
+
+def test_groups_of_prompts_decode_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = language_model()
+    whole = sample(lm, PROMPTS, copies=2, max_tokens=6, sampler=GREEDY, seed=0)
+    monkeypatch.setattr(sampling, "TOKENS_PER_BATCH", 2 * 13)
+    parts = sample(lm, PROMPTS, copies=2, max_tokens=6, sampler=GREEDY, seed=0)
+    assert parts == whole
+
+
+def test_the_seed_decides() -> None:
+    lm = language_model()
+
+    def run(seed: int) -> list:
+        mx.random.seed(int(np.random.default_rng().integers(1 << 30)))  # has no say
+        return sample(lm, PROMPTS, copies=2, max_tokens=8, sampler=Sampler(1.0), seed=seed)
+
+    assert run(5) == run(5)
+    assert run(5) != run(6)
+    first, second = run(5)[0]
+    assert first != second
+
+
+def test_stream_seeds_differ_by_purpose_and_step() -> None:
+    names = [
+        (),
+        ("sampling", 1),
+        ("sampling", 2),
+        ("dropout", 1),
+        ("sampling", 11),
+        ("evaluation",),
+    ]
+    seeds = {stream_seed(seed, *each) for each in names for seed in (0, 1)}
+    assert len(seeds) == 2 * len(names)
+
+
+def test_a_stop_interrupts_between_tokens() -> None:
+    lm = language_model()
+    seen: list[int] = []
+
+    def stop() -> bool:
+        return len(seen) >= 3
+
+    with pytest.raises(Interrupted):
+        sample(
+            lm,
+            PROMPTS,
+            copies=2,
+            max_tokens=50,
+            sampler=Sampler(1.0),
+            seed=0,
+            progress=seen.append,
+            stop=stop,
+        )
+    assert seen == [8, 16, 24]
+
+
+def test_progress_counts_all_tokens(chatty: LanguageModel) -> None:
+    seen: list[int] = []
+    rows = sample(
+        chatty,
+        PROMPTS,
+        copies=2,
+        max_tokens=10,
+        sampler=Sampler(1.0),
+        seed=4,
+        progress=seen.append,
+    )
+    assert seen == sorted(seen)
+    assert seen[-1] == sum(len(completion.ids) for row in rows for completion in row)
+
+
+# -- distributions -------------------------------------------------------------------------------
+
+LOGITS = np.array([2.0, 1.0, 0.5, 0.0, -0.5, -1.0, -3.0, 1.5])
+DRAWS = 40_000
+
+
+def softmax(values: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(values - values.max())
+    return exponentials / exponentials.sum()
+
+
+def filtered(sampler: Sampler) -> np.ndarray:
+    """The distribution in float64: temperature, then top_k, then top_p, then min_p."""
+    shares = softmax(LOGITS / sampler.temperature)
+    order = np.argsort(-shares)
+    if sampler.top_k:
+        shares[order[sampler.top_k :]] = 0
+        shares /= shares.sum()
+    before = np.cumsum(shares[order]) - shares[order]
+    shares[order[before >= sampler.top_p]] = 0
+    shares[shares < sampler.min_p * shares.max()] = 0
+    return shares / shares.sum()
+
+
+def drawn(sampler: Sampler, seed: int = 0) -> np.ndarray:
+    logits = mx.broadcast_to(mx.array(LOGITS, mx.float32), (DRAWS, len(LOGITS)))
+    ids = np.array(sampler.draw(logits, mx.random.key(seed)))
+    return np.bincount(ids, minlength=len(LOGITS))
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        Sampler(1.0),
+        Sampler(0.5),
+        Sampler(2.0),
+        Sampler(1.0, top_k=3),
+        Sampler(1.0, top_k=100),
+        Sampler(1.0, top_p=0.7),
+        Sampler(1.5, top_p=0.9),
+        Sampler(1.0, top_p=0.8, top_k=4),
+        Sampler(1.0, min_p=0.2),
+        Sampler(2.0, min_p=0.5),
+        Sampler(0.8, top_p=0.95, top_k=6, min_p=0.1),
+        Sampler(1.0, top_p=0.01),
+        Sampler(1.0, top_k=1),
+    ],
+    ids=repr,
+)
+def test_tokens_are_drawn_as_asked(sampler: Sampler) -> None:
+    counts, wanted = drawn(sampler), filtered(sampler) * DRAWS
+    assert (counts[wanted == 0] == 0).all()
+    kept = wanted > 0
+    chi_square = float(((counts[kept] - wanted[kept]) ** 2 / wanted[kept]).sum())
+    assert chi_square < 30  # 7 degrees of freedom at most: one in ten thousand is above
+
+
+def test_the_nucleus_of_a_wide_top_k_is_a_share_of_what_top_k_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sampling, "NUCLEUS_CANDIDATES", 2)
+    sampler = Sampler(1.0, top_p=0.9, top_k=5)
+    assert ((drawn(sampler) > 0) == (filtered(sampler) > 0)).all()
+
+
+def test_temperature_zero_takes_the_likeliest() -> None:
+    assert drawn(GREEDY).tolist() == [DRAWS, *[0] * 7]
+
+
+def test_rows_are_drawn_apart() -> None:
+    logits = mx.array(np.random.default_rng(0).normal(size=(64, 50)), mx.float32)
+    ids = np.array(Sampler(1.0, top_p=0.9).draw(logits, mx.random.key(0)))
+    assert len(set(ids.tolist())) > 10
+    greedy = np.array(GREEDY.draw(logits, mx.random.key(0)))
+    np.testing.assert_array_equal(greedy, np.array(logits).argmax(-1))
