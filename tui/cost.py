@@ -120,9 +120,9 @@ def _size(count: int | None) -> str:
 
 
 def _memory(each: MemoryPlan) -> str:
-    needed = f"{each.known / 1e9:.1f}"
+    needed = f"{each.known / 1e9:.1f}{'' if each.total is not None else '+'}"
     machine = f"of {each.machine_total / 1e9:.0f} GB" if each.machine_total else "GB"
-    return f"needs {'' if each.total is not None else 'over '}{needed} {machine}"
+    return f"needs {needed} {machine}"
 
 
 def _download(each: MemoryPlan) -> str:

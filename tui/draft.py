@@ -80,8 +80,11 @@ class Draft:
 
 
 def draft_of(settings: Settings) -> Draft:
-    """A draft that says what differs from the defaults."""
-    return Draft({key: now for key, (now, _) in changed(settings).items()})
+    """A draft that says what differs from the defaults, and all where a default would give way."""
+    draft = Draft({key: now for key, (now, _) in changed(settings).items()})
+    if draft.settings == settings:
+        return draft
+    return Draft({key: value(settings, key) for key in FIELDS})
 
 
 def parse(setting: SettingField, text: str) -> Any:

@@ -80,6 +80,22 @@ def describe(chosen: Settings) -> str:
     return f"trains {model} for {length(chosen)}, {judged}"
 
 
+def prospect(chosen: Settings) -> str:
+    """What somebody who is about to start will see, in a few sentences."""
+    if chosen.human_judge:
+        seen = "Pairs wait for you in Review as soon as the first are sampled."
+    elif chosen.steps_per_eval == -1 or not chosen.eval_prompts:
+        seen = "No win rate is measured: watch margin, accuracy and the pairs."
+    else:
+        seen = f"The win rate is measured at the start and every {chosen.steps_per_eval:,} steps."
+    if chosen.model != "starter":
+        return seen
+    return (
+        f"{seen} The starter is a small bundled world for a first run: simple questions, and a "
+        "judge that knows a few rubrics. p takes a real model instead."
+    )
+
+
 def _last_file() -> Path:
     return runs.home() / "last-start.yaml"
 

@@ -12,6 +12,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.completions import Complete
+from tui.widgets.safe_editors import LineEditor
 
 Check = Callable[[str], str | None]  # why a text will not do, or None
 _FRAME = """
@@ -64,7 +65,7 @@ class AskText(ModalScreen[str | None]):
         """The question, the line, what may complete it, and how to go on."""
         with Vertical():
             yield Static(Content(self._question))
-            yield Input(self._text, compact=True, select_on_focus=False)
+            yield LineEditor(self._text, compact=True, select_on_focus=False)
             yield OptionList(markup=False)
             yield Static(Content(""), classes="wrong")
             offers = " · ↓ tab take an offer" if self._complete else ""

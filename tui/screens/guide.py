@@ -13,6 +13,7 @@ from tui.guide_text import Topic, find, search, topics
 from tui.safe_text import safe_line
 from tui.screens.base import StudioScreen
 from tui.widgets.row_list import RowList
+from tui.widgets.safe_editors import LineEditor
 
 PAUSE = 0.05  # seconds on a topic before its text is laid out, so that scrolling stays quick
 
@@ -61,7 +62,7 @@ class GuideScreen(StudioScreen):
     def body(self) -> Iterable[Widget]:
         """The list and the text."""
         yield Static(id="title")
-        yield Input(placeholder="words to look for", compact=True, id="search")
+        yield LineEditor(placeholder="words to look for", compact=True, id="search")
         with Horizontal(id="guide"):
             yield RowList(self._line, topics(), empty="  no topic has these words", id="topics")
             with VerticalScroll(id="text"), Vertical():

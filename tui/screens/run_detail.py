@@ -30,6 +30,7 @@ from tui.widgets.log_pane import LogPane
 from tui.widgets.pair_pane import PairPane
 from tui.widgets.row_list import RowList
 from tui.widgets.run_header import RunHeader
+from tui.widgets.safe_editors import LineEditor
 from tui.widgets.section_title import SectionTitle
 
 SECONDS = 1.0  # between two looks at a run that somebody trains
@@ -109,7 +110,7 @@ class RunDetailScreen(StudioScreen):
             yield Container(
                 Vertical(
                     SectionTitle("pairs", id="pairs-title"),
-                    Input(placeholder="words of a prompt, an answer or a note", id="find"),
+                    LineEditor(placeholder="words of a prompt, an answer or a note", id="find"),
                     RowList(pair_line, empty="reading the pairs …", id="list"),
                     id="left",
                 ),

@@ -26,6 +26,7 @@ from tui.safe_text import safe_line
 from tui.screens.ask import AskChoice, AskText
 from tui.screens.base import StudioScreen
 from tui.widgets.row_list import RowList
+from tui.widgets.safe_editors import LineEditor
 
 LEAST_SECONDS = 1.5  # between two looks at the folder of runs
 BUSY_SHARE = 0.05  # of the time that may go into looking
@@ -89,7 +90,7 @@ class RunsScreen(StudioScreen):
     def body(self) -> Iterable[Widget]:
         """Title, filter, table, and all about the run under the cursor."""
         yield Static(id="title")
-        yield Input(placeholder="name, model, judge, status or tag", compact=True, id="filter")
+        yield LineEditor(placeholder="name, model, judge, status or tag", compact=True, id="filter")
         yield Static(id="header")
         yield RowList(self._row, empty="  reading the runs …", id="table")
         yield Static(id="about")

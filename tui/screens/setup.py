@@ -24,6 +24,7 @@ from tui.safe_text import safe_line
 from tui.screens.ask import AskChoice, AskText
 from tui.screens.base import StudioScreen
 from tui.widgets.row_list import RowList
+from tui.widgets.safe_editors import LineEditor, TextEditor
 from tui.widgets.setting_field import SettingField
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class StartLine(Static, can_focus=True):
     }
     """
     BINDINGS = [  # noqa: RUF012
-        Binding("enter", "press", "start", id="start.press"),
+        Binding("enter", "press", "start", show=False, id="start.press"),
         Binding("space", "press", "start", show=False, id="start.press_too"),
     ]
 
@@ -72,7 +73,7 @@ class SetupScreen(StudioScreen):
         & #fields { width: 1fr; height: 1fr; padding: 0 1 0 0; }
         & #yaml { width: 1fr; height: 1fr; border: none; padding: 0 1; display: none; }
         & #help, & #parts { padding: 0 1; color: $foreground; }
-        & #cost { height: 1; padding: 0 1; color: $muted; }
+        & #cost { height: auto; max-height: 2; padding: 0 1; color: $muted; }
         &.-yaml #fields, &.-yaml #sections { display: none; }
         &.-yaml #yaml { display: block; }
         & #side { height: 5; width: 100%; border-top: solid $faint; }
@@ -134,12 +135,12 @@ class SetupScreen(StudioScreen):
     def body(self) -> Iterable[Widget]:
         """Sections, fields, help, cost and start."""
         yield Static(id="title")
-        yield Input(placeholder="search names and help", compact=True, id="search")
+        yield LineEditor(placeholder="search names and help", compact=True, id="search")
         yield Vertical(
             Horizontal(
                 RowList(self._section_line, [*SECTIONS, CHANGED], id="sections"),
                 Fields(id="fields"),
-                TextArea(id="yaml", soft_wrap=False, show_line_numbers=True),
+                TextEditor(id="yaml", soft_wrap=False, show_line_numbers=True),
                 id="form",
             ),
             VerticalScroll(Static(id="help"), Static(id="parts"), id="side", can_focus=False),
@@ -212,18 +213,23 @@ class SetupScreen(StudioScreen):
 
     def _help_on_the_whole(self) -> Content:
         if self.has_class("-yaml"):
-            words = self._yaml_error or "the same settings as text; what is valid is in the form"
+            words = (
+                safe_line(self._yaml_error, 400)
+                or "the same settings as text; what is valid is in the form"
+            )
             return Content.styled(words, "$bad" if self._yaml_error else "$muted")
-        return Content.styled(presets.describe(self.draft.settings), "$foreground")
+        return Content.assemble(
+            ("enter starts the run.  ", "bold"), presets.prospect(self.draft.settings)
+        )
 
     def _show_start(self) -> None:
         if self.draft.problems:
             key, reason = next(iter(self.draft.problems.items()))
-            text = Content.assemble(("! cannot start  ", "$bad"), f"{key} {reason}")
+            text = Content.assemble(("! cannot start  ", "$bad"), safe_line(f"{key} {reason}", 300))
         elif self._refused():
-            text = Content.assemble(("! will not fit  ", "$bad"), self._refused())
+            text = Content.assemble(("! will not fit  ", "$bad"), safe_line(self._refused(), 400))
         else:
-            words = presets.describe(self.draft.settings)
+            words = safe_line(presets.describe(self.draft.settings), 200)
             text = Content.assemble(("▶ start  ", "$accent"), (words, "$muted"))
         self.query_one(StartLine).update(text)
 
@@ -436,7 +442,7 @@ class SetupScreen(StudioScreen):
 
     def _leave_yaml(self) -> None:
         if self._yaml_error:
-            self.say(f"left out of the form: {self._yaml_error}")
+            self.say(safe_line(f"left out of the form: {self._yaml_error}", 400))
         self.remove_class("-yaml")
         self._yaml_error = ""
         self.query_one(Fields).focus_first()
@@ -462,7 +468,7 @@ class SetupScreen(StudioScreen):
             data = config.read(Path(path).expanduser())
             self.show(config.from_mapping(data, path), Path(path).name)
             if notes := config.notes(data):
-                self.say(" · ".join(notes), 15)
+                self.say(safe_line(" · ".join(notes), 600), 15)
 
     @work
     async def action_save(self) -> None:
@@ -478,11 +484,11 @@ class SetupScreen(StudioScreen):
             try:
                 durable.write_file(file, config.to_yaml(self.draft.settings))
             except durable.StorageError as error:
-                self.say(str(error), 15)
+                self.say(safe_line(str(error), 400), 15)
                 return
             self.source, self._start_from = file.name, self.draft
             self._show_title()
-            self.say(f"saved: {file}")
+            self.say(safe_line(f"saved: {file}", 300))
 
     def action_parts(self) -> None:
         """Show memory part by part."""
@@ -497,15 +503,15 @@ class SetupScreen(StudioScreen):
         if self.draft.problems:
             key, reason = next(iter(self.draft.problems.items()))
             self._go_to(key)
-            self.say(f"cannot start: {key} {reason}")
+            self.say(safe_line(f"cannot start: {key} {reason}", 300))
             return
         if self._refused():
-            self.say(f"cannot start: {self._refused()}", 15)
+            self.say(safe_line(f"cannot start: {self._refused()}", 400), 15)
             return
         try:
             self.studio.start_run(self.draft.settings)
         except (UserError, RunError) as error:
-            self.say(f"cannot start: {error}", 15)
+            self.say(safe_line(f"cannot start: {error}", 400), 15)
         else:
             presets.remember(self.draft.settings)
 
@@ -571,7 +577,7 @@ def _help(key: str, draft: Draft) -> Content:
     facts.append(f"default {safe_line(show(each.default), 60) or 'empty'}")
     lines = [Content.assemble((key, "bold"), ("  " + " · ".join(facts), "$muted"))]
     if reason := draft.problems.get(key):
-        lines.append(Content.styled(reason, "$bad"))
+        lines.append(Content.styled(safe_line(reason, 400), "$bad"))
     if idle := draft.no_effect.get(key):
         lines.append(Content.styled(f"no effect now: {idle}", "$warning"))
     danger = ("dangerous  ", "$bad") if each.dangerous else ""

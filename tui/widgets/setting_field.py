@@ -16,6 +16,8 @@ from textual.widgets import Input, OptionList, TextArea
 from engine.setting_fields import SettingField as Setting
 from tui.completions import Complete
 from tui.draft import Draft, show
+from tui.safe_text import safe_line
+from tui.widgets.safe_editors import LineEditor, TextEditor
 
 NAME_WIDTH = 31  # cells, the marks before the name included
 NARROW_VALUE, WIDE_VALUE = 11, 32  # cells for a value before the remark on it, where they fit
@@ -76,7 +78,8 @@ class SettingField(Widget, can_focus=True):
         self.setting = setting
         self._draft = draft
         self._complete = complete
-        self._before = ""
+        self._before = ""  # the text when the editor was opened
+        self._told = ""  # the editor's text as the screen knows it
         self._height()
 
     @property
@@ -117,7 +120,9 @@ class SettingField(Widget, can_focus=True):
             return line
         below = "\n" * (1 + EDITOR_LINES * bool(self.query(TextArea)))
         indent = 3 if self.setting.kind == "multiline" else NAME_WIDTH
-        text = Content.styled(reason, "$bad").truncate(max(1, width - indent), ellipsis=True)
+        text = Content.styled(safe_line(reason, 400), "$bad").truncate(
+            max(1, width - indent), ellipsis=True
+        )
         return Content.assemble(line, below, " " * indent, text)
 
     def _value(self, style: str) -> Content:
@@ -134,7 +139,7 @@ class SettingField(Widget, can_focus=True):
         first, *rest = text.split("\n")
         more = (f"  … {len(rest) + 1} lines", "$muted") if rest else ""
         unit = (f" {setting.unit}", "$muted") if setting.unit and text[0].isdigit() else ""
-        return Content.assemble((_visible(first), style), unit, more)
+        return Content.assemble((safe_line(first, 500), style), unit, more)
 
     def _remark(self, room: int) -> Content:
         """Why the setting has no effect, or the default it differs from."""
@@ -182,9 +187,10 @@ class SettingField(Widget, can_focus=True):
             return
         self._before = self._draft.text(self.key)
         if self.setting.kind == "multiline":
-            editor: Input | TextArea = TextArea(text, soft_wrap=True, highlight_cursor_line=False)
+            editor: Input | TextArea = TextEditor(text, soft_wrap=True, highlight_cursor_line=False)
         else:
-            editor = Input(text, compact=True, select_on_focus=select)
+            editor = LineEditor(text, compact=True, select_on_focus=select)
+        self._told = editor.text if isinstance(editor, TextArea) else editor.value
         await self.mount(editor)
         self._height()
         editor.focus()
@@ -256,14 +262,16 @@ class SettingField(Widget, can_focus=True):
     @on(Input.Changed)
     async def _input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        if self.editor is event.input and event.value != self._draft.text(self.key):
+        if self.editor is event.input and event.value != self._told:
+            self._told = event.value
             self._tell(event.value)
             await self._offer(event.value)
 
     @on(TextArea.Changed)
     def _text_changed(self, event: TextArea.Changed) -> None:
         event.stop()
-        if self.editor is event.text_area and event.text_area.text != self._draft.text(self.key):
+        if self.editor is event.text_area and event.text_area.text != self._told:
+            self._told = event.text_area.text
             self._tell(event.text_area.text)
 
     @on(Input.Submitted)
@@ -359,7 +367,3 @@ def _empty(setting: Setting) -> str:
     """What stands for no value, in the words of its help: `empty: ...`."""
     _, found, words = setting.help.partition("empty: ")
     return words.rstrip(".").split(";")[0] if found else "empty"
-
-
-def _visible(text: str) -> str:
-    return "".join(char if char.isprintable() else "�" for char in text[:500])

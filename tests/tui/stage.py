@@ -1,0 +1,49 @@
+"""Playing a scene in the app without a terminal, and reading what it shows."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from textual.app import App
+from textual.pilot import Pilot
+
+from engine.settings import Settings
+from tui.app import StudioApp
+from tui.widgets.key_line import KeyLine
+
+Scene = Callable[[StudioApp, Pilot[Any]], Awaitable[None]]
+COMPACT, STANDARD = (80, 24), (200, 50)
+PATIENCE = 10.0  # seconds that something may take before a scene fails
+
+
+def play(scene: Scene, size: tuple[int, int] = COMPACT, settings: Settings | None = None) -> None:
+    """Open the app and run a scene in it; an error in the app fails the test."""
+
+    async def main() -> None:
+        app = StudioApp(settings)
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause()
+            await scene(app, pilot)
+
+    asyncio.run(main())
+
+
+def shown(app: App[Any]) -> str:
+    """The text on the screen, line by line."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+
+def said(app: StudioApp) -> str:
+    """The message in the place of the keys."""
+    return app.screen.query_one(KeyLine).message
+
+
+async def until(pilot: Pilot[Any], holds: Callable[[], object]) -> None:
+    """Wait for something that a thread or a timer brings about."""
+    for _ in range(int(PATIENCE / 0.02)):
+        if holds():
+            await pilot.pause()
+            return
+        await pilot.pause(0.02)
+    raise AssertionError(f"still not so after {PATIENCE} s\n{shown(pilot.app)}")

@@ -1,0 +1,119 @@
+"""Settings while a form edits them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import config
+from engine.errors import UserError
+from engine.settings import Settings, value
+from tui.draft import FIELDS, Draft, draft_of, number, parse, show
+
+FULL = Settings(model="m", train_type="full", quantization="4-bit")
+PRESETS = [Settings(), config.preset("starter"), config.preset("starter-human"), FULL]
+
+
+@pytest.mark.parametrize("settings", PRESETS)
+def test_every_value_reads_back_as_it_is_shown(settings: Settings) -> None:
+    draft = draft_of(settings)
+    for key in FIELDS:
+        assert value(draft.typed(key, draft.text(key)).settings, key) == value(settings, key)
+
+
+@pytest.mark.parametrize("settings", PRESETS)
+def test_a_draft_has_the_settings_it_was_made_of(settings: Settings) -> None:
+    assert draft_of(settings).settings == settings
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_are_short_and_exact(entry: float) -> None:
+    assert float(number(entry)) == entry
+
+
+def test_numbers_as_people_write_them() -> None:
+    assert [number(each) for each in (20.0, 0.8, 1e-5, 0.0003, 0.002)] == [
+        "20",
+        "0.8",
+        "1e-5",
+        "3e-4",
+        "0.002",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("iters", "1,000", 1000),
+        ("iters", "1e3", 1000),
+        ("learning_rate", " 3e-4 ", 3e-4),
+        ("fuse", "off", False),
+        ("lookahead", "auto", "auto"),
+        ("lookahead", "3", 3),
+        ("lora_parameters.keys", "self_attn.q_proj, self_attn.v_proj", None),
+        ("lr_schedule.arguments", "1e-5, 100", [1e-5, 100.0]),
+        ("optimizer_config", "{adamw: {weight_decay: 0.01}}", {"adamw": {"weight_decay": 0.01}}),
+        ("system_prompt", "", None),
+        ("judge_system", "two\nlines ", "two\nlines "),
+    ],
+)
+def test_texts_that_are_values(key: str, text: str, expected: object) -> None:
+    found = parse(FIELDS[key], text)
+    if key == "lora_parameters.keys":
+        expected = ["self_attn.q_proj", "self_attn.v_proj"]
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "reason"),
+    [
+        ("learning_rate", "-1", "above 0, at most 10"),
+        ("learning_rate", "nan", "above 0, at most 10"),
+        ("iters", "1.5", "a whole number"),
+        ("iters", "2000000000", "at most 1,000,000,000"),
+        ("iters", "", "is empty"),
+        ("model", "  ", "is empty"),
+        ("lookahead", "soon", "auto or at least 0"),
+        ("fuse", "maybe", "true or false"),
+        ("train_type", "loro", "one of lora, dora, full"),
+        ("lr_schedule.arguments", "a, b", "a list of numbers"),
+        ("optimizer_config", "{adamw", "optimizer_config"),
+    ],
+)
+def test_texts_that_are_no_values_say_what_is_wanted(key: str, text: str, reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        parse(FIELDS[key], text)
+
+
+@given(st.sampled_from(sorted(FIELDS)), st.text())
+def test_any_text_is_a_value_or_refused(key: str, text: str) -> None:
+    draft = Draft().typed(key, text)
+    assert (key in draft.refused) == (key in draft.problems) or key not in draft.refused
+    assert isinstance(draft.settings, Settings)
+
+
+def test_a_refused_text_is_kept_and_its_setting_is_not_changed() -> None:
+    draft = Draft().typed("beta", "lots")
+    assert draft.text("beta") == "lots"
+    assert draft.settings == Settings()
+    assert "has to be a number" in draft.problems["beta"]
+    assert draft.typed("beta", "0.2").problems == {}
+    assert draft.reset("beta").text("beta") == "0.1"
+
+
+def test_contradictions_stand_beside_the_setting_to_mend() -> None:
+    draft = Draft().typed("max_completion_length", "4096")
+    assert "leaves no room" in draft.problems["max_completion_length"]
+
+
+def test_full_fine_tuning_puts_the_default_quantization_aside_and_brings_it_back() -> None:
+    draft = Draft().typed("train_type", "full")
+    assert draft.text("quantization") == "none"
+    assert draft.problems == {}
+    assert draft.typed("train_type", "lora").text("quantization") == "4-bit"
+    assert "quantization" in draft.typed("quantization", "4-bit").problems
+
+
+def test_show_of_lists_and_mappings() -> None:
+    assert show(None) == show({}) == ""
+    assert show(["a", "b"]) == "a, b"
+    assert show({"adam": {"eps": 1e-8}}) == "{adam: {eps: 1.0e-08}}"

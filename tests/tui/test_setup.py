@@ -1,0 +1,475 @@
+"""Setup: every key, the widget for every kind of setting, the cost, and what cannot start."""
+
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
+
+from engine import config
+from engine.errors import UserError
+from engine.settings import SECTIONS, Settings
+from tests.tui.stage import STANDARD, play, said, shown, until
+from tui.app import StudioApp
+from tui.draft import FIELDS
+from tui.screens.ask import AskChoice, AskText
+from tui.screens.setup import Fields, SetupScreen, StartLine, found
+from tui.widgets.setting_field import SettingField
+
+
+def form(app: StudioApp) -> SetupScreen:
+    return next(each for each in app.screen_stack if isinstance(each, SetupScreen))
+
+
+def focused(app: StudioApp) -> str | None:
+    return form(app).guide_topic()
+
+
+async def go_to(app: StudioApp, pilot: Pilot[int], key: str) -> SettingField:
+    """Put the cursor on a setting, by its search."""
+    form(app)._go_to(key)
+    await pilot.pause()
+    assert focused(app) == key
+    return next(each for each in form(app).query(SettingField) if each.key == key)
+
+
+def starts(app: StudioApp, monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """What the app is asked to start, in place of starting it."""
+    started: list[Settings] = []
+    monkeypatch.setattr(app, "start_run", started.append)
+    return started
+
+
+def test_a_newcomer_starts_the_starter_with_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        started = starts(app, monkeypatch)
+        assert "starter" in shown(app)
+        assert "trains the bundled model for 90 steps" in shown(app)
+        assert isinstance(app.focused, StartLine)
+        await pilot.press("enter")
+        assert started == [config.preset("starter")]
+
+    play(scene)
+
+
+def test_the_form_opens_on_what_was_started_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def first(app: StudioApp, pilot: Pilot[int]) -> None:
+        started = starts(app, monkeypatch)
+        await go_to(app, pilot, "beta")
+        await pilot.press("0", ".", "7", "enter", "s")
+        assert started[0].beta == 0.7
+
+    async def second(app: StudioApp, pilot: Pilot[int]) -> None:
+        assert form(app).draft.settings.beta == 0.7
+
+    play(first)
+    play(second)
+
+
+def test_every_setting_can_be_reached_and_says_what_it_does() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        reached: list[str] = []
+        for section in SECTIONS:
+            fields = form(app).query_one(Fields).shown()
+            assert {each.setting.section for each in fields} == {section}
+            fields[0].focus()
+            await pilot.pause()
+            for field in fields:
+                assert focused(app) == field.key
+                visible = shown(app)
+                assert field.key in visible
+                assert " ".join(field.setting.help.split()[:4]) in " ".join(visible.split())
+                reached.append(field.key)
+                await pilot.press("down")
+            assert isinstance(app.focused, StartLine)
+            await pilot.press("right_square_bracket")
+        assert reached == list(FIELDS)
+
+    play(scene)
+
+
+def test_the_sections_are_chosen_with_the_arrows() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        form(app).query_one("#sections").focus()
+        await pilot.press("down", "j", "enter")
+        assert FIELDS[focused(app) or ""].section == SECTIONS[2]
+        await pilot.press("up", "left_square_bracket")
+        assert form(app).query_one(Fields).shown()[0].setting.section == SECTIONS[1]
+        await pilot.press("pageup", "left_square_bracket")
+        assert "first section" in said(app)
+
+    play(scene)
+
+
+def test_a_switch_a_choice_and_a_number() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = form(app)
+        await go_to(app, pilot, "fuse")
+        await pilot.press("enter")
+        assert screen.draft.settings.fuse is False
+        assert "no adapters are fused" in shown(app)  # of those without effect now
+        await pilot.press("space")
+        assert screen.draft.settings.fuse is True
+
+        await go_to(app, pilot, "optimizer")
+        await pilot.press("right")
+        assert screen.draft.settings.optimizer == "adamw"
+        await pilot.press("left", "left")
+        assert screen.draft.settings.optimizer == "adadelta"
+        await pilot.press("enter")
+        assert "rmsprop" in shown(app)
+        await pilot.press("up", "enter")
+        assert screen.draft.settings.optimizer == "adagrad"
+        assert focused(app) == "optimizer"
+        await pilot.press("enter", "down", "escape")
+        assert screen.draft.settings.optimizer == "adagrad"
+        assert focused(app) == "optimizer"
+
+        await go_to(app, pilot, "iters")
+        await pilot.press("4", "2", "enter")
+        assert screen.draft.settings.iters == 42
+        await pilot.press("enter", "7", "escape")  # as if nothing had been typed
+        assert screen.draft.settings.iters == 42
+        assert focused(app) == "iters"
+        await pilot.press("enter", "8", "down")  # leaves towards the next setting
+        assert screen.draft.settings.iters == 8
+        assert focused(app) == "epochs"
+
+    play(scene, STANDARD)
+
+
+def test_an_optional_choice_can_be_empty() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        field = await go_to(app, pilot, "judge_quantization")
+        assert "the model's" in str(field.render())
+        await pilot.press("right")
+        assert form(app).draft.settings.judge_quantization == "none"
+        await pilot.press("left")
+        assert form(app).draft.settings.judge_quantization is None
+
+    play(scene)
+
+
+def test_the_rubric_has_an_editor_of_several_lines() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await go_to(app, pilot, "judge_system")
+        await pilot.press("enter")
+        editor = app.focused
+        assert isinstance(editor, TextArea)
+        editor.text = ""
+        await pilot.press(*"short", "enter", *"wins")
+        assert form(app).draft.settings.judge_system == "short\nwins"
+        editor.text = " "
+        await pilot.pause()
+        assert "is empty" in shown(app)
+        editor.text = "a\nb\nc"
+        await pilot.pause()
+        await pilot.press("tab")
+        assert not form(app).query(".editor")
+        assert form(app).draft.settings.judge_system == "a\nb\nc"
+        assert "… 3 lines" in shown(app)
+
+    play(scene)
+
+
+def test_a_bad_value_says_why_beside_it_and_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        started = starts(app, monkeypatch)
+        await go_to(app, pilot, "temperature")
+        await pilot.press("0", "enter")
+        lines = shown(app).splitlines()
+        at = next(number for number, line in enumerate(lines) if "temperature" in line)
+        assert "!" in lines[at]
+        assert "has to be a number, above 0" in lines[at + 1]
+        assert any("cannot start" in line and "temperature" in line for line in lines)
+        await pilot.press("pageup", "s")
+        assert focused(app) == "temperature"
+        assert "cannot start: temperature" in said(app)
+        assert started == []
+        await pilot.press("r")
+        assert "cannot start" not in shown(app).splitlines()[-2]
+        await pilot.press("s")
+        assert len(started) == 1
+
+    play(scene)
+
+
+def test_contradictions_between_settings_are_found_while_typing() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await go_to(app, pilot, "max_completion_length")
+        await pilot.press("5", "0", "0", "0", "enter")
+        assert "leaves no room for a prompt" in shown(app)
+
+    play(scene, STANDARD)
+
+
+def test_a_change_carries_a_mark_its_default_and_a_reset() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await go_to(app, pilot, "beta")
+        await pilot.press("0", ".", "5", "enter")
+        line = next(line for line in shown(app).splitlines() if " beta " in line)
+        assert "•" in line
+        assert "0.5" in line
+        assert "default 0.1" in line
+        assert "edited" in shown(app)
+        await pilot.press("r")
+        line = next(line for line in shown(app).splitlines() if " beta " in line)
+        assert "•" not in line
+        await pilot.press("backspace")
+        assert "at its default already" in said(app)
+
+    play(scene)
+
+
+def test_fields_without_effect_say_why() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        field = await go_to(app, pilot, "delta")
+        assert "only the dpop loss has this term" in str(field.render())
+        assert "no effect now" in shown(app)
+        await go_to(app, pilot, "dpo_cpo_loss_type")
+        await pilot.press("left")
+        assert form(app).draft.settings.dpo_cpo_loss_type == "dpop"
+        assert "only the dpop loss" not in shown(app)
+
+    play(scene, STANDARD)
+
+
+def test_search_finds_names_and_help_and_stays_at_what_was_found() -> None:
+    assert "learning_rate" in found("breaks text sooner")
+    assert found("no such words at all") == []
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("slash", *"kv cache")
+        assert "efficient_long_context" in shown(app)
+        assert "temperature" not in shown(app)
+        await pilot.press("enter", "escape")
+        assert focused(app) == "efficient_long_context"
+        assert "learning_rate" in shown(app)  # its whole section again
+        await pilot.press("slash", *"zzz")
+        assert "no setting has these words" in shown(app)
+        await pilot.press("enter")
+        assert "no setting has these words" in said(app)
+        await pilot.press("escape")
+        assert form(app).query_one(Fields).shown()
+
+    play(scene)
+
+
+def test_yaml_and_form_are_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        started = starts(app, monkeypatch)
+        await go_to(app, pilot, "beta")
+        await pilot.press("0", ".", "5", "enter", "y")
+        text = app.focused
+        assert isinstance(text, TextArea)
+        assert "beta: 0.5" in text.text
+        text.text = text.text.replace("beta: 0.5", "beta: 0.6").replace("iters: 90", "iters: 91")
+        await pilot.pause()
+        assert form(app).draft.settings.beta == 0.6
+        text.text += "\nbetta: 1\n"
+        await pilot.pause()
+        assert "betta" in shown(app)
+        assert "the nearest is beta" in " ".join(shown(app).split())
+        await pilot.press("escape")
+        assert "left out of the form" in said(app)
+        await pilot.press("s")
+        assert (started[0].beta, started[0].iters) == (0.6, 91)
+
+    play(scene)
+
+
+@pytest.mark.parametrize("text", ["- 1", "a: [", "beta: -1", "train_type: {}", "\x00"])
+def test_bad_yaml_is_said_and_changes_nothing(text: str) -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        before = form(app).draft.settings
+        await pilot.press("y")
+        form(app).query_one("#yaml", TextArea).text = text
+        await pilot.pause()
+        assert form(app).draft.settings == before
+        assert "the text" in shown(app)
+
+    play(scene)
+
+
+def test_presets() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("p")
+        assert isinstance(app.screen, AskChoice)
+        assert shown(app).index("starter") < shown(app).index("Qwen3-0.6B")  # no hub in tests
+        await pilot.press("j", "down", "up", "enter")
+        await until(pilot, lambda: form(app).draft.settings == config.preset("starter-human"))
+        assert "starter-human" in shown(app)
+        await pilot.press("p", "escape")
+        assert form(app).draft.settings == config.preset("starter-human")
+        await pilot.press("p", "down", "down", "enter")
+        await until(pilot, lambda: form(app).draft.settings == Settings())
+
+    play(scene)
+
+
+def test_save_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await go_to(app, pilot, "beta")
+        await pilot.press("0", ".", "5", "enter", "w")
+        assert isinstance(app.screen, AskText)
+        await pilot.press("enter")
+        await until(pilot, lambda: "saved" in said(app))
+        assert config.load("my.yaml").beta == 0.5
+        await pilot.press("w", "enter")
+        assert "is there already: replace it?" in shown(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, SetupScreen))
+
+        Path("other.yaml").write_text("beta: 0.9\nwandb: x\n")
+        await pilot.press("o", *"nothing.yaml", "enter")
+        assert "is not there" in shown(app)
+        line = app.screen.query_one(Input)
+        line.value = "ot"
+        await pilot.pause()
+        assert "other.yaml" in shown(app)
+        await pilot.press("tab", "enter")
+        await until(pilot, lambda: form(app).draft.settings.beta == 0.9)
+        assert "wandb has no effect here" in said(app)
+        assert "other.yaml" in shown(app)
+
+    play(scene)
+
+
+def test_nothing_is_saved_while_a_value_is_bad(tmp_path: Path) -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await go_to(app, pilot, "beta")
+        await pilot.press("minus", "enter", "w")
+        assert "mend what is marked" in said(app)
+
+    play(scene)
+
+
+def test_models_and_data_complete_from_the_hub_cache_and_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    for name in ("models--org--small-chat", "models--org--other", "datasets--org--questions"):
+        (cache / name).mkdir(parents=True)
+    (tmp_path / "prompts.txt").touch()
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await go_to(app, pilot, "model")
+        await pilot.press("enter", *"small")
+        assert "org/small-chat" in shown(app)
+        assert "org/other" not in shown(app)
+        await pilot.press("down", "enter")
+        assert form(app).draft.settings.model == "org/small-chat"
+        assert focused(app) == "model"
+
+        await go_to(app, pilot, "data")
+        await pilot.press("enter")
+        editor = app.focused
+        assert isinstance(editor, Input)
+        editor.value = f"{tmp_path}/pro"
+        await pilot.pause()
+        await pilot.press("tab")
+        assert form(app).draft.settings.data == f"{tmp_path}/prompts.txt"
+
+        await go_to(app, pilot, "judge")
+        await pilot.press("enter")
+        assert "human" in shown(app)
+        await pilot.press("h", "u", "enter")
+        assert form(app).draft.settings.judge == "hu"  # what is typed wins over what is offered
+
+    play(scene)
+
+
+def test_the_cost_is_always_in_sight_and_its_parts_one_key_away() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await until(pilot, lambda: "needs" in shown(app))
+        assert "90 steps" in shown(app)
+        assert "optimizer" not in shown(app)
+        await pilot.press("m")
+        assert "optimizer" in shown(app)
+        assert "policy" in shown(app)
+        await pilot.press("escape")
+        assert "optimizer" not in shown(app)
+
+    async def wide(app: StudioApp, pilot: Pilot[int]) -> None:
+        await until(pilot, lambda: "optimizer" in shown(app))
+        await pilot.press("m")
+        assert "on the right" in said(app)
+
+    play(scene)
+    play(wide, STANDARD)
+
+
+def test_what_does_not_fit_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        started = starts(app, monkeypatch)
+        await go_to(app, pilot, "memory_limit")
+        await pilot.press("1", "e", "minus", "5", "enter")
+        await until(pilot, lambda: "will not fit" in shown(app))
+        await pilot.press("s")
+        assert "cannot start: this run needs about" in said(app)
+        assert started == []
+
+    play(scene)
+
+
+def test_a_run_that_cannot_begin_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        def refuse(settings: Settings) -> None:
+            raise UserError("polite-qwen is still going")
+
+        monkeypatch.setattr(app, "start_run", refuse)
+        await pilot.press("s")
+        assert "cannot start: polite-qwen is still going" in said(app)
+
+    play(scene)
+
+
+def test_the_guide_opens_at_the_setting_under_the_cursor() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await go_to(app, pilot, "lora_parameters.rank")
+        await pilot.press("f1")
+        await until(pilot, lambda: "8 is enough for tone" in " ".join(shown(app).split()))
+
+    play(scene)
+
+
+def test_mouse_clicks_edit(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.click("#field-enable_thinking")
+        assert focused(app) == "enable_thinking"
+        started = starts(app, monkeypatch)
+        await pilot.click(StartLine)
+        assert len(started) == 1
+
+    play(scene)
+
+
+def test_dangerous_settings_are_shown_as_such() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await go_to(app, pilot, "trust_remote_code")
+        assert "dangerous" in shown(app)
+
+    play(scene)
+
+
+def test_hostile_values_are_shown_harmlessly() -> None:
+    evil = "a\x1b]52;c;eA==\x07[red]b\u202e"
+    settings = Settings(model=evil, data=evil, system_prompt=f"{evil}\n{evil}", run_name=evil)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        for key in ("model", "system_prompt", "run_name"):
+            await go_to(app, pilot, key)
+            visible = shown(app)
+            assert "\x1b" not in visible
+            assert "\u202e" not in visible
+            assert "[red]" in visible
+            await pilot.press("enter")
+            assert "\x1b" not in shown(app)
+            await pilot.press("escape")
+        await pilot.press("y")
+        assert "\x1b" not in shown(app)
+
+    play(scene, settings=settings)

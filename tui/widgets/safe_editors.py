@@ -1,0 +1,27 @@
+"""Editors whose text is always safe to draw, whatever is pasted or put into them."""
+
+from textual.document._document import EditResult
+from textual.document._edit import Edit
+from textual.widgets import Input, TextArea
+
+from tui.safe_text import safe, safe_line
+
+
+class LineEditor(Input):
+    """An `Input` without control characters, line ends or hidden text in it."""
+
+    def validate_value(self, value: str) -> str:
+        """What is kept of a text."""
+        return safe_line(value)
+
+
+class TextEditor(TextArea):
+    """A `TextArea` without control characters or hidden text in it."""
+
+    def _set_document(self, text: str, language: str | None) -> None:
+        super()._set_document(safe(text), language)
+
+    def edit(self, edit: Edit) -> EditResult:
+        """Put in the safe form of a text."""
+        edit.text = safe(edit.text)
+        return super().edit(edit)
