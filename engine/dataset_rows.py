@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ SplitName = Literal["train", "valid", "test"]
 Row = dict[str, Any]
 # A row and where it stands, such as "train.jsonl, line 3".
 Placed = tuple[str, Row]
+Columns = Sequence[str] | None
 
 _SPLIT_WORDS: dict[str, SplitName] = {
     "train": "train",
@@ -36,11 +37,12 @@ _LONGEST_CELL = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Rows of one split: `rows` reads them from the beginning each time it is called."""
+    """Rows of one split. `rows`, called with the columns that are wanted (None: all), reads them
+    from the beginning; where it costs nothing, it gives the others as well."""
 
     name: str
     columns: list[str]
-    rows: Callable[[], Iterator[Placed]]
+    rows: Callable[[Columns], Iterator[Placed]]
 
 
 def read_splits(data: str) -> dict[SplitName, Split]:
@@ -71,20 +73,20 @@ def read_splits(data: str) -> dict[SplitName, Split]:
 def _split(name: str, files: list[Path]) -> Split:
     """The rows of some files, one after the other."""
 
-    def rows() -> Iterator[Placed]:
+    def rows(columns: Columns) -> Iterator[Placed]:
         for file in files:
             reader = _READERS.get(file.suffix.lower())
             if reader is None:
                 kinds = ", ".join(suffix[1:] for suffix in _READERS)
                 raise UserError(f"data: {file} is none of the kinds that are read ({kinds})")
             try:
-                yield from reader(file)
+                yield from reader(file, columns)
             except UnicodeDecodeError as error:
                 raise UserError(f"data: {_not_utf8(file)}; save it as UTF-8") from error
             except OSError as error:
                 raise UserError(f"data: {file} cannot be read: {error.strerror}") from error
 
-    columns = {key: None for _, row in itertools.islice(rows(), _PEEK) for key in row}
+    columns = {key: None for _, row in itertools.islice(rows(None), _PEEK) for key in row}
     return Split(name, list(columns), rows)
 
 
@@ -110,7 +112,7 @@ def _folder(folder: Path) -> dict[SplitName, Split]:
     return {name: _split(str(folder), found) for name, found in by_split.items()}
 
 
-def _json_lines(file: Path) -> Iterator[Placed]:
+def _json_lines(file: Path, columns: Columns) -> Iterator[Placed]:
     with file.open("rb") as lines:
         for number, raw in enumerate(lines, 1):
             place = f"{file.name}, line {number}"
@@ -119,7 +121,7 @@ def _json_lines(file: Path) -> Iterator[Placed]:
                 yield place, _row(_parse_json(text, f"{file}, line {number}"), str(file), place)
 
 
-def _json(file: Path) -> Iterator[Placed]:
+def _json(file: Path, columns: Columns) -> Iterator[Placed]:
     content = _parse_json(file.read_bytes().decode("utf-8-sig"), str(file))
     if isinstance(content, dict):
         lists = [value for value in content.values() if isinstance(value, list)]
@@ -151,7 +153,7 @@ def _row(item: Any, file: str, place: str) -> Row:
     )
 
 
-def _csv(file: Path) -> Iterator[Placed]:
+def _csv(file: Path, columns: Columns) -> Iterator[Placed]:
     csv.field_size_limit(_LONGEST_CELL)
     with file.open(encoding="utf-8-sig", newline="") as text:
         reader = csv.DictReader(text)
@@ -162,14 +164,14 @@ def _csv(file: Path) -> Iterator[Placed]:
             raise UserError(f"data: {file}, line {reader.line_num}: not CSV ({error})") from error
 
 
-def _parquet(file: Path) -> Iterator[Placed]:
+def _parquet(file: Path, columns: Columns) -> Iterator[Placed]:
     import pyarrow
     import pyarrow.parquet
 
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(file) as table:
-            for batch in table.iter_batches(batch_size=1000):
+            for batch in table.iter_batches(batch_size=1000, columns=columns):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{file.name}, row {number}", row
@@ -178,14 +180,14 @@ def _parquet(file: Path) -> Iterator[Placed]:
         raise UserError(f"data: {file} is not a Parquet file that can be read{after}") from error
 
 
-def _text_lines(file: Path) -> Iterator[Placed]:
+def _text_lines(file: Path, columns: Columns) -> Iterator[Placed]:
     with file.open("rb") as lines:
         for number, raw in enumerate(lines, 1):
             text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             yield f"{file.name}, line {number}", {"prompt": text.rstrip("\r\n")}
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
+_READERS: dict[str, Callable[[Path, Columns], Iterator[Placed]]] = {
     ".jsonl": _json_lines,
     ".json": _json,
     ".csv": _csv,
@@ -277,8 +279,10 @@ def _of_library(loaded: Any, name: str) -> dict[SplitName, Split]:
 
 
 def _library_split(name: str, dataset: Any) -> Split:
-    def rows() -> Iterator[Placed]:
-        for number, row in enumerate(dataset, 1):
+    def rows(columns: Columns) -> Iterator[Placed]:
+        # The other columns may hold images, which would be decoded row by row.
+        known = [name for name in columns or dataset.column_names if name in dataset.column_names]
+        for number, row in enumerate(dataset.select_columns(known), 1):
             yield f"{name}, row {number}", row
 
     return Split(name, list(dataset.column_names), rows)

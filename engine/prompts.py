@@ -116,7 +116,8 @@ def _prompts(
     prompt_column = _prompt_column(split, settings.prompt_feature)
     system_column = _system_column(split, settings.system_feature)
     found: list[Prompt] = []
-    for place, row in split.rows():
+    columns = [prompt_column, system_column] if system_column else [prompt_column]
+    for place, row in split.rows(columns):
         system = row.get(system_column) if system_column else None
         messages = _messages(row.get(prompt_column), f"{place}: {prompt_column}")
         messages = _with_system(messages, system, settings.system_prompt)
