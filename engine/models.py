@@ -203,14 +203,19 @@ def quantize(model: nn.Module, quantization: Quantization) -> None:
 
 def _widen(model: nn.Module, dtype: mx.Dtype) -> None:
     """Replace quantised layers by plain ones of the same numbers, and hold all weights in
-    `dtype`."""
+    `dtype`. Scales are widened first, so that the numbers are not rounded on the way."""
+    _cast(model, dtype)
+    dequantize_model(model)
+    _cast(model, dtype)
+
+
+def _cast(model: nn.Module, dtype: mx.Dtype) -> None:
     floats = {
         name: array.astype(dtype)
         for name, array in arrays.flat(model.parameters()).items()
         if mx.issubdtype(array.dtype, mx.floating)
     }
     model.update(arrays.tree(floats))
-    dequantize_model(model)
 
 
 # -- views and adapters --------------------------------------------------------------------------
