@@ -1,0 +1,404 @@
+"""The update: its gradient, how steps and passes add up, and what changes nothing."""
+
+import math
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from engine import arrays, update
+from engine.models import load_roles
+from engine.optimizers import build_optimizer
+from engine.pairs import Pair, Verdict
+from engine.scoring import Scored, completion_logps
+from engine.settings import Settings
+from engine.update import Update, step_means
+from tests.engine.small_models import (
+    WIDE,
+    number,
+    pair,
+    policy_and_reference,
+    settings,
+    stir,
+    write_model,
+)
+
+Judged = list[tuple[Pair, Verdict]]
+LOSSES = [
+    {"dpo_cpo_loss_type": "sigmoid"},
+    {"dpo_cpo_loss_type": "hinge"},
+    {"dpo_cpo_loss_type": "ipo"},
+    {"dpo_cpo_loss_type": "dpop", "delta": 2.0},
+    {"dpo_cpo_loss_type": "dpop", "delta": 2.0, "dpop_form": "studio"},
+    {"dpo_cpo_loss_type": "sigmoid", "soft_labels": True},
+]
+PLAIN = {"optimizer": "sgd", "learning_rate": 0.01, "max_grad_norm": 0.0}
+
+
+def judged(count: int = 4) -> Judged:
+    """Decided pairs of unequal length, one winner on either side."""
+    words = ["so", "it", "may", "well", "be", "that", "nobody", "knows", "the", "answer"]
+    pairs = [
+        pair(
+            index,
+            prompt="Why? " * (1 + index % 3),
+            first=" ".join(words[: 1 + index]),
+            second=" ".join(reversed(words[: 5 - index % 4])),
+            second_finished=bool(index % 2),
+        )
+        for index in range(count)
+    ]
+    return [
+        (each, Verdict("first" if index % 3 else "second", q=0.8 if index % 3 else 0.3))
+        for index, each in enumerate(pairs)
+    ]
+
+
+def make_update(stirred: bool = True, seed: int = 0, **values: Any) -> Update:
+    chosen = settings(**{**PLAIN, **values})
+    policy, reference = policy_and_reference(chosen, seed=seed)
+    if stirred:
+        stir(policy.model)
+    return Update(policy, reference, chosen, build_optimizer(chosen, 100))
+
+
+def weights(made: Update) -> dict[str, np.ndarray]:
+    trainable = arrays.flat(made.policy.model.trainable_parameters())
+    return {name: np.array(array) for name, array in trainable.items()}
+
+
+def distance(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
+    return math.sqrt(sum(float(((one[name] - other[name]) ** 2).sum()) for name in one))
+
+
+def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+# -- the gradient --------------------------------------------------------------------------------
+
+
+def loss_in_float64(made: Update, batch: Judged) -> float:
+    """Mean loss, from the log-probabilities on, in float64."""
+    chosen: Settings = made._settings
+    total = 0.0
+    for each, verdict in batch:
+        order = (each.first_ids, each.second_ids)
+        if verdict.choice == "second":
+            order = order[::-1]
+        scored = Scored([each.prompt_ids], [order])
+        policy = np.array(completion_logps(made.policy, scored), np.float64)[0]
+        reference = np.array(completion_logps(made.reference, scored), np.float64)[0]
+        assert verdict.q is not None
+        q = verdict.q if verdict.choice == "first" else 1 - verdict.q
+        shares = [q, 1 - q] if chosen.soft_labels else [1.0, 0.0]
+        for share, (won, lost) in zip(shares, ((0, 1), (1, 0)), strict=True):
+            ratio = policy - reference
+            difference = ratio[won] - ratio[lost]
+            if chosen.dpo_cpo_loss_type == "hinge":
+                value = max(0.0, 1 - chosen.beta * difference)
+            elif chosen.dpo_cpo_loss_type == "ipo":
+                mean = ratio[won] / len(order[won]) - ratio[lost] / len(order[lost])
+                value = (mean - 1 / (2 * chosen.beta)) ** 2
+            else:
+                penalty = 0.0
+                if chosen.dpo_cpo_loss_type == "dpop":
+                    penalty = chosen.delta * max(0.0, -ratio[won])
+                inside = penalty if chosen.dpop_form == "paper" else 0.0
+                value = math.log1p(math.exp(-chosen.beta * (difference - inside)))
+                value += penalty - inside
+            total += share * value
+    return total / len(batch)
+
+
+@pytest.mark.parametrize("values", LOSSES, ids=lambda v: "-".join(map(str, v.values())))
+def test_loss_and_gradient(values: dict[str, Any]) -> None:
+    """The gradient is the slope of the mean loss along a random direction."""
+    made, batch = make_update(**values), judged()
+    learned = made.step(batch, step=1, last=False)
+    assert learned.means["loss"] == pytest.approx(loss_in_float64(make_update(**values), batch))
+    start = make_update(**values)
+    before, after = weights(start), weights(made)
+    gradient = {name: (before[name] - after[name]) / 0.01 for name in before}
+    assert learned.grad_norm == pytest.approx(distance(before, after) / 0.01, rel=1e-3)
+    generator = np.random.default_rng(0)
+    noise = {name: generator.normal(size=array.shape) for name, array in before.items()}
+    # Along the gradient in part, so that the slope is well above the noise of float32.
+    direction = {name: gradient[name] / learned.grad_norm + 0.01 * noise[name] for name in noise}
+    slope = sum(float((gradient[name] * direction[name]).sum()) for name in before)
+
+    def loss_at(step: float) -> float:
+        moved = {
+            name: mx.array(before[name] + step * direction[name], mx.float32) for name in before
+        }
+        start.policy.model.update(arrays.tree(moved))
+        return loss_in_float64(start, batch)
+
+    step = 3e-4
+    finite = (loss_at(step) - loss_at(-step)) / (2 * step)
+    assert slope == pytest.approx(finite, rel=1e-2)
+    assert abs(slope) > 1e-3
+
+
+@pytest.mark.parametrize("train_type", ["lora", "dora", "full"])
+def test_a_small_step_lowers_the_loss(train_type: str) -> None:
+    made, batch = make_update(train_type=train_type, stirred=False), judged()
+    losses = [made.step(batch, step=step, last=False).means["loss"] for step in range(1, 6)]
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-6)
+    assert losses[-1] < losses[0] - 1e-4
+
+
+# -- adding up -----------------------------------------------------------------------------------
+
+
+def test_uneven_batches_add_up_to_one_batch() -> None:
+    batch = judged(7)
+    whole = make_update()
+    learned = whole.step(batch, step=1, last=False)
+    parts = make_update(gradient_accumulation_steps=3)
+    start = weights(parts)
+    undecided = (pair(9), Verdict("tie"))
+    parts.step([batch[0], undecided], step=1, last=False)
+    parts.step(batch[1:5], step=2, last=False)
+    assert_equal(weights(parts), start)  # nothing yet
+    norm = parts.step([undecided, *batch[5:]], step=3, last=False).grad_norm
+    assert norm == pytest.approx(learned.grad_norm, rel=1e-5)
+    moved = distance(weights(whole), start)
+    assert distance(weights(whole), weights(parts)) < 1e-5 * moved
+    assert (parts.gradients, parts.gradient_pairs, parts.steps_since_update) == (None, 0, 0)
+
+
+@pytest.mark.parametrize("checkpointed", [True, False])
+def test_several_passes_are_one(checkpointed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = judged(7)
+    whole, parts = (make_update(grad_checkpoint=checkpointed) for _ in range(2))
+    start = weights(whole)
+    one = whole.step(batch, step=1, last=False)
+    monkeypatch.setattr(update, "TOKENS_PER_PASS", 200)
+    passes = update._passes(batch)
+    assert len(passes) > 2
+    assert [each for part in passes for each in part] == batch
+    other = parts.step(batch, step=1, last=False)
+    assert other.means == pytest.approx(one.means, rel=1e-5, abs=1e-6)
+    assert distance(weights(whole), weights(parts)) < 1e-5 * distance(weights(whole), start)
+
+
+def test_passes_stay_under_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = judged(7)
+    for bound in (1, 60, 150, 10_000):
+        monkeypatch.setattr(update, "TOKENS_PER_PASS", bound)
+        for part in update._passes(batch):
+            prompt = max(len(each.prompt_ids) for each, _ in part)
+            longest = max(max(len(p.first_ids), len(p.second_ids)) for p, _ in part)
+            assert len(part) == 1 or len(part) * (prompt + 2 * longest) <= bound
+
+
+def test_the_last_step_does_not_wait_for_more() -> None:
+    made = make_update(gradient_accumulation_steps=4)
+    start = weights(made)
+    made.step(judged(), step=1, last=False)
+    assert_equal(weights(made), start)
+    made.step([], step=2, last=True)
+    assert distance(weights(made), start) > 0
+
+
+def test_a_step_without_a_winner_changes_nothing() -> None:
+    made = make_update(optimizer="adamw")
+    start = weights(made)
+    for choice in ("tie", "both_bad", "skip", "identical", "empty", "invalid"):
+        learned = made.step([(pair(), Verdict(choice))], step=1, last=False)
+        assert (learned.pairs, learned.means, learned.dropped) == (0, {}, None)
+        assert math.isnan(learned.grad_norm)
+    assert_equal(weights(made), start)
+
+
+def test_undecided_pairs_have_no_say() -> None:
+    batch = judged()
+    alone, among = make_update(), make_update()
+    alone.step(batch, step=1, last=False)
+    ties: Judged = [(pair(7, first="x", second="yyy"), Verdict("tie", q=0.5))]
+    among.step(ties + batch, step=1, last=False)
+    assert_equal(weights(alone), weights(among))
+
+
+def test_the_winner_alone_decides_the_direction() -> None:
+    one, other = make_update(stirred=False), make_update(stirred=False)
+    start = weights(one)
+    each = pair()
+    swapped = pair(first=each.second, second=each.first, first_finished=False, second_finished=True)
+    one.step([(each, Verdict("first"))], step=1, last=False)
+    other.step([(swapped, Verdict("second"))], step=1, last=False)
+    assert_equal(weights(one), weights(other))
+    lost = make_update(stirred=False)
+    lost.step([(each, Verdict("second"))], step=1, last=False)
+    for name, array in start.items():
+        np.testing.assert_allclose(
+            weights(lost)[name] - array, array - weights(one)[name], rtol=1e-3, atol=1e-7
+        )
+
+
+def test_long_gradients_are_clipped_and_short_ones_not() -> None:
+    norm = make_update().step(judged(), step=1, last=False).grad_norm
+    for limit in (norm / 10, norm * 10):
+        made = make_update(max_grad_norm=limit)
+        start = weights(made)
+        assert made.step(judged(), step=1, last=False).grad_norm == pytest.approx(norm, rel=1e-5)
+        assert distance(weights(made), start) == pytest.approx(0.01 * min(norm, limit), rel=1e-3)
+
+
+# -- what is not finite --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_changes_nothing(value: float) -> None:
+    made = make_update(optimizer="adamw")
+    made.step(judged(), step=1, last=False)
+    start, state = (
+        weights(made),
+        {k: np.array(v) for k, v in arrays.flat(made.optimizer.state).items()},
+    )
+    body: Any = made.reference.model
+    norm = body.model.norm.weight
+    body.model.norm.weight = norm * value
+    learned = made.step(judged(), step=2, last=False)
+    assert learned.dropped == "its loss is not finite"
+    assert (learned.pairs, learned.means) == (0, {})
+    assert math.isnan(learned.grad_norm)
+    assert_equal(weights(made), start)
+    assert_equal({k: np.array(v) for k, v in arrays.flat(made.optimizer.state).items()}, state)
+    body.model.norm.weight = norm
+    assert made.step(judged(), step=3, last=False).dropped is None
+    assert distance(weights(made), start) > 0
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_update(gradient_accumulation_steps=2)
+    made.step(judged(3), step=1, last=False)
+    start, real = weights(made), made._gradient
+
+    def spoiled(*args: Any) -> Any:
+        values, gradients = real(*args)
+        flat = arrays.flat(gradients)
+        name = next(iter(flat))
+        return values, arrays.tree(flat | {name: flat[name].at[0, 0].add(math.inf)})
+
+    monkeypatch.setattr(made, "_gradient", spoiled)
+    learned = made.step(judged(), step=2, last=False)
+    assert learned.dropped == "its gradient is not finite"
+    # What the sound step had gathered still counts, alone.
+    assert distance(weights(made), start) > 0
+    alone = make_update()
+    alone.step(judged(3), step=1, last=False)
+    assert_equal(weights(made), weights(alone))
+
+
+# -- every setting takes real steps --------------------------------------------------------------
+
+
+def take_steps(chosen: Settings, roles: Any, steps: int = 3) -> Update:
+    made = Update(roles[0], roles[1], chosen, build_optimizer(chosen, 10))
+    start = weights(made)
+    for step in range(1, steps + 1):
+        learned = made.step(judged(), step=step, last=False)
+        assert learned.dropped is None
+        assert math.isfinite(learned.grad_norm)
+        after = weights(made)
+        assert distance(after, start) > 0
+        start = after
+    for name, array in start.items():
+        assert np.isfinite(array).all(), name
+    assert made.step(judged(), step=steps + 1, last=False).means["margin"] != 0
+    return made
+
+
+@pytest.mark.parametrize("train_type", ["lora", "dora", "full"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        "sgd",
+        "rmsprop",
+        "adagrad",
+        "adadelta",
+        "adam",
+        "adamw",
+        "adamax",
+        "lion",
+        "adafactor",
+        "muon",
+    ],
+)
+def test_every_optimizer_trains_everything(optimizer: str, train_type: str) -> None:
+    chosen = settings(optimizer=optimizer, train_type=train_type, num_layers=2)
+    take_steps(chosen, policy_and_reference(chosen))
+
+
+@pytest.mark.parametrize("train_type", ["lora", "dora", "full"])
+@pytest.mark.parametrize("values", LOSSES, ids=lambda v: "-".join(map(str, v.values())))
+def test_every_loss_trains_everything(values: dict[str, Any], train_type: str) -> None:
+    chosen = settings(**values, train_type=train_type)
+    take_steps(chosen, policy_and_reference(chosen), steps=2)
+
+
+@pytest.mark.parametrize(
+    "schedule", ["constant", "cosine_decay", "linear_schedule", "exponential_decay", "step_decay"]
+)
+def test_every_schedule_trains(schedule: str) -> None:
+    chosen = settings(lr_schedule={"name": schedule, "warmup": 2})
+    made = take_steps(chosen, policy_and_reference(chosen), steps=4)
+    assert 0 < made.learning_rate < chosen.learning_rate * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("train_type", ["lora", "dora"])
+@pytest.mark.parametrize("quantization", ["4-bit", "6-bit", "8-bit", "mxfp4"])
+def test_every_quantisation_trains(quantization: str, train_type: str, tmp_path: Any) -> None:
+    folder = write_model(tmp_path / "model", WIDE)
+    chosen = settings(
+        model=str(folder), judge="human", quantization=quantization, train_type=train_type
+    )
+    roles = load_roles(chosen)
+    take_steps(chosen, (roles.policy, roles.reference), steps=2)
+
+
+def test_dropout_is_seeded_by_run_step_and_pass() -> None:
+    parameters = {"rank": 4, "scale": 20.0, "dropout": 0.3}
+
+    one, same = (make_update(lora_parameters=parameters) for _ in range(2))
+    mx.random.seed(77)  # has no say
+    first = one.step(judged(), step=1, last=False).means
+    assert same.step(judged(), step=1, last=False).means == first
+    other = make_update(lora_parameters=parameters)
+    assert other.step(judged(), step=2, last=False).means != first
+
+
+# -- what is told --------------------------------------------------------------------------------
+
+
+def test_means_of_a_step() -> None:
+    batch: Judged = [
+        (pair(0, first="abc", second="de"), Verdict("first")),
+        (pair(1, first="f", second="ghij"), Verdict("second")),
+    ]
+    tokens = [[4, 2], [4, 2]]  # the first one of each pair has an end of turn too
+    assert [len(batch[0][0].first_ids), len(batch[0][0].second_ids)] == tokens[0]
+    logps = np.array([[[-4.0, -6.0], [-5.0, -5.0]], [[-8.0, -2.0], [-6.0, -4.0]]])
+    means = step_means(batch, logps, beta=0.5)
+    assert means["chosen_reward"] == pytest.approx(0.5 * (1 - 2) / 2)
+    assert means["rejected_reward"] == pytest.approx(0.5 * (-1 + 2) / 2)
+    assert means["margin"] == pytest.approx(0.5 * (2 - 4) / 2)
+    assert means["accuracy"] == 0.5
+    assert means["kl"] == pytest.approx(0.0)
+    assert (means["chosen_logp"], means["rejected_logp"]) == (-6.0, -4.0)
+    assert means["entropy"] == pytest.approx((4 + 6 + 8 + 2) / (4 + 2 + 4 + 2))
+
+
+def test_reported_log_probabilities_are_those_of_the_model() -> None:
+    made, batch = make_update(), judged(1)
+    each, verdict = batch[0]
+    order = [each.second_ids, each.first_ids] if verdict.choice == "second" else []
+    scored = Scored([each.prompt_ids], [order])
+    policy = completion_logps(made.policy, scored)
+    means = made.step(batch, step=1, last=False).means
+    assert means["chosen_logp"] == pytest.approx(number(policy[0, 0]), rel=1e-5)
+    assert means["rejected_logp"] == pytest.approx(number(policy[0, 1]), rel=1e-5)
