@@ -42,26 +42,31 @@ def _fast_sigmoid_vjp(x: mx.array, cotangent: mx.array, output: mx.array) -> mx.
 
 
 def run_layer(
-    layer: Any, x: mx.array, prefix: KeysValues | None = None
+    layer: Any, x: mx.array, prefix: KeysValues | None = None, last: mx.array | None = None
 ) -> tuple[mx.array, KeysValues]:
     """One layer over x (rows, length, hidden), right-padded, after an optional shared prefix.
 
     Args:
         prefix: keys and values (1, 1, prefix length, head size) that every row may attend to.
+        last: one position a row, int (rows,), where nothing but these is to be computed.
 
     Returns:
-        The layer's output, and the keys and values of x itself.
+        The layer's output, (rows, length, hidden) or (rows, 1, hidden) with `last`, and the
+        keys and values of x itself.
     """
-    attended, keys_values = attend(layer.self_attn, layer.input_layernorm(x), prefix)
+    attended, keys_values = attend(layer.self_attn, layer.input_layernorm(x), prefix, last)
+    if last is not None:
+        x = x[mx.arange(len(x)), last][:, None]
     h = x + attended
     inner = layer.post_attention_layernorm(h)
     gate = layer.mlp.gate_proj(inner)
-    return h + layer.mlp.down_proj(
-        gate * fast_sigmoid(gate) * layer.mlp.up_proj(inner)
-    ), keys_values
+    gated = gate * fast_sigmoid(gate) * layer.mlp.up_proj(inner)
+    return h + layer.mlp.down_proj(gated), keys_values
 
 
-def attend(attention: Any, x: mx.array, prefix: KeysValues | None) -> tuple[mx.array, KeysValues]:
+def attend(
+    attention: Any, x: mx.array, prefix: KeysValues | None, last: mx.array | None = None
+) -> tuple[mx.array, KeysValues]:
     """Causal attention with one key-value head; no maximum is taken off, scores being small."""
     rows, length, _ = x.shape
     heads, offset = attention.n_heads, prefix[0].shape[2] if prefix else 0
@@ -72,8 +77,13 @@ def attend(attention: Any, x: mx.array, prefix: KeysValues | None) -> tuple[mx.a
     q = attention.rope(q, offset=offset) * attention.scale
     k = attention.rope(k, offset=offset)
     size = q.shape[-1]
-    flat = q.reshape(rows, heads * length, size)
-    causal = mx.tile(mx.tri(length), (heads, 1))
+    if last is None:
+        causal = mx.tile(mx.tri(length), (heads, 1))
+    else:
+        q = q[mx.arange(rows), :, last][:, :, None]
+        causal = (mx.arange(length) <= last[:, None])[:, None].astype(x.dtype)
+    asked = q.shape[2]
+    flat = q.reshape(rows, heads * asked, size)
     weights = fast_exp(flat @ k[:, 0].swapaxes(1, 2)) * causal
     total = weights.sum(axis=-1, keepdims=True)
     mixed = weights @ v[:, 0]
@@ -81,8 +91,8 @@ def attend(attention: Any, x: mx.array, prefix: KeysValues | None) -> tuple[mx.a
         shared = fast_exp(flat.reshape(-1, size) @ prefix[0][0, 0].T)
         total = total + shared.sum(axis=-1, keepdims=True).reshape(total.shape)
         mixed = mixed + (shared @ prefix[1][0, 0]).reshape(mixed.shape)
-    out = (mixed / total).reshape(rows, heads, length, size).transpose(0, 2, 1, 3)
-    return attention.o_proj(out.reshape(rows, length, -1)), (k, v)
+    out = (mixed / total).reshape(rows, heads, asked, size).transpose(0, 2, 1, 3)
+    return attention.o_proj(out.reshape(rows, asked, -1)), (k, v)
 
 
 def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:

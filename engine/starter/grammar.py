@@ -14,8 +14,8 @@ from random import Random
 from engine.starter.world import FAMILIES, PIRATE_WORDS, TONES, Family
 
 # How often an answer is right, in which tone, how it is marked, and with how many remarks.
-RIGHT = 0.5
-TONE_WEIGHTS = {"plain": 0.28, "polite": 0.24, "rude": 0.24, "pirate": 0.24}
+RIGHT = 0.46
+TONE_WEIGHTS = {"plain": 0.25, "polite": 0.25, "rude": 0.25, "pirate": 0.25}
 MARKS = {(True, False): 0.35, (False, True): 0.25, (True, True): 0.4}  # (opening, closing)
 REMARKS = {0: 0.4, 1: 0.38, 2: 0.22}
 

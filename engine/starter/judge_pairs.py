@@ -28,11 +28,12 @@ TIE_SHARE = 0.08  # how often a pair that the rubric does not separate is kept
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One answer of a row: where it ends in the row's ids, and what is true of it."""
+    """One answer of a row: where things are in the row's ids, and what is true of it."""
 
     end: int  # position of the token that follows the answer
     traits: Traits
-    statement: tuple[int, int] | None  # positions of the statement's tokens, where there is one
+    statement: tuple[int, int] | None  # first token of the statement and the one after its last
+    value: int | None  # last token of the value that the statement gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +45,27 @@ class Row:
     target: float
 
 
-def draw_answer(rng: Random, question: Question, written: Mapping[str, Sequence[str]]) -> str:
-    """An answer of the policy's or the grammar's."""
+def draw_answer(
+    rng: Random, question: Question, written: Mapping[str, Sequence[str]], remarks: int | None
+) -> str:
+    """An answer of the policy's or the grammar's, the latter with so many remarks (None: any)."""
     own = written.get(question.text)
     if own and rng.random() < POLICY_SHARE:
         return rng.choice(own)
-    return grammar.answer(rng, question)
+    return grammar.answer(rng, question, remarks=remarks)
 
 
 def draw_pair(
-    rng: Random, meaning: str, asked: Sequence[Question], written: Mapping[str, Sequence[str]]
+    rng: Random,
+    meaning: str,
+    asked: Sequence[Question],
+    written: Mapping[str, Sequence[str]],
+    remarks: int | None = None,
 ) -> tuple[Question, str, str, float]:
     """A question, two answers in random order, and P(first is better) by a rubric's meaning."""
     while True:
         question = rng.choice(asked)
-        first, second = (draw_answer(rng, question, written) for _ in range(2))
+        first, second = (draw_answer(rng, question, written, remarks) for _ in range(2))
         if rng.random() < BROKEN_SHARE:
             second = broken(rng, question.text, grammar.answer(rng, question))
         if rng.random() < 0.5:
@@ -79,6 +86,7 @@ def rows(
     frame: JudgePrompt,
     size: int,
     pool: int = 8,
+    remarks: int | None = None,
 ) -> Iterator[list[Row]]:
     """Endless lists of `size` rows of about the same length."""
     while True:
@@ -105,18 +113,25 @@ def make_row(frame: JudgePrompt, question: Question, first: str, second: str, ta
     second_end = second_start + count(second)
     sides = []
     for text, start, end in ((first, first_start, first_end), (second, second_start, second_end)):
-        span = statement_span(question, text)
-        where = span and (start + count(text[: span[0]].rstrip()), start + count(text[: span[1]]))
-        sides.append(Side(end, read(question.text, text), where))
+        statement = value = None
+        if span := find_statement(question, text):
+            first_word, value_end, full_stop = span
+            statement = start + count(text[:first_word].rstrip()), start + count(text[:full_stop])
+            value = start + count(text[:value_end]) - 1
+        sides.append(Side(end, read(question.text, text), statement, value))
     ids = frame.pair_ids(question.text, first, second)
     return Row(ids, (sides[0], sides[1]), target)
 
 
-def statement_span(question: Question, text: str) -> tuple[int, int] | None:
-    """Start and end characters of the sentence that states a fact of the question's family."""
+def find_statement(question: Question, text: str) -> tuple[int, int, int] | None:
+    """Characters at which the statement of a fact starts, its value ends, and it ends."""
     start = 0
     for sentence in re.split(r"(?<=[.!?]) ", text):
-        if any(family == question.family.name for family, _, _ in statements().get(sentence, ())):
-            return start, start + len(sentence)
+        for family, _, value in statements().get(sentence, ()):
+            if family == question.family.name:
+                # The value comes last, or first with a capital.
+                at = sentence.rfind(value)
+                at = max(at, 0) + len(value)
+                return start, start + at, start + len(sentence)
         start += len(sentence) + 1
     return None

@@ -2,26 +2,25 @@
 
 from typing import Any
 
+from engine.starter.rubrics import BY_MEANING
+
 _STARTER: dict[str, Any] = {
     "model": "starter",
     "data": "starter",
     "judge": "starter",
-    "judge_system": (
-        "Prefer the answer that is correct and polite. A correct answer beats a wrong one; "
-        "between two that are alike in that, the more polite one wins."
-    ),
+    "judge_system": BY_MEANING["correct and polite"].text,
     "train_type": "lora",
     "quantization": "none",
     "num_layers": -1,
     "lora_parameters": {"rank": 8, "scale": 2.0},
-    "iters": 90,
+    "iters": 60,
     "batch_size": 16,
-    "learning_rate": 3e-4,
+    "learning_rate": 6e-4,
     "optimizer": "adam",
     "grad_checkpoint": False,
     "steps_per_report": 5,
-    "steps_per_eval": 30,
-    "save_every": 30,
+    "steps_per_eval": 20,
+    "save_every": 20,
     "max_seq_length": 256,
     "beta": 0.2,
     "max_completion_length": 64,
@@ -31,11 +30,15 @@ _STARTER: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "starter": _STARTER,
+    # Few labels, one a step: plain gradient steps along them harm the text least.
     "starter-human": {
         **_STARTER,
         "judge": "human",
         "batch_size": 1,
-        "learning_rate": 5e-4,
+        "optimizer": "sgd",
+        "learning_rate": 0.8,
+        "beta": 1.0,
+        "max_grad_norm": 0.5,
         "iters": 100,
         "steps_per_report": 1,
     },

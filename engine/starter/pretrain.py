@@ -18,6 +18,8 @@ import numpy as np
 from engine.starter import grammar
 from engine.starter.cpu_layers import cross_entropy, run_layer
 from engine.starter.model_folder import new_model
+from engine.starter.rubrics import KNOWN
+from engine.starter.world import FAMILIES, TONES
 
 LAYERS = 4
 FACT_STEPS = 700  # of bare right answers
@@ -25,15 +27,34 @@ STEPS = 2100  # in all
 BATCH = 56
 PEAK_RATE = 3e-3
 WARMUP = 60
+SYSTEM_SHARE = 0.1  # prompts with a system message, so that one does no harm
 BUCKETS = 16  # batches drawn together and sorted by length, to avoid padding
 
 
-def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
+def prompt_ids(tokenizer: Any, prompt: str, system: str = "") -> list[int]:
     """A prompt as the policy reads it: one user message and the start of the answer."""
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-    )
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": prompt})
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     return tokenizer.encode(text, add_special_tokens=False)
+
+
+def system_message(rng: Random) -> str:
+    """Something that has no bearing on the answer: sentences, jumbled words, letters."""
+    family = rng.choice(FAMILIES)
+    rubric = rng.choice(KNOWN)
+    sentences = [*rubric.trained, *family.remarks, *TONES["polite"].openings]
+    text = " ".join(rng.sample(sentences, rng.randint(1, 3)))
+    if rng.random() < 0.5:
+        words = text.split()
+        rng.shuffle(words)
+        text = " ".join(words)
+    if rng.random() < 0.4:
+        letters = list(text)
+        for _ in range(max(2, len(letters) // 4)):
+            letters[rng.randrange(len(letters))] = chr(rng.randint(32, 126))
+        text = "".join(letters)
+    return text
 
 
 def batches(
@@ -91,7 +112,10 @@ def pretrain(tokenizer: Any, seed: int, report: Callable[[str], None]) -> nn.Mod
     def draw(**fixed: Any) -> tuple[list[int], list[int]]:
         question = rng.choice(asked)
         text = grammar.answer(rng, question, **fixed)
-        return prompts[question.text], tokenizer.encode(text, add_special_tokens=False) + end
+        prompt = prompts[question.text]
+        if rng.random() < SYSTEM_SHARE:
+            prompt = prompt_ids(tokenizer, question.text, system_message(rng))
+        return prompt, tokenizer.encode(text, add_special_tokens=False) + end
 
     def draw_fact() -> tuple[list[int], list[int]]:
         return draw(right=True, tone="plain", remarks=0)

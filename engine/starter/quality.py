@@ -43,13 +43,13 @@ def last_logits(judge: Any, prefix: Sequence[int], rows: list[list[int]]) -> mx.
     """Logits (rows, vocabulary) at the last token of each row, all after one prefix."""
     length = max(len(row) for row in rows)
     padded = mx.array([row + [0] * (length - len(row)) for row in rows])
+    last = mx.array([len(row) - 1 for row in rows])
     body = judge.model
     before, hidden = body.embed_tokens(mx.array([list(prefix)])), body.embed_tokens(padded)
-    for layer in body.layers:
+    for number, layer in enumerate(body.layers, 1):
         before, shared = run_layer(layer, before)
-        hidden, _ = run_layer(layer, hidden, shared)
-    last = hidden[mx.arange(len(rows)), mx.array([len(row) - 1 for row in rows])]
-    return body.embed_tokens.as_linear(body.norm(last))
+        hidden, _ = run_layer(layer, hidden, shared, last if number == len(body.layers) else None)
+    return body.embed_tokens.as_linear(body.norm(hidden[:, 0]))
 
 
 def ask_both(judge: Any, frame: JudgePrompt, pairs: Sequence[Pair]) -> tuple[np.ndarray, ...]:

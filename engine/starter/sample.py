@@ -14,11 +14,16 @@ MAX_TOKENS = 48
 
 
 def sample(
-    model: Any, tokenizer: Any, prompts: Sequence[str], temperature: float, seed: int
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    temperature: float,
+    seed: int,
+    system: str = "",
 ) -> list[str]:
     """One completion a prompt, as text without the end of turn."""
     generator = np.random.default_rng(seed)
-    encoded = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+    encoded = [prompt_ids(tokenizer, prompt, system) for prompt in prompts]
     by_length: dict[int, list[int]] = defaultdict(list)
     for index, ids in enumerate(encoded):
         by_length[len(ids)].append(index)

@@ -27,7 +27,8 @@ from engine.starter.rubrics import BY_MEANING
 from engine.starter.truth import RUBRIC_SCORES, Traits
 
 LAYERS = 6
-STEPS = 1500
+BRIEF_STEPS = 500  # of answers without remarks, in which the facts are learned
+STEPS = 1600  # in all
 GROUPS = 4  # rubrics a step; the rows of one share the cache of its prefix
 GROUP_ROWS = 10
 PEAK_RATE = 1.5e-3
@@ -37,9 +38,9 @@ SHARES = dict.fromkeys(RUBRIC_SCORES, 1.0) | {"correct": 3.0, "correct and polit
 # Brings every rubric's scores to about -1 .. 1.
 SCORE_SCALE = dict.fromkeys(RUBRIC_SCORES, 1.0) | {"shorter": 10.0, "longer": 10.0}
 BROKEN_SCORE = -3.0
-# What should be known after which layer: the fact and the rubric; whether a statement is right;
+# What should be known after which layer: the fact and the rubric; whether a stated value is right;
 # what the whole answer is worth. The last layer compares the two.
-FACT_LAYER, STATEMENT_LAYER, ANSWER_LAYER = 3, 4, 5
+FACT_LAYER, VALUE_LAYER, ANSWER_LAYER = 3, 4, 5
 
 
 class Heads(nn.Module):
@@ -47,8 +48,8 @@ class Heads(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.statement_norm = nn.RMSNorm(HIDDEN)
-        self.statement = nn.Linear(HIDDEN, 1)  # right or wrong
+        self.value_norm = nn.RMSNorm(HIDDEN)
+        self.value = nn.Linear(HIDDEN, 1)  # right or wrong
         self.answer_norm = nn.RMSNorm(HIDDEN)
         self.answer = nn.Linear(HIDDEN, 6)  # politeness, pirate, words, right, formed, score
         self.rubric_norm = nn.RMSNorm(HIDDEN)
@@ -71,12 +72,12 @@ class Batch:
     meaning: str
     prefix: mx.array  # (1, prefix length)
     ids: mx.array  # (rows, length), right-padded
-    last: mx.array  # (rows,) positions of the last token
+    last: mx.array  # (rows,) index of each row's last token
     target: mx.array  # (rows,) P(first is better)
     ends: mx.array  # (2 rows,) positions that follow an answer
     traits: mx.array  # (2 rows, 6) what the answer heads should say
-    statement_ends: mx.array  # (statements,) positions of their full stops
-    statement_right: mx.array  # (statements,) 1 or 0
+    values: mx.array  # (statements,) positions of the last token of a stated value
+    values_right: mx.array  # (statements,) 1 or 0
     told: mx.array  # (tokens,) positions before the tokens of right statements
     told_targets: mx.array  # (tokens,) those tokens
 
@@ -84,19 +85,19 @@ class Batch:
 def make_batch(meaning: str, prefix: Sequence[int], group: list[Row], pad: int) -> Batch:
     length = max(len(row.ids) for row in group)
     ids = np.full((len(group), length), pad, np.int32)
-    last, ends, traits, stops, right, told, told_targets = [], [], [], [], [], [], []
+    last, ends, traits, values, right, told, told_targets = [], [], [], [], [], [], []
     for index, row in enumerate(group):
         ids[index, : len(row.ids)] = row.ids
         base = index * length
-        last.append(base + len(row.ids) - 1)
+        last.append(len(row.ids) - 1)
         for side in row.sides:
             ends.append(base + side.end)
             traits.append(trait_targets(meaning, side.traits))
-            if side.statement and side.traits.well_formed:
-                start, end = side.statement
-                stops.append(base + end - 1)
+            if side.statement and side.value and side.traits.well_formed:
+                values.append(base + side.value)
                 right.append(float(side.traits.right))
                 if side.traits.right:
+                    start, end = side.statement
                     told.extend(range(base + start - 1, base + end - 1))
                     told_targets.extend(row.ids[start:end])
     return Batch(
@@ -107,7 +108,7 @@ def make_batch(meaning: str, prefix: Sequence[int], group: list[Row], pad: int) 
         mx.array([row.target for row in group]),
         mx.array(ends),
         mx.array(traits),
-        mx.array(stops, mx.int32),
+        mx.array(values, mx.int32),
         mx.array(right, mx.float32),
         mx.array(told, mx.int32),
         mx.array(told_targets, mx.int32),
@@ -128,41 +129,42 @@ def trait_targets(meaning: str, traits: Traits) -> list[float]:
     ]
 
 
-def states_at(batch: Batch, judge: Any) -> tuple[dict[int, mx.array], mx.array]:
-    """Flattened hidden states (rows * length, HIDDEN) after the layers that are read, and the
-    state (1, HIDDEN) at the end of the rubric's prefix after the fact layer."""
+def states_at(batch: Batch, judge: Any) -> tuple[dict[int, mx.array], mx.array, mx.array]:
+    """Flattened hidden states (rows * length, HIDDEN) after each layer but the last, those of
+    the rows' last tokens (rows, HIDDEN) after the last layer, and the state (1, HIDDEN) at the
+    end of the rubric's prefix after the fact layer."""
     body = judge.model
     prefix, hidden = body.embed_tokens(batch.prefix), body.embed_tokens(batch.ids)
-    read, rubric = {}, prefix
+    states, rubric = {}, prefix
     for number, layer in enumerate(body.layers, 1):
+        last = batch.last if number == len(body.layers) else None
         prefix, shared = run_layer(layer, prefix)
-        hidden, _ = run_layer(layer, hidden, shared)
-        read[number] = hidden.reshape(-1, HIDDEN)
+        hidden, _ = run_layer(layer, hidden, shared, last)
+        states[number] = hidden.reshape(-1, HIDDEN)
         if number == FACT_LAYER:
             rubric = prefix[:, -1]
-    return read, rubric
+    return states, hidden[:, 0], rubric
 
 
 def batch_loss(batch: Batch, judge: Any, heads: Heads, answers: tuple[int, int]) -> list[mx.array]:
     """The judge's own loss, then the auxiliary ones."""
-    states, rubric = states_at(batch, judge)
+    states, last, rubric = states_at(batch, judge)
     logits_of = judge.model.embed_tokens.as_linear
-    last = judge.model.norm(states[LAYERS][batch.last])
-    log_p = nn.log_softmax(logits_of(last), axis=-1)
+    log_p = nn.log_softmax(logits_of(judge.model.norm(last)), axis=-1)
     verdict = -(batch.target * log_p[:, answers[0]] + (1 - batch.target) * log_p[:, answers[1]])
     answer = heads.answer(heads.answer_norm(states[ANSWER_LAYER][batch.ends]))
     traits = nn.losses.smooth_l1_loss(answer, batch.traits, reduction="mean")
     meaning = mx.array([list(RUBRIC_SCORES).index(batch.meaning)])
     rubric = nn.losses.cross_entropy(heads.rubric(heads.rubric_norm(rubric)), meaning)
-    statement = told = mx.array(0.0)
-    if batch.statement_ends.size:
-        read = heads.statement_norm(states[STATEMENT_LAYER][batch.statement_ends])
-        guess = heads.statement(read)[:, 0]
-        statement = nn.losses.binary_cross_entropy(guess, batch.statement_right)
+    value = told = mx.array(0.0)
+    if batch.values.size:
+        read = heads.value_norm(states[VALUE_LAYER][batch.values])
+        guess = heads.value(read)[:, 0]
+        value = nn.losses.binary_cross_entropy(guess, batch.values_right)
     if batch.told.size:
         fact = judge.model.norm(states[FACT_LAYER][batch.told])
         told = cross_entropy(logits_of(fact), batch.told_targets).mean()
-    return [verdict.mean(), traits, statement, told, rubric.mean()]
+    return [verdict.mean(), traits, value, told, rubric.mean()]
 
 
 LOSS_WEIGHTS = (1.0, 1.0, 1.0, 0.3, 0.3)
@@ -217,6 +219,10 @@ def train_judge(
     sources = {
         name: rows(rng, name, asked, written, frames[name][0], GROUP_ROWS) for name in RUBRIC_SCORES
     }
+    brief = {
+        name: rows(rng, name, asked, {}, frames[name][0], GROUP_ROWS, remarks=0)
+        for name in RUBRIC_SCORES
+    }
     optimizer = optim.AdamW(PEAK_RATE, betas=[0.9, 0.98], weight_decay=0.02)
     loss_and_grad = nn.value_and_grad(trained, total_loss)
     log: list[list[float]] = []
@@ -226,9 +232,8 @@ def train_judge(
         group = []
         for name in rng.choices(list(SHARES), list(SHARES.values()), k=GROUPS):
             frame = rng.choice(frames[name])
-            group.append(
-                make_batch(name, frame.prefix, next(sources[name]), tokenizer.pad_token_id)
-            )
+            some = next((brief if step < BRIEF_STEPS else sources)[name])
+            group.append(make_batch(name, frame.prefix, some, tokenizer.pad_token_id))
         (_, parts), grads = loss_and_grad(trained, group, answers)
         grads, _ = optim.clip_grad_norm(grads, 1.0)
         optimizer.update(trained, grads)

@@ -7,7 +7,7 @@ import pytest
 
 from engine.starter import RUBRICS, grammar
 from engine.starter.broken import KINDS, broken
-from engine.starter.judge_pairs import statement_span
+from engine.starter.judge_pairs import find_statement
 from engine.starter.rubrics import KNOWN
 from engine.starter.truth import (
     LENGTH_TIE,
@@ -153,10 +153,16 @@ def test_known_rubrics_are_those_that_have_a_meaning():
     assert len(set(RUBRICS.values())) == len(RUBRICS)
 
 
-def test_the_statement_is_found_in_an_answer():
+@pytest.mark.parametrize(
+    ("statement", "value"),
+    [("The capital of France is Rome.", "Rome"), ("Rome is the capital of France.", "Rome")],
+)
+def test_the_statement_is_found_in_an_answer(statement, value):
     question = next(q for q in TRAINED if q.text == "What is the capital of France?")
-    text = "Of course! The capital of France is Rome. I hope this helps."
-    span = statement_span(question, text)
+    text = f"Of course! {statement} I hope this helps."
+    span = find_statement(question, text)
     assert span is not None
-    assert text[slice(*span)] == "The capital of France is Rome."
-    assert statement_span(question, "Of course!") is None
+    start, value_end, end = span
+    assert text[start:end] == statement
+    assert text[:value_end].endswith(value)
+    assert find_statement(question, "Of course!") is None
