@@ -35,7 +35,7 @@ QUIT_CHOICES = (
 )
 
 
-class StudioApp(App[None], inherit_bindings=False):
+class StudioApp(App[int], inherit_bindings=False):
     """LoRA Studio in a terminal.
 
     `session` is the run that trains in this process, or the last that did, or None; `view` is
@@ -44,7 +44,7 @@ class StudioApp(App[None], inherit_bindings=False):
 
     CSS_PATH = "studio.tcss"
     TITLE = "LoRA Studio"
-    DEFAULT_MODE = "setup"
+    DEFAULT_MODE = "opening"
     BINDINGS = [  # noqa: RUF012
         Binding("f1", "guide", "guide", show=False, id="app.guide"),
         Binding("f2", "go('setup')", "setup", show=False, id="app.setup"),
@@ -62,7 +62,8 @@ class StudioApp(App[None], inherit_bindings=False):
     def __init__(
         self, settings: "Settings | None" = None, output: "LibraryOutput | None" = None
     ) -> None:
-        super().__init__()
+        # Textual drops colours only where the terminal's own are asked for.
+        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.session: Session | None = None
         self.view: RunView | None = None
         self.stopping = False  # the session was asked to stop
@@ -85,6 +86,10 @@ class StudioApp(App[None], inherit_bindings=False):
         self.set_interval(1 / DRAINS_PER_SECOND, self.drain)
         self.set_interval(1 / THEME_LOOKS_PER_SECOND, self.reload_themes)
         self.call_after_refresh(self._settle_in)
+
+    async def on_ready(self) -> None:
+        """The first frame is drawn; the form takes longer to import than all before it."""
+        await self.switch_mode("setup")
 
     def _settle_in(self) -> None:
         keymap = keys.load(home())
@@ -205,6 +210,8 @@ class StudioApp(App[None], inherit_bindings=False):
         self.switch_mode("setup")
         if settings and opened and isinstance(opened[0], SetupScreen):
             opened[0].show(settings, source)
+            for _ in opened[1:]:  # what lies over the form
+                self.pop_screen()
 
     def open_run(self) -> None:
         """Show the run that trains now, or the last that did."""
@@ -359,6 +366,11 @@ class StudioApp(App[None], inherit_bindings=False):
 def _places(app: StudioApp) -> dict[str, Callable[[], Screen[Any]]]:
     """What makes the first screen of each place; its module is imported only then."""
 
+    def opening() -> Screen[Any]:
+        from tui.screens.opening import OpeningScreen
+
+        return OpeningScreen()
+
     def setup() -> Screen[Any]:
         from tui.screens.setup import SetupScreen
 
@@ -379,4 +391,4 @@ def _places(app: StudioApp) -> dict[str, Callable[[], Screen[Any]]]:
 
         return RunsScreen()
 
-    return {"setup": setup, "run": run, "review": review, "runs": runs}
+    return {"opening": opening, "setup": setup, "run": run, "review": review, "runs": runs}

@@ -40,10 +40,14 @@ def _finite(values: "array[float]") -> list[float]:
     return list(filter(math.isfinite, values))
 
 
+def _mean(values: list[float]) -> float:
+    return math.fsum(value / len(values) for value in values)
+
+
 def _recent(view: RunView, metric: str) -> float | None:
     """The mean of the recent values; None where there are too few to judge."""
     values = _finite(view.series.get(metric, Series()).values[-RECENT:])
-    return math.fsum(values) / len(values) if len(values) >= LEAST else None
+    return _mean(values) if len(values) >= LEAST else None
 
 
 def _then_and_now(view: RunView, metric: str) -> tuple[float, float, float] | None:
@@ -53,9 +57,9 @@ def _then_and_now(view: RunView, metric: str) -> tuple[float, float, float] | No
     first, now = _finite(values[:size]), _finite(values[len(values) - size :])
     if min(len(first), len(now)) < LEAST:
         return None
-    mean = math.fsum(first) / len(first)
-    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in first) / len(first))
-    return mean, math.fsum(now) / len(now), spread
+    mean = _mean(first)
+    spread = math.hypot(*(value - mean for value in first)) / math.sqrt(len(first))
+    return mean, _mean(now), spread
 
 
 def _not_finite(view: RunView) -> Iterator[Finding]:

@@ -242,7 +242,7 @@ def ticks(range_: Range, most: int) -> list[float]:
         return []
     rough = range_.span / most
     power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
-    step = next((power * times for times in (1, 2, 5, 10) if power * times >= rough), power * 10)
+    step = next(power * by for by in (1, 2, 5, 10, 20) if power * by >= rough * (1 - 1e-9))
     first = math.ceil(range_.low / step - 1e-9)
     count = math.floor(range_.high / step + 1e-9) - first + 1
     return [(first + index) * step for index in range(min(max(0, count), most + 1))]

@@ -197,6 +197,8 @@ def _theme(name: str, colors: dict[str, str], *, dark: bool, ansi: bool) -> Them
             "scrollbar-corner-color": background,
             "text-muted": colors["muted"],
             "text-disabled": colors["faint"],
+            "ansi-background": "ansi_black" if dark else "ansi_white",
+            "ansi-foreground": "ansi_white" if dark else "ansi_black",
         },
     )
 

@@ -78,9 +78,9 @@ class ChartScreen(StudioScreen):
         ]
         for index, line in enumerate(chart.lines):
             parts.append(Content.styled(f"  {value_at(chart, line)}", f"$series-{index + 1}"))
+        about = f"{safe_line(self.view.name, 40)} · {self.metric.meaning}"
         if chart.smoothing != "off":
-            parts.append(Content.styled(f"  · {chart.smoothing} smoothing", "$muted"))
-        about = f"{safe_line(self.view.name, 60)} · {self.metric.meaning}"
+            about = f"{chart.smoothing} smoothing · {about}"
         head = Content("\n").join([Content("").join(parts), Content.styled(about, "$muted")])
         self.query_one("#head", Static).update(head)
 

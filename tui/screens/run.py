@@ -13,6 +13,7 @@ from tui.health import Finding, findings
 from tui.metrics import Metric
 from tui.run_view import RunView
 from tui.screens.base import StudioScreen
+from tui.terminal import LEAST_LINES
 from tui.widgets.card_grid import CardGrid
 from tui.widgets.health_line import HealthLine
 from tui.widgets.log_pane import LogPane
@@ -28,6 +29,10 @@ class RunScreen(StudioScreen):
     """The live run, or the last one that this program trained."""
 
     TITLE = "run"
+    # Below 22 lines the newest pair is only shown on its own.
+    VERTICAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-too-low"), (LEAST_LINES, "-flat"), (22, "-low"), (36, "-tall"),
+    ]  # fmt: skip
     CSS = """
     RunScreen RunHeader, RunScreen Outcome, RunScreen CardGrid, RunScreen HealthLine {
         padding: 0 1;
@@ -35,6 +40,8 @@ class RunScreen(StudioScreen):
     RunScreen CardGrid { margin: 1 0; }
     RunScreen #below { height: 1fr; layout: vertical; padding: 0 1; }
     RunScreen.-low PairPane { margin: 0 0 1 0; }
+    RunScreen.-flat PairPane { display: none; }
+    RunScreen.-flat.-large-pair PairPane { display: block; }
     RunScreen.-tall PairPane { height: 2fr; margin: 0 0 1 0; }
     RunScreen.-tall LogPane { height: 3fr; }
     RunScreen.-wide #below { layout: horizontal; }

@@ -13,8 +13,7 @@ from tui.metrics import CARDS, Metric
 from tui.run_view import RunView
 from tui.widgets.metric_card import card
 
-LEAST_WIDTH = 36  # cells of a card
-MOST_COLUMNS = 4
+COLUMNS_FROM = (0, 56, 110, 150)  # cells from which there is one more column
 TALL_FROM = 36  # lines of the screen from which a card has several
 TALL = 4  # lines of such a card: value, two of sparkline, space
 
@@ -65,7 +64,7 @@ class CardGrid(Widget, can_focus=True):
 
     def get_content_height(self, container: object, viewport: object, width: int) -> int:
         """Lines of all rows of cards, in as many columns as fit into `width`."""
-        self._columns = max(1, min(MOST_COLUMNS, width // LEAST_WIDTH))
+        self._columns = sum(width >= least for least in COLUMNS_FROM)
         self._card_height = TALL if self.app.size.height >= TALL_FROM else 1
         rows = -(-len(self._metrics) // self._columns)
         return rows * self._card_height

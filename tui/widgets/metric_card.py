@@ -20,7 +20,9 @@ def card(
     """
     series = view.series.get(metric.name) if view else None
     value, unit = reading(metric, view)
-    label = Content.styled(f"{metric.label:<{LABEL}}", "$accent bold" if focused else "$muted")
+    label = Content.styled(
+        f"{metric.label:<{LABEL}}", "$accent bold underline" if focused else "$muted"
+    )
     spark_style = "$accent" if focused else "$muted"
     values = series.values if series else ()
     if height == 1:

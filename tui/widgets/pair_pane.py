@@ -54,8 +54,8 @@ class PairPane(Vertical):
             self._draw()
 
     def on_resize(self, event: Resize) -> None:
-        """More room shows more of the pair."""
-        self._draw()
+        """More room shows more of the pair, once its parts have it too."""
+        self.call_after_refresh(self._draw)
 
     def on_descendant_focus(self) -> None:
         """The title of the part in focus is lit."""

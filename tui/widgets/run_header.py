@@ -45,7 +45,13 @@ class RunHeader(Widget):
         """The three lines."""
         width = self.size.width
         if self._view is None:
-            return Content.styled("no run yet", "$muted")
+            return Content.assemble(
+                ("no run yet\n", "$foreground bold"),
+                (
+                    "f2 sets one up and starts it · f5 lists earlier ones, to look at or resume",
+                    "$muted",
+                ),
+            )
         return Content("\n").join(
             [
                 _title(self._view, width),

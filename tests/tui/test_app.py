@@ -1,0 +1,160 @@
+"""The app: places, quitting with a run going, notifications, the palette, library output."""
+
+import sys
+
+import pytest
+from textual.command import CommandPalette
+from textual.pilot import Pilot
+
+from engine.config import preset
+from engine.errors import UserError
+from tests.tui.live import LiveSession, a_run, attach
+from tests.tui.person import PersonSession, human_settings, pair
+from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
+from tui.app import StudioApp
+from tui.run_view import RunView
+from tui.screens.ask import AskChoice
+
+
+@pytest.mark.parametrize("size", [COMPACT, STANDARD])
+def test_every_place_has_a_key(size: tuple[int, int]) -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        for key, place in (("f3", "run"), ("f4", "review"), ("f5", "runs"), ("f2", "setup")):
+            await pilot.press(key)
+            await pilot.pause()
+            assert app.current_mode == place
+            await pilot.press("f1")
+            await until(pilot, lambda: type(app.screen).__name__ == "GuideScreen")
+            await pilot.press("escape")
+            await until(pilot, lambda: type(app.screen).__name__ != "GuideScreen")
+
+    play(scene, size)
+
+
+def test_without_a_run_q_leaves_at_once() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("q")
+        await pilot.pause()
+        assert not app.is_running or app._exit
+
+    play(scene)
+
+
+def test_ctrl_c_with_a_run_asks_and_stop_waits_for_the_checkpoint() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        session = LiveSession(a_run())
+        attach(app, session)
+        await pilot.press("f3", "ctrl+c")
+        assert isinstance(app.screen, AskChoice)
+        assert "polite is still training" in shown(app)
+        await pilot.press("escape")
+        assert session.asked == []
+        await pilot.press("q", "enter")
+        assert session.asked == ["stop"]
+        assert "with a checkpoint" in said(app)
+        assert not app._exit
+        session.end()
+        await until(pilot, lambda: app._exit)
+
+    play(scene)
+
+
+def test_leaving_at_once_does_not_wait() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        session = LiveSession(a_run())
+        attach(app, session)
+        await pilot.press("f3", "q", "j", "j", "enter")
+        await until(pilot, lambda: app._exit)
+        assert app.abandoned
+        app.end_session()
+        assert session.asked == []
+
+    play(scene)
+
+
+def test_a_screen_that_breaks_stops_the_run_with_a_checkpoint() -> None:
+    session = LiveSession(a_run())
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        attach(app, session)
+        app.end_session()  # what run_app does however the app has ended
+
+    play(scene)
+    assert session.asked == ["stop", "join"]
+
+
+def test_a_second_run_is_refused_while_one_is_going() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        attach(app, LiveSession(a_run()))
+        with pytest.raises(UserError, match="polite is still going"):
+            app.start_run(preset("starter"))
+
+    play(scene)
+
+
+def test_the_end_of_a_run_is_told_wherever_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        rung: list[str] = []
+        monkeypatch.setattr(app, "ring", rung.append)
+        session = LiveSession(a_run())
+        attach(app, session)
+        session.end("finished")
+        await until(pilot, lambda: rung == ["polite finished"])
+        assert said(app) == "polite finished: f3 shows it"
+
+    play(scene)
+
+
+def test_a_waiting_pair_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        rung: list[str] = []
+        monkeypatch.setattr(app, "ring", rung.append)
+        session = PersonSession(human_settings())
+        app.session, app.view = session, RunView("polite")  # type: ignore[assignment]
+        session.submit(pair(1))
+        await until(pilot, lambda: rung)
+        assert said(app) == "a pair waits for you: f4"
+        await pilot.pause(0.4)
+        assert len(rung) == 1
+
+    play(scene)
+
+
+def test_all_keys_of_a_screen_are_in_the_palette() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        session = LiveSession(a_run())
+        attach(app, session)
+        await pilot.press("f3")
+        commands = {command.title for command in app.get_system_commands(app.screen)}
+        assert {"pause", "stop", "setup", "themes", "quit", "chart of the card"} <= commands
+        await pilot.press("ctrl+p")
+        assert isinstance(app.screen, CommandPalette)
+        await pilot.press(*"save now")
+        await until(pilot, lambda: "run.save" in shown(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: session.asked == ["save"])
+
+    play(scene, STANDARD)
+
+
+def test_what_libraries_print_is_in_the_log_and_not_on_the_screen() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        print("early warning")
+        sys.stderr.write("Downloading:  10%\rDownloading: 100%\n")
+        await until(pilot, lambda: len(app._stray) == 2)
+        assert list(app._stray) == ["early warning", "Downloading: 100%"]
+        view = attach(app, LiveSession(a_run()))
+        print("while training\x1b[2J")
+        await until(pilot, lambda: any("while training" in line.text for line in view.log))
+        assert view.log[-1].level in ("debug", "info")
+
+    play(scene)
+
+
+def test_messages_are_never_markup() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        app.say("[red]no[/red] \x1b[2J")
+        await pilot.pause()
+        assert "[red]no[/red] ␛[2J" in shown(app)
+
+    play(scene)

@@ -1,0 +1,120 @@
+"""Keys: every one has an id and a description, can be remapped, and says why it does nothing."""
+
+from pathlib import Path
+
+import pytest
+from textual.binding import Binding
+from textual.pilot import Pilot
+
+from tests.tui.live import LiveSession, a_run, attach
+from tests.tui.stage import play, said, shown, until
+from tui import keys
+from tui.app import StudioApp
+
+
+def all_bindings() -> list[tuple[type, Binding]]:
+    found = []
+    for owner in keys._classes_with_keys():
+        found += [(owner, each) for each in owner.__dict__.get("BINDINGS", ())]
+    return found
+
+
+def test_every_binding_has_an_id_and_a_description() -> None:
+    for owner, binding in all_bindings():
+        assert isinstance(binding, Binding), owner
+        assert binding.id, (owner, binding)
+        assert "." in binding.id
+        assert binding.description, (owner, binding)
+
+
+def test_an_id_belongs_to_one_class() -> None:
+    owners: dict[str, set[type]] = {}
+    for owner, binding in all_bindings():
+        owners.setdefault(str(binding.id), set()).add(owner)
+    assert {name: found for name, found in owners.items() if len(found) > 1} == {}
+
+
+def test_no_default_key_is_taken_by_the_terminal() -> None:
+    for owner, binding in all_bindings():
+        assert not keys.TAKEN & set(binding.key.split(",")), (owner, binding)
+
+
+def test_no_key_of_the_app_hides_one_of_a_screen() -> None:
+    of_app = {
+        key for owner, each in all_bindings() if owner is StudioApp for key in each.key.split(",")
+    }
+    for owner, binding in all_bindings():
+        if owner is not StudioApp and not issubclass(owner, keys.overlays()):
+            assert not of_app & set(binding.key.split(",")), (owner, binding)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("run.stp: x", "did you mean run.stop?"),
+        ("run.stop: notakey", "which is no key"),
+        ("run.stop: []", "which is no key"),
+        ("run.stop: true", "which is no key"),
+        ("run.stop: p", "are both on p"),
+        ("- a list", "write `id: key` lines"),
+        ("run.stop: [", "line"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / keys.FILE).write_text(text)
+    keymap = keys.load(tmp_path)
+    assert len(keymap.problems) == 1
+    assert words in keymap.problems[0]
+    assert str(tmp_path) in keymap.problems[0]
+
+
+def test_keys_as_people_write_them(tmp_path: Path) -> None:
+    (tmp_path / keys.FILE).write_text("run.stop: [X, ctrl+t, '?', f7]\nrun.log: page_up\n")
+    keymap = keys.load(tmp_path)
+    assert keymap.keys["run.stop"] == "X,ctrl+t,question_mark,f7"
+    assert len(keymap.problems) == 1  # page_up is written pageup
+
+
+def test_remapped_keys_work_and_are_shown(studio_home: Path) -> None:
+    (studio_home / keys.FILE).write_text("run.pause: z\napp.run: ctrl+t\nrun.nothing: x\n")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        session = LiveSession(a_run())
+        attach(app, session)
+        await until(pilot, lambda: "no key is called 'run.nothing'" in said(app))
+        await pilot.press("ctrl+t")
+        assert app.current_mode == "run"
+        await until(pilot, lambda: "z pause" in shown(app))
+        await pilot.press("p")
+        assert session.asked == []
+        await pilot.press("z")
+        await until(pilot, lambda: "z go on" in shown(app))
+        await pilot.press("z")
+        assert session.asked == ["pause", "unpause"]
+
+    play(scene)
+
+
+def test_a_key_that_does_nothing_says_why() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("f3", "s")
+        assert "no run is going" in said(app)
+        await pilot.press("Z")
+        assert said(app) == "Z does nothing here · ? shows all keys"
+        await pilot.press("f12")
+        assert "f12 does nothing here" in said(app)
+
+    play(scene)
+
+
+def test_the_list_of_keys_has_every_one_with_its_id_and_reason() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("f3", "question_mark")
+        await pilot.pause()
+        text = shown(app)
+        for words in ("keys of run", "stop: no run is going", "chart of the card", "run.log"):
+            assert words in text
+        await pilot.press("j", "k", "escape")
+        assert "keys of run" not in shown(app)
+
+    play(scene, size=(100, 60))

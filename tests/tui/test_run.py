@@ -1,0 +1,402 @@
+"""The run screen and its chart: what they show at both sizes, and every key."""
+
+import math
+
+import pytest
+from textual.pilot import Pilot
+
+from engine.config import preset
+from engine.events import Log, Progress, Report, RunEnded
+from tests.tui.live import START, LiveSession, a_run, attach, evaluated, judged, started, steps
+from tests.tui.stage import COMPACT, STANDARD, Scene, play, said, shown, until
+from tui.app import StudioApp
+from tui.metrics import CARDS
+from tui.screens.ask import AskChoice
+from tui.screens.chart import ChartScreen
+from tui.screens.health import HealthOverlay
+from tui.screens.run import RunScreen
+from tui.widgets.card_grid import CardGrid
+from tui.widgets.chart import Chart
+from tui.widgets.log_pane import LogPane
+
+
+def watch(
+    scene: Scene, session: LiveSession | None = None, size: tuple[int, int] = COMPACT
+) -> None:
+    """Play a scene on the run screen of a live run."""
+
+    async def on_run(app: StudioApp, pilot: Pilot[int]) -> None:
+        attach(app, session or LiveSession(a_run()))
+        await pilot.press("f3")
+        await until(pilot, lambda: not app.session.events)  # type: ignore[union-attr]
+        await pilot.pause()
+        await scene(app, pilot)
+
+    play(on_run, size)
+
+
+def asked(app: StudioApp) -> list[str]:
+    return app.session.asked  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("size", [COMPACT, STANDARD, (60, 16), (120, 24), (80, 50)])
+def test_everything_is_in_sight(size: tuple[int, int]) -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        text = shown(app)
+        for words in ("polite", "step 40 / 100", "40%", "judging 3 of 8 pairs", "66 ±6", "? keys"):
+            assert words in text, words
+        if size != (60, 16):
+            for card in CARDS:
+                assert card.label in text
+            assert "How do I keep basil alive?" in text
+            assert "step 40 loss" in text
+            assert "health: steady" in text
+        assert max(len(line) for line in text.split("\n")) <= size[0]
+
+    watch(scene, size=size)
+
+
+def test_pause_and_go_on() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("p")
+        await until(pilot, lambda: "paused" in shown(app))
+        await pilot.press("p")
+        await until(pilot, lambda: "sampling" in shown(app))
+        assert asked(app) == ["pause", "unpause"]
+
+    watch(scene)
+
+
+def test_stop_asks_first() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("s", "escape")
+        assert asked(app) == []
+        await pilot.press("s")
+        assert isinstance(app.screen, AskChoice)
+        await pilot.press("enter")
+        assert asked(app) == ["stop"]
+        await until(pilot, lambda: "stopping after this step, with a checkpoint" in shown(app))
+
+    watch(scene)
+
+
+def test_evaluate_and_save_are_asked_for_once_each() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("e")
+        assert "after the current step" in said(app)
+        await pilot.press("w")
+        assert asked(app) == ["evaluate", "save"]
+
+    watch(scene)
+
+
+def test_a_person_is_not_asked_for_an_evaluation() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("e")
+        assert "a person judges this run" in said(app)
+        assert asked(app) == []
+        await pilot.press("r")
+        assert app.current_mode == "review"
+
+    watch(scene, LiveSession(a_run(), preset("starter-human")))
+
+
+def test_what_a_run_that_is_going_does_not_offer() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        for key in ("t", "m", "b"):
+            await pilot.press(key)
+            assert said(app) == "the run is still going"
+        await pilot.press("r")
+        assert said(app) == "an LLM judges this run"
+
+    watch(scene)
+
+
+def test_after_the_end_the_next_steps_are_offered() -> None:
+    session = LiveSession([*a_run(), evaluated(100, 0.91)])
+    session.end("finished")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        text = shown(app)
+        assert "Finished. Its answers beat those of the model it started from 91 ±6 %" in text
+        for words in ("t try it", "d details", "m train a real model"):
+            assert words in text
+        await pilot.press("p")
+        assert said(app) == "the run is over: it finished"
+        await pilot.press("b")
+        assert app.current_mode == "setup"
+        await until(pilot, lambda: "the preset starter-human" in shown(app))
+        await pilot.press("f3", "m")
+        await until(pilot, lambda: "the preset Qwen3-0.6B" in shown(app))
+
+    watch(scene, session)
+
+
+def test_a_failed_run_says_why_and_the_app_stays() -> None:
+    session = LiveSession(a_run())
+    session.end("failed", "the model [b]x[/b] is not there: \x1b[31mgive its folder")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        text = shown(app)
+        assert "It failed: the model [b]x[/b] is not there: ␛[31mgive its folder" in text
+        await pilot.press("l")
+        assert "✗ the model [b]x[/b]" in shown(app)
+
+    watch(scene, session)
+
+
+def test_cards_open_as_charts() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        grid = app.screen.query_one(CardGrid)
+        await pilot.press("up", "left")  # nowhere to go
+        assert grid.metric.name == "loss"
+        await pilot.press("right", "down", "down", "left", "right")
+        assert grid.metric.name == "completion_tokens"
+        await pilot.press("enter")
+        await pilot.pause()
+        assert isinstance(app.screen, ChartScreen)
+        assert "length" in shown(app)
+        await pilot.press("escape", "home", "c")
+        assert app.screen.metric.name == "completion_tokens"  # type: ignore[attr-defined]
+
+    watch(scene)
+
+
+def test_the_pair_and_the_log_can_have_all_the_room() -> None:
+    long = judged("Why?\nReally?", "word " * 120 + "END", "no")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        assert "END" not in shown(app)
+        await pilot.press("n")
+        await pilot.pause()
+        assert "END" in shown(app)
+        assert "Really?" in shown(app)
+        assert "accuracy" not in shown(app)
+        await pilot.press("l")
+        await pilot.pause()
+        assert "END" not in shown(app)
+        assert shown(app).count("step ") > 4
+        await pilot.press("escape")
+        await pilot.pause()
+        assert "accuracy" in shown(app)
+
+    watch(scene, LiveSession([*a_run(), long]))
+
+
+def test_the_log_follows_is_held_filtered_and_searched() -> None:
+    lines = [Log(level="info", text=f"line {n}", time=START) for n in range(200)]
+    lines.insert(50, Log(level="warning", text="look here", time=START))
+    lines.insert(60, Log(level="debug", text="from a library", time=START))
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        pane = app.screen.query_one(LogPane)
+        await pilot.press("l")
+        await until(pilot, lambda: "line 199" in shown(app))
+        assert "following" in shown(app)
+        await pilot.press("g")
+        await until(pilot, lambda: "line 0" in shown(app))
+        assert "held" in shown(app)
+        app.session.events.append(Log(level="info", text="newest"))  # type: ignore[union-attr]
+        await until(pilot, lambda: not app.session.events)  # type: ignore[union-attr]
+        assert "newest" not in shown(app)
+        await pilot.press("f")
+        await until(pilot, lambda: "newest" in shown(app))
+        await pilot.press("k", "k")
+        assert not pane.rows.following
+        await pilot.press("j", "j", "G")
+        assert pane.rows.following
+        await pilot.press("v")
+        await until(pilot, lambda: "look here" in shown(app) and "line 1" not in shown(app))
+        assert "! look here" in shown(app)
+        await pilot.press("v", "v")
+        await pilot.press("slash", *"library")
+        await until(pilot, lambda: "from a library" in shown(app) and "line 19" not in shown(app))
+        await pilot.press("enter", "escape")
+        await until(pilot, lambda: "line 19" in shown(app))
+
+    watch(scene, LiveSession([started(), *lines]))
+
+
+def test_long_lines_of_the_log_are_wrapped_not_cut() -> None:
+    text = " ".join(f"word{n}" for n in range(40))
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("l")
+        await until(pilot, lambda: "word39" in shown(app))
+        assert "word0" in shown(app)
+        await pilot.resize_terminal(120, 30)
+        await until(pilot, lambda: "word39" in shown(app))
+
+    watch(scene, LiveSession([started(), Log(level="info", text=text)]))
+
+
+def test_health_is_explained() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await until(pilot, lambda: "80% of pairs are ties" in shown(app))
+        await pilot.press("h")
+        assert isinstance(app.screen, HealthOverlay)
+        assert "Lower judge_margin" in shown(app)
+        await pilot.press("escape")
+
+    watch(scene, LiveSession([started(), *steps("tie_rate", [0.8] * 20)]))
+
+
+def test_a_steady_run_says_what_that_means() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("h")
+        await pilot.pause()
+        assert "Nothing unusual" in shown(app)
+        await pilot.press("h")
+        assert isinstance(app.screen, RunScreen)
+
+    watch(scene)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e308, 0.0, 1e-300])
+def test_no_value_breaks_the_screen(value: float) -> None:
+    metrics = {card.name: value for card in CARDS} | {"win_rate_low": value, "win_rate_high": value}
+    events = [started(total=3)]
+    for step in (1, 2, 3):
+        events.append(Report(step=step, metrics=metrics))  # type: ignore[arg-type]
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        assert "loss" in shown(app)
+        await pilot.press("c")
+        for key in ("s", "s", "plus", "minus", "left", "x"):
+            await pilot.press(key)
+        await pilot.pause()
+        assert "loss" in shown(app)
+
+    watch(scene, LiveSession(events))
+
+
+def test_hostile_text_is_shown_harmlessly() -> None:
+    evil = "\x1b]52;c;eA==\x07\u202e[red]x[/] " * 3
+    events = [
+        started(),
+        judged(evil, evil, evil),
+        Log(level="info", text=evil),
+        Progress(phase="sampling", step=1, done=1, total=2, unit=evil),
+        RunEnded(status="failed", step=1, error=evil),
+    ]
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        for key in ("n", "l", "escape", "c"):
+            await pilot.press(key)
+            await pilot.pause()
+            text = shown(app)
+            assert not {"\x1b", "\x07", "\u202e"} & set(text)
+        assert "[red]x[/]" in text or "no points yet" in text
+
+    watch(scene, LiveSession(events))
+
+
+def test_a_flood_of_events_is_taken_in() -> None:
+    flood = [event for _ in range(20) for event in a_run(steps=100)[1:]]
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        app.session.events.extend(flood)  # type: ignore[union-attr]
+        await until(pilot, lambda: not app.session.events)  # type: ignore[union-attr]
+        await pilot.press("c")
+        assert isinstance(app.screen, ChartScreen)
+
+    watch(scene)
+
+
+def test_too_small_a_terminal_gets_one_line() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.resize_terminal(20, 5)
+        await until(pilot, lambda: "enlarge" in shown(app))
+        assert "loss" not in shown(app)
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: "loss" in shown(app))
+
+    watch(scene)
+
+
+# -- the chart -----------------------------------------------------------------------------------
+
+
+def chart(app: StudioApp) -> Chart:
+    return app.screen.query_one(Chart)
+
+
+@pytest.mark.parametrize("size", [COMPACT, STANDARD])
+def test_the_cursor_reads_points(size: tuple[int, int]) -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("c")
+        await pilot.pause()
+        assert "step 40 · 5 min" in shown(app)
+        await pilot.press("left")
+        assert "step 39" in shown(app)
+        await pilot.press("H", "right")
+        assert "step 30" in shown(app)
+        await pilot.press("home")
+        assert "step 1 " in shown(app)
+        await pilot.press("shift+right", "L", "end")
+        assert "step 40" in shown(app)
+
+    watch(scene, size=size)
+
+
+def test_zoom_smoothing_and_axes() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("c")
+        await pilot.pause()
+        whole = chart(app).window
+        await pilot.press("minus")
+        assert said(app) == "all points are in sight"
+        await pilot.press("plus")
+        assert chart(app).window.span == pytest.approx(whole.span / 2)
+        assert chart(app).window.high == whole.high
+        await pilot.press("home")
+        assert chart(app).window.low == whole.low
+        for _ in range(8):
+            await pilot.press("up")
+        assert said(app) == "there are too few points to zoom in further"
+        await pilot.press("0")
+        assert chart(app).window == whole
+        await pilot.press("s")
+        assert "light smoothing" in shown(app)
+        assert "smoothed)" in shown(app)
+        await pilot.press("s", "s")
+        assert "smoothing" not in shown(app)
+        await pilot.press("x")
+        assert chart(app).axis == "time"
+        assert "min" in shown(app).split("\n")[-2]
+
+    watch(scene)
+
+
+def test_the_chart_goes_through_all_metrics_and_stays_live() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("c", "n")
+        await pilot.pause()
+        assert "win rate" in shown(app)
+        await pilot.press("N", "N")
+        assert app.screen.metric.name not in ("loss", "win_rate")  # type: ignore[attr-defined]
+        await pilot.press("n")
+        app.session.events.extend(steps("loss", [0.5] * 41)[-1:])  # type: ignore[union-attr]
+        await until(pilot, lambda: "step 41" in shown(app))
+
+    watch(scene)
+
+
+def test_points_without_times_have_no_time_axis() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        app.view.add_metrics(1, {"loss": 1.0})  # type: ignore[union-attr]
+        await pilot.press("c", "x")
+        assert said(app) == "not all points of this run know their time"
+
+    watch(scene, LiveSession([Progress(phase="loading", step=0)]))
+
+
+def test_a_chart_of_100000_points_answers() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        for step in range(100_000):
+            app.view.add_metrics(step, {"loss": math.sin(step / 1000)}, float(step))  # type: ignore[union-attr]
+        await pilot.press("c", "s", "left", "plus")
+        await pilot.pause()
+        assert "step 98," in shown(app)
+
+    watch(scene, LiveSession([Progress(phase="loading", step=0)]))

@@ -1,0 +1,134 @@
+"""What a run's events and its files add up to."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from engine.events import Log, PairJudged, Progress, Report, RunEnded, StepDone
+from engine.run_folder import LOG, METRICS
+from tests.tui.archive import make_run
+from tests.tui.live import SECONDS, START, a_run, judged, started
+from tui.archived_view import ArchivedRun, to_pair
+from tui.run_view import LOG_LINES, RunView
+
+
+def view_of(*events: object) -> RunView:
+    view = RunView()
+    view.fold(events)  # type: ignore[arg-type]
+    return view
+
+
+def test_a_run_is_followed_from_start_to_end() -> None:
+    view = view_of(*a_run(steps=40, total=100))
+    assert (view.name, view.step, view.total_steps, view.status) == ("polite", 40, 100, "running")
+    assert view.phase == "judging"
+    assert view.latest("win_rate") == pytest.approx(0.66)
+    assert len(view.series["loss"]) == 40
+    assert view.newest is not None
+    view.fold([RunEnded(time=START + 400, status="failed", step=40, error="no memory")])
+    assert (view.status, view.error, view.live) == ("failed", "no memory", False)
+    assert view.log[-1].text == "no memory"
+
+
+def test_time_left_is_at_the_pace_of_this_sitting() -> None:
+    view = RunView()
+    view.add_metrics(50, {"loss": 1.0}, seconds=10_000.0)  # an earlier, slower sitting
+    view.fold([started(step=50, total=100), *a_run(0)[:0]])
+    view.fold([StepDone(time=START + 20, step=60, total_steps=100, metrics={})])
+    view.ended = START + 20
+    assert view.elapsed() == pytest.approx(10_020)
+    assert view.seconds_left() == pytest.approx(20 / 10 * 40)
+
+
+def test_nothing_is_left_before_the_first_step_and_after_the_last() -> None:
+    assert view_of(started()).seconds_left() is None
+    assert view_of(*a_run(), RunEnded(status="finished", step=40)).seconds_left() is None
+
+
+def test_a_report_adds_only_what_its_steps_did_not_tell() -> None:
+    step = StepDone(step=10, total_steps=10, metrics={"loss": 0.5})
+    view = view_of(step, Report(step=10, metrics={"loss": 0.6, "peak_memory_gb": 3.0}))
+    assert list(view.series["loss"].values) == [0.5]
+    assert view.latest("peak_memory_gb") == 3.0
+
+
+def test_resuming_forgets_the_points_after_the_checkpoint() -> None:
+    view = view_of(*a_run(steps=40))
+    view.fold([started(step=20)])
+    assert view.series["loss"].steps[-1] == 20
+
+
+def test_values_that_are_not_numbers_are_left_out() -> None:
+    view = RunView()
+    view.add_metrics(1, {"loss": None, "split": "valid", "flag": True, "kl": math.nan, "margin": 1})
+    assert set(view.series) == {"kl", "margin"}
+
+
+def test_pausing_is_a_status() -> None:
+    view = view_of(started(), Progress(phase="paused", step=1))
+    assert view.phase == "paused"
+    view.fold([Progress(phase="sampling", step=1)])
+    assert (view.status, view.phase) == ("running", "sampling")
+
+
+def test_the_log_is_bounded_and_counts_on() -> None:
+    view = view_of(*(Log(level="info", text=str(n)) for n in range(LOG_LINES + 10)))
+    assert len(view.log) == LOG_LINES
+    assert view.log_count == LOG_LINES + 10
+
+
+def test_the_files_of_a_run_make_the_same_view() -> None:
+    archived = ArchivedRun(make_run("kept", steps=40))
+    view = archived.view
+    assert (view.name, view.status, view.step) == ("kept", "finished", 40)
+    assert len(view.series["loss"]) == 40
+    assert view.newest is not None
+    assert [line.level for line in view.log] == ["info", "warning", "info"]
+    assert view.evaluation is not None
+    assert view.evaluation.win_rate == 0.71
+    assert not archived.update()
+
+
+def test_a_run_that_another_process_writes_is_kept_up_with() -> None:
+    run = make_run("shared", steps=10)
+    archived = ArchivedRun(run)
+    run.append(METRICS, [{"step": 11, "loss": 0.1}])
+    run.append(LOG, ["2026-09-01T10:02:00.000+00:00 error   gone\n  and why"])
+    assert archived.update()
+    assert archived.view.latest("loss") == 0.1
+    assert [line.text for line in archived.view.log][-2:] == ["gone", "  and why"]
+    assert archived.view.log[-1].level == "error"
+
+
+def test_a_damaged_file_harms_nothing_else(tmp_path: Path) -> None:
+    run = make_run("torn", steps=5)
+    with (run.path / METRICS).open("ab") as file:
+        file.write(b'\xff\xfe{]\n{"step": "x", "loss": []}\n{"step": 6, "loss": 0.25}\n{"ste')
+    with (run.path / LOG).open("ab") as file:
+        file.write(b"\x1b[2J no stamp\n")
+    view = ArchivedRun(run).view
+    assert view.series["loss"].steps[-1] == 6
+    assert view.log[-1].text.startswith("\x1b")  # untrusted; what shows it makes it safe
+
+
+@pytest.mark.parametrize(
+    ("line", "first", "second"),
+    [
+        ({"choice": "first", "chosen": "a", "rejected": "b"}, "a", "b"),
+        ({"choice": "second", "chosen": "b", "rejected": "a"}, "a", "b"),
+        ({"choice": "tie", "first": "a", "second": "b"}, "a", "b"),
+    ],
+)
+def test_pairs_come_back_in_the_order_they_were_sampled(
+    line: dict[str, object], first: str, second: str
+) -> None:
+    pair = to_pair(line)
+    assert isinstance(pair, PairJudged)
+    assert (pair.first, pair.second) == (first, second)
+
+
+def test_series_times_are_seconds_of_training() -> None:
+    view = view_of(*a_run(steps=3))
+    assert list(view.series["loss"].times) == [SECONDS, 2 * SECONDS, 3 * SECONDS]
+    assert judged().step == 40
