@@ -221,10 +221,11 @@ class Summary:
                 text.append(f"\n> {safe_line(example.prompt)}\n")
                 text.append(f"  before  {safe_line(example.before)}\n", "dim")
                 text.append(f"  after   {safe_line(example.after)}\n")
-            before = f"{first.win_rate:.1%} before, " if last is not first else ""
-            text.append(f"\nheld-out win rate: {before}")
-            text.append(rate(last), "bold")
-            text.append(" after\n" if last is not first else "\n")
+            text.append("\nheld-out win rate: ")
+            if last is not first:
+                text.append(f"{first.win_rate:.1%} before, ")
+            text.append(f"{last.win_rate:.1%}", "bold")
+            text.append(f"{' after' if last is not first else ''} {interval(last)}\n")
         text.append(f"{self._ending()}\n")
         if view.folder:
             text.append(f"the run is kept in {safe_line(view.folder)}")
@@ -282,8 +283,13 @@ def activity(view: RunView) -> str:
 
 def rate(event: Evaluated) -> str:
     """A win rate with its interval."""
+    return f"{event.win_rate:.1%} {interval(event)}"
+
+
+def interval(event: Evaluated) -> str:
+    """How sure a win rate is."""
     low, high = event.win_rate_low, event.win_rate_high
-    return f"{event.win_rate:.1%} ({low:.0%} to {high:.0%}, {event.prompts} prompts)"
+    return f"({low:.0%} to {high:.0%}, {event.prompts} prompts)"
 
 
 def time_left(view: RunView) -> str:
