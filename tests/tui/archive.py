@@ -51,7 +51,7 @@ def make_run(
     known = {
         "status": status,
         "step": steps,
-        "total_steps": base.iters,
+        "total_steps": max(steps, base.iters),
         "pairs": pairs,
         "loss": last.get("loss"),
         "win_rate": 0.71 if lines else None,

@@ -36,7 +36,7 @@ def shown(app: App[Any]) -> str:
 
 def said(app: StudioApp) -> str:
     """The message in the place of the keys."""
-    return app.screen.query_one(KeyLine).message
+    return "".join(line.message for line in app.screen.query(KeyLine))
 
 
 async def until(pilot: Pilot[Any], holds: Callable[[], object]) -> None:

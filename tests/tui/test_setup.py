@@ -16,6 +16,8 @@ from tui.screens.ask import AskChoice, AskText
 from tui.screens.setup import Fields, SetupScreen, StartLine, found
 from tui.widgets.setting_field import SettingField
 
+STEPS = config.preset("starter").iters
+
 
 def form(app: StudioApp) -> SetupScreen:
     return next(each for each in app.screen_stack if isinstance(each, SetupScreen))
@@ -44,7 +46,7 @@ def test_a_newcomer_starts_the_starter_with_one_key(monkeypatch: pytest.MonkeyPa
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         started = starts(app, monkeypatch)
         assert "starter" in shown(app)
-        assert "trains the bundled model for 90 steps" in shown(app)
+        assert f"trains the bundled model for {STEPS} steps" in shown(app)
         assert isinstance(app.focused, StartLine)
         await pilot.press("enter")
         assert started == [config.preset("starter")]
@@ -263,7 +265,9 @@ def test_yaml_and_form_are_the_same_settings(monkeypatch: pytest.MonkeyPatch) ->
         text = app.focused
         assert isinstance(text, TextArea)
         assert "beta: 0.5" in text.text
-        text.text = text.text.replace("beta: 0.5", "beta: 0.6").replace("iters: 90", "iters: 91")
+        text.text = text.text.replace("beta: 0.5", "beta: 0.6").replace(
+            f"iters: {STEPS}", "iters: 91"
+        )
         await pilot.pause()
         assert form(app).draft.settings.beta == 0.6
         text.text += "\nbetta: 1\n"
@@ -385,7 +389,7 @@ def test_models_and_data_complete_from_the_hub_cache_and_the_disk(
 def test_the_cost_is_always_in_sight_and_its_parts_one_key_away() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await until(pilot, lambda: "needs" in shown(app))
-        assert "90 steps" in shown(app)
+        assert f"{STEPS} steps" in shown(app)
         assert "optimizer" not in shown(app)
         await pilot.press("m")
         assert "optimizer" in shown(app)

@@ -242,6 +242,8 @@ class RunDetailScreen(StudioScreen):
             "log": self.query_one(LogPane).rows,
         }
         target[part].focus()
+        if part == "log":  # laid out for no width while it was out of sight
+            self.call_after_refresh(self.query_one(LogPane).rows.rebuild)
 
     def action_next_part(self) -> None:
         """Show the next part."""

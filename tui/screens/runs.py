@@ -43,7 +43,7 @@ class RunsScreen(StudioScreen):
         & #title { height: 1; padding: 0 1; }
         & #filter { height: 1; border: none; padding: 0 1; display: none; background: $surface; }
         & #header { height: 1; }
-        & #about { height: 3; border-top: solid $faint; padding: 0 1; }
+        & #about { height: 4; border-top: solid $faint; padding: 0 1; }
     }
     """
     BINDINGS = [  # noqa: RUF012
@@ -332,7 +332,8 @@ class RunsScreen(StudioScreen):
             return
         text = await self.app.push_screen_wait(AskText("rename to", safe_line(run.name)))
         if text and text != run.name:
-            self._change(lambda: runs.rename(Run(run.path), text), run.path.with_name(text))
+            renamed = run.path.with_name(runs.safe_name(text))
+            self._change(lambda: runs.rename(Run(run.path), text), renamed)
 
     def action_delete(self) -> None:
         """Move the run into the trash; undo brings it back."""

@@ -1,0 +1,85 @@
+"""Compare: overlaid metrics and the settings that differ."""
+
+from textual.pilot import Pilot
+
+from engine.config import preset
+from engine.settings import Settings
+from tests.tui.archive import make_run
+from tests.tui.stage import STANDARD, play, said, shown, until
+from tui.app import StudioApp
+from tui.screens.compare import CompareScreen, differences
+from tui.widgets.chart import Chart
+from tui.widgets.row_list import RowList
+
+
+def test_settings_that_differ() -> None:
+    one, other = Settings(beta=0.2), Settings(beta=0.3, run_name="x", lookahead=2)
+    assert differences([one, other]) == [("beta", ("0.2", "0.3")), ("lookahead", ("auto", "2"))]
+    assert differences([one, one]) == []
+
+
+async def opened(app: StudioApp, pilot: Pilot[int]) -> CompareScreen:
+    """Three runs compared."""
+    shared = preset("starter")
+    two = shared.model_copy(update={"beta": 0.05, "judge_system": "Shorter is better."})
+    runs = [
+        make_run("polite", settings=shared),
+        make_run("loose", steps=60, seed=2, settings=two),
+        make_run("empty", steps=0, pairs=0, settings=shared),
+    ]
+    screen = CompareScreen(runs)
+    app.push_screen(screen)
+    await until(pilot, lambda: "reading the runs" not in shown(app))
+    return screen
+
+
+def test_the_runs_are_drawn_over_one_another() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot)
+        lines = screen.query_one(Chart).lines
+        assert [(line.label, len(line.series)) for line in lines] == [
+            (screen.views[0].name, 40),
+            (screen.views[1].name, 60),
+            (screen.views[2].name, 0),
+        ]
+        text = shown(app)
+        assert "finished, 40 steps" in text
+        assert "beta" in text
+        assert "0.05" in text
+        assert "learning_rate" not in text
+        await pilot.press("n")
+        assert screen.metric.name == "win_rate"
+        assert "81.8 %" in shown(app)
+        await pilot.press("N", "N")
+        assert screen.metric.name != "loss"
+
+    play(scene)
+    play(scene, STANDARD)
+
+
+def test_keys() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot)
+        await pilot.press("d")
+        assert "settings that differ" not in shown(app)
+        await pilot.press("tab")
+        assert "settings that differ" in shown(app)
+        assert isinstance(app.focused, RowList)
+        await pilot.press("down", "enter")
+        assert "Shorter is better." in said(app)
+        await pilot.press("tab")
+        assert isinstance(app.focused, Chart)
+        await pilot.press("escape")
+        assert app.screen is not screen
+
+    play(scene)
+
+
+def test_a_run_that_is_gone_is_said() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        run = make_run("gone")
+        (run.path / "run.json").unlink()
+        app.push_screen(CompareScreen([run, make_run("here")]))
+        await until(pilot, lambda: "cannot be read" in said(app))
+
+    play(scene)

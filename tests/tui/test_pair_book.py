@@ -1,0 +1,73 @@
+"""The pairs of a run: filters, search, and what is added or replaced meanwhile."""
+
+from engine.pairs import Verdict, record
+from engine.relabel import relabel
+from engine.run_folder import PAIRS
+from tests.tui.archive import judged, make_run
+from tui.pair_book import FILTERS, PairBook, disagrees, pair_line
+
+BY_NAME = {each.name: each for each in FILTERS}
+
+
+def test_filters_and_their_counts() -> None:
+    book = PairBook(make_run("a-run", pairs=8))
+    assert book.update()
+    counts = {each.name: count for each, count in book.counts()}
+    assert counts == {
+        "all": 8,
+        "first won": 4,
+        "second won": 2,
+        "ties": 2,
+        "disagreement": 2,
+        "flagged": 2,
+        "with a note": 2,
+    }
+    for name, count in counts.items():
+        assert len(book.chosen(BY_NAME[name])) == count
+
+
+def test_pairs_are_in_the_order_of_their_steps_whichever_file_they_are_in() -> None:
+    book = PairBook(make_run("a-run", pairs=8))
+    book.update()
+    assert [line["step"] for line in book.chosen(FILTERS[0])] == list(range(1, 9))
+
+
+def test_words_are_looked_for_in_prompt_answers_and_note() -> None:
+    book = PairBook(make_run("a-run", pairs=8))
+    book.update()
+    assert len(book.chosen(FILTERS[0], "PARIS friend (3)")) == 1
+    assert len(book.chosen(FILTERS[0], "close")) == 2  # a note
+    assert book.chosen(FILTERS[0], "paris atlantis") == []
+
+
+def test_what_is_written_meanwhile_is_taken_in() -> None:
+    run = make_run("a-run", pairs=2)
+    book = PairBook(run)
+    book.update()
+    assert not book.update()
+    pair, verdict = judged(4)
+    run.append(PAIRS, [record(pair, verdict, "starter")])
+    assert book.update()
+    assert len(book.lines) == 3
+    relabel(run, "0000001-000", "tie")
+    book.update()
+    assert book.lines["0000001-000"]["choice"] == "tie"
+    assert len(book.lines) == 3
+
+
+def test_a_person_and_the_judge_disagree() -> None:
+    pair, _ = judged(0)
+    line = record(pair, Verdict("second", 0.9, (0.95, 0.85)), "human")
+    assert disagrees(line)
+    assert not disagrees({**line, "judge": "starter"})
+    assert not disagrees({"q_orders": [None, "x"], "q": "?"})
+
+
+def test_a_row_fits_and_is_harmless() -> None:
+    pair, verdict = judged(1)
+    line = record(pair, verdict, "starter") | {"prompt": "\x1b[31m\nevil" * 1000}
+    shown = pair_line(line, 60)
+    assert shown.cell_length <= 60
+    assert "\x1b" not in shown.plain
+    assert "0.80" in shown.plain  # how sure of the winner
+    assert pair_line({}, 60).plain

@@ -1,0 +1,215 @@
+"""Run detail: its parts, the browser of pairs, and changing labels."""
+
+import pytest
+from textual.pilot import Pilot
+
+from engine.config import preset
+from engine.run_folder import METRICS, PAIRS, UNDECIDED, Run
+from tests.tui.archive import make_run, metrics
+from tests.tui.stage import STANDARD, play, said, shown, until
+from tui.app import StudioApp
+from tui.screens.ask import AskChoice
+from tui.screens.chart import ChartScreen
+from tui.screens.run_detail import RunDetailScreen
+from tui.screens.setup import SetupScreen
+
+
+async def opened(app: StudioApp, pilot: Pilot[int], run: Run) -> RunDetailScreen:
+    """The detail of a run, read."""
+    app.open_run_detail(str(run.path))
+    await until(pilot, lambda: isinstance(app.screen, RunDetailScreen))
+    screen = app.screen
+    assert isinstance(screen, RunDetailScreen)
+    await until(pilot, lambda: screen._archived is not None and screen.book.lines)
+    await pilot.pause(0.05)
+    return screen
+
+
+def choices(run: Run) -> dict[str, str]:
+    return {
+        str(line["pair_id"]): str(line["choice"])
+        for file in (PAIRS, UNDECIDED)
+        for line in run.read(file)
+    }
+
+
+def test_its_parts() -> None:
+    run = make_run("polite", settings=preset("starter").model_copy(update={"beta": 0.77}))
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot, run)
+        text = shown(app)
+        assert "polite" in text
+        assert "step 40 / 60" in text
+        assert "loss" in text
+        assert "grad norm" in text
+        await pilot.press("p")
+        assert "What is the capital of France (0)?" in shown(app)
+        assert "It is Paris, dear friend (0)." in shown(app)
+        await pilot.press("c")
+        await pilot.press("pagedown")
+        assert "beta: 0.77" in shown(app) + _config(screen)
+        await pilot.press("l")
+        await until(pilot, lambda: "judge says the same in both orders" in shown(app))
+        await pilot.press("tab")
+        assert screen.part == "metrics"
+        await pilot.press("tab")
+        assert screen.part == "pairs"
+        await pilot.press("m", "escape")
+        assert not isinstance(app.screen, RunDetailScreen)
+
+    play(scene)
+    play(scene, STANDARD)
+
+
+def _config(screen: RunDetailScreen) -> str:
+    return str(screen.query_one("#settings").render())
+
+
+def test_a_card_opens_its_chart() -> None:
+    run = make_run("polite")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot, run)
+        await pilot.press("enter")
+        assert isinstance(app.screen, ChartScreen)
+        assert app.screen.metric.name == "loss"
+
+    play(scene)
+
+
+def test_pairs_are_filtered_and_searched() -> None:
+    run = make_run("polite", pairs=40)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot, run)
+        await pilot.press("p", "v")
+        assert isinstance(app.screen, AskChoice)
+        assert "flagged" in shown(app)
+        await pilot.press("j", "j", "j", "enter")  # ties
+        await until(pilot, lambda: len(screen.pairs.rows) == 10)
+        assert "ties · 10 of 40" in shown(app)
+        await pilot.press("slash", *"(6)", "enter")
+        assert len(screen.pairs.rows) == 1
+        assert "What is the capital of France (6)?" in shown(app)
+        await pilot.press("escape")
+        assert len(screen.pairs.rows) == 10
+        await pilot.press("slash", *"atlantis")
+        assert "no such pair" in shown(app)
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("key", "choice"), [("1", "first"), ("2", "second"), ("t", "tie"), ("b", "both_bad")]
+)
+def test_a_label_is_changed(key: str, choice: str) -> None:
+    run = make_run("polite", pairs=4)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot, run)
+        await pilot.press("p")
+        for _ in range(4):
+            await pilot.press(key, "down")
+        assert set(choices(run).values()) == {choice}
+        assert len(choices(run)) == 4
+        assert screen.pairs.cursor == 3
+        await pilot.press(key)
+        assert "that already" in said(app)
+        at = next(place for place, line in enumerate(screen.pairs.rows) if line.get("was"))
+        screen.pairs.cursor = at
+        await pilot.pause()
+        assert "label changed: starter had said" in shown(app)
+
+    play(scene)
+
+
+def test_a_flag() -> None:
+    run = make_run("polite", pairs=1)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot, run)
+        await pilot.press("p", "g")
+        assert "⚑" in shown(app)
+        assert next(run.read(PAIRS))["flagged"] is True
+        await pilot.press("g")
+        assert next(run.read(PAIRS))["flagged"] is False
+
+    play(scene)
+
+
+def test_a_run_in_training_is_followed_and_its_labels_are_left_alone() -> None:
+    run = make_run("live", status="running", steps=5, pairs=2)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        with run.lock():
+            await opened(app, pilot, run)
+            assert "step 5 / 60" in shown(app)
+            Run(run.path).append(METRICS, list(metrics(6))[5:])
+            Run(run.path).update(step=6)
+            await until(pilot, lambda: "step 6 / 60" in shown(app))
+            await pilot.press("p", "2")
+            assert "is in use by process" in said(app)
+        assert list(choices(run).values()) == ["first", "second"]
+
+    play(scene)
+
+
+def test_keys_about_pairs_do_nothing_elsewhere() -> None:
+    run = make_run("polite", pairs=4)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot, run)
+        before = choices(run)
+        await pilot.press("1", "2", "t", "b", "g")
+        assert choices(run) == before
+
+    play(scene)
+
+
+def test_a_pair_can_be_read_whole() -> None:
+    run = make_run("polite", pairs=4)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot, run)
+        await pilot.press("p", "enter")
+        assert not screen.query_one("#left").display or "pairs ──" not in shown(app)
+        assert "Rome. Why ask (0)?" in shown(app)
+        await pilot.press("escape")
+        assert "pairs ──" in shown(app)
+
+    play(scene)
+
+
+def test_from_a_run_to_the_form_and_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run("half", status="stopped")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        done: list[str] = []
+        monkeypatch.setattr(app, "resume_run", lambda run: done.append(f"resume {run.name}"))
+        monkeypatch.setattr(app, "open_try_it", lambda run: done.append(f"try {run.name}"))
+        monkeypatch.setattr(app, "copy_to_clipboard", done.append)
+        await opened(app, pilot, run)
+        await pilot.press("r", "i", "y")
+        assert done == ["resume half", "try half", str(run.path)]
+        await pilot.press("o")
+        assert isinstance(app.screen, SetupScreen)
+
+    play(scene)
+
+
+def test_hostile_pairs_are_shown_harmlessly() -> None:
+    evil = "\x1b]0;title\x07[red]\u202e" + "x" * 100_000
+    run = make_run("polite", pairs=1)
+    line = next(run.read(PAIRS))
+    run.append(PAIRS, [{**line, "pair_id": "e", "prompt": evil, "chosen": evil, "note": evil}])
+    run.append(PAIRS, [{"pair_id": None, "step": "x", "q": [], "choice": {}, "q_orders": 7}])
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot, run)
+        await pilot.press("p", "end", "enter")
+        assert "\x1b" not in shown(app)
+        await pilot.press("escape", "up", "up", "enter")
+        assert "\u202e" not in shown(app)
+
+    play(scene)

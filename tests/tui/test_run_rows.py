@@ -1,0 +1,93 @@
+"""The rows of the list of runs: order, filter, columns."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.runs import RunSummary
+from tests.tui.archive import make_run
+from tui.run_rows import COLUMNS, Glance, Order, about, columns, glance, header, matching, row
+
+
+def run(name: str, **facts: Any) -> RunSummary:
+    known = {"path": Path("/runs") / name, "status": "finished", **facts}
+    return RunSummary(name=name, **known)
+
+
+RUNS = [
+    run("b", step=10, loss=0.5, updated=datetime(2026, 9, 1, tzinfo=UTC), tags=("keep",)),
+    run("a", step=300, loss=None, updated=datetime(2026, 9, 3, tzinfo=UTC), model="org/Qwen"),
+    run("c", step=None, loss=0.2, updated=None, status="failed", error="no space"),
+]
+
+
+@pytest.mark.parametrize(
+    ("order", "names"),
+    [
+        (Order(), "abc"),
+        (Order("age", flipped=True), "bac"),
+        (Order("name"), "abc"),
+        (Order("name", flipped=True), "cba"),
+        (Order("steps"), "abc"),
+        (Order("steps", flipped=True), "bac"),
+        (Order("loss"), "cba"),
+        (Order("loss", flipped=True), "bca"),
+    ],
+)
+def test_order(order: Order, names: str) -> None:
+    assert "".join(each.name for each in order.sort(RUNS)) == names
+
+
+def test_every_column_can_be_sorted_by() -> None:
+    order = Order()
+    for _ in COLUMNS:
+        assert sorted(each.name for each in order.sort(RUNS)) == ["a", "b", "c"]
+        order = order.next()
+    assert order == Order()
+
+
+def test_filter_looks_into_name_model_status_and_tags() -> None:
+    assert [each.name for each in matching(RUNS, "KEEP")] == ["b"]
+    assert [each.name for each in matching(RUNS, "qwen finished")] == ["a"]
+    assert matching(RUNS, "qwen failed") == []
+    assert matching(RUNS, " ") == RUNS
+
+
+@pytest.mark.parametrize("width", [20, 80, 119, 120, 200, 300])
+def test_rows_and_header_line_up(width: int) -> None:
+    shown = Glance((0.7, float("nan"), 0.5), 0.06)
+    for each in RUNS:
+        assert row(each, width, shown, []).cell_length == header(width, Order()).cell_length
+    titles = [column.title for column, _ in columns(width)]
+    assert ("model" in titles) == (width >= 120)
+
+
+def test_a_damaged_run_shows_its_reason() -> None:
+    damaged = run("d", status="damaged", damaged="run.json holds no JSON object.")
+    assert "holds no JSON" in row(damaged, 100, Glance(), []).plain
+    assert "holds no JSON" in about(damaged).plain
+
+
+def test_hostile_names_are_harmless_and_keep_the_columns() -> None:
+    evil = run("\x1b]0;x\x07[bold]名前\u202e", model="\x1b[2J", tags=("\r",))
+    for width in (80, 200):
+        line = row(evil, width, Glance(), [evil.path])
+        assert line.cell_length == header(width, Order()).cell_length
+        assert not any(ord(char) < 32 for char in line.plain)
+    assert not any(ord(char) < 32 for char in about(evil).plain.replace("\n", ""))
+
+
+def test_a_glance_at_the_metrics() -> None:
+    seen = glance(next(iter_summaries()))
+    assert len(seen.losses) == 40
+    assert seen.losses[0] > seen.losses[-1]
+    assert seen.spread == pytest.approx(0.06)
+
+
+def iter_summaries() -> Any:
+    from engine.runs import list_runs
+
+    make_run("a-run")
+    yield from list_runs()

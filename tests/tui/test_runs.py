@@ -1,0 +1,314 @@
+"""Runs: every key, what is shown, and that nothing is lost."""
+
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from engine import runs
+from engine.run_folder import METRICS, Run
+from engine.settings import Settings
+from tests.tui.archive import make_run, metrics
+from tests.tui.stage import STANDARD, play, said, shown, until
+from tui.app import StudioApp
+from tui.run_rows import Order
+from tui.screens.ask import AskText
+from tui.screens.compare import CompareScreen
+from tui.screens.run_detail import RunDetailScreen
+from tui.screens.runs import RunsScreen
+from tui.screens.setup import SetupScreen
+
+
+async def opened(app: StudioApp, pilot: Pilot[int]) -> RunsScreen:
+    """The list of runs, read and with its trends."""
+    await pilot.press("f5")
+    screen = app.screen
+    assert isinstance(screen, RunsScreen)
+    await until(pilot, lambda: "reading the runs" not in shown(app))
+    await pilot.pause(0.1)
+    return screen
+
+
+def named(screen: RunsScreen) -> list[str]:
+    return [run.name for run in screen.table.rows]
+
+
+def three() -> None:
+    make_run(
+        "polite", updated="2026-09-01T10:00:00+00:00", steps=40, created="2026-09-01T10:00:00Z"
+    )
+    make_run("short", steps=20, status="stopped", tags=["keep"], seed=2)
+    make_run("failed-one", steps=3, status="failed", error="no space left", win_rate=None)
+
+
+def test_every_run_with_its_facts() -> None:
+    three()
+    broken = make_run("broken")
+    (broken.path / "run.json").write_text("{")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        text = shown(app)
+        assert "4 runs" in text
+        line = next(line for line in text.splitlines() if " polite " in line)
+        assert "finished" in line
+        assert "71 ±6 %" in line
+        assert "▁" in line
+        assert any("broken" in line and "damaged" in line for line in text.splitlines())
+
+    play(scene, STANDARD)
+    play(scene)
+
+
+def test_no_runs_yet() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        assert "no runs yet" in shown(app)
+        await pilot.press("enter", "r", "d", "space")
+        assert "there is no run here" in said(app)
+
+    play(scene)
+
+
+def test_sort_by_any_column_and_turn_round() -> None:
+    three()
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot)
+        by_age = named(screen)
+        await pilot.press("S")
+        assert named(screen) == by_age[::-1]
+        for _ in range(20):
+            if screen._order == Order("name"):
+                break
+            await pilot.press("s")
+        assert named(screen) == ["failed-one", "polite", "short"]
+        assert "sorted by name" in said(app)
+
+    play(scene)
+
+
+def test_filter() -> None:
+    three()
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot)
+        await pilot.press("slash", *"keep", "enter")
+        assert named(screen) == ["short"]
+        assert "/ keep" in shown(app)
+        await pilot.press("escape")
+        assert len(named(screen)) == 3
+        await pilot.press("slash", *"zzz")
+        assert "no run matches" in shown(app)
+        await pilot.press("escape", "escape")
+        assert "no filter" in said(app)
+
+    play(scene)
+
+
+def test_the_cursor_stays_with_its_run() -> None:
+    three()
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot)
+        await pilot.press("end")
+        name = screen.run.name if screen.run else ""
+        make_run("newer")
+        await until(pilot, lambda: "newer" in named(screen))
+        assert screen.run
+        assert screen.run.name == name
+
+    play(scene)
+
+
+def test_delete_and_undo() -> None:
+    three()
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot)
+        before = named(screen)
+        await pilot.press("d", "delete")
+        assert len(named(screen)) == 1
+        assert "u brings it back" in said(app)
+        await pilot.press("u", "u")
+        assert sorted(named(screen)) == sorted(before)
+        await pilot.press("u")
+        assert "nothing was deleted" in said(app)
+
+    play(scene)
+
+
+def test_a_run_in_use_is_not_deleted_or_renamed() -> None:
+    run = make_run("busy", status="running")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot)
+        with run.lock():
+            await pilot.press("d")
+            assert "is in use by process" in said(app)
+            assert named(screen) == ["busy"]
+
+    play(scene)
+
+
+def test_a_run_of_another_process_is_seen_to_move() -> None:
+    run = make_run("elsewhere", status="running", steps=5)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        with run.lock():
+            screen = await opened(app, pilot)
+            await until(pilot, lambda: "1 live" in shown(app))
+            assert "●" in shown(app)
+            Run(run.path).append(METRICS, list(metrics(7))[5:])
+            Run(run.path).update(step=7, loss=0.123)
+            await until(pilot, lambda: "0.123" in shown(app))
+            assert screen.run
+            assert screen.run.step == 7
+        await until(pilot, lambda: "interrupted" in shown(app))
+
+    play(scene)
+
+
+def test_rename_and_tags() -> None:
+    make_run("old-name")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot)
+        await pilot.press("n")
+        assert isinstance(app.screen, AskText)
+        app.screen.query_one(Input).value = "../new name"
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen)
+        await until(pilot, lambda: named(screen) != ["old-name"])
+        (name,) = named(screen)
+        assert "/" not in name
+        assert (runs.runs_root() / name).is_dir()
+        await pilot.press("t", *"keep, best,keep", "enter")
+        await until(pilot, lambda: runs.open_run(name).state()["tags"] == ["keep", "best"])
+        await until(pilot, lambda: screen.run and screen.run.tags == ("keep", "best"))
+        assert "tags keep, best" in " ".join(shown(app).split())
+        await pilot.press("n", "escape")
+        assert named(screen) == [name]
+
+    play(scene)
+
+
+def test_config_opens_in_the_form_and_enter_opens_the_run() -> None:
+    make_run("a-run", settings=Settings(beta=0.77))
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        await pilot.press("c")
+        form = app.screen
+        assert isinstance(form, SetupScreen)
+        assert form.draft.settings.beta == 0.77
+        assert "a-run" in shown(app)
+        await pilot.press("f5", "enter")
+        assert isinstance(app.screen, RunDetailScreen)
+        await pilot.press("escape")
+        assert isinstance(app.screen, RunsScreen)
+
+    play(scene)
+
+
+def test_resume(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run("done")
+    make_run("half", status="stopped")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        resumed: list[str] = []
+        monkeypatch.setattr(app, "resume_run", lambda run: resumed.append(run.name))
+        screen = await opened(app, pilot)
+        names = named(screen)
+        screen.table.cursor = names.index("done")
+        await pilot.press("r")
+        assert "is finished" in said(app)
+        screen.table.cursor = names.index("half")
+        await pilot.press("r")
+        assert resumed == ["half"]
+
+    play(scene)
+
+
+def test_try_it_and_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run("a-run")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        asked: list[str] = []
+        copied: list[str] = []
+        monkeypatch.setattr(app, "open_try_it", lambda run: asked.append(run.name))
+        monkeypatch.setattr(app, "copy_to_clipboard", copied.append)
+        await opened(app, pilot)
+        await pilot.press("i", "y")
+        assert asked == ["a-run"]
+        assert copied == [str(runs.runs_root() / "a-run")]
+
+    play(scene)
+
+
+def test_marked_runs_are_compared() -> None:
+    three()
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        await pilot.press("space", "equals_sign")
+        assert "mark two or more" in said(app)
+        await pilot.press("space")
+        assert "2 marked" in shown(app)
+        await pilot.press("equals_sign")
+        assert isinstance(app.screen, CompareScreen)
+        await pilot.press("escape", "escape")
+        assert "marked" not in shown(app).splitlines()[0]
+
+    play(scene)
+
+
+def test_a_damaged_run_harms_nothing_else() -> None:
+    broken = make_run("broken")
+    (broken.path / "run.json").write_text('{"step": [')
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot)
+        for key in ("enter", "r", "c", "space", "t", "n", "e", "i"):
+            await pilot.press(key)
+            assert "this run is damaged" in said(app)
+            assert app.screen is screen
+        await pilot.press("d")
+        assert "no runs yet" in shown(app)
+
+    play(scene)
+
+
+def test_export_runs_beside_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run("a-run")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot)
+        await pilot.press("e", "enter")
+        await until(pilot, lambda: isinstance(app.screen, AskText))
+        app.screen.query_one(Input).value = str(tmp_path / "out")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen and "exporting" not in said(app))
+        # The run has no adapters, and the command line's own words say so.
+        assert "not exported" in said(app)
+        assert "a-run" in said(app) or str(run.path) in said(app) or "adapter" in said(app)
+
+    play(scene)
+
+
+def test_a_thousand_runs_are_one_list() -> None:
+    one = make_run("run-0000", steps=3, pairs=0)
+    for number in range(1, 1000):
+        folder = one.path.with_name(f"run-{number:04}")
+        folder.mkdir()
+        for file in ("run.json", METRICS):
+            (folder / file).write_bytes((one.path / file).read_bytes())
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot)
+        assert len(screen.table.rows) == 1000
+        await pilot.press("end")
+        assert len(screen._glances) < 100  # only the rows that were in sight are read
+
+    play(scene)
