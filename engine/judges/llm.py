@@ -110,7 +110,8 @@ class LLMJudge:
         """Probability of "1" for each row of ids after the prefix, float64 (rows,); NaN where
         the two answers hold too little of the mass."""
         assert self._answers is not None
-        order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
+        # By what they say, too: the same pairs swapped are then the same batch, with the same q.
+        order = sorted(range(len(rows)), key=lambda row: (len(rows[row]), rows[row]))
         result = np.full(len(rows), np.nan)
         done = 0
         for chunk in _chunks(order, [len(row) for row in rows]):

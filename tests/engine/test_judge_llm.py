@@ -1,0 +1,284 @@
+"""The LLM judge: what it answers, in both orders, whatever the batch, and what is no answer."""
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from engine.judges import llm
+from engine.judges.llm import LLMJudge
+from engine.judges.presentation import answer_ids, render_frame
+from engine.models import LanguageModel
+from engine.pairs import Pair
+from engine.sampling import Completion, Interrupted
+from tests.engine.small_models import (
+    EOS,
+    GEMMA2,
+    GEMMA3,
+    MAMBA2,
+    QWEN2,
+    QWEN3,
+    byte_tokenizer,
+    language_model,
+    pair,
+    settings,
+)
+
+MODELS = {"qwen2": QWEN2, "qwen3": QWEN3, "gemma2": GEMMA2, "gemma3": GEMMA3, "mamba2": MAMBA2}
+RUBRIC = "The shorter one wins."
+TEXTS = [
+    ("Why?", "Because it is so.", "No idea"),
+    ("What is the capital of nowhere? Say it in a word.", "None", "It has none, I am afraid."),
+    ("1 or 2?", "1", "2"),
+    ("", "{} <|im_end|>", "Answer 2:"),
+]
+
+
+@pytest.fixture(autouse=True)
+def any_mass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random model gives the digits little; that is enough here."""
+    monkeypatch.setattr(llm, "LEAST_MASS", 0.0)
+
+
+@cache
+def attentive() -> LanguageModel:
+    """A model that looks back and favours no position, so that what it reads decides."""
+    lm = language_model(QWEN2)
+    body: Any = lm.model
+    for layer in body.layers:
+        layer.self_attn.o_proj.weight = layer.self_attn.o_proj.weight * 20
+    frame = render_frame(lm.tokenizer, RUBRIC)
+    rows = [frame.pair_ids(*text) for a, b, c in TEXTS for text in ((a, b, c), (a, c, b))]
+    last = mx.stack([lm.hidden(mx.array([[*frame.prefix, *row]]))[0, -1] for row in rows])
+    middle = last.mean(axis=0)
+    direction = mx.random.normal(middle.shape, key=mx.random.key(0))
+    direction = direction - middle * (direction @ middle) / (middle @ middle)
+    one, two = answer_ids(lm.tokenizer)
+    head = body.lm_head.weight
+    gap = direction / mx.std(last @ direction)
+    body.lm_head.weight = mx.where(
+        mx.arange(head.shape[0])[:, None] == two[0], head[one[0]] - gap, head
+    )
+    return lm
+
+
+def judge_of(lm: LanguageModel, **values: Any) -> LLMJudge:
+    return LLMJudge(lm, settings(**{"judge_system": RUBRIC, **values}))
+
+
+def probability_of_one(judge: LLMJudge, text: tuple[str, str, str]) -> float:
+    """The plain definition: the whole input, alone, in float64."""
+    lm = judge._lm
+    ids = [*judge._frame.prefix, *judge._frame.pair_ids(*text)]
+    logits = np.array(lm.model(mx.array([ids]))[0, -1].astype(mx.float32), np.float64)
+    one, two = (lm.tokenizer.encode(digit, add_special_tokens=False) for digit in "12")
+    return float(1 / (1 + np.exp(logits[two[0]] - logits[one[0]])))
+
+
+@pytest.mark.parametrize("config", MODELS.values(), ids=MODELS.keys())
+def test_q_is_the_share_of_the_first_over_both_orders(config: dict[str, Any]) -> None:
+    judge = judge_of(attentive() if config is QWEN2 else language_model(config, tokens=math.inf))
+    for text, verdict in zip(TEXTS, judge.judge(TEXTS), strict=True):
+        prompt, first, second = text
+        shown_first = probability_of_one(judge, text)
+        shown_second = 1 - probability_of_one(judge, (prompt, second, first))
+        assert verdict.q_orders == pytest.approx((shown_first, shown_second), abs=1e-5)
+        assert verdict.q == pytest.approx((shown_first + shown_second) / 2, abs=1e-5)
+
+
+def test_swapped_answers_swap_the_verdict_exactly() -> None:
+    judge = judge_of(attentive())
+    opposite = {"first": "second", "second": "first", "tie": "tie"}
+    for texts in (TEXTS, TEXTS[:1], TEXTS[1:2]):
+        swapped = [(prompt, second, first) for prompt, first, second in texts]
+        for one, other in zip(judge.judge(texts), judge.judge(swapped), strict=True):
+            assert one.q is not None
+            assert other.q == pytest.approx(1 - one.q, abs=1e-15)
+            assert other.choice == opposite[one.choice]
+
+
+def test_equal_answers_are_a_tie() -> None:
+    judge = judge_of(attentive())
+    (verdict,) = judge.judge([("Why?", "same", "same")])
+    assert verdict.choice == "tie"
+    assert verdict.q == pytest.approx(0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize("bound", [1, 150, 400])
+def test_chunks_change_nothing(bound: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = judge_of(attentive())
+    whole = judge.judge(TEXTS)
+    monkeypatch.setattr(llm, "TOKENS_PER_PASS", bound)
+    for one, other in zip(judge.judge(TEXTS), whole, strict=True):
+        assert one.choice == other.choice
+        assert one.q == pytest.approx(other.q, abs=1e-5)
+
+
+def test_the_rubric_is_run_once_and_counts() -> None:
+    lm = attentive()
+    judge = judge_of(lm)
+    first = judge.judge(TEXTS)
+    prefix = judge._prefix
+    again = judge.judge(TEXTS[::-1])[::-1]
+    assert judge._prefix is prefix
+    for one, other in zip(first, again, strict=True):
+        assert one.q == pytest.approx(other.q, abs=1e-5)
+    other_rubric = judge_of(lm, judge_system="The longer one wins, always and everywhere.")
+    differing = zip(other_rubric.judge(TEXTS), first, strict=True)
+    assert any(abs((one.q or 0) - (other.q or 0)) > 1e-3 for one, other in differing)
+
+
+def test_too_little_mass_on_the_answers_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = judge_of(attentive())
+    monkeypatch.setattr(llm, "LEAST_MASS", 0.9)
+    for verdict in judge.judge(TEXTS):
+        assert (verdict.choice, verdict.q, verdict.decided) == ("invalid", None, False)
+
+
+def test_a_judge_whose_numbers_broke_gives_no_answer() -> None:
+    lm = language_model()
+    body: Any = lm.model
+    body.model.norm.weight = body.model.norm.weight * math.nan
+    assert {verdict.choice for verdict in judge_of(lm).judge(TEXTS)} == {"invalid"}
+
+
+def test_a_margin_makes_ties() -> None:
+    lm = attentive()
+    verdicts = judge_of(lm).judge(TEXTS)
+    won = [verdict for verdict in verdicts if verdict.decided]
+    assert won
+    sure = max(abs((verdict.q or 0.5) - 0.5) for verdict in won)
+    assert not any(v.decided for v in judge_of(lm, judge_margin=sure + 1e-3).judge(TEXTS))
+
+
+# -- as the loop uses it -------------------------------------------------------------------------
+
+
+def batch() -> list[Pair]:
+    return [
+        pair(0, prompt="Why?", first="Because.", second="No idea"),
+        pair(1, first="same", second="same", second_finished=True),
+        pair(2, first=" ", second=""),
+        pair(3, prompt="Say 1.", first="1", second="one"),
+    ]
+
+
+def test_batches_are_answered_in_order_and_only_what_needs_it_is_asked() -> None:
+    seen: list[tuple[int, int]] = []
+    judge = LLMJudge(attentive(), settings(), progress=lambda *done: seen.append(done))
+    assert (judge.collect(), judge.open_batches(), judge.settles_in()) == (None, 0, math.inf)
+    other = [pair(0, step=2, first="x", second="yz")]
+    judge.submit(batch())
+    judge.submit(other)
+    assert (judge.open_batches(), judge.settles_in()) == (2, 0.0)
+    judged = judge.collect()
+    assert judged is not None
+    assert [each for each, _ in judged] == batch()
+    assert [verdict.choice for _, verdict in judged][1:3] == ["identical", "empty"]
+    assert seen[-1] == (2, 2)  # pairs asked, of those
+    asked = judge.judge([(p.prompt, p.first, p.second) for p in (batch()[0], batch()[3])])
+    assert [judged[0][1].q, judged[3][1].q] == pytest.approx([each.q for each in asked], abs=1e-5)
+    assert judge.pending() == [other]
+    collected = judge.collect()
+    assert collected is not None
+    assert collected[0][0] == other[0]
+    assert judge.open_batches() == 0
+
+
+def test_a_batch_of_nothing_to_ask_is_answered() -> None:
+    judge = judge_of(attentive())
+    judge.submit([pair(0, first="same", second="same", second_finished=True)])
+    collected = judge.collect()
+    assert collected is not None
+    assert [verdict.choice for _, verdict in collected] == ["identical"]
+
+
+def test_an_interrupted_batch_keeps_waiting() -> None:
+    stopping = [True]
+    judge = LLMJudge(attentive(), settings(), stop=lambda: stopping[0])
+    judge.submit(batch())
+    with pytest.raises(Interrupted):
+        judge.collect()
+    assert judge.pending() == [batch()]
+    stopping[0] = False
+    assert judge.collect() is not None
+
+
+# -- a judge that writes -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", 1.0),
+        ("2", 0.0),
+        (" 2\n", 0.0),
+        ("**1**", 1.0),
+        ("Answer: 2.", 0.0),
+        ("answer 1", 1.0),
+        ("<think>2 is better, 2!</think>\n\n1", 1.0),
+        ("2 looks better...</think>\n1", 1.0),  # the template opened the thought
+        ("<think>a</think><think>b</think>2", 0.0),
+        ("", None),
+        ("0", None),
+        ("0\n", None),
+        ("3", None),
+        ("12", None),
+        ("1 or 2", None),
+        ("1 2", None),
+        ("first", None),
+        ("The better answer is 1", None),
+        ("I would say neither", None),
+        ("<think>1", None),  # cut off while thinking
+        ("<think>1</think>", None),
+        ("one", None),
+        ("½", None),
+    ],
+)
+def test_what_counts_as_a_written_answer(text: str, value: float | None) -> None:
+    found = llm._parsed(text)
+    assert math.isnan(found) if value is None else found == value
+
+
+def writer(monkeypatch: pytest.MonkeyPatch, answers: Sequence[str]) -> LLMJudge:
+    """A judge that writes `answers` one after the other."""
+    encode = byte_tokenizer().encode
+
+    def write(_: LanguageModel, prompts: Sequence[Any], **__: Any) -> list[list[Completion]]:
+        assert len(prompts) == len(answers)
+        ids = [(*encode(text, add_special_tokens=False), EOS) for text in answers]
+        return [[Completion(each, True)] for each in ids]
+
+    monkeypatch.setattr(llm, "sample", write)
+    return judge_of(attentive(), judge_mode="generate")
+
+
+@pytest.mark.parametrize(
+    ("answers", "choice"),
+    [
+        (["1", "2"], "first"),
+        (["2", "1"], "second"),
+        (["1", "1"], "tie"),  # the same position both times
+        (["2", "2"], "tie"),
+        (["1", "both"], "invalid"),
+        (["0\n", "0\n"], "invalid"),
+        (["<think>1</think>2", "<think>2</think>1"], "second"),
+    ],
+)
+def test_written_answers_become_verdicts(
+    answers: list[str], choice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (verdict,) = writer(monkeypatch, answers).judge([("p", "a", "b")])
+    assert verdict.choice == choice
+
+
+def test_a_random_writer_never_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real path, where every answer is garbage."""
+    monkeypatch.setattr(llm, "GENERATED_TOKENS", 16)
+    lm = attentive()
+    judge = LLMJudge(lm, settings(judge_mode="generate"))
+    assert {verdict.choice for verdict in judge.judge(TEXTS)} == {"invalid"}
