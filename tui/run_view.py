@@ -84,6 +84,11 @@ class RunView:
         series = self.series.get(metric)
         return series.latest if series else None
 
+    def points(self, metric: str) -> int:
+        """How many points of a metric were ever added: what tells whether it has changed."""
+        series = self.series.get(metric)
+        return series.added if series else 0
+
     @property
     def phase(self) -> str:
         """What the run does now, in one word."""

@@ -11,12 +11,13 @@ class Series:
     Values may be NaN or infinite: a step that was not finite is a fact worth showing.
     """
 
-    __slots__ = ("steps", "times", "values")
+    __slots__ = ("added", "steps", "times", "values")
 
     def __init__(self) -> None:
         self.steps = array("d")
         self.values = array("d")
         self.times = array("d")
+        self.added = 0  # points ever: what tells that something has changed
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -28,6 +29,7 @@ class Series:
         self.steps.append(step)
         self.values.append(value)
         self.times.append(time)
+        self.added += 1
 
     def cut(self, step: float) -> None:
         """Forget the points after `step`."""

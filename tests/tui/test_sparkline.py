@@ -66,7 +66,7 @@ def test_many_points_are_looked_at_in_samples() -> None:
             return found
 
     sparkline(Counted([0.0] * 100_000), 40)
-    assert Counted.looked < 40 * 40
+    assert Counted.looked < 40 * 20
 
 
 # -- plots ---------------------------------------------------------------------------------------

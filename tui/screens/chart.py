@@ -36,6 +36,7 @@ class ChartScreen(StudioScreen):
         super().__init__()
         self.view = view
         self.metric = metric(name)
+        self._points = 0  # of the metric, when it was last drawn
 
     def body(self) -> Iterable[Widget]:
         """What the cursor stands on, above the chart."""
@@ -49,7 +50,9 @@ class ChartScreen(StudioScreen):
 
     def run_changed(self, events: Sequence[Event]) -> None:
         """Draw new points, where they are of this run."""
-        if self.view is self.studio.view:
+        points = self.view.points(self.metric.name)
+        if self.view is self.studio.view and points != self._points:
+            self._points = points
             self.query_one(Chart).show(lines(self.view, self.metric))
             self._draw_head()
 

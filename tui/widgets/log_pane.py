@@ -67,9 +67,9 @@ class LogRows(ScrollView, can_focus=True):
         """Add what is new in a view's log."""
         if view is not self._view:
             self._view, self._seen, self._rows = view, 0, []
+            self._settle()
         new = view.log_count - self._seen if view else 0
         if not view or not new:
-            self._settle()
             return
         if len(self._rows) > 3 * LOG_LINES:
             self._rows, new = [], len(view.log)
@@ -84,6 +84,7 @@ class LogRows(ScrollView, can_focus=True):
         self._rows, self._seen = [], 0
         if self._view:
             self._seen = self._view.log_count - len(self._view.log)
+        self._settle()
         self.show(self._view)
 
     def follow(self, following: bool) -> None:

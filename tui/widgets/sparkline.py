@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 NOT_FINITE = "×"
-SAMPLES = 16  # values looked at for one column, so that a long series costs no more than a short
+SAMPLES = 8  # values looked at for one column, so that a long series costs no more than a short
 
 
 def sparkline(values: Sequence[float], width: int, height: int = 1) -> list[str]:
