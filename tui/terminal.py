@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LEAST_COLUMNS, LEAST_LINES = 60, 16
 WITHOUT = "`lora-studio train starter` or `lora-studio train CONFIG.yaml` trains without the app"
+ENGINE_TURN = 0.001  # seconds that the engine's thread may keep Python while the screen wants it
 COPY_LIMIT = 74_000  # bytes that terminals take through OSC 52
 CHUNK = 512  # bytes of a sequence that GNU screen passes on at once
 ESC, BEL, ST = "\x1b", "\x07", "\x1b\\"
@@ -30,6 +31,7 @@ def run_app(settings: "Settings | None" = None) -> int:
     from tui.app import StudioApp
     from tui.library_output import LibraryOutput
 
+    sys.setswitchinterval(ENGINE_TURN)
     with LibraryOutput() as output:
         app = StudioApp(settings, output=output)
         saved = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
