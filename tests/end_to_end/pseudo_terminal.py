@@ -80,30 +80,44 @@ class PseudoTerminal:
         """Send characters, or the sequence of a key, as a terminal does."""
         os.write(self._terminal, keys.encode())
 
-    def wait_for(
-        self, what: str | Callable[[str], object], seconds: float = 60, *, pressing: str = ""
-    ) -> str:
+    def wait_for(self, what: str | Callable[[str], object], seconds: float = 60) -> str:
         """Wait until the screen shows `what`, a text or a condition on the screen's text.
-
-        With `pressing`, those keys are sent first, then again every two seconds.
 
         Raises:
             AssertionError: it does not, in time; the message has the screen.
         """
         holds = what if callable(what) else lambda text: what in text
         end = time.perf_counter() + seconds
-        press_at = 0.0 if pressing else end
         while True:
             if holds(text := self.text):
                 return text
             now = time.perf_counter()
-            if now >= press_at:
-                self.press(pressing)
-                press_at = now + 2
             if self.ended or now >= end:
                 how = f"ended with {self.status}" if self.ended else f"after {seconds} s"
                 raise AssertionError(f"{how}, waiting for {what!r}; the screen shows:\n{text}")
             self._wait(min(0.25, max(0.0, end - now)))
+
+    def seen_at(
+        self, what: Callable[[str], object], *, quietly: float = 0, seconds: float = 60
+    ) -> float:
+        """When the screen first showed what holds, by `time.perf_counter`.
+
+        Looks at what came since the last look, and only after `quietly` seconds, so that looking
+        does not slow the program down.
+
+        Raises:
+            AssertionError: it does not, in time.
+        """
+        time.sleep(quietly)
+        end = time.perf_counter() + seconds
+        while True:
+            at = self._draw_next()
+            if at is not None and what("\n".join(self._screen.display)):
+                return at
+            if at is None:
+                self._wait(0.05)
+                late = time.perf_counter() > end or self.ended
+                assert not late, f"not seen:\n{self.text}"
 
     def resize(self, columns: int, rows: int) -> None:
         """Give the terminal another size."""
@@ -165,10 +179,18 @@ class PseudoTerminal:
 
     def _draw(self) -> None:
         """Let the screen take in what has arrived."""
+        while self._draw_next() is not None:
+            pass
+
+    def _draw_next(self) -> float | None:
+        """Let the screen take in the next piece; when that arrived, or None if there is none."""
         with self._more:
-            fresh = self.arrived[self._read :]
-            self._read = len(self.arrived)
-        self._held = feed(self._stream, self._held + b"".join(data for _, data in fresh))
+            if self._read == len(self.arrived):
+                return None
+            at, data = self.arrived[self._read]
+            self._read += 1
+        self._held = feed(self._stream, self._held + data)
+        return at
 
 
 def feed(stream: pyte.ByteStream, data: bytes) -> bytes:
