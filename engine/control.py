@@ -56,7 +56,8 @@ class Control:
             self._condition.notify_all()
 
     def wait(self, seconds: float) -> None:
-        """Sleep until woken, asked for something, or `seconds` have passed."""
+        """Sleep until woken or newly asked for something, or `seconds` have passed. A request
+        that nobody has taken yet, as in a pause, ends no later sleep."""
         with self._condition:
-            if not self._stopping and not self._requests:
+            if not self._stopping:
                 self._condition.wait(seconds)

@@ -43,8 +43,9 @@ class Journal:
         """Fields of run.json."""
         self.stored(lambda: self.run.update(**fields))
 
-    def judged(self, judged: Sequence[tuple[Pair, Verdict]], judge: str, *, write: bool) -> None:
-        """Tell of verdicts, and with `write` store them; a person's are stored when given."""
+    def judged(self, judged: Sequence[tuple[Pair, Verdict]], judge: str, *, stored: bool) -> None:
+        """Tell of verdicts and store them; `stored` says that those asked for are stored already,
+        as a person's are when given."""
         for pair, verdict in judged:
             self.emit(
                 PairJudged(
@@ -58,10 +59,9 @@ class Journal:
                     judge=judge,
                 )
             )
-        if not write:
-            return
+        new = [each for each in judged if not stored or each[0].undecidable()]
         for file, decided in ((PAIRS, True), (UNDECIDED, False)):
-            lines = [record(*each, judge) for each in judged if each[1].decided == decided]
+            lines = [record(*each, judge) for each in new if each[1].decided == decided]
             if lines:
                 self.stored(lambda file=file, lines=lines: self.run.append(file, lines))
 

@@ -96,6 +96,8 @@ def train(
     reached = int(checkpoint.name) if checkpoint else -1
     for file in (METRICS, PAIRS, UNDECIDED):
         run.keep_until(file, reached)
+    # The test comes after the last checkpoint, and is made again.
+    run.rewrite(METRICS, lambda line: None if line.get("split") == "test" else line)
     trainer.restore(checkpoint)
     trainable, total = count_parameters(roles.policy.model)
     emit(

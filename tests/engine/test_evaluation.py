@@ -1,0 +1,132 @@
+"""The held-out win rate."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from engine.evaluation import Evaluation, completion_text, wilson
+from engine.judges.llm import LLMJudge
+from engine.models import LanguageModel
+from engine.pairs import Verdict
+from engine.sampling import Completion, Interrupted, Sampler
+from tests.engine.small_models import EOS, language_model, settings, tokenizer
+
+PROMPTS = [[7, 8, 9], [10, 11], [12], [13, 14, 15, 16], [17, 18]]
+
+
+class Recorder:
+    """Answers with verdicts by the order of the questions, and keeps the questions."""
+
+    def __init__(self, verdicts: Sequence[Verdict]) -> None:
+        self.verdicts = verdicts
+        self.asked: list[list[tuple[str, str, str]]] = []
+
+    def judge(self, texts: Sequence[tuple[str, str, str]]) -> list[Verdict]:
+        self.asked.append(list(texts))
+        return [self.verdicts[at % len(self.verdicts)] for at in range(len(texts))]
+
+
+def evaluation(policy: LanguageModel, reference: LanguageModel, judge: Any, **more: Any) -> Any:
+    return Evaluation(
+        policy,
+        reference,
+        judge,
+        texts=[f"prompt {index}" for index in range(len(PROMPTS))],
+        prompts=PROMPTS,
+        sampler=more.pop("sampler", Sampler(1.0)),
+        max_tokens=6,
+        seed=0,
+        **more,
+    )
+
+
+# Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3.
+@pytest.mark.parametrize(
+    ("wins", "count", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson(wins: int, count: int, low: float, high: float) -> None:
+    assert wilson(wins / count, count) == pytest.approx((low, high), abs=5e-5)
+    mirrored = wilson(1 - wins / count, count)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=5e-5)
+
+
+def test_wins_losses_and_halves() -> None:
+    policy, reference = language_model(seed=1), language_model(seed=2)
+    verdicts = [Verdict(choice) for choice in ("first", "second", "tie", "invalid", "first")]
+    result = evaluation(policy, reference, Recorder(verdicts)).measure()
+    assert result.win_rate == pytest.approx((1 + 0 + 0.5 + 0.5 + 1) / 5)
+    assert (result.low, result.high) == wilson(result.win_rate, 5)
+    assert result.prompts == 5
+
+
+def test_the_policy_is_the_first_of_every_question() -> None:
+    policy, reference = language_model(seed=1), language_model(seed=2)
+    judge = Recorder([Verdict("tie")])
+    examples = evaluation(policy, reference, judge).measure().examples
+    for (prompt, after, before), example in zip(judge.asked[0], examples, strict=False):
+        assert (prompt, after, before) == (example.prompt, example.after, example.before)
+    greedy = evaluation(policy, reference, judge, sampler=Sampler(0)).measure().examples
+    same = evaluation(reference, policy, judge, sampler=Sampler(0)).measure().examples
+    assert [(each.before, each.after) for each in greedy] == [(e.after, e.before) for e in same]
+
+
+def test_identical_answers_are_halves_that_nobody_is_asked_about() -> None:
+    lm = language_model()
+    judge = Recorder([Verdict("first")])
+    result = evaluation(lm, lm, judge, sampler=Sampler(0)).measure()
+    assert result.win_rate == 0.5
+    assert judge.asked == [[]]
+
+
+def test_an_llm_judge_takes_an_empty_question() -> None:
+    lm = language_model()
+    assert (
+        evaluation(lm, lm, LLMJudge(lm, settings()), sampler=Sampler(0)).measure().win_rate == 0.5
+    )
+
+
+def test_the_reference_answers_once_and_the_policy_each_time() -> None:
+    policy, reference = language_model(seed=1), language_model(seed=2)
+    calls = {"policy": 0, "reference": 0}
+    for name, lm in (("policy", policy), ("reference", reference)):
+        original = lm._backbone
+
+        def counted(ids: Any, cache: Any, name: str = name, original: Any = original) -> Any:
+            calls[name] += 1
+            return original(ids, cache)
+
+        object.__setattr__(lm, "_backbone", counted)
+    made = evaluation(policy, reference, Recorder([Verdict("tie")]))
+    first = made.measure()
+    once = dict(calls)
+    assert made.measure() == first  # the same weights, the same answers
+    assert calls["reference"] == once["reference"] > 0
+    assert calls["policy"] == 2 * once["policy"]
+
+
+def test_the_same_weights_do_not_sample_alike_in_both_roles() -> None:
+    """Else a policy that learned nothing would be all ties, and look measured."""
+    lm = language_model(scale=0.5)
+    judge = Recorder([Verdict("tie")])
+    evaluation(lm, lm, judge).measure()
+    assert len(judge.asked[0]) == len(PROMPTS)
+
+
+def test_a_stop_interrupts() -> None:
+    lm = language_model()
+    with pytest.raises(Interrupted):
+        evaluation(lm, lm, Recorder([Verdict("tie")]), stop=lambda: True).measure()
+
+
+def test_text_leaves_the_end_of_the_turn_out() -> None:
+    lm = language_model()
+    ids = tuple(tokenizer().encode("Yes.", add_special_tokens=False))
+    assert completion_text(lm, Completion((*ids, EOS), True)) == "Yes."
+    assert completion_text(lm, Completion(ids, False)) == "Yes."
