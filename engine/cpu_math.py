@@ -6,11 +6,15 @@ their exponentials are therefore handed to numpy where they are large: the gate 
 feed-forward layer, the softmax of attention, and the log-sum-exp over a vocabulary. Results
 agree with MLX's to float32 rounding, and gradients flow through them.
 
-Handing over computes the argument at once; small arrays stay lazy and stay with MLX.
+Handing over computes the argument at once; small arrays stay lazy and stay with MLX. What is
+computed while a gradient is traced, MLX keeps until the backward pass is over; where memory
+matters more than time, `left_to_mlx` hands nothing over.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -23,6 +27,7 @@ from engine.hardware import cores
 # Elements from which on handing over pays.
 LARGE = 1 << 16
 
+_left_to_mlx = ContextVar("left_to_mlx", default=False)
 _plain_swiglu = activations.swiglu
 _plain_attention: Any = base.scaled_dot_product_attention
 
@@ -36,6 +41,16 @@ def install() -> None:
     mx.disable_compile()
     activations.swiglu = swiglu
     base.scaled_dot_product_attention = scaled_dot_product_attention
+
+
+@contextmanager
+def left_to_mlx(when: bool = True) -> Iterator[None]:
+    """While open, and if `when`, nothing is handed over to numpy."""
+    token = _left_to_mlx.set(when)
+    try:
+        yield
+    finally:
+        _left_to_mlx.reset(token)
 
 
 def swiglu(gate: mx.array, x: mx.array) -> mx.array:
@@ -65,7 +80,7 @@ def scaled_dot_product_attention(
     rows, heads, tokens, width = queries.shape
     groups, length = keys.shape[1], keys.shape[2]
     plain = sinks is not None or hasattr(cache, "bits") or queries.dtype != mx.float32
-    if plain or not _is_cpu() or rows * heads * tokens * length < LARGE:
+    if plain or not _serves() or rows * heads * tokens * length < LARGE:
         return _plain_attention(
             queries, keys, values, cache=cache, scale=scale, mask=mask, sinks=sinks
         )
@@ -162,11 +177,12 @@ _logsumexp: Any = _logsumexp_function
 
 
 def _handed_over(x: mx.array) -> bool:
-    return x.size >= LARGE and x.dtype == mx.float32 and _is_cpu()
+    return x.size >= LARGE and x.dtype == mx.float32 and _serves()
 
 
-def _is_cpu() -> bool:
-    return mx.default_device() == mx.Device(mx.cpu)
+def _serves() -> bool:
+    """Whether arrays are computed on a CPU, and may be handed over now."""
+    return mx.default_device() == mx.Device(mx.cpu) and not _left_to_mlx.get()
 
 
 def _seen(x: mx.array) -> np.ndarray:

@@ -268,6 +268,8 @@ def _step(shape: Shape, settings: Settings, wide: bool) -> tuple[int, int]:
     else:
         trained = shape.layers if settings.num_layers < 0 else settings.num_layers
         scoring = kept + (min(trained, shape.layers) + 1) * (inside + scores)
+        # What `cpu_math` computes ahead is held until the backward pass is over.
+        scoring = scoring * 5 // 2 if wide else scoring
     values = 2 * pairs * completion * shape.vocabulary
     scoring += 4 * 4 * min(values, max(LOGIT_VALUES, shape.vocabulary))
     return sampling, scoring

@@ -10,6 +10,7 @@ import mlx.optimizers as opt
 import numpy as np
 
 from engine.arrays import Arrays, flat, tree
+from engine.cpu_math import left_to_mlx
 from engine.losses import LogProbs, Loss, pair_losses, soft_pair_losses
 from engine.models import LanguageModel
 from engine.pairs import Pair, Verdict
@@ -115,13 +116,15 @@ class Update:
         rejected), and the gradient of the sum."""
         scored = _scored(part)
         step_size = self._settings.seq_step_size if self._settings.efficient_long_context else None
-        reference = completion_logps(self.reference, scored, step_size=step_size)
-        mx.eval(reference)
-        confidence = mx.array([_confidence(verdict) for _, verdict in part], mx.float32)
-        self.policy.model.train()
-        (loss, policy), gradients = self._gradient(scored, reference, confidence, step_size)
-        mx.eval(loss, policy, gradients)
-        self.policy.model.eval()
+        # Policy and reference take the same way, so that equal weights give equal numbers.
+        with left_to_mlx(when=self._settings.grad_checkpoint):
+            reference = completion_logps(self.reference, scored, step_size=step_size)
+            mx.eval(reference)
+            confidence = mx.array([_confidence(verdict) for _, verdict in part], mx.float32)
+            self.policy.model.train()
+            (loss, policy), gradients = self._gradient(scored, reference, confidence, step_size)
+            mx.eval(loss, policy, gradients)
+            self.policy.model.eval()
         logps = np.stack([np.array(policy), np.array(reference)], axis=1)
         return float(loss.item()), logps, flat(gradients)
 

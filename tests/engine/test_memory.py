@@ -23,7 +23,11 @@ from mlx_lm.utils import load_model
 from engine import hardware, memory, model_files, models, sampling, scoring, update
 from engine.judges import llm
 from engine.memory import plan, refusal
+from engine.optimizers import build_optimizer
+from engine.pairs import Pair, Verdict, make_pair
+from engine.sampling import Completion
 from engine.settings import Settings
+from engine.update import Update
 
 SIZES = {
     "hidden_size": 256,
@@ -168,33 +172,49 @@ def peak(work: Any) -> int:
     return mx.get_peak_memory() - before
 
 
+def judged_pair(index: int) -> tuple[Pair, Verdict]:
+    """A pair as long as the settings allow."""
+    pair = make_pair(
+        step=1,
+        index=index,
+        weights_step=0,
+        prompt="",
+        prompt_ids=[1 + index] * PROMPT,
+        completions=(
+            Completion((2,) * COMPLETION, finished=False),
+            Completion((3,) * COMPLETION, finished=False),
+        ),
+        texts=("a", "b"),
+    )
+    return pair, Verdict("first")
+
+
 @on_cpu
 @pytest.mark.parametrize("recompute", [True, False])
 def test_a_step_takes_no_more_than_planned_and_not_far_less(folder: Path, recompute: bool):
     settings = of(folder, grad_checkpoint=recompute, judge="human")
     model = loaded(folder)
+    reference = models.view(model)
     models.add_adapters(model, settings)
     mx.eval(model.parameters())
-    lm = models.as_language_model(model, Tokenizer, PROMPT + COMPLETION)
-    prompts = [[1 + row] * PROMPT for row in range(BATCH)]
+    policy, frozen = (
+        models.as_language_model(each, Tokenizer, PROMPT + COMPLETION)
+        for each in (model, reference)
+    )
+    learning = Update(policy, frozen, settings, build_optimizer(settings, 10))
+    pairs = [judged_pair(index) for index in range(BATCH)]
 
     def draw() -> None:
+        prompts = [pair.prompt_ids for pair, _ in pairs]
         sampler = sampling.Sampler(0.8, 0.95)
-        sampling.sample(lm, prompts, copies=2, max_tokens=COMPLETION, sampler=sampler, seed=0)
-
-    def learn() -> None:
-        scored = scoring.Scored(prompts, [[[1] * COMPLETION] * 2] * BATCH)
-        model.train()
-        gradient = nn.value_and_grad(
-            model, lambda: scoring.completion_logps(lm, scored, recompute=recompute).sum()
-        )
-        mx.eval(gradient())
+        sampling.sample(policy, prompts, copies=2, max_tokens=COMPLETION, sampler=sampler, seed=0)
 
     told = plan(settings)
     assert told.cache is not None
     assert told.activations is not None
     assert 0.4 * told.cache < peak(draw) < 1.1 * told.cache
-    assert 0.4 * told.activations < peak(learn) < 1.1 * told.activations
+    learned = peak(lambda: learning.step(pairs, step=1, last=True))
+    assert 0.4 * told.activations < learned < 1.1 * told.activations
 
 
 def test_limits_are_those_of_the_code_that_obeys_them():
