@@ -91,11 +91,9 @@ def table(cost: Cost) -> list[tuple[str, str, str]]:
         ("activations", each.activations, "while scoring, at most"),
         ("program", each.program, ""),
     ]
-    lines = [
-        (name, "?" if size is None else size_text(size), remark) for name, size, remark in rows
-    ]
+    lines = [(name, _size(size), remark) for name, size, remark in rows]
     total = size_text(each.known) if each.total is not None else f"over {size_text(each.known)}"
-    lines.append(("needs", total, "cache or activations, not both"))
+    lines.append(("needs", total, "cache or activations"))
     free = f"{size_text(each.machine_available)} free now"
     lines.append(("machine", size_text(each.machine_total), free))
     lines.append(("download", _size(each.download), ""))

@@ -1,7 +1,6 @@
 """Where a form begins: the ready-made settings, and those that were started last."""
 
 import contextlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +26,14 @@ _KNOWN = {
 }
 
 
-def all_presets() -> list[Preset]:
-    """The presets in the order to offer them: what needs no hub first when there is none."""
+def all_presets(hub: bool | None = None) -> list[Preset]:
+    """The presets in the order to offer them: what needs no hub first where there is none.
+
+    `hub`: whether it answers; None where that is not known.
+    """
     bundled = [Preset(name, _KNOWN.get(name, "bundled")) for name in PRESETS]
     real = Preset(QWEN, "a real small model on human-like answers, its own judge")
-    offered = [real, *bundled] if _qwen_is_near() else [*bundled, real]
+    offered = [real, *bundled] if _qwen_is_near(hub) else [*bundled, real]
     if _last_file().is_file():
         offered.append(Preset(LAST, "the settings of the run that was started last"))
     return offered
@@ -100,9 +102,8 @@ def _last_file() -> Path:
     return runs.home() / "last-start.yaml"
 
 
-def _qwen_is_near() -> bool:
-    """Whether the hub may be asked, or the model is in its cache; asking would take seconds."""
+def _qwen_is_near(hub: bool | None) -> bool:
+    """Whether the model can be had from the hub, or is in its cache."""
     from tui.completions import cached
 
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-    return not offline or Settings().model in cached("models--")
+    return bool(hub) or Settings().model in cached("models--")

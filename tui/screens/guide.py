@@ -1,5 +1,6 @@
 """Guide: topics on the left, the one under the cursor on the right, and a search over all."""
 
+import re
 from collections.abc import Iterable
 
 from textual import on
@@ -9,7 +10,9 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Markdown, Static
 
-from tui.guide_text import Topic, find, search, topics
+from engine.settings import fields
+from tui.draft import show
+from tui.guide_text import SETTINGS, Topic, find, search, topics
 from tui.safe_text import safe_line
 from tui.screens.base import StudioScreen
 from tui.widgets.row_list import RowList
@@ -103,7 +106,8 @@ class GuideScreen(StudioScreen):
             return
         self._shown = topic
         self.query_one("#chapter", Static).update(Content(topic.chapter))
-        await self.query_one(Markdown).update(f"# {_escaped(topic.title)}\n\n{topic.text}")
+        text = f"# {_escaped(topic.title)}\n\n{_about(topic)}{topic.text}"
+        await self.query_one(Markdown).update(text)
         self.query_one("#text").scroll_home(animate=False)
 
     @on(RowList.Chosen, "#topics")
@@ -147,6 +151,17 @@ class GuideScreen(StudioScreen):
             await self.app.run_action("back")
 
 
-def _escaped(title: str) -> str:
-    """A title as Markdown shows it literally: `max_seq_length` has no emphasis in it."""
-    return title.replace("_", "\\_")
+def _about(topic: Topic) -> str:
+    """What the form says of a setting, before the advice on it."""
+    for field in fields() if topic.chapter == SETTINGS else ():
+        if field.key == topic.title:
+            facts = [fact for fact in (field.unit, field.bounds) if fact]
+            if field.kind != "multiline":
+                facts.append(f"default {show(field.default) or 'empty'}")
+            return f"{_escaped(field.help)}\n\n*{_escaped(' · '.join(facts))}*\n\n"
+    return ""
+
+
+def _escaped(text: str) -> str:
+    """A text as Markdown shows it literally: `max_seq_length` has no emphasis in it."""
+    return re.sub(r"([\\_*`<\[])", r"\\\1", text)

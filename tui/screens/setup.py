@@ -15,7 +15,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input, Static, TextArea
 
-from engine import config, durable
+from engine import config, durable, hardware
 from engine.errors import RunError, UserError
 from engine.settings import SECTIONS, Settings
 from tui import completions, guide_text, presets
@@ -71,7 +71,11 @@ class SetupScreen(StudioScreen):
         & #form { height: 1fr; margin: 1 0 0 0; }
         & #sections { width: 19; height: 1fr; }
         & #fields { width: 1fr; height: 1fr; padding: 0 1 0 0; }
-        & #yaml { width: 1fr; height: 1fr; border: none; padding: 0 1; display: none; }
+        & #yaml {
+            width: 1fr; height: 1fr; border: none; padding: 0 1; display: none;
+            background: $background;
+            &:focus { border: none; }
+        }
         & #help, & #parts { padding: 0 1; color: $foreground; }
         & #cost { height: auto; max-height: 2; padding: 0 1; color: $muted; }
         &.-yaml #fields, &.-yaml #sections { display: none; }
@@ -116,7 +120,8 @@ class SetupScreen(StudioScreen):
             show=False,
             id="setup.previous_section",
         ),
-        Binding("escape", "leave", "back to the form", show=False, id="setup.leave"),
+        Binding("escape", "leave", "back", id="setup.leave"),
+        Binding("escape", "to_start", "to start", show=False, id="setup.to_start"),
     ]
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -129,6 +134,7 @@ class SetupScreen(StudioScreen):
         self._cost_error = ""
         self._timer: Timer | None = None
         self._yaml_error = ""
+        self._hub: bool | None = None  # whether the hub answers; None until it is known
 
     # -- parts -----------------------------------------------------------------------------------
 
@@ -154,6 +160,11 @@ class SetupScreen(StudioScreen):
         self._show_section()
         self.query_one(StartLine).focus()
         self._show_draft()
+        self.set_timer(1.0, self._look_for_hub)
+
+    @work(thread=True)
+    def _look_for_hub(self) -> None:
+        self._hub = hardware.hub_reachable()
 
     def show(self, settings: Settings, source: str) -> None:
         """Put other settings into the form. `source` says in the title where they come from."""
@@ -402,10 +413,19 @@ class SetupScreen(StudioScreen):
                 sections.cursor = SECTIONS.index(FIELDS[field.key].section)
             self._show_section()
             self.query_one(Fields).focus_first(field.key if field else None)
-        elif self.has_class("-parts"):
-            self.remove_class("-parts")
         else:
-            self.query_one(StartLine).focus()
+            self.remove_class("-parts")
+        self.refresh_bindings()
+
+    def action_to_start(self) -> None:
+        """Put the cursor on Start."""
+        self.query_one(StartLine).focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is something to leave only while it is open."""
+        if action == "leave" and self.is_mounted:
+            return self.has_class("-yaml") or self.has_class("-parts") or self._searching()
+        return True
 
     # -- as text ---------------------------------------------------------------------------------
 
@@ -453,7 +473,9 @@ class SetupScreen(StudioScreen):
     async def action_preset(self) -> None:
         """Choose one of the ready-made settings."""
         name = await self.app.push_screen_wait(
-            AskChoice("start from", [(each.name, each.what) for each in presets.all_presets()])
+            AskChoice(
+                "start from", [(each.name, each.what) for each in presets.all_presets(self._hub)]
+            )
         )
         if name:
             self.show(presets.settings(name), name)
@@ -496,6 +518,7 @@ class SetupScreen(StudioScreen):
             self.say("memory by part stands on the right")
         else:
             self.toggle_class("-parts")
+            self.refresh_bindings()
 
     @on(StartLine.Pressed)
     def action_start(self) -> None:
@@ -574,7 +597,8 @@ def _help(key: str, draft: Draft) -> Content:
     """All about one setting: what it does, what it may be, what it is at."""
     each = FIELDS[key]
     facts = [fact for fact in (each.unit, each.bounds) if fact]
-    facts.append(f"default {safe_line(show(each.default), 60) or 'empty'}")
+    if each.kind != "multiline":
+        facts.append(f"default {safe_line(show(each.default), 60) or 'empty'}")
     lines = [Content.assemble((key, "bold"), ("  " + " · ".join(facts), "$muted"))]
     if reason := draft.problems.get(key):
         lines.append(Content.styled(safe_line(reason, 400), "$bad"))

@@ -38,6 +38,7 @@ class SettingField(Widget, can_focus=True):
         & > TextArea {
             margin: 1 0 0 2; height: 8; border: none; padding: 0 1;
             background: $background; color: $foreground;
+            &:focus { border: none; }
         }
         & > OptionList {
             overlay: screen; constrain: none inside; offset: 30 0;
@@ -53,6 +54,7 @@ class SettingField(Widget, can_focus=True):
         Binding("left", "step(-1)", "previous choice", show=False, id="field.previous"),
         Binding("right", "step(1)", "next choice", show=False, id="field.next"),
         Binding("r,delete,backspace", "reset", "reset", id="field.reset"),
+        Binding("escape", "cancel", "as it was", id="field.cancel"),
     ]
 
     @dataclass
@@ -227,8 +229,23 @@ class SettingField(Widget, can_focus=True):
         """Back to the default."""
         self.post_message(self.Edited(self, None))
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Escape is the field's while something is open, the other keys while nothing is."""
+        open_now = self.is_mounted and bool(self.query("Input, TextArea, OptionList"))
+        if action == "cancel":
+            return open_now
+        return not (open_now and action in ("edit", "step", "reset"))
+
+    async def action_cancel(self) -> None:
+        """Leave the editor as if nothing had been typed, or the list of choices."""
+        if self.editor:
+            await self.close(keep=False)
+        else:
+            await self.query(OptionList).remove()
+            self.focus()
+
     async def on_key(self, event: events.Key) -> None:
-        """A digit on a number begins to edit; escape and the arrows leave an editor."""
+        """A digit on a number begins to edit; the arrows leave an editor or move in its offers."""
         if self.has_focus and self.setting.kind in ("integer", "number"):
             if event.character and event.character in "0123456789.-":
                 event.stop()
@@ -238,15 +255,7 @@ class SettingField(Widget, can_focus=True):
             return
         listed = next(iter(self.query(OptionList)), None)
         in_list = listed is not None and isinstance(self.editor, Input)
-        if event.key == "escape":
-            event.stop()
-            event.prevent_default()
-            if self.editor:
-                await self.close(keep=False)
-            else:
-                await self.query(OptionList).remove()
-                self.focus()
-        elif event.key in ("up", "down") and isinstance(self.editor, Input):
+        if event.key in ("up", "down") and isinstance(self.editor, Input):
             event.stop()
             by = 1 if event.key == "down" else -1
             if in_list and listed and listed.option_count:
