@@ -250,6 +250,13 @@ def add_adapters(model: nn.Module, settings: Settings) -> None:
             layer.unfreeze()
             layer.apply(lambda array: array.astype(mx.float32))
         return
+    # mlx-lm's DoRA layer takes the width of packed weights to be a multiple of 32 // bits.
+    packed: list[Any] = [each for each in model.modules() if isinstance(each, nn.QuantizedLinear)]
+    if settings.train_type == "dora" and any(32 % each.bits for each in packed):
+        raise UserError(
+            "train_type: dora does not fit 6-bit weights; choose lora, or quantization 4-bit or "
+            "8-bit."
+        )
     parameters = settings.lora_parameters.model_dump()
     try:
         linear_to_lora_layers(

@@ -465,7 +465,7 @@ class Settings(SettingsModel):
         None, OUTPUT, "Name of the run and its folder; empty: model, type, date and time."
     )
     output_root: str | None = setting(
-        None, OUTPUT, "Folder in which runs are kept; empty: LORA_STUDIO_HOME or your data folder."
+        None, OUTPUT, "Folder that gets a runs folder; empty: LORA_STUDIO_HOME or your data folder."
     )
     fuse: bool = setting(True, OUTPUT, "Writes a standalone model at the end.")
     fuse_dequantize: bool = setting(

@@ -334,3 +334,10 @@ def test_a_reference_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
     added.save_pretrained(other)
     with pytest.raises(UserError, match="reference_model_path"):
         load_roles(settings(model=str(folder), judge="human", reference_model_path=str(other)))
+
+
+def test_dora_refuses_packed_weights_whose_width_mlx_lm_misreads() -> None:
+    model = make_model(WIDE)
+    quantize(model, "6-bit")
+    with pytest.raises(UserError, match="6-bit"):
+        add_adapters(model, settings(train_type="dora"))
