@@ -27,7 +27,7 @@ def datasets(text: str) -> list[str]:
 def paths(text: str) -> list[str]:
     """Files and folders whose path begins with `text`; a folder ends in a separator."""
     head, _, start = text.rpartition(os.sep)
-    folder = Path(head + os.sep if os.sep in text else ".").expanduser()
+    folder = expanded(head + os.sep if os.sep in text else ".")
     found = []
     try:
         with os.scandir(folder) as entries:
@@ -36,9 +36,14 @@ def paths(text: str) -> list[str]:
                 if entry.name.startswith(start) and not hidden and entry.name.isprintable():
                     place = f"{head}{os.sep}" if os.sep in text else ""
                     found.append(f"{place}{entry.name}{os.sep if entry.is_dir() else ''}")
-    except OSError:
+    except (OSError, ValueError):
         return []
     return sorted(found)[:LIMIT]
+
+
+def expanded(text: str) -> Path:
+    """The path that a text names; `~nobody` stays as it is."""
+    return Path(os.path.expanduser(text))
 
 
 def hub_cache() -> Path:

@@ -394,7 +394,7 @@ class RunsScreen(StudioScreen):
             return
         self.say("exporting …", 600)
         fuse = ["--fuse"] if what == "model" else []
-        command = ["export", str(run.path), "--to", str(Path(to).expanduser()), *fuse]
+        command = ["export", str(run.path), "--to", str(completions.expanded(to)), *fuse]
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tui.cli", *command),
             stdin=asyncio.subprocess.DEVNULL,

@@ -487,7 +487,7 @@ class SetupScreen(StudioScreen):
             AskText("load which config?", check=_cannot_load, complete=completions.paths)
         )
         if path:
-            data = config.read(Path(path).expanduser())
+            data = config.read(completions.expanded(path))
             self.show(config.from_mapping(data, path), Path(path).name)
             if notes := config.notes(data):
                 self.say(safe_line(" · ".join(notes), 600), 15)
@@ -502,7 +502,7 @@ class SetupScreen(StudioScreen):
             AskText("save as?", "my.yaml", check=_doubt_saving, complete=completions.paths)
         )
         if path:
-            file = Path(path).expanduser()
+            file = completions.expanded(path)
             try:
                 durable.write_file(file, config.to_yaml(self.draft.settings))
             except durable.StorageError as error:
@@ -613,14 +613,14 @@ def _help(key: str, draft: Draft) -> Content:
 
 def _cannot_load(path: str) -> str | None:
     try:
-        config.load(Path(path).expanduser())
+        config.load(completions.expanded(path))
     except UserError as error:
         return str(error)
     return None
 
 
 def _doubt_saving(path: str) -> str | None:
-    file = Path(path).expanduser()
+    file = completions.expanded(path)
     if not path.strip() or file.is_dir():
         return "give the name of a file"
     if not file.parent.is_dir():
