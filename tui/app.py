@@ -3,10 +3,10 @@
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from textual.app import App, SystemCommand
+from textual.app import App
 from textual.binding import Binding
 from textual.events import Key, Print
 from textual.screen import Screen
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from engine.session import Session
     from engine.settings import Settings
     from tui.library_output import LibraryOutput
+    from tui.palette import Commands
 
 DRAINS_PER_SECOND = 8
 THEME_LOOKS_PER_SECOND = 1
@@ -35,6 +36,12 @@ QUIT_CHOICES = (
 )
 
 
+def _commands() -> "type[Commands]":
+    from tui.palette import Commands
+
+    return Commands
+
+
 class StudioApp(App[int], inherit_bindings=False):
     """LoRA Studio in a terminal.
 
@@ -45,6 +52,7 @@ class StudioApp(App[int], inherit_bindings=False):
     CSS_PATH = "studio.tcss"
     TITLE = "LoRA Studio"
     DEFAULT_MODE = "opening"
+    COMMANDS = {_commands}  # noqa: RUF012
     BINDINGS = [  # noqa: RUF012
         Binding("f1", "guide", "guide", show=False, id="app.guide"),
         Binding("f2", "go('setup')", "setup", show=False, id="app.setup"),
@@ -53,7 +61,12 @@ class StudioApp(App[int], inherit_bindings=False):
         Binding("f5", "go('runs')", "runs", show=False, id="app.runs"),
         Binding("f8", "themes", "themes", show=False, id="app.themes"),
         Binding(
-            "ctrl+p", "command_palette", "all commands", show=False, priority=True, id="app.palette"
+            "ctrl+p",
+            "app.command_palette",
+            "all commands",
+            show=False,
+            priority=True,
+            id="app.palette",
         ),
         Binding("q,ctrl+c", "quit", "quit", show=False, id="app.quit"),
         Binding("question_mark,f9", "keys", "keys", key_display="?", id="app.keys"),
@@ -343,12 +356,6 @@ class StudioApp(App[int], inherit_bindings=False):
         elif answer == "leave at once":
             self.abandoned = True
             self.exit(return_code=130)
-
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """All that the screen's keys do, and all themes, in the command palette."""
-        from tui import palette
-
-        yield from palette.commands(self, screen)
 
     def get_key_display(self, binding: Binding) -> str:
         """A key as it is written in the key line."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tui.amounts import count, number
 
-Form = Literal["number", "count", "share"]
+Form = Literal["number", "count", "share", "tenths"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Metric:
                 return count(value)
             case "share":
                 return f"{value:.2f}" if value == value and abs(value) < 100 else number(value)
+            case "tenths":
+                return f"{value:,.1f}" if abs(value) < 1e6 else number(value)
             case _:
                 return number(value)
 
@@ -59,7 +61,7 @@ CARDS = (
         "sampled_tokens_per_second", "speed", "tokens sampled a second", "tok/s", "count",
         also=("pairs_per_second",),
     ),
-    Metric("peak_memory_gb", "memory", "most memory that MLX has held", "GB"),
+    Metric("peak_memory_gb", "memory", "most memory that MLX has held", "GB", "tenths"),
 )  # fmt: skip
 
 # Metrics without a card of their own, in the order in which a chart offers them.

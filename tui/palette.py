@@ -1,10 +1,12 @@
 """What the command palette offers: all that the keys of a screen do, and all themes."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from textual.app import SystemCommand
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
 from textual.screen import Screen
 
 from tui import preferences
@@ -12,35 +14,73 @@ from tui import preferences
 if TYPE_CHECKING:
     from tui.app import StudioApp
 
+# What the words of the app's own keys leave open.
 ABOUT = {
-    "setup": "the form for all settings, and the start of a run",
+    "setup": "all settings, and the start of a run",
     "run": "the run that trains now",
     "review": "the pairs that wait for you",
     "runs": "all runs",
     "guide": "what the settings and metrics mean",
-    "themes": "colours",
+    "themes": "choose the colours",
     "keys": "all keys of this screen",
     "quit": "leave the program",
 }
 
 
-def commands(app: "StudioApp", screen: Screen[Any]) -> Iterator[SystemCommand]:
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A line of the palette. `first`: it is offered before anything is typed."""
+
+    name: str
+    about: str
+    run: Callable[[], Any]
+    first: bool = True
+
+
+def commands(app: "StudioApp", screen: Screen[Any]) -> Iterator[Command]:
     """A command for each binding that can be used on the screen, then one for each theme."""
     offered: set[str] = set()
     for active in screen.active_bindings.values():
         binding = active.binding
-        usable = binding.id and binding.description and binding.action != "command_palette"
+        usable = binding.id and binding.description and binding.action != "app.command_palette"
         if usable and binding.action not in offered:
             offered.add(binding.action)
-            about = ABOUT.get(binding.description, binding.id or "")
-            key = app.get_key_display(binding)
-            run: Callable[[], Any] = partial(app.run_action, binding.action, active.node)
-            yield SystemCommand(binding.description, f"{about} · {key}", run)
+            about = ABOUT.get(binding.description, "") if active.node is app else ""
+            yield Command(
+                binding.description,
+                f"{app.get_key_display(binding):<8}{about}",
+                partial(app.run_action, binding.action, active.node),
+                first=binding.show or active.node is app,
+            )
     for name in sorted(app.available_themes):
-        yield SystemCommand(f"theme {name}", "change the colours", partial(choose_theme, app, name))
+        yield Command(f"theme {name}", "", partial(choose_theme, app, name), first=False)
 
 
 def choose_theme(app: "StudioApp", name: str) -> None:
     """Use a theme, now and the next time."""
     app.theme = name
     preferences.save(theme=name)
+
+
+class Commands(Provider):
+    """Offers `commands` to Textual's palette: what is in the key line first, all else by search."""
+
+    async def discover(self) -> Hits:
+        """What is offered before anything is typed."""
+        for command in commands(cast("StudioApp", self.app), self.screen):
+            if command.first:
+                line = _line(Content(command.name), command)
+                yield DiscoveryHit(line, command.run, text=command.name)
+
+    async def search(self, query: str) -> Hits:
+        """What matches the typed letters."""
+        matcher = self.matcher(query)
+        for command in commands(cast("StudioApp", self.app), self.screen):
+            if (match := matcher.match(command.name)) > 0:
+                line = _line(matcher.highlight(command.name), command)
+                yield Hit(match, line, command.run, text=command.name)
+
+
+def _line(name: Content, command: Command) -> Content:
+    room = max(1, 24 - name.cell_length)
+    return Content.assemble(name, " " * room, (command.about, "$muted"))

@@ -27,11 +27,14 @@ def test_every_binding_has_an_id_and_a_description() -> None:
         assert binding.description, (owner, binding)
 
 
-def test_an_id_belongs_to_one_class() -> None:
-    owners: dict[str, set[type]] = {}
+def test_an_id_means_the_same_wherever_it_is_used() -> None:
+    meant: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for owner, binding in all_bindings():
-        owners.setdefault(str(binding.id), set()).add(owner)
-    assert {name: found for name, found in owners.items() if len(found) > 1} == {}
+        place = (str(binding.id), owner.__name__)
+        meant.setdefault(place, set()).add((binding.key, str(binding.id)))
+    for name in {name for name, _ in meant}:
+        keys_of = {frozenset(found) for (each, _), found in meant.items() if each == name}
+        assert len(keys_of) == 1, (name, keys_of)
 
 
 def test_no_default_key_is_taken_by_the_terminal() -> None:

@@ -23,7 +23,7 @@ class ChartScreen(StudioScreen):
 
     TITLE = "chart"
     CSS = """
-    ChartScreen #head { height: 2; padding: 0 1; }
+    ChartScreen #head { height: 2; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
     ChartScreen Chart { padding: 0 1; }
     """
     BINDINGS = [  # noqa: RUF012
@@ -81,7 +81,7 @@ class ChartScreen(StudioScreen):
         ]
         for index, line in enumerate(chart.lines):
             parts.append(Content.styled(f"  {value_at(chart, line)}", f"$series-{index + 1}"))
-        about = f"{safe_line(self.view.name, 40)} · {self.metric.meaning}"
+        about = " · ".join(filter(None, (self.metric.meaning, safe_line(self.view.name, 60))))
         if chart.smoothing != "off":
             about = f"{chart.smoothing} smoothing · {about}"
         head = Content("\n").join([Content("").join(parts), Content.styled(about, "$muted")])

@@ -62,13 +62,13 @@ class RunScreen(StudioScreen):
         Binding("w", "save", "save now", show=False, id="run.save"),
         Binding("t", "try_it", "try it", id="run.try_it"),
         Binding("d", "detail", "details", id="run.detail"),
+        Binding("m", "real_model", "real model", id="run.real_model"),
+        Binding("b", "by_hand", "label by hand", id="run.by_hand"),
         Binding("r", "review", "judge pairs", id="run.review"),
         Binding("c", "chart", "charts", id="run.chart"),
         Binding("l", "large('log')", "log", id="run.log"),
         Binding("n", "large('pair')", "newest pair", show=False, id="run.pair"),
         Binding("h", "health", "health", show=False, id="run.health"),
-        Binding("m", "real_model", "train a real model", id="run.real_model"),
-        Binding("b", "by_hand", "label by hand", id="run.by_hand"),
         Binding("escape", "large('')", "all parts", show=False, id="run.all"),
     ]
 

@@ -1,5 +1,6 @@
 """The head of a run: who it is, how far it is, and what it does at this moment."""
 
+from rich.cells import cell_len
 from textual.content import Content
 from textual.widget import Widget
 
@@ -69,12 +70,12 @@ def _title(view: RunView, width: int) -> Content:
     )
     room = width - step.cell_length - 2
     name = cut(safe_line(view.name or "new run", 200), max(8, room))
-    about = " · ".join(
-        safe_line(part, 200)
-        for part in (view.train_type, _short(view.model), f"judge {_short(view.judge)}")
-        if part
-    )
-    about = cut(about, room - len(name) - 2) if room - len(name) > 12 else ""
+    about = ""
+    for part in (view.train_type, _short(view.model), f"judge {_short(view.judge)}"):
+        longer = safe_line(f"{about} · {part}" if about else part, 200)
+        if cell_len(longer) > room - cell_len(name) - 2:
+            break
+        about = longer
     left = Content.assemble((name, "$foreground bold"), "  ", (about, "$muted"))
     return left + Content(" " * max(1, width - left.cell_length - step.cell_length)) + step
 
