@@ -22,6 +22,19 @@ LOOKS: dict[Look, str] = {
     "differences": "what the answers share in grey, what is their own in bold",
     "markdown": "Markdown",
 }
+# A screen puts these after its own keys.
+READING_KEYS = [
+    Binding("m", "look('markdown')", "Markdown or plain", show=False, id="answers.markdown"),
+    Binding("v", "layout", "side by side, stacked, one", show=False, id="answers.layout"),
+    Binding("p", "prompt", "the whole prompt", show=False, id="answers.prompt"),
+    Binding("tab,left,right", "other", "the other answer", show=False, id="answers.other"),
+    Binding("down,j", "scroll(1)", "down", show=False, id="answers.down"),
+    Binding("up,k", "scroll(-1)", "up", show=False, id="answers.up"),
+    Binding("pagedown,space", "page(1)", "a page down", show=False, id="answers.page_down"),
+    Binding("pageup", "page(-1)", "a page up", show=False, id="answers.page_up"),
+    Binding("home,g", "to_end(False)", "to the start", show=False, id="answers.start"),
+    Binding("end,G", "to_end(True)", "to the end", show=False, id="answers.end"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +56,6 @@ class AnswersScreen(StudioScreen):
     """A screen with two answers, of which the keys need no focus."""
 
     AUTO_FOCUS = ""
-    BINDINGS = [  # noqa: RUF012
-        Binding("m", "look('markdown')", "Markdown or plain", show=False, id="answers.markdown"),
-        Binding("v", "layout", "side by side, stacked, one", show=False, id="answers.layout"),
-        Binding("p", "prompt", "the whole prompt", show=False, id="answers.prompt"),
-        Binding("tab,left,right", "other", "the other answer", show=False, id="answers.other"),
-        Binding("down,j", "scroll(1)", "down", show=False, id="answers.down"),
-        Binding("up,k", "scroll(-1)", "up", show=False, id="answers.up"),
-        Binding("pagedown,space", "page(1)", "a page down", show=False, id="answers.page_down"),
-        Binding("pageup", "page(-1)", "a page up", show=False, id="answers.page_up"),
-        Binding("home,g", "to_end(False)", "to the start", show=False, id="answers.start"),
-        Binding("end,G", "to_end(True)", "to the end", show=False, id="answers.end"),
-    ]
     DEFAULT_CSS = """
     AnswersScreen {
         & #pair { height: 1fr; padding: 1 1 0 1; }

@@ -14,7 +14,7 @@ from engine.events import Event, PairSampled
 from tui.review_desk import Desk, given_before
 from tui.review_text import UNDO_SAYS, idle_reason, place_facts
 from tui.safe_text import safe
-from tui.screens.answers import Answers, AnswersScreen
+from tui.screens.answers import READING_KEYS, Answers, AnswersScreen
 from tui.widgets.answer_pane import length
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class ReviewScreen(AnswersScreen):
         Binding("f", "flag", "flag", show=False, id="review.flag"),
         Binding("d", "look('differences')", "diff", id="review.differences"),
         Binding("escape", "cancel", "drop the note", show=False, id="review.cancel"),
+        *READING_KEYS,
     ]
     DEFAULT_CSS = """
     ReviewScreen {

@@ -11,7 +11,7 @@ from textual.widgets import Input, Static
 
 from engine.duel import Duel, DuelAnswers, DuelEvent, DuelFailed, DuelProgress, DuelReady
 from tui.safe_text import safe, safe_line
-from tui.screens.answers import Answers, AnswersScreen
+from tui.screens.answers import READING_KEYS, Answers, AnswersScreen
 
 if TYPE_CHECKING:
     from engine.run_folder import Run
@@ -40,6 +40,7 @@ class TryItScreen(AnswersScreen):
         Binding("enter,i", "ask", "new prompt", id="try_it.ask"),
         Binding("d", "look('differences')", "diff", id="try_it.differences"),
         Binding("escape", "leave", "back", id="try_it.back"),
+        *READING_KEYS,
     ]
     DEFAULT_CSS = """
     TryItScreen {
