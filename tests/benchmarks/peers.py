@@ -1,0 +1,254 @@
+"""This program and its peers, measured side by side: `python -m tests.benchmarks.peers`.
+
+Needs the extra `bench` (mlx-lm-lora, TRL, PyTorch). Each contestant is a process of its own that
+keeps its model; they take steps in turns, on one machine, with the same random weights, prompts,
+rubric, lengths, number of threads and, but where the table says otherwise, the same BLAS.
+`workers/` says of each what of it is run.
+
+    --only step,memory     some of the sections: step, medium, long, memory, real, flat, judge,
+                           roofline
+    --quick                few rounds: to see that it works, not to quote
+    --threads N            for every contestant
+    --json FILE            the figures behind the table
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.contest import Contestant, Setting, alternate
+from tests.benchmarks.random_model import MEDIUM, QWEN3_06B, SMALL, STARTER
+
+PHASES = ("step", "sample", "judge", "update", "processor")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A line of the table: a ratio, and what it has to be."""
+
+    what: str
+    goal: str
+    value: float
+    reached: bool | None  # None: shown for information
+
+    @classmethod
+    def most(cls, what: str, most: float, value: float) -> "Goal":
+        return cls(what, f"at most {most:g}", value, value <= most)
+
+    @classmethod
+    def least(cls, what: str, least: float, value: float) -> "Goal":
+        return cls(what, f"at least {least:g}", value, value >= least)
+
+    @classmethod
+    def shown(cls, what: str, value: float) -> "Goal":
+        return cls(what, "", value, None)
+
+
+@dataclass
+class Bench:
+    """What the command line asked for, and what was found."""
+
+    folder: Path
+    quick: bool
+    threads: int
+    goals: list[Goal]
+    figures: dict[str, Any]
+
+    def contest(
+        self, setting: Setting, contestants: list[Contestant], rounds: int
+    ) -> list[Contestant]:
+        """Let contestants take turns, and keep their figures."""
+        rounds = 2 if self.quick else rounds
+        alternate(setting, contestants, self.folder / setting.name, rounds)
+        shape = asdict(setting) | {"parameters": setting.shape.parameters}
+        steps = {contestant.name: contestant.steps for contestant in contestants}
+        self.figures[setting.name] = {"setting": shape, "steps": steps}
+        return contestants
+
+
+def studio(**options: Any) -> Contestant:
+    return Contestant("lora-studio", "studio", options)
+
+
+def mlx_lm_lora(name: str = "mlx-lm-lora", **options: Any) -> Contestant:
+    return Contestant(name, "mlx_lm_lora_peer", options)
+
+
+def trl() -> Contestant:
+    return Contestant("TRL", "trl_peer")
+
+
+# -- the sections --------------------------------------------------------------------------------
+
+
+def step(bench: Bench) -> None:
+    setting = Setting("step", SMALL, threads=bench.threads)
+    ours, same, torch = bench.contest(setting, [studio(), mlx_lm_lora(), trl()], 15)
+    versus(bench, "a step", ours, same, 0.33)
+    without = ours.median("sample") + ours.median("update")
+    name = "sample + score + update without a judge, against TRL"
+    bench.goals.append(Goal.most(name, 0.80, without / torch.median("step")))
+
+    setting = Setting("step as installed", SMALL, threads=bench.threads)
+    installed = mlx_lm_lora("mlx-lm-lora as it installs", fast_blas=False)
+    ours, installed = bench.contest(setting, [studio(), installed], 3)
+    versus(bench, "a step, against mlx-lm-lora as it installs", ours, installed, 0.05)
+
+
+def medium(bench: Bench) -> None:
+    setting = Setting("medium", MEDIUM, threads=bench.threads)
+    ours, same, torch = bench.contest(setting, [studio(), mlx_lm_lora(), trl()], 3)
+    versus(bench, "a step at the 91 M shape", ours, same)
+    without = ours.median("sample") + ours.median("update")
+    bench.goals.append(
+        Goal.shown("sample + score + update, 91 M, against TRL", without / torch.median("step"))
+    )
+
+
+def long(bench: Bench) -> None:
+    setting = Setting("long", SMALL, prompt=512, completion=128, threads=bench.threads)
+    ours, same, torch = bench.contest(setting, [studio(), mlx_lm_lora(), trl()], 3)
+    versus(bench, "a step with prompts of 512 + 128 tokens", ours, same)
+    without = ours.median("sample") + ours.median("update")
+    bench.goals.append(
+        Goal.shown("sample + score + update, long, against TRL", without / torch.median("step"))
+    )
+
+
+def memory(bench: Bench) -> None:
+    setting = Setting("memory", MEDIUM, threads=bench.threads)
+    ours, peer = bench.contest(setting, [studio(), mlx_lm_lora()], 2)
+    for what, key in (("peak of the arrays", "array_bytes"), ("peak of the process", "peak_bytes")):
+        ratio = ours.median(key) / peer.median(key)
+        bench.goals.append(Goal.most(f"memory, 91 M, judge = base: {what}", 0.45, ratio))
+
+
+def real(bench: Bench) -> None:
+    setting = Setting(
+        "real",
+        QWEN3_06B,
+        pairs=2,
+        prompt=256,
+        completion=128,
+        grad_checkpoint=True,
+        threads=bench.threads,
+    )
+    (ours,) = bench.contest(setting, [studio()], 2)
+    weights = 4 * setting.shape.parameters
+    for what, key in (("arrays", "array_bytes"), ("process", "peak_bytes")):
+        ratio = ours.median(key) / weights
+        bench.goals.append(Goal.most(f"a step of Qwen3-0.6B: peak of the {what}", 1.45, ratio))
+
+
+def flat(bench: Bench) -> None:
+    setting = Setting("flat", STARTER, prompt=24, completion=16, threads=bench.threads)
+    steps = 100 if bench.quick else 1_000
+    ours = studio()
+    alternate(setting, [ours], bench.folder / setting.name, steps)
+    resident = [each["resident_bytes"] for each in ours.steps]
+    bench.figures["flat"] = {"resident_bytes": resident[::10]}
+    growth = statistics.median(resident[-50:]) / statistics.median(resident[40:60])
+    bench.goals.append(Goal.most(f"memory after {steps} steps, of that after 50", 1.01, growth))
+
+
+def judge(bench: Bench) -> None:
+    """The judge of a step, in both orders, against the peer's, which asks one pair at a time in
+    one order. A step of each is taken, and its judging timed."""
+    setting = Setting("judge", SMALL, pairs=16, prompt=24, completion=24, threads=bench.threads)
+    short = mlx_lm_lora("mlx-lm-lora, one-token answers", judge_tokens=1)
+    ours, peer, short = bench.contest(setting, [studio(), mlx_lm_lora(), short], 7)
+    rate = peer.median("judge") / ours.median("judge")
+    bench.goals.append(Goal.least("pairs a second of the judge, 16 of them", 8, rate))
+    rate = short.median("judge") / ours.median("judge")
+    bench.goals.append(Goal.shown("the same, where the peer's answer ends after its digit", rate))
+
+
+def roofline(bench: Bench) -> None:
+    """In a process of its own, so that it has the asked number of threads."""
+    setting = Setting("roofline", MEDIUM, threads=bench.threads)
+    (found,) = bench.contest(setting, [Contestant("lora-studio", "roofline")], 1)
+    for what, least in (("update", 0.60), ("decode", 0.50)):
+        share = found.median(f"{what} / roofline")
+        bench.goals.append(Goal.least(f"{what} at the 91 M shape, of its roofline", least, share))
+
+
+SECTIONS: dict[str, Callable[[Bench], None]] = {
+    each.__name__: each for each in (step, medium, long, memory, real, flat, judge, roofline)
+}
+
+
+def versus(
+    bench: Bench, what: str, ours: Contestant, peer: Contestant, most: float | None = None
+) -> None:
+    """The ratio of two contestants' steps."""
+    ratio = ours.median("step") / peer.median("step")
+    bench.goals.append(Goal.most(what, most, ratio) if most else Goal.shown(what, ratio))
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure this program and its peers in one run.")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, comma-separated")
+    parser.add_argument("--quick", action="store_true", help="few rounds")
+    parser.add_argument("--threads", type=int, default=1, help="threads of every contestant")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+    chosen = options.only.split(",")
+    if unknown := set(chosen) - set(SECTIONS):
+        parser.error(f"no such section: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), options.quick, options.threads, [], {})
+        for name in chosen:
+            print(f"{name} ...", flush=True)
+            SECTIONS[name](bench)
+    show(bench)
+    if options.json:
+        goals = [asdict(goal) for goal in bench.goals]
+        found = {"machine": machine(), "goals": goals, "figures": bench.figures}
+        options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on: the kind of machine, and versions."""
+    import importlib.metadata
+
+    from engine.hardware import cores, device
+
+    packages = ("mlx", "mlx-lm", "mlx-lm-lora", "trl", "torch", "transformers", "peft")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {"device": device().name, "cores": cores(), "versions": versions}
+
+
+def show(bench: Bench) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    phases = Table(title="medians, in seconds; processor: of all cores together")
+    for column in ("setting", "contestant", *PHASES):
+        phases.add_column(
+            column, justify="left" if column in ("setting", "contestant") else "right"
+        )
+    for name, figures in bench.figures.items():
+        for contestant, steps in figures.get("steps", {}).items():
+            if "sample" in steps[0]:
+                medians = (statistics.median(each[phase] for each in steps) for phase in PHASES)
+                phases.add_row(name, contestant, *(f"{median:.2f}" for median in medians))
+    goals = Table(title="ratios")
+    for column in ("what", "goal", "measured", ""):
+        goals.add_column(column)
+    for goal in bench.goals:
+        mark = {True: "reached", False: "not reached", None: ""}[goal.reached]
+        goals.add_row(goal.what, goal.goal, f"{goal.value:.3f}", mark)
+    console.print(phases, goals)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""How near a phase comes to its roofline: `python -m tests.benchmarks.roofline`.
+
+Update: the multiply-adds that it cannot avoid, at the speed of a matrix product of the same number
+of rows, measured in the same run. With the prompt shared, that is for each token of a prompt and
+of its two completions a forward pass of the reference, one of the policy, and a backward pass to
+the activations (weights are frozen); causal attention; logits of the completions; the adapters.
+
+Decode: for each token the multiply-adds of all rows at the same speed, or the weights read from
+memory once, whichever takes longer.
+
+At small sizes elementwise work rules on this backend. `shares` says what the parts of a step
+are: matrices (the count above, at the measured speed), drawing tokens, Python (building the
+graphs), waiting (no thread of ours ran), and the rest, which is elementwise work.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import mlx.core as mx
+
+from tests.benchmarks.contest import Setting
+from tests.benchmarks.parts import Parts, fastest
+from tests.benchmarks.random_model import MEDIUM, SMALL, STARTER, Shape
+
+RANK = 8
+
+
+def layer_weights(shape: Shape) -> int:
+    """Numbers in the matrices of all layers."""
+    return sum(
+        size[0] * size[1]
+        for name, size in shape.weights()
+        if len(size) == 2 and "embed" not in name
+    )
+
+
+def adapter_weights(shape: Shape) -> int:
+    """Numbers in rank-8 adapters on all matrices of all layers."""
+    return sum(
+        RANK * sum(size) for name, size in shape.weights() if len(size) == 2 and "embed" not in name
+    )
+
+
+def forward(setting: Setting, shape: Shape) -> tuple[int, int, int]:
+    """Multiply-adds of one pass over the pairs: layers, causal attention, logits."""
+    prompt, completion = setting.prompt, setting.completion
+    tokens = setting.pairs * (prompt + 2 * (completion - 1))
+    seen = prompt * (prompt + 1) // 2 + 2 * sum(prompt + n for n in range(1, completion))
+    attention = 2 * setting.pairs * seen * shape.heads * shape.head_width * shape.layers
+    logits = 2 * setting.pairs * completion * shape.vocabulary * shape.hidden
+    return tokens * layer_weights(shape), attention, logits
+
+
+def update_multiply_adds(setting: Setting) -> int:
+    """Of the reference's pass, the policy's, and its backward pass."""
+    shape = setting.shape
+    layers, attention, logits = forward(setting, shape)
+    adapters = layers // layer_weights(shape) * adapter_weights(shape)
+    return 3 * layers + 4 * attention + 3 * logits + 3 * adapters
+
+
+def matrix_speed(rows: int, shape: Shape) -> float:
+    """Multiply-adds a second of (rows, hidden) @ (hidden, feed-forward)."""
+    x = mx.random.normal((rows, shape.hidden))
+    weights = [mx.random.normal((shape.feed_forward, shape.hidden)) for _ in range(8)]
+    mx.eval(x, weights)
+    seconds = fastest(lambda: mx.eval([x @ weight.T for weight in weights]), 7)
+    return len(weights) * rows * shape.hidden * shape.feed_forward / seconds
+
+
+def read_speed() -> float:
+    """Bytes a second of reading a matrix of 256 MiB once, as a product with a vector."""
+    matrix, vector = mx.random.normal((1 << 16, 1 << 10)), mx.random.normal((1 << 10,))
+    mx.eval(matrix, vector)
+    return matrix.nbytes / fastest(lambda: mx.eval(matrix @ vector), 7)
+
+
+def measure(setting: Setting, parts: Parts, times: int) -> dict[str, float]:
+    """Shares of the roofline that update and decode reach, and what they were taken from."""
+    shape, rows = setting.shape, 2 * setting.pairs
+    tokens = setting.pairs * (setting.prompt + 2 * (setting.completion - 1))
+    speed = matrix_speed(tokens, shape)
+    update = fastest(parts.update, times)
+    long, short = setting.completion, setting.completion // 2
+    decode = fastest(parts.sample, times) - fastest(lambda: parts.sample(short), times)
+    weights = layer_weights(shape) + shape.vocabulary * shape.hidden
+    least = max(rows * weights / speed, 4 * weights / read_speed())
+    return {
+        "matrix GFLOP/s": 2 * speed / 1e9,
+        "update seconds": update,
+        "update / roofline": update_multiply_adds(setting) / speed / update,
+        "decode seconds a token": decode / (long - short),
+        "decode / roofline": least * (long - short) / decode,
+    }
+
+
+def shares(setting: Setting, parts: Parts, times: int) -> dict[str, float]:
+    """What shares of a step's seconds its parts are; they add up to 1."""
+    shape, rows = setting.shape, 2 * setting.pairs
+    layers, _, _ = forward(setting, shape)
+    tokens = layers // layer_weights(shape)
+    scored = update_multiply_adds(setting) + layers  # the judge reads about as much once more
+    sampled = rows * setting.completion * (layer_weights(shape) + shape.vocabulary * shape.hidden)
+    matrices = scored / matrix_speed(tokens, shape) + sampled / matrix_speed(rows, shape)
+    values = mx.random.normal((rows, shape.vocabulary))
+    keys = mx.random.split(mx.random.key(0), setting.completion)
+    drawing = fastest(lambda: mx.eval([parts.sampler.draw(values, key) for key in keys]), times)
+    python = setting.completion * fastest(
+        lambda: parts.policy.hidden(mx.zeros((1, 1), mx.int32)), 20
+    )
+
+    def step() -> None:
+        parts.sample()
+        parts.judge()
+        parts.update()
+
+    step()
+    wall, processor = time.perf_counter(), time.process_time()
+    for _ in range(times):
+        step()
+    wall = (time.perf_counter() - wall) / times
+    processor = (time.process_time() - processor) / times
+    found = {"matrices": matrices, "drawing": drawing, "Python": python}
+    found["waiting"] = max(0.0, wall - processor)
+    found["elementwise and the rest"] = wall - sum(found.values())
+    return {name: seconds / wall for name, seconds in found.items()}
+
+
+SETTINGS = {
+    "the peers' setting": Setting("small", SMALL),
+    "the starter's size": Setting("starter", STARTER, pairs=16, prompt=24, completion=24),
+    "the 91 M shape": Setting("medium", MEDIUM),
+    "long prompts": Setting("long", SMALL, prompt=512, completion=128),
+}
+
+
+def main() -> None:
+    from rich import print
+
+    parser = argparse.ArgumentParser(description="How near a phase comes to its roofline.")
+    parser.add_argument("--times", type=int, default=3, help="the best of so many")
+    times = parser.parse_args().times
+    for name, setting in SETTINGS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            parts = Parts(setting, Path(folder))
+            print(name, measure(setting, parts, times), shares(setting, parts, times))
+
+
+if __name__ == "__main__":
+    from engine.hardware import load_fast_blas
+
+    load_fast_blas()
+    main()

@@ -1,0 +1,59 @@
+"""This program: `engine.launch.work`, as a run of the app or the command line has it.
+
+Everything a run does is in the time: journal, files, metrics. The judge does all its work, but its
+verdict is replaced by a clear one: that of a model with random weights is no answer or a tie,
+and the pair would not be trained on.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from typing import Any
+
+from tests.benchmarks.workers.turns import Turns
+
+
+def main() -> None:
+    setting = json.loads(sys.argv[1])
+    turns = Turns(setting["threads"])
+    os.environ["LORA_STUDIO_HOME"] = tempfile.mkdtemp(dir=setting["folder"])
+    from engine.config import from_mapping
+    from engine.control import Control
+    from engine.events import RunStarted, StepDone
+    from engine.hardware import load_fast_blas
+
+    load_fast_blas()
+    import mlx.core as mx
+
+    from engine import launch, runs, trainer
+    from engine.judges.llm import LLMJudge
+
+    settings = from_mapping(setting["studio"], "the benchmark")
+    decide(LLMJudge)
+    trainer.sample = turns.timed("sample", trainer.sample)
+    LLMJudge.collect = turns.timed("judge", LLMJudge.collect)
+
+    def emit(event: Any) -> None:
+        if isinstance(event, StepDone):
+            turns.done(mx.get_peak_memory())
+        if isinstance(event, RunStarted | StepDone):
+            turns.wait()
+
+    launch.work(settings, runs.create(settings), Control(), emit)
+
+
+def decide(judge: Any) -> None:
+    """Let every verdict of a judge be for the first completion, once it is found."""
+    from engine.pairs import Verdict
+
+    found = judge.judge
+
+    def judged(self: Any, texts: Any) -> list[Verdict]:
+        return [Verdict("first", 0.9, (0.9, 0.9)) for _ in found(self, texts)]
+
+    judge.judge = judged
+
+
+if __name__ == "__main__":
+    main()
