@@ -1,0 +1,40 @@
+"""A small run in a process of its own, to be killed and resumed."""
+
+import json
+import sys
+
+from engine import runs
+from engine.config import from_mapping
+from engine.errors import UserError
+from engine.hardware import load_fast_blas
+from engine.pairs import Verdict
+from engine.session import Session
+
+
+def by_mean_alone(q_orders: tuple[float, float], margin: float) -> Verdict:
+    """The verdict of a random judge, which favours a position and would tie every pair."""
+    q = sum(q_orders) / 2
+    return Verdict("first" if q > 0.5 else "second", q, q_orders)
+
+
+def main(values: str) -> None:
+    """Start the run that the settings name, or resume it; print how it ended."""
+    load_fast_blas()
+    from engine.judges import llm
+
+    llm.LEAST_MASS = 0.0
+    llm.verdict_of = by_mean_alone
+    settings = from_mapping(json.loads(values), "the test")
+    assert settings.run_name
+    try:
+        run = runs.open_run(settings.run_name)
+    except UserError:
+        run = None
+    session = Session(settings, run)
+    session.start()
+    session.join()
+    print(session.status, session.error, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,146 @@
+"""Runs that are killed at random points and resumed write what an unbroken run writes."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.metrics import TIMING
+from tests.engine.small_models import QWEN3, write_model, write_prompts
+
+ROOT = Path(__file__).parents[2]
+# Everything that a resumed run has to find again: gradients that wait, dropout, pairs ahead.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "lora": {"gradient_accumulation_steps": 3, "lora_parameters": {"rank": 4, "dropout": 0.2}},
+    "ahead": {"lookahead": 2, "train_type": "dora", "optimizer": "adafactor"},
+    "full": {
+        "train_type": "full",
+        "num_layers": 1,
+        "lr_schedule": {"name": "cosine_decay", "warmup": 3},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    write_model(folder / "policy", QWEN3, scale=1.0)
+    write_model(folder / "judge", QWEN3, seed=4)
+    write_prompts(folder / "prompts.jsonl", 40)
+    return folder
+
+
+def values(models: Path, name: str, variant: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "run_name": name,
+        "model": str(models / "policy"),
+        "judge": str(models / "judge"),
+        "data": str(models / "prompts.jsonl"),
+        "quantization": "none",
+        "num_layers": -1,
+        "iters": 14,
+        "batch_size": 3,
+        "learning_rate": 1e-3,
+        "max_completion_length": 6,
+        "max_seq_length": 512,
+        "eval_prompts": 6,
+        "steps_per_eval": 5,
+        "steps_per_report": 3,
+        "save_every": 2,
+        "test": True,
+        "test_batches": 1,
+        "fuse": False,
+        **variant,
+    }
+
+
+def start(values: dict[str, Any], home: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.end_to_end.resumed_run", json.dumps(values)],
+        cwd=ROOT,
+        env={**os.environ, "LORA_STUDIO_HOME": str(home), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(values: dict[str, Any], home: Path) -> None:
+    process = start(values, home)
+    out, _ = process.communicate(timeout=280)
+    assert process.returncode == 0, out
+    assert out.startswith("finished None"), out
+
+
+def kill_when(process: subprocess.Popen[str], folder: Path, lines: int, delay: float) -> bool:
+    """Kill a run a little after its metrics reach so many lines; False if it ended before."""
+    while process.poll() is None:
+        file = folder / "metrics.jsonl"
+        if file.exists() and file.read_bytes().count(b"\n") >= lines:
+            time.sleep(delay)
+            break
+        time.sleep(0.002)
+    alive = process.poll() is None
+    process.kill()
+    process.communicate()
+    return alive
+
+
+def written(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """What the run says of its training: everything but the time it took."""
+    found = {}
+    for file in ("metrics.jsonl", "pairs.jsonl", "undecided.jsonl"):
+        path = folder / file
+        lines = path.read_text().splitlines() if path.exists() else []
+        records = [json.loads(line) for line in lines]
+        found[file] = [{k: v for k, v in line.items() if k not in TIMING} for line in records]
+    return found
+
+
+def weights(folder: Path) -> bytes:
+    newest = sorted((folder / "checkpoints").glob("[0-9]*"))[-1]
+    return (newest / "adapters.safetensors").read_bytes()
+
+
+def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: int) -> None:
+    chance = random.Random(seed)
+    runs = home / "runs"
+    finish(values(models, "unbroken", VARIANTS[name]), home)
+    wanted, weighed = written(runs / "unbroken"), weights(runs / "unbroken")
+    steps = [line["step"] for line in wanted["metrics.jsonl"]]
+    assert steps == [0, 3, 5, 6, 9, 10, 12, 14, 14, 14]
+    assert len(wanted["pairs.jsonl"]) > 5
+    for trial in range(trials):
+        broken = f"broken-{trial}"
+        chosen = values(models, broken, VARIANTS[name])
+        killed = 0
+        for _ in range(kills):
+            at = chance.randrange(len(steps))
+            killed += kill_when(start(chosen, home), runs / broken, at, chance.uniform(0, 0.3))
+        finish(chosen, home)
+        assert killed
+        found = written(runs / broken)
+        for file, lines in wanted.items():
+            assert found[file] == lines, f"{file} after {killed} kills, trial {trial}"
+        assert weights(runs / broken) == weighed
+        shutil.rmtree(runs / broken)
+
+
+@pytest.mark.parametrize(("name", "kills"), [("lora", 2), ("ahead", 1)])
+def test_a_killed_run_goes_on_as_if_unbroken(
+    name: str, kills: int, models: Path, tmp_path: Path
+) -> None:
+    check(models, tmp_path, name, trials=1, kills=kills, seed=len(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS)
+def test_runs_killed_many_times(name: str, models: Path, tmp_path: Path) -> None:
+    check(models, tmp_path, name, trials=8, kills=4, seed=99)
