@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.cells import cell_len
 from textual.content import Content
 
 from engine.run_folder import METRICS
@@ -162,7 +163,8 @@ def row(run: RunSummary, width: int, glance: Glance, marked: Collection[Any]) ->
     for column, cells in columns(width):
         if run.damaged and column.title not in ("name", "status"):
             break
-        text = cut(safe_line(column.text(run, glance), cells), cells)
+        whole = safe_line(column.text(run, glance), None if column.title == "name" else cells)
+        text = _middle_out(whole, cells) if column.title == "name" else cut(whole, cells)
         style = _style(run, column)
         line = Content(text)
         pad = " " * (cells - line.cell_length)
@@ -215,6 +217,16 @@ def _style(run: RunSummary, column: Column) -> str:
 
 def _searched(run: RunSummary) -> str:
     return " ".join((run.name, run.model, run.judge, run.status, run.train_type, *run.tags)).lower()
+
+
+def _middle_out(name: str, width: int) -> str:
+    """A safe name in `width` cells: its start and its end, which tells runs of one day apart."""
+    if cell_len(name) <= width:
+        return name
+    end = name[len(name) - (width - 1) // 2 :]
+    while cell_len(end) > width // 2:
+        end = end[1:]
+    return cut(name, width - cell_len(end)) + end
 
 
 def _last(name: str) -> str:

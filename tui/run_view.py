@@ -94,7 +94,9 @@ class RunView:
         """What the run does now, in one word."""
         if self.status != "running":
             return self.status
-        return self.progress.phase if self.progress else "starting"
+        if self.progress:
+            return self.progress.phase
+        return "training" if self.step else "starting"  # files do not tell of phases
 
     @property
     def live(self) -> bool:
@@ -109,11 +111,12 @@ class RunView:
 
     def seconds_left(self) -> float | None:
         """Seconds to the last step at the pace so far; None before the first step."""
-        taken = self.step - self.first_step
-        elapsed = self.elapsed()
-        if not self.live or taken <= 0 or elapsed is None or not self.total_steps:
+        taken, spent = self.step - self.first_step, (self.elapsed() or 0.0) - self.earlier
+        if self.started is None:  # read from files, which tell of all sittings together
+            taken, spent = self.step, self.earlier
+        if not self.live or taken <= 0 or spent <= 0 or not self.total_steps:
             return None
-        return (elapsed - self.earlier) / taken * max(0, self.total_steps - self.step)
+        return spent / taken * max(0, self.total_steps - self.step)
 
     # -- folding ---------------------------------------------------------------------------------
 

@@ -79,6 +79,15 @@ def test_hostile_names_are_harmless_and_keep_the_columns() -> None:
     assert not any(ord(char) < 32 for char in about(evil).plain.replace("\n", ""))
 
 
+def test_a_long_name_keeps_its_start_and_its_end() -> None:
+    for name in ("starter-lora-online-dpo-20261122-181330", "名前" * 40):
+        line = row(run(name), 80, Glance(), []).plain
+        assert name[:4] in line
+        assert name[-4:] in line
+        assert "…" in line
+        assert row(run(name), 80, Glance(), []).cell_length == header(80, Order()).cell_length
+
+
 def test_a_glance_at_the_metrics() -> None:
     seen = glance(next(iter_summaries()))
     assert len(seen.losses) == 40
