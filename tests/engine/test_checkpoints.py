@@ -1,0 +1,129 @@
+"""Checkpoints: a restored update goes on bit for bit, in the middle of an accumulation too."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from engine import arrays, checkpoints
+from engine.errors import UserError
+from engine.optimizers import OPTIMIZERS, build_optimizer
+from engine.pairs import Pair, Verdict
+from engine.settings import Settings
+from engine.update import Update
+from tests.engine.small_models import pair, policy_and_reference, settings
+
+DROPOUT = {"rank": 4, "scale": 20.0, "dropout": 0.2}
+
+
+def batch(step: int) -> list[tuple[Pair, Verdict]]:
+    first = "so it may be " * (1 + step % 3)
+    return [(pair(step=step, first=first, second=f"no {step}"), Verdict("first"))]
+
+
+def make(chosen: Settings, seed: int = 0) -> Update:
+    policy, reference = policy_and_reference(chosen, seed=seed)
+    return Update(policy, reference, chosen, build_optimizer(chosen, 20))
+
+
+def state_of(made: Update) -> dict[str, bytes]:
+    """All bytes that the next step depends on."""
+    trees = {
+        "weights": arrays.flat(made.policy.model.trainable_parameters()),
+        "optimizer": arrays.flat(made.optimizer.state),
+        "gradients": made.gradients or {},
+    }
+    found = {
+        f"{kind} {name}": np.array(array).tobytes()
+        for kind, flat in trees.items()
+        for name, array in flat.items()
+    }
+    counts = (made.gradient_pairs, made.steps_since_update)
+    return found | {"counts": repr(counts).encode()}
+
+
+def assert_goes_on(chosen: Settings, folder: Path, at: int = 2, steps: int = 4) -> None:
+    unbroken = make(chosen)
+    saved: dict[str, bytes] = {}
+    lines = []
+    for step in range(1, steps + 1):
+        learned = unbroken.step(batch(step), step=step, last=step == steps)
+        lines.append((learned.means, learned.grad_norm))
+        if step == at:
+            checkpoints.save(folder, unbroken, {"step": at})
+            saved = state_of(unbroken)
+    again = make(chosen, seed=0)
+    mx.random.seed(12345)  # no random state is needed
+    assert checkpoints.restore(folder, again)["step"] == at
+    assert state_of(again) == saved
+    for step in range(at + 1, steps + 1):
+        learned = again.step(batch(step), step=step, last=step == steps)
+        means, norm = lines[step - 1]
+        assert learned.means == means
+        assert learned.grad_norm == norm or math.isnan(learned.grad_norm) == math.isnan(norm)
+    assert state_of(again) == state_of(unbroken)
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_every_optimizer_goes_on(optimizer: str, tmp_path: Path) -> None:
+    assert_goes_on(settings(optimizer=optimizer), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"lora_parameters": DROPOUT},
+        {"lora_parameters": DROPOUT, "train_type": "dora"},
+        {"train_type": "full", "num_layers": 2},
+        {"lr_schedule": {"name": "cosine_decay", "warmup": 4}},
+        {"grad_checkpoint": False},
+        {"num_layers": 1},
+    ],
+    ids=repr,
+)
+def test_every_kind_of_run_goes_on(values: dict[str, Any], tmp_path: Path) -> None:
+    assert_goes_on(settings(**values), tmp_path)
+
+
+@pytest.mark.parametrize("at", [2, 3, 4])
+def test_gradients_that_wait_are_kept(at: int, tmp_path: Path) -> None:
+    chosen = settings(gradient_accumulation_steps=3, lora_parameters=DROPOUT)
+    assert_goes_on(chosen, tmp_path, at=at, steps=7)
+    assert (tmp_path / checkpoints.GRADIENTS).exists() == (at % 3 != 0)
+
+
+def test_a_checkpoint_before_the_first_step(tmp_path: Path) -> None:
+    made, again = make(settings()), make(settings(), seed=0)
+    checkpoints.save(tmp_path, made, {"step": 0})
+    checkpoints.restore(tmp_path, again)
+    made.step(batch(1), step=1, last=False)
+    again.step(batch(1), step=1, last=False)
+    assert state_of(again) == state_of(made)
+
+
+def test_the_weights_are_adapters_as_mlx_lm_reads_them(tmp_path: Path) -> None:
+    made = make(settings())
+    made.step(batch(1), step=1, last=False)
+    checkpoints.save(tmp_path, made, {})
+    trainable = arrays.flat(made.policy.model.trainable_parameters())
+    saved = arrays.load(tmp_path / checkpoints.WEIGHTS)
+    assert saved.keys() == trainable.keys()
+    assert all(mx.array_equal(saved[name], trainable[name]) for name in saved)
+    assert all("lora_" in name for name in saved)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
+    checkpoints.save(tmp_path, make(settings()), {})
+    with pytest.raises(UserError, match="checkpoint"):
+        checkpoints.restore(tmp_path, make(settings(lora_parameters={"rank": 2})))
+
+
+@pytest.mark.parametrize("file", [checkpoints.OPTIMIZER, checkpoints.STATE])
+def test_a_damaged_checkpoint_is_refused(file: str, tmp_path: Path) -> None:
+    checkpoints.save(tmp_path, make(settings()), {"step": 1})
+    (tmp_path / file).write_bytes(b"{broken")
+    with pytest.raises(UserError, match="checkpoint"):
+        checkpoints.restore(tmp_path, make(settings()))

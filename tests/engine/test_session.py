@@ -1,0 +1,280 @@
+"""A run on its thread: a person played through it, stopped, resumed, paused and refused."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import runs
+from engine.errors import UserError
+from engine.events import Event, PairSampled, RunEnded, RunStarted, StepDone
+from engine.run_lock import RunBusy
+from engine.session import Session
+from engine.settings import Settings
+from tests.engine.small_models import settings, write_model, write_prompts
+
+PATIENCE = 60  # seconds until a run that does not move is a failure
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    write_model(folder / "policy", scale=1.0)
+    write_prompts(folder / "prompts.jsonl", 12)
+    return folder
+
+
+@pytest.fixture
+def chosen(files: Path) -> Callable[..., Settings]:
+    def make(**values: Any) -> Settings:
+        person = {
+            "model": str(files / "policy"),
+            "data": str(files / "prompts.jsonl"),
+            "judge": "human",
+            "undo_seconds": 0.05,
+            "self_check_every": 0,
+            "batch_size": 1,
+            "iters": 6,
+            "save_every": 3,
+            "steps_per_report": 2,
+            "max_completion_length": 5,
+            "run_name": "mine",
+        }
+        return settings(**{**person, **values})
+
+    return make
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., Session]]:
+    sessions: list[Session] = []
+
+    def start(settings: Settings, run: Any = None) -> Session:
+        session = Session(settings, run)
+        sessions.append(session)
+        session.start()
+        return session
+
+    yield start
+    for session in sessions:
+        session.stop()
+        assert session.join(PATIENCE)
+
+
+Start = Callable[..., Session]
+Choose = Callable[..., Settings]
+
+
+def until(condition: Callable[[], Any], session: Session) -> Any:
+    """Wait for what a run is going to do; fail where it ends or hangs before."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        assert session.alive, session.error
+        time.sleep(0.005)
+    raise AssertionError("the run does not move")
+
+
+def next_pair(session: Session) -> PairSampled:
+    return until(session.waiting, session)[0]
+
+
+def labels(run: runs.Run) -> dict[str, dict[str, Any]]:
+    lines = [line for file in ("pairs.jsonl", "undecided.jsonl") for line in run.read(file)]
+    ids = [line["pair_id"] for line in lines]
+    assert len(ids) == len(set(ids))  # no pair is labelled twice
+    return {line["pair_id"]: line for line in lines}
+
+
+def play(session: Session, presses: Callable[[PairSampled], Any]) -> list[PairSampled]:
+    """Answer whatever is asked until the run ends; returns the pairs in the order asked."""
+    asked = []
+    while session.alive:
+        for each in session.waiting()[:1]:
+            if session.answer(each.pair_id, presses(each)):
+                asked.append(each)
+        time.sleep(0.003)
+    session.join()
+    return asked
+
+
+def test_a_person_trains_a_run(started: Start, chosen: Choose) -> None:
+    session = started(chosen())
+    kinds = iter(["left", "right", "tie", "left", "both_bad", "skip"] * 3)
+    given: dict[str, str] = {}
+
+    def press(each: PairSampled) -> str:
+        given[each.pair_id] = next(kinds)
+        return given[each.pair_id]
+
+    asked = play(session, press)
+    assert (session.status, session.error) == ("finished", None)
+    assert session.run is not None
+    kept = labels(session.run)
+    texts = {each.pair_id: {"left": each.left, "right": each.right} for each in asked}
+    for pair_id, pressed in given.items():
+        line = kept[pair_id]
+        if pressed in ("left", "right"):
+            assert line["chosen"] == texts[pair_id][pressed]
+            assert line["judge"] == "human"
+        else:
+            assert line["choice"] == pressed
+            assert "chosen" not in line
+    events = session.drain()
+    steps = [event for event in events if isinstance(event, StepDone)]
+    assert [event.step for event in steps] == [1, 2, 3, 4, 5, 6]
+    decided = {
+        int(pair_id[:7]) for pair_id, pressed in given.items() if pressed in ("left", "right")
+    }
+    assert {step.step for step in steps if step.metrics["trained_pairs"]} == decided
+    assert [type(event) for event in events].count(RunEnded) == 1
+    assert session.run.state()["pairs"] == len(decided)
+    assert not any("win_rate" in line for line in session.run.read("metrics.jsonl"))
+
+
+def test_a_pair_waits_while_another_is_judged(started: Start, chosen: Choose) -> None:
+    session = started(chosen(undo_seconds=1000))
+    until(lambda: len(session.waiting()) >= 2, session)
+    first, second = session.waiting()[:2]
+    assert (first.step, second.step) == (1, 2)
+    assert session.answer(first.pair_id, "left")
+    until(lambda: len(session.waiting()) >= 2, session)
+    # Answered, but neither later answered nor long ago: it can still be undone.
+    assert session.undo(first.pair_id) == "undone"
+    assert session.waiting()[0].pair_id == first.pair_id
+
+
+def test_a_label_is_on_the_disk_when_the_answer_returns(started: Start, chosen: Choose) -> None:
+    session = started(chosen(undo_seconds=1000))
+    each = next_pair(session)
+    assert session.run is not None
+    assert session.answer(each.pair_id, "left", note="why", flagged=True)
+    (line,) = session.run.read("pairs.jsonl")
+    assert (line["chosen"], line["note"], line["flagged"]) == (each.left, "why", True)
+    assert not session.answer(each.pair_id, "right")
+    assert len(list(session.run.read("pairs.jsonl"))) == 1
+
+
+def test_an_undo_after_the_update_retracts_the_label(started: Start, chosen: Choose) -> None:
+    session = started(chosen())
+    each = next_pair(session)
+    session.answer(each.pair_id, "left")
+    assert session.run is not None
+    until(lambda: any(isinstance(event, StepDone) for event in session.drain()), session)
+    assert session.undo(each.pair_id) == "retracted"
+    assert each.pair_id not in labels(session.run)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
+@pytest.mark.parametrize("answers", [0, 1, 4])
+def test_nothing_is_asked_twice(
+    answers: int, killed: bool, started: Start, chosen: Choose, tmp_path: Path
+) -> None:
+    values = chosen(iters=7, batch_size=2, save_every=2, output_root=str(tmp_path / "one"))
+    session = started(values)
+    given: dict[str, PairSampled] = {}
+    while len(given) < answers:
+        each = next_pair(session)
+        assert session.answer(each.pair_id, "left")
+        given[each.pair_id] = each
+    waiting = until(session.waiting, session)
+    assert session.run is not None
+    if killed:  # the folder as a kill at this instant would leave it
+        folder = tmp_path / "two" / "runs" / session.run.name
+        shutil.copytree(session.run.path, folder)
+        run = runs.Run(folder)
+    else:
+        session.stop()
+        assert session.join(PATIENCE)
+        assert session.status == "stopped"
+        run = session.run
+    before = {pair_id: line["chosen"] for pair_id, line in labels(run).items() if "chosen" in line}
+    assert before == {pair_id: each.left for pair_id, each in given.items()}
+    again = started(values, run)
+    same = {each.pair_id: each for each in until(again.waiting, again)}
+    for each in waiting:  # what waited comes back, in the same hidden order
+        assert (same[each.pair_id].left, same[each.pair_id].right) == (each.left, each.right)
+    asked = play(again, lambda each: "right")
+    assert again.status == "finished"
+    assert not {each.pair_id for each in asked} & set(given)
+    kept = labels(run)
+    assert {pair_id: kept[pair_id]["chosen"] for pair_id in given} == before
+    assert {line["step"] for line in kept.values()} == set(range(1, 8))
+
+
+def test_a_person_checks_themselves(started: Start, chosen: Choose) -> None:
+    session = started(chosen(iters=8, self_check_every=2))
+    asked = play(session, lambda each: "left")  # always the same side: never the same answer
+    repeats = [each for each in asked if each.repeat]
+    assert repeats
+    assert session.agreement() == (0, len(repeats))
+    assert session.run is not None
+    assert not any("again" in pair_id for pair_id in labels(session.run))
+
+
+def test_pause_and_requests(started: Start, chosen: Choose) -> None:
+    session = started(chosen())
+    each = next_pair(session)
+    assert session.run is not None
+    session.save_now()
+    until(session.run.checkpoints, session)
+    session.pause()
+    until(lambda: session.run and session.run.state()["status"] == "paused", session)
+    assert session.status == "paused"
+    session.answer(each.pair_id, "left")
+    time.sleep(0.3)
+    assert session.run.state()["step"] == 0
+    session.unpause()
+    until(lambda: any(isinstance(event, StepDone) for event in session.drain()), session)
+    assert session.run.state()["status"] == "running"
+    session.pause()
+    session.stop()  # a stop ends a pause
+    assert session.join(PATIENCE)
+    assert session.status == "stopped"
+    latest = session.run.latest_checkpoint()
+    assert latest is not None
+    state = json.loads((latest / "state.json").read_text())
+    assert state["step"] == int(latest.name) >= 1
+
+
+def test_what_a_user_gets_wrong_ends_the_run_in_a_sentence(started: Start, chosen: Choose) -> None:
+    session = started(chosen(data="/nowhere/at/all.jsonl"))
+    assert session.join(PATIENCE)
+    assert (session.status, session.error_is_users) == ("failed", True)
+    assert session.error is not None
+    assert "/nowhere/at/all.jsonl" in session.error
+    assert session.run is not None
+    assert session.run.state()["status"] == "failed"
+    assert session.run.holder() is None
+
+
+def test_contradictions_are_found_before_anything_starts(chosen: Choose) -> None:
+    with pytest.raises(UserError, match="max_completion_length"):
+        Session(chosen(max_completion_length=512)).start()
+    assert runs.list_runs() == []
+
+
+def test_one_run_has_one_writer(started: Start, chosen: Choose) -> None:
+    session = started(chosen())
+    next_pair(session)
+    with pytest.raises(RunBusy):
+        Session(chosen(), session.run).start()
+    session.stop()
+    assert session.join(PATIENCE)
+    again = started(chosen(), session.run)
+    next_pair(again)
+
+
+def test_events_tell_the_run(started: Start, chosen: Choose) -> None:
+    session = started(chosen(iters=2))
+    play(session, lambda each: "left")
+    events: list[Event] = session.drain()
+    first = next(event for event in events if isinstance(event, RunStarted))
+    assert (first.total_steps, first.prompts) == (2, 12)
+    assert 0 < first.trainable_parameters < first.total_parameters
+    assert session.drain() == []
