@@ -38,8 +38,3 @@ def duration(seconds: float) -> str:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     hours = round(seconds / _HOUR)
     return f"{hours // 24} d {hours % 24} h"
-
-
-def gigabytes(size: float) -> str:
-    """Bytes in GB, of 2**30 bytes: 3.1 GB."""
-    return f"{size / 2**30:.1f} GB"

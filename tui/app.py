@@ -1,22 +1,27 @@
 """The app: it owns the run that trains, the places one can go to, and what all screens share."""
 
+import contextlib
 import os
 import time
+import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from rich.text import Text
 from textual.app import App
 from textual.binding import Binding
 from textual.events import Key, Print
-from textual.screen import Screen
 
 from engine.errors import UserError
 from engine.events import Event, RunEnded
 from engine.runs import home
-from tui import keys, preferences, terminal, themes
+from tui import keys, terminal
+from tui.places import places
 from tui.run_view import RunView
+from tui.safe_text import safe_line
 from tui.screens.base import StudioScreen
+from tui.theme_shelf import ThemeShelf
 
 if TYPE_CHECKING:
     from engine.run_folder import Run
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 DRAINS_PER_SECOND = 8
 THEME_LOOKS_PER_SECOND = 1
 PROBLEM_SECONDS = 20.0  # that a sentence about a bad file stays
+CRASH_FILE = "crash.txt"
 STRAY_LINES = 200  # of library output that wait for a run to belong to
 QUIT_CHOICES = (
     ("stop", "write a checkpoint, then quit; the run can be resumed"),
@@ -88,26 +94,26 @@ class StudioApp(App[int], inherit_bindings=False):
         self._quitting = False
         self._pairs_waited = False
         self._ticked = 0.0
-        self._modes.update(_places(self))
-        self._theme_folders = (themes.BUNDLED, home() / "themes")
-        self._theme_stamps: object = None
-        self._take_first_theme()
+        self._modes.update(places(self))
+        self._themes = ThemeShelf(self)
 
     def on_mount(self) -> None:
         """Listen to the run; what the first frame does not need comes after it."""
         self.begin_capture_print(self)
         self.set_interval(1 / DRAINS_PER_SECOND, self.drain)
-        self.set_interval(1 / THEME_LOOKS_PER_SECOND, self.reload_themes)
-        self.call_after_refresh(self._settle_in)
+        self.set_interval(1 / THEME_LOOKS_PER_SECOND, self._reload_themes)
 
     async def on_ready(self) -> None:
         """The first frame is drawn; the form takes longer to import than all before it."""
         await self.switch_mode("setup")
-
-    def _settle_in(self) -> None:
         keymap = keys.load(home())
         self.set_keymap(keymap.keys)
-        problems = [*self.reload_themes(tell=False), *keymap.problems]
+        self._say_problems([*self._themes.reload(), *keymap.problems])
+
+    def _reload_themes(self) -> None:
+        self._say_problems(self._themes.reload())
+
+    def _say_problems(self, problems: Sequence[str]) -> None:
         if problems:
             self.say("\n".join(problems[:3]), PROBLEM_SECONDS)
 
@@ -260,10 +266,11 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def say(self, message: str, seconds: float | None = None) -> None:
         """Put a sentence in the key line of the screen in front. It is never markup."""
-        for screen in reversed(self.screen_stack):
-            if isinstance(screen, StudioScreen) and screen.ready:
-                screen.say(message, seconds)
-                return
+        screens = [each for each in self.screen_stack if isinstance(each, StudioScreen)]
+        if screens and screens[-1].ready:
+            screens[-1].say(message, seconds)
+        elif screens:
+            self.set_timer(0.1, lambda: self.say(message, seconds))
 
     def ring(self, text: str) -> None:
         """A bell, and a notification of the desktop where the terminal passes one on."""
@@ -279,36 +286,14 @@ class StudioApp(App[int], inherit_bindings=False):
         elif self._driver and not self.is_headless:
             self._driver.write(sequence)
 
-    # -- themes ----------------------------------------------------------------------------------
-
-    def _take_first_theme(self) -> None:
-        """The one theme that the first frame needs; Textual's own are not offered."""
-        wanted = themes.MONOCHROME if self.no_color else str(preferences.load().get("theme"))
-        theme = themes.first(wanted, self._theme_folders)
-        self.register_theme(theme)
-        self.theme = theme.name
-        for name in [name for name in self.available_themes if name != theme.name]:
-            self.unregister_theme(name)
-
-    def reload_themes(self, *, tell: bool = True) -> Sequence[str]:
-        """Read the theme files again if any has changed; returns what is wrong with them."""
-        stamps = themes.stamps(self._theme_folders)
-        if stamps == self._theme_stamps:
-            return ()
-        self._theme_stamps = stamps
-        found = themes.find(self._theme_folders)
-        before = self.current_theme
-        for theme in found.themes.values():
-            self.register_theme(theme)
-        if before.name not in found.themes:
-            self.theme = themes.DEFAULT
-        elif found.themes[before.name] != before:
-            self.mutate_reactive(StudioApp.theme)
-        for name in set(self.available_themes) - set(found.themes):
-            self.unregister_theme(name)
-        if found.problems and tell:
-            self.say("\n".join(found.problems[:3]), PROBLEM_SECONDS)
-        return found.problems
+    def _fatal_error(self) -> None:
+        """A defect of ours: the trace goes to a file, and one line to the terminal given back."""
+        file = home() / CRASH_FILE
+        with contextlib.suppress(OSError):
+            file.write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
+        text = f"lora-studio: the app broke ({safe_line(repr(self._exception), 200)}); see {file}"
+        self._exit_renderables.append(Text(text))
+        self._close_messages_no_wait()
 
     # -- actions ---------------------------------------------------------------------------------
 
@@ -368,34 +353,3 @@ class StudioApp(App[int], inherit_bindings=False):
             key = keys.display(event.key)
             reason = keys.reason(screen, event.key)
             self.say(reason or f"{key} does nothing here · ? shows all keys")
-
-
-def _places(app: StudioApp) -> dict[str, Callable[[], Screen[Any]]]:
-    """What makes the first screen of each place; its module is imported only then."""
-
-    def opening() -> Screen[Any]:
-        from tui.screens.opening import OpeningScreen
-
-        return OpeningScreen()
-
-    def setup() -> Screen[Any]:
-        from tui.screens.setup import SetupScreen
-
-        return SetupScreen(app.first_settings)
-
-    def run() -> Screen[Any]:
-        from tui.screens.run import RunScreen
-
-        return RunScreen()
-
-    def review() -> Screen[Any]:
-        from tui.screens.review import ReviewScreen
-
-        return ReviewScreen()
-
-    def runs() -> Screen[Any]:
-        from tui.screens.runs import RunsScreen
-
-        return RunsScreen()
-
-    return {"opening": opening, "setup": setup, "run": run, "review": review, "runs": runs}

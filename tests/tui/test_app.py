@@ -1,6 +1,7 @@
 """The app: places, quitting with a run going, notifications, the palette, library output."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from textual.command import CommandPalette
@@ -15,6 +16,7 @@ from tui import palette
 from tui.app import StudioApp
 from tui.run_view import RunView
 from tui.screens.ask import AskChoice
+from tui.screens.guide import GuideScreen
 
 
 @pytest.mark.parametrize("size", [COMPACT, STANDARD])
@@ -159,5 +161,35 @@ def test_messages_are_never_markup() -> None:
         app.say("[red]no[/red] \x1b[2J")
         await pilot.pause()
         assert "[red]no[/red] ␛[2J" in shown(app)
+
+    play(scene)
+
+
+def test_a_defect_leaves_its_trace_in_a_file_and_one_line(studio_home: Path) -> None:
+    said_last: list[str] = []
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        def broken() -> None:
+            raise RuntimeError("\x1b]0;boom\x07")
+
+        app.call_later(broken)
+        await until(pilot, lambda: app._exit_renderables)
+        said_last.extend(str(each) for each in app._exit_renderables)
+
+    with pytest.raises(RuntimeError, match="boom"):
+        play(scene)
+    assert "raise RuntimeError" in (studio_home / "crash.txt").read_text()
+    assert len(said_last) == 1
+    assert said_last[0].startswith("lora-studio: the app broke (RuntimeError")
+    assert "\x1b" not in said_last[0]
+
+
+def test_the_guide_opens_at_the_metric_under_the_cursor() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        attach(app, LiveSession(a_run()))
+        await pilot.press("f3", "down", "f1")
+        await until(pilot, lambda: isinstance(app.screen, GuideScreen) and app.screen.ready)
+        assert isinstance(app.screen, GuideScreen)
+        assert app.screen.topics.current.title == "margin"
 
     play(scene)

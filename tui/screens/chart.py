@@ -56,6 +56,10 @@ class ChartScreen(StudioScreen):
             self.query_one(Chart).show(lines(self.view, self.metric))
             self._draw_head()
 
+    def guide_topic(self) -> str | None:
+        """The metric that is drawn."""
+        return self.metric.name
+
     def action_next(self, by: int) -> None:
         """Go through all metrics that have points."""
         names = [name for name in ALL if self.view.series.get(name)]

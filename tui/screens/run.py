@@ -124,6 +124,11 @@ class RunScreen(StudioScreen):
             self._findings = findings(view)
             self.query_one(HealthLine).show(self._findings)
 
+    def guide_topic(self) -> str | None:
+        """The metric under the cursor, or this screen."""
+        grid = self.query_one(CardGrid)
+        return grid.metric.name if grid.has_focus else self.TITLE
+
     # -- keys ------------------------------------------------------------------------------------
 
     def why_not(self, action: str) -> str | None:
