@@ -4,8 +4,8 @@ A file names eight colours and six for the lines of a chart; all else is derived
 
     name: dark               shown in the picker; letters, digits and dashes
     dark: true               whether the background is dark
-    background: "#101316"
-    surface: "#1b2025"       fields, panels and what the cursor is on
+    background: "#111316"
+    surface: "#1e2226"       fields, panels and what the cursor is on
     foreground: "#d7dbdf"
     muted: "#8d959d"         labels and keys
     faint: "#4c545c"         rules, axes, what has no effect

@@ -190,6 +190,8 @@ def test_the_guide_opens_at_the_metric_under_the_cursor() -> None:
         await pilot.press("f3", "down", "f1")
         await until(pilot, lambda: isinstance(app.screen, GuideScreen) and app.screen.ready)
         assert isinstance(app.screen, GuideScreen)
-        assert app.screen.topics.current.title == "margin"
+        topic = app.screen.topics.current
+        assert topic is not None
+        assert topic.title == "margin"
 
     play(scene)

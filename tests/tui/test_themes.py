@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.color import Color as RichColor
+from rich.color import ColorSystem
 from textual.color import Color
 from textual.pilot import Pilot
 
@@ -59,6 +61,22 @@ def test_text_can_be_read_on_both_backgrounds(name: str) -> None:
         assert contrast(colors["faint"], str(ground)) >= 2.7
 
 
+@pytest.mark.parametrize("system", [ColorSystem.EIGHT_BIT, ColorSystem.STANDARD])
+def test_few_colours_are_enough(system: ColorSystem) -> None:
+    for theme in themes.find([themes.BUNDLED]).themes.values():
+        if theme.ansi:
+            continue
+
+        def seen(color: object, system: ColorSystem = system) -> int | None:
+            return RichColor.parse(str(color)).downgrade(system).number
+
+        grounds = {seen(theme.background), seen(theme.surface)}
+        names = ("muted", "faint", "good", "bad", "series-1", "series-2", "series-6")
+        for color in (theme.foreground, theme.accent, *(theme.variables[name] for name in names)):
+            assert seen(color) not in grounds, (theme.name, color)
+        assert len(grounds) == 2 or system is ColorSystem.STANDARD
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -94,7 +112,7 @@ def test_any_bytes_are_a_theme_or_a_sentence(data: bytes) -> None:
 def test_a_users_theme_takes_the_place_of_ours(studio_home: Path) -> None:
     folder = studio_home / "themes"
     folder.mkdir()
-    (folder / "dark.yaml").write_text(GOOD.replace("#101316", "#000001"))
+    (folder / "dark.yaml").write_text(GOOD.replace("#111316", "#000001"))
     preferences.save(theme="dark")
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
@@ -113,7 +131,7 @@ def test_a_theme_changes_while_the_app_runs(studio_home: Path) -> None:
         await until(pilot, lambda: "mine" in app.available_themes)
         app.theme = "mine"
         await pilot.pause()
-        file.write_text(GOOD.replace("name: dark", "name: mine").replace("#101316", "#123456"))
+        file.write_text(GOOD.replace("name: dark", "name: mine").replace("#111316", "#123456"))
         await until(pilot, lambda: app.screen.styles.background.hex == "#123456")
         file.write_text("name: mine")
         await until(pilot, lambda: "is missing" in said(app))
