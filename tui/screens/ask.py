@@ -12,6 +12,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.completions import Complete
+from tui.widgets.offers import Offers
 from tui.widgets.safe_editors import LineEditor
 
 Check = Callable[[str], str | None]  # why a text will not do, or None
@@ -66,14 +67,13 @@ class AskText(ModalScreen[str | None]):
         with Vertical():
             yield Static(Content(self._question))
             yield LineEditor(self._text, compact=True, select_on_focus=False)
-            yield OptionList(markup=False)
+            yield Offers()
             yield Static(Content(""), classes="wrong")
             offers = " · ↓ tab take an offer" if self._complete else ""
             yield Static(Content(f"enter done{offers} · esc cancel"), classes="why")
 
     def on_mount(self) -> None:
         """Begin at the end of the text."""
-        self.query_one(OptionList).can_focus = False
         self.query_one(Input).focus()
         self._offer(self._text)
 
@@ -85,7 +85,7 @@ class AskText(ModalScreen[str | None]):
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
-        if self.query_one(OptionList).highlighted is not None:
+        if self.query_one(Offers).chosen:
             self.action_take()
             return
         wrong = self._check(event.value) if self._check else None
@@ -103,24 +103,18 @@ class AskText(ModalScreen[str | None]):
 
     def action_offered(self, by: int) -> None:
         """Move among the offers."""
-        listed = self.query_one(OptionList)
-        if listed.option_count:
-            at = listed.highlighted
-            at = (0 if by > 0 else listed.option_count - 1) if at is None else at + by
-            listed.highlighted = at if 0 <= at < listed.option_count else None
+        self.query_one(Offers).move(by)
 
     def action_take(self) -> None:
         """Put the offer under the cursor, or the first one, into the line."""
-        listed, line = self.query_one(OptionList), self.query_one(Input)
-        if listed.option_count:
-            line.value = str(listed.get_option_at_index(listed.highlighted or 0).prompt)
-            line.cursor_position = len(line.value)
+        if text := self.query_one(Offers).likely:
+            line = self.query_one(Input)
+            line.value = text
+            line.cursor_position = len(text)
 
     def _offer(self, text: str) -> None:
-        found = [each for each in self._complete(text) if each != text] if self._complete else []
-        listed = self.query_one(OptionList)
-        listed.display = bool(found)
-        listed.set_options([Content(each) for each in found])
+        if self._complete:
+            self.query_one(Offers).offer([each for each in self._complete(text) if each != text])
 
 
 class AskChoice(ModalScreen[str | None]):

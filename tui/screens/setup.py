@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual import on, work
-from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
@@ -134,6 +133,7 @@ class SetupScreen(StudioScreen):
         self._cost_error = ""
         self._timer: Timer | None = None
         self._yaml_error = ""
+        self._ready = False  # whether the widgets are there
         self._hub: bool | None = None  # whether the hub answers; None until it is known
 
     # -- parts -----------------------------------------------------------------------------------
@@ -157,6 +157,7 @@ class SetupScreen(StudioScreen):
 
     def on_mount(self) -> None:
         """Open on the first section with the cursor on Start."""
+        self._ready = True
         self._show_section()
         self.query_one(StartLine).focus()
         self._show_draft()
@@ -169,7 +170,7 @@ class SetupScreen(StudioScreen):
     def show(self, settings: Settings, source: str) -> None:
         """Put other settings into the form. `source` says in the title where they come from."""
         self.replace(draft_of(settings), source)
-        if self.query(StartLine):
+        if self._ready:
             if self.has_class("-yaml"):
                 self.query_one("#yaml", TextArea).text = config.to_yaml(settings, commented=False)
             self.query_one(StartLine).focus()
@@ -189,13 +190,14 @@ class SetupScreen(StudioScreen):
     # -- showing ---------------------------------------------------------------------------------
 
     def _show_draft(self) -> None:
-        if not self.query(Fields):  # shown once it is there
+        if not self._ready:  # shown once it is there
             return
-        for field in self.query(SettingField):
-            field.show(self.draft)
-        self.query_one("#sections", RowList).redraw()
         if self._section() == CHANGED and not self._searching():
             self._show_section()
+        else:
+            for field in self.query_one(Fields).shown():
+                field.show(self.draft)
+        self.query_one("#sections", RowList).redraw()
         self._show_title()
         self._show_help()
         self._show_start()
@@ -550,27 +552,32 @@ class SetupScreen(StudioScreen):
 class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
     """The fields of a section or of a search. Each is made when it is first shown."""
 
-    def compose(self) -> ComposeResult:
-        """Nothing until `show`."""
-        return ()
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._shown: list[SettingField] = []
+        self._made: dict[str, SettingField] = {}
 
     def show(self, keys: Iterable[str], draft: Draft) -> None:
         """Show these settings and no others."""
-        wanted = set(keys)
-        there = {field.key: field for field in self.query(SettingField)}
-        for key, field in there.items():
-            field.display = key in wanted
+        wanted, there = set(keys), self._made
+        for field in self._shown:
+            field.display = field.key in wanted
+        for key in wanted & there.keys():
+            there[key].display = True
+            there[key].show(draft)
         order = list(FIELDS)
         for key in (key for key in order if key in wanted and key not in there):
             new = SettingField(FIELDS[key], draft, completions.for_setting(key))
             later = [there[each] for each in order[order.index(key) :] if each in there]
             self.mount(new, before=later[0] if later else None)
             there[key] = new
-        self.scroll_home(animate=False)
+        before, self._shown = self._shown, [there[key] for key in order if key in wanted]
+        if self._shown != before:
+            self.scroll_home(animate=False)
 
     def shown(self) -> list[SettingField]:
         """The fields that are there to move among."""
-        return [field for field in self.query(SettingField) if field.display]
+        return self._shown
 
     def focus_first(self, key: str | None = None) -> bool:
         """Put the cursor on a setting, or else the first; whether there is one."""

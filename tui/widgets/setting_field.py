@@ -17,6 +17,7 @@ from engine.setting_fields import SettingField as Setting
 from tui.completions import Complete
 from tui.draft import Draft, show
 from tui.safe_text import safe_line
+from tui.widgets.offers import Offers
 from tui.widgets.safe_editors import LineEditor, TextEditor
 
 NAME_WIDTH = 31  # cells, the marks before the name included
@@ -82,17 +83,15 @@ class SettingField(Widget, can_focus=True):
         self._complete = complete
         self._before = ""  # the text when the editor was opened
         self._told = ""  # the editor's text as the screen knows it
+        self.editor: LineEditor | TextEditor | None = None  # while the field is being edited
+        self._list: OptionList | None = None  # the choices, or offers for the text
+        self._lines = 0
         self._height()
 
     @property
     def key(self) -> str:
         """The setting's dotted key."""
         return self.setting.key
-
-    @property
-    def editor(self) -> Input | TextArea | None:
-        """The editor while the field is being edited."""
-        return next(iter(self.query(Input)), None) or next(iter(self.query(TextArea)), None)
 
     # -- what it shows ---------------------------------------------------------------------------
 
@@ -120,7 +119,7 @@ class SettingField(Widget, can_focus=True):
         line = Content.assemble(focus, mark, name, value, gap, remark)
         if not reason:
             return line
-        below = "\n" * (1 + EDITOR_LINES * bool(self.query(TextArea)))
+        below = "\n" * (1 + EDITOR_LINES * isinstance(self.editor, TextEditor))
         indent = 3 if self.setting.kind == "multiline" else NAME_WIDTH
         text = Content.styled(safe_line(reason, 400), "$bad").truncate(
             max(1, width - indent), ellipsis=True
@@ -159,9 +158,9 @@ class SettingField(Widget, can_focus=True):
 
     def _height(self) -> None:
         lines = 1 + (self.key in self._draft.problems)
-        if self.is_mounted and self.query(TextArea):
-            lines += EDITOR_LINES
-        self.styles.height = lines
+        lines += EDITOR_LINES * isinstance(self.editor, TextEditor)
+        if lines != self._lines:
+            self._lines = self.styles.height = lines
 
     def on_focus(self) -> None:
         """Draw the mark of the focus."""
@@ -179,38 +178,38 @@ class SettingField(Widget, can_focus=True):
         if kind == "switch":
             self._tell("off" if self._draft.text(self.key) == "on" else "on")
         elif kind == "choice":
-            await self._offer_choices()
+            await self._show_choices()
         else:
             await self.edit(self._draft.text(self.key))
 
     async def edit(self, text: str, *, select: bool = True) -> None:
-        """Open the editor with a text in it."""
-        if self.editor:
-            return
+        """Open the editor with a text in it; without `select`, as if it had just been typed."""
         self._before = self._draft.text(self.key)
         if self.setting.kind == "multiline":
-            editor: Input | TextArea = TextEditor(text, soft_wrap=True, highlight_cursor_line=False)
+            self.editor = TextEditor(text, soft_wrap=True, highlight_cursor_line=False)
+            self._told = self.editor.text
         else:
-            editor = LineEditor(text, compact=True, select_on_focus=select)
-        self._told = editor.text if isinstance(editor, TextArea) else editor.value
-        await self.mount(editor)
+            self.editor = LineEditor(text, compact=True, select_on_focus=select)
+            self._told = self.editor.value
+        await self.mount(self.editor)
         self._height()
-        editor.focus()
+        self.editor.focus()
         self.call_after_refresh(self.scroll_visible, animate=False)
-        if isinstance(editor, Input):
-            if not select:
-                editor.cursor_position = len(text)
-                self._tell(text)
-            await self._offer(text if self._before != text else "")
+        if self._complete:
+            self._list = Offers()
+            await self.mount(self._list)
+            self._offer("")
+        if not select and isinstance(self.editor, LineEditor):
+            self.editor.cursor_position = len(text)
+            self._tell(text)
 
     async def close(self, *, keep: bool = True) -> None:
-        """Put the editor away; without `keep`, as if nothing had been typed."""
-        if not self.editor:
-            return
-        had_focus = self.has_focus_within
-        await self.query("Input, TextArea, OptionList").remove()
-        if not keep:
+        """Put away what is open; without `keep`, as if nothing had been typed."""
+        if self.editor and not keep:
             self._tell(self._before)
+        had_focus = self.has_focus_within
+        self.editor = self._list = None
+        await self.remove_children()
         self._height()
         self.refresh()
         if had_focus:
@@ -229,147 +228,110 @@ class SettingField(Widget, can_focus=True):
         """Back to the default."""
         self.post_message(self.Edited(self, None))
 
+    @property
+    def _open(self) -> bool:
+        return self.editor is not None or self._list is not None
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Escape is the field's while something is open, the other keys while nothing is."""
-        open_now = self.is_mounted and bool(self.query("Input, TextArea, OptionList"))
         if action == "cancel":
-            return open_now
-        return not (open_now and action in ("edit", "step", "reset"))
+            return self._open
+        return not (self._open and action in ("edit", "step", "reset"))
 
     async def action_cancel(self) -> None:
         """Leave the editor as if nothing had been typed, or the list of choices."""
-        if self.editor:
-            await self.close(keep=False)
-        else:
-            await self.query(OptionList).remove()
-            self.focus()
+        await self.close(keep=False)
 
     async def on_key(self, event: events.Key) -> None:
-        """A digit on a number begins to edit; the arrows leave an editor or move in its offers."""
-        if self.has_focus and self.setting.kind in ("integer", "number"):
-            if event.character and event.character in "0123456789.-":
+        """A digit on a number begins to edit; the arrows leave a line or move in its offers."""
+        if not self._open:
+            if self.setting.kind in ("integer", "number") and _begins_a_number(event.character):
                 event.stop()
-                await self.edit(event.character, select=False)
-            return
-        if not self.query("Input, TextArea, OptionList"):
-            return
-        listed = next(iter(self.query(OptionList)), None)
-        in_list = listed is not None and isinstance(self.editor, Input)
-        if event.key in ("up", "down") and isinstance(self.editor, Input):
+                await self.edit(event.character or "", select=False)
+        elif isinstance(self.editor, LineEditor) and event.key in ("up", "down"):
             event.stop()
             by = 1 if event.key == "down" else -1
-            if in_list and listed and listed.option_count:
-                self._move_in(listed, by)
+            if isinstance(self._list, Offers) and self._list.texts:
+                self._list.move(by)
             else:
                 await self.close()
                 self.post_message(self.Left(self, by))
-        elif event.key == "tab" and in_list and listed and listed.option_count:
+        elif event.key == "tab" and isinstance(self._list, Offers) and self._list.likely:
             event.stop()
             event.prevent_default()
-            await self._take(listed, listed.highlighted or 0)
+            await self._take(self._list.likely)
 
     @on(Input.Changed)
-    async def _input_changed(self, event: Input.Changed) -> None:
+    def _line_changed(self, event: Input.Changed) -> None:
         event.stop()
-        if self.editor is event.input and event.value != self._told:
+        if event.input is self.editor and event.value != self._told:
             self._told = event.value
             self._tell(event.value)
-            await self._offer(event.value)
+            self._offer(event.value)
 
     @on(TextArea.Changed)
     def _text_changed(self, event: TextArea.Changed) -> None:
         event.stop()
-        if self.editor is event.text_area and event.text_area.text != self._told:
+        if event.text_area is self.editor and event.text_area.text != self._told:
             self._told = event.text_area.text
-            self._tell(event.text_area.text)
+            self._tell(self._told)
 
     @on(Input.Submitted)
     async def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        listed = next(iter(self.query(OptionList)), None)
-        if listed is not None and listed.highlighted is not None:
-            await self._take(listed, listed.highlighted)
+        if isinstance(self._list, Offers) and self._list.chosen:
+            await self._take(self._list.chosen)
         else:
             await self.close()
 
-    @on(Input.Blurred)
-    async def _left_editor(self, event: Input.Blurred) -> None:
-        event.stop()
-        if self.app.focused is not None and self.app.focused not in self.walk_children():
-            await self.close()
-
-    @on(events.DescendantBlur)
-    async def _left(self, event: events.DescendantBlur) -> None:
+    async def on_descendant_blur(self, event: events.DescendantBlur) -> None:
+        """Whoever goes elsewhere in the app closes the editor; what is typed stays."""
         self.refresh()
-        focused = self.app.focused
-        if isinstance(self.editor, TextArea) and focused and focused not in self.walk_children():
+        if self._open and self.app.focused and not self.has_focus_within:
             await self.close()
 
-    # -- offers ----------------------------------------------------------------------------------
+    # -- choices and offers ----------------------------------------------------------------------
 
     def _choices(self) -> list[str]:
         return ["", *self.setting.choices] if self.setting.optional else [*self.setting.choices]
 
-    async def _offer_choices(self) -> None:
-        await self.query(OptionList).remove()
+    async def _show_choices(self) -> None:
         choices = self._choices()
-        listed = OptionList(
-            *(_option(word or _empty(self.setting)) for word in choices), markup=False
-        )
-        await self.mount(listed)
-        listed.highlighted = choices.index(self._draft.text(self.key))
-        listed.focus()
+        words = [Content(word or _empty(self.setting)) for word in choices]
+        self._list = OptionList(*words, markup=False)
+        await self.mount(self._list)
+        self._list.highlighted = choices.index(self._draft.text(self.key))
+        self._list.focus()
 
-    async def _offer(self, text: str) -> None:
+    def _offer(self, text: str) -> None:
         """List what the text may become, below the editor."""
-        if not self._complete:
-            return
-        found = [each for each in self._complete(text) if each != text]
-        listed = next(iter(self.query(OptionList)), None)
-        if listed is None:
-            listed = OptionList(markup=False)
-            listed.can_focus = False
-            await self.mount(listed)
-        listed.display = bool(found)
-        listed.set_options([_option(each) for each in found])
+        if self._complete and isinstance(self._list, Offers):
+            self._list.offer([each for each in self._complete(text) if each != text])
 
-    @staticmethod
-    def _move_in(listed: OptionList, by: int) -> None:
-        if listed.highlighted is None:
-            listed.highlighted = 0 if by > 0 else listed.option_count - 1
-        elif listed.highlighted + by < 0:
-            listed.highlighted = None
-        else:
-            listed.highlighted = min(listed.highlighted + by, listed.option_count - 1)
-
-    async def _take(self, listed: OptionList, at: int) -> None:
+    async def _take(self, text: str) -> None:
         """Put an offered text into the editor; a folder stays open for what is in it."""
-        text = str(listed.get_option_at_index(at).prompt)
-        editor = self.editor
-        if isinstance(editor, Input):
-            editor.value = text
-            editor.cursor_position = len(text)
-            if text.endswith("/"):
-                return
-        self._tell(text)
-        await self.close()
+        if isinstance(self.editor, LineEditor):
+            self.editor.value = text
+            self.editor.cursor_position = len(text)
+            if not text.endswith("/"):
+                self._tell(text)
+                await self.close()
 
     @on(OptionList.OptionSelected)
     async def _picked(self, event: OptionList.OptionSelected) -> None:
         event.stop()
-        if self.setting.kind == "choice":
-            self._tell(self._choices()[event.option_index])
-            await self.query(OptionList).remove()
-            self.focus()
+        if isinstance(self._list, Offers):
+            await self._take(self._list.texts[event.option_index])
         else:
-            await self._take(event.option_list, event.option_index)
+            self._tell(self._choices()[event.option_index])
+            await self.close()
 
     def _tell(self, text: str) -> None:
         self.post_message(self.Edited(self, text))
 
 
-def _option(text: str) -> Content:
-    return Content(text)
+def _begins_a_number(character: str | None) -> bool:
+    return bool(character) and character in "0123456789.-"
 
 
 def _empty(setting: Setting) -> str:
