@@ -1,0 +1,241 @@
+"""The loop: what is sampled, judged, reported and evaluated when, stopped and resumed."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import runs
+from engine.events import Evaluated, Report, StepDone
+from engine.judges import llm
+from engine.metrics import COUNTS, MEANS, RATES, TIMING
+from engine.pairs import Verdict
+from engine.session import Session
+from engine.settings import Settings
+from engine.trainer import total_steps
+from tests.engine.small_models import settings, write_model, write_prompts
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    write_model(folder / "policy", scale=1.0)
+    write_model(folder / "judge", seed=4)
+    write_prompts(folder / "prompts.jsonl", 30)
+    return folder
+
+
+@pytest.fixture
+def chosen(files: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
+    """Settings of a run whose random judge decides by the mean of both orders alone."""
+    monkeypatch.setattr(llm, "LEAST_MASS", 0.0)
+    monkeypatch.setattr(
+        llm,
+        "verdict_of",
+        lambda q, _: Verdict("first" if sum(q) > 1 else "second", sum(q) / 2, q),
+    )
+
+    def make(**values: Any) -> Settings:
+        small = {
+            "model": str(files / "policy"),
+            "judge": str(files / "judge"),
+            "data": str(files / "prompts.jsonl"),
+            "iters": 8,
+            "batch_size": 3,
+            "eval_prompts": 6,
+            "steps_per_eval": 4,
+            "steps_per_report": 2,
+            "save_every": 3,
+            "max_completion_length": 5,
+            "run_name": "one",
+        }
+        return settings(**{**small, **values})
+
+    return make
+
+
+Choose = Callable[..., Settings]
+
+
+def train(chosen: Settings, stop_at: int | None = None, run: Any = None) -> Session:
+    """Train to the end, or until a stop is asked for as a step is done."""
+    session = Session(chosen, run)
+    session.start()
+    while session.alive:
+        for event in session.drain() if stop_at is not None else []:
+            if isinstance(event, StepDone) and event.step >= (stop_at or 0):
+                session.stop()
+        time.sleep(0.002)
+    session.join()
+    assert session.error is None
+    return session
+
+
+def folder_of(session: Session) -> runs.Run:
+    assert session.run is not None
+    return session.run
+
+
+def lines(run: runs.Run) -> list[list[dict[str, Any]]]:
+    """What a run wrote of its training: everything but the time it took."""
+    return [
+        [{k: v for k, v in line.items() if k not in TIMING} for line in run.read(file)]
+        for file in ("metrics.jsonl", "pairs.jsonl", "undecided.jsonl")
+    ]
+
+
+def test_a_run_reports_evaluates_and_saves_when_due(chosen: Choose) -> None:
+    session = train(chosen(iters=7, test=True, test_batches=1))
+    run = folder_of(session)
+    metrics = list(run.read("metrics.jsonl"))
+    said = [(line["step"], line.get("split", "report")) for line in metrics]
+    assert said == [
+        (0, "valid"),
+        (2, "report"),
+        (4, "report"),
+        (4, "valid"),
+        (6, "report"),
+        (7, "report"),
+        (7, "valid"),
+        (7, "test"),
+    ]
+    for line in metrics:
+        if "split" in line:
+            assert 0 <= line["win_rate_low"] <= line["win_rate"] <= line["win_rate_high"] <= 1
+            assert line["prompts"] == (3 if line["split"] == "test" else 6)
+        else:
+            assert set(line) >= {*MEANS, *RATES, *COUNTS, "step", "peak_memory_gb", "seconds"}
+    assert [int(each.name) for each in run.checkpoints()] == [3, 6, 7]
+    state = run.state()
+    assert (state["status"], state["step"], state["total_steps"]) == ("finished", 7, 7)
+    events = session.drain()
+    assert [e.step for e in events if isinstance(e, StepDone)] == list(range(1, 8))
+    assert [e.step for e in events if isinstance(e, Report)] == [2, 4, 6, 7]
+    assert [e.step for e in events if isinstance(e, Evaluated)] == [0, 4, 7, 7]
+
+
+def test_reports_are_means_of_their_own_steps(chosen: Choose) -> None:
+    session = train(chosen(iters=6, steps_per_report=3, steps_per_eval=-1))
+    steps = [event.metrics for event in session.drain() if isinstance(event, StepDone)]
+    reports = list(folder_of(session).read("metrics.jsonl"))
+    for report, own in zip(reports, (steps[:3], steps[3:]), strict=True):
+        for name in ("loss", "margin", "accuracy", "kl"):
+            weights = [step["trained_pairs"] for step in own]
+            total = sum(step[name] * w for step, w in zip(own, weights, strict=True) if w)
+            assert report[name] == pytest.approx(total / sum(weights), abs=1e-9)
+        for name in ("grad_norm", "eos_rate", "completion_tokens"):
+            values = [step[name] for step in own if name in step]
+            assert report[name] == pytest.approx(sum(values) / len(values))
+        assert report["trained_pairs"] == sum(step["trained_pairs"] for step in own)
+        for name in ("accuracy", "tie_rate", "swap_consistency", "eos_rate"):
+            assert 0 <= report[name] <= 1
+    assert steps[0]["margin"] == 0
+    assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert sum(report["trained_pairs"] for report in reports) == folder_of(session).state()["pairs"]
+
+
+def test_every_prompt_is_drawn_once_an_epoch(chosen: Choose) -> None:
+    """24 prompts are left to train on: 8 steps of 3 are one epoch, 16 are two."""
+    run = folder_of(train(chosen(epochs=2, steps_per_eval=-1)))
+    assert run.state()["total_steps"] == 16
+    drawn = [
+        (line["step"], line["prompt"])
+        for file in ("pairs.jsonl", "undecided.jsonl")
+        for line in run.read(file)
+    ]
+    assert len(drawn) == 48
+    for epoch in (range(1, 9), range(9, 17)):
+        assert max(Counter(prompt for step, prompt in drawn if step in epoch).values()) == 1
+
+
+def test_fewer_prompts_than_a_batch(chosen: Choose, tmp_path: Path) -> None:
+    data = write_prompts(tmp_path / "few.jsonl", 2)
+    run = folder_of(train(chosen(data=str(data), eval_prompts=0, steps_per_eval=-1, iters=2)))
+    assert run.state()["status"] == "finished"
+    counted = sum(len(list(run.read(file))) for file in ("pairs.jsonl", "undecided.jsonl"))
+    assert counted == 6
+
+
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_pairs_say_which_weights_wrote_them(lookahead: int, chosen: Choose) -> None:
+    run = folder_of(train(chosen(lookahead=lookahead, steps_per_eval=-1, iters=6)))
+    for line in run.read("pairs.jsonl"):
+        assert line["weights_step"] == max(0, line["step"] - 1 - lookahead)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"gradient_accumulation_steps": 3},
+        {"lookahead": 2, "lora_parameters": {"rank": 4, "dropout": 0.3}},
+        {"train_type": "dora"},
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("stop_at", [1, 4])
+def test_a_stopped_run_goes_on_as_if_unbroken(
+    stop_at: int, values: dict[str, Any], chosen: Choose
+) -> None:
+    unbroken = lines(folder_of(train(chosen(**values))))
+    stopped = train(chosen(run_name="two", **values), stop_at=stop_at)
+    assert stopped.status == "stopped"
+    run = folder_of(stopped)
+    reached = run.state()["step"]
+    assert stop_at <= reached < 8
+    again = train(chosen(run_name="two", **values), run=run)
+    assert again.status == "finished"
+    assert lines(run) == unbroken
+    assert next(e.step for e in again.drain() if isinstance(e, StepDone)) == reached + 1
+
+
+def test_the_test_is_not_written_twice(chosen: Choose) -> None:
+    """A run that was ended between its test and its end makes the test again."""
+    values = {"iters": 2, "test": True, "test_batches": 1}
+    run = folder_of(train(chosen(**values)))
+    before = lines(run)
+    train(chosen(**values), run=run)
+    assert lines(run) == before
+
+
+def test_a_step_with_bad_numbers_is_dropped_counted_and_logged(
+    chosen: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine import update
+
+    real = update.completion_logps
+
+    def spoiled(lm: Any, scored: Any, **options: Any) -> Any:
+        logps = real(lm, scored, **options)
+        return logps * math.nan if len(spoiled_calls) == 2 else logps
+
+    spoiled_calls: list[int] = []
+    step = update.Update.step
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        spoiled_calls.append(1)
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(update, "completion_logps", spoiled)
+    monkeypatch.setattr(update.Update, "step", counted)
+    session = train(chosen(iters=4, steps_per_eval=-1, steps_per_report=4))
+    (report,) = folder_of(session).read("metrics.jsonl")
+    assert report["dropped_steps"] == 1
+    assert math.isfinite(report["loss"])
+    assert (
+        "step 2 changed nothing: its loss is not finite"
+        in (folder_of(session).path / "log.txt").read_text()
+    )
+    steps = [event.metrics for event in session.drain() if isinstance(event, StepDone)]
+    assert steps[1]["trained_pairs"] == 0
+    assert "loss" not in steps[1]
+
+
+def test_length_of_a_run() -> None:
+    assert total_steps(settings(iters=7), 100) == 7
+    assert total_steps(settings(epochs=1, batch_size=4), 10) == 3
+    assert total_steps(settings(epochs=0.1, batch_size=4), 10) == 1
+    assert total_steps(settings(epochs=2.5, batch_size=2), 10) == 13
