@@ -141,13 +141,6 @@ def _classes_with_keys() -> Iterator[type[DOMNode]]:
                 yield each
 
 
-def overlays() -> tuple[type[DOMNode], ...]:
-    """The screens that lie over another one, whose keys do not work meanwhile."""
-    from textual.screen import ModalScreen
-
-    return (ModalScreen,)
-
-
 def _modules() -> Iterator[ModuleType]:
     import tui.app
     import tui.screens
