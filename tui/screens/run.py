@@ -160,7 +160,7 @@ class RunScreen(StudioScreen):
         """Hold the run still."""
         if session := self.studio.session:
             session.pause()
-            self.say("pausing after the current step · p goes on")
+            self.say("pausing · p goes on")
 
     def action_unpause(self) -> None:
         """Let the run go on."""

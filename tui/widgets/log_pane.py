@@ -112,8 +112,9 @@ class LogRows(ScrollView, can_focus=True):
         ]
 
     def on_resize(self, event: Resize) -> None:
-        """Another width breaks lines elsewhere."""
+        """Another width breaks lines elsewhere, and another height has another end."""
         self.rebuild()
+        self.call_after_refresh(self._settle)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Scrolling up stops following; reaching the end begins it again."""
