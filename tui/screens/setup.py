@@ -274,7 +274,7 @@ class SetupScreen(StudioScreen):
                 return
 
     def _cost_found(self, settings: Settings, found: "Cost | None", error: str) -> None:
-        if settings == self.draft.settings and self.is_mounted:
+        if settings == self.draft.settings and self.query("#cost"):  # gone when the app closes
             self._cost, self._cost_error = found, error
             self._show_cost()
             self._show_start()
