@@ -1,8 +1,10 @@
 """Text that has gone wrong, made from text that has not: what a judge must never reward."""
 
+import re
 from random import Random
 
-from engine.starter.truth import read
+from engine.starter import grammar
+from engine.starter.truth import all_questions, read
 
 
 def shuffled_words(rng: Random, text: str) -> str:
@@ -48,8 +50,59 @@ def garbage(rng: Random, text: str) -> str:
     )
 
 
-def repeated_sentence(rng: Random, text: str) -> str:
+def repeated_text(rng: Random, text: str) -> str:
     return " ".join([text] * rng.randint(2, 3))
+
+
+def repeated_sentence(rng: Random, text: str) -> str:
+    sentences = split(text)
+    at = rng.randrange(len(sentences))
+    again = rng.randint(at, len(sentences))
+    return " ".join([*sentences[:again], sentences[at], *sentences[again:]])
+
+
+def lost_sentence(rng: Random, text: str) -> str:
+    sentences = split(text)
+    del sentences[rng.randrange(len(sentences))]
+    return " ".join(sentences)
+
+
+def shuffled_sentences(rng: Random, text: str) -> str:
+    sentences = split(text)
+    rng.shuffle(sentences)
+    return " ".join(sentences)
+
+
+def foreign_sentence(rng: Random, text: str) -> str:
+    """A sentence gives way to one from an answer to something else."""
+    sentences = split(text)
+    sentences[rng.randrange(len(sentences))] = rng.choice(split(stray_answer(rng)))
+    return " ".join(sentences)
+
+
+def foreign_words(rng: Random, text: str) -> str:
+    """A word or two give way to words from an answer to something else."""
+    words = text.split()
+    for _ in range(rng.randint(1, 2)):
+        words[rng.randrange(len(words))] = rng.choice(stray_answer(rng).split())
+    return " ".join(words)
+
+
+def spliced(rng: Random, text: str) -> str:
+    """A sentence goes over into the end of another one."""
+    sentences = split(text)
+    at = rng.randrange(len(sentences))
+    head, tail = sentences[at].split(), rng.choice(split(stray_answer(rng))).split()
+    sentences[at] = " ".join(head[: rng.randint(1, len(head))] + tail[-rng.randint(1, len(tail)) :])
+    return " ".join(sentences)
+
+
+def split(text: str) -> list[str]:
+    return re.split(r"(?<=[.!?]) ", text)
+
+
+def stray_answer(rng: Random) -> str:
+    return grammar.answer(rng, rng.choice(list(all_questions().values())))
 
 
 KINDS = (
@@ -60,7 +113,13 @@ KINDS = (
     truncated,
     misspelt,
     garbage,
+    repeated_text,
     repeated_sentence,
+    lost_sentence,
+    shuffled_sentences,
+    foreign_sentence,
+    foreign_words,
+    spliced,
 )
 
 

@@ -21,7 +21,7 @@ from engine.starter.broken import broken
 from engine.starter.grammar import Question
 from engine.starter.truth import Traits, prefer, read, statements
 
-BROKEN_SHARE = 0.15  # pairs in which one answer is broken
+BROKEN_SHARE = 0.3  # pairs in which one answer is broken
 POLICY_SHARE = 0.3  # answers that the policy wrote
 TIE_SHARE = 0.08  # how often a pair that the rubric does not separate is kept
 

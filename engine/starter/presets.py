@@ -15,30 +15,29 @@ _STARTER: dict[str, Any] = {
     "lora_parameters": {"rank": 8, "scale": 2.0},
     "iters": 60,
     "batch_size": 16,
-    "learning_rate": 6e-4,
-    "optimizer": "adam",
+    # Plain gradient steps, cut to one length, keep so small a model's sentences whole.
+    "optimizer": "sgd",
+    "learning_rate": 1.0,
+    "max_grad_norm": 0.5,
     "grad_checkpoint": False,
     "steps_per_report": 5,
     "steps_per_eval": 20,
     "save_every": 20,
     "max_seq_length": 256,
-    "beta": 0.2,
+    "beta": 1.0,
     "max_completion_length": 64,
     "temperature": 0.8,
     "top_p": 1.0,
+    "min_p": 0.05,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
     "starter": _STARTER,
-    # Few labels, one a step: plain gradient steps along them harm the text least.
     "starter-human": {
         **_STARTER,
         "judge": "human",
         "batch_size": 1,
-        "optimizer": "sgd",
         "learning_rate": 0.8,
-        "beta": 1.0,
-        "max_grad_norm": 0.5,
         "iters": 100,
         "steps_per_report": 1,
     },

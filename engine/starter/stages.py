@@ -6,6 +6,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
 from engine.judges import presentation
 from engine.settings import RUBRIC
 from engine.starter import grammar, model_folder, pretrain, quality, train_judge
@@ -14,8 +17,20 @@ from engine.starter.sample import sample
 from engine.starter.tokenizer import load_tokenizer, train_tokenizer
 from engine.starter.truth import RUBRIC_SCORES
 
-# The policy's own answers that the judge learns from, one a prompt at each temperature.
-WRITTEN_AT = (0.8, 0.8, 0.8, 0.8, 1.0, 1.0, 1.0, 1.0, 1.3, 1.5)
+# The policy's own answers that the judge learns from, one a prompt each: temperature, and noise
+# on the weights, in their standard deviations. Training moves a policy off its grammar much as
+# noise does, and the judge has to see that.
+WRITTEN_AT = (
+    *[(0.8, 0.0)] * 3,
+    *[(1.0, 0.0)] * 2,
+    (1.3, 0.0),
+    (1.6, 0.0),
+    (0.8, 0.3),
+    (0.8, 0.5),
+    (0.8, 0.7),
+    (1.0, 0.7),
+    (0.8, 0.9),
+)
 
 
 def build(work: Path, seed: int) -> None:
@@ -30,11 +45,13 @@ def build(work: Path, seed: int) -> None:
     written_file = work / "written.json"
     if not written_file.exists():
         written_file.write_text(json.dumps(policy_answers(policy, tokenizer, seed)))
-    if not (work / "judge" / "model.safetensors").exists():
-        written = json.loads(written_file.read_text())
-        judge = train_judge.train_judge(policy, tokenizer, written, seed, report)
-        model_folder.save(work / "judge", judge, tokenizer, train_judge.LAYERS)
-    judge = model_folder.load(work / "judge", tokenizer)
+    written = json.loads(written_file.read_text())
+    judge = train_judge.from_policy(policy, tokenizer)
+    for name, course in (("judge-draft", train_judge.LEARN), ("judge", train_judge.REFINE)):
+        if not (work / name / "model.safetensors").exists():
+            judge = train_judge.train_judge(judge, tokenizer, written, course, seed, report)
+            model_folder.save(work / name, judge, tokenizer, train_judge.LAYERS)
+        judge = model_folder.load(work / name, tokenizer)
     known = {name: quality.judge_quality(judge, tokenizer, name) for name in RUBRIC_SCORES}
     report_table("judge", known)
     write_prompts(work / "prompts")
@@ -66,12 +83,27 @@ def policy_answers(policy: Any, tokenizer: Any, seed: int) -> dict[str, list[str
     """Completions of every training prompt, by prompt."""
     prompts = [question.text for question in grammar.questions(held_out=False)]
     written: dict[str, list[str]] = {prompt: [] for prompt in prompts}
-    for number, temperature in enumerate(WRITTEN_AT):
-        texts = sample(policy, tokenizer, prompts, temperature, seed * len(WRITTEN_AT) + number)
+    for number, (temperature, noise) in enumerate(WRITTEN_AT, seed * len(WRITTEN_AT)):
+        writer = shaken(policy, tokenizer, noise, number) if noise else policy
+        texts = sample(writer, tokenizer, prompts, temperature, number)
         for prompt, text in zip(prompts, texts, strict=True):
             if text.strip():
                 written[prompt].append(text)
     return written
+
+
+def shaken(policy: Any, tokenizer: Any, noise: float, seed: int) -> Any:
+    """A copy of the policy with noise on every matrix but the embedding."""
+    mx.random.seed(seed)
+    copy = model_folder.new_model(len(policy.model.layers), tokenizer)
+    weights: Any = tree_flatten(policy.parameters())
+    shaken_weights = [
+        (name, w + noise * mx.std(w) * mx.random.normal(w.shape) if "_proj" in name else w)
+        for name, w in weights
+    ]
+    copy.load_weights(shaken_weights)
+    mx.eval(copy.parameters())
+    return copy
 
 
 def write_prompts(folder: Path) -> None:

@@ -2,7 +2,8 @@
 
 It starts from the policy's layers, with two new ones on top. The answer alone is too thin a
 signal for a model this small, so heads that are thrown away afterwards also ask its inner layers
-what each answer is like: its tone, length and truth, and its score by the rubric at hand.
+what each answer is like: its tone, length and truth, and its score by the rubric at hand. A
+second, shorter course then trains the verdicts alone.
 """
 
 import time
@@ -27,14 +28,53 @@ from engine.starter.rubrics import BY_MEANING
 from engine.starter.truth import RUBRIC_SCORES, Traits
 
 LAYERS = 6
-BRIEF_STEPS = 500  # of answers without remarks, in which the facts are learned
-STEPS = 1600  # in all
 GROUPS = 4  # rubrics a step; the rows of one share the cache of its prefix
 GROUP_ROWS = 10
-PEAK_RATE = 1.5e-3
 WARMUP = 60
-# What is true of an answer is the harder part, so these rubrics come more often.
-SHARES = dict.fromkeys(RUBRIC_SCORES, 1.0) | {"correct": 3.0, "correct and polite": 4.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A part of the judge's training, with a learning rate that falls to almost nothing."""
+
+    steps: int
+    brief_steps: int  # of answers without remarks, in which the facts are learned
+    peak_rate: float
+    shares: Mapping[str, float]  # how often each rubric comes
+    loss_weights: tuple[float, ...]  # of the verdict, traits, value, fact and rubric
+
+
+LEARN = Course(
+    steps=1450,
+    brief_steps=450,
+    peak_rate=1.5e-3,
+    shares={
+        "polite": 2.0,
+        "rude": 2.0,
+        "pirate": 1.5,
+        "shorter": 1.0,
+        "longer": 1.5,
+        "correct": 2.0,
+        "correct and polite": 4.0,
+    },
+    loss_weights=(1.0, 1.0, 1.0, 0.3, 0.3),
+)
+# What it has to know is there by now; only verdicts count, and lengths are the finest of them.
+REFINE = Course(
+    steps=900,
+    brief_steps=0,
+    peak_rate=7e-4,
+    shares={
+        "polite": 2.0,
+        "rude": 2.0,
+        "pirate": 1.0,
+        "shorter": 2.0,
+        "longer": 2.5,
+        "correct": 2.0,
+        "correct and polite": 3.0,
+    },
+    loss_weights=(1.0, 0.0, 0.0, 0.0, 0.0),
+)
 # Brings every rubric's scores to about -1 .. 1.
 SCORE_SCALE = dict.fromkeys(RUBRIC_SCORES, 1.0) | {"shorter": 10.0, "longer": 10.0}
 BROKEN_SCORE = -3.0
@@ -167,16 +207,13 @@ def batch_loss(batch: Batch, judge: Any, heads: Heads, answers: tuple[int, int])
     return [verdict.mean(), traits, value, told, rubric.mean()]
 
 
-LOSS_WEIGHTS = (1.0, 1.0, 1.0, 0.3, 0.3)
-
-
 def total_loss(
-    trained: Trained, group: list[Batch], answers: tuple[int, int]
+    trained: Trained, group: list[Batch], answers: tuple[int, int], weights: mx.array
 ) -> tuple[mx.array, mx.array]:
     """Weighted loss of a step, and its parts for the log."""
     parts = [batch_loss(batch, trained.judge, trained.heads, answers) for batch in group]
     means = mx.stack([mx.stack(part) for part in parts]).mean(axis=0)
-    return (means * mx.array(LOSS_WEIGHTS)).sum(), means
+    return (means * weights).sum(), means
 
 
 def from_policy(policy: Any, tokenizer: Any) -> nn.Module:
@@ -193,20 +230,21 @@ def from_policy(policy: Any, tokenizer: Any) -> nn.Module:
 
 
 def train_judge(
-    policy: Any,
+    judge: Any,
     tokenizer: Any,
     written: Mapping[str, Sequence[str]],
+    course: Course,
     seed: int,
     report: Callable[[str], None],
 ) -> nn.Module:
-    """Train the judge; about 20 minutes on one core.
+    """Train the judge through a course; about a second a step on one core.
 
     Args:
         written: completions of the policy by prompt, a part of what the judge is shown.
     """
     mx.random.seed(seed)
-    rng = Random(seed)
-    trained = Trained(from_policy(policy, tokenizer))
+    rng = Random(f"{course} {seed}")
+    trained = Trained(judge)
     asked = list(grammar.questions(held_out=False))
     first, second = answer_ids(tokenizer)
     answers = (first[0], second[0])
@@ -223,18 +261,21 @@ def train_judge(
         name: rows(rng, name, asked, {}, frames[name][0], GROUP_ROWS, remarks=0)
         for name in RUBRIC_SCORES
     }
-    optimizer = optim.AdamW(PEAK_RATE, betas=[0.9, 0.98], weight_decay=0.02)
+    optimizer = optim.AdamW(course.peak_rate, betas=[0.9, 0.98], weight_decay=0.02)
     loss_and_grad = nn.value_and_grad(trained, total_loss)
+    weights = mx.array(course.loss_weights)
     log: list[list[float]] = []
     started = time.time()
-    for step in range(STEPS):
-        optimizer.learning_rate = mx.array(cosine_rate(step, STEPS, PEAK_RATE, WARMUP))
+    for step in range(course.steps):
+        optimizer.learning_rate = mx.array(
+            cosine_rate(step, course.steps, course.peak_rate, WARMUP)
+        )
         group = []
-        for name in rng.choices(list(SHARES), list(SHARES.values()), k=GROUPS):
+        for name in rng.choices(list(course.shares), list(course.shares.values()), k=GROUPS):
             frame = rng.choice(frames[name])
-            some = next((brief if step < BRIEF_STEPS else sources)[name])
+            some = next((brief if step < course.brief_steps else sources)[name])
             group.append(make_batch(name, frame.prefix, some, tokenizer.pad_token_id))
-        (_, parts), grads = loss_and_grad(trained, group, answers)
+        (_, parts), grads = loss_and_grad(trained, group, answers, weights)
         grads, _ = optim.clip_grad_norm(grads, 1.0)
         optimizer.update(trained, grads)
         mx.eval(trained.parameters(), optimizer.state, parts)
