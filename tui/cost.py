@@ -7,7 +7,7 @@ from engine.errors import UserError
 from engine.memory import MemoryPlan, plan, refusal
 from engine.run_folder import METRICS
 from engine.settings import Settings
-from tui.amounts import duration
+from tui.amounts import duration, size
 from tui.safe_text import safe_line
 
 LOOKED_AT = 3  # earlier runs that may tell how long a step takes
@@ -92,10 +92,10 @@ def table(cost: Cost) -> list[tuple[str, str, str]]:
         ("program", each.program, ""),
     ]
     lines = [(name, _size(size), remark) for name, size, remark in rows]
-    total = size_text(each.known) if each.total is not None else f"over {size_text(each.known)}"
+    total = size(each.known) if each.total is not None else f"over {size(each.known)}"
     lines.append(("needs", total, "cache or activations"))
-    free = f"{size_text(each.machine_available)} free now"
-    lines.append(("machine", size_text(each.machine_total), free))
+    free = f"{size(each.machine_available)} free now"
+    lines.append(("machine", size(each.machine_total), free))
     lines.append(("download", _size(each.download), ""))
     if cost.step_seconds:
         remark = f"as in {safe_line(cost.measured_in, 40)}"
@@ -103,18 +103,8 @@ def table(cost: Cost) -> list[tuple[str, str, str]]:
     return lines
 
 
-def size_text(count: int) -> str:
-    """Bytes in decimal units with two or three digits: 3.4 GB, 120 MB."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            break
-        size, unit = size / 1000, {"B": "kB", "kB": "MB", "MB": "GB", "GB": "TB"}[unit]
-    return f"{size:.0f} {unit}" if size >= 99.5 or unit == "B" else f"{size:.1f} {unit}"
-
-
 def _size(count: int | None) -> str:
-    return "?" if count is None else size_text(count) if count else "–"
+    return "?" if count is None else size(count) if count else "–"
 
 
 def _memory(each: MemoryPlan) -> str:
@@ -126,4 +116,4 @@ def _memory(each: MemoryPlan) -> str:
 def _download(each: MemoryPlan) -> str:
     if each.download is None:
         return "downloads the model"
-    return f"downloads {size_text(each.download)}" if each.download else "no download"
+    return f"downloads {size(each.download)}" if each.download else "no download"

@@ -10,14 +10,13 @@ from textual.content import Content
 
 from engine.run_folder import METRICS
 from engine.runs import Run, RunSummary
-from tui.amounts import duration
-from tui.console import age
+from tui.amounts import age, duration
 from tui.safe_text import cut, safe_line
 from tui.widgets.sparkline import sparkline
 
 MARKS = 4  # cells before the name
 LEAST_NAME = 16
-TAIL = 200  # last lines of metrics that a trend is drawn from
+TAIL = 60  # last lines of metrics that a trend is drawn from
 LIVE = ("running", "paused")
 
 

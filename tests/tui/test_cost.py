@@ -6,7 +6,8 @@ from engine.config import preset
 from engine.memory import MemoryPlan
 from engine.settings import Settings
 from tests.tui.archive import make_run
-from tui.cost import Cost, cost, earlier_pace, length, sentence, size_text, table
+from tui.amounts import size
+from tui.cost import Cost, cost, earlier_pace, length, sentence, table
 
 PLAN = MemoryPlan(
     policy=10**9,
@@ -59,7 +60,7 @@ def test_length() -> None:
     [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (999_949, "1000 kB"), (12_345_678, "12.3 MB")],
 )
 def test_sizes(count: int, text: str) -> None:
-    assert size_text(count) in (text, "1.0 MB")
+    assert size(count) in (text, "1.0 MB")
 
 
 def test_the_pace_of_an_earlier_run_of_the_same_kind() -> None:

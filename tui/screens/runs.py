@@ -20,7 +20,7 @@ from engine.errors import RunError, UserError
 from engine.run_folder import METRICS
 from engine.runs import Run, RunSummary
 from tui import completions
-from tui.cost import size_text
+from tui.amounts import size
 from tui.run_rows import LIVE, Glance, Order, about, glance, header, matching, row
 from tui.safe_text import safe_line
 from tui.screens.ask import AskChoice, AskText
@@ -185,8 +185,8 @@ class RunsScreen(StudioScreen):
         facts = [f"{len(everything)} run{'s' * (len(everything) != 1)}"]
         facts += [f"{live} live"] if live else []
         facts += [f"{len(self._marked)} marked"] if self._marked else []
-        size = sum(self._sizes.get(run.path, 0) for run in everything)
-        facts += [size_text(size)] if size else []
+        kept = sum(self._sizes.get(run.path, 0) for run in everything)
+        facts += [size(kept)] if kept else []
         text = self.query_one("#filter", Input).value
         filtered = f"  / {safe_line(text, 40)}  " if text else "  "
         said = " · ".join(facts) if self._all is not None else ""
