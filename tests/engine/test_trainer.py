@@ -176,16 +176,13 @@ def test_pairs_say_which_weights_wrote_them(lookahead: int, chosen: Choose) -> N
     ],
     ids=repr,
 )
-@pytest.mark.parametrize("stop_at", [1, 4])
-def test_a_stopped_run_goes_on_as_if_unbroken(
-    stop_at: int, values: dict[str, Any], chosen: Choose
-) -> None:
+def test_a_stopped_run_goes_on_as_if_unbroken(values: dict[str, Any], chosen: Choose) -> None:
     unbroken = lines(folder_of(train(chosen(**values))))
-    stopped = train(chosen(run_name="two", **values), stop_at=stop_at)
+    stopped = train(chosen(run_name="two", **values), stop_at=2)
     assert stopped.status == "stopped"
     run = folder_of(stopped)
     reached = run.state()["step"]
-    assert stop_at <= reached < 8
+    assert 2 <= reached < 8
     again = train(chosen(run_name="two", **values), run=run)
     assert again.status == "finished"
     assert lines(run) == unbroken
