@@ -1,5 +1,6 @@
 """An LLM judge: the probability it gives to each answer's number, asked in both orders."""
 
+import itertools
 import math
 import re
 from collections import deque
@@ -108,13 +109,14 @@ class LLMJudge:
 
     def _read(self, rows: list[list[int]]) -> np.ndarray:
         """Probability of "1" for each row of ids after the prefix, float64 (rows,); NaN where
-        the two answers hold too little of the mass."""
+        the two answers hold too little of the mass. Rows come in twos, the orders of a pair."""
         assert self._answers is not None
         # By what they say, too: the same pairs swapped are then the same batch, with the same q.
-        order = sorted(range(len(rows)), key=lambda row: (len(rows[row]), rows[row]))
+        twos = [sorted((at, at + 1), key=rows.__getitem__) for at in range(0, len(rows), 2)]
+        twos.sort(key=lambda two: (len(rows[two[0]]), [rows[row] for row in two]))
         result = np.full(len(rows), np.nan)
         done = 0
-        for chunk in _chunks(order, [len(row) for row in rows]):
+        for chunk in _chunks(twos, [len(row) for row in rows]):
             logits = self._last_logits([rows[row] for row in chunk]).astype(mx.float32)
             mass = mx.softmax(logits, axis=-1)
             one, two = (mass[:, mx.array(list(ids))].sum(axis=-1) for ids in self._answers)
@@ -129,18 +131,32 @@ class LLMJudge:
         return result
 
     def _last_logits(self, rows: list[list[int]]) -> mx.array:
-        """Logits (rows, vocabulary) after the last token of each row."""
+        """Logits (rows, vocabulary) after the last token of each row, where two rows that follow
+        each other are the orders of a pair: what both begin with is run once."""
         lm, prefix = self._lm, self._frame.prefix
-        lengths = [len(row) for row in rows]
         if lm.shares_prompts:
-            owners = mx.zeros((len(rows),), mx.int32)
-            caches = [CompletionCache(cache, owners, None) for cache in self._prefix_caches()]
-            hidden = lm.hidden(padded(rows), caches)
+            shared = [_shared(*rows[at : at + 2]) for at in range(0, len(rows), 2)]
+            starts = [len(prefix) + length for length in shared for _ in range(2)]
+            asked = [row[start - len(prefix) :] for row, start in zip(rows, starts, strict=True)]
+            caches = self._caches_of([row[:n] for row, n in zip(rows[::2], shared, strict=True)])
+            owners = mx.repeat(mx.arange(len(shared)), 2)
+            uneven = mx.array(starts) if len(set(starts)) > 1 else None
+            hidden = lm.hidden(
+                padded(asked), [CompletionCache(cache, owners, uneven) for cache in caches]
+            )
         else:
-            hidden = lm.hidden(padded([[*prefix, *row] for row in rows]))
-            lengths = [len(prefix) + length for length in lengths]
-        last = mx.take_along_axis(hidden, mx.array(lengths)[:, None, None] - 1, axis=1)
+            asked = [[*prefix, *row] for row in rows]
+            hidden = lm.hidden(padded(asked))
+        lengths = mx.array([len(row) for row in asked])
+        last = mx.take_along_axis(hidden, lengths[:, None, None] - 1, axis=1)
         return lm.logits(last.squeeze(1))
+
+    def _caches_of(self, starts: list[list[int]]) -> list[CompletionCache]:
+        """The caches of the rubric and then `starts`, a row each."""
+        owners = mx.zeros((len(starts),), mx.int32)
+        caches = [CompletionCache(cache, owners, None) for cache in self._prefix_caches()]
+        self._lm.hidden(padded(starts), caches)
+        return caches
 
     def _prefix_caches(self) -> list[PromptCache]:
         """The cache of the rubric, computed once a run."""
@@ -171,14 +187,22 @@ class LLMJudge:
         return np.array([_parsed(text) for text in texts])
 
 
-def _chunks(order: list[int], lengths: list[int]) -> list[list[int]]:
-    """Rows, shortest first, in chunks whose padded size stays under `TOKENS_PER_PASS`."""
+def _chunks(twos: list[list[int]], lengths: list[int]) -> list[list[int]]:
+    """Rows of pairs, shortest first, in chunks whose size stays under `TOKENS_PER_PASS`."""
     chunks: list[list[int]] = [[]]
-    for row in order:
-        if chunks[-1] and (len(chunks[-1]) + 1) * lengths[row] > TOKENS_PER_PASS:
+    for two in twos:
+        if chunks[-1] and (len(chunks[-1]) + 2) * lengths[two[0]] > TOKENS_PER_PASS:
             chunks.append([])
-        chunks[-1].append(row)
+        chunks[-1] += two
     return chunks
+
+
+def _shared(one: list[int], other: list[int]) -> int:
+    """How many tokens two rows both begin with, less than all of either."""
+    same = itertools.takewhile(
+        lambda ids: ids[0] == ids[1], zip(one[:-1], other[:-1], strict=False)
+    )
+    return sum(1 for _ in same)
 
 
 def _parsed(text: str) -> float:

@@ -63,7 +63,7 @@ class Bench:
         self, setting: Setting, contestants: list[Contestant], rounds: int
     ) -> list[Contestant]:
         """Let contestants take turns, and keep their figures."""
-        rounds = 2 if self.quick else rounds
+        rounds = max(1, rounds // 5) if self.quick else rounds
         alternate(setting, contestants, self.folder / setting.name, rounds)
         shape = asdict(setting) | {"parameters": setting.shape.parameters}
         steps = {contestant.name: contestant.steps for contestant in contestants}
