@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import signal
+import threading
 import time
 import traceback
 from collections import deque
@@ -15,7 +17,7 @@ from textual.events import Key, Print
 
 from engine.errors import UserError
 from engine.events import Event, RunEnded
-from engine.runs import home
+from engine.home import home
 from tui import keys, terminal
 from tui.places import places
 from tui.run_view import RunView
@@ -87,6 +89,8 @@ class StudioApp(App[int], inherit_bindings=False):
         self.view: RunView | None = None
         self.stopping = False  # the session was asked to stop
         self.abandoned = False  # the person left without waiting for a checkpoint
+        self.ended_by: int | None = None  # a signal that asked for the end
+        self.gone = threading.Event()  # the screen is given back
         self.first_settings = settings  # that Setup opens with
         self._output = output
         self._lines = terminal.Lines()
@@ -163,11 +167,31 @@ class StudioApp(App[int], inherit_bindings=False):
             self.session.stop()
             self._tell_screen(())
 
+    def outlives_screen(self) -> bool:
+        """Whether the run goes on when the terminal is lost."""
+        session = self.session
+        if not session or not session.alive or self.stopping or session.settings.human_judge:
+            return False
+        return session.settings.on_hangup == "continue"
+
     def end_session(self) -> None:
-        """End the run after the app has gone, unless the person left without waiting for it."""
+        """See the run to its end after the app has gone: now, or in its own time where only the
+        terminal was lost. Nothing is waited for where the person left at once."""
+        self.gone.set()
         if self.session and not self.abandoned:
-            self.session.stop()
+            if self.ended_by != signal.SIGHUP or not self.outlives_screen():
+                self.session.stop()
             self.session.join()
+
+    def quit_when_stopped(self) -> None:
+        """Quit as soon as the run has written its checkpoint."""
+        self._quitting = True
+        self.stopping = True
+        if not self.session or not self.session.alive:
+            self._quit_now()
+
+    def _quit_now(self) -> None:
+        self.exit(return_code=128 + self.ended_by if self.ended_by else 0)
 
     def drain(self) -> None:
         """Take in what the run has told since the last time, and let the screen in front know."""
@@ -184,7 +208,7 @@ class StudioApp(App[int], inherit_bindings=False):
             self._tell_screen(events)
         self._notify_person(session, events)
         if self._quitting and not session.alive:
-            self.exit()
+            self._quit_now()
 
     def _tell_screen(self, events: Sequence[Event]) -> None:
         if isinstance(self.screen, StudioScreen) and self.screen.ready:

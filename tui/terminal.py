@@ -29,6 +29,7 @@ def run_app(settings: "Settings | None" = None) -> int:
     if reason := refusal():
         raise UserError(reason)
     from tui.app import StudioApp
+    from tui.endings import endings
     from tui.library_output import LibraryOutput
 
     sys.setswitchinterval(ENGINE_TURN)
@@ -41,10 +42,13 @@ def run_app(settings: "Settings | None" = None) -> int:
         screen = open(output.err.fileno(), "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
         sys.stderr = sys.__stdout__ = sys.__stderr__ = screen  # pyright: ignore[reportConstantRedefinition]
         try:
-            app.run(mouse=wants_mouse(os.environ))
+            with endings(app, output.err.fileno()):
+                try:
+                    app.run(mouse=wants_mouse(os.environ))
+                finally:
+                    app.end_session()
         finally:
             sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = saved  # pyright: ignore[reportConstantRedefinition]
-            app.end_session()
     if app.abandoned:
         os._exit(app.return_code or 0)  # not waiting for the engine's thread
     return app.return_code or 0

@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import sys
@@ -40,6 +41,8 @@ class PseudoTerminal:
         self._read = 0
         self._held = b""
         self._more = threading.Condition()
+        self._hanging_up = False
+        self._read_all = threading.Event()
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
         self.pid, self._terminal = pty.fork()
@@ -148,16 +151,25 @@ class PseudoTerminal:
         if self.status is None:
             os.kill(self.pid, number)
 
+    def hang_up(self) -> None:
+        """Lose the terminal, as when an SSH connection breaks; the program lives on."""
+        self._hanging_up = True
+        self._read_all.wait(10)
+        os.close(self._terminal)
+
     def close(self) -> None:
         """End the program, if it has not ended."""
         self.kill()
         self._reader.join(10)
-        os.close(self._terminal)
+        if not self._hanging_up:
+            os.close(self._terminal)
 
     # -- inside ----------------------------------------------------------------------------------
 
     def _follow(self) -> None:
-        while True:
+        while not self._hanging_up:
+            if not select.select([self._terminal], [], [], 0.1)[0]:
+                continue
             try:
                 data = os.read(self._terminal, 1 << 16)
             except OSError:  # the other end is closed
@@ -169,6 +181,7 @@ class PseudoTerminal:
                 self._more.notify_all()
             if _CAN_YOU in data:
                 os.write(self._terminal, _I_CAN)
+        self._read_all.set()
         _, status = os.waitpid(self.pid, 0)
         self.status = os.waitstatus_to_exitcode(status)
 
