@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import durable, hardware
 from engine.errors import UserError
+from engine.home import home
 from engine.run_folder import ADAPTERS, CONFIG, LOCK, STATE, Run, read_state, timestamp
 from engine.run_lock import RunBusy, holder
 
@@ -80,15 +81,6 @@ class RunSummary:
 
 
 # -- where runs are ------------------------------------------------------------------------------
-
-
-def home() -> Path:
-    """The folder of all that the program keeps: LORA_STUDIO_HOME, or the user's data folder."""
-    if chosen := os.environ.get("LORA_STUDIO_HOME"):
-        return Path(chosen).expanduser().absolute()
-    import platformdirs
-
-    return platformdirs.user_data_path("lora-studio")
 
 
 def runs_root(settings: "Settings | None" = None) -> Path:

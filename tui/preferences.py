@@ -4,8 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from engine import durable
-from engine.runs import home
+from engine.home import home
 
 LIMIT = 64_000  # bytes
 
@@ -16,6 +15,10 @@ def _file() -> Path:
 
 def load() -> dict[str, Any]:
     """Everything remembered; nothing where the file is missing or damaged."""
+    if not _file().is_file():
+        return {}
+    from engine import durable
+
     try:
         return durable.from_line(durable.read_file(_file(), LIMIT)) or {}
     except (OSError, durable.StorageError):
@@ -24,6 +27,8 @@ def load() -> dict[str, Any]:
 
 def save(**changes: Any) -> None:
     """Remember some values. A folder that cannot be written is no reason to stop anybody."""
+    from engine import durable
+
     with contextlib.suppress(OSError, durable.StorageError):
         _file().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         durable.write_file(_file(), durable.to_json({**load(), **changes}) + "\n")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from textual.app import App
 
-from engine.runs import home
+from engine.home import home
 from tui import preferences, themes
 
 
