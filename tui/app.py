@@ -310,6 +310,11 @@ class StudioApp(App[int], inherit_bindings=False):
         elif self._driver and not self.is_headless:
             self._driver.write(sequence)
 
+    def _handle_exception(self, error: Exception) -> None:
+        """What breaks in a screen while the app closes is no news to anybody."""
+        if not self._exit:
+            super()._handle_exception(error)
+
     def _fatal_error(self) -> None:
         """A defect of ours: the trace goes to a file, and one line to the terminal given back."""
         file = home() / CRASH_FILE
