@@ -208,11 +208,15 @@ def main() -> None:
         for name in chosen:
             print(f"{name} ...", flush=True)
             SECTIONS[name](bench)
+            if options.json:  # after each, since all of them take long
+                save(bench, options.json)
     show(bench)
-    if options.json:
-        goals = [asdict(goal) for goal in bench.goals]
-        found = {"machine": machine(), "goals": goals, "figures": bench.figures}
-        options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+def save(bench: Bench, path: Path) -> None:
+    goals = [asdict(goal) for goal in bench.goals]
+    found = {"machine": machine(), "goals": goals, "figures": bench.figures}
+    path.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:
