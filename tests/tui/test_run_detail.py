@@ -20,8 +20,7 @@ async def opened(app: StudioApp, pilot: Pilot[int], run: Run) -> RunDetailScreen
     await until(pilot, lambda: isinstance(app.screen, RunDetailScreen))
     screen = app.screen
     assert isinstance(screen, RunDetailScreen)
-    await until(pilot, lambda: screen._archived is not None and screen.book.lines)
-    await pilot.pause(0.05)
+    await until(pilot, lambda: screen._archived is not None and screen.pairs.rows)
     return screen
 
 
@@ -94,8 +93,9 @@ def test_pairs_are_filtered_and_searched() -> None:
         assert "What is the capital of France (6)?" in shown(app)
         await pilot.press("escape")
         assert len(screen.pairs.rows) == 10
-        await pilot.press("slash", *"atlantis")
+        await pilot.press("slash", *"atlantis", "enter", "1", "g")
         assert "no such pair" in shown(app)
+        assert "there is no pair here" in said(app)
 
     play(scene)
 
@@ -149,7 +149,7 @@ def test_a_run_in_training_is_followed_and_its_labels_are_left_alone() -> None:
             Run(run.path).update(step=6)
             await until(pilot, lambda: "step 6 / 60" in shown(app))
             await pilot.press("p", "2")
-            assert "is in use by process" in said(app)
+            assert "trains this run: its labels can be changed once it ends" in said(app)
         assert list(choices(run).values()) == ["first", "second"]
 
     play(scene)

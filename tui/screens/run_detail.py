@@ -56,7 +56,7 @@ class RunDetailScreen(StudioScreen):
         & #find { height: 1; border: none; padding: 0; display: none; background: $surface; }
         & #list { height: 1fr; }
         & PairPane { height: 1fr; margin: 1 0 0 0; }
-        & #facts { height: 1; color: $muted; }
+        & #facts { height: auto; max-height: 4; color: $muted; }
         &.-wide #pairs { layout: horizontal; }
         &.-wide #left { width: 1fr; height: 1fr; }
         &.-wide #right { width: 1fr; height: 1fr; margin: 0 0 0 3; }
@@ -310,7 +310,7 @@ class RunDetailScreen(StudioScreen):
 
     def action_label(self, choice: Choice) -> None:
         """Give the pair under the cursor another verdict."""
-        line = self.pairs.current
+        line = self._pair()
         if line and line.get("choice") == choice:
             self.say(f"its label is that already: {SAID[choice]}")
         elif line and self._write(lambda: relabel(self.run, _id(line), choice)):
@@ -318,12 +318,21 @@ class RunDetailScreen(StudioScreen):
 
     def action_flag(self) -> None:
         """Flag the pair under the cursor, or take its flag away."""
-        if line := self.pairs.current:
+        if line := self._pair():
             flagged = line.get("flagged") is not True
             if self._write(lambda: set_flag(self.run, _id(line), flagged)):
                 self.say("flagged" if flagged else "no longer flagged")
 
+    def _pair(self) -> Record | None:
+        """The pair under the cursor; that there is none is said."""
+        if self.pairs.current is None:
+            self.say("there is no pair here")
+        return self.pairs.current
+
     def _write(self, change: Callable[[], Record]) -> bool:
+        if held := self.run.holder():  # asked first, since a change would wait for it a while
+            self.say(f"process {held.pid} trains this run: its labels can be changed once it ends")
+            return False
         try:
             line = change()
         except (UserError, RunError) as error:

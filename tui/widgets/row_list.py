@@ -29,7 +29,7 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
     DEFAULT_CSS = """
     RowList {
         height: 1fr; overflow-x: hidden; overflow-y: auto;
-        & > .row-list--cursor { background: $foreground 8%; }
+        & > .row-list--cursor { background: $foreground 8%; text-style: bold; }
         &:focus > .row-list--cursor { background: $accent 30%; text-style: bold; }
     }
     """
