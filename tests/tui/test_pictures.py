@@ -1,0 +1,222 @@
+"""A picture of every screen at 80 x 24 and at 200 x 50, against those in `pictures/`.
+
+After a change that is meant, `UPDATE_PICTURES=1 pytest tests/tui/test_pictures.py` draws them
+anew; look at what changed before you keep it. With another version of Textual than the one
+that drew them, only the letters are compared.
+"""
+
+import difflib
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
+
+from engine import hardware, run_folder
+from engine.config import preset
+from engine.duel import DuelAnswers, DuelReady
+from engine.events import RunEnded
+from engine.run_folder import Run
+from tests.tui import live
+from tests.tui.archive import make_run
+from tests.tui.person import PersonSession, human_settings, pair
+from tests.tui.picture import letters, picture
+from tests.tui.stage import COMPACT, STANDARD, play, shown, until
+from tests.tui.test_try_it import Answering
+from tui.app import StudioApp
+from tui.run_view import RunView
+from tui.screens.try_it import TryItScreen
+
+KEPT = Path(__file__).with_name("pictures")
+NOW = live.START + 3_600
+BASIL = (
+    "Give it six hours of light, water when the top of the soil is dry, and pinch off the flowers.",
+    "Basil is a herb. Water when the top of the soil is dry. It comes from India and has been "
+    "grown for 5,000 years.",
+    "How do I keep basil alive on a windowsill?",
+)
+Scene = Callable[[StudioApp, Pilot[Any]], Awaitable[None]]
+SCENES: dict[str, Scene] = {}
+
+
+def scene(prepare: Scene) -> Scene:
+    """Have a picture taken of what `prepare` brings to the screen."""
+    SCENES[prepare.__name__] = prepare
+    return prepare
+
+
+@scene
+async def setup(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await until(pilot, lambda: "needs" in shown(app))
+
+
+@scene
+async def run(app: StudioApp, pilot: Pilot[Any]) -> None:
+    session = live.LiveSession(live.a_run())
+    live.attach(app, session)
+    await pilot.press("f3")
+    await until(pilot, lambda: not session.events and "GB" in shown(app))
+
+
+@scene
+async def run_failed(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await run(app, pilot)
+    session = cast(live.LiveSession, app.session)
+    session.alive = False
+    error = "No space is left; free some."
+    session.events.append(RunEnded(status="failed", step=40, error=error, time=NOW))
+    await until(pilot, lambda: "free some" in shown(app))
+
+
+@scene
+async def chart(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await run(app, pilot)
+    await pilot.press("c")
+
+
+async def person(app: StudioApp, pilot: Pilot[Any], *pressed: str) -> None:
+    session = PersonSession(human_settings(run_name="basil", self_check_every=0))
+    app.session = session  # type: ignore[assignment]
+    app.view = RunView("basil", settings=session.settings)
+    session.submit(pair(1, 0, *BASIL), pair(1, 1), pair(2, 0))
+    await pilot.press("f4")
+    await until(pilot, lambda: "windowsill" in shown(app))
+    for key in pressed:
+        await pilot.press(key)
+        await pilot.pause()
+
+
+@scene
+async def review(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await person(app, pilot)
+
+
+@scene
+async def review_differences(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await person(app, pilot, "v", "d", "f", "n", "g", "o", "o", "d", "enter")
+
+
+@scene
+async def keys(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await person(app, pilot, "question_mark")
+
+
+@scene
+async def themes(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await person(app, pilot, "f8")
+
+
+@scene
+async def try_it(app: StudioApp, pilot: Pilot[Any]) -> None:
+    run = make_run("polite")
+    answering = Answering(run)
+    app.push_screen(TryItScreen(run, lambda run: answering))  # type: ignore[arg-type, return-value]
+    await pilot.pause()
+    answering.events.append(DuelReady(40))
+    await pilot.press(*"why", "enter")
+    answering.events.append(DuelAnswers(BASIL[2], BASIL[0], BASIL[1], True))
+    await until(pilot, lambda: "Which is better" in shown(app))
+    await pilot.press("1")
+    await until(pilot, lambda: "✓" not in shown(app))
+
+
+def archive() -> list[Run]:
+    """Runs as somebody has them after a while."""
+    quiet = preset("starter").model_copy(
+        update={"beta": 0.05, "judge_system": "Shorter is better."}
+    )
+    return [
+        make_run("polite"),
+        make_run("polite-2", steps=60, seed=2, settings=quiet, status="stopped"),
+        make_run("short-rubric", steps=4, status="failed", error="The disk is full."),
+    ]
+
+
+@scene
+async def runs_list(app: StudioApp, pilot: Pilot[Any]) -> None:
+    archive()
+    await pilot.press("f5")
+    await until(pilot, lambda: "short-rubric" in shown(app))
+
+
+@scene
+async def run_detail(app: StudioApp, pilot: Pilot[Any]) -> None:
+    app.open_run_detail(str(archive()[0].path))
+    await until(pilot, lambda: "grad norm" in shown(app) and "0.6" in shown(app))
+
+
+@scene
+async def run_detail_pairs(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await run_detail(app, pilot)
+    await pilot.press("p")
+    await until(pilot, lambda: "capital of France" in shown(app))
+
+
+@scene
+async def compare(app: StudioApp, pilot: Pilot[Any]) -> None:
+    from tui.screens.compare import CompareScreen
+
+    app.push_screen(CompareScreen(archive()[:2]))
+    await until(pilot, lambda: "finished, 40 steps" in shown(app))
+
+
+@scene
+async def guide(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await pilot.press("f1")
+    await until(pilot, lambda: "loading the form" not in shown(app))
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A world in which nothing changes: not the time, not the machine, no blinking."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    monkeypatch.setattr(run_folder, "timestamp", lambda: "2026-09-21T13:00:00.000+00:00")
+    monkeypatch.setattr(Run, "size", lambda run: 3_400_000)
+    monkeypatch.setattr(hardware, "hub_reachable", lambda *_: False)
+    monkeypatch.setattr(hardware, "_processor_name", lambda: "a processor")
+    monkeypatch.setattr(hardware, "memory", lambda: (24 << 30, 20 << 30))
+    monkeypatch.setattr(Input.cursor_blink, "_default", False)
+    monkeypatch.setattr(TextArea.cursor_blink, "_default", False)
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("still")
+@pytest.mark.parametrize("size", [COMPACT, STANDARD], ids=["80x24", "200x50"])
+@pytest.mark.parametrize("name", SCENES)
+def test_looks_as_it_did(name: str, size: tuple[int, int]) -> None:
+    taken = ""
+
+    async def take(app: StudioApp, pilot: Pilot[Any]) -> None:
+        nonlocal taken
+        app.animation_level = "none"
+        await SCENES[name](app, pilot)
+        before = None
+        while before != (taken := picture(app)):  # until nothing moves any more
+            before = taken
+            await pilot.pause(0.3)
+
+    play(take, size)
+    file = KEPT / f"{name}-{size[0]}x{size[1]}.txt"
+    taken = f"textual {version('textual')}\n{taken}"
+    if "UPDATE_PICTURES" in os.environ:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(taken, encoding="utf-8")
+    kept = file.read_text(encoding="utf-8")
+    if kept.partition("\n")[0] != taken.partition("\n")[0]:
+        kept, taken = (letters(each.partition("\n")[2]) for each in (kept, taken))
+    changed = difflib.unified_diff(kept.split("\n"), taken.split("\n"), "kept", "now", lineterm="")
+    assert kept == taken, "\n".join(changed)
+
+
+def test_every_picture_is_still_taken() -> None:
+    expected = {f"{name}-{w}x{h}.txt" for name in SCENES for w, h in (COMPACT, STANDARD)}
+    assert {file.name for file in KEPT.iterdir()} == expected
