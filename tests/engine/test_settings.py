@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.config import (
@@ -90,6 +90,7 @@ def test_an_empty_file_is_the_defaults() -> None:
 
 
 @given(SOME_SETTINGS)
+@example({"data": "\x85", "judge_system": "\u2028a\n\n b\t", "model": "\ufeff\x00"})
 def test_what_is_written_loads_back_equal(data: dict[str, Any]) -> None:
     settings = from_mapping(data, "test")
     for commented in (True, False):
