@@ -115,16 +115,16 @@ def test_a_switch_a_choice_and_a_number() -> None:
 
         await go_to(app, pilot, "optimizer")
         await pilot.press("right")
-        assert screen.draft.settings.optimizer == "adamw"
+        assert screen.draft.settings.optimizer == "adamax"
         await pilot.press("left", "left")
-        assert screen.draft.settings.optimizer == "adadelta"
+        assert screen.draft.settings.optimizer == "adam"
         await pilot.press("enter")
         assert "rmsprop" in shown(app)
         await pilot.press("up", "enter")
-        assert screen.draft.settings.optimizer == "adagrad"
+        assert screen.draft.settings.optimizer == "adadelta"
         assert focused(app) == "optimizer"
         await pilot.press("enter", "down", "escape")
-        assert screen.draft.settings.optimizer == "adagrad"
+        assert screen.draft.settings.optimizer == "adadelta"
         assert focused(app) == "optimizer"
 
         await go_to(app, pilot, "iters")
@@ -137,7 +137,7 @@ def test_a_switch_a_choice_and_a_number() -> None:
         assert screen.draft.settings.iters == 8
         assert focused(app) == "epochs"
 
-    play(scene, STANDARD)
+    play(scene, STANDARD, Settings())
 
 
 def test_an_optional_choice_can_be_empty() -> None:
