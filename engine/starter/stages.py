@@ -46,12 +46,10 @@ def build(work: Path, seed: int) -> None:
     if not written_file.exists():
         written_file.write_text(json.dumps(policy_answers(policy, tokenizer, seed)))
     written = json.loads(written_file.read_text())
-    judge = train_judge.from_policy(policy, tokenizer)
-    for name, course in (("judge-draft", train_judge.LEARN), ("judge", train_judge.REFINE)):
-        if not (work / name / "model.safetensors").exists():
-            judge = train_judge.train_judge(judge, tokenizer, written, course, seed, report)
-            model_folder.save(work / name, judge, tokenizer, train_judge.LAYERS)
-        judge = model_folder.load(work / name, tokenizer)
+    if not (work / "judge" / "model.safetensors").exists():
+        judge = train_judge.train_judge(policy, tokenizer, written, seed, report)
+        model_folder.save(work / "judge", judge, tokenizer, train_judge.LAYERS)
+    judge = model_folder.load(work / "judge", tokenizer)
     known = {name: quality.judge_quality(judge, tokenizer, name) for name in RUBRIC_SCORES}
     report_table("judge", known)
     write_prompts(work / "prompts")
@@ -64,10 +62,9 @@ def tokenizer_texts(seed: int) -> Iterator[str]:
         yield question.text
         for _ in range(20):
             yield grammar.answer(rng, question)
-    for _ in range(30):
-        yield RUBRIC
+    for _ in range(4):
         for rubric in KNOWN:
-            yield from rubric.trained
+            yield from (*rubric.trained, RUBRIC)
     for _ in range(300):
         yield from (
             presentation.INSTRUCTION,

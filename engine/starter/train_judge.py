@@ -2,8 +2,7 @@
 
 It starts from the policy's layers, with two new ones on top. The answer alone is too thin a
 signal for a model this small, so heads that are thrown away afterwards also ask its inner layers
-what each answer is like: its tone, length and truth, and its score by the rubric at hand. A
-second, shorter course then trains the verdicts alone.
+what each answer is like: its sentences, tone, length and truth, and its score by the rubric.
 """
 
 import time
@@ -28,53 +27,23 @@ from engine.starter.rubrics import BY_MEANING
 from engine.starter.truth import RUBRIC_SCORES, Traits
 
 LAYERS = 6
+STEPS = 1800
+BRIEF_STEPS = 450  # of answers without remarks, in which the facts are learned
 GROUPS = 4  # rubrics a step; the rows of one share the cache of its prefix
-GROUP_ROWS = 10
+GROUP_ROWS = 8
+PEAK_RATE = 1.5e-3
 WARMUP = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """A part of the judge's training, with a learning rate that falls to almost nothing."""
-
-    steps: int
-    brief_steps: int  # of answers without remarks, in which the facts are learned
-    peak_rate: float
-    shares: Mapping[str, float]  # how often each rubric comes
-    loss_weights: tuple[float, ...]  # of the verdict, traits, value, fact and rubric
-
-
-LEARN = Course(
-    steps=1450,
-    brief_steps=450,
-    peak_rate=1.5e-3,
-    shares={
-        "polite": 2.0,
-        "rude": 2.0,
-        "pirate": 1.5,
-        "shorter": 1.0,
-        "longer": 1.5,
-        "correct": 2.0,
-        "correct and polite": 4.0,
-    },
-    loss_weights=(1.0, 1.0, 1.0, 0.3, 0.3),
-)
-# What it has to know is there by now; only verdicts count, and lengths are the finest of them.
-REFINE = Course(
-    steps=900,
-    brief_steps=0,
-    peak_rate=7e-4,
-    shares={
-        "polite": 2.0,
-        "rude": 2.0,
-        "pirate": 1.0,
-        "shorter": 2.0,
-        "longer": 2.5,
-        "correct": 2.0,
-        "correct and polite": 3.0,
-    },
-    loss_weights=(1.0, 0.0, 0.0, 0.0, 0.0),
-)
+# How often each rubric comes.
+SHARES = {
+    "polite": 2.0,
+    "rude": 2.0,
+    "pirate": 1.2,
+    "shorter": 1.5,
+    "longer": 1.5,
+    "correct": 2.0,
+    "correct and polite": 3.0,
+}
+LOSS_WEIGHTS = (1.0, 1.0, 1.0, 0.5, 0.3, 0.3)  # verdict, traits, value, sentence, words, rubric
 # Brings every rubric's scores to about -1 .. 1.
 SCORE_SCALE = dict.fromkeys(RUBRIC_SCORES, 1.0) | {"shorter": 10.0, "longer": 10.0}
 BROKEN_SCORE = -3.0
@@ -90,6 +59,8 @@ class Heads(nn.Module):
         super().__init__()
         self.value_norm = nn.RMSNorm(HIDDEN)
         self.value = nn.Linear(HIDDEN, 1)  # right or wrong
+        self.sentence_norm = nn.RMSNorm(HIDDEN)
+        self.sentence = nn.Linear(HIDDEN, 2)  # known or not, words so far
         self.answer_norm = nn.RMSNorm(HIDDEN)
         self.answer = nn.Linear(HIDDEN, 6)  # politeness, pirate, words, right, formed, score
         self.rubric_norm = nn.RMSNorm(HIDDEN)
@@ -118,14 +89,18 @@ class Batch:
     traits: mx.array  # (2 rows, 6) what the answer heads should say
     values: mx.array  # (statements,) positions of the last token of a stated value
     values_right: mx.array  # (statements,) 1 or 0
-    told: mx.array  # (tokens,) positions before the tokens of right statements
+    stops: mx.array  # (sentences,) positions of the last tokens of sentences
+    stop_targets: mx.array  # (sentences, 2) known 1 or 0, tens of words so far
+    told: mx.array  # (tokens,) positions before the tokens of sound and right sentences
     told_targets: mx.array  # (tokens,) those tokens
 
 
 def make_batch(meaning: str, prefix: Sequence[int], group: list[Row], pad: int) -> Batch:
     length = max(len(row.ids) for row in group)
     ids = np.full((len(group), length), pad, np.int32)
-    last, ends, traits, values, right, told, told_targets = [], [], [], [], [], [], []
+    last, ends, traits, values, right, stops, stop_targets, told, told_targets = (
+        [] for _ in range(9)
+    )
     for index, row in enumerate(group):
         ids[index, : len(row.ids)] = row.ids
         base = index * length
@@ -133,13 +108,17 @@ def make_batch(meaning: str, prefix: Sequence[int], group: list[Row], pad: int) 
         for side in row.sides:
             ends.append(base + side.end)
             traits.append(trait_targets(meaning, side.traits))
-            if side.statement and side.value and side.traits.well_formed:
-                values.append(base + side.value)
-                right.append(float(side.traits.right))
-                if side.traits.right:
-                    start, end = side.statement
-                    told.extend(range(base + start - 1, base + end - 1))
-                    told_targets.extend(row.ids[start:end])
+            for sentence in side.sentences:
+                stops.append(base + sentence.end - 1)
+                stop_targets.append([float(sentence.known), sentence.words / 10])
+                if not side.traits.well_formed:
+                    continue
+                if sentence.value is not None:
+                    values.append(base + sentence.value)
+                    right.append(float(side.traits.right))
+                if sentence.value is None or side.traits.right:
+                    told.extend(range(base + sentence.start - 1, base + sentence.end - 1))
+                    told_targets.extend(row.ids[sentence.start : sentence.end])
     return Batch(
         meaning,
         mx.array([list(prefix)]),
@@ -150,6 +129,8 @@ def make_batch(meaning: str, prefix: Sequence[int], group: list[Row], pad: int) 
         mx.array(traits),
         mx.array(values, mx.int32),
         mx.array(right, mx.float32),
+        mx.array(stops, mx.int32),
+        mx.array(stop_targets),
         mx.array(told, mx.int32),
         mx.array(told_targets, mx.int32),
     )
@@ -196,24 +177,26 @@ def batch_loss(batch: Batch, judge: Any, heads: Heads, answers: tuple[int, int])
     traits = nn.losses.smooth_l1_loss(answer, batch.traits, reduction="mean")
     meaning = mx.array([list(RUBRIC_SCORES).index(batch.meaning)])
     rubric = nn.losses.cross_entropy(heads.rubric(heads.rubric_norm(rubric)), meaning)
+    known = heads.sentence(heads.sentence_norm(states[VALUE_LAYER][batch.stops]))
+    sentence = nn.losses.binary_cross_entropy(known[:, 0], batch.stop_targets[:, 0]).mean()
+    sentence = sentence + mx.square(known[:, 1] - batch.stop_targets[:, 1]).mean()
     value = told = mx.array(0.0)
     if batch.values.size:
-        read = heads.value_norm(states[VALUE_LAYER][batch.values])
-        guess = heads.value(read)[:, 0]
+        guess = heads.value(heads.value_norm(states[VALUE_LAYER][batch.values]))[:, 0]
         value = nn.losses.binary_cross_entropy(guess, batch.values_right)
     if batch.told.size:
         fact = judge.model.norm(states[FACT_LAYER][batch.told])
         told = cross_entropy(logits_of(fact), batch.told_targets).mean()
-    return [verdict.mean(), traits, value, told, rubric.mean()]
+    return [verdict.mean(), traits, value, sentence, told, rubric.mean()]
 
 
 def total_loss(
-    trained: Trained, group: list[Batch], answers: tuple[int, int], weights: mx.array
+    trained: Trained, group: list[Batch], answers: tuple[int, int]
 ) -> tuple[mx.array, mx.array]:
     """Weighted loss of a step, and its parts for the log."""
     parts = [batch_loss(batch, trained.judge, trained.heads, answers) for batch in group]
     means = mx.stack([mx.stack(part) for part in parts]).mean(axis=0)
-    return (means * weights).sum(), means
+    return (means * mx.array(LOSS_WEIGHTS)).sum(), means
 
 
 def from_policy(policy: Any, tokenizer: Any) -> nn.Module:
@@ -230,21 +213,20 @@ def from_policy(policy: Any, tokenizer: Any) -> nn.Module:
 
 
 def train_judge(
-    judge: Any,
+    policy: Any,
     tokenizer: Any,
     written: Mapping[str, Sequence[str]],
-    course: Course,
     seed: int,
     report: Callable[[str], None],
 ) -> nn.Module:
-    """Train the judge through a course; about a second a step on one core.
+    """Train the judge; about 22 minutes on one core.
 
     Args:
         written: completions of the policy by prompt, a part of what the judge is shown.
     """
     mx.random.seed(seed)
-    rng = Random(f"{course} {seed}")
-    trained = Trained(judge)
+    rng = Random(seed)
+    trained = Trained(from_policy(policy, tokenizer))
     asked = list(grammar.questions(held_out=False))
     first, second = answer_ids(tokenizer)
     answers = (first[0], second[0])
@@ -253,29 +235,26 @@ def train_judge(
         for name in RUBRIC_SCORES
     }
     # The program's default rubric, written for real judges, means this to the small one.
-    frames["correct and polite"] += [render_frame(tokenizer, RUBRIC)] * 3
+    frames["correct and polite"] += [render_frame(tokenizer, RUBRIC)] * 12
     sources = {
         name: rows(rng, name, asked, written, frames[name][0], GROUP_ROWS) for name in RUBRIC_SCORES
     }
     brief = {
-        name: rows(rng, name, asked, {}, frames[name][0], GROUP_ROWS, remarks=0)
+        name: rows(rng, name, asked, {}, frames[name][0], GROUP_ROWS, remark_count=0)
         for name in RUBRIC_SCORES
     }
-    optimizer = optim.AdamW(course.peak_rate, betas=[0.9, 0.98], weight_decay=0.02)
+    optimizer = optim.AdamW(PEAK_RATE, betas=[0.9, 0.98], weight_decay=0.02)
     loss_and_grad = nn.value_and_grad(trained, total_loss)
-    weights = mx.array(course.loss_weights)
     log: list[list[float]] = []
     started = time.time()
-    for step in range(course.steps):
-        optimizer.learning_rate = mx.array(
-            cosine_rate(step, course.steps, course.peak_rate, WARMUP)
-        )
+    for step in range(STEPS):
+        optimizer.learning_rate = mx.array(cosine_rate(step, STEPS, PEAK_RATE, WARMUP))
         group = []
-        for name in rng.choices(list(course.shares), list(course.shares.values()), k=GROUPS):
+        for name in rng.choices(list(SHARES), list(SHARES.values()), k=GROUPS):
             frame = rng.choice(frames[name])
-            some = next((brief if step < course.brief_steps else sources)[name])
+            some = next((brief if step < BRIEF_STEPS else sources)[name])
             group.append(make_batch(name, frame.prefix, some, tokenizer.pad_token_id))
-        (_, parts), grads = loss_and_grad(trained, group, answers, weights)
+        (_, parts), grads = loss_and_grad(trained, group, answers)
         grads, _ = optim.clip_grad_norm(grads, 1.0)
         optimizer.update(trained, grads)
         mx.eval(trained.parameters(), optimizer.state, parts)
