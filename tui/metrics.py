@@ -8,7 +8,7 @@ from typing import Literal
 
 from tui.amounts import count, number
 
-Form = Literal["number", "count", "share", "tenths"]
+Form = Literal["number", "count", "share", "tenths", "percent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Metric:
                 return count(value)
             case "share":
                 return f"{value:.2f}" if value == value and abs(value) < 100 else number(value)
+            case "percent":  # of a share
+                return number(100 * value)
             case "tenths":
                 return f"{value:,.1f}" if abs(value) < 1e6 else number(value)
             case _:
@@ -40,7 +42,9 @@ class Metric:
 # The cards of a run, in the order in which they are shown.
 CARDS = (
     Metric("loss", "loss", "the preference loss; falls as the policy learns what wins"),
-    Metric("win_rate", "win rate", "held-out answers that beat the starting policy's", "%"),
+    Metric(
+        "win_rate", "win rate", "held-out answers that beat the starting policy's", "%", "percent"
+    ),
     Metric("margin", "margin", "how far chosen answers are ahead of rejected ones, in reward"),
     Metric("accuracy", "accuracy", "pairs whose chosen answer is ahead", form="share"),
     Metric("kl", "kl", "how far the policy has moved from its reference", "nats"),

@@ -136,8 +136,6 @@ class CompareScreen(StudioScreen):
         for number, (view, line) in enumerate(zip(self.views, chart.lines, strict=False)):
             place = chart.nearest(line)
             at_cursor = None if place is None else line.series.values[place]
-            if at_cursor is not None and self.metric.unit == "%":
-                at_cursor *= 100  # kept as a share
             shown = self.metric.show(at_cursor)
             rows.append(
                 Content.assemble(
