@@ -42,7 +42,7 @@ def test_the_extras_it_names_are_there(extra: str) -> None:
 def test_the_commands_it_names_are_there() -> None:
     from typer.main import get_group
 
-    from tui.cli import cli
+    from tui.commands import cli
 
     commands = set(get_group(cli).commands)
     named = set(re.findall(r"^lora-studio ([a-z]+)", README, re.MULTILINE))

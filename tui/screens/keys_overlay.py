@@ -14,7 +14,7 @@ from tui import keys
 from tui.safe_text import safe_line
 from tui.screens.base import StudioScreen
 
-KEY, TEXT, ID = 14, 26, 18  # cells of the columns
+KEY, TEXT, ID = 16, 26, 18  # cells of the columns
 
 
 class KeysOverlay(ModalScreen[None]):
