@@ -127,11 +127,11 @@ def long_chart(points: int = 100_000) -> dict[str, float]:
         with studio(Path(home), **LARGE) as terminal:
             terminal.wait_for("start")
             terminal.press(F5)
-            terminal.wait_for("long")
+            terminal.wait_for("1 run")
             time.sleep(1)
-            detail = answer_ms(terminal, "\r", lambda text: "accuracy" in text)
-            time.sleep(5)
-            chart = answer_ms(terminal, "\r", lambda text: "┤" in text or "│" in text)
+            detail = answer_ms(terminal, "\r", lambda text: "412 tok/s" in text)
+            time.sleep(1)
+            chart = answer_ms(terminal, "\r", lambda text: "⣿" in text)
             return {"run_detail_ms": detail, "chart_ms": chart}
 
 
