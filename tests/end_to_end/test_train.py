@@ -51,11 +51,15 @@ def test_plain_lines_end_with_win_rates_answers_and_the_folder(studio_home: Path
     assert done.stdout.splitlines()[-1] == f"the run is kept in {studio_home / 'runs' / 'one'}"
 
 
+# Long enough not to be over when a signal that is sent at its first step arrives.
+LONGER = SMALL | {"iters": 60, "steps_per_eval": 30, "steps_per_report": 10, "save_every": 25}
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     """The metrics of a run that nothing interrupted."""
     home = tmp_path_factory.mktemp("whole")
-    done = run("train", "starter", *words(**SMALL), "--run-name", "whole", home=home)
+    done = run("train", "starter", *words(**LONGER), "--run-name", "whole", home=home)
     assert done.returncode == 0, done.stderr
     return metrics_of(home, "whole")
 
@@ -65,7 +69,7 @@ def test_a_signal_stops_with_a_checkpoint_and_resume_goes_on_exactly(
     number: signal.Signals, status: int, studio_home: Path, whole: list[dict]
 ) -> None:
     process = start(
-        "train", "starter", *words(**SMALL), "--run-name", "cut", "--json", home=studio_home
+        "train", "starter", *words(**LONGER), "--run-name", "cut", "--json", home=studio_home
     )
     assert process.stdout
     for line in process.stdout:
@@ -75,7 +79,7 @@ def test_a_signal_stops_with_a_checkpoint_and_resume_goes_on_exactly(
     ended = records(process.stdout.read())[-1]
     assert process.wait(timeout=120) == status
     assert ended["status"] == "stopped"
-    assert ended["step"] < 6
+    assert ended["step"] < LONGER["iters"]
     again = run("resume", "cut", "--json", home=studio_home)
     assert again.returncode == 0, again.stderr
     assert metrics_of(studio_home, "cut") == whole
@@ -199,9 +203,11 @@ def test_a_terminal_shows_progress_and_gets_its_cursor_back(studio_home: Path) -
 def test_a_lost_terminal_does_what_on_hangup_says(
     on_hangup: str, status: str, studio_home: Path
 ) -> None:
-    settings = words(**SMALL | {"iters": 12}, on_hangup=on_hangup)
+    # Long enough not to be over before the terminal is lost, where that is to stop it.
+    iters = 12 if status == "finished" else 500
+    settings = words(**SMALL | {"iters": iters}, on_hangup=on_hangup)
     terminal = Terminal("train", "starter", *settings, "--run-name", "one", home=studio_home)
-    terminal.read_until("step 2 / 12")
+    terminal.read_until(f"step 2 / {iters}")
     os.close(terminal.screen)
     assert terminal.wait() == (0 if status == "finished" else 128 + signal.SIGHUP)
     state = json.loads((studio_home / "runs" / "one" / "run.json").read_text())

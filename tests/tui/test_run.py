@@ -42,6 +42,10 @@ def asked(app: StudioApp) -> list[str]:
 @pytest.mark.parametrize("size", [COMPACT, STANDARD, (60, 16), (120, 24), (80, 50)])
 def test_everything_is_in_sight(size: tuple[int, int]) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        for _ in range(40):  # the log is drawn in its own time
+            if "step 40 loss" in shown(app):
+                break
+            await pilot.pause(0.1)
         text = shown(app)
         for words in ("polite", "step 40 / 100", "40%", "judging 3 of 8 pairs", "66 ±6", "? keys"):
             assert words in text, words
