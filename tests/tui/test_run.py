@@ -54,7 +54,7 @@ def test_everything_is_in_sight(size: tuple[int, int]) -> None:
                 assert card.label in text
             assert "How do I keep basil alive?" in text
             assert "health: steady" in text
-        assert "step 40 loss" in text  # the end of the log
+            assert "step 40 loss" in text  # the end of the log
         assert max(len(line) for line in text.split("\n")) <= size[0]
 
     watch(scene, size=size)
