@@ -1,9 +1,10 @@
 """Text that has gone wrong, made from text that has not: what a judge must never reward."""
 
+import re
 from random import Random
 
 from engine.starter import grammar
-from engine.starter.truth import all_questions, read, sentences
+from engine.starter.truth import all_questions, read
 
 
 def shuffled_words(rng: Random, text: str) -> str:
@@ -54,29 +55,29 @@ def repeated_text(rng: Random, text: str) -> str:
 
 
 def repeated_sentence(rng: Random, text: str) -> str:
-    parts = sentences(text)
-    at = rng.randrange(len(parts))
-    again = rng.randint(at, len(parts))
-    return " ".join([*parts[:again], parts[at], *parts[again:]])
+    sentences = split(text)
+    at = rng.randrange(len(sentences))
+    again = rng.randint(at, len(sentences))
+    return " ".join([*sentences[:again], sentences[at], *sentences[again:]])
 
 
 def lost_sentence(rng: Random, text: str) -> str:
-    parts = sentences(text)
-    del parts[rng.randrange(len(parts))]
-    return " ".join(parts)
+    sentences = split(text)
+    del sentences[rng.randrange(len(sentences))]
+    return " ".join(sentences)
 
 
 def shuffled_sentences(rng: Random, text: str) -> str:
-    parts = sentences(text)
-    rng.shuffle(parts)
-    return " ".join(parts)
+    sentences = split(text)
+    rng.shuffle(sentences)
+    return " ".join(sentences)
 
 
 def foreign_sentence(rng: Random, text: str) -> str:
     """A sentence gives way to one from an answer to something else."""
-    parts = sentences(text)
-    parts[rng.randrange(len(parts))] = rng.choice(sentences(stray_answer(rng)))
-    return " ".join(parts)
+    sentences = split(text)
+    sentences[rng.randrange(len(sentences))] = rng.choice(split(stray_answer(rng)))
+    return " ".join(sentences)
 
 
 def foreign_words(rng: Random, text: str) -> str:
@@ -89,11 +90,15 @@ def foreign_words(rng: Random, text: str) -> str:
 
 def spliced(rng: Random, text: str) -> str:
     """A sentence goes over into the end of another one."""
-    parts = sentences(text)
-    at = rng.randrange(len(parts))
-    head, tail = parts[at].split(), rng.choice(sentences(stray_answer(rng))).split()
-    parts[at] = " ".join(head[: rng.randint(1, len(head))] + tail[-rng.randint(1, len(tail)) :])
-    return " ".join(parts)
+    sentences = split(text)
+    at = rng.randrange(len(sentences))
+    head, tail = sentences[at].split(), rng.choice(split(stray_answer(rng))).split()
+    sentences[at] = " ".join(head[: rng.randint(1, len(head))] + tail[-rng.randint(1, len(tail)) :])
+    return " ".join(sentences)
+
+
+def split(text: str) -> list[str]:
+    return re.split(r"(?<=[.!?]) ", text)
 
 
 def stray_answer(rng: Random) -> str:

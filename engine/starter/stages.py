@@ -62,9 +62,10 @@ def tokenizer_texts(seed: int) -> Iterator[str]:
         yield question.text
         for _ in range(20):
             yield grammar.answer(rng, question)
-    for _ in range(4):
+    for _ in range(30):
+        yield RUBRIC
         for rubric in KNOWN:
-            yield from (*rubric.trained, RUBRIC)
+            yield from rubric.trained
     for _ in range(300):
         yield from (
             presentation.INSTRUCTION,
