@@ -1,14 +1,19 @@
 """Commands to a run that another process trains, left as files in the run's folder.
 
 Files work wherever the folder does: across hosts, on a network drive, under any path. The folder
-belongs to its owner alone, and so does the right to command.
+belongs to its owner alone, and so does the right to command: what anybody else put there is left
+alone, and what was asked of an earlier process is thrown away.
 """
 
+import contextlib
+import errno
 import itertools
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, get_args
 
 from engine.durable import StorageError, write_file
@@ -22,39 +27,73 @@ LOOK_SECONDS = 0.25
 _numbers = itertools.count()
 
 
-def post(run: Run, command: Command) -> None:
-    """Leave a command; the process that trains the run takes it within a second.
+def post(run: Run, command: Command) -> Path:
+    """Leave a command; the process that trains the run takes it, and removes the file, within a
+    second. Returns the file.
 
     Raises:
         StorageError: it could not be written.
     """
-    folder = run.path / MAILBOX
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise StorageError(folder, error) from error
+    folder = _made(run)
     # Names sort by time, so commands are taken in the order in which they were given.
     name = f"{time.time_ns():020d}-{os.getpid()}-{next(_numbers)}.{command}"
     write_file(folder / name, "")
+    return folder / name
+
+
+def withdraw(posted: Path) -> bool:
+    """Take a command back; whether that was in time."""
+    try:
+        posted.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def take(run: Run) -> list[str]:
     """Remove and return the commands that wait, oldest first. Anything else is left alone."""
+    folder = run.path / MAILBOX
     try:
-        names = sorted(os.listdir(run.path / MAILBOX))
+        names = sorted(os.listdir(folder))
     except OSError:
         return []
     taken = []
     for name in names:
         command = name.rpartition(".")[2]
-        if name.startswith(".") or command not in COMMANDS:
+        if name.startswith(".") or command not in COMMANDS or not _ours(folder / name):
             continue
-        try:
-            os.unlink(run.path / MAILBOX / name)
-        except OSError:
-            continue
-        taken.append(command)
+        if withdraw(folder / name):
+            taken.append(command)
     return taken
+
+
+def _made(run: Run) -> Path:
+    """The folder of commands, there and closed to others.
+
+    Raises:
+        StorageError: it cannot be.
+    """
+    folder = run.path / MAILBOX
+    try:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        facts = folder.lstat()
+        if not stat.S_ISDIR(facts.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if facts.st_mode & 0o077:
+            folder.chmod(0o700)
+    except OSError as error:
+        raise StorageError(folder, error) from error
+    return folder
+
+
+def _ours(file: Path) -> bool:
+    """Whether it is a file of the user that this process belongs to."""
+    try:
+        facts = file.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid()
 
 
 class Watch:
@@ -64,6 +103,8 @@ class Watch:
         self._run = run
         self._obey = obey
         self._closed = threading.Event()
+        with contextlib.suppress(StorageError):  # a full disk: whoever asks first makes it
+            _made(run)
         take(run)
         self._thread = threading.Thread(target=self._look, name="mailbox", daemon=True)
         self._thread.start()

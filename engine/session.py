@@ -4,6 +4,7 @@ Importing this is light. MLX is imported, and lives, on the thread that `start` 
 """
 
 import contextlib
+import shutil
 import threading
 import traceback
 from typing import Any, Literal
@@ -29,6 +30,8 @@ class Session:
         self.run = run
         self.error: str | None = None
         self.error_is_users = False
+        self.kept = True  # whether there is a folder to look at: not where nothing could begin
+        self._new = run is None
         self._ended: RunStatus | None = None
         self._control = Control()
         self._events = EventBuffer()
@@ -131,7 +134,11 @@ class Session:
             "evaluate": self.evaluate_now,
             "save": self.save_now,
         }
-        self._events.put(Log(level="info", text=f"another process asked to {command}"))
+        said = f"another process asked to {command}"
+        self._events.put(Log(level="info", text=said))
+        if self.run:
+            with contextlib.suppress(RunError):
+                self.run.log("info", said)
         act[command]()
 
     # -- the thread ------------------------------------------------------------------------------
@@ -150,6 +157,9 @@ class Session:
         except Exception as error:  # a defect, ours or a library's: in words, with the trace logged
             self.error = f"{type(error).__name__}: {error}; the log has the details."
             self._log_trace(run)
+        except BaseException as error:  # the thread itself was told to end
+            self.error = f"{type(error).__name__} ended the engine's thread."
+            self._log_trace(run)
         finally:
             self._end(run, status)
             launch.leave_thread()
@@ -164,13 +174,19 @@ class Session:
             run.append(LOG, [f"{timestamp()} error   {line}" for line in trace.splitlines()])
 
     def _end(self, run: Run, status: RunStatus) -> None:
-        step = 0
+        step, began = 0, True
         with contextlib.suppress(RunError, UserError):
-            step = int(run.update(status=status, error=self.error).get("step") or 0)
+            state = run.update(status=status, error=self.error)
+            step, began = int(state.get("step") or 0), "total_steps" in state
         if self.error is not None:
             self._events.put(Log(level="error", text=self.error))
             with contextlib.suppress(RunError):
                 run.log("error", self.error)
         self._lock.close()
+        if self._new and self.error_is_users and not began:
+            # A mistake in the settings leaves no run behind.
+            shutil.rmtree(run.path, ignore_errors=True)
+            self.kept = False
+            self._events.put(Log(level="info", text="nothing was trained, so no run is kept"))
         self._ended = status
         self._events.put(RunEnded(status=status, step=step, error=self.error))

@@ -142,9 +142,7 @@ class StudioApp(App[int], inherit_bindings=False):
     def _begin(self, settings: "Settings", run: "Run | None") -> None:
         from engine.session import Session
 
-        if self.session and self.session.alive:
-            name = self.view.name if self.view else "a run"
-            raise UserError(f"{name} is still going: stop it first, on the run screen.")
+        self.refuse_second_run()
         view = RunView(settings=settings)
         if run:
             from tui.archived_view import ArchivedRun
@@ -159,6 +157,16 @@ class StudioApp(App[int], inherit_bindings=False):
             view.add_log(time.time(), "debug", line)
         self._stray.clear()
         self.open_review() if settings.human_judge else self.open_run()
+
+    def refuse_second_run(self) -> None:
+        """One run at a time trains in this process.
+
+        Raises:
+            UserError: another run is still going.
+        """
+        if self.session and self.session.alive:
+            name = self.view.name if self.view else "a run"
+            raise UserError(f"{name} is still going: stop it first, on the run screen.")
 
     def stop_run(self) -> None:
         """Ask the run to end with a checkpoint."""

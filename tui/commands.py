@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -20,7 +20,7 @@ cli = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-runs_cli = typer.Typer(help="List the runs, show or delete one.", rich_markup_mode=None)
+runs_cli = typer.Typer(help="List the runs; show, delete or steer one.", rich_markup_mode=None)
 cli.add_typer(runs_cli, name="runs")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
@@ -99,6 +99,29 @@ def delete(run: RunName) -> None:
 
     place = delete_run(_run_folder(run, runs_root()))
     _print_lines([f"{run} is in {place}; move it back to keep it"])
+
+
+def _asks(command: str, about: str) -> None:
+    """A command for a run that goes on elsewhere: what the app's key of the same name does."""
+
+    @runs_cli.command(name=command, help=about)
+    def ask(run: RunName) -> None:
+        from engine.mailbox import Command
+        from engine.runs import open_run
+        from tui.asked import Asked, wait
+
+        asked = Asked(open_run(run), cast("Command", command))
+        _print_lines([f"{run}: {wait(asked)}"])
+
+
+for _command, _about in {
+    "stop": "End a run that goes on elsewhere, with a checkpoint.",
+    "pause": "Hold a run that goes on elsewhere still.",
+    "unpause": "Let a paused run go on.",
+    "save": "Have a checkpoint written after the step.",
+    "evaluate": "Have the win rate measured after the step.",
+}.items():
+    _asks(_command, _about)
 
 
 @cli.command()

@@ -1,9 +1,13 @@
 """Commands to a run of another process arrive once, in order, and nothing else is taken."""
 
+import os
 import time
 from pathlib import Path
 
+import pytest
+
 from engine import mailbox
+from engine.durable import StorageError
 from engine.run_folder import Run
 
 
@@ -48,3 +52,48 @@ def test_a_watch_obeys_new_commands_and_ignores_old_ones(tmp_path: Path) -> None
 
 def test_a_run_without_a_mailbox_has_no_commands(tmp_path: Path) -> None:
     assert mailbox.take(Run(tmp_path / "gone")) == []
+
+
+def test_a_folder_that_others_may_write_is_closed_before_it_is_used(tmp_path: Path) -> None:
+    folder = tmp_path / mailbox.MAILBOX
+    folder.mkdir()
+    folder.chmod(0o777)
+    mailbox.Watch(Run(tmp_path), lambda command: None).close()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o770)
+    posted = mailbox.post(Run(tmp_path), "stop")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert posted.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_mailbox_that_is_a_link_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / mailbox.MAILBOX).symlink_to(tmp_path / "other")
+    with pytest.raises(StorageError, match="mailbox"):
+        mailbox.post(Run(tmp_path), "stop")
+    assert not list((tmp_path / "other").iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_command_of_another_user_is_not_obeyed(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    posted = mailbox.post(run, "stop")
+    os.chown(posted, 12345, -1)
+    assert mailbox.take(run) == []
+    assert posted.exists()
+
+
+def test_what_is_no_file_is_not_obeyed(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    mailbox.post(run, "pause")
+    (tmp_path / mailbox.MAILBOX / "1.stop").symlink_to("/dev/null")
+    (tmp_path / mailbox.MAILBOX / "2.stop").mkdir()
+    assert mailbox.take(run) == ["pause"]
+
+
+def test_a_command_can_be_taken_back_until_it_is_obeyed(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert mailbox.withdraw(mailbox.post(run, "stop"))
+    posted = mailbox.post(run, "stop")
+    assert mailbox.take(run) == ["stop"]
+    assert not mailbox.withdraw(posted)

@@ -1,5 +1,6 @@
 """A run on its thread: a person played through it, stopped, resumed, paused and refused."""
 
+import ctypes
 import json
 import shutil
 import time
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine import runs
+from engine import mailbox, runs
 from engine.errors import UserError
 from engine.events import Event, PairSampled, RunEnded, RunStarted, StepDone
 from engine.run_lock import RunBusy
@@ -278,3 +279,43 @@ def test_events_tell_the_run(started: Start, chosen: Choose) -> None:
     assert (first.total_steps, first.prompts) == (2, 12)
     assert 0 < first.trainable_parameters < first.total_parameters
     assert session.drain() == []
+
+
+def test_a_stop_for_an_earlier_process_does_not_stop_a_resumed_run(
+    started: Start, chosen: Choose
+) -> None:
+    session = started(chosen())
+    next_pair(session)
+    session.stop()
+    assert session.join(PATIENCE)
+    run = session.run
+    assert run is not None
+    mailbox.post(run, "stop")
+    again = started(run.settings(), run)
+    shown = next_pair(again)
+    posted = mailbox.post(run, "pause")
+    until(lambda: not posted.exists(), again)  # commands of now are obeyed, that one was not
+    until(lambda: again.status == "paused", again)
+    assert shown.pair_id in {each.pair_id for each in again.waiting()}
+    again.unpause()
+    play(again, lambda each: "left")
+    assert again.status == "finished"
+    assert "another process asked to pause" in (run.path / "log.txt").read_text()
+    assert "asked to stop" not in (run.path / "log.txt").read_text()
+
+
+def test_a_thread_that_is_ended_ends_its_run_in_words(started: Start, chosen: Choose) -> None:
+    session = started(chosen())
+    next_pair(session)
+    thread = session._thread
+    assert thread is not None
+    assert thread.ident is not None
+    ended = ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
+    )
+    assert ended == 1
+    assert session.join(PATIENCE)
+    assert session.status == "failed"
+    assert "SystemExit ended the engine's thread" in str(session.error)
+    assert session.run is not None
+    assert session.run.holder() is None

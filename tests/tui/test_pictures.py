@@ -153,7 +153,7 @@ async def run_detail(app: StudioApp, pilot: Pilot[Any]) -> None:
 @scene
 async def run_detail_pairs(app: StudioApp, pilot: Pilot[Any]) -> None:
     await run_detail(app, pilot)
-    await pilot.press("p")
+    await pilot.press("n")
     await until(pilot, lambda: "capital of France" in shown(app))
 
 

@@ -42,7 +42,7 @@ def test_its_parts() -> None:
         assert "step 40 / 60" in text
         assert "loss" in text
         assert "grad norm" in text
-        await pilot.press("p")
+        await pilot.press("n")
         assert "What is the capital of France (0)?" in shown(app)
         assert "It is Paris, dear friend (0)." in shown(app)
         await pilot.press("c")
@@ -82,7 +82,7 @@ def test_pairs_are_filtered_and_searched() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot, run)
-        await pilot.press("p", "v")
+        await pilot.press("n", "v")
         assert isinstance(app.screen, AskChoice)
         assert "flagged" in shown(app)
         await pilot.press("j", "j", "j", "enter")  # ties
@@ -108,7 +108,7 @@ def test_a_label_is_changed(key: str, choice: str) -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot, run)
-        await pilot.press("p")
+        await pilot.press("n")
         for _ in range(4):
             await pilot.press(key, "down")
         assert set(choices(run).values()) == {choice}
@@ -129,7 +129,7 @@ def test_a_flag() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot, run)
-        await pilot.press("p", "g")
+        await pilot.press("n", "g")
         assert "⚑" in shown(app)
         assert next(run.read(PAIRS))["flagged"] is True
         await pilot.press("g")
@@ -148,7 +148,7 @@ def test_a_run_in_training_is_followed_and_its_labels_are_left_alone() -> None:
             Run(run.path).append(METRICS, list(metrics(6))[5:])
             Run(run.path).update(step=6)
             await until(pilot, lambda: "step 6 / 60" in shown(app))
-            await pilot.press("p", "2")
+            await pilot.press("n", "2")
             assert "trains this run: its labels can be changed once it ends" in said(app)
         assert list(choices(run).values()) == ["first", "second"]
 
@@ -172,7 +172,7 @@ def test_a_pair_can_be_read_whole() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot, run)
-        await pilot.press("p", "enter")
+        await pilot.press("n", "enter")
         assert not screen.query_one("#left").display or "pairs ──" not in shown(app)
         assert "Rome. Why ask (0)?" in shown(app)
         await pilot.press("escape")
@@ -207,7 +207,7 @@ def test_hostile_pairs_are_shown_harmlessly() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot, run)
-        await pilot.press("p", "end", "enter")
+        await pilot.press("n", "end", "enter")
         assert "\x1b" not in shown(app)
         await pilot.press("escape", "up", "up", "enter")
         assert "\u202e" not in shown(app)

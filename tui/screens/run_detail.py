@@ -24,7 +24,7 @@ from tui.metrics import CARDS, MORE
 from tui.pair_book import FILTERS, PairBook, pair_line
 from tui.safe_text import safe_line
 from tui.screens.ask import AskChoice
-from tui.screens.base import StudioScreen
+from tui.screens.watched import WatchedScreen
 from tui.widgets.card_grid import CardGrid
 from tui.widgets.log_pane import LogPane
 from tui.widgets.pair_pane import PairPane
@@ -43,7 +43,7 @@ SAID = {
 }
 
 
-class RunDetailScreen(StudioScreen):
+class RunDetailScreen(WatchedScreen):
     """A saved run, or one that another process trains."""
 
     TITLE = "run detail"
@@ -68,7 +68,7 @@ class RunDetailScreen(StudioScreen):
     """
     BINDINGS = [  # noqa: RUF012
         Binding("m", "part('metrics')", "metrics", id="detail.metrics"),
-        Binding("p", "part('pairs')", "pairs", id="detail.pairs"),
+        Binding("n", "part('pairs')", "pairs", id="detail.pairs"),
         Binding("c", "part('config')", "config", id="detail.config"),
         Binding("l", "part('log')", "log", id="detail.log"),
         Binding("1", "label('first')", "first", id="detail.first"),
@@ -79,7 +79,6 @@ class RunDetailScreen(StudioScreen):
         Binding("v", "filter", "filter", id="detail.filter"),
         Binding("slash", "find", "find", key_display="/", show=False, id="detail.find"),
         Binding("o", "open", "config in the form", show=False, id="detail.open"),
-        Binding("r", "resume", "resume", show=False, id="detail.resume"),
         Binding("i", "try_it", "try it", show=False, id="detail.try_it"),
         Binding("y", "copy", "copy its path", show=False, id="detail.copy"),
         Binding("tab", "next_part", "next part", show=False, id="detail.next"),
@@ -128,7 +127,7 @@ class RunDetailScreen(StudioScreen):
         self.set_interval(SECONDS, self._read_again)
 
     def _read_again(self) -> None:
-        if self.is_current and self._archived and self._archived.view.live:
+        if self.is_current and self._archived and (self._archived.view.live or self.held):
             self._read()
 
     @work(thread=True, exclusive=True)
@@ -279,7 +278,7 @@ class RunDetailScreen(StudioScreen):
         """Keys about pairs are there with the pairs only."""
         if action in ("label", "flag", "filter", "find"):
             return self.is_mounted and self.part == "pairs"
-        return True
+        return super().check_action(action, parameters)
 
     # -- pairs -----------------------------------------------------------------------------------
 

@@ -21,10 +21,12 @@ from engine.run_folder import METRICS
 from engine.runs import Run, RunSummary
 from tui import completions
 from tui.amounts import size
+from tui.asked import elsewhere
 from tui.run_rows import LIVE, Glance, Order, about, glance, header, matching, row
 from tui.safe_text import safe_line
 from tui.screens.ask import AskChoice, AskText
 from tui.screens.base import StudioScreen
+from tui.screens.watched import take_over
 from tui.widgets.row_list import RowList
 from tui.widgets.safe_editors import LineEditor
 
@@ -283,16 +285,23 @@ class RunsScreen(StudioScreen):
                 self.studio.open_run_detail(str(run.path))
 
     def action_resume(self) -> None:
-        """Go on with the run from its newest checkpoint."""
+        """Go on with the run from its newest checkpoint, or take it over from another process."""
         if not (run := self._whole()):
             return
         if run.status == "finished":
             self.say("this run is finished; c opens its config for a new one")
             return
+        if elsewhere(Run(run.path).holder()):
+            self._take_over(Run(run.path))
+            return
         try:
             self.studio.resume_run(Run(run.path))
         except (UserError, RunError) as error:
             self.say(safe_line(str(error), 300), 15)
+
+    @work(exclusive=True, group="asked")
+    async def _take_over(self, run: Run) -> None:
+        await take_over(self, run)
 
     def action_config(self) -> None:
         """Open the run's settings in the form."""

@@ -1,0 +1,87 @@
+"""What becomes of a command to a run that another process trains, as its files tell."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from engine import mailbox
+from engine.errors import RunError, UserError
+from engine.run_folder import METRICS, Run
+from tests.command import Command
+from tests.tui.archive import make_run
+from tests.tui.elsewhere import trained_elsewhere, waiting
+from tui import asked
+from tui.asked import Asked
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    made = make_run("far", status="running", steps=2)
+    with trained_elsewhere(made):
+        yield made
+
+
+def test_a_pause_is_waiting_then_taken_then_done(run: Run) -> None:
+    pause = Asked(run, "pause")
+    assert pause.look() == "waiting"
+    assert mailbox.take(run) == ["pause"]
+    assert pause.look() == "taken"
+    run.update(status="paused")
+    assert pause.look() == "done"
+    assert pause.sentence().startswith("paused, ")
+    assert pause.settled
+
+
+def test_a_win_rate_from_before_does_not_count(run: Run) -> None:
+    run.append(METRICS, [{"step": 2, "win_rate": 0.5}])
+    evaluate = Asked(run, "evaluate")
+    mailbox.take(run)
+    assert evaluate.look() == "taken"
+    run.append(METRICS, [{"step": 3, "win_rate": 0.6}])
+    assert evaluate.look() == "done"
+
+
+def test_a_checkpoint_from_before_does_not_count_and_the_same_step_again_does(run: Run) -> None:
+    with run.checkpoint_folder(2):
+        pass
+    save = Asked(run, "save")
+    mailbox.take(run)
+    assert save.look() == "taken"
+    with run.checkpoint_folder(2):
+        pass
+    assert save.look() == "done"
+
+
+@pytest.mark.parametrize(("status", "outcome"), [("stopped", "done"), ("finished", "over")])
+def test_a_stop_is_done_only_by_a_stop(status: str, outcome: str) -> None:
+    run = make_run("far", status="running")
+    with trained_elsewhere(run):
+        stop = Asked(run, "stop")
+        run.update(status=status)
+    assert stop.look() == outcome
+    assert waiting(run) == []  # nothing is left for whoever trains it next
+
+
+def test_a_process_that_does_not_answer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asked, "ANSWER_SECONDS", -1)
+    stop = Asked(run, "stop")
+    assert stop.look() == "silent"
+    assert "has not answered" in stop.sentence()
+    with pytest.raises(RunError, match="has not answered"):
+        asked.wait(stop)
+    assert waiting(run) == []
+
+
+def test_a_run_that_nobody_trains_cannot_be_asked() -> None:
+    run = make_run("still", status="stopped")
+    with pytest.raises(UserError, match="nobody trains the run 'still' now: it is stopped"):
+        Asked(run, "pause")
+    assert waiting(run) == []
+
+
+def test_the_command_says_so_in_one_line(command: Command) -> None:
+    make_run("still", status="stopped")
+    done = command("runs", "stop", "still")
+    assert done.status == 2
+    assert done.err == "lora-studio: nobody trains the run 'still' now: it is stopped\n"
+    assert command("runs", "pause", "nothing").status == 2

@@ -1,0 +1,152 @@
+"""Asking the process that trains a run for something, and finding out whether it was done."""
+
+import os
+import socket
+import time
+from typing import Literal
+
+from engine import mailbox
+from engine.durable import Record
+from engine.errors import RunError, UserError
+from engine.mailbox import Command
+from engine.run_folder import METRICS, Run
+from engine.run_lock import Holder
+
+Outcome = Literal["waiting", "silent", "taken", "done", "over"]
+
+ANSWER_SECONDS = 5.0  # after which a process that has not taken a command is said to be silent
+LOOK_SECONDS = 0.2
+DONE: dict[Command, str] = {
+    "pause": "paused",
+    "unpause": "it goes on",
+    "stop": "stopped with a checkpoint",
+    "evaluate": "the win rate was measured",
+    "save": "a checkpoint was written",
+}
+
+
+class Asked:
+    """A command that was left for the process that trains a run. Every method reads files."""
+
+    def __init__(self, run: Run, command: Command) -> None:
+        """Leave the command.
+
+        Raises:
+            UserError: nobody trains the run.
+            StorageError: its folder cannot be written.
+        """
+        holder = run.holder()
+        if holder is None:
+            status = run.state().get("status")
+            raise UserError(f"nobody trains the run {run.name!r} now: it is {status}")
+        self.run = run
+        self.command: Command = command
+        self.holder: Holder = holder
+        self.outcome: Outcome = "waiting"
+        self.seconds = 0.0  # from the asking to the last look
+        self._checkpoints = _checkpoints(run)
+        self._metrics = run.follow(METRICS)
+        if command == "evaluate":
+            self._metrics.read()
+        self._began = time.monotonic()
+        self._posted = mailbox.post(run, command)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more can come of it."""
+        return self.outcome in ("done", "over")
+
+    def look(self) -> Outcome:
+        """What has become of it: still `waiting` to be taken, or `silent` when that takes long;
+        `taken`; `done`; or `over`: the run ended first.
+
+        Raises:
+            UserError: the run is gone.
+        """
+        if self.settled:
+            return self.outcome
+        self.seconds = time.monotonic() - self._began
+        held = self.run.holder()
+        if held is None or (held.pid, held.host) != (self.holder.pid, self.holder.host):
+            mailbox.withdraw(self._posted)
+            ended = self.run.state().get("status")
+            self.outcome = "done" if self.command == "stop" and ended == "stopped" else "over"
+        elif self._posted.exists():
+            self.outcome = "silent" if self.seconds > ANSWER_SECONDS else "waiting"
+        else:
+            self.outcome = "done" if self._obeyed(self.run.state()) else "taken"
+        return self.outcome
+
+    def withdraw(self) -> bool:
+        """Take the command back; False: it is being obeyed already."""
+        return mailbox.withdraw(self._posted)
+
+    def sentence(self) -> str:
+        """What has become of it, for the person who asked."""
+        who = process(self.holder)
+        match self.outcome:
+            case "waiting":
+                return f"asked {who} to {self.command} …"
+            case "silent":
+                return f"{who} has not answered for {self.seconds:.0f} s; it was asked to " + (
+                    self.command
+                )
+            case "taken":
+                return f"{who} was asked to {self.command}, and has heard it …"
+            case "done":
+                return f"{DONE[self.command]}, {self.seconds:.1f} s after it was asked"
+        return f"the run ended before it could {self.command}"
+
+    def _obeyed(self, state: Record) -> bool:
+        match self.command:
+            case "pause":
+                return state.get("status") == "paused"
+            case "unpause":
+                return state.get("status") == "running"
+            case "save":
+                return bool(_checkpoints(self.run) - self._checkpoints)
+            case "evaluate":
+                return any("win_rate" in line for line in self._metrics.read()[1])
+        return False  # a stop is seen by the end of the process
+
+
+def wait(asked: Asked) -> str:
+    """Wait until a command was obeyed, however long that takes; the sentence that says so.
+
+    Raises:
+        RunError: the process does not answer, and the command was taken back; or the run ended
+            before it could obey.
+    """
+    while not asked.settled:
+        if asked.look() == "silent" and asked.withdraw():
+            raise RunError(
+                f"{process(asked.holder)} has not answered for {ANSWER_SECONDS:.0f} s, and was "
+                f"not asked to {asked.command} after all; see whether it still runs"
+            )
+        time.sleep(LOOK_SECONDS)
+    if asked.outcome == "over":
+        raise RunError(asked.sentence())
+    return asked.sentence()
+
+
+def process(holder: Holder) -> str:
+    """A process in words; its host is named where that is another one."""
+    there = "" if holder.host == socket.gethostname() else f" on {holder.host}"
+    return f"process {holder.pid}{there}"
+
+
+def elsewhere(holder: Holder | None) -> bool:
+    """Whether another process than this one holds a run."""
+    if holder is None:
+        return False
+    return (holder.pid, holder.host) != (os.getpid(), socket.gethostname())
+
+
+def _checkpoints(run: Run) -> set[tuple[str, int]]:
+    found: set[tuple[str, int]] = set()
+    for path in run.checkpoints():
+        try:
+            found.add((path.name, path.stat().st_mtime_ns))
+        except OSError:
+            continue
+    return found
