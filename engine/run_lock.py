@@ -36,7 +36,7 @@ class RunBusy(UserError):
         self.holder = holder
         who = f"process {holder.pid} on {holder.host} since {holder.since}" if holder else "another"
         super().__init__(
-            f"the run {name!r} is in use by {who}: stop it there first "
+            f"the run {name!r} is in use by {who}: `lora-studio runs stop {name}` stops it "
             f"(if that process is long gone, delete {file})"
         )
 

@@ -29,19 +29,14 @@ if TYPE_CHECKING:
     from engine.run_folder import Run
     from engine.session import Session
     from engine.settings import Settings
+    from tui.guard import Guard
     from tui.library_output import LibraryOutput
     from tui.palette import Commands
 
 DRAINS_PER_SECOND = 8
 THEME_LOOKS_PER_SECOND = 1
 PROBLEM_SECONDS = 20.0  # that a sentence about a bad file stays
-CRASH_FILE = "crash.txt"
 STRAY_LINES = 200  # of library output that wait for a run to belong to
-QUIT_CHOICES = (
-    ("stop", "write a checkpoint, then quit; the run can be resumed"),
-    ("stay", "keep training"),
-    ("leave at once", "quit now, without a checkpoint of the newest steps"),
-)
 
 
 def _commands() -> "type[Commands]":
@@ -77,6 +72,7 @@ class StudioApp(App[int], inherit_bindings=False):
             id="app.palette",
         ),
         Binding("q,ctrl+c", "quit", "quit", show=False, id="app.quit"),
+        Binding("ctrl+z", "suspend_process", "to the shell", show=False, id="app.shell"),
         Binding("question_mark,f9", "keys", "keys", key_display="?", id="app.keys"),
     ]
 
@@ -88,14 +84,16 @@ class StudioApp(App[int], inherit_bindings=False):
         self.session: Session | None = None
         self.view: RunView | None = None
         self.stopping = False  # the session was asked to stop
+        self.leaves_running = False  # the run goes on in a process of its own after the app
         self.abandoned = False  # the person left without waiting for a checkpoint
         self.ended_by: int | None = None  # a signal that asked for the end
         self.gone = threading.Event()  # the screen is given back
+        self.guard: Guard | None = None  # gives the terminal back where the app cannot
         self.first_settings = settings  # that Setup opens with
         self._output = output
         self._lines = terminal.Lines()
         self._stray: deque[str] = deque(maxlen=STRAY_LINES)
-        self._quitting = False
+        self.quitting = False  # as soon as the run has ended
         self._pairs_waited = False
         self._ticked = 0.0
         self._modes.update(places(self))
@@ -109,6 +107,10 @@ class StudioApp(App[int], inherit_bindings=False):
 
     async def on_ready(self) -> None:
         """The first frame is drawn; the form takes longer to import than all before it."""
+        from tui import job_control
+
+        if not self.is_headless:
+            job_control.install(self)
         await self.switch_mode("setup")
         keymap = keys.load(home())
         self.set_keymap(keymap.keys)
@@ -193,7 +195,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def quit_when_stopped(self) -> None:
         """Quit as soon as the run has written its checkpoint."""
-        self._quitting = True
+        self.quitting = True
         self.stopping = True
         if not self.session or not self.session.alive:
             self._quit_now()
@@ -215,7 +217,7 @@ class StudioApp(App[int], inherit_bindings=False):
             self._ticked = now
             self._tell_screen(events)
         self._notify_person(session, events)
-        if self._quitting and not session.alive:
+        if self.quitting and not session.alive:
             self._quit_now()
 
     def _tell_screen(self, events: Sequence[Event]) -> None:
@@ -325,7 +327,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def _fatal_error(self) -> None:
         """A defect of ours: the trace goes to a file, and one line to the terminal given back."""
-        file = home() / CRASH_FILE
+        file = home() / terminal.CRASH_FILE
         with contextlib.suppress(OSError):
             file.write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
         text = f"lora-studio: the app broke ({safe_line(repr(self._exception), 200)}); see {file}"
@@ -362,18 +364,30 @@ class StudioApp(App[int], inherit_bindings=False):
 
     async def action_quit(self) -> None:
         """Quit; with a run going, ask what is to become of it."""
-        from tui.screens.ask import AskChoice
+        from tui.screens import leaving
 
-        if not self.session or not self.session.alive:
+        session, name = self.session, self.view.name if self.view else "a run"
+        if not session or not session.alive:
             self.exit()
-            return
-        name = self.view.name if self.view else "a run"
-        self.push_screen(AskChoice(f"{name} is still training.", QUIT_CHOICES), self._quit)
+        elif self.quitting:
+            self.push_screen(leaving.still_saving(name), self._quit)
+        else:
+            human = session.settings.human_judge
+            self.push_screen(leaving.leaving(name, human_judge=human), self._quit)
+
+    def action_suspend_process(self) -> None:
+        """Leave the terminal to the shell until `fg`."""
+        from tui import job_control
+
+        if not self.is_headless:
+            job_control.suspend(self)
 
     def _quit(self, answer: str | None) -> None:
-        if answer == "stop":
-            self._quitting = True
-            self.say("quitting after this step, with a checkpoint …", PROBLEM_SECONDS)
+        if answer in ("stop", "leave running"):
+            self.quitting = True
+            self.leaves_running = answer == "leave running"
+            then = "; then the run goes on without a screen" if self.leaves_running else ""
+            self.say(f"quitting after this step, with a checkpoint{then} …", PROBLEM_SECONDS)
             self.stop_run()
         elif answer == "leave at once":
             self.abandoned = True

@@ -1,7 +1,7 @@
-"""Ends that come from outside: SIGTERM, and a terminal whose other end is gone.
+"""Ends that come from outside: SIGTERM or SIGINT, and a terminal whose other end is gone.
 
-SIGTERM saves a checkpoint, gives the terminal back and ends. A lost terminal ends the screen
-alone where the setting `on_hangup` lets the run go on, and else is as SIGTERM.
+SIGTERM and SIGINT save a checkpoint, give the terminal back and end. A lost terminal ends the
+screen alone where the setting `on_hangup` lets the run go on, and else is as SIGTERM.
 """
 
 import contextlib
@@ -15,28 +15,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tui.app import StudioApp
 
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STOPPED_BY = 128  # plus the number of the signal
 PATIENCE = 5.0  # seconds that the screen gets to go once the run has ended
 
 
 @contextlib.contextmanager
 def endings(app: "StudioApp", screen: int) -> Iterator[None]:
-    """Handle both signals for the app that draws on the descriptor `screen`."""
+    """Handle the signals for the app that draws on the descriptor `screen`."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         again, app.ended_by = app.ended_by is not None, number
         if number == signal.SIGHUP:
             _let_go(app, screen)
             if app.outlives_screen():
-                _ask(app, app.exit)
+                ask(app, app.exit)
                 return
         if app.session:
             app.session.stop()
         if not again:
             threading.Thread(target=_insist, args=(app, number), daemon=True).start()
-        _ask(app, app.quit_when_stopped)
+        ask(app, app.quit_when_stopped)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, handle) for number in ENDING}
     try:
         yield
     finally:
@@ -44,7 +45,7 @@ def endings(app: "StudioApp", screen: int) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _ask(app: "StudioApp", what: Any) -> None:
+def ask(app: "StudioApp", what: Any) -> None:
     """Have the app's loop do something; a signal's handler may not do it itself."""
     if app._loop is not None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -62,6 +63,8 @@ def _let_go(app: "StudioApp", screen: int) -> None:
         with contextlib.suppress(OSError):
             os.dup2(nothing, descriptor)
     os.close(nothing)
+    if app.guard:  # the signal may have come while the terminal is still there
+        app.guard.dismiss(restore=True)
     writer: Any = getattr(app._driver, "_writer_thread", None)
     if writer is not None:
 
@@ -78,4 +81,6 @@ def _insist(app: "StudioApp", number: int) -> None:
     if app.session:
         app.session.join()
     if not app.gone.wait(PATIENCE):
+        if app.guard:
+            app.guard.dismiss(restore=True)
         os._exit(STOPPED_BY + number)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 FILE = "keys.yaml"
 SIZE_LIMIT = 64_000  # bytes
 MODIFIERS = {"ctrl", "shift", "alt", "super", "meta", "hyper"}
-# Taken by tmux, screen, flow control or job control: never a default, and a user is told.
-TAKEN = {"ctrl+b", "ctrl+a", "ctrl+s", "ctrl+q", "ctrl+z"}
+# Taken by tmux, screen or flow control: never a default.
+TAKEN = {"ctrl+b", "ctrl+a", "ctrl+s", "ctrl+q"}
 _NAMED = {key.value for key in Keys}
 
 

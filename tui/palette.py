@@ -23,6 +23,7 @@ ABOUT = {
     "guide": "what the settings and metrics mean",
     "themes": "choose the colours",
     "keys": "all keys of this screen",
+    "to the shell": "leave the terminal to the shell until fg",
     "quit": "leave the program",
 }
 

@@ -1,20 +1,24 @@
 """The terminal itself: whether the app can run in it, and what is written beside the screen."""
 
 import base64
+import faulthandler
 import os
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from engine.errors import UserError
+from engine.home import home
 from tui.safe_text import safe_line
 
 if TYPE_CHECKING:
     from engine.settings import Settings
+    from tui.app import StudioApp
 
 LEAST_COLUMNS, LEAST_LINES = 60, 16
 WITHOUT = "`lora-studio train starter` or `lora-studio train CONFIG.yaml` trains without the app"
 ENGINE_TURN = 0.001  # seconds that the engine's thread may keep Python while the screen wants it
+CRASH_FILE = "crash.txt"  # in the program's folder
 COPY_LIMIT = 74_000  # bytes that terminals take through OSC 52
 CHUNK = 512  # bytes of a sequence that GNU screen passes on at once
 ESC, BEL, ST = "\x1b", "\x07", "\x1b\\"
@@ -28,13 +32,20 @@ def run_app(settings: "Settings | None" = None) -> int:
     """
     if reason := refusal():
         raise UserError(reason)
-    from tui.app import StudioApp
-    from tui.endings import endings
+    from tui.guard import Guard
     from tui.library_output import LibraryOutput
 
     sys.setswitchinterval(ENGINE_TURN)
-    with LibraryOutput() as output:
+    with (
+        LibraryOutput() as output,
+        Guard(output.err.fileno(), output.last_words, home() / CRASH_FILE) as guard,
+    ):
+        faulthandler.enable(2)
+        from tui.app import StudioApp
+        from tui.endings import endings
+
         app = StudioApp(settings, output=output)
+        app.guard = guard
         saved = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
         # Textual draws on `sys.__stderr__` and asks `sys.__stdout__` for the size; descriptors 1
         # and 2 themselves are for libraries now. Drawing in
@@ -51,7 +62,23 @@ def run_app(settings: "Settings | None" = None) -> int:
             sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = saved  # pyright: ignore[reportConstantRedefinition]
     if app.abandoned:
         os._exit(app.return_code or 0)  # not waiting for the engine's thread
+    if line := _last_line(app):
+        print(safe_line(line), file=sys.stderr)
     return app.return_code or 0
+
+
+def _last_line(app: "StudioApp") -> str:
+    """What is to be said of the run once the terminal is the shell's again."""
+    session = app.session
+    if not session or not session.run or not app.quitting:
+        return ""
+    if session.status == "failed":
+        return f"lora-studio: {session.run.name} failed: {session.error}"
+    if app.leaves_running and session.status == "stopped":
+        from tui.background import go_on
+
+        return go_on(session.run)
+    return ""
 
 
 def refusal() -> str | None:

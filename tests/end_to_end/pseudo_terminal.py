@@ -1,5 +1,6 @@
 """A program on a pseudo-terminal: keys go in, and what a person would see can be read."""
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -11,7 +12,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -42,6 +43,7 @@ class PseudoTerminal:
         self._held = b""
         self._more = threading.Condition()
         self._hanging_up = False
+        self._stalled = threading.Event()
         self._read_all = threading.Event()
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
@@ -52,6 +54,7 @@ class PseudoTerminal:
             finally:
                 os._exit(127)
         self.resize(columns, rows)
+        self.first_attributes = self.attributes()  # before the program has come to change them
         self._reader = threading.Thread(target=self._follow, daemon=True)
         self._reader.start()
 
@@ -129,6 +132,35 @@ class PseudoTerminal:
         self._draw()
         self._screen.resize(rows, columns)
 
+    @contextlib.contextmanager
+    def stalled(self) -> Iterator[None]:
+        """While the context lasts, nobody reads what the program writes."""
+        self._stalled.set()
+        try:
+            yield
+        finally:
+            self._stalled.clear()
+
+    # -- the terminal itself ---------------------------------------------------------------------
+
+    def attributes(self) -> list[object]:
+        """How it treats input and output now: cooked or raw."""
+        flags = termios.tcgetattr(self._terminal)
+        return [*flags[:4], flags[6][termios.VMIN]]
+
+    def switched_on(self) -> set[str]:
+        """The private modes that are on and were not at first, less those that are off and were
+        on: what a program has to give back."""
+        everything = b"".join(data for _, data in self.arrived)
+        state = dict.fromkeys(("7", "25"), True)
+        for modes, switch in re.findall(rb"\x1b\[\?([0-9;]+)([hl])", everything):
+            for mode in modes.decode().split(";"):
+                state[mode] = switch == b"h"
+        wrong = {mode for mode, on in state.items() if on != (mode in ("7", "25"))}
+        pushed = len(re.findall(rb"\x1b\[>[0-9]+u", everything))
+        popped = len(re.findall(rb"\x1b\[<[0-9]*u", everything))
+        return wrong | ({"keys"} if pushed > popped else set())
+
     # -- the program -----------------------------------------------------------------------------
 
     @property
@@ -168,6 +200,9 @@ class PseudoTerminal:
 
     def _follow(self) -> None:
         while not self._hanging_up:
+            if self._stalled.is_set():
+                time.sleep(0.02)
+                continue
             if not select.select([self._terminal], [], [], 0.1)[0]:
                 continue
             try:

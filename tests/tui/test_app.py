@@ -66,7 +66,7 @@ def test_leaving_at_once_does_not_wait() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         session = LiveSession(a_run())
         attach(app, session)
-        await pilot.press("f3", "q", "j", "j", "enter")
+        await pilot.press("f3", "q", "j", "j", "j", "enter")
         await until(pilot, lambda: app._exit)
         assert app.abandoned
         app.end_session()

@@ -1,0 +1,37 @@
+"""The real program with one fault in it: `python -m tests.end_to_end.faulty CONFIG FAULT`."""
+
+import os
+import sys
+from typing import Any
+
+
+def main(fault: str) -> None:
+    """Break the program's second step or its screen, and start it."""
+    if fault == "screen":
+        from tui.screens.run import RunScreen
+
+        RunScreen.run_changed = broken_screen
+    else:
+        from engine.trainer import Trainer
+
+        learn = Trainer._learn
+
+        def broken(self: Trainer, judged: Any) -> None:
+            learn(self, judged)
+            if self.step == 2:
+                os.abort() if fault == "abort" else exec("raise RuntimeError('no more')")
+
+        Trainer._learn = broken
+    from tui import cli
+
+    cli.main()
+
+
+def broken_screen(self: Any, events: Any) -> None:
+    view = self.studio.view
+    if view and view.step >= 2:
+        raise RuntimeError("a screen that breaks")
+
+
+if __name__ == "__main__":
+    main(sys.argv.pop())

@@ -1,0 +1,52 @@
+"""The questions before the program is left while a run trains."""
+
+from collections.abc import Sequence
+
+from textual.binding import Binding
+
+from tui.screens.ask import AskChoice
+
+STOP, LEAVE_RUNNING, STAY, AT_ONCE, WAIT = (
+    "stop",
+    "leave running",
+    "stay",
+    "leave at once",
+    "wait",
+)
+
+
+class LeaveQuestion(AskChoice):
+    """A choice whose first answer is the safe one: another Ctrl+C takes it."""
+
+    BINDINGS = [  # noqa: RUF012
+        Binding("ctrl+c", "first", "the first answer", show=False, id="leave.first"),
+    ]
+
+    def __init__(self, question: str, choices: Sequence[tuple[str, str]]) -> None:
+        super().__init__(question, choices)
+        self._first = choices[0][0]
+
+    def action_first(self) -> None:
+        """Take the first answer."""
+        self.dismiss(self._first)
+
+
+def leaving(name: str, *, human_judge: bool) -> LeaveQuestion:
+    """What is to become of a run that trains; without a screen nobody could judge by hand."""
+    choices = [(STOP, "write a checkpoint, then quit; the run can be resumed")]
+    if not human_judge:
+        choices.append((LEAVE_RUNNING, "quit; the run goes on without a screen"))
+    choices += [
+        (STAY, "keep training"),
+        (AT_ONCE, "quit now, without a checkpoint of the newest steps"),
+    ]
+    return LeaveQuestion(f"{name} is still training.", choices)
+
+
+def still_saving(name: str) -> LeaveQuestion:
+    """Whether the checkpoint that is being written is waited for."""
+    choices = (
+        (WAIT, "quit as soon as the checkpoint is written"),
+        (AT_ONCE, "quit now, without a checkpoint of the newest steps"),
+    )
+    return LeaveQuestion(f"{name} is still writing its checkpoint.", choices)
