@@ -86,10 +86,9 @@ class Duel:
 
     def _work(self) -> None:
         from engine.hardware import load_fast_blas
+        from engine.launch import leave_thread
 
         load_fast_blas()
-        import mlx.core as mx
-
         try:
             self._serve()
         except UserError as error:
@@ -97,8 +96,7 @@ class Duel:
         except Exception as error:  # a defect, ours or a library's
             self._events.append(DuelFailed(f"{type(error).__name__}: {error}"))
         finally:
-            mx.synchronize()
-            mx.clear_streams()
+            leave_thread()
 
     def _serve(self) -> None:
         from engine.evaluation import completion_text

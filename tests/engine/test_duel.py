@@ -1,0 +1,124 @@
+"""Try it, with real models: what it answers, and that it leaves a run that trains alone."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import runs
+from engine.duel import Duel, DuelAnswers, DuelEvent, DuelFailed, DuelReady
+from engine.run_folder import METRICS, Run
+from engine.session import Session
+from engine.settings import Settings
+from tests.engine.small_models import settings, write_model, write_prompts
+
+PATIENCE = 60.0  # seconds
+ITERS = 12
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    write_model(folder / "policy", scale=1.0)
+    write_prompts(folder / "prompts.jsonl", 24)
+    return folder
+
+
+@pytest.fixture
+def chosen(files: Path) -> Settings:
+    return settings(
+        model=str(files / "policy"),
+        judge=str(files / "policy"),
+        data=str(files / "prompts.jsonl"),
+        batch_size=2,
+        iters=ITERS,
+        steps_per_report=1,
+        max_completion_length=8,
+    )
+
+
+@pytest.fixture
+def trained(chosen: Settings) -> Session:
+    """A finished run."""
+    session = Session(chosen.model_copy(update={"run_name": "before", "iters": 2}))
+    session.start()
+    assert session.join(PATIENCE)
+    assert session.status == "finished", session.error
+    return session
+
+
+def listen(duel: Duel, count: int) -> list[DuelEvent]:
+    """Everything that is told until the last of `count` answers, or a failure."""
+    heard: list[DuelEvent] = []
+    end = time.monotonic() + PATIENCE
+    while sum(isinstance(each, DuelAnswers | DuelFailed) for each in heard) < count:
+        assert time.monotonic() < end, heard
+        heard += duel.drain()
+        time.sleep(0.005)
+    return heard
+
+
+def ask(run: Run, *prompts: str) -> list[DuelAnswers]:
+    """A duel from its opening to the end of its thread."""
+    duel = Duel(run)
+    duel.start()
+    for prompt in prompts:
+        duel.ask(prompt)
+    heard = listen(duel, len(prompts))
+    duel.close()
+    assert duel.join(PATIENCE)
+    assert isinstance(heard[0], DuelReady), heard
+    return [each for each in heard if isinstance(each, DuelAnswers)]
+
+
+def lines(run: Run | None) -> list[dict[str, Any]]:
+    """The metrics of a run that chance and order decide, without times and memory."""
+    assert run
+    by_clock = ("second", "memory", "time")
+    return [
+        {name: value for name, value in line.items() if not any(w in name for w in by_clock)}
+        for line in run.read(METRICS)
+    ]
+
+
+def test_a_run_trains_the_same_while_another_is_tried(trained: Session, chosen: Settings) -> None:
+    assert trained.run
+    alone = Session(chosen.model_copy(update={"run_name": "alone"}))
+    alone.start()
+    assert alone.join(PATIENCE)
+
+    disturbed = Session(chosen.model_copy(update={"run_name": "disturbed"}))
+    disturbed.start()
+    during = []
+    while disturbed.alive or not during:
+        during.append(ask(trained.run, "Why?", "How?"))
+    assert (disturbed.status, disturbed.error) == ("finished", None)
+    assert len(lines(disturbed.run)) >= ITERS
+    assert lines(disturbed.run) == lines(alone.run)
+    assert all([each.prompt for each in answers] == ["Why?", "How?"] for answers in during)
+    assert during[0] == ask(trained.run, "Why?", "How?")  # nor does the run change the answers
+
+
+def test_several_can_be_asked_at_once(trained: Session) -> None:
+    """As when one is left, and another opened, before the first has ended."""
+    assert trained.run
+    duels = [Duel(trained.run, seed) for seed in range(3)]
+    for duel in duels:
+        duel.start()
+        duel.ask("Why?")
+    duels[0].close()
+    for duel in duels[1:]:
+        listen(duel, 1)
+        duel.close()
+    assert all(duel.join(PATIENCE) for duel in duels)
+
+
+def test_what_cannot_be_tried_is_said_in_a_sentence(chosen: Settings) -> None:
+    run = runs.create(chosen)  # nothing was trained
+    duel = Duel(run)
+    duel.start()
+    [failed] = listen(duel, 1)
+    assert isinstance(failed, DuelFailed)
+    assert "Error" not in failed.error
+    assert duel.join(PATIENCE)
