@@ -67,7 +67,7 @@ class Asked:
             return self.outcome
         self.seconds = time.monotonic() - self._began
         held = self.run.holder()
-        if held is None or (held.pid, held.host) != (self.holder.pid, self.holder.host):
+        if held != self.holder:
             mailbox.withdraw(self._posted)
             ended = self.run.state().get("status")
             self.outcome = "done" if self.command == "stop" and ended == "stopped" else "over"

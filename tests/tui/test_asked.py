@@ -1,12 +1,14 @@
 """What becomes of a command to a run that another process trains, as its files tell."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import pytest
 
 from engine import mailbox
 from engine.errors import RunError, UserError
-from engine.run_folder import METRICS, Run
+from engine.run_folder import LOCK, METRICS, Run
 from tests.command import Command
 from tests.tui.archive import make_run
 from tests.tui.elsewhere import trained_elsewhere, waiting
@@ -60,6 +62,14 @@ def test_a_stop_is_done_only_by_a_stop(status: str, outcome: str) -> None:
         run.update(status=status)
     assert stop.look() == outcome
     assert waiting(run) == []  # nothing is left for whoever trains it next
+
+
+def test_a_run_that_the_same_process_has_begun_again_is_another_one(run: Run) -> None:
+    pause = Asked(run, "pause")
+    later = asdict(pause.holder) | {"since": "2026-09-01T11:00:00+00:00"}
+    (run.path / LOCK).write_text(json.dumps(later))
+    assert pause.look() == "over"
+    assert waiting(run) == []
 
 
 def test_a_process_that_does_not_answer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,104 @@
+"""The engine never waits for the screen: job control, a terminal that nobody reads, resizing."""
+
+import os
+import re
+import select
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.in_training import begin, config, steps, trained_in, until
+from tests.end_to_end.pseudo_terminal import PseudoTerminal
+
+PROMPT = "a-shell>"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no shell with job control")
+def test_ctrl_z_stops_bg_trains_and_fg_brings_the_screen_back(tmp_path: Path) -> None:
+    environment = {"LORA_STUDIO_HOME": str(tmp_path), "PS1": PROMPT}
+    shell = ["bash", "--norc", "--noprofile", "-i"]
+    with PseudoTerminal(shell, environment=environment) as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.press(f"{sys.executable} -m tui.cli {config(tmp_path)}\r")
+        run = begin(terminal, tmp_path)
+        terminal.press("\x1a")
+        terminal.wait_for("Stopped")
+        assert terminal.switched_on() <= {"2004"}  # which bash itself switches on
+        reached = steps(run)
+        terminal.press("bg\r")
+        until(lambda: steps(run) > reached + 2)
+        terminal.press("echo the $((40 + 2)) of the shell\r")
+        terminal.wait_for("the 42 of the shell")
+        assert "1049" not in terminal.switched_on()
+        terminal.press("fg\r")
+        text = terminal.wait_for("newest pair")
+        assert PROMPT not in text
+        shown = step_on(text)
+        terminal.wait_for(lambda text: step_on(text) > shown)
+        terminal.press("\x03")
+        terminal.wait_for("still training")
+        terminal.press("\x03")
+        terminal.wait_for(PROMPT)
+        assert terminal.switched_on() <= {"2004"}
+        assert run.state()["status"] == "stopped"
+
+
+def step_on(text: str) -> int:
+    """The step that the head of the screen shows, or -1."""
+    found = re.search(r"step ([\d,]+) / 100,000", text)
+    return int(found[1].replace(",", "")) if found else -1
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc to find the terminal")
+def test_a_terminal_that_nobody_reads_does_not_hold_up_the_engine(tmp_path: Path) -> None:
+    terminal, run = trained_in(tmp_path)
+    with terminal:
+        terminal.press("l")  # the log, which is drawn anew at every size
+        other_end = os.open(f"/proc/{terminal.pid}/fd/0", os.O_RDWR | os.O_NOCTTY)
+
+        def full() -> bool:
+            return not select.select([], [other_end], [], 0)[1]
+
+        with terminal.stalled():
+            sizes = iter(range(1_000_000))
+
+            def filled() -> bool:
+                terminal.resize(100 + next(sizes) % 60, 40)
+                return full()
+
+            until(filled)
+            reached = steps(run)
+            until(lambda: steps(run) >= reached + 10)
+            assert full()
+        os.close(other_end)
+        newest = steps(run)
+        terminal.wait_for(lambda text: step_on(text) >= newest)
+        terminal.press("\x03")
+        terminal.wait_for("still training")
+        terminal.press("\x03")
+        assert terminal.wait(60) == 0
+        assert terminal.switched_on() == set()
+
+
+def test_resizing_200_times_in_a_row(tmp_path: Path) -> None:
+    terminal, run = trained_in(tmp_path)
+    with terminal:
+        reached = steps(run)
+        for number in range(200):
+            terminal.resize(60 + number * 37 % 140, 16 + number * 11 % 44)
+        until(lambda: steps(run) > reached)
+        terminal.resize(20, 5)
+        terminal.wait_for("enlarge")
+        terminal.resize(100, 30)
+        last = steps(run)
+        text = terminal.wait_for(lambda text: step_on(text) >= last and "? keys" in text)
+        lines = text.split("\n")
+        assert len(lines) == 30
+        assert lines[0].startswith(" watched")
+        assert lines[0].endswith(" / 100,000")
+        assert len(lines[0]) == 99  # one cell short of the edge, as the margin is
+        assert lines[-1].startswith(" p pause  s stop")
+        assert sum("newest pair" in line for line in lines) == 1
+        assert sum(" log " in line and "──" in line for line in lines) == 1
