@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.app import App
 from textual.binding import Binding
-from textual.events import Key, Print
+from textual.events import Event as TextualEvent
+from textual.events import Key, Paste, Print
 
 from engine.errors import UserError
 from engine.events import Event, RunEnded
 from engine.home import home
 from tui import keys, terminal
+from tui.key_order import KeyHandled, KeyOrder
 from tui.places import places
 from tui.run_view import RunView
 from tui.safe_text import safe_line
@@ -98,6 +100,7 @@ class StudioApp(App[int], inherit_bindings=False):
         self._ticked = 0.0
         self._modes.update(places(self))
         self._themes = ThemeShelf(self)
+        self._key_order = KeyOrder(self, super().on_event)
 
     def on_mount(self) -> None:
         """Listen to the run; what the first frame does not need comes after it."""
@@ -404,3 +407,14 @@ class StudioApp(App[int], inherit_bindings=False):
             key = keys.display(event.key)
             reason = keys.reason(screen, event.key)
             self.say(reason or f"{key} does nothing here · ? shows all keys")
+    async def on_event(self, event: TextualEvent) -> None:
+        """Keys, and what is pasted, one at a time."""
+        if isinstance(event, Key | Paste) and not event.is_forwarded:
+            await self._key_order.take(event)
+        else:
+            await super().on_event(event)
+
+    def on_key_handled(self, message: KeyHandled) -> None:
+        """The next key may come."""
+        self._key_order.reached_app(message)
+

@@ -55,7 +55,6 @@ class Answers:
 class AnswersScreen(StudioScreen):
     """A screen with two answers, of which the keys need no focus."""
 
-    AUTO_FOCUS = ""
     DEFAULT_CSS = """
     AnswersScreen {
         & #pair { height: 1fr; padding: 1 1 0 1; }

@@ -37,6 +37,7 @@ class StudioScreen(Screen[None]):
     }
     """
 
+    AUTO_FOCUS = ""  # a screen says itself where the cursor begins; the first may be hidden
     TITLE = ""  # of the screen, in the list of its keys
     ready = False  # whether all parts are mounted, so that they can be drawn
 

@@ -1,0 +1,80 @@
+"""Keys that arrive in one piece do what they would do one by one."""
+
+import pytest
+from textual import events
+from textual.keys import _character_to_key
+from textual.pilot import Pilot
+
+from tests.tui.archive import make_run
+from tests.tui.stage import play, said, shown, until
+from tui.app import StudioApp
+from tui.screens.ask import AskChoice
+from tui.screens.runs import RunsScreen
+from tui.screens.setup import SetupScreen, StartLine
+
+
+def send(app: StudioApp, *keys: str) -> None:
+    """Keys all at once: nothing has happened when the last one is there."""
+    for key in keys:
+        char = key if len(key) == 1 else None
+        app.post_message(events.Key(_character_to_key(key) if char else key, char))
+
+
+def setup(app: StudioApp) -> SetupScreen:
+    assert isinstance(app.screen, SetupScreen)
+    return app.screen
+
+
+def test_words_and_enter_search_and_do_not_start_a_run() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        assert isinstance(app.focused, StartLine)
+        send(app, *"/beta", "enter")
+        await until(pilot, lambda: getattr(setup(app)._field(), "key", "") == "beta")
+        assert app.session is None
+
+    play(scene)
+
+
+def test_keys_right_after_the_list_was_asked_for_reach_it() -> None:
+    for number in range(4):
+        make_run(f"run-{number}", steps=3, pairs=0)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        send(app, "f5", "j", "S", "/", *"run-2")
+        await until(pilot, lambda: "/ run-2" in shown(app))
+        assert isinstance(app.screen, RunsScreen)
+        assert app.screen._order.flipped
+        await until(pilot, lambda: [run.name for run in app.screen.table.rows] == ["run-2"])  # type: ignore[attr-defined]
+
+    play(scene)
+
+
+def test_a_key_for_a_run_before_the_runs_are_read_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunsScreen, "_look", lambda self: None)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        send(app, "f5", "space")
+        await until(pilot, lambda: said(app) == "the runs are still being read")
+
+    play(scene)
+
+
+def test_a_question_is_answered_by_the_keys_behind_it() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        send(app, "p", "escape", "f5", "f2", "/", *"seed", "escape", "p", "j")
+        await until(pilot, lambda: isinstance(app.screen, AskChoice))
+        await until(pilot, lambda: app.screen.query_one("OptionList").highlighted == 1)  # type: ignore[attr-defined]
+        send(app, "escape", "y")
+        await until(pilot, lambda: app.screen.has_class("-yaml"))
+
+    play(scene)
+
+
+def test_what_is_pasted_waits_for_its_turn() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        send(app, "/")
+        app.post_message(events.Paste("learning"))
+        send(app, "enter")
+        await until(pilot, lambda: getattr(setup(app)._field(), "key", "") == "learning_rate")
+
+    play(scene)

@@ -1,0 +1,67 @@
+"""Keys are taken one at a time: the next waits until the one before has done what it does.
+
+A key travels from the focused widget up to the app before its binding is looked up, and focus
+moves in its own time. Without this, of keys that arrive in one piece (typed fast, pasted, held up
+by a slow line) the later ones go to where the focus was: `/beta` and enter would not search.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from textual.app import App
+from textual.events import Event
+from textual.message import Message
+from textual.timer import Timer
+
+PATIENCE = 0.25  # seconds that a key may take before the next one goes ahead anyway
+
+
+class KeyHandled(Message):
+    """Follows the key of that number through the widgets, and reaches the app right behind it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+class KeyOrder:
+    """Gives events of the keyboard to `forward`, each once the one before is done with."""
+
+    def __init__(self, app: App[Any], forward: Callable[[Event], Awaitable[None]]) -> None:
+        self._app = app
+        self._forward = forward
+        self._waiting: deque[Event] = deque()
+        self._number = 0  # of the newest that was forwarded
+        self._busy = False  # whether that one is still at work
+        self._limit: Timer | None = None
+
+    async def take(self, event: Event) -> None:
+        """Forward an event now or later."""
+        if self._busy:
+            self._waiting.append(event)
+        else:
+            await self._begin(event)
+
+    def reached_app(self, message: KeyHandled) -> None:
+        """The key was handled; what it asked of the screen in front, and of the app, comes next."""
+        goes_on = partial(self._go_on, message.number)
+        self._app.call_later(lambda: self._app.screen.call_later(self._app.call_later, goes_on))
+
+    async def _begin(self, event: Event) -> None:
+        self._busy = True
+        self._number += 1
+        target = self._app.focused or self._app.screen
+        self._limit = self._app.set_timer(PATIENCE, partial(self._go_on, self._number))
+        await self._forward(event)
+        target.post_message(KeyHandled(self._number))  # lost where the key closed the screen
+
+    async def _go_on(self, number: int) -> None:
+        if not self._busy or number != self._number:
+            return
+        self._busy = False
+        if self._limit:
+            self._limit.stop()
+        if self._waiting:
+            await self._begin(self._waiting.popleft())
