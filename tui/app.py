@@ -400,13 +400,6 @@ class StudioApp(App[int], inherit_bindings=False):
         """A key as it is written in the key line."""
         return binding.key_display or keys.display(binding.key)
 
-    def on_key(self, event: Key) -> None:
-        """A key that does nothing now says why."""
-        screen = self.screen
-        if isinstance(screen, StudioScreen) and event.key not in screen.active_bindings:
-            key = keys.display(event.key)
-            reason = keys.reason(screen, event.key)
-            self.say(reason or f"{key} does nothing here · ? shows all keys")
     async def on_event(self, event: TextualEvent) -> None:
         """Keys, and what is pasted, one at a time."""
         if isinstance(event, Key | Paste) and not event.is_forwarded:
@@ -418,3 +411,10 @@ class StudioApp(App[int], inherit_bindings=False):
         """The next key may come."""
         self._key_order.reached_app(message)
 
+    def on_key(self, event: Key) -> None:
+        """A key that does nothing now says why."""
+        screen = self.screen
+        if isinstance(screen, StudioScreen) and event.key not in screen.active_bindings:
+            key = keys.display(event.key)
+            reason = keys.reason(screen, event.key)
+            self.say(reason or f"{key} does nothing here · ? shows all keys")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -211,6 +212,23 @@ def test_note_and_flag_are_stored_with_the_label(review: Open) -> None:
             assert (line["note"], line["flagged"]) == ("", False)
             await table.press("escape")
             assert "no note is open" in table.said
+
+    run(test)
+
+
+def test_hostile_text_pasted_into_a_note_is_harmless(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1)) as table:
+            await table.press("n")
+            note = table.screen.query_one("#note", Input)
+            note.post_message(events.Paste("\x1b[2J\x9b31m\u202enote\x07"))
+            await table.press("enter")
+            assert "note" in table.text("#remark")
+            await table.press("1")
+            [line] = table.session.run.read("pairs.jsonl")
+            assert not {"\x1b", "\x9b", "\x07", "\u202e"} & set(
+                line["note"] + table.text("#remark")
+            )
 
     run(test)
 

@@ -7,7 +7,7 @@ from textual.pilot import Pilot
 
 from engine.config import preset
 from engine.events import Log, Progress, Report, RunEnded
-from tests.tui.live import START, LiveSession, a_run, attach, evaluated, judged, started, steps
+from tests.tui.live import LiveSession, a_run, attach, evaluated, judged, started, steps
 from tests.tui.stage import COMPACT, STANDARD, Scene, play, said, shown, until
 from tui.app import StudioApp
 from tui.metrics import CARDS
@@ -17,7 +17,6 @@ from tui.screens.health import HealthOverlay
 from tui.screens.run import RunScreen
 from tui.widgets.card_grid import CardGrid
 from tui.widgets.chart import Chart
-from tui.widgets.log_pane import LogPane
 
 
 def watch(
@@ -49,12 +48,12 @@ def test_everything_is_in_sight(size: tuple[int, int]) -> None:
         text = shown(app)
         for words in ("polite", "step 40 / 100", "40%", "judging 3 of 8 pairs", "66 ±6", "? keys"):
             assert words in text, words
+        assert "step 40 loss" in text  # the end of the log
+        for card in CARDS:
+            assert card.label in text
+        assert "health: steady" in text
         if size != (60, 16):
-            for card in CARDS:
-                assert card.label in text
             assert "How do I keep basil alive?" in text
-            assert "health: steady" in text
-            assert "step 40 loss" in text  # the end of the log
         assert max(len(line) for line in text.split("\n")) <= size[0]
 
     watch(scene, size=size)
@@ -136,6 +135,21 @@ def test_after_the_end_the_next_steps_are_offered() -> None:
     watch(scene, session)
 
 
+def test_a_run_that_could_not_begin_has_nothing_to_look_at() -> None:
+    session = LiveSession()
+    session.end("failed", "data names /nowhere, which is not there.")
+    session.kept = False
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        assert "data names /nowhere, which is not there." in shown(app)
+        for key in ("d", "t"):
+            await pilot.press(key)
+            assert said(app) == "nothing was trained, so no run was kept"
+        assert isinstance(app.screen, RunScreen)
+
+    watch(scene, session)
+
+
 def test_a_failed_run_says_why_and_the_app_stays() -> None:
     session = LiveSession(a_run())
     session.end("failed", "the model [b]x[/b] is not there: \x1b[31mgive its folder")
@@ -185,53 +199,6 @@ def test_the_pair_and_the_log_can_have_all_the_room() -> None:
         assert "accuracy" in shown(app)
 
     watch(scene, LiveSession([*a_run(), long]))
-
-
-def test_the_log_follows_is_held_filtered_and_searched() -> None:
-    lines = [Log(level="info", text=f"line {n}", time=START) for n in range(200)]
-    lines.insert(50, Log(level="warning", text="look here", time=START))
-    lines.insert(60, Log(level="debug", text="from a library", time=START))
-
-    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        pane = app.screen.query_one(LogPane)
-        await pilot.press("l")
-        await until(pilot, lambda: "line 199" in shown(app))
-        assert "following" in shown(app)
-        await pilot.press("g")
-        await until(pilot, lambda: "line 0" in shown(app))
-        assert "held" in shown(app)
-        app.session.events.append(Log(level="info", text="newest"))  # type: ignore[union-attr]
-        await until(pilot, lambda: not app.session.events)  # type: ignore[union-attr]
-        assert "newest" not in shown(app)
-        await pilot.press("f")
-        await until(pilot, lambda: "newest" in shown(app))
-        await pilot.press("k", "k")
-        assert not pane.rows.following
-        await pilot.press("j", "j", "G")
-        assert pane.rows.following
-        await pilot.press("v")
-        await until(pilot, lambda: "look here" in shown(app) and "line 1" not in shown(app))
-        assert "! look here" in shown(app)
-        await pilot.press("v", "v")
-        await pilot.press("slash", *"library")
-        await until(pilot, lambda: "from a library" in shown(app) and "line 19" not in shown(app))
-        await pilot.press("enter", "escape")
-        await until(pilot, lambda: "line 19" in shown(app))
-
-    watch(scene, LiveSession([started(), *lines]))
-
-
-def test_long_lines_of_the_log_are_wrapped_not_cut() -> None:
-    text = " ".join(f"word{n}" for n in range(40))
-
-    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        await pilot.press("l")
-        await until(pilot, lambda: "word39" in shown(app))
-        assert "word0" in shown(app)
-        await pilot.resize_terminal(120, 30)
-        await until(pilot, lambda: "word39" in shown(app))
-
-    watch(scene, LiveSession([started(), Log(level="info", text=text)]))
 
 
 def test_health_is_explained() -> None:

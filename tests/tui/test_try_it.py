@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -204,5 +205,20 @@ def test_reading_keys_work_here_too(try_it: Open) -> None:
             await table.press("v")
             assert table.said == "stacked"
             assert not table.screen.query_one(Input).has_focus
+
+    run(test)
+
+
+def test_hostile_text_pasted_as_a_prompt_is_harmless(try_it: Open) -> None:
+    async def test() -> None:
+        async with try_it() as table:
+            await table.tell(DuelReady(1))
+            table.screen.query_one("#ask", Input).post_message(
+                events.Paste("\x1b]0;x\x07why\u202e is it?")
+            )
+            await table.press("enter")
+            [prompt] = table.duel.asked
+            assert "why" in prompt
+            assert not {"\x1b", "\x07", "\u202e"} & set(prompt)
 
     run(test)

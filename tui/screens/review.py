@@ -16,6 +16,7 @@ from tui.review_text import UNDO_SAYS, idle_reason, place_facts
 from tui.safe_text import safe
 from tui.screens.answers import READING_KEYS, Answers, AnswersScreen
 from tui.widgets.answer_pane import length
+from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
     from engine.session import Session, Shown
@@ -69,11 +70,7 @@ class ReviewScreen(AnswersScreen):
         yield Static(id="idle", markup=False)
         yield from self.answers_area()
         yield Static(id="remark", markup=False)
-        yield Input(
-            id="note",
-            placeholder=NOTE_HINT,
-            compact=True,
-        )
+        yield LineEditor(id="note", placeholder=NOTE_HINT, compact=True)
 
     # -- what is shown ---------------------------------------------------------------------------
 

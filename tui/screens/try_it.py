@@ -12,6 +12,7 @@ from textual.widgets import Input, Static
 from engine.duel import Duel, DuelAnswers, DuelEvent, DuelFailed, DuelProgress, DuelReady
 from tui.safe_text import safe, safe_line
 from tui.screens.answers import READING_KEYS, Answers, AnswersScreen
+from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
     from engine.run_folder import Run
@@ -66,7 +67,7 @@ class TryItScreen(AnswersScreen):
     def body(self) -> Iterable[Widget]:
         """The score, the line for the prompt, and the answers."""
         yield Static(id="place", markup=False)
-        yield Input(id="ask", placeholder=HINT, compact=True)
+        yield LineEditor(id="ask", placeholder=HINT, compact=True)
         yield Static(id="state", markup=False)
         yield from self.answers_area()
 

@@ -20,6 +20,7 @@ from textual.widgets import Input
 from engine.events import Level
 from tui.run_view import LOG_LINES, LogLine, RunView
 from tui.safe_text import safe, safe_line, wrap
+from tui.widgets.safe_editors import LineEditor
 from tui.widgets.section_title import SectionTitle
 
 LINE_LIMIT = 4_000  # characters of one line that are shown
@@ -62,6 +63,7 @@ class LogRows(ScrollView, can_focus=True):
         self._rows: list[Row] = []
         self._view: RunView | None = None
         self._seen = 0  # of the view's log_count
+        self._laid_out = (0, 0)  # the height and the number of rows that were scrolled for
 
     def show(self, view: RunView | None) -> None:
         """Add what is new in a view's log."""
@@ -81,11 +83,14 @@ class LogRows(ScrollView, can_focus=True):
 
     def rebuild(self) -> None:
         """Lay all lines out anew: another width, level or search."""
+        at = self.scroll_y
         self._rows, self._seen = [], 0
         if self._view:
             self._seen = self._view.log_count - len(self._view.log)
         self._settle()
         self.show(self._view)
+        if not self.following:
+            self.scroll_to(y=at, animate=False, force=True, immediate=True)
 
     def follow(self, following: bool) -> None:
         """Stay at the end from now on, or stand still."""
@@ -93,10 +98,14 @@ class LogRows(ScrollView, can_focus=True):
         self._settle()
 
     def _settle(self) -> None:
+        self._laid_out = self._layout()
         self.virtual_size = Size(self.scrollable_content_region.width, len(self._rows))
-        if self.following:
-            self.scroll_end(animate=False, immediate=True)
+        if self.following:  # forced: the scroll bar may not be shown yet
+            self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
         self.refresh()
+
+    def _layout(self) -> tuple[int, int]:
+        return self.size.height, len(self._rows)
 
     def _rows_of(self, line: LogLine) -> list[Row]:
         if LEVELS.index(line.level) < LEVELS.index(self.level):
@@ -117,9 +126,13 @@ class LogRows(ScrollView, can_focus=True):
         self.call_after_refresh(self._settle)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Scrolling up stops following; reaching the end begins it again."""
+        """Scrolling up stops following; reaching the end begins it again.
+
+        What a layout of another size moves does neither.
+        """
         super().watch_scroll_y(old_value, new_value)
-        if self.is_mounted and old_value != new_value and self.max_scroll_y:
+        moved = old_value != new_value and self._layout() == self._laid_out
+        if self.is_mounted and moved and self.max_scroll_y:
             self.following = new_value >= self.max_scroll_y
             self.post_message(self.Moved())
 
@@ -182,7 +195,7 @@ class LogPane(Vertical):
         """Title, rows, and the line for a search."""
         yield self._title
         yield self.rows
-        yield Input(placeholder="show only lines with …", compact=True, id="log-search")
+        yield LineEditor(placeholder="show only lines with …", compact=True, id="log-search")
 
     def show(self, view: RunView | None) -> None:
         """Add what is new in a view's log."""
