@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from types import FrameType
@@ -68,12 +67,7 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
         return DONE
     if view.status == "stopped":
         return STOPPED_BY + (received[0] if received else signal.SIGINT)
-    if not session.error_is_users:
-        return FAILED
-    if run is None and session.run and view.started is None:
-        # Nothing was trained: a mistake in the settings leaves no run behind.
-        shutil.rmtree(session.run.path, ignore_errors=True)
-    return BAD_INPUT
+    return BAD_INPUT if session.error_is_users else FAILED
 
 
 def _show(events: list[Event], view: RunView, output: Output) -> Output:

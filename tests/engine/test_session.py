@@ -250,8 +250,20 @@ def test_what_a_user_gets_wrong_ends_the_run_in_a_sentence(started: Start, chose
     assert session.error is not None
     assert "/nowhere/at/all.jsonl" in session.error
     assert session.run is not None
-    assert session.run.state()["status"] == "failed"
-    assert session.run.holder() is None
+    assert not session.kept
+    assert runs.list_runs() == []  # nothing was trained
+
+
+def test_a_run_that_was_there_before_is_kept_whatever_goes_wrong(
+    started: Start, chosen: Choose
+) -> None:
+    settings = chosen(data="/nowhere/at/all.jsonl")
+    run = runs.create(settings)
+    session = started(settings, run)
+    assert session.join(PATIENCE)
+    assert session.kept
+    assert run.state()["status"] == "failed"
+    assert run.holder() is None
 
 
 def test_contradictions_are_found_before_anything_starts(chosen: Choose) -> None:

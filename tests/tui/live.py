@@ -35,7 +35,7 @@ class LiveSession:
         self.events = list(events)
         self.asked: list[str] = []
         self.pairs: list[PairSampled] = []
-        self.alive = True
+        self.alive = self.kept = True
         self.run: Run | None = None
         self.error: str | None = None
 

@@ -35,7 +35,7 @@ class PersonSession:
     def __init__(self, settings: Settings, run: Run | None = None) -> None:
         self.settings = settings
         self.run = run or runs.create(settings)
-        self.alive = True
+        self.alive = self.kept = True
         self.error: str | None = None
         self.events = EventBuffer()
         self.full = False  # whether the disk is

@@ -154,6 +154,8 @@ class RunScreen(StudioScreen):
                 return NO_RUN
             case "try_it" | "real_model" | "by_hand" if alive:
                 return "the run is still going"
+            case "try_it" | "detail" if session and not session.kept:
+                return "nothing was trained, so no run was kept"
         return None
 
     def action_pause(self) -> None:
@@ -235,8 +237,8 @@ class RunScreen(StudioScreen):
 
     def action_detail(self) -> None:
         """Show the run's pairs, config and files."""
-        if view := self.studio.view:
-            self.studio.open_run_detail(view.name)
+        if (session := self.studio.session) and session.run:
+            self.studio.open_run_detail(str(session.run.path))
 
     def action_real_model(self) -> None:
         """Put the settings of a real model into the form."""
