@@ -258,15 +258,23 @@ def undelete(trashed: Path) -> Run:
     raise AssertionError("unreachable")
 
 
-def empty_trash(root: Path | None = None, older_than: timedelta = timedelta(0)) -> int:
-    """Remove for good what was deleted longer ago than `older_than`; return how many runs."""
+def empty_trash(root: Path | None = None, older_than: timedelta = KEPT_IN_TRASH) -> int:
+    """Remove for good what was deleted longer ago than `older_than`; return how many runs.
+
+    Never raises: what cannot be removed now is left for the next time.
+    """
     trash = (root or runs_root()) / TRASH
     latest = (datetime.now(UTC) - older_than).timestamp()
-    places = [path for path in (trash.iterdir() if trash.is_dir() else []) if path.is_dir()]
-    old = [path for path in places if path.lstat().st_mtime <= latest]
-    for path in old:
-        shutil.rmtree(path, ignore_errors=True)
-    return len(old)
+    removed = 0
+    with contextlib.suppress(OSError):
+        if trash.is_symlink():  # leads out of the archive
+            return 0
+        for place in trash.iterdir():
+            with contextlib.suppress(OSError):  # brought back meanwhile
+                if place.lstat().st_mtime <= latest and place.is_dir():
+                    shutil.rmtree(place, ignore_errors=True)
+                    removed += not place.exists()
+    return removed
 
 
 def _moved(folder: Path, to: Path) -> bool:

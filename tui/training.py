@@ -41,7 +41,10 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
         )
     with LibraryOutput() as streams:
         from engine.run_folder import LOG
+        from engine.runs import empty_trash
         from engine.session import Session
+
+        empty_trash()
 
         view = RunView(settings=settings)
         session = Session(settings, run)

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -148,7 +149,7 @@ def test_a_link_in_the_archive_is_not_followed(run: Run, tmp_path: Path):
     (row,) = runs.list_runs()
     assert row.damaged
     trashed = runs.delete(run.path)
-    runs.empty_trash()
+    runs.empty_trash(older_than=timedelta(0))
     assert not trashed.is_symlink()
     assert (outside / STATE).exists()
 
@@ -274,12 +275,22 @@ def test_a_deleted_run_can_be_brought_back_until_the_trash_is_emptied(run: Run):
     assert runs.undelete(trashed).name == "trial-2"
 
     trashed = runs.delete(run.path)
-    assert runs.empty_trash(older_than=timedelta(days=1)) == 0
+    assert runs.empty_trash() == 0  # it is kept for a day
     assert trashed.exists()
+    long_ago = time.time() - 1.01 * runs.KEPT_IN_TRASH.total_seconds()
+    os.utime(trashed.parent, (long_ago, long_ago))
     assert runs.empty_trash() == 1
     assert not trashed.exists()
     with pytest.raises(durable.StorageError):
         runs.undelete(trashed)
+
+
+def test_a_trash_that_leads_elsewhere_is_not_emptied(run: Run, tmp_path: Path):
+    precious = tmp_path / "elsewhere" / "precious"
+    precious.mkdir(parents=True)
+    (run.path.parent / runs.TRASH).symlink_to(precious.parent)
+    assert runs.empty_trash(older_than=timedelta(0)) == 0
+    assert precious.exists()
 
 
 def test_a_renamed_run_keeps_everything_and_takes_no_name(run: Run):

@@ -1,5 +1,7 @@
 """Runs: every key, what is shown, and that nothing is lost."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,19 @@ def test_delete_and_undo() -> None:
         assert sorted(named(screen)) == sorted(before)
         await pilot.press("u")
         assert "nothing was deleted" in said(app)
+
+    play(scene)
+
+
+def test_what_was_deleted_more_than_a_day_ago_is_gone_for_good() -> None:
+    old, new = (runs.delete(make_run(name, steps=3).path) for name in ("old", "new"))
+    long_ago = time.time() - 1.01 * runs.KEPT_IN_TRASH.total_seconds()
+    os.utime(old.parent, (long_ago, long_ago))
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        await until(pilot, lambda: not old.exists())
+        assert new.exists()
 
     play(scene)
 

@@ -102,6 +102,7 @@ class RunsScreen(StudioScreen):
         self.table.focus()
         self._show()
         self.set_interval(LEAST_SECONDS / 3, self._look_again)
+        self.run_worker(runs.empty_trash, thread=True)
 
     def on_screen_resume(self) -> None:
         """What changed while another screen was in front shows at once."""
@@ -268,7 +269,8 @@ class RunsScreen(StudioScreen):
     def _whole(self) -> RunSummary | None:
         """The run under the cursor, unless it is damaged, which is then said."""
         if not self.run:
-            self.say("there is no run here")
+            reading = self._all is None
+            self.say("the runs are still being read" if reading else "there is no run here")
         elif self.run.damaged:
             self.say(f"this run is damaged: {safe_line(self.run.damaged, 300)}")
         else:
