@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from engine.events import (
     Evaluated,
@@ -21,6 +21,7 @@ from engine.events import (
     Report,
     RunEnded,
     RunStarted,
+    RunStatus,
     Saved,
     StepDone,
 )
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 LOG_LINES = 5_000
 WIN_RATE = ("win_rate", "win_rate_low", "win_rate_high")
+STATUSES = {*get_args(RunStatus), "interrupted", "damaged"}
 NOT_METRICS = {"step", "total_steps", "time", "split", "prompts", "seconds"}
 
 
@@ -46,8 +48,8 @@ class LogLine:
 class RunView:
     """The state of one run, as far as its events or files tell.
 
-    `status` is that of `engine.events.RunStatus`, or `interrupted` or `damaged` where it was read
-    from the archive. All text that comes from a model, a data set or a file is untrusted.
+    `status` is that of `engine.events.RunStatus`, or `interrupted`, `damaged` or `unknown` where it
+    was read from the archive. All text that comes from a model, a data set or a file is untrusted.
     """
 
     def __init__(self, name: str = "", *, settings: "Settings | None" = None) -> None:
@@ -76,6 +78,15 @@ class RunView:
         self.newest: PairJudged | None = None
         self.sampled: PairSampled | None = None
         self.evaluation: Evaluated | None = None
+
+    @property
+    def status(self) -> str:
+        """What the run does, or how it ended."""
+        return self._status
+
+    @status.setter
+    def status(self, status: str) -> None:
+        self._status = status if status in STATUSES else "unknown"
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -175,9 +186,16 @@ class RunView:
         """
         at = math.nan if seconds is None else seconds
         for name, value in metrics.items():
-            if name in NOT_METRICS or isinstance(value, bool) or not isinstance(value, int | float):
+            if type(value) not in (float, int) or name in NOT_METRICS:
                 continue
-            self.series.setdefault(name, Series()).add(step, float(value), at)
+            try:
+                number = float(value)
+            except OverflowError:  # a whole number of hundreds of digits
+                continue
+            series = self.series.get(name)
+            if series is None:
+                series = self.series[name] = Series()
+            series.add(step, number, at)
 
     def _trained(self) -> float:
         """Seconds of training up to the newest point."""

@@ -24,9 +24,10 @@ class Series:
 
     def add(self, step: float, value: float, time: float = math.nan) -> None:
         """Append a point; one at the newest step replaces it, one before it cuts what follows."""
-        if self.steps and step <= self.steps[-1]:
+        steps = self.steps
+        if steps and step <= steps[-1]:
             self.cut(step - 1)
-        self.steps.append(step)
+        steps.append(step)
         self.values.append(value)
         self.times.append(time)
         self.added += 1

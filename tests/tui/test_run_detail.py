@@ -1,13 +1,17 @@
 """Run detail: its parts, the browser of pairs, and changing labels."""
 
+import threading
+
 import pytest
 from textual.pilot import Pilot
 
 from engine.config import preset
 from engine.run_folder import METRICS, PAIRS, UNDECIDED, Run
 from tests.tui.archive import make_run, metrics
-from tests.tui.stage import STANDARD, play, said, shown, until
+from tests.tui.stage import PATIENCE, STANDARD, play, said, shown, until
 from tui.app import StudioApp
+from tui.archived_view import ArchivedRun
+from tui.screens import run_detail
 from tui.screens.ask import AskChoice
 from tui.screens.chart import ChartScreen
 from tui.screens.run_detail import RunDetailScreen
@@ -63,6 +67,33 @@ def test_its_parts() -> None:
 
 def _config(screen: RunDetailScreen) -> str:
     return str(screen.query_one("#settings").render())
+
+
+def test_long_files_are_read_beside_the_screen_which_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = make_run("polite", steps=2_000)
+    may_read, readers = threading.Event(), set[threading.Thread]()
+
+    def read(run: Run) -> ArchivedRun:
+        readers.add(threading.current_thread())
+        assert may_read.wait(PATIENCE)
+        return ArchivedRun(run)
+
+    monkeypatch.setattr(run_detail, "ArchivedRun", read)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        app.open_run_detail(str(run.path))
+        await until(pilot, lambda: "reading its files, " in shown(app))
+        assert "polite" in shown(app)
+        assert "kB …" in shown(app)
+        await pilot.press("l", "m")  # the keys work meanwhile
+        may_read.set()
+        await until(pilot, lambda: "step 2,000" in shown(app))
+        assert readers
+        assert threading.main_thread() not in readers
+
+    play(scene)
 
 
 def test_a_card_opens_its_chart() -> None:

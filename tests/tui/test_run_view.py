@@ -132,3 +132,10 @@ def test_series_times_are_seconds_of_training() -> None:
     view = view_of(*a_run(steps=3))
     assert list(view.series["loss"].times) == [SECONDS, 2 * SECONDS, 3 * SECONDS]
     assert judged().step == 40
+
+
+def test_a_number_too_large_for_a_point_is_left_out() -> None:
+    view = RunView()
+    view.add_metrics(1, {"loss": 10**400, "kl": 2})
+    assert view.latest("loss") is None
+    assert view.latest("kl") == 2.0

@@ -102,7 +102,7 @@ class RunDetailScreen(WatchedScreen):
 
     def body(self) -> Iterable[Widget]:
         """Head, the names of the parts, and the part in sight."""
-        yield RunHeader()
+        yield RunHeader((safe_line(self.run.name), f"reading its files, {self._to_read()} …"))
         yield Static(id="parts")
         with ContentSwitcher(initial="metrics"):
             yield VerticalScroll(CardGrid(metrics=(*CARDS, *MORE)), id="metrics", can_focus=False)
@@ -125,6 +125,14 @@ class RunDetailScreen(WatchedScreen):
         self.query_one(CardGrid).focus()
         self._read()
         self.set_interval(SECONDS, self._read_again)
+
+    def _to_read(self) -> str:
+        """How much the files are that are read before anything is shown."""
+        sizes = []
+        for file in (METRICS, PAIRS, UNDECIDED):
+            with contextlib.suppress(OSError):
+                sizes.append((self.run.path / file).stat().st_size)
+        return size(sum(sizes))
 
     def _read_again(self) -> None:
         if self.is_current and self._archived and (self._archived.view.live or self.held):

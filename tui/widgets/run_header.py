@@ -22,6 +22,10 @@ DOING = {
     "paused": "paused",
     "idle": "idle",
 }
+NO_RUN = (
+    "no run yet",
+    "f2 sets one up and starts it · f5 lists earlier ones, to look at or resume",
+)
 PHASE_BAR = 12  # cells
 FULL, HALF, REST = "━", "╸", "─"
 
@@ -31,9 +35,11 @@ class RunHeader(Widget):
 
     DEFAULT_CSS = "RunHeader { height: 3; }"
 
-    def __init__(self, view: RunView | None = None, *, id: str | None = None) -> None:
+    def __init__(self, instead: tuple[str, str] = NO_RUN, *, id: str | None = None) -> None:
+        """`instead` are two lines to show as long as there is no view."""
         super().__init__(id=id)
-        self._view = view
+        self._view: RunView | None = None
+        self._instead = instead
         self._memory = 0
         self._stopping = False
 
@@ -46,13 +52,8 @@ class RunHeader(Widget):
         """The three lines."""
         width = self.size.width
         if self._view is None:
-            return Content.assemble(
-                ("no run yet\n", "$foreground bold"),
-                (
-                    "f2 sets one up and starts it · f5 lists earlier ones, to look at or resume",
-                    "$muted",
-                ),
-            )
+            first, second = self._instead
+            return Content.assemble((f"{first}\n", "$foreground bold"), (second, "$muted"))
         return Content("\n").join(
             [
                 _title(self._view, width),
