@@ -8,8 +8,7 @@ from engine.durable import to_json
 from engine.run_folder import METRICS
 from engine.runs import RunSummary, list_runs, open_run
 from engine.settings import changed
-from tui.amounts import age
-from tui.console import duration
+from tui.amounts import age, duration
 from tui.safe_text import safe_line
 
 COLUMNS = ("name", "status", "steps", "pairs", "loss", "win rate", "age")

@@ -26,6 +26,7 @@ from engine.events import (
     Saved,
     StepDone,
 )
+from tui.amounts import duration
 from tui.run_view import RunView
 from tui.safe_text import safe_line
 
@@ -296,15 +297,3 @@ def time_left(view: RunView) -> str:
     """How long the rest will take, in words; nothing before the first step."""
     left = view.seconds_left()
     return "" if left is None else f"{duration(left)} left"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words, in the two units that matter."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    if whole < 48 * 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
