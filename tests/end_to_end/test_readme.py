@@ -6,31 +6,49 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from engine.settings_table import refreshed
 from engine.starter.presets import PRESETS
+from tui.metrics import CARDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHELL = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+SHELL = [text for kind, text in BLOCKS if kind == "sh"]
 
 
 def test_the_settings_table_is_current() -> None:
     assert refreshed(README) == README, "run: python -m engine.settings_table"
 
 
-def test_the_first_command_installs_and_trains_a_preset() -> None:
+def test_the_first_command_installs_and_opens_the_app() -> None:
     first = SHELL[0].strip()
     assert first.count("\n") == 0
     assert first.startswith("python3 -m venv .venv && .venv/bin/pip install -e ")
-    assert first.split()[-1] in PRESETS
+    assert first.split(" && ")[-1] == ".venv/bin/lora-studio"
+
+
+def test_a_preset_is_trained_without_a_terminal() -> None:
+    [preset] = re.findall(r"`.venv/bin/lora-studio train (\w+)[^`]*`", README)
+    assert preset in PRESETS
+
+
+def test_the_picture_is_one_of_the_run_screen() -> None:
+    picture = next(text for _, text in BLOCKS if "newest pair" in text)
+    lines = picture.splitlines()
+    assert len(lines) == 24
+    assert max(map(cell_len, lines)) <= 80
+    for card in CARDS:
+        assert f"{card.label} " in picture
+    assert "? keys" in lines[-1]
 
 
 def test_the_second_command_is_what_ci_runs() -> None:
-    second = SHELL[1].strip()
+    tests = SHELL[1].strip()
     for tool in ("ruff check", "ruff format --check", "pyright", "lint-imports", "pytest"):
-        assert f".venv/bin/{tool}" in second
-    assert f"\n{second}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+        assert f".venv/bin/{tool}" in tests
+    assert f"\n{tests}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("extra", re.findall(r'-e "\.\[(.*?)\]"', README))
