@@ -48,6 +48,7 @@ __all__ = [
 
 NAME_LIMIT = 120  # bytes; leaves room for suffixes under the 255 of file systems
 TRASH = ".trash"
+KEPT_IN_TRASH = timedelta(days=1)
 VERSIONED = ("lora-studio", "mlx", "mlx-lm", "transformers", "datasets")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 

@@ -17,8 +17,10 @@ from engine.durable import Record
 from engine.errors import RunError, UserError
 from engine.events import Choice
 from engine.relabel import relabel, set_flag
+from engine.run_folder import METRICS, PAIRS, UNDECIDED
 from engine.runs import Run, open_run
 from engine.settings import changed
+from tui.amounts import size
 from tui.archived_view import ArchivedRun, to_pair
 from tui.metrics import CARDS, MORE
 from tui.pair_book import FILTERS, PairBook, pair_line
