@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,6 +164,21 @@ def test_hub_ids_are_found_in_the_hub_cache_when_offline(studio_home: Path) -> N
     done = run("train", "starter", *settings, "--json", home=studio_home, **offline)
     assert done.returncode == 0, done.stderr
     assert records(done.stdout)[-1]["status"] == "finished"
+
+
+def test_the_labels_load_as_a_preference_dataset(studio_home: Path) -> None:
+    from datasets import load_dataset
+
+    done = run("train", "starter", *words(**SMALL), "--run-name", "one", home=studio_home)
+    assert done.returncode == 0, done.stderr
+    file = studio_home / "runs" / "one" / "pairs.jsonl"
+    labels: Any = load_dataset(
+        "json", data_files=str(file), cache_dir=str(studio_home), split="train"
+    )
+    assert len(labels) == len(file.read_text().splitlines()) > 0
+    for row in labels:
+        assert all(isinstance(row[key], str) for key in ("prompt", "chosen", "rejected"))
+        assert row["chosen"] != row["rejected"]
 
 
 class Terminal:
