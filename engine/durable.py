@@ -161,6 +161,11 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(".tmp")
 
 
+def making_of(folder: Path) -> Path:
+    """Where a folder that is to appear as a whole is written."""
+    return folder.with_name(f".{folder.name}.tmp")
+
+
 # -- files of lines ------------------------------------------------------------------------------
 
 

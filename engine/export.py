@@ -224,7 +224,7 @@ def _new_folder(to: Path, *, replace: bool = False) -> Iterator[Path]:
     to = to.expanduser().absolute()
     if not replace and to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to} is there already: choose a new folder, or empty it first")
-    making, aside = to.with_name(f".{to.name}.tmp"), to.with_name(f".{to.name}.old")
+    making, aside = durable.making_of(to), to.with_name(f".{to.name}.old")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(making, ignore_errors=True)

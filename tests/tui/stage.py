@@ -39,11 +39,11 @@ def said(app: StudioApp) -> str:
     return "".join(line.message for line in app.screen.query(KeyLine))
 
 
-async def until(pilot: Pilot[Any], holds: Callable[[], object]) -> None:
-    """Wait for something that a thread or a timer brings about."""
-    for _ in range(int(PATIENCE / 0.02)):
+async def until(pilot: Pilot[Any], holds: Callable[[], object], patience: float = PATIENCE) -> None:
+    """Wait for something that a thread, a timer or a process brings about."""
+    for _ in range(int(patience / 0.02)):
         if holds():
             await pilot.pause()
             return
         await pilot.pause(0.02)
-    raise AssertionError(f"still not so after {PATIENCE} s\n{shown(pilot.app)}")
+    raise AssertionError(f"still not so after {patience} s\n{shown(pilot.app)}")

@@ -304,9 +304,9 @@ def test_export_runs_beside_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         await until(pilot, lambda: isinstance(app.screen, AskText))
         app.screen.query_one(Input).value = str(tmp_path / "out")
         await pilot.press("enter")
-        await until(pilot, lambda: app.screen is screen and "exporting" not in said(app))
+        done = lambda: app.screen is screen and "not exported" in said(app)  # noqa: E731
+        await until(pilot, done, patience=120)
         # The run has no adapters, and the command line's own words say so.
-        assert "not exported" in said(app)
         assert "a-run" in said(app) or str(run.path) in said(app) or "adapter" in said(app)
 
     play(scene)

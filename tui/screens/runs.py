@@ -1,8 +1,6 @@
 """Runs: the archive as a table, with what can be done to a run."""
 
-import asyncio
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,7 +17,7 @@ from engine import runs
 from engine.errors import RunError, UserError
 from engine.run_folder import METRICS
 from engine.runs import Run, RunSummary
-from tui import completions
+from tui import completions, exporting
 from tui.amounts import size
 from tui.asked import elsewhere
 from tui.run_rows import LIVE, Glance, Order, about, glance, header, matching, row
@@ -380,39 +378,21 @@ class RunsScreen(StudioScreen):
 
     @work
     async def action_export(self) -> None:
-        """Write the adapters or the fused model into a folder, by the command line's own means."""
+        """Write the adapters or the fused model into a folder."""
         if not (run := self._whole()):
             return
-        what = await self.app.push_screen_wait(
-            AskChoice(
-                f"export {safe_line(run.name, 50)}",
-                [
-                    ("adapters", "small; mlx-lm loads them beside the model"),
-                    ("model", "fused and whole; mlx-lm and transformers load it"),
-                ],
-            )
-        )
+        name = safe_line(run.name, 50)
+        what = await self.app.push_screen_wait(AskChoice(f"export {name}", exporting.WHAT))
         if not what:
             return
         to = await self.app.push_screen_wait(
             AskText(
                 "into which folder?",
-                str(Path.cwd() / f"{safe_line(run.name)}-{what}"),
+                str(exporting.suggested(run.name, what)),
+                check=exporting.refused,
                 complete=completions.paths,
             )
         )
-        if not to:
-            return
-        self.say("exporting …", 600)
-        fuse = ["--fuse"] if what == "model" else []
-        command = ["export", str(run.path), "--to", str(completions.expanded(to)), *fuse]
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tui.cli", *command),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await process.communicate()
-        last = (output.decode(errors="replace").strip().splitlines() or ["no answer"])[-1]
-        said = f"exported to {to}" if process.returncode == 0 else f"not exported: {last}"
-        self.say(safe_line(said, 300), 20)
+        if to:
+            folder = completions.expanded(to).absolute()
+            self.studio.say(await exporting.export(run.path, what, folder, self.say), 20)
