@@ -4,13 +4,15 @@ import pytest
 from textual import events
 from textual.keys import _character_to_key
 from textual.pilot import Pilot
+from textual.widgets import OptionList
 
 from tests.tui.archive import make_run
 from tests.tui.stage import play, said, shown, until
 from tui.app import StudioApp
 from tui.screens.ask import AskChoice
 from tui.screens.runs import RunsScreen
-from tui.screens.setup import SetupScreen, StartLine
+from tui.screens.setup import SetupScreen
+from tui.widgets.start_line import StartLine
 
 
 def send(app: StudioApp, *keys: str) -> None:
@@ -23,6 +25,12 @@ def send(app: StudioApp, *keys: str) -> None:
 def setup(app: StudioApp) -> SetupScreen:
     assert isinstance(app.screen, SetupScreen)
     return app.screen
+
+
+def chosen(app: StudioApp) -> int | None:
+    """Which answer of the question in front is lit; None: there is no question."""
+    asks = isinstance(app.screen, AskChoice) and app.screen.is_mounted
+    return app.screen.query_one(OptionList).highlighted if asks else None
 
 
 def test_words_and_enter_search_and_do_not_start_a_run() -> None:
@@ -62,8 +70,7 @@ def test_a_key_for_a_run_before_the_runs_are_read_says_so(monkeypatch: pytest.Mo
 def test_a_question_is_answered_by_the_keys_behind_it() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         send(app, "p", "escape", "f5", "f2", "/", *"seed", "escape", "p", "j")
-        await until(pilot, lambda: isinstance(app.screen, AskChoice))
-        await until(pilot, lambda: app.screen.query_one("OptionList").highlighted == 1)  # type: ignore[attr-defined]
+        await until(pilot, lambda: chosen(app) == 1)
         send(app, "escape", "y")
         await until(pilot, lambda: app.screen.has_class("-yaml"))
 

@@ -13,8 +13,12 @@ from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.draft import FIELDS
 from tui.screens.ask import AskChoice, AskText
-from tui.screens.setup import Fields, SetupScreen, StartLine, found
+from tui.screens.setup import SetupScreen
+from tui.setting_help import found
 from tui.widgets.setting_field import SettingField
+from tui.widgets.setting_fields import Fields
+from tui.widgets.start_line import StartLine
+from tui.widgets.yaml_pane import YamlPane
 
 STEPS = config.preset("starter").iters
 
@@ -287,7 +291,7 @@ def test_bad_yaml_is_said_and_changes_nothing(text: str) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         before = form(app).draft.settings
         await pilot.press("y")
-        form(app).query_one("#yaml", TextArea).text = text
+        form(app).query_one(YamlPane).text = text
         await pilot.pause()
         assert form(app).draft.settings == before
         assert "the text" in shown(app)

@@ -8,55 +8,30 @@ from textual import on, work
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.events import Click
-from textual.message import Message
-from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Input, Static, TextArea
+from textual.widgets import Input, Static
 
 from engine import config, durable, hardware
 from engine.errors import RunError, UserError
 from engine.settings import SECTIONS, Settings
-from tui import completions, guide_text, presets
-from tui.draft import FIELDS, Draft, draft_of, show
+from tui import completions, presets
+from tui.draft import FIELDS, Draft, draft_of
 from tui.safe_text import safe_line
 from tui.screens.ask import AskChoice, AskText
 from tui.screens.base import StudioScreen
+from tui.setting_help import about, found
+from tui.widgets.cost_line import CostLine
 from tui.widgets.row_list import RowList
-from tui.widgets.safe_editors import LineEditor, TextEditor
+from tui.widgets.safe_editors import LineEditor
 from tui.widgets.setting_field import SettingField
+from tui.widgets.setting_fields import Fields
+from tui.widgets.start_line import StartLine
+from tui.widgets.yaml_pane import YamlPane
 
 if TYPE_CHECKING:
-    from tui.cost import Cost
+    pass
 
 CHANGED = "Changed"  # the section of what differs from the defaults
-PATIENCE = 0.3  # seconds without an edit before the cost is worked out anew
-
-
-class StartLine(Static, can_focus=True):
-    """Starts the run, and says in one sentence what that will do."""
-
-    DEFAULT_CSS = """
-    StartLine {
-        height: 1; padding: 0 1;
-        &:focus { background: $accent 30%; text-style: bold; }
-    }
-    """
-    BINDINGS = [  # noqa: RUF012
-        Binding("enter", "press", "start", show=False, id="start.press"),
-        Binding("space", "press", "start", show=False, id="start.press_too"),
-    ]
-
-    class Pressed(Message):
-        """The run shall start."""
-
-    def on_click(self, event: Click) -> None:
-        """Start with a click."""
-        self.action_press()
-
-    def action_press(self) -> None:
-        """Start with a key."""
-        self.post_message(self.Pressed())
 
 
 class SetupScreen(StudioScreen):
@@ -70,15 +45,10 @@ class SetupScreen(StudioScreen):
         & #form { height: 1fr; margin: 1 0 0 0; }
         & #sections { width: 19; height: 1fr; }
         & #fields { width: 1fr; height: 1fr; padding: 0 1 0 0; }
-        & #yaml {
-            width: 1fr; height: 1fr; border: none; padding: 0 1; display: none;
-            background: $background;
-            &:focus { border: none; }
-        }
+        & YamlPane { display: none; }
         & #help, & #parts { padding: 0 1; color: $foreground; }
-        & #cost { height: auto; max-height: 2; padding: 0 1; color: $muted; }
         &.-yaml #fields, &.-yaml #sections { display: none; }
-        &.-yaml #yaml { display: block; }
+        &.-yaml YamlPane { display: block; }
         & #side { height: 5; width: 100%; border-top: solid $faint; }
         & #parts { height: auto; margin-top: 1; display: none; }
         & #help { height: auto; }
@@ -129,10 +99,6 @@ class SetupScreen(StudioScreen):
         self.draft = draft_of(settings or first)
         self.source = "the given config" if settings else name
         self._start_from = self.draft
-        self._cost: Cost | None = None
-        self._cost_error = ""
-        self._timer: Timer | None = None
-        self._yaml_error = ""
         self._ready = False  # whether the widgets are there
         self._hub: bool | None = None  # whether the hub answers; None until it is known
 
@@ -146,13 +112,13 @@ class SetupScreen(StudioScreen):
             Horizontal(
                 RowList(self._section_line, [*SECTIONS, CHANGED], id="sections"),
                 Fields(id="fields"),
-                TextEditor(id="yaml", soft_wrap=False, show_line_numbers=True),
+                YamlPane(),
                 id="form",
             ),
             VerticalScroll(Static(id="help"), Static(id="parts"), id="side", can_focus=False),
             id="body",
         )
-        yield Static(id="cost")
+        yield CostLine()
         yield StartLine()
 
     def on_mount(self) -> None:
@@ -172,7 +138,7 @@ class SetupScreen(StudioScreen):
         self.replace(draft_of(settings), source)
         if self._ready:
             if self.has_class("-yaml"):
-                self.query_one("#yaml", TextArea).text = config.to_yaml(settings, commented=False)
+                self.query_one(YamlPane).show(settings)
             self.query_one(StartLine).focus()
 
     def replace(self, draft: Draft, source: str | None = None) -> None:
@@ -200,8 +166,8 @@ class SetupScreen(StudioScreen):
         self.query_one("#sections", RowList).redraw()
         self._show_title()
         self._show_help()
+        self.query_one(CostLine).look(self.draft.settings)
         self._show_start()
-        self._cost_later()
 
     def _show_title(self) -> None:
         count = len(self.draft.changed)
@@ -221,16 +187,14 @@ class SetupScreen(StudioScreen):
 
     def _show_help(self) -> None:
         field = self._field()
-        help = _help(field.key, self.draft) if field else self._help_on_the_whole()
+        help = about(field.key, self.draft) if field else self._help_on_the_whole()
         self.query_one("#help", Static).update(help)
 
     def _help_on_the_whole(self) -> Content:
         if self.has_class("-yaml"):
-            words = (
-                safe_line(self._yaml_error, 400)
-                or "the same settings as text; what is valid is in the form"
-            )
-            return Content.styled(words, "$bad" if self._yaml_error else "$muted")
+            error = safe_line(self.query_one(YamlPane).error, 400)
+            words = error or "the same settings as text; what is valid is in the form"
+            return Content.styled(words, "$bad" if error else "$muted")
         return Content.assemble(
             ("enter starts the run.  ", "bold"), presets.prospect(self.draft.settings)
         )
@@ -239,56 +203,17 @@ class SetupScreen(StudioScreen):
         if self.draft.problems:
             key, reason = next(iter(self.draft.problems.items()))
             text = Content.assemble(("! cannot start  ", "$bad"), safe_line(f"{key} {reason}", 300))
-        elif self._refused():
-            text = Content.assemble(("! will not fit  ", "$bad"), safe_line(self._refused(), 400))
+        elif refusal := self.query_one(CostLine).refusal:
+            text = Content.assemble(("! will not fit  ", "$bad"), safe_line(refusal, 400))
         else:
             words = safe_line(presets.describe(self.draft.settings), 200)
             text = Content.assemble(("▶ start  ", "$accent"), (words, "$muted"))
         self.query_one(StartLine).update(text)
 
-    def _refused(self) -> str:
-        return self._cost_error or (self._cost.refusal or "" if self._cost else "")
-
-    # -- the cost --------------------------------------------------------------------------------
-
-    def _cost_later(self) -> None:
-        if self._timer:
-            self._timer.stop()
-        self._timer = self.set_timer(PATIENCE, self._work_out_cost)
-        if self._cost:
-            self._show_cost()
-
-    @work(thread=True, exclusive=True, group="cost")
-    def _work_out_cost(self) -> None:
-        """Ask the files first, which is quick, and the hub only for what is not here."""
-        from tui.cost import cost
-
-        settings = self.draft.settings
-        for ask_hub in (False, True):
-            try:
-                found, error = cost(settings, ask_hub=ask_hub), ""
-            except (UserError, RunError, OSError) as wrong:
-                found, error = None, str(wrong)
-            self.app.call_from_thread(self._cost_found, settings, found, error)
-            if found is None or found.plan.download is not None:
-                return
-
-    def _cost_found(self, settings: Settings, found: "Cost | None", error: str) -> None:
-        if settings == self.draft.settings and self.query("#cost"):  # gone when the app closes
-            self._cost, self._cost_error = found, error
-            self._show_cost()
-            self._show_start()
-
-    def _show_cost(self) -> None:
-        from tui.cost import sentence, table
-
-        self.query_one("#cost", Static).update(sentence(self.draft.settings, self._cost))
-        if self._cost:
-            rows = [
-                Content.assemble((f"{name:<12}", "$muted"), f"{size:>9}  ", (remark, "$faint"))
-                for name, size, remark in table(self._cost)
-            ]
-            self.query_one("#parts", Static).update(Content("\n").join(rows))
+    @on(CostLine.Found)
+    def _cost_found(self) -> None:
+        self.query_one("#parts", Static).update(self.query_one(CostLine).parts())
+        self._show_start()
 
     # -- moving ----------------------------------------------------------------------------------
 
@@ -436,37 +361,23 @@ class SetupScreen(StudioScreen):
         if self._searching():
             self.action_leave()
         self.add_class("-yaml")
-        text = self.query_one("#yaml", TextArea)
-        text.text = config.to_yaml(self.draft.settings, commented=False)
-        self._yaml_error = ""
+        text = self.query_one(YamlPane)
+        text.show(self.draft.settings)
         text.focus()
         self._show_help()
 
-    @on(TextArea.Changed, "#yaml")
-    def _yaml_changed(self, event: TextArea.Changed) -> None:
-        from engine.yaml_text import parse_yaml
-
+    @on(YamlPane.Edited)
+    def _yaml_edited(self, event: YamlPane.Edited) -> None:
         if not self.has_class("-yaml"):
             return
-        self._yaml_error = ""
-        try:
-            data = parse_yaml(event.text_area.text, "the text")
-            if not isinstance(data or {}, dict):
-                raise UserError("the text holds no settings: write one `key: value` a line")
-            settings = config.from_mapping(data or {}, "the text")
-        except UserError as error:
-            self._yaml_error = str(error)
-            self._show_help()
-            return
-        if settings != self.draft.settings:
-            self.replace(draft_of(settings))
+        if event.settings not in (None, self.draft.settings):
+            self.replace(draft_of(event.settings))
         self._show_help()
 
     def _leave_yaml(self) -> None:
-        if self._yaml_error:
-            self.say(safe_line(f"left out of the form: {self._yaml_error}", 400))
+        if error := self.query_one(YamlPane).error:
+            self.say(safe_line(f"left out of the form: {error}", 400))
         self.remove_class("-yaml")
-        self._yaml_error = ""
         self.query_one(Fields).focus_first()
 
     # -- presets, files, start -------------------------------------------------------------------
@@ -530,8 +441,8 @@ class SetupScreen(StudioScreen):
             self._go_to(key)
             self.say(safe_line(f"cannot start: {key} {reason}", 300))
             return
-        if self._refused():
-            self.say(safe_line(f"cannot start: {self._refused()}", 400), 15)
+        if refusal := self.query_one(CostLine).refusal:
+            self.say(safe_line(f"cannot start: {refusal}", 400), 15)
             return
         try:
             self.studio.start_run(self.draft.settings)
@@ -547,75 +458,6 @@ class SetupScreen(StudioScreen):
         sections.cursor = SECTIONS.index(FIELDS[key].section)
         self._show_section()
         self.query_one(Fields).focus_first(key)
-
-
-class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
-    """The fields of a section or of a search. Each is made when it is first shown."""
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._shown: list[SettingField] = []
-        self._made: dict[str, SettingField] = {}
-
-    def show(self, keys: Iterable[str], draft: Draft) -> None:
-        """Show these settings and no others."""
-        wanted, there = set(keys), self._made
-        for field in self._shown:
-            field.display = field.key in wanted
-        for key in wanted & there.keys():
-            there[key].display = True
-            there[key].show(draft)
-        order = list(FIELDS)
-        for key in (key for key in order if key in wanted and key not in there):
-            new = SettingField(FIELDS[key], draft, completions.for_setting(key))
-            later = [there[each] for each in order[order.index(key) :] if each in there]
-            self.mount(new, before=later[0] if later else None)
-            there[key] = new
-        before, self._shown = self._shown, [there[key] for key in order if key in wanted]
-        if self._shown != before:
-            self.scroll_home(animate=False)
-
-    def shown(self) -> list[SettingField]:
-        """The fields that are there to move among."""
-        return self._shown
-
-    def focus_first(self, key: str | None = None) -> bool:
-        """Put the cursor on a setting, or else the first; whether there is one."""
-        fields = self.shown()
-        for field in [each for each in fields if each.key == key] or fields[:1]:
-            field.focus()
-            return True
-        return False
-
-
-def found(text: str) -> list[str]:
-    """The settings whose name or help holds every word of `text`."""
-    words = text.lower().split()
-    return [
-        key
-        for key, each in FIELDS.items()
-        if all(
-            w in f"{key} {key.replace('_', ' ')} {each.help} {each.section}".lower() for w in words
-        )
-    ]
-
-
-def _help(key: str, draft: Draft) -> Content:
-    """All about one setting: what it does, what it may be, what it is at."""
-    each = FIELDS[key]
-    facts = [fact for fact in (each.unit, each.bounds) if fact]
-    if each.kind != "multiline":
-        facts.append(f"default {safe_line(show(each.default), 60) or 'empty'}")
-    lines = [Content.assemble((key, "bold"), ("  " + " · ".join(facts), "$muted"))]
-    if reason := draft.problems.get(key):
-        lines.append(Content.styled(safe_line(reason, 400), "$bad"))
-    if idle := draft.no_effect.get(key):
-        lines.append(Content.styled(f"no effect now: {idle}", "$warning"))
-    danger = ("dangerous  ", "$bad") if each.dangerous else ""
-    lines.append(Content.assemble(danger, each.help))
-    if advice := guide_text.advice(key):
-        lines.append(Content.styled(advice, "$muted"))
-    return Content("\n").join(lines)
 
 
 def _cannot_load(path: str) -> str | None:

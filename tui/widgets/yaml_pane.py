@@ -1,0 +1,56 @@
+"""The settings of the form as YAML, to be read, copied and edited."""
+
+from textual import on
+from textual.message import Message
+from textual.widgets import TextArea
+
+from engine import config
+from engine.errors import UserError
+from engine.settings import Settings
+from tui.widgets.safe_editors import TextEditor
+
+
+class YamlPane(TextEditor):
+    """An editor of settings; `error` is why its text is none, and empty where it is."""
+
+    DEFAULT_CSS = """
+    YamlPane {
+        width: 1fr; height: 1fr; border: none; padding: 0 1; background: $background;
+        &:focus { border: none; }
+    }
+    """
+
+    class Edited(Message):
+        """The text was changed. `settings` are what it says; None: there is an error."""
+
+        def __init__(self, settings: Settings | None) -> None:
+            super().__init__()
+            self.settings = settings
+
+    def __init__(self) -> None:
+        super().__init__(soft_wrap=False, show_line_numbers=True)
+        self.error = ""
+
+    def show(self, settings: Settings) -> None:
+        """Put settings into the editor."""
+        self.error = ""
+        self.text = config.to_yaml(settings, commented=False)
+
+    @on(TextArea.Changed)
+    def _changed(self, event: TextArea.Changed) -> None:
+        event.stop()
+        settings, self.error = None, ""
+        try:
+            settings = _settings(self.text)
+        except UserError as error:
+            self.error = str(error)
+        self.post_message(self.Edited(settings))
+
+
+def _settings(text: str) -> Settings:
+    from engine.yaml_text import parse_yaml
+
+    data = parse_yaml(text, "the text")
+    if not isinstance(data or {}, dict):
+        raise UserError("the text holds no settings: write one `key: value` a line")
+    return config.from_mapping(data or {}, "the text")
