@@ -330,7 +330,9 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def _fatal_error(self) -> None:
         """A defect of ours: the trace goes to a file, and one line to the terminal given back."""
-        file = home() / terminal.CRASH_FILE
+        from tui.guard import crash_file
+
+        file = crash_file()
         with contextlib.suppress(OSError):
             file.write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
         text = f"lora-studio: the app broke ({safe_line(repr(self._exception), 200)}); see {file}"

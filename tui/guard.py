@@ -13,11 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from engine.home import home
+
 # Frames, paste, line wrap, reports of size, mouse and focus, keys, screen, cursor, colours.
 GIVE_BACK = (
     "\x1b[?2026l\x1b[?2004l\x1b[?7h\x1b[?2048l\x1b[?1016l\x1b[?1006l\x1b[?1015l\x1b[?1003l"
     "\x1b[?1000l\x1b[?1004l\x1b[<u\x1b[?1049l\x1b[?25h\x1b[0m"
 )
+CRASH_FILE = "crash.txt"  # in the program's folder
 IN_ORDER, GIVE_UP = b"q", b"r"
 IGNORED = (
     *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE),
@@ -25,11 +28,24 @@ IGNORED = (
 )
 
 
+def crash_file() -> Path:
+    """Where the last words of a program that died are kept."""
+    return home() / CRASH_FILE
+
+
 class Guard:
     """Watches over the program while the context lasts."""
 
-    def __init__(self, terminal: int, last_words: Callable[[], bytes], crash_file: Path) -> None:
-        """`terminal` is a descriptor of it. What `last_words` gives is kept in `crash_file`."""
+    def __init__(
+        self,
+        terminal: int,
+        last_words: Callable[[], bytes],
+        crash_file: Path,
+        give_back: str = GIVE_BACK,
+    ) -> None:
+        """`terminal` is a descriptor of it, and `give_back` what is written to it after a death.
+        What `last_words` gives is kept in `crash_file`."""
+        self._give_back = give_back.encode()
         self._terminal = terminal
         self._last_words = last_words
         self._crash_file = crash_file
@@ -89,7 +105,7 @@ class Guard:
             return
         line = b"" if said else self._keep_last_words()
         with contextlib.suppress(OSError):
-            os.write(self._terminal, GIVE_BACK.encode())
+            os.write(self._terminal, self._give_back)
         with contextlib.suppress(OSError, termios.error):
             # Keys that make signals are off in the app alone; on, a shell has taken over.
             if not termios.tcgetattr(self._terminal)[3] & termios.ISIG:

@@ -3,20 +3,23 @@
 A stopped program trains no further. After `bg` it does, without a screen, until `fg`.
 """
 
+import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
-
-from textual.driver import Driver
+from typing import TYPE_CHECKING, TextIO
 
 from tui.endings import STOPPED_BY, ask
 
 if TYPE_CHECKING:
+    from textual.driver import Driver
+
     from tui.app import StudioApp
 
 LOOK_SECONDS = 0.2  # between two looks whether the terminal is ours again
+SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
 STOPPED = "lora-studio: stopped; `fg` goes on, `bg` trains on behind the shell\r\n"
 
 
@@ -62,6 +65,29 @@ def suspend(app: "StudioApp") -> None:
             app.say("there is no shell here to go back to")
 
 
+@contextlib.contextmanager
+def cursor_back_when_stopped(terminal: TextIO) -> Iterator[None]:
+    """Within the context a program that draws in place shows the cursor while it is stopped."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        os.write(terminal.fileno(), SHOW_CURSOR.encode())
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)  # stops here
+        signal.signal(signal.SIGTSTP, stop)
+        with contextlib.suppress(OSError):
+            if os.tcgetpgrp(terminal.fileno()) == os.getpgrp():
+                os.write(terminal.fileno(), HIDE_CURSOR.encode())
+
+    if not terminal.isatty():
+        yield
+        return
+    before = signal.signal(signal.SIGTSTP, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, before)
+
+
 def _come_back(app: "StudioApp") -> None:
     """Draw anew after a stop that could not be seen coming: a shell has used the terminal."""
     driver = app._driver
@@ -75,11 +101,11 @@ def _repaint(app: "StudioApp") -> None:
     app.refresh(layout=True)
 
 
-def _terminal(driver: Driver) -> int:
+def _terminal(driver: "Driver") -> int:
     return int(getattr(driver, "fileno", 0))
 
 
-def _in_background(driver: Driver) -> bool:
+def _in_background(driver: "Driver") -> bool:
     """Whether the terminal belongs to another job; one that is lost belongs to nobody."""
     try:
         return os.tcgetpgrp(_terminal(driver)) != os.getpgrp()

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from engine.errors import UserError
-from engine.home import home
 from tui.safe_text import safe_line
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 LEAST_COLUMNS, LEAST_LINES = 60, 16
 WITHOUT = "`lora-studio train starter` or `lora-studio train CONFIG.yaml` trains without the app"
 ENGINE_TURN = 0.001  # seconds that the engine's thread may keep Python while the screen wants it
-CRASH_FILE = "crash.txt"  # in the program's folder
 COPY_LIMIT = 74_000  # bytes that terminals take through OSC 52
 CHUNK = 512  # bytes of a sequence that GNU screen passes on at once
 ESC, BEL, ST = "\x1b", "\x07", "\x1b\\"
@@ -32,13 +30,13 @@ def run_app(settings: "Settings | None" = None) -> int:
     """
     if reason := refusal():
         raise UserError(reason)
-    from tui.guard import Guard
+    from tui.guard import Guard, crash_file
     from tui.library_output import LibraryOutput
 
     sys.setswitchinterval(ENGINE_TURN)
     with (
         LibraryOutput() as output,
-        Guard(output.err.fileno(), output.last_words, home() / CRASH_FILE) as guard,
+        Guard(output.err.fileno(), output.last_words, crash_file()) as guard,
     ):
         faulthandler.enable(2)
         from tui.app import StudioApp

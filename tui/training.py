@@ -1,6 +1,7 @@
 """Train in the foreground of a terminal, a pipe or nothing at all, without the app."""
 
 import contextlib
+import faulthandler
 import os
 import signal
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from engine.errors import UserError
 from engine.events import Event, Log
 from engine.settings import Settings
 from tui.console import Output, Silence, make_output
+from tui.guard import Guard, crash_file
+from tui.job_control import SHOW_CURSOR, cursor_back_when_stopped
 from tui.library_output import LibraryOutput
 from tui.run_view import RunView
 from tui.safe_text import safe_line
@@ -23,7 +26,6 @@ REFRESH = 0.15  # seconds between two looks at the run
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 STOPPED_BY = 128  # plus the number of the signal
 STOPPING = "stopping with a checkpoint; the same again ends at once, without one"
-SHOW_CURSOR = "\x1b[?25h"
 
 
 def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -> int:
@@ -39,7 +41,12 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
         raise UserError(
             "judge: human needs a person at the screen; open the app with `lora-studio CONFIG.yaml`"
         )
-    with LibraryOutput() as streams:
+    with (
+        LibraryOutput() as streams,
+        Guard(streams.out.fileno(), streams.last_words, crash_file(), SHOW_CURSOR) as guard,
+        cursor_back_when_stopped(streams.out),
+    ):
+        faulthandler.enable(2)
         from engine.run_folder import LOG
         from engine.runs import empty_trash
         from engine.session import Session
@@ -48,7 +55,7 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
 
         view = RunView(settings=settings)
         session = Session(settings, run)
-        with _signals(session, settings, streams) as received:
+        with _signals(session, settings, streams, guard) as received:
             session.start()
             if session.run:
                 streams.move_to(session.run.path / LOG)
@@ -85,7 +92,7 @@ def _show(events: list[Event], view: RunView, output: Output) -> Output:
 
 @contextlib.contextmanager
 def _signals(
-    session: "Session", settings: Settings, streams: LibraryOutput
+    session: "Session", settings: Settings, streams: LibraryOutput, guard: Guard
 ) -> Iterator[list[signal.Signals]]:
     """Let signals stop the session while the context lasts; gives those that came."""
     received: list[signal.Signals] = []
@@ -97,6 +104,7 @@ def _signals(
             with contextlib.suppress(OSError):
                 if streams.out.isatty():
                     os.write(streams.out.fileno(), SHOW_CURSOR.encode())
+            guard.dismiss()
             os._exit(STOPPED_BY + number)
         received.append(signal.Signals(number))
         session.stop()

@@ -9,19 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from engine.run_folder import Run
 from tests.end_to_end.in_training import begin, config, steps, trained_in, until
 from tests.end_to_end.pseudo_terminal import PseudoTerminal
 
 PROMPT = "a-shell>"
+SHELL = ["bash", "--norc", "--noprofile", "-i"]
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no shell with job control")
 def test_ctrl_z_stops_bg_trains_and_fg_brings_the_screen_back(tmp_path: Path) -> None:
     environment = {"LORA_STUDIO_HOME": str(tmp_path), "PS1": PROMPT}
-    shell = ["bash", "--norc", "--noprofile", "-i"]
-    with PseudoTerminal(shell, environment=environment) as terminal:
+    with PseudoTerminal(SHELL, environment=environment) as terminal:
         terminal.wait_for(PROMPT)
-        terminal.press(f"{sys.executable} -m tui.cli {config(tmp_path)}\r")
+        terminal.press(f"{sys.executable} -m tui.cli {config(tmp_path, on_hangup='stop')}\r")
         run = begin(terminal, tmp_path)
         terminal.press("\x1a")
         terminal.wait_for("Stopped")
@@ -33,8 +34,8 @@ def test_ctrl_z_stops_bg_trains_and_fg_brings_the_screen_back(tmp_path: Path) ->
         terminal.wait_for("the 42 of the shell")
         assert "1049" not in terminal.switched_on()
         terminal.press("fg\r")
-        text = terminal.wait_for("newest pair")
-        assert PROMPT not in text
+        # All of the screen is drawn anew over what the shell has written.
+        text = terminal.wait_for(lambda text: "newest pair" in text and PROMPT not in text)
         shown = step_on(text)
         terminal.wait_for(lambda text: step_on(text) > shown)
         terminal.press("\x03")
@@ -102,3 +103,23 @@ def test_resizing_200_times_in_a_row(tmp_path: Path) -> None:
         assert lines[-1].startswith(" p pause  s stop")
         assert sum("newest pair" in line for line in lines) == 1
         assert sum(" log " in line and "──" in line for line in lines) == 1
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no shell with job control")
+def test_ctrl_z_while_training_without_the_app_shows_the_cursor(tmp_path: Path) -> None:
+    environment = {"LORA_STUDIO_HOME": str(tmp_path), "PS1": PROMPT}
+    with PseudoTerminal(SHELL, environment=environment) as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.press(f"{sys.executable} -m tui.cli train {config(tmp_path, on_hangup='stop')}\r")
+        run = Run(tmp_path / "runs" / "watched")
+        until(lambda: steps(run) >= 2 and "25" in terminal.switched_on())
+        terminal.press("\x1a")
+        terminal.wait_for("Stopped")
+        assert "25" not in terminal.switched_on()
+        reached = steps(run)
+        terminal.press("fg\r")
+        until(lambda: steps(run) > reached and "25" in terminal.switched_on())
+        terminal.press("\x03")
+        terminal.wait_for(lambda text: text.rstrip().endswith(PROMPT))
+        assert "25" not in terminal.switched_on()
+        assert run.state()["status"] == "stopped"

@@ -3,12 +3,13 @@ mouse, no bracketed paste, no reports of keys. A shell above the program sees it
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from engine.run_folder import Run
-from tests.end_to_end.in_training import begin, steps, under_a_shell, until
+from tests.end_to_end.in_training import begin, config, steps, under_a_shell, until
 from tests.end_to_end.pseudo_terminal import PseudoTerminal
 
 
@@ -68,3 +69,16 @@ def cooked(terminal: PseudoTerminal) -> list[object]:
     """The attributes that the terminal had before the app made it raw."""
     assert terminal.first_attributes != terminal.attributes()
     return terminal.first_attributes
+
+
+def test_after_a_kill_of_training_without_the_app(tmp_path: Path) -> None:
+    words = f"-m tui.cli train {config(tmp_path)}"
+    line = f'{sys.executable} {words}; echo "ended with $?"; read line'
+    environment = {"LORA_STUDIO_HOME": str(tmp_path)}
+    with PseudoTerminal(["sh", "-c", line], environment=environment) as terminal:
+        run = Run(tmp_path / "runs" / "watched")
+        until(lambda: steps(run) >= 2 and terminal.switched_on() == {"25"})
+        holder = run.holder()
+        assert holder is not None
+        os.kill(holder.pid, signal.SIGKILL)
+        assert "ended with 137" in given_back(terminal, terminal.first_attributes)
