@@ -191,9 +191,9 @@ class PseudoTerminal:
 
     def close(self) -> None:
         """End the program, if it has not ended, and what it has started on this terminal."""
-        self.kill()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        if self.status is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
         self._reader.join(10)
         if not self._hanging_up:
             os.close(self._terminal)
