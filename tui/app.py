@@ -75,7 +75,8 @@ class StudioApp(App[int], inherit_bindings=False):
         ),
         Binding("q,ctrl+c", "quit", "quit", show=False, id="app.quit"),
         Binding("ctrl+z", "suspend_process", "to the shell", show=False, id="app.shell"),
-        Binding("question_mark,f9", "keys", "keys", key_display="?", id="app.keys"),
+        Binding("question_mark", "keys", "keys", key_display="?", id="app.keys"),
+        Binding("f9", "keys", "keys", id="app.keys_while_typing"),  # where ? is a letter
     ]
 
     def __init__(
@@ -342,8 +343,14 @@ class StudioApp(App[int], inherit_bindings=False):
     # -- actions ---------------------------------------------------------------------------------
 
     def action_go(self, place: str) -> None:
-        """Go to one of the places."""
-        getattr(self, f"open_{place}")()
+        """Go to one of the places; from what lies over it, back to it."""
+        if place != self.current_mode:
+            getattr(self, f"open_{place}")()
+        elif len(self.screen_stack) == 1:
+            self.say(f"this is {place} already")
+        else:
+            for _ in self.screen_stack[1:]:
+                self.pop_screen()
 
     async def action_back(self) -> None:
         """Leave a screen that lies on top of another."""
@@ -408,6 +415,11 @@ class StudioApp(App[int], inherit_bindings=False):
             await self._key_order.take(event)
         else:
             await super().on_event(event)
+
+    @property
+    def key_pressed(self) -> float:
+        """When the key arrived that is handled now, by Textual's clock; infinity: there is none."""
+        return self._key_order.pressed
 
     def on_key_handled(self, message: KeyHandled) -> None:
         """The next key may come."""

@@ -5,6 +5,7 @@ moves in its own time. Without this, of keys that arrive in one piece (typed fas
 by a slow line) the later ones go to where the focus was: `/beta` and enter would not search.
 """
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -33,34 +34,47 @@ class KeyOrder:
         self._app = app
         self._forward = forward
         self._waiting: deque[Event] = deque()
-        self._number = 0  # of the newest that was forwarded
-        self._busy = False  # whether that one is still at work
+        self._number = 0  # of the newest that held up the others
+        self._busy = False  # whether it still does
+        self.pressed = math.inf  # when the key arrived that is at work; inf: none is
         self._limit: Timer | None = None
 
     async def take(self, event: Event) -> None:
         """Forward an event now or later."""
         if self._busy:
             self._waiting.append(event)
-        else:
+        elif self._app.screen.is_mounted:
             await self._begin(event)
+        else:  # it has no cursor yet
+            self._take_hold()
+            self._waiting.append(event)
+            self._let_go(self._number)
 
     def reached_app(self, message: KeyHandled) -> None:
         """The key was handled; what it asked of the screen in front, and of the app, comes next."""
-        goes_on = partial(self._go_on, message.number)
-        self._app.call_later(lambda: self._app.screen.call_later(self._app.call_later, goes_on))
+        self._let_go(message.number)
 
     async def _begin(self, event: Event) -> None:
-        self._busy = True
-        self._number += 1
+        self._take_hold()
+        self.pressed = event.time
         target = self._app.focused or self._app.screen
-        self._limit = self._app.set_timer(PATIENCE, partial(self._go_on, self._number))
         await self._forward(event)
         target.post_message(KeyHandled(self._number))  # lost where the key closed the screen
+
+    def _take_hold(self) -> None:
+        self._busy = True
+        self._number += 1
+        self._limit = self._app.set_timer(PATIENCE, partial(self._go_on, self._number))
+
+    def _let_go(self, number: int) -> None:
+        goes_on = partial(self._go_on, number)
+        self._app.call_later(lambda: self._app.screen.call_later(self._app.call_later, goes_on))
 
     async def _go_on(self, number: int) -> None:
         if not self._busy or number != self._number:
             return
         self._busy = False
+        self.pressed = math.inf
         if self._limit:
             self._limit.stop()
         if self._waiting:

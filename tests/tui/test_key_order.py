@@ -85,3 +85,15 @@ def test_what_is_pasted_waits_for_its_turn() -> None:
         await until(pilot, lambda: getattr(setup(app)._field(), "key", "") == "learning_rate")
 
     play(scene)
+
+
+def test_a_key_waits_for_the_cursor_of_a_screen_that_is_being_made() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        answers: list[str | None] = []
+        for _ in range(5):
+            app.push_screen(AskChoice("which?", [("one", ""), ("two", "")]), answers.append)
+            send(app, "down", "enter")
+            await until(pilot, lambda: not isinstance(app.screen, AskChoice))
+        assert answers == ["two"] * 5
+
+    play(scene)

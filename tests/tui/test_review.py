@@ -283,6 +283,30 @@ def test_scrolling_moves_both_and_a_new_pair_starts_at_the_top(review: Open) -> 
     run(test)
 
 
+def test_scrolling_what_is_in_sight_says_so(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1)) as table:
+            for key in ("j", "k", "pagedown", "end"):
+                await table.press(key)
+                assert table.said == "all of it is in sight"
+
+    run(test)
+
+
+def test_a_long_name_leaves_room_for_where_one_is(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1)) as table:
+            assert table.app.view
+            table.app.view.name = "starter-lora-online-dpo-20261122-205011"
+            await table.settled()
+            table.screen._refresh()
+            await table.pilot.pause()
+            assert table.screen.query_one("#place").size.height == 1
+            assert "…   pair 1 of 1 · 1 of the run · 0 waiting · fresh" in table.text("#place")
+
+    run(test)
+
+
 def test_a_long_prompt_can_be_read_to_its_end(review: Open) -> None:
     async def test() -> None:
         async with review(pair(1, 0, prompt=LONG)) as table:

@@ -1,12 +1,13 @@
 """The run screen and its chart: what they show at both sizes, and every key."""
 
 import math
+from typing import cast
 
 import pytest
 from textual.pilot import Pilot
 
 from engine.config import preset
-from engine.events import Log, Progress, Report, RunEnded
+from engine.events import Log, PairSampled, Progress, Report, RunEnded
 from tests.tui.live import LiveSession, a_run, attach, evaluated, judged, started, steps
 from tests.tui.stage import COMPACT, STANDARD, Scene, play, said, shown, until
 from tui.app import StudioApp
@@ -371,3 +372,36 @@ def test_a_chart_of_100000_points_answers() -> None:
         assert "step 98," in shown(app)
 
     watch(scene, LiveSession([Progress(phase="loading", step=0)]))
+
+
+def test_keys_at_an_end_say_so() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        for key in ("left", "up"):
+            await pilot.press(key)
+            assert said(app) == "there is no card there"
+        await pilot.press("escape")
+        assert "all parts are in sight" in said(app)
+        await pilot.press("c")
+        for key, reason in {
+            "right": "the cursor is on the newest point",
+            "end": "the cursor is on the newest point",
+            "0": "all points are in sight",
+        }.items():
+            await pilot.press(key)
+            await until(pilot, lambda reason=reason: said(app) == reason)
+        await pilot.press("home", "left")
+        await until(pilot, lambda: said(app) == "the cursor is on the first point")
+
+    watch(scene)
+
+
+def test_a_pair_that_waits_for_a_person_is_announced() -> None:
+    session = LiveSession([started()], preset("starter-human"))
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        assert "the first pair comes" in shown(app)
+        session.pairs = [cast(PairSampled, object())]
+        session.events.append(Progress(phase="waiting", step=0))
+        await until(pilot, lambda: "a pair waits for you: r shows it" in shown(app))
+
+    watch(scene, session)

@@ -192,8 +192,12 @@ def test_keys_about_pairs_do_nothing_elsewhere() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot, run)
         before = choices(run)
-        await pilot.press("1", "2", "t", "b", "g")
+        for key in ("1", "2", "t", "b", "g", "v", "slash"):
+            await pilot.press(key)
+            assert said(app) == "that is for a pair: n shows them"
         assert choices(run) == before
+        await pilot.press("m")
+        assert said(app) == "this is metrics already"
 
     play(scene)
 

@@ -16,7 +16,9 @@ from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.run_rows import Order
 from tui.screens.ask import AskText
+from tui.screens.chart import ChartScreen
 from tui.screens.compare import CompareScreen
+from tui.screens.keys_overlay import KeysOverlay
 from tui.screens.run_detail import RunDetailScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.setup import SetupScreen
@@ -223,6 +225,34 @@ def test_config_opens_in_the_form_and_enter_opens_the_run() -> None:
         assert isinstance(app.screen, RunDetailScreen)
         await pilot.press("escape")
         assert isinstance(app.screen, RunsScreen)
+
+    play(scene)
+
+
+def test_f5_goes_back_to_the_list_from_what_lies_over_it() -> None:
+    make_run("a-run")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot)
+        await pilot.press("enter", "enter")
+        assert isinstance(app.screen, ChartScreen)
+        await pilot.press("f5")
+        assert app.screen is screen
+        await pilot.press("f5")
+        assert said(app) == "this is runs already"
+
+    play(scene)
+
+
+def test_while_words_are_typed_the_keys_are_on_f9() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        assert "? keys" in shown(app)
+        await pilot.press("slash", "question_mark")
+        await until(pilot, lambda: "f9 keys" in shown(app))
+        assert "? keys" not in shown(app)
+        await pilot.press("f9")
+        assert isinstance(app.screen, KeysOverlay)
 
     play(scene)
 

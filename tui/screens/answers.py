@@ -11,7 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from tui.differences import differences
-from tui.safe_text import safe
+from tui.safe_text import cut, safe, safe_line
 from tui.screens.base import StudioScreen
 from tui.widgets.answer_pane import AnswerPane, Look
 
@@ -74,6 +74,7 @@ class AnswersScreen(StudioScreen):
     def __init__(self) -> None:
         super().__init__()
         self.painted: str | None = None  # the key of the answers that have been on the screen
+        self._painted_at = 0.0
         self._answers: Answers | None = None
         self._look: Look = "plain"
         self._layout: Layout = "side by side"
@@ -88,6 +89,12 @@ class AnswersScreen(StudioScreen):
                 yield AnswerPane(1, id="left")
                 yield AnswerPane(2, id="right")
         pair.display = False
+
+    def place_line(self, name: str, facts: Sequence[str]) -> Content:
+        """The run and where one is in it; of a long name, what the facts leave room for."""
+        said = " · ".join(facts)
+        room = max(16, self.size.width - len(said) - len("   ") - 2)
+        return Content.assemble((cut(safe_line(name), room), "bold $foreground"), "   ", said)
 
     def pane(self, side: str) -> AnswerPane:
         """The pane of the answer on the "left" or "right"."""
@@ -114,7 +121,11 @@ class AnswersScreen(StudioScreen):
     def _drawn(self, answers: Answers) -> None:
         self._mark_long_prompt()
         if answers == self._answers:
-            self.painted = answers.key
+            self.painted, self._painted_at = answers.key, get_time()
+
+    def seen(self, key: str) -> bool:
+        """Whether the answers `key` were on the screen when the key was pressed that is handled."""
+        return self.painted == key and self.studio.key_pressed >= self._painted_at
 
     def on_resize(self) -> None:
         """A prompt that fitted may do so no longer."""
@@ -156,18 +167,25 @@ class AnswersScreen(StudioScreen):
 
     def action_scroll(self, lines: int) -> None:
         """Scroll both answers by lines."""
-        for scroll in self._scrolled():
+        for scroll in self._scrolled_or_say():
             scroll.scroll_relative(y=lines, animate=False)
 
     def action_page(self, pages: int) -> None:
         """Scroll both answers by a page."""
-        for scroll in self._scrolled():
+        for scroll in self._scrolled_or_say():
             scroll.scroll_relative(y=pages * max(1, scroll.size.height - 1), animate=False)
 
     def action_to_end(self, end: bool) -> None:
         """Scroll both answers to their start or end."""
-        for scroll in self._scrolled():
+        for scroll in self._scrolled_or_say():
             (scroll.scroll_end if end else scroll.scroll_home)(animate=False)
+
+    def _scrolled_or_say(self) -> list[VerticalScroll]:
+        """What the scrolling keys move; that there is nothing to scroll is said."""
+        scrolled = self._scrolled()
+        if not any(scroll.max_scroll_y for scroll in scrolled):
+            self.say("all of it is in sight" if self._answers else "there is nothing to scroll", 2)
+        return scrolled
 
     def _scrolled(self) -> list[VerticalScroll]:
         """What the scrolling keys move: both answers, or the prompt where it stands alone."""

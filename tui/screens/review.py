@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from textual.binding import Binding
-from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
@@ -101,11 +100,9 @@ class ReviewScreen(AnswersScreen):
         return self._desk
 
     def _show_place(self, desk: Desk | None) -> None:
-        name = safe(self.studio.view.name) if self.studio.view else ""
+        name = self.studio.view.name if self.studio.view else ""
         facts = place_facts(desk) if desk and desk.current else []
-        self.query_one("#place", Static).update(
-            Content.assemble((name, "bold $foreground"), "   ", " · ".join(facts))
-        )
+        self.query_one("#place", Static).update(self.place_line(name, facts))
 
     def _show_remark(self, desk: Desk | None) -> None:
         remark = desk.remark() if desk else None
@@ -127,7 +124,7 @@ class ReviewScreen(AnswersScreen):
             return
         if desk.current is None:
             self.say("no pair waits for a verdict yet")
-        elif desk.current.pair_id != self.painted:
+        elif not self.seen(desk.current.pair_id):
             self.say("that key came before this pair was on the screen; press it again")
         else:
             self._keep_busy(lambda: desk.give(shown), lambda _: self._given(shown))

@@ -18,7 +18,7 @@ from tui.widgets.card_grid import CardGrid
 from tui.widgets.health_line import HealthLine
 from tui.widgets.log_pane import LogPane
 from tui.widgets.outcome import Outcome
-from tui.widgets.pair_pane import PairPane
+from tui.widgets.pair_pane import FIRST_PAIR, PairPane
 from tui.widgets.run_header import RunHeader
 
 NO_RUN = "no run is going: start one in Setup (f2) or resume one in Runs (f5)"
@@ -103,11 +103,13 @@ class RunScreen(StudioScreen):
 
     def run_changed(self, events: Sequence[Event]) -> None:
         """Draw what is new."""
-        view = self.studio.view
+        view, session = self.studio.view, self.studio.session
         stopping = self.studio.stopping
         self.query_one(RunHeader).show(view, memory=self._memory, stopping=stopping)
         self.query_one(CardGrid).show(view)
-        self.query_one(PairPane).show(view.newest if view else None)
+        asks = session is not None and session.settings.human_judge and bool(session.waiting())
+        empty = "a pair waits for you: r shows it" if asks else FIRST_PAIR
+        self.query_one(PairPane).show(view.newest if view else None, empty)
         self.query_one(LogPane).show(view)
         self.query_one(Outcome).show(view)
         self._look_after(view)
@@ -196,6 +198,10 @@ class RunScreen(StudioScreen):
 
     def action_large(self, part: str) -> None:
         """Give all the room to one part, or, asked again, to all parts."""
+        if not part and not (self.has_class("-large-log") or self.has_class("-large-pair")):
+            self.query_one(CardGrid).focus()
+            self.say("all parts are in sight · q quits")
+            return
         part = "" if self.has_class(f"-large-{part}") else part
         for each in ("log", "pair"):
             self.set_class(each == part, f"-large-{each}")

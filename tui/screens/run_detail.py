@@ -241,6 +241,8 @@ class RunDetailScreen(WatchedScreen):
 
     def action_part(self, part: str) -> None:
         """Show a part."""
+        if part == self.part and not self.has_class("-large"):
+            self.say(f"this is {part} already")
         self.query_one(ContentSwitcher).current = part
         self.remove_class("-large")
         self._show_parts()
@@ -284,11 +286,12 @@ class RunDetailScreen(WatchedScreen):
         if self.has_class("-large"):
             self.query_one(PairPane).query_one(VerticalScroll).focus()
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+    def why_not(self, action: str) -> str | None:
         """Keys about pairs are there with the pairs only."""
-        if action in ("label", "flag", "filter", "find"):
-            return self.is_mounted and self.part == "pairs"
-        return super().check_action(action, parameters)
+        about_pairs = action in ("label", "flag", "filter", "find")
+        if about_pairs and not (self.is_mounted and self.part == "pairs"):
+            return "that is for a pair: n shows them"
+        return super().why_not(action)
 
     # -- pairs -----------------------------------------------------------------------------------
 

@@ -346,6 +346,8 @@ class SetupScreen(StudioScreen):
 
     def action_to_start(self) -> None:
         """Put the cursor on Start."""
+        if self.focused is self.query_one(StartLine):
+            self.say("the cursor is on start already · q quits")
         self.query_one(StartLine).focus()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

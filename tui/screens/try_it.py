@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
 from textual.binding import Binding
-from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from engine.duel import Duel, DuelAnswers, DuelEvent, DuelFailed, DuelProgress, DuelReady
-from tui.safe_text import safe, safe_line
+from tui.safe_text import safe
 from tui.screens.answers import READING_KEYS, Answers, AnswersScreen
 from tui.widgets.safe_editors import LineEditor
 
@@ -112,8 +111,7 @@ class TryItScreen(AnswersScreen):
         facts = [] if self._step is None else [f"step {self._step:,} against the start"]
         if self.score.total():
             facts += [f"{who} {self.score[who]}" for who in ("trained", "starting", "tie")]
-        name = (safe_line(self.run.name), "bold $foreground")
-        self.query_one("#place", Static).update(Content.assemble(name, "   ", " · ".join(facts)))
+        self.query_one("#place", Static).update(self.place_line(self.run.name, facts))
         self.query_one("#state", Static).update(self._state())
 
     def _state(self) -> str:
@@ -175,7 +173,7 @@ class TryItScreen(AnswersScreen):
             self.say("there are no answers to judge yet")
         elif self._open:
             self.say("these are judged already · enter asks the next")
-        elif self.painted != str(self._count):
+        elif not self.seen(str(self._count)):
             self.say("that key came before the answers were on the screen; press it again")
         else:
             return True

@@ -11,6 +11,7 @@ from textual.widget import Widget
 
 from tui.metrics import CARDS, Metric
 from tui.run_view import RunView
+from tui.widgets.key_line import KeyLine
 from tui.widgets.metric_card import card
 
 COLUMNS_FROM = (0, 56, 110, 150)  # cells from which there is one more column
@@ -93,6 +94,8 @@ class CardGrid(Widget, can_focus=True):
         place = self.cursor + across + down * self._columns
         if 0 <= place < len(self._metrics):
             self.cursor = place
+        else:
+            self.screen.query_one(KeyLine).say("there is no card there")
 
     def action_open(self) -> None:
         """Ask for the chart of the card under the cursor."""

@@ -135,14 +135,20 @@ class Chart(Widget, can_focus=True):
         points = plot.across(self.lines[0], self.axis)
         start, end = plot.visible(points, self.window)
         stride = max(1, (end - start) // max(1, self.size.width - LABELS))
-        place = min(max(0, place + by * stride), len(points) - 1)
+        before, place = place, min(max(0, place + by * stride), len(points) - 1)
+        if place == before:
+            self._at_end(place > 0)
+            return
         self._cursor = None if place == len(points) - 1 else points[place]
         self._keep_in_sight()
         self._changed()
 
     def action_ends(self, end: int) -> None:
         """To the first or the newest point."""
+        before = self.cursor_x
         self._cursor = None if end else plot.whole(self.lines, self.axis).low
+        if self.cursor_x == before:
+            self._at_end(bool(end))
         self._keep_in_sight()
         self._changed()
 
@@ -167,6 +173,8 @@ class Chart(Widget, can_focus=True):
 
     def action_whole(self) -> None:
         """Show everything, with the cursor on the newest point."""
+        if self._window is self._cursor is None:
+            self.post_message(self.Refused("all points are in sight"))
         self._window = self._cursor = None
         self._changed()
 
@@ -183,6 +191,10 @@ class Chart(Widget, can_focus=True):
         self.axis = "time" if self.axis == "step" else "step"
         self._window = self._cursor = None
         self._changed()
+
+    def _at_end(self, newest: bool) -> None:
+        which = "newest" if newest else "first"
+        self.post_message(self.Refused(f"the cursor is on the {which} point"))
 
     def _keep_in_sight(self) -> None:
         window = self._window

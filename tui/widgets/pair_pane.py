@@ -23,6 +23,7 @@ VERDICTS = {
     "empty": "empty answers, not judged",
     "invalid": "no valid verdict",
 }
+FIRST_PAIR = "the first pair comes as soon as two answers are sampled"
 
 
 class PairPane(Vertical):
@@ -41,16 +42,17 @@ class PairPane(Vertical):
         self._text = Static(markup=False)
         self._scroll = VerticalScroll(self._text)
         self.pair: PairJudged | None = None
+        self._empty = FIRST_PAIR
 
     def compose(self) -> ComposeResult:
         """The title and the text."""
         yield self._title
         yield self._scroll
 
-    def show(self, pair: PairJudged | None) -> None:
-        """Show a pair; the same one again costs nothing."""
-        if pair is not self.pair:
-            self.pair = pair
+    def show(self, pair: PairJudged | None, empty: str = FIRST_PAIR) -> None:
+        """Show a pair, or the words `empty`; the same again costs nothing."""
+        if pair is not self.pair or empty != self._empty:
+            self.pair, self._empty = pair, empty
             self._draw()
 
     def on_resize(self, event: Resize) -> None:
@@ -69,7 +71,10 @@ class PairPane(Vertical):
         self._draw_title()
         compact = self._scroll.size.height <= COMPACT
         width = self._scroll.size.width or self.size.width
-        self._text.update(_text(self.pair, max(8, width - 1), compact))
+        if self.pair is None:
+            self._text.update(Content.styled(self._empty, "$muted"))
+        else:
+            self._text.update(_text(self.pair, max(8, width - 1), compact))
 
     def _draw_title(self) -> None:
         title = self._about
@@ -93,10 +98,8 @@ def verdict(pair: PairJudged) -> str:
     return f"{who} {pair.q if pair.choice == 'first' else 1 - pair.q:.2f} for {said}"
 
 
-def _text(pair: PairJudged | None, width: int, compact: bool) -> Content:
+def _text(pair: PairJudged, width: int, compact: bool) -> Content:
     """Prompt and both answers, the winner marked; when `compact`, one line each."""
-    if pair is None:
-        return Content.styled("the first pair comes as soon as two answers are sampled", "$muted")
     parts = (("> ", pair.prompt, ""), ("1", pair.first, "first"), ("2", pair.second, "second"))
     lines: list[Content] = []
     for mark, text, choice in parts:

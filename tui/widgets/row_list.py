@@ -19,6 +19,8 @@ from textual.strip import Strip
 from textual.style import Style
 from textual.visual import Visual
 
+from tui.widgets.key_line import KeyLine
+
 Row = TypeVar("Row")
 Draw = Callable[[Row, int], Content]  # a row and the width in cells
 
@@ -175,19 +177,26 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
 
     def action_move(self, rows: int) -> None:
         """Move the cursor."""
-        self.cursor += rows
+        self._go(self.cursor + rows)
 
     def action_page(self, pages: int) -> None:
         """Move the cursor by what is in sight."""
-        self.cursor += pages * max(1, self.size.height - 1)
+        self._go(self.cursor + pages * max(1, self.size.height - 1))
 
     def action_first(self) -> None:
         """To the first row."""
-        self.cursor = 0
+        self._go(0)
 
     def action_last(self) -> None:
         """To the last row."""
-        self.cursor = len(self._rows) - 1
+        self._go(len(self._rows) - 1)
+
+    def _go(self, to: int) -> None:
+        before, self.cursor = self.cursor, to
+        if self.cursor == before:
+            end = "there are no rows" if not self._rows else "this is the first row"
+            for line in self.screen.query(KeyLine):
+                line.say("this is the last row" if before and to >= before else end, 2)
 
     def action_choose(self) -> None:
         """Tell that the current row was chosen."""
