@@ -59,9 +59,12 @@ def test_form_run_details_try_it_and_out(tmp_path: Path, studio_home: Path) -> N
 def test_the_starter_as_it_is(studio_home: Path) -> None:
     """What `lora-studio` and one key do on a machine where nothing was set up."""
     with studio(studio_home) as terminal:
-        first_minutes(terminal, "starter")
-    [run] = runs.list_runs(studio_home / "runs")
-    check(run.name, studio_home, steps=90)
+        first_minutes(terminal, "starter-lora")  # the beginning of its automatic name
+    [found] = runs.list_runs(studio_home / "runs")
+    check(found.name, studio_home, steps=preset("starter").iters)
+    lines = runs.open_run(found.path).read("metrics.jsonl")
+    rates = [line for line in lines if "win_rate" in line]
+    assert rates[-1]["win_rate_low"] > rates[0]["win_rate"]  # the training can be seen
 
 
 def check(name: str, home: Path, *, steps: int) -> None:
