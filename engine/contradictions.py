@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.errors import UserError
+from engine.secrets import hide
 from engine.settings import Settings
 
 # The arguments that MLX's optimizers take besides the learning rate.
@@ -48,13 +49,28 @@ class Problem:
 
 def problems(settings: Settings) -> list[Problem]:
     """All contradictions between settings; empty where a run can start."""
-    return [*_lengths(settings), *_weights(settings), *_optimizer(settings), *_schedule(settings)]
+    return [
+        *_secrets(settings),
+        *_lengths(settings),
+        *_weights(settings),
+        *_optimizer(settings),
+        *_schedule(settings),
+    ]
 
 
 def check(settings: Settings) -> None:
     """Raise `UserError` naming the first contradiction, if there is one."""
     for problem in problems(settings):
         raise UserError(f"{problem.key}: {problem.message}")
+
+
+def _secrets(settings: Settings) -> Iterator[Problem]:
+    """All settings are kept in the run's folder, where no token belongs."""
+    for key, value in settings.model_dump().items():
+        if isinstance(value, str) and hide(value) != value:
+            yield Problem(
+                key, "it holds a token or a password, which a run would keep; log in to the hub"
+            )
 
 
 def _lengths(settings: Settings) -> Iterator[Problem]:

@@ -13,7 +13,6 @@ import json
 import math
 import os
 import re
-import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -50,11 +49,28 @@ class StorageError(RunError):
 
 
 def storage_cause(error: BaseException, folder: Path) -> OSError | None:
-    """The system's error behind one met while writing there; MLX reports a full disk vaguely."""
+    """The system's error behind one met while writing to `folder`; MLX reports them vaguely."""
     if isinstance(error, OSError):
         return error
-    if isinstance(error, RuntimeError) and folder.exists() and shutil.disk_usage(folder).free < 1e5:
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if isinstance(error, RuntimeError):
+        if found := _refusal(folder):
+            return found
+        if str(error).startswith("[save"):  # it could not, and by now one can again
+            return OSError(errno.EIO, os.strerror(errno.EIO))
+    return None
+
+
+def _refusal(folder: Path) -> OSError | None:
+    """The error that writing a little to `folder` meets now."""
+    probe = folder / f".probe.{os.getpid()}-{next(_temporary_names)}.tmp"
+    try:
+        with _opened(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+            _write_all(file, bytes(1 << 17))
+    except OSError as error:
+        return error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
     return None
 
 

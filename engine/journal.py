@@ -3,7 +3,7 @@
 A disk that is full or gone does not end a run: it waits, says so, and goes on when it can write.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from engine.durable import StorageError
 from engine.events import Event, Level, Log, PairJudged, PhaseName, Progress, Saved
 from engine.pairs import Pair, Verdict, record
 from engine.run_folder import LOG, METRICS, PAIRS, SAMPLED, UNDECIDED, Run, timestamp
+from engine.secrets import hide
 
 RETRY_SECONDS = 2.0
 
@@ -25,13 +26,15 @@ class Journal:
         self.emit = emit
         self._control = control
         self.step = 0
+        self.kept: Collection[str] = ()  # pairs that the run has a label of, from before a restart
 
     def progress(self, phase: PhaseName, done: int = 0, total: int = 0, unit: str = "") -> None:
         """Say how far the current phase is."""
         self.emit(Progress(phase=phase, step=self.step, done=done, total=total, unit=unit))
 
     def log(self, level: Level, text: str) -> None:
-        """A line for the log."""
+        """A line for the log, without tokens that a library may have put into it."""
+        text = hide(text)
         self.emit(Log(level=level, text=text))
         self.stored(lambda: self.run.append(LOG, [f"{timestamp()} {level:<7} {text}"]))
 
@@ -59,7 +62,11 @@ class Journal:
                     judge=judge,
                 )
             )
-        new = [each for each in judged if not stored or each[0].undecidable()]
+        new = [
+            each
+            for each in judged
+            if each[0].pair_id not in self.kept and (not stored or each[0].undecidable())
+        ]
         for file, decided in ((PAIRS, True), (UNDECIDED, False)):
             lines = [record(*each, judge) for each in new if each[1].decided == decided]
             if lines:
@@ -93,7 +100,7 @@ class Journal:
         told = False
         while True:
             try:
-                write()
+                self._write(write)
                 break
             except StorageError as error:
                 if self._control.stopping and told:
@@ -105,3 +112,10 @@ class Journal:
                 self._control.wait(RETRY_SECONDS)
         if told:
             self.emit(Log(level="info", text="the run can write again and goes on"))
+
+    def _write(self, write: Callable[[], Any]) -> None:
+        """Write; whatever the storage refuses with is a `StorageError`."""
+        try:
+            write()
+        except OSError as error:
+            raise StorageError(Path(error.filename or self.run.path), error) from error

@@ -59,12 +59,13 @@ def train(
     from engine.memory import plan, refusal
     from engine.models import count_parameters, load_roles
     from engine.prompts import load_prompts
+    from engine.relabel import settle
     from engine.sampling import stream_seed
     from engine.trainer import Trainer
 
     configure_mlx()
     journal = Journal(run, emit, control)
-    for repaired in run.repair():
+    for repaired in [*run.repair(), *filter(None, [settle(run)])]:
         journal.log("warning", repaired)
     journal.progress("loading")
     if reason := refusal(plan(settings), settings):
@@ -96,6 +97,9 @@ def train(
     reached = int(checkpoint.name) if checkpoint else -1
     for file in (METRICS, PAIRS, UNDECIDED):
         run.keep_until(file, reached)
+    journal.kept = {
+        str(line.get("pair_id")) for file in (PAIRS, UNDECIDED) for line in run.read(file)
+    }
     # The test comes after the last checkpoint, and is made again.
     run.rewrite(METRICS, lambda line: None if line.get("split") == "test" else line)
     trainer.restore(checkpoint)

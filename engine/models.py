@@ -26,6 +26,7 @@ from engine.hardware import backend, compute_dtype, hub_reachable
 from engine.settings import Quantization, Settings
 from engine.starter import JUDGE, POLICY
 
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl")  # never read
 QUANTIZATIONS: dict[Quantization, dict[str, Any]] = {
     "4-bit": {"group_size": 128, "bits": 4, "mode": "affine"},
     "6-bit": {"group_size": 128, "bits": 6, "mode": "affine"},
@@ -165,6 +166,12 @@ def load(
     Raises:
         UserError: the folder is no model that can be loaded, with the reason.
     """
+    if not any(folder.glob("model*.safetensors")):
+        pickles = sorted(name for kind in PICKLES for name in folder.glob(kind))
+        brought = f", and {pickles[0].name} is a pickle: it can run code" if pickles else ""
+        raise UserError(
+            f"{role}: {folder} has no model*.safetensors{brought}; give a folder with safetensors."
+        )
     if backend() == "cpu":
         cpu_math.install()
     try:

@@ -1,23 +1,30 @@
-"""Changing a label after the fact, in the files of a run that nobody trains now."""
+"""Changing a label after the fact, in the files of a run that nobody trains now.
 
-from typing import Any
+A decided pair is kept in pairs.jsonl, any other in undecided.jsonl. A change that moves a pair
+between them writes both files; what it is to be is written down first, in relabel.json, so that
+a kill between the two leaves something to finish from.
+"""
 
-from engine.durable import Record
-from engine.errors import UserError
+import contextlib
+from collections.abc import Callable
+
+from engine import durable
+from engine.durable import Record, StorageError
+from engine.errors import RunError, UserError
 from engine.events import Choice
 from engine.pairs import DECIDED
 from engine.run_folder import PAIRS, UNDECIDED, Run
+
+PLANNED = "relabel.json"
+PLAN_LIMIT = 1 << 28  # bytes; it holds one pair
 
 
 def relabel(run: Run, pair_id: str, choice: Choice) -> Record:
     """Give a pair another verdict, a person's; return its new line.
 
-    A decided pair is kept in pairs.jsonl, any other in undecided.jsonl. A kill between the two
-    writes leaves the pair in both files; the line with `was` is the newer one.
-
     Raises:
         UserError: the run has no such pair, or is being trained (RunBusy).
-        StorageError: nothing was changed.
+        StorageError: nothing was changed, or it is finished when the run is opened next.
     """
     return _change(run, pair_id, lambda line: relabelled(line, choice))
 
@@ -28,7 +35,8 @@ def set_flag(run: Run, pair_id: str, flagged: bool) -> Record:
 
 
 def relabelled(line: Record, choice: Choice) -> Record:
-    """A pair's line with another verdict: `was` says who had said what."""
+    """A pair's line with another verdict: `was` says who had said what. Like any label of a
+    person it is kept when the run goes on from before its step."""
     old = line.get("choice")
     if old == choice:
         return line
@@ -41,7 +49,7 @@ def relabelled(line: Record, choice: Choice) -> Record:
         renamed = side in names and fact in ("", "tokens", "finished")
         changed[f"{names[side]}{joint}{fact}" if renamed else key] = entry
     was = line.get("was") or {"choice": old, "judge": line.get("judge")}
-    return {**changed, "choice": choice, "judge": "human", "was": was}
+    return {**changed, "choice": choice, "judge": "human", "was": was, "keep": True}
 
 
 def _sides(decided: bool, swapped: bool) -> tuple[str, str]:
@@ -50,19 +58,77 @@ def _sides(decided: bool, swapped: bool) -> tuple[str, str]:
     return (names[1], names[0]) if swapped else names
 
 
-def _change(run: Run, pair_id: str, change: Any) -> Record:
+def settle(run: Run) -> str | None:
+    """Finish a change that a kill cut in two, with the lock held; a sentence if there was one.
+
+    Raises:
+        StorageError: it is still to be finished.
+    """
+    file = run.path / PLANNED
+    try:
+        plan = durable.from_line(durable.read_file(file, PLAN_LIMIT)) or {}
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(file, error) from error
+    line = plan.get("line")
+    if not isinstance(line, dict) or "pair_id" not in line:
+        _forget_plan(run)
+        return None
+    _store(run, line)
+    _forget_plan(run)
+    return f"the change of the label of pair {line['pair_id']} was finished"
+
+
+def settle_if_free(run: Run) -> None:
+    """`settle`, unless the run is in use or cannot be written now."""
+    if (run.path / PLANNED).exists():
+        with contextlib.suppress(UserError, RunError), run.lock():
+            settle(run)
+
+
+def _change(run: Run, pair_id: str, change: Callable[[Record], Record]) -> Record:
     with run.lock():
+        settle(run)
         for file in (PAIRS, UNDECIDED):
             lines = [line for line in run.read(file) if line.get("pair_id") == pair_id]
             if lines:
                 break
         else:
             raise UserError(f"the run {run.name!r} has no pair {pair_id!r}.")
-        new: Record = change(lines[-1])
-        home = PAIRS if new.get("choice") in DECIDED else UNDECIDED
-        if home != file:
-            run.append(home, [new], sync=True)
-            run.rewrite(file, lambda line: None if line.get("pair_id") == pair_id else line)
-        else:
-            run.rewrite(file, lambda line: new if line.get("pair_id") == pair_id else line)
+        new = change(lines[-1])
+        if _home(new) == file:
+            _replace(run, file, pair_id, new)
+            return new
+        durable.write_file(run.path / PLANNED, durable.to_json({"line": new}) + "\n")
+        try:
+            run.append(_home(new), [new], sync=True)
+        except StorageError:
+            _forget_plan(run)  # nothing was changed
+            raise
+        settle(run)
         return new
+
+
+def _store(run: Run, line: Record) -> None:
+    """Leave `line` as the only one of its pair; may be done again after it was cut short."""
+    home, pair_id = _home(line), line["pair_id"]
+    if all(each.get("pair_id") != pair_id for each in run.read(home)):
+        run.append(home, [line], sync=True)
+    else:
+        _replace(run, home, pair_id, line)
+    _replace(run, UNDECIDED if home == PAIRS else PAIRS, pair_id, None)
+
+
+def _home(line: Record) -> str:
+    return PAIRS if line.get("choice") in DECIDED else UNDECIDED
+
+
+def _replace(run: Run, file: str, pair_id: str, new: Record | None) -> None:
+    run.rewrite(file, lambda line: new if line.get("pair_id") == pair_id else line)
+
+
+def _forget_plan(run: Run) -> None:
+    with contextlib.suppress(OSError):
+        (run.path / PLANNED).unlink(missing_ok=True)
+        durable.sync_folder(run.path)

@@ -16,6 +16,7 @@ from engine.errors import RunError, UserError
 from engine.events import Event, EventBuffer, Log, PairSampled, RunEnded, RunStatus
 from engine.mailbox import Watch
 from engine.run_folder import LOG, Run, timestamp
+from engine.secrets import hide
 from engine.settings import Settings
 
 Shown = Literal["left", "right", "tie", "both_bad", "skip"]
@@ -153,9 +154,9 @@ class Session:
             )
             status = "finished" if finished else "stopped"
         except (UserError, RunError) as error:
-            self.error, self.error_is_users = str(error), isinstance(error, UserError)
+            self.error, self.error_is_users = hide(str(error)), isinstance(error, UserError)
         except Exception as error:  # a defect, ours or a library's: in words, with the trace logged
-            self.error = f"{type(error).__name__}: {error}; the log has the details."
+            self.error = hide(f"{type(error).__name__}: {error}; the log has the details.")
             self._log_trace(run)
         except BaseException as error:  # the thread itself was told to end
             self.error = f"{type(error).__name__} ended the engine's thread."
@@ -168,7 +169,7 @@ class Session:
         self._person = judge
 
     def _log_trace(self, run: Run) -> None:
-        trace = traceback.format_exc()
+        trace = hide(traceback.format_exc())
         self._events.put(Log(level="error", text=trace))
         with contextlib.suppress(RunError):
             run.append(LOG, [f"{timestamp()} error   {line}" for line in trace.splitlines()])

@@ -99,6 +99,13 @@ def test_a_persons_verdicts_are_stored_already(
     assert told == ["first", "tie", "identical"]
 
 
+def test_what_the_run_has_a_label_of_is_not_stored_again(run: Run, journal: Journal) -> None:
+    journal.kept = {JUDGED[0][0].pair_id, JUDGED[1][0].pair_id}
+    journal.judged(JUDGED, "a judge", stored=False)
+    assert list(run.read(PAIRS)) == []
+    assert [line["choice"] for line in run.read(UNDECIDED)] == ["identical", "invalid"]
+
+
 def test_a_batch_is_remembered_until_its_checkpoint(run: Run, journal: Journal) -> None:
     order = {"size": 5, "epoch": 0, "position": 2}
     for step in (1, 2, 3):

@@ -1,10 +1,18 @@
 """Changing a label after the fact."""
 
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
+from engine.config import preset
+from engine.durable import StorageError
 from engine.errors import UserError
 from engine.pairs import DECIDED, Verdict, record
-from engine.relabel import relabel, relabelled, set_flag
+from engine.relabel import PLANNED, relabel, relabelled, set_flag, settle, settle_if_free
 from engine.run_folder import PAIRS, UNDECIDED, Run
 from engine.run_lock import RunBusy
 from tests.tui.archive import judged, make_run
@@ -28,7 +36,7 @@ def test_a_changed_line_is_what_the_verdict_would_have_written(before: str, afte
         assert new == old
     else:
         was = {"choice": before, "judge": "starter"}
-        assert new == {**expected, "judge": "human", "was": was}
+        assert new == {**expected, "judge": "human", "was": was, "keep": True}
 
 
 def test_was_keeps_the_first_verdict() -> None:
@@ -72,3 +80,98 @@ def test_a_run_in_training_is_left_alone() -> None:
 def test_a_pair_that_is_not_there() -> None:
     with pytest.raises(UserError, match="has no pair '7'"):
         relabel(make_run("a-run", pairs=1), "7", "tie")
+
+
+# Dies just before its n-th call that changes a file.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from engine.relabel import relabel
+from engine.run_folder import Run
+
+left = int(sys.argv[4])
+
+def dying(real):
+    def call(*arguments, **named):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **named)
+    return call
+
+for name in ("write", "replace", "unlink", "ftruncate", "fsync"):
+    setattr(os, name, dying(getattr(os, name)))
+relabel(Run(Path(sys.argv[1])), sys.argv[2], sys.argv[3])
+print("acknowledged")
+"""
+
+
+@pytest.mark.parametrize("decided", [True, False])
+def test_a_change_killed_at_any_write_is_whole_or_not_there(decided: bool) -> None:
+    """A kill between the two files that a change writes once left the pair in both."""
+    outcomes = set()
+    for instant in itertools.count(1):
+        run = make_run(f"run-{instant}", pairs=4)
+        before = lines(run)
+        home = PAIRS if decided else UNDECIDED
+        pair_id = next(key for key, (file, _) in before.items() if file == home)
+        choice = "both_bad" if decided else "second"
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED, str(run.path), pair_id, choice, str(instant)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        settle_if_free(run)
+        after = [line for file in (PAIRS, UNDECIDED) for line in run.read(file)]
+        assert sorted(line["pair_id"] for line in after) == sorted(before)  # each of them once
+        assert not (run.path / PLANNED).exists()
+        changed = lines(run)[pair_id][1]["choice"] == choice
+        outcomes.add(changed)
+        if killed.returncode == 0:
+            assert "acknowledged" in killed.stdout
+            assert changed
+            break
+    assert outcomes == {True, False}  # kills before and after the change was decided on
+
+
+def test_a_change_that_does_not_fit_is_not_made(
+    small_disk: Path, fill_disk: Callable[[], Path]
+) -> None:
+    run = make_run(
+        "a-run",
+        pairs=4,
+        settings=preset("starter").model_copy(update={"output_root": str(small_disk)}),
+    )
+    before = lines(run)
+    won = next(key for key, (file, _) in before.items() if file == PAIRS)
+    ballast = fill_disk()
+    with pytest.raises(StorageError, match="free some space"):
+        relabel(run, won, "tie")
+    assert lines(run) == before
+    ballast.unlink()
+    relabel(run, won, "tie")
+    assert lines(run)[won][0] == UNDECIDED
+
+
+def test_a_plan_that_is_none_is_thrown_away() -> None:
+    run = make_run("a-run", pairs=4)
+    before = lines(run)
+    for plan in ("", "[1]", '{"line": 3}', '{"line": {"choice": "tie"}}'):
+        (run.path / PLANNED).write_text(plan)
+        assert settle(run) is None
+        assert not (run.path / PLANNED).exists()
+        assert lines(run) == before
+
+
+def test_a_run_that_goes_on_keeps_the_changed_label() -> None:
+    """A step that a kill has undone is taken again, and its pair judged again; the label of the
+    person who had looked at it stays the only one."""
+    run = make_run("a-run", pairs=4)
+    won = next(key for key, (file, _) in lines(run).items() if file == PAIRS)
+    relabel(run, won, "both_bad")
+    for file in (PAIRS, UNDECIDED):
+        run.keep_until(file, 0)
+    assert lines(run) == {won: (UNDECIDED, lines(run)[won][1])}
+    assert lines(run)[won][1]["choice"] == "both_bad"

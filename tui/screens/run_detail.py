@@ -16,7 +16,7 @@ from engine import config
 from engine.durable import Record
 from engine.errors import RunError, UserError
 from engine.events import Choice
-from engine.relabel import relabel, set_flag
+from engine.relabel import relabel, set_flag, settle_if_free
 from engine.run_folder import METRICS, PAIRS, UNDECIDED
 from engine.runs import Run, open_run
 from engine.settings import changed
@@ -147,6 +147,7 @@ class RunDetailScreen(WatchedScreen):
         archived, error = self._archived, ""
         try:
             if archived is None:
+                settle_if_free(self.run)
                 archived = ArchivedRun(self.run)
             else:
                 archived.update()
