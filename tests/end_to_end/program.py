@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from engine.metrics import TIMING
+
 # A run that takes a few seconds.
 SMALL = {
     "iters": 6,
@@ -44,3 +46,13 @@ def run(*arguments: str, home: Path, **environment: str) -> subprocess.Completed
 def records(text: str) -> list[dict[str, Any]]:
     """Lines of JSON; a line that is none is an error."""
     return [json.loads(line) for line in text.splitlines()]
+
+
+def written(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """What a run's files say of its training: everything but the time it took."""
+    found = {}
+    for file in ("metrics.jsonl", "pairs.jsonl", "undecided.jsonl"):
+        path = folder / file
+        lines = records(path.read_text()) if path.exists() else []
+        found[file] = [{k: v for k, v in line.items() if k not in TIMING} for line in lines]
+    return found

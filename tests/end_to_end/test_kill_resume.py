@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine.metrics import TIMING
+from tests.end_to_end.program import written
 from tests.engine.small_models import QWEN3, write_model, write_prompts
 
 ROOT = Path(__file__).parents[2]
@@ -91,17 +91,6 @@ def kill_when(process: subprocess.Popen[str], folder: Path, lines: int, delay: f
     process.kill()
     process.communicate()
     return alive
-
-
-def written(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """What the run says of its training: everything but the time it took."""
-    found = {}
-    for file in ("metrics.jsonl", "pairs.jsonl", "undecided.jsonl"):
-        path = folder / file
-        lines = path.read_text().splitlines() if path.exists() else []
-        records = [json.loads(line) for line in lines]
-        found[file] = [{k: v for k, v in line.items() if k not in TIMING} for line in records]
-    return found
 
 
 def weights(folder: Path) -> bytes:

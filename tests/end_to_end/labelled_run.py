@@ -1,0 +1,58 @@
+"""A small run that a script judges as a person would, in a process of its own, to be killed.
+
+Says on its output what it is about to do and what was acknowledged, a JSON object a line.
+"""
+
+import json
+import random
+import sys
+import time
+import zlib
+
+from engine import runs
+from engine.config import from_mapping
+from engine.errors import UserError
+from engine.events import PairSampled
+from engine.session import Session, Shown
+
+PRESSES: tuple[Shown, ...] = ("left", "right", "left", "right", "tie", "both_bad", "skip")
+UNDO = 0.15  # share of the answers that are taken back
+
+
+def press(pair: PairSampled) -> Shown:
+    """What the person thinks of a pair, whenever asked."""
+    return PRESSES[zlib.crc32(pair.pair_id.encode()) % len(PRESSES)]
+
+
+def main(values: str, seed: str) -> None:
+    """Start the run that the settings name, or resume it, and answer until it ends."""
+    chance = random.Random(seed)
+    settings = from_mapping(json.loads(values), "the test")
+    try:
+        run = runs.open_run(settings.run_name or "")
+    except UserError:
+        run = None
+    session = Session(settings, run)
+    session.start()
+    while session.alive:
+        for pair in session.waiting()[:1]:
+            meant = {"left": pair.left, "right": pair.right}.get(press(pair), press(pair))
+            say(giving=pair.pair_id, meant=meant)
+            if session.answer(pair.pair_id, press(pair)):
+                say(given=pair.pair_id)
+            if chance.random() < UNDO:
+                say(undoing=pair.pair_id)
+                if session.undo(pair.pair_id) != "unknown":
+                    say(undone=pair.pair_id)
+        time.sleep(0.003)
+    session.join()
+    say(ended=session.status, error=session.error)
+
+
+def say(**facts: str | None) -> None:
+    """Tell the test, at once."""
+    print(json.dumps(facts), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
