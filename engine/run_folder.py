@@ -48,6 +48,7 @@ ADAPTERS, FUSED, CHECKPOINTS = "adapters", "fused", "checkpoints"
 LOCK, MANIFEST = "lock", "manifest.json"
 
 STATE_LIMIT = 1 << 20  # bytes; a longer run.json is not one of ours
+TEXT_LIMIT = 10_000  # characters of one text in it, which may be a prompt of any length
 _CHECKPOINT_NAME = re.compile(r"\d{7,12}")
 # Checkpoints in the making, on their way out, and set aside while a new one takes their place.
 _MAKING, _LEAVING, _ASIDE = ".tmp-", ".gone-", ".old-"
@@ -104,7 +105,7 @@ class Run:
                     raise StorageError(self.path / STATE, error.__cause__) from error
                 raise
             state = {**known, **fields, "updated": timestamp()}
-            durable.write_file(self.path / STATE, durable.to_json(state) + "\n")
+            write_state(self.path, state)
         return state
 
     # -- files of records
@@ -291,6 +292,25 @@ def read_state(folder: Path) -> Record:
     if state is None:
         raise UserError(f"{file} holds no JSON object")
     return state
+
+
+def write_state(folder: Path, state: Record) -> None:
+    """Replace the run.json in `folder`; texts that are too long for it are cut.
+
+    Raises:
+        StorageError: it is as it was.
+    """
+    durable.write_file(folder / STATE, durable.to_json(_with_short_texts(state)) + "\n")
+
+
+def _with_short_texts(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= TEXT_LIMIT else f"{value[:TEXT_LIMIT]}…"
+    if isinstance(value, Mapping):
+        return {key: _with_short_texts(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_short_texts(each) for each in value]
+    return value
 
 
 def checkpoint_damage(checkpoint: Path, *, contents: bool = True) -> str | None:

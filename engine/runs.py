@@ -19,12 +19,13 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from engine import durable, hardware
 from engine.errors import UserError
+from engine.events import RunStatus
 from engine.home import home
-from engine.run_folder import ADAPTERS, CONFIG, LOCK, STATE, Run, read_state, timestamp
+from engine.run_folder import ADAPTERS, CONFIG, LOCK, Run, read_state, timestamp, write_state
 from engine.run_lock import RunBusy, holder
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ NAME_LIMIT = 120  # bytes; leaves room for suffixes under the 255 of file system
 TRASH = ".trash"
 KEPT_IN_TRASH = timedelta(days=1)
 VERSIONED = ("lora-studio", "mlx", "mlx-lm", "transformers", "datasets")
+STATUSES = (*get_args(RunStatus), "interrupted")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
@@ -58,7 +60,7 @@ class RunSummary:
     """A row of the list of runs. All text is untrusted; unknown values are None or empty.
 
     `status` is that of `RunStatus`, or `interrupted` for a run that says it is running while no
-    process holds it, or `damaged`, with the reason in `damaged`.
+    process holds it, or `damaged`, with the reason in `damaged`, or `unknown`.
     """
 
     name: str
@@ -142,7 +144,7 @@ def create(settings: "Settings", now: datetime | None = None) -> Run:
         durable.write_file(making / CONFIG, to_yaml(settings))
         for number in itertools.count(1):
             free = name if number == 1 else f"{name}-{number}"
-            durable.write_file(making / STATE, durable.to_json({**state, "name": free}) + "\n")
+            write_state(making, {**state, "name": free})
             if _moved(making, root / free):
                 return Run(root / free)
     except (OSError, durable.StorageError) as error:
@@ -309,7 +311,7 @@ def _summary(path: Path, is_link: bool) -> RunSummary:
     return RunSummary(
         name=path.name,
         path=path,
-        status=status or "unknown",
+        status=status if status in STATUSES else "unknown",
         error=_text(state.get("error")) or None,
         model=_text(state.get("model")),
         judge=_text(state.get("judge")),

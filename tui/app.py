@@ -368,6 +368,13 @@ class StudioApp(App[int], inherit_bindings=False):
 
         self.push_screen(KeysOverlay(self.screen))
 
+    def action_command_palette(self) -> None:
+        """Offer all commands, by search."""
+        from tui.palette import Palette
+
+        if not Palette.is_open(self):
+            self.push_screen(Palette(id="--command-palette"))
+
     def action_themes(self) -> None:
         """Choose a theme, seeing each."""
         from tui.screens.theme_picker import ThemePicker

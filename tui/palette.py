@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.app import ComposeResult
+from textual.command import CommandInput, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 from textual.screen import Screen
 
 from tui import preferences
+from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
     from tui.app import StudioApp
@@ -61,6 +63,22 @@ def choose_theme(app: "StudioApp", name: str) -> None:
     """Use a theme, now and the next time."""
     app.theme = name
     preferences.save(theme=name)
+
+
+class _SafeInput(CommandInput, LineEditor):
+    """The line of the palette, in which nothing can be pasted that a terminal would obey."""
+
+
+class Palette(CommandPalette):
+    """Textual's palette with an input that is safe to draw."""
+
+    def compose(self) -> ComposeResult:
+        """The parts of Textual's, with another input."""
+        for widget in super().compose():
+            if isinstance(widget, CommandInput):
+                yield _SafeInput(placeholder=widget.placeholder, select_on_focus=False)
+            else:
+                yield widget
 
 
 class Commands(Provider):

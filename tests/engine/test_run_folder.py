@@ -46,6 +46,16 @@ def test_an_update_keeps_what_others_wrote_meanwhile(run: Run):
     assert (state["step"], state["pairs"], state["notes"]) == (40, 40, 40)
 
 
+def test_a_text_of_any_length_leaves_a_state_that_can_be_read(run: Run):
+    """Guards against a long prompt among the examples, which once made the run a damaged one."""
+    examples = ({"prompt": "x" * 2_000_000, "after": "ok"},)
+    run.update(examples=examples, error="y" * 2_000_000)
+    state = run.update(step=1)
+    assert state["examples"][0]["after"] == "ok"
+    assert state["examples"][0]["prompt"].startswith("xxx")
+    assert len((run.path / "run.json").read_bytes()) < 100_000
+
+
 def test_a_torn_line_is_repaired_and_reported_before_the_next_is_added(run: Run):
     run.append(METRICS, [{"step": 1}])
     with (run.path / METRICS).open("a") as file:
