@@ -1,0 +1,106 @@
+"""Run folders and themes that were good once: damaged anywhere, they are rows or one sentence.
+
+pytest -m slow tests/tui/test_damaged_folders.py      10,000 cases a kind
+"""
+
+import shutil
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine import runs
+from engine.errors import UserError
+from engine.run_folder import CONFIG, LOG, METRICS, PAIRS, STATE, UNDECIDED, Run
+from tests.engine.test_damaged_files import RELAXED, damaged
+from tests.tui.archive import make_run
+from tests.tui.stage import COMPACT
+from tui import run_rows, themes
+from tui.archive_lines import list_lines, run_lines
+from tui.archived_view import ArchivedRun
+from tui.pair_book import FILTERS, PairBook, pair_line
+
+FILES = (STATE, CONFIG, METRICS, PAIRS, UNDECIDED, LOG)
+
+
+@cache
+def good() -> dict[str, bytes]:
+    """The files of a run, and of a theme."""
+    run = make_run("good")
+    files = {file: (run.path / file).read_bytes() for file in FILES}
+    shutil.rmtree(run.path)
+    return {**files, "theme": (themes.BUNDLED / "dark.yaml").read_bytes()}
+
+
+def look_at_a_run(file: str, content: bytes, root: Path) -> None:
+    """All that the list, the details and the command line do with a run."""
+    folder = root / "runs" / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (folder / name).write_bytes(content if name == file else good()[name])
+    [row] = runs.list_runs(root / "runs")
+    width, _ = COMPACT
+    run_rows.row(row, width, run_rows.glance(row), ())
+    run_rows.about(row)
+    for json in (False, True):
+        assert len(list_lines(json=json)) >= 1
+        try:
+            run_lines("run", json=json)
+        except UserError as error:
+            _is_a_sentence(error, folder)
+    try:
+        run = runs.open_run("run", root / "runs")
+        ArchivedRun(run)
+        run.settings()
+    except UserError as error:
+        _is_a_sentence(error, folder)
+        return
+    book = PairBook(Run(folder))
+    book.update()
+    for line in book.chosen(FILTERS[0]):
+        pair_line(line, width)
+    assert all(count >= 0 for _, count in book.counts())
+
+
+def look_at_a_theme(content: bytes, root: Path) -> None:
+    file = root / "mine.yaml"
+    file.write_bytes(content)
+    try:
+        themes.read(file)
+    except UserError as error:
+        _is_a_sentence(error, file)
+
+
+def _is_a_sentence(error: UserError, place: Path) -> None:
+    assert "\n" not in str(error)
+    assert str(place) in str(error)
+
+
+def check(kind: str, data: st.DataObject, root: Path) -> None:
+    content = data.draw(damaged(good()[kind]))
+    if kind == "theme":
+        look_at_a_theme(content, root)
+    else:
+        look_at_a_run(kind, content, root)
+
+
+KINDS = pytest.mark.parametrize("kind", [*FILES, "theme"])
+
+
+@KINDS
+@settings(max_examples=25, deadline=None, suppress_health_check=RELAXED)
+@given(data=st.data())
+def test_damage_is_a_row_or_a_sentence(kind: str, data: st.DataObject, studio_home: Path) -> None:
+    check(kind, data, studio_home)
+
+
+@pytest.mark.slow
+@KINDS
+@settings(max_examples=10_000, deadline=None, suppress_health_check=RELAXED)
+@given(data=st.data())
+def test_much_damage_is_a_row_or_a_sentence(
+    kind: str, data: st.DataObject, studio_home: Path
+) -> None:
+    check(kind, data, studio_home)
