@@ -1,9 +1,10 @@
 """What the screens share that show two answers to a prompt: how they lie, look and scroll."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from textual._time import get_time
 from textual.binding import Binding
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
