@@ -23,6 +23,8 @@ from engine.errors import RunError
 
 Record = dict[str, Any]
 
+WHOLE_DIGITS = 300  # of a whole number that is read; the largest float has 309
+
 _temporary_names = itertools.count()
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # C1 controls, separators that some readers take for line ends, and direction overrides.
@@ -96,12 +98,17 @@ def to_line(record: Mapping[str, Any] | str) -> bytes:
 
 
 def from_line(line: bytes) -> Record | None:
-    """The record that a line holds; None when it holds no JSON object."""
+    """The record that a line holds; None when it holds no JSON object. Whole numbers that no
+    float can hold are null, as other numbers that JSON does not know are."""
     try:
-        value = json.loads(line, parse_constant=lambda _: None)
+        value = json.loads(line, parse_constant=lambda _: None, parse_int=_whole)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _whole(digits: str) -> int | None:
+    return int(digits) if len(digits) <= WHOLE_DIGITS else None
 
 
 def _finite(value: object) -> object:

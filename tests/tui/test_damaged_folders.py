@@ -3,6 +3,7 @@
 pytest -m slow tests/tui/test_damaged_folders.py      10,000 cases a kind
 """
 
+import json
 import shutil
 from functools import cache
 from pathlib import Path
@@ -44,10 +45,10 @@ def look_at_a_run(file: str, content: bytes, root: Path) -> None:
     width, _ = COMPACT
     run_rows.row(row, width, run_rows.glance(row), ())
     run_rows.about(row)
-    for json in (False, True):
-        assert len(list_lines(json=json)) >= 1
+    for as_json in (False, True):
+        assert len(list_lines(json=as_json)) >= 1
         try:
-            run_lines("run", json=json)
+            run_lines("run", json=as_json)
         except UserError as error:
             _is_a_sentence(error, folder)
     try:
@@ -94,6 +95,19 @@ KINDS = pytest.mark.parametrize("kind", [*FILES, "theme"])
 @given(data=st.data())
 def test_damage_is_a_row_or_a_sentence(kind: str, data: st.DataObject, studio_home: Path) -> None:
     check(kind, data, studio_home)
+
+
+ODD = [None, -1, 1e308, 10**400, True, "", "x\x1b[2J\n", "2026-99-99", [], [1], {}, {"a": 1}]
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: str(value)[:12])
+def test_any_value_of_any_field_makes_a_row(value: object, studio_home: Path) -> None:
+    """Guards against a number of 400 digits, which once broke the screen of the run."""
+    state = json.loads(good()[STATE])
+    for key in state:
+        look_at_a_run(STATE, json.dumps({**state, key: value}).encode(), studio_home)
+    for line in ({"step": value, "loss": value}, {"step": 1, "seconds": value}):
+        look_at_a_run(METRICS, json.dumps(line).encode() + b"\n", studio_home)
 
 
 @pytest.mark.slow
