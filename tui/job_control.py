@@ -41,7 +41,8 @@ def suspend(app: "StudioApp") -> None:
 
     driver.suspend_application_mode()
     if app.session and app.session.alive:
-        os.write(_terminal(driver), STOPPED.encode())
+        with contextlib.suppress(OSError):
+            os.write(_terminal(driver), STOPPED.encode())
     handlers = {
         number: signal.signal(number, handler)
         for number, handler in ((signal.SIGCONT, go_on), (signal.SIGTSTP, signal.SIG_DFL))
@@ -70,7 +71,8 @@ def cursor_back_when_stopped(terminal: TextIO) -> Iterator[None]:
     """Within the context a program that draws in place shows the cursor while it is stopped."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        os.write(terminal.fileno(), SHOW_CURSOR.encode())
+        with contextlib.suppress(OSError):  # the terminal is gone, or input alone
+            os.write(terminal.fileno(), SHOW_CURSOR.encode())
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)  # stops here
         signal.signal(signal.SIGTSTP, stop)

@@ -128,9 +128,10 @@ class PseudoTerminal:
     def resize(self, columns: int, rows: int) -> None:
         """Give the terminal another size."""
         size = struct.pack("HHHH", rows, columns, 0, 0)
-        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, size)
+        # Our screen first: what the program draws at the new size is not to meet the old one.
         self._draw()
         self._screen.resize(rows, columns)
+        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, size)
 
     @contextlib.contextmanager
     def stalled(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ import pytest
 
 from engine.run_folder import Run
 from tests.end_to_end.in_training import begin, config, steps, trained_in, until
-from tests.end_to_end.pseudo_terminal import PseudoTerminal
+from tests.end_to_end.pseudo_terminal import PseudoTerminal, studio
 
 PROMPT = "a-shell>"
 SHELL = ["bash", "--norc", "--noprofile", "-i"]
@@ -83,6 +83,18 @@ def test_a_terminal_that_nobody_reads_does_not_hold_up_the_engine(tmp_path: Path
         assert terminal.switched_on() == set()
 
 
+def test_ctrl_z_without_a_shell_to_go_back_to_changes_nothing(tmp_path: Path) -> None:
+    with studio(tmp_path) as terminal:
+        terminal.wait_for("start")
+        before = terminal.attributes()
+        terminal.press("\x1a")
+        terminal.wait_for("there is no shell here to go back to")
+        assert terminal.attributes() == before
+        terminal.press("q")
+        assert terminal.wait(60) == 0
+        assert terminal.switched_on() == set()
+
+
 def test_resizing_200_times_in_a_row(tmp_path: Path) -> None:
     terminal, run = trained_in(tmp_path)
     with terminal:
@@ -94,15 +106,22 @@ def test_resizing_200_times_in_a_row(tmp_path: Path) -> None:
         terminal.wait_for("enlarge")
         terminal.resize(100, 30)
         last = steps(run)
-        text = terminal.wait_for(lambda text: step_on(text) >= last and "? keys" in text)
-        lines = text.split("\n")
-        assert len(lines) == 30
-        assert lines[0].startswith(" watched")
-        assert lines[0].endswith(" / 100,000")
-        assert len(lines[0]) == 99  # one cell short of the edge, as the margin is
-        assert lines[-1].startswith(" p pause  s stop")
-        assert sum("newest pair" in line for line in lines) == 1
-        assert sum(" log " in line and "──" in line for line in lines) == 1
+        terminal.wait_for(lambda text: step_on(text) >= last and right(text.split("\n")))
+
+
+def right(lines: list[str]) -> bool:
+    """Whether these are the parts of the run screen at 100 x 30, each once and in its place."""
+    head, foot = lines[0], lines[-1]
+    return (
+        len(lines) == 30
+        and head.startswith(" watched")
+        and head.endswith(" / 100,000")
+        and len(head) == 99  # the margin is one cell
+        and foot.startswith(" p pause  s stop")
+        and foot.endswith("? keys")
+        and sum("newest pair" in line for line in lines) == 1
+        and sum(" log " in line and "──" in line for line in lines) == 1
+    )
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no shell with job control")
