@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.run_folder import METRICS, Run
+from engine.run_folder import METRICS, PAIRS, Run
 from tests.command import Command
 from tests.end_to_end import program
 from tests.end_to_end.in_training import config, steps, trained_in, until
-from tests.end_to_end.pseudo_terminal import studio
+from tests.end_to_end.pseudo_terminal import PseudoTerminal, studio
+from tests.end_to_end.review_screen import Shown, read
 
-F5, DOWN = "\x1b[15~", "\x1b[B"
+F4, F5, DOWN = "\x1bOS", "\x1b[15~", "\x1b[B"
 
 
 @pytest.fixture
@@ -127,3 +128,40 @@ def test_a_run_outlives_a_tmux_session_that_is_killed(
     assert pid_of(run) == trains
     assert command("runs", "stop", "watched").status == 0
     assert pid_of(run) is None
+
+
+@pytest.mark.slow
+def test_pairs_that_wait_for_a_person_wait_in_the_program_that_takes_the_run_over(
+    run: Run, studio_home: Path
+) -> None:
+    first, _ = trained_in(studio_home, judge="human")
+    with first:
+        first.press(F4)
+        asked = pair_on(first)
+        with studio(studio_home) as second:
+            second.wait_for("▶ start")
+            second.press(F5)
+            second.wait_for("watched")
+            second.press("r")
+            second.wait_for("goes on here from it")
+            second.press("\r")
+            until(lambda: pid_of(run) == second.pid)
+            assert pair_on(second) == asked
+            second.press("1")
+            until(lambda: len(list(run.read(PAIRS))) == 1)
+        first.press("q")
+        assert first.wait(60) == 0
+
+
+def pair_on(terminal: PseudoTerminal) -> tuple[str, ...]:
+    """The prompt and the answers that the screen shows, once it shows them whole."""
+    seen: list[Shown | None] = [None]
+
+    def settled(text: str) -> bool:
+        seen.append(read(text.split("\n")))
+        return seen[-1] is not None and seen[-1] == seen[-2]
+
+    terminal.wait_for(settled)
+    shown = seen[-1]
+    assert shown is not None
+    return shown.prompt, *sorted((shown.left, shown.right))
