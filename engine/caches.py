@@ -25,6 +25,8 @@ class PromptCache:
     `keys`, `values`: (rows, kv heads, tokens, head width) or None before the first tokens.
     """
 
+    kept = True  # whether more tokens follow
+
     def __init__(self) -> None:
         self.keys: mx.array | None = None
         self.values: mx.array | None = None
@@ -71,17 +73,29 @@ class PromptCache:
 class CompletionCache(PromptCache):
     """One layer's cache of completions that continue from prompts.
 
+    Until its first tokens it holds the prompts' own arrays; each completion's copy is made with
+    them, so that gradient checkpointing keeps no copies.
+
     Args:
         prompt: the filled cache of the prompts.
         rows: for each completion the row of its prompt, int32 (completions,).
         lengths: real tokens of each completion's prompt, int32 (completions,), or None where
             no prompt has padding.
+        kept: whether more tokens follow the next ones. Under gradient checkpointing a cache that
+            is not kept is given up with them, and its gradient, all zeros, is never made.
     """
 
-    def __init__(self, prompt: PromptCache, rows: mx.array, lengths: mx.array | None) -> None:
+    def __init__(
+        self,
+        prompt: PromptCache,
+        rows: mx.array,
+        lengths: mx.array | None,
+        kept: bool = True,
+    ) -> None:
         super().__init__()
-        keys, values = prompt.state
-        self.keys, self.values = mx.take(keys, rows, axis=0), mx.take(values, rows, axis=0)
+        self.kept = kept
+        self.keys, self.values = prompt.state
+        self.rows = rows
         self.prompt_width = prompt.width
         self.lengths = lengths
 
@@ -101,6 +115,15 @@ class CompletionCache(PromptCache):
         after_prompt = keys >= self.prompt_width
         return in_prompt | (after_prompt & _positions(self.width, tokens))
 
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        if self.width == self.prompt_width:
+            self.state = self.copies()
+        return super().update_and_fetch(keys, values)
+
+    def copies(self) -> list[mx.array]:
+        """The prompts' keys and values, a row for each completion."""
+        return [mx.take(array, self.rows, axis=0) for array in self.state]
+
 
 class DecodeCache(CompletionCache):
     """A `CompletionCache` that writes new tokens into room made beforehand, and drops rows."""
@@ -110,10 +133,7 @@ class DecodeCache(CompletionCache):
     ) -> None:
         super().__init__(prompt, rows, lengths)
         self._filled = self.prompt_width
-        assert self.keys is not None
-        assert self.values is not None
-        self.keys = _with_room(self.keys, room)
-        self.values = _with_room(self.values, room)
+        self.keys, self.values = (_with_room(array, room) for array in self.copies())
 
     @property
     def width(self) -> int:
@@ -231,7 +251,7 @@ def _recomputed(call: Any, seeds: Iterator[int]) -> Any:
             values = [next(given) if _differentiable(value) else value for value in inputs]
             positional, named = values[: len(args)], values[len(args) :]
             output = call(layer, *positional, **dict(zip(kwargs, named, strict=True)))
-            return output, [] if cache is None else cache.state
+            return output, cache.state if cache is not None and cache.kept else []
 
         again: Any = mx.checkpoint(inner)
         output, state = again(

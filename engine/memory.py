@@ -19,7 +19,7 @@ from engine.settings import Quantization, Settings
 PROGRAM = 250 << 20  # Python and the libraries, before any model
 # The engine's own limits, in tokens and values, kept equal by a test: they are stated beside the
 # code that obeys them, which imports MLX.
-SAMPLED_TOKENS, JUDGED_TOKENS, SCORED_TOKENS, LOGIT_VALUES = 16_384, 16_384, 8_192, 1 << 26
+SAMPLED_TOKENS, JUDGED_TOKENS, SCORED_TOKENS, LOGIT_VALUES = 16_384, 16_384, 8_192, 1 << 23
 
 GROUPS: dict[Quantization, tuple[int, int, int]] = {  # its weights, bits each, further bytes
     "4-bit": (128, 4, 4),

@@ -5,7 +5,7 @@ run once and its two completions continue from the shared cache; a model that ca
 scored over whole sequences, with the same result.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -16,8 +16,8 @@ from engine.caches import CompletionCache, checkpointed, padded, prompt_caches
 from engine.cpu_math import logsumexp
 from engine.models import LanguageModel
 
-# Logits are made for this many values at a time: 256 MiB in fp32.
-VALUES_PER_CHUNK = 1 << 26
+# Logits are made for this many values at a time: 32 MiB in fp32, of which a handful are needed.
+VALUES_PER_CHUNK = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,8 @@ def _hidden_shared(
     if not any(inputs):
         return hidden
     uneven = mx.array(lengths)[owners] if len(set(lengths)) > 1 else None
-    continued = [CompletionCache(cache, owners, uneven) for cache in caches]
+    kept = step_size is not None
+    continued = [CompletionCache(cache, owners, uneven, kept) for cache in caches]
     return mx.concatenate([hidden, _in_steps(lm, padded(inputs), continued, step_size)], axis=1)
 
 
@@ -129,23 +130,30 @@ def _token_logps(
     """Log-probability of each target: float32 (tokens,) from hidden (tokens, features).
 
     Logits are made in chunks of rows, so that a large vocabulary never stands in memory for
-    all tokens at once; with `recompute` the backward pass makes them again.
+    all tokens at once; the backward pass makes them again.
     """
+
+    def logps(hidden: mx.array, wanted: mx.array) -> mx.array:
+        logits = lm.logits(hidden).astype(mx.float32)
+        picked = mx.take_along_axis(logits, wanted[:, None], axis=-1).squeeze(-1)
+        return picked - logsumexp(logits)
 
     tokens = hidden.shape[0]
     size = max(1, VALUES_PER_CHUNK // lm.vocabulary)
+    if tokens <= size and not recompute:
+        return logps(hidden, targets)
 
-    def chunk(at: int) -> mx.array:
-        wanted = targets[at : at + size, None]
+    def chunk(at: int) -> Callable[[mx.array, mx.array], tuple[mx.array, mx.array]]:
+        def found(hidden: mx.array, turn: mx.array) -> tuple[mx.array, mx.array]:
+            result = logps(hidden + turn, targets[at : at + size])
+            return result, (0 * result[0]).astype(hidden.dtype)
 
-        def logps(hidden: mx.array) -> mx.array:
-            logits = lm.logits(hidden).astype(mx.float32)
-            picked = mx.take_along_axis(logits, wanted, axis=-1).squeeze(-1)
-            return picked - logsumexp(logits)
+        return checkpoint(lm.model, found)
 
-        if recompute or tokens > size:
-            logps = checkpoint(lm.model, logps)
-        return logps(hidden[at : at + size])
-
-    chunks = [chunk(at) for at in range(0, tokens, size)]
-    return chunks[0] if len(chunks) == 1 else mx.concatenate(chunks)
+    # `turn` is zero. It makes a chunk wait for the one before it, and in the backward pass for
+    # the one after it; else the logits of all of them may stand in memory at once.
+    parts, turn = [], mx.zeros((), hidden.dtype)
+    for at in range(0, tokens, size):
+        part, turn = chunk(at)(hidden[at : at + size], turn)
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else mx.concatenate(parts)
