@@ -372,7 +372,7 @@ class StudioApp(App[int], inherit_bindings=False):
         """Offer all commands, by search."""
         from tui.palette import Palette
 
-        if not Palette.is_open(self):
+        if not Palette.is_open(self):  # pyright: ignore[reportArgumentType]
             self.push_screen(Palette(id="--command-palette"))
 
     def action_themes(self) -> None:

@@ -66,6 +66,10 @@ def attentive() -> LanguageModel:
     return lm
 
 
+# Between two ways to the same probability, of a model made to react strongly.
+CLOSE = 5e-5
+
+
 def judge_of(lm: LanguageModel, **values: Any) -> LLMJudge:
     return LLMJudge(lm, settings(**{"judge_system": RUBRIC, **values}))
 
@@ -86,8 +90,8 @@ def test_q_is_the_share_of_the_first_over_both_orders(config: dict[str, Any]) ->
         prompt, first, second = text
         shown_first = probability_of_one(judge, text)
         shown_second = 1 - probability_of_one(judge, (prompt, second, first))
-        assert verdict.q_orders == pytest.approx((shown_first, shown_second), abs=1e-5)
-        assert verdict.q == pytest.approx((shown_first + shown_second) / 2, abs=1e-5)
+        assert verdict.q_orders == pytest.approx((shown_first, shown_second), abs=CLOSE)
+        assert verdict.q == pytest.approx((shown_first + shown_second) / 2, abs=CLOSE)
 
 
 def test_swapped_answers_swap_the_verdict_exactly() -> None:
@@ -115,7 +119,7 @@ def test_chunks_change_nothing(bound: int, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(llm, "TOKENS_PER_PASS", bound)
     for one, other in zip(judge.judge(TEXTS), whole, strict=True):
         assert one.choice == other.choice
-        assert one.q == pytest.approx(other.q, abs=1e-5)
+        assert one.q == pytest.approx(other.q, abs=CLOSE)
 
 
 def test_the_rubric_is_run_once_and_counts() -> None:
@@ -126,7 +130,7 @@ def test_the_rubric_is_run_once_and_counts() -> None:
     again = judge.judge(TEXTS[::-1])[::-1]
     assert judge._prefix is prefix
     for one, other in zip(first, again, strict=True):
-        assert one.q == pytest.approx(other.q, abs=1e-5)
+        assert one.q == pytest.approx(other.q, abs=CLOSE)
     other_rubric = judge_of(lm, judge_system="The longer one wins, always and everywhere.")
     differing = zip(other_rubric.judge(TEXTS), first, strict=True)
     assert any(abs((one.q or 0) - (other.q or 0)) > 1e-3 for one, other in differing)
@@ -181,7 +185,7 @@ def test_batches_are_answered_in_order_and_only_what_needs_it_is_asked() -> None
     assert [verdict.choice for _, verdict in judged][1:3] == ["identical", "empty"]
     assert seen[-1] == (2, 2)  # pairs asked, of those
     asked = judge.judge([(p.prompt, p.first, p.second) for p in (batch()[0], batch()[3])])
-    assert [judged[0][1].q, judged[3][1].q] == pytest.approx([each.q for each in asked], abs=1e-5)
+    assert [judged[0][1].q, judged[3][1].q] == pytest.approx([each.q for each in asked], abs=CLOSE)
     assert judge.pending() == [other]
     collected = judge.collect()
     assert collected is not None
