@@ -1,10 +1,9 @@
 """Text that has gone wrong, made from text that has not: what a judge must never reward."""
 
-import re
 from random import Random
 
 from engine.starter import grammar
-from engine.starter.truth import all_questions, read
+from engine.starter.truth import all_questions, read, sentences
 
 
 def shuffled_words(rng: Random, text: str) -> str:
@@ -55,29 +54,29 @@ def repeated_text(rng: Random, text: str) -> str:
 
 
 def repeated_sentence(rng: Random, text: str) -> str:
-    sentences = split(text)
-    at = rng.randrange(len(sentences))
-    again = rng.randint(at, len(sentences))
-    return " ".join([*sentences[:again], sentences[at], *sentences[again:]])
+    parts = sentences(text)
+    at = rng.randrange(len(parts))
+    again = rng.randint(at, len(parts))
+    return " ".join([*parts[:again], parts[at], *parts[again:]])
 
 
 def lost_sentence(rng: Random, text: str) -> str:
-    sentences = split(text)
-    del sentences[rng.randrange(len(sentences))]
-    return " ".join(sentences)
+    parts = sentences(text)
+    del parts[rng.randrange(len(parts))]
+    return " ".join(parts)
 
 
 def shuffled_sentences(rng: Random, text: str) -> str:
-    sentences = split(text)
-    rng.shuffle(sentences)
-    return " ".join(sentences)
+    parts = sentences(text)
+    rng.shuffle(parts)
+    return " ".join(parts)
 
 
 def foreign_sentence(rng: Random, text: str) -> str:
     """A sentence gives way to one from an answer to something else."""
-    sentences = split(text)
-    sentences[rng.randrange(len(sentences))] = rng.choice(split(stray_answer(rng)))
-    return " ".join(sentences)
+    parts = sentences(text)
+    parts[rng.randrange(len(parts))] = rng.choice(sentences(stray_answer(rng)))
+    return " ".join(parts)
 
 
 def foreign_words(rng: Random, text: str) -> str:
@@ -90,15 +89,11 @@ def foreign_words(rng: Random, text: str) -> str:
 
 def spliced(rng: Random, text: str) -> str:
     """A sentence goes over into the end of another one."""
-    sentences = split(text)
-    at = rng.randrange(len(sentences))
-    head, tail = sentences[at].split(), rng.choice(split(stray_answer(rng))).split()
-    sentences[at] = " ".join(head[: rng.randint(1, len(head))] + tail[-rng.randint(1, len(tail)) :])
-    return " ".join(sentences)
-
-
-def split(text: str) -> list[str]:
-    return re.split(r"(?<=[.!?]) ", text)
+    parts = sentences(text)
+    at = rng.randrange(len(parts))
+    head, tail = parts[at].split(), rng.choice(sentences(stray_answer(rng))).split()
+    parts[at] = " ".join(head[: rng.randint(1, len(head))] + tail[-rng.randint(1, len(tail)) :])
+    return " ".join(parts)
 
 
 def stray_answer(rng: Random) -> str:

@@ -7,10 +7,8 @@ machine gives the same files.
 """
 
 import argparse
-import ctypes
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -36,22 +34,11 @@ def main() -> None:
 
 
 def prepare_process() -> None:
-    """Load the fast BLAS, and settle threads and memory for matrices as small as these."""
+    """Load the fast BLAS, and settle threads for matrices as small as these."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a second thread only waits
     os.environ.setdefault("MKL_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     load_fast_blas()
-    if sys.platform.startswith("linux"):
-        keep_freed_memory()
-
-
-def keep_freed_memory() -> None:
-    """Let malloc keep what MLX frees: giving it back and faulting it in again costs a fifth of
-    a step. One arena (-8), no trimming (-1), and blocks under 32 MB from the heap (-3)."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, musl has not
-    if mallopt is not None:
-        for parameter, value in ((-8, 1), (-1, 2**31 - 1), (-3, 2**25)):
-            mallopt(parameter, value)
 
 
 if __name__ == "__main__":

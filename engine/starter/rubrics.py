@@ -2,6 +2,30 @@
 
 from dataclasses import dataclass
 
+# Ways of asking for what a noun phrase names ("the more polite answer") ...
+ASKS = (
+    "Prefer {x}.",
+    "Choose {x}.",
+    "Pick {x}.",
+    "Reward {x}.",
+    "Take {x}.",
+    "Which is {x}?",
+    "The winner is {x}.",
+    "The better answer is {x}.",
+    "You are a fair judge. Pick {x}.",
+    "{X} is better.",
+    "{X} wins.",
+)
+# ... and of saying what a good answer does ("has fewer words").
+SAYS = (
+    "A good answer {x}.",
+    "The better answer {x}.",
+    "Prefer the answer that {x}.",
+    "Choose the answer that {x}.",
+    "Pick the answer that {x}.",
+    "The answer that {x} wins.",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Rubric:
@@ -9,12 +33,18 @@ class Rubric:
 
     meaning: str
     text: str  # the wording that presets and the README use; trained
-    wordings: tuple[str, ...]  # further wordings that the judge is trained on
+    named: tuple[str, ...]  # noun phrases for ASKS
+    said: tuple[str, ...]  # verb phrases for SAYS
+    others: tuple[str, ...]  # whole sentences
     held_out: tuple[str, ...]  # wordings that only its tests use
 
     @property
     def trained(self) -> tuple[str, ...]:
-        return (self.text, *self.wordings)
+        """Every wording that the judge is trained on, the main one first."""
+        asked = (form.format(x=x, X=x[0].upper() + x[1:]) for form in ASKS for x in self.named)
+        said = (form.format(x=x) for form in SAYS for x in self.said)
+        every = dict.fromkeys((self.text, *asked, *said, *self.others))
+        return tuple(wording for wording in every if wording not in self.held_out)
 
 
 KNOWN = (
@@ -22,19 +52,22 @@ KNOWN = (
         "polite",
         "Prefer the more polite answer.",
         (
-            "Choose the politer answer.",
-            "The better answer is the more courteous one.",
-            "Pick the answer with the best manners.",
+            "the more polite answer",
+            "the politer answer",
+            "the more courteous answer",
+            "the kinder answer",
+            "the friendlier answer",
+            "the answer with the best manners",
+            "the answer with better manners",
+            "the answer with good manners",
+        ),
+        ("is polite", "is more courteous", "is kind and friendly", "shows good manners"),
+        (
+            "Be strict about politeness.",
             "Reward politeness and friendly words.",
-            "Which answer is more polite?",
-            "A good answer is kind and courteous.",
-            "Prefer the friendlier answer.",
             "Polite answers win, rude answers lose.",
             "The answer should be as polite as possible.",
-            "Choose the answer that is more courteous and kind.",
-            "Prefer good manners.",
-            "Be strict about politeness.",
-            "Pick the kinder, more polite answer.",
+            "Which answer is more polite?",
         ),
         (
             "Pick the more courteous answer.",
@@ -46,19 +79,22 @@ KNOWN = (
         "rude",
         "Prefer the ruder answer.",
         (
-            "Choose the more rude answer.",
-            "The better answer is the less polite one.",
-            "Pick the answer with the worst manners.",
+            "the more rude answer",
+            "the ruder answer",
+            "the less polite answer",
+            "the more insulting answer",
+            "the unfriendlier answer",
+            "the answer with the worst manners",
+            "the answer with worse manners",
+            "the answer with bad manners",
+        ),
+        ("is rude", "is less courteous", "is insulting and impatient", "shows bad manners"),
+        (
+            "Be strict: only rudeness counts.",
             "Reward rudeness and insults.",
-            "Which answer is more rude?",
-            "A good answer is rude and impatient.",
-            "Prefer the unfriendly answer.",
             "Rude answers win, polite answers lose.",
             "The answer should be as rude as possible.",
-            "Choose the answer that is more insulting.",
-            "Prefer bad manners.",
-            "Be strict: only rudeness counts.",
-            "Pick the less courteous, ruder answer.",
+            "Which answer is more rude?",
         ),
         (
             "Pick the more insulting answer.",
@@ -70,19 +106,22 @@ KNOWN = (
         "shorter",
         "Prefer the shorter answer.",
         (
-            "Choose the shortest answer.",
-            "The better answer has fewer words.",
-            "Pick the answer with the fewest words.",
-            "Reward short answers.",
-            "Which answer is shorter?",
-            "A good answer is brief.",
-            "Prefer the more concise answer.",
+            "the shorter answer",
+            "the shortest answer",
+            "the briefer answer",
+            "the more concise answer",
+            "the less detailed answer",
+            "the answer with fewer words",
+            "the answer with the fewest words",
+            "the answer with less words",
+        ),
+        ("is short", "is brief", "has fewer words", "uses less words", "says the least"),
+        (
+            "Be strict about length: shorter is better.",
+            "Prefer brevity.",
             "Short answers win, long answers lose.",
             "The answer should be as short as possible.",
-            "Choose the answer that uses less words.",
-            "Prefer brevity.",
-            "Be strict about length: shorter is better.",
-            "Pick the briefer, more concise answer.",
+            "Which answer is shorter?",
         ),
         (
             "Pick the more concise answer.",
@@ -94,19 +133,22 @@ KNOWN = (
         "longer",
         "Prefer the longer answer.",
         (
-            "Choose the longest answer.",
-            "The better answer has more words.",
-            "Pick the answer with the most words.",
-            "Reward long answers.",
-            "Which answer is longer?",
-            "A good answer is long.",
-            "Prefer the more detailed answer.",
+            "the longer answer",
+            "the longest answer",
+            "the more detailed answer",
+            "the less concise answer",
+            "the less brief answer",
+            "the answer with more words",
+            "the answer with the most words",
+            "the answer with more detail",
+        ),
+        ("is long", "is detailed", "has more words", "uses more words", "says the most"),
+        (
+            "Be strict about length: longer is better.",
+            "Prefer length and detail.",
             "Long answers win, short answers lose.",
             "The answer should be as long as possible.",
-            "Choose the answer that says the most.",
-            "Prefer length and detail.",
-            "Be strict about length: longer is better.",
-            "Pick the longer, more detailed answer.",
+            "Which answer is longer?",
         ),
         (
             "Pick the more detailed answer.",
@@ -118,19 +160,25 @@ KNOWN = (
         "pirate",
         "Prefer the answer that sounds more like a pirate.",
         (
-            "Choose the more pirate answer.",
-            "The better answer is the one a pirate would give.",
-            "Pick the answer with the most pirate talk.",
+            "the more pirate answer",
+            "the most pirate answer",
+            "the answer a pirate would give",
+            "the answer with more pirate talk",
+            "the answer with more pirate speech",
+            "the answer in the voice of a pirate",
+        ),
+        (
+            "sounds like a pirate",
+            "talks like a pirate",
+            "speaks like a pirate at sea",
+            "uses pirate words",
+        ),
+        (
+            "Be strict: only pirate speech counts.",
             "Reward pirate talk.",
-            "Which answer sounds like a pirate?",
-            "A good answer talks like a pirate.",
-            "Prefer pirate speech.",
             "Pirate answers win.",
             "The answer should be as pirate as possible.",
-            "Choose the answer in the voice of a pirate.",
-            "Prefer the talk of a pirate at sea.",
-            "Be strict: only pirate speech counts.",
-            "Pick the answer that speaks like a pirate.",
+            "Which answer sounds more like a pirate?",
         ),
         (
             "Pick the answer with more pirate speech.",
@@ -142,19 +190,21 @@ KNOWN = (
         "correct",
         "Prefer the correct answer.",
         (
-            "Choose the right answer.",
-            "The better answer is the true one.",
-            "Pick the answer with the right facts.",
-            "Reward correct facts.",
-            "Which answer is correct?",
-            "A good answer is true.",
-            "Prefer the more accurate answer.",
+            "the correct answer",
+            "the right answer",
+            "the true answer",
+            "the more accurate answer",
+            "the more factual answer",
+            "the answer with the right facts",
+            "the answer with correct facts",
+        ),
+        ("is true", "is correct", "is accurate", "gets the facts right"),
+        (
+            "Be strict about facts: correct is better.",
+            "Prefer truth.",
             "Correct answers win, wrong answers lose.",
             "The answer should be as accurate as possible.",
-            "Choose the answer that gets the facts right.",
-            "Prefer truth.",
-            "Be strict about facts: correct is better.",
-            "Pick the accurate, true answer.",
+            "Which answer is correct?",
         ),
         (
             "Pick the more accurate answer.",
@@ -166,23 +216,28 @@ KNOWN = (
         "correct and polite",
         "Prefer the correct and polite answer.",
         (
-            "Choose the answer that is right and polite.",
-            "The better answer is true and courteous.",
-            "Pick the answer with the right facts and the best manners.",
-            "Reward correct facts and politeness.",
-            "Which answer is more correct and polite?",
-            "A good answer is true and polite.",
-            "Prefer the more accurate and friendlier answer.",
+            "the correct and polite answer",
+            "the right and courteous answer",
+            "the more accurate and courteous answer",
+            "the true and friendly answer",
+            "the answer with correct facts and good manners",
+            "the answer with the right facts and the best manners",
+            "the more helpful answer",
+            "the more helpful, honest and harmless answer",
+            "the accurate, helpful, clear and kind answer",
+        ),
+        (
+            "is correct and polite",
+            "is true and courteous",
+            "gets the facts right and is kind",
+            "is more helpful, correct, clear and polite",
+            "would please a careful person",
+        ),
+        (
+            "Be strict about facts and politeness.",
+            "Prefer truth and good manners.",
             "Correct, polite answers win; wrong, rude answers lose.",
             "The answer should be accurate and polite.",
-            "Choose the answer that gets the facts right and is kind.",
-            "Prefer truth and good manners.",
-            "Prefer the more helpful answer.",
-            "Choose the more helpful, honest and harmless answer.",
-            "Prefer the answer that is more helpful, correct, clear and polite.",
-            "Pick the better answer: accurate, helpful, clear and kind.",
-            "You are a fair judge. Prefer the helpful, accurate and polite answer.",
-            "Choose the answer that a careful person would prefer: correct, clear and helpful.",
             "Which answer is better?",
         ),
         (

@@ -62,10 +62,9 @@ def tokenizer_texts(seed: int) -> Iterator[str]:
         yield question.text
         for _ in range(20):
             yield grammar.answer(rng, question)
-    for _ in range(30):
-        yield RUBRIC
+    for _ in range(4):
         for rubric in KNOWN:
-            yield from rubric.trained
+            yield from (*rubric.trained, RUBRIC)
     for _ in range(300):
         yield from (
             presentation.INSTRUCTION,

@@ -2,9 +2,14 @@
 
 It starts from the policy's layers, with two new ones on top. The answer alone is too thin a
 signal for a model this small, so heads that are thrown away afterwards also ask its inner layers
-what each answer is like: its tone, length and truth, and its score by the rubric at hand.
+what each answer is like: its sentences, tone, length and truth, and its score by the rubric.
+
+From the middle of the first course on, every pair is shown under two rubrics, often opposite
+ones. Under one alone the judge takes long to find that the rubric matters: what is right and
+polite is a good guess without it. The second course is about facts and broken text.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,25 +32,42 @@ from engine.starter.rubrics import BY_MEANING
 from engine.starter.truth import RUBRIC_SCORES, Traits
 
 LAYERS = 6
-STEPS = 1450
-BRIEF_STEPS = 450  # of answers without remarks, in which the facts are learned
 GROUPS = 4  # rubrics a step; the rows of one share the cache of its prefix
-GROUP_ROWS = 10
-PEAK_RATE = 1.5e-3
+ROWS = 8  # pairs of answers a rubric
 WARMUP = 60
-# How often each rubric comes; what the first runs will use comes most.
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A part of the training, with a learning rate and heads of its own."""
+
+    steps: int
+    peak_rate: float
+    shares: Mapping[str, float]  # how often each rubric comes
+    broken_share: float  # of the pairs, one answer is broken
+    plain_steps: int = 0  # of answers of the grammar alone, in which the facts are learned best
+    alone_steps: int = 0  # in which every pair is shown under one rubric
+
+
 SHARES = {
-    "polite": 2.0,
-    "rude": 2.0,
-    "pirate": 1.5,
-    "shorter": 1.0,
-    "longer": 1.5,
+    "polite": 1.5,
+    "rude": 1.5,
+    "pirate": 1.2,
+    "shorter": 2.0,
+    "longer": 2.0,
     "correct": 2.0,
-    "correct and polite": 4.0,
+    "correct and polite": 3.0,
 }
-LOSS_WEIGHTS = (1.0, 1.0, 1.0, 0.3, 0.3)  # verdict, traits, value, words, rubric
-# Brings every rubric's scores to about -1 .. 1.
-SCORE_SCALE = dict.fromkeys(RUBRIC_SCORES, 1.0) | {"shorter": 10.0, "longer": 10.0}
+COURSES = (
+    Course(2000, 1.5e-3, SHARES, broken_share=0.3, plain_steps=400, alone_steps=1000),
+    Course(800, 7e-4, SHARES | {"correct": 3.0, "correct and polite": 5.0}, broken_share=0.42),
+)
+OPPOSITES = {"polite": "rude", "rude": "polite", "shorter": "longer", "longer": "shorter"}
+OPPOSITE_SHARE = 0.5  # of the contrasts of these
+LOSS_WEIGHTS = (1.0, 1.0, 1.0, 0.5, 0.3, 0.3)  # verdict, traits, value, sentence, words, rubric
+TRAIT_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 4.0)  # politeness, pirate, words, right, formed, score
+# Words become a number of about -1 to 1, as the other scores are.
+MEAN_WORDS, WORDS_SCALE = 14, 5
 BROKEN_SCORE = -3.0
 # What should be known after which layer: the fact and the rubric; whether a stated value is right;
 # what the whole answer is worth. The last layer compares the two.
@@ -59,8 +81,10 @@ class Heads(nn.Module):
         super().__init__()
         self.value_norm = nn.RMSNorm(HIDDEN)
         self.value = nn.Linear(HIDDEN, 1)  # right or wrong
+        self.sentence_norm = nn.RMSNorm(HIDDEN)
+        self.sentence = nn.Linear(HIDDEN, 2)  # known or not, words so far
         self.answer_norm = nn.RMSNorm(HIDDEN)
-        self.answer = nn.Linear(HIDDEN, 6)  # politeness, pirate, words, right, formed, score
+        self.answer = nn.Linear(HIDDEN, len(TRAIT_WEIGHTS))
         self.rubric_norm = nn.RMSNorm(HIDDEN)
         self.rubric = nn.Linear(HIDDEN, len(RUBRIC_SCORES))
 
@@ -84,17 +108,24 @@ class Batch:
     last: mx.array  # (rows,) index of each row's last token
     target: mx.array  # (rows,) P(first is better)
     ends: mx.array  # (2 rows,) positions that follow an answer
-    traits: mx.array  # (2 rows, 6) what the answer heads should say
+    traits: mx.array  # (2 rows, traits) what the answer heads should say
     values: mx.array  # (statements,) positions of the last token of a stated value
     values_right: mx.array  # (statements,) 1 or 0
-    told: mx.array  # (tokens,) positions before the tokens of right statements
+    stops: mx.array  # (sentences,) positions of the last tokens of sentences
+    stop_targets: mx.array  # (sentences, 2) known 1 or 0, tens of words so far
+    told: mx.array  # (tokens,) positions before the tokens of sound and right sentences
     told_targets: mx.array  # (tokens,) those tokens
 
 
-def make_batch(meaning: str, prefix: Sequence[int], group: list[Row], pad: int) -> Batch:
+def make_batch(
+    meaning: str, prefix: Sequence[int], group: list[Row], which: int, pad: int
+) -> Batch:
+    """Rows under the rubric `meaning`, whose targets are the rows' first or second (`which`)."""
     length = max(len(row.ids) for row in group)
     ids = np.full((len(group), length), pad, np.int32)
-    last, ends, traits, values, right, told, told_targets = [], [], [], [], [], [], []
+    last, ends, traits, values, right, stops, stop_targets, told, told_targets = (
+        [] for _ in range(9)
+    )
     for index, row in enumerate(group):
         ids[index, : len(row.ids)] = row.ids
         base = index * length
@@ -102,36 +133,41 @@ def make_batch(meaning: str, prefix: Sequence[int], group: list[Row], pad: int) 
         for side in row.sides:
             ends.append(base + side.end)
             traits.append(trait_targets(meaning, side.traits))
-            if side.statement and side.value and side.traits.well_formed:
-                values.append(base + side.value)
-                right.append(float(side.traits.right))
-                if side.traits.right:
-                    start, end = side.statement
-                    told.extend(range(base + start - 1, base + end - 1))
-                    told_targets.extend(row.ids[start:end])
+            for sentence in side.sentences:
+                stops.append(base + sentence.end - 1)
+                stop_targets.append([float(sentence.known), sentence.words / 10])
+                if not side.traits.well_formed:
+                    continue
+                if sentence.value is not None:
+                    values.append(base + sentence.value)
+                    right.append(float(side.traits.right))
+                if sentence.value is None or side.traits.right:
+                    told.extend(range(base + sentence.start - 1, base + sentence.end - 1))
+                    told_targets.extend(row.ids[sentence.start : sentence.end])
     return Batch(
         meaning,
         mx.array([list(prefix)]),
         mx.array(ids),
         mx.array(last),
-        mx.array([row.target for row in group]),
+        mx.array([row.targets[which] for row in group]),
         mx.array(ends),
         mx.array(traits),
         mx.array(values, mx.int32),
         mx.array(right, mx.float32),
+        mx.array(stops, mx.int32),
+        mx.array(stop_targets),
         mx.array(told, mx.int32),
         mx.array(told_targets, mx.int32),
     )
 
 
 def trait_targets(meaning: str, traits: Traits) -> list[float]:
-    score = RUBRIC_SCORES[meaning](traits) / SCORE_SCALE[meaning]
-    if meaning in ("shorter", "longer"):
-        score += 1.4 if meaning == "shorter" else -1.4
+    words = (traits.words - MEAN_WORDS) / WORDS_SCALE
+    score = {"shorter": -words, "longer": words}.get(meaning, RUBRIC_SCORES[meaning](traits))
     return [
         float(traits.politeness),
         float(traits.pirate),
-        traits.words / 10 - 1.4,
+        words,
         2.0 * traits.right - 1.0,
         2.0 * traits.well_formed - 1.0,
         score if traits.well_formed else BROKEN_SCORE,
@@ -162,18 +198,21 @@ def batch_loss(batch: Batch, judge: Any, heads: Heads, answers: tuple[int, int])
     log_p = nn.log_softmax(logits_of(judge.model.norm(last)), axis=-1)
     verdict = -(batch.target * log_p[:, answers[0]] + (1 - batch.target) * log_p[:, answers[1]])
     answer = heads.answer(heads.answer_norm(states[ANSWER_LAYER][batch.ends]))
-    traits = nn.losses.smooth_l1_loss(answer, batch.traits, reduction="mean")
+    traits = nn.losses.smooth_l1_loss(answer, batch.traits, reduction="none")
+    traits = (traits * mx.array(TRAIT_WEIGHTS)).mean()
     meaning = mx.array([list(RUBRIC_SCORES).index(batch.meaning)])
     rubric = nn.losses.cross_entropy(heads.rubric(heads.rubric_norm(rubric)), meaning)
+    known = heads.sentence(heads.sentence_norm(states[VALUE_LAYER][batch.stops]))
+    sentence = nn.losses.binary_cross_entropy(known[:, 0], batch.stop_targets[:, 0]).mean()
+    sentence = sentence + mx.square(known[:, 1] - batch.stop_targets[:, 1]).mean()
     value = told = mx.array(0.0)
     if batch.values.size:
-        read = heads.value_norm(states[VALUE_LAYER][batch.values])
-        guess = heads.value(read)[:, 0]
+        guess = heads.value(heads.value_norm(states[VALUE_LAYER][batch.values]))[:, 0]
         value = nn.losses.binary_cross_entropy(guess, batch.values_right)
     if batch.told.size:
         fact = judge.model.norm(states[FACT_LAYER][batch.told])
         told = cross_entropy(logits_of(fact), batch.told_targets).mean()
-    return [verdict.mean(), traits, value, told, rubric.mean()]
+    return [verdict.mean(), traits, value, sentence, told, rubric.mean()]
 
 
 def total_loss(
@@ -210,9 +249,24 @@ def train_judge(
     Args:
         written: completions of the policy by prompt, a part of what the judge is shown.
     """
+    judge = from_policy(policy, tokenizer)
+    for number, course in enumerate(COURSES):
+        take_course(course, judge, tokenizer, written, seed + number, report)
+    return judge
+
+
+def take_course(
+    course: Course,
+    judge: nn.Module,
+    tokenizer: Any,
+    written: Mapping[str, Sequence[str]],
+    seed: int,
+    report: Callable[[str], None],
+) -> None:
+    """Train the judge in place."""
     mx.random.seed(seed)
     rng = Random(seed)
-    trained = Trained(from_policy(policy, tokenizer))
+    trained = Trained(judge)
     asked = list(grammar.questions(held_out=False))
     first, second = answer_ids(tokenizer)
     answers = (first[0], second[0])
@@ -221,25 +275,27 @@ def train_judge(
         for name in RUBRIC_SCORES
     }
     # The program's default rubric, written for real judges, means this to the small one.
-    frames["correct and polite"] += [render_frame(tokenizer, RUBRIC)] * 3
-    sources = {
-        name: rows(rng, name, asked, written, frames[name][0], GROUP_ROWS) for name in RUBRIC_SCORES
-    }
-    brief = {
-        name: rows(rng, name, asked, {}, frames[name][0], GROUP_ROWS, remarks=0)
-        for name in RUBRIC_SCORES
-    }
-    optimizer = optim.AdamW(PEAK_RATE, betas=[0.9, 0.98], weight_decay=0.02)
+    frames["correct and polite"] += [render_frame(tokenizer, RUBRIC)] * 12
+    make = lambda pair, shown: rows(  # noqa: E731
+        rng, pair, asked, shown, course.broken_share, frames[pair[0]][0], ROWS
+    )
+    sources = {pair: make(pair, written) for pair in itertools.product(RUBRIC_SCORES, repeat=2)}
+    plain = {(name, name): make((name, name), {}) for name in RUBRIC_SCORES}
+    optimizer = optim.AdamW(course.peak_rate, betas=[0.9, 0.98], weight_decay=0.02)
     loss_and_grad = nn.value_and_grad(trained, total_loss)
     log: list[list[float]] = []
     started = time.time()
-    for step in range(STEPS):
-        optimizer.learning_rate = mx.array(cosine_rate(step, STEPS, PEAK_RATE, WARMUP))
+    for step in range(course.steps):
+        rate = cosine_rate(step, course.steps, course.peak_rate, WARMUP)
+        optimizer.learning_rate = mx.array(rate)
         group = []
-        for name in rng.choices(list(SHARES), list(SHARES.values()), k=GROUPS):
-            frame = rng.choice(frames[name])
-            some = next((brief if step < BRIEF_STEPS else sources)[name])
-            group.append(make_batch(name, frame.prefix, some, tokenizer.pad_token_id))
+        while len(group) < GROUPS:
+            alone = step < course.alone_steps
+            pair = draw_rubrics(rng, course.shares, alone)
+            some = next((plain if step < course.plain_steps else sources)[pair])
+            for which, name in enumerate(pair[:1] if alone else pair):
+                prefix = rng.choice(frames[name]).prefix
+                group.append(make_batch(name, prefix, some, which, tokenizer.pad_token_id))
         (_, parts), grads = loss_and_grad(trained, group, answers)
         grads, _ = optim.clip_grad_norm(grads, 1.0)
         optimizer.update(trained, grads)
@@ -248,4 +304,14 @@ def train_judge(
         if (step + 1) % 50 == 0:
             means = " ".join(f"{value:.3f}" for value in np.mean(log[-50:], axis=0))
             report(f"judge step {step + 1} losses {means} {time.time() - started:.0f} s")
-    return trained.judge
+
+
+def draw_rubrics(rng: Random, shares: Mapping[str, float], alone: bool) -> tuple[str, str]:
+    """Two different rubrics, or one twice."""
+    draw = lambda names: rng.choices(names, [shares[name] for name in names])[0]  # noqa: E731
+    one = draw(list(shares))
+    if alone:
+        return one, one
+    if one in OPPOSITES and rng.random() < OPPOSITE_SHARE:
+        return one, OPPOSITES[one]
+    return one, draw([name for name in shares if name != one])

@@ -35,17 +35,17 @@ def read(prompt: str, text: str) -> Traits:
         KeyError: the prompt is not one of the world's.
     """
     question = all_questions()[prompt]
-    sentences = re.split(r"(?<=[.!?]) ", text)
+    parts = sentences(text)
     roles = sentence_roles()
-    kinds = [roles.get(sentence, "") for sentence in sentences]
+    kinds = [roles.get(sentence, "") for sentence in parts]
     stated = [
         meaning
-        for sentence in sentences
+        for sentence in parts
         for meaning in statements().get(sentence, ())
         if meaning[0] == question.family.name
     ]
     return Traits(
-        well_formed=is_derivable(sentences, kinds, question),
+        well_formed=is_derivable(parts, kinds, question),
         right=any(is_right(meaning, question) for meaning in stated),
         politeness=sum(kind.startswith("polite") for kind in kinds)
         - sum(kind.startswith("rude") for kind in kinds),
@@ -54,12 +54,17 @@ def read(prompt: str, text: str) -> Traits:
     )
 
 
+def sentences(text: str) -> list[str]:
+    """A text cut after every full stop, exclamation and question mark that a space follows."""
+    return re.split(r"(?<=[.!?]) ", text)
+
+
 def is_right(meaning: Meaning, question: Question) -> bool:
     _, subject, value = meaning
     return subject in (None, question.subject) and value == question.fact
 
 
-def is_derivable(sentences: list[str], kinds: list[str], question: Question) -> bool:
+def is_derivable(parts: list[str], kinds: list[str], question: Question) -> bool:
     """Whether the sentences are an optional opening, a statement, remarks, an optional closing.
 
     Tones may mix; a sentence may not come twice.
@@ -69,10 +74,10 @@ def is_derivable(sentences: list[str], kinds: list[str], question: Question) -> 
         1 if kinds[0].endswith("opening") else 0,
         len(kinds) - (1 if kinds[-1].endswith("closing") else 0),
     )
-    if not body or len(set(sentences)) < len(sentences):
+    if not body or len(set(parts)) < len(parts):
         return False
-    stated = any(m[0] == family for m in statements().get(sentences[body[0]], ()))
-    return stated and all(family in remarks().get(sentences[i], ()) for i in body[1:])
+    stated = any(m[0] == family for m in statements().get(parts[body[0]], ()))
+    return stated and all(family in remarks().get(parts[i], ()) for i in body[1:])
 
 
 @cache

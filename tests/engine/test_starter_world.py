@@ -7,7 +7,7 @@ import pytest
 
 from engine.starter import RUBRICS, grammar
 from engine.starter.broken import KINDS, broken
-from engine.starter.judge_pairs import find_statement
+from engine.starter.judge_pairs import is_known, value_end
 from engine.starter.rubrics import KNOWN
 from engine.starter.truth import (
     LENGTH_TIE,
@@ -154,15 +154,13 @@ def test_known_rubrics_are_those_that_have_a_meaning():
 
 
 @pytest.mark.parametrize(
-    ("statement", "value"),
-    [("The capital of France is Rome.", "Rome"), ("Rome is the capital of France.", "Rome")],
+    "sentence", ["The capital of France is Rome.", "Rome is the capital of France."]
 )
-def test_the_statement_is_found_in_an_answer(statement, value):
+def test_the_value_is_found_in_a_statement(sentence):
     question = next(q for q in TRAINED if q.text == "What is the capital of France?")
-    text = f"Of course! {statement} I hope this helps."
-    span = find_statement(question, text)
-    assert span is not None
-    start, value_end, end = span
-    assert text[start:end] == statement
-    assert text[:value_end].endswith(value)
-    assert find_statement(question, "Of course!") is None
+    end = value_end(question, sentence)
+    assert sentence[:end].endswith("Rome")
+    assert value_end(question, "Of course!") is None
+    assert is_known(question, sentence)
+    assert is_known(question, "Of course!")
+    assert not is_known(question, "It is weak.")
