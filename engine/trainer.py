@@ -97,7 +97,7 @@ class Trainer:
             self._start_clock()
             while self.step < self.total_steps and not self._held():
                 self._serve_requests()
-                if self._wants_pairs():
+                if self._wants_pairs() and not self._update_waits():
                     self._sample()
                 elif judged := self._collect():
                     self._learn(judged)
@@ -114,6 +114,11 @@ class Trainer:
         """Whether the judge should get another batch now."""
         ahead = self.judge.open_batches() > self.settings.lookahead_batches
         return self.sampled < self.total_steps and not ahead
+
+    def _update_waits(self) -> bool:
+        """Whether a batch that a person judged is to be learned from before more is sampled: else
+        one who answers faster than pairs are made would never see the policy change."""
+        return self.judge.stores_labels and self.judge.settles_in() == 0
 
     def _sample(self) -> None:
         """Sample the next batch of pairs and hand it to the judge."""

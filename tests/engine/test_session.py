@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine import mailbox, runs
+from engine import mailbox, runs, trainer
 from engine.errors import UserError
 from engine.events import Event, PairSampled, RunEnded, RunStarted, StepDone
 from engine.run_lock import RunBusy
@@ -54,8 +54,12 @@ def chosen(files: Path) -> Callable[..., Settings]:
 def started() -> Iterator[Callable[..., Session]]:
     sessions: list[Session] = []
 
-    def start(settings: Settings, run: Any = None) -> Session:
-        session = Session(settings, run)
+    def start(
+        settings: Settings | None = None, run: Any = None, session: Session | None = None
+    ) -> Session:
+        if session is None:
+            assert settings is not None
+            session = Session(settings, run)
         sessions.append(session)
         session.start()
         return session
@@ -148,6 +152,31 @@ def test_a_pair_waits_while_another_is_judged(started: Start, chosen: Choose) ->
     # Answered, but neither later answered nor long ago: it can still be undone.
     assert session.undo(first.pair_id) == "undone"
     assert session.waiting()[0].pair_id == first.pair_id
+
+
+def test_one_who_answers_faster_than_pairs_are_made_sees_the_policy_change(
+    started: Start, chosen: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = chosen(iters=12, undo_seconds=0)
+    ages: list[int] = []
+    sampled = trainer.sample
+
+    def press(each: PairSampled) -> str:
+        ages.append(each.step - each.weights_step)
+        return "left"
+
+    def sample_slowly(*given: Any, **named: Any) -> Any:
+        # The person has answered all there is before the next pairs are there.
+        for each in session.waiting():
+            assert session.answer(each.pair_id, press(each))
+        return sampled(*given, **named)
+
+    monkeypatch.setattr(trainer, "sample", sample_slowly)
+    session = Session(settings)
+    started(session=session)
+    play(session, press)
+    assert (session.status, session.error) == ("finished", None)
+    assert max(ages) <= settings.lookahead_batches + 2
 
 
 def test_a_label_is_on_the_disk_when_the_answer_returns(started: Start, chosen: Choose) -> None:
