@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -161,7 +161,7 @@ def test_one_who_answers_faster_than_pairs_are_made_sees_the_policy_change(
     ages: list[int] = []
     sampled = trainer.sample
 
-    def press(each: PairSampled) -> str:
+    def press(each: PairSampled) -> Literal["left"]:
         ages.append(each.step - each.weights_step)
         return "left"
 
