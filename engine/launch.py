@@ -3,6 +3,11 @@
 Everything here happens on the engine's thread, the first import of MLX included.
 """
 
+import contextlib
+import gc
+import os
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +17,8 @@ from engine.events import Event, RunStarted
 from engine.hardware import device, load_fast_blas
 from engine.run_folder import ADAPTERS, FUSED, METRICS, PAIRS, UNDECIDED, Run
 from engine.settings import Settings
+
+NICENESS = 5  # of the engine's threads
 
 
 def work(
@@ -25,6 +32,7 @@ def work(
 
     A process that exits while a finished thread's streams are still there is aborted by MLX.
     """
+    step_back()
     load_fast_blas()
     import mlx.core as mx
 
@@ -34,6 +42,14 @@ def work(
         mx.synchronize()
         mx.clear_streams()
         mx.clear_cache()
+
+
+def step_back() -> None:
+    """Let this thread, and those that compute for it, give way to the screen's (on Linux, where
+    a thread has a priority of its own)."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def train(
@@ -119,6 +135,10 @@ def train(
     )
     journal.update(status="running", total_steps=trainer.total_steps, error=None)
     journal.log("info", f"step {trainer.step} of {trainer.total_steps}: training begins")
+    # Libraries and models are here to stay. A collection that walks through them holds up every
+    # thread, the screen's too, for a tenth of a second.
+    gc.collect()
+    gc.freeze()
     finished = trainer.train()
     if finished:
         trainer.test()

@@ -1,8 +1,8 @@
 """The built starter is as good as it was when it was built.
 
-The floors stand a little under what the built judge reaches on unseen wordings. The goals are
-higher for styles, lengths and broken text (0.98 and 0.95), and are not reached yet:
-`tests/benchmarks/starter_quality.py` prints the figures.
+The floors of the judge leave room for chance in the few pairs that a quick test can ask; what it
+is held to (styles and lengths 0.98, facts 0.95, broken text 0.95, the first place 0.48 to 0.52)
+is measured on many by `tests/benchmarks/starter_quality.py`.
 """
 
 import json
@@ -49,25 +49,25 @@ def known(judge, tokenizer):
 
 @pytest.mark.parametrize("rubric", STYLE)
 def test_the_judge_knows_styles_and_lengths(known, rubric):
-    assert known[rubric]["accuracy"] >= 0.8
+    assert known[rubric]["accuracy"] >= 0.96
 
 
 def test_the_judge_knows_most_rubrics_well(known):
-    assert np.mean([figures["accuracy"] for figures in known.values()]) >= 0.9
+    assert np.mean([figures["accuracy"] for figures in known.values()]) >= 0.97
 
 
 @pytest.mark.parametrize("rubric", ["correct", "correct and polite"])
 def test_the_judge_knows_the_facts(known, rubric):
-    assert known[rubric]["accuracy"] >= 0.91
+    assert known[rubric]["accuracy"] >= 0.93
 
 
 def test_the_judge_has_no_favourite_place(known):
-    assert np.mean([figures["first"] for figures in known.values()]) == pytest.approx(0.5, abs=0.03)
-    assert np.mean([figures["consistent"] for figures in known.values()]) >= 0.9
+    assert np.mean([figures["first"] for figures in known.values()]) == pytest.approx(0.5, abs=0.02)
+    assert np.mean([figures["consistent"] for figures in known.values()]) >= 0.95
 
 
 def test_broken_text_loses(known):
-    assert np.mean([figures["broken loses"] for figures in known.values()]) >= 0.88
+    assert np.mean([figures["broken loses"] for figures in known.values()]) >= 0.94
 
 
 def test_the_two_answers_hold_the_mass(judge, tokenizer):
