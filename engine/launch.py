@@ -39,6 +39,7 @@ def work(
     try:
         return train(settings, run, control, emit, on_person)
     finally:
+        gc.unfreeze()
         mx.synchronize()
         mx.clear_streams()
         mx.clear_cache()
@@ -135,8 +136,8 @@ def train(
     )
     journal.update(status="running", total_steps=trainer.total_steps, error=None)
     journal.log("info", f"step {trainer.step} of {trainer.total_steps}: training begins")
-    # Libraries and models are here to stay. A collection that walks through them holds up every
-    # thread, the screen's too, for a tenth of a second.
+    # Libraries and models stay for as long as the run. A collection that walks through them holds
+    # up every thread, the screen's too, for a tenth of a second.
     gc.collect()
     gc.freeze()
     finished = trainer.train()
