@@ -27,6 +27,7 @@ PhaseName = Literal[
 ]
 Level = Literal["debug", "info", "warning", "error"]
 RunStatus = Literal["running", "paused", "stopped", "finished", "failed"]
+UNDER_WAY: tuple[RunStatus, ...] = ("running", "paused")  # a process holds the run
 # `chosen` says which completion won; only "first" and "second" are ever trained on.
 Choice = Literal["first", "second", "tie", "both_bad", "skip", "identical", "empty", "invalid"]
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from engine import durable, hardware
 from engine.errors import UserError
-from engine.events import RunStatus
+from engine.events import UNDER_WAY, RunStatus
 from engine.home import home
 from engine.run_folder import ADAPTERS, CONFIG, LOCK, Run, read_state, timestamp, write_state
 from engine.run_lock import RunBusy, holder
@@ -59,7 +59,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 class RunSummary:
     """A row of the list of runs. All text is untrusted; unknown values are None or empty.
 
-    `status` is that of `RunStatus`, or `interrupted` for a run that says it is running while no
+    `status` is that of `RunStatus`, or `interrupted` for a run that says it is under way while no
     process holds it, or `damaged`, with the reason in `damaged`, or `unknown`.
     """
 
@@ -305,7 +305,7 @@ def _summary(path: Path, is_link: bool) -> RunSummary:
     except UserError as error:
         return _damaged(path, str(error))
     status = _text(state.get("status"))
-    if status == "running" and holder(path / LOCK) is None:
+    if status in UNDER_WAY and holder(path / LOCK) is None:
         status = "interrupted"
     tags = state.get("tags")
     return RunSummary(

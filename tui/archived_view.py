@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, get_args
 
 from engine.durable import Record
-from engine.events import Evaluated, Example, Level, PairJudged
+from engine.events import UNDER_WAY, Evaluated, Example, Level, PairJudged
 from engine.run_folder import LOG, METRICS, PAIRS, UNDECIDED, Run
 from tui.run_view import LOG_LINES, WIN_RATE, RunView
 
@@ -40,7 +40,7 @@ class ArchivedRun:
     def _take_state(self, state: Record) -> None:
         view = self.view
         view.status = str(state.get("status", "unknown"))
-        if view.status == "running" and self.run.holder() is None:
+        if view.status in UNDER_WAY and self.run.holder() is None:
             view.status = "interrupted"
         for name in ("model", "judge", "train_type", "device"):
             setattr(view, name, str(state.get(name) or ""))

@@ -177,11 +177,12 @@ def test_the_newest_run_comes_first_even_if_the_clock_jumped_back():
     assert [row.name for row in runs.list_runs()] == ["b", "a", "c"]
 
 
-def test_a_running_run_that_nobody_holds_is_interrupted(run: Run):
-    run.update(status="running")
+@pytest.mark.parametrize("status", ["running", "paused"])
+def test_a_run_under_way_that_nobody_holds_is_interrupted(run: Run, status: str):
+    run.update(status=status)
     assert [row.status for row in runs.list_runs()] == ["interrupted"]
     with run.lock():
-        assert [row.status for row in runs.list_runs()] == ["running"]
+        assert [row.status for row in runs.list_runs()] == [status]
 
 
 def as_pipe(file: Path) -> None:
