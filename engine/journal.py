@@ -3,7 +3,7 @@
 A disk that is full or gone does not end a run: it waits, says so, and goes on when it can write.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +83,7 @@ class Journal:
             with self.run.checkpoint_folder(self.step) as folder:
                 write(folder)
             self.run.prune_checkpoints()
-            self.run.rewrite(
-                SAMPLED, lambda line: line if line.get("step", 0) > self.step else None
-            )
+            self.run.rewrite(SAMPLED, lambda line: line if _step_of(line) > self.step else None)
 
         self.stored(stored)
         self.emit(Saved(step=self.step, folder=str(self.run.path)))
@@ -119,3 +117,9 @@ class Journal:
             write()
         except OSError as error:
             raise StorageError(Path(error.filename or self.run.path), error) from error
+
+
+def _step_of(line: Mapping[str, Any]) -> int:
+    """The step that a line names; 0 where it names none."""
+    step = line.get("step")
+    return step if isinstance(step, int) else 0

@@ -200,7 +200,8 @@ def _judge(
             wake=control.wake,
         )
         lines = [line for file in (PAIRS, UNDECIDED) for line in run.read(file)]
-        person.restore({line["pair_id"]: verdict_from(line) for line in lines})
+        answered = [line for line in lines if {"pair_id", "choice"} <= line.keys()]
+        person.restore({line["pair_id"]: verdict_from(line) for line in answered})
         on_person(person)
         return person, {}
     judge = LLMJudge(

@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 
@@ -38,6 +37,8 @@ from engine.update import Learned, Update
 
 # How long a loop that waits for a person sleeps before it looks around again, in seconds.
 LOOK_AROUND = 0.25
+# What a line that something else has changed raises when it is read.
+DAMAGE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 class Trainer:
@@ -336,7 +337,7 @@ class Trainer:
 
     def restore(self, folder: Path | None) -> None:
         """Go on from a checkpoint, or from the start without one; ask again for what waited."""
-        pending: list[list[dict[str, Any]]] = []
+        pending: list[list[Pair]] = []
         if folder is not None:
             state = checkpoints.restore(folder, self.update)
             self.step = self.journal.step = state["step"]
@@ -346,17 +347,21 @@ class Trainer:
             self.seconds = state["seconds"]
             self.order.restore(state["order"])
             self.means = Means(state["means"])
-            pending = state["pending"]
+            pending = [[Pair.from_json(pair) for pair in batch] for batch in state["pending"]]
         # What a person was asked since the checkpoint comes back too, and is not asked again.
-        waiting = {batch[0]["step"]: batch for batch in pending}
+        waiting = {batch[0].step: batch for batch in pending}
         for line in self.journal.run.read(SAMPLED):
-            if line["step"] > self.sampled:
-                self.sampled = line["step"]
-                self.order.restore(line["order"])
-            if line["step"] > self.step:
-                waiting.setdefault(line["step"], line["pairs"])
+            try:
+                step, pairs = int(line["step"]), [Pair.from_json(pair) for pair in line["pairs"]]
+                if step > self.sampled:
+                    self.order.restore(line["order"])
+                    self.sampled = step
+                if step > self.step:
+                    waiting.setdefault(step, pairs)
+            except DAMAGE as error:
+                self.journal.log("warning", f"{SAMPLED}: a damaged line is left out ({error!r})")
         for _, batch in sorted(waiting.items()):
-            self.judge.resubmit([Pair.from_json(pair) for pair in batch])
+            self.judge.resubmit(batch)
 
 
 def total_steps(settings: Settings, prompts: int) -> int:

@@ -237,6 +237,27 @@ def test_nothing_is_asked_twice(
     assert {line["step"] for line in kept.values()} == set(range(1, 8))
 
 
+def test_foreign_lines_in_a_run_are_passed_over(started: Start, chosen: Choose) -> None:
+    session = started(chosen())
+    for _ in range(2):
+        assert session.answer(next_pair(session).pair_id, "left")
+    session.stop()
+    assert session.join(PATIENCE)
+    assert session.run is not None
+    strangers = {
+        "pairs.jsonl": [{"prompt": "p", "chosen": "c", "rejected": "r"}],
+        "sampled.jsonl": [{"step": "x"}, {"step": 9}, {"step": 9, "pairs": [3], "order": {}}],
+    }
+    for file, lines in strangers.items():
+        with (session.run.path / file).open("a") as out:
+            out.writelines(json.dumps(line) + "\n" for line in lines)
+    again = started(chosen(), session.run)
+    play(again, lambda each: "right")
+    assert (again.status, again.error) == ("finished", None)
+    log = (session.run.path / "log.txt").read_text()
+    assert log.count("sampled.jsonl: a damaged line is left out") == 3
+
+
 def test_a_person_checks_themselves(started: Start, chosen: Choose) -> None:
     session = started(chosen(iters=8, self_check_every=2))
     asked = play(session, lambda each: "left")  # always the same side: never the same answer
