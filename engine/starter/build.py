@@ -1,9 +1,9 @@
 """Build the starter from nothing: `python -m engine.starter.build`.
 
 Stages, each kept in a work folder, so that an interrupted build goes on where it was: tokenizer
-and policy, what the policy writes, the judge, the prompts. Tables say how good they
-are, and the files go to their place. Half an hour on one core of a PC; the same seed on the same
-machine gives the same files.
+and policy, what the policy writes, the judge, the prompts. Tables say how good they are, and the
+files go to their place. Most of an hour on one core of a PC; the same seed on the same machine
+gives the same files.
 """
 
 import argparse

@@ -244,7 +244,7 @@ def train_judge(
     seed: int,
     report: Callable[[str], None],
 ) -> nn.Module:
-    """Train the judge; about 25 minutes on one core.
+    """Train the judge; about 40 minutes on one core.
 
     Args:
         written: completions of the policy by prompt, a part of what the judge is shown.

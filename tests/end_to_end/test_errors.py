@@ -1,10 +1,12 @@
 """Every error that a file or a key can cause: one readable line, exit status 2, nothing left."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from engine.starter import POLICY
 from tests.command import Command
 from tests.end_to_end.program import SMALL, words
 
@@ -93,6 +95,7 @@ def test_a_folder_that_is_no_model(
 ) -> None:
     if config is not None:
         (tmp_path / "config.json").write_text(config)
+        shutil.copyfile(POLICY / "model.safetensors", tmp_path / "model.safetensors")
     assert expected in refused(*STARTER, *words(model=tmp_path))
 
 
