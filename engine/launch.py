@@ -18,7 +18,7 @@ from engine.hardware import device, load_fast_blas
 from engine.run_folder import ADAPTERS, FUSED, METRICS, PAIRS, UNDECIDED, Run
 from engine.settings import Settings
 
-NICENESS = 5  # of the engine's threads
+NICENESS = 10  # of the engine's threads
 
 
 def work(
