@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 PhaseName = Literal[
     "loading",
@@ -28,6 +28,8 @@ PhaseName = Literal[
 Level = Literal["debug", "info", "warning", "error"]
 RunStatus = Literal["running", "paused", "stopped", "finished", "failed"]
 UNDER_WAY: tuple[RunStatus, ...] = ("running", "paused")  # a process holds the run
+# What a run of the archive may be shown as: interrupted is one under way that nobody holds.
+STATUSES = (*get_args(RunStatus), "interrupted")
 # `chosen` says which completion won; only "first" and "second" are ever trained on.
 Choice = Literal["first", "second", "tie", "both_bad", "skip", "identical", "empty", "invalid"]
 

@@ -32,7 +32,6 @@ def work(
 
     A process that exits while a finished thread's streams are still there is aborted by MLX.
     """
-    step_back()
     load_fast_blas()
     import mlx.core as mx
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from engine import durable, run_lock
 from engine.durable import Follower, Record, StorageError
 from engine.errors import UserError
-from engine.events import Level
+from engine.events import STATUSES, UNDER_WAY, Level
 
 if TYPE_CHECKING:
     from engine.settings import Settings
@@ -292,6 +292,15 @@ def read_state(folder: Path) -> Record:
     if state is None:
         raise UserError(f"{file} holds no JSON object")
     return state
+
+
+def shown_status(state: Record, held: Callable[[], bool]) -> str:
+    """The status in a run.json; `interrupted` where it says that the run is under way and no
+    process holds it, `unknown` where it is none of `STATUSES`."""
+    status = state.get("status")
+    if status in UNDER_WAY and not held():
+        return "interrupted"
+    return status if isinstance(status, str) and status in STATUSES else "unknown"
 
 
 def write_state(folder: Path, state: Record) -> None:

@@ -19,13 +19,21 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from engine import durable, hardware
 from engine.errors import UserError
-from engine.events import UNDER_WAY, RunStatus
 from engine.home import home
-from engine.run_folder import ADAPTERS, CONFIG, LOCK, Run, read_state, timestamp, write_state
+from engine.run_folder import (
+    ADAPTERS,
+    CONFIG,
+    LOCK,
+    Run,
+    read_state,
+    shown_status,
+    timestamp,
+    write_state,
+)
 from engine.run_lock import RunBusy, holder
 
 if TYPE_CHECKING:
@@ -51,7 +59,6 @@ NAME_LIMIT = 120  # bytes; leaves room for suffixes under the 255 of file system
 TRASH = ".trash"
 KEPT_IN_TRASH = timedelta(days=1)
 VERSIONED = ("lora-studio", "mlx", "mlx-lm", "transformers", "datasets")
-STATUSES = (*get_args(RunStatus), "interrupted")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
@@ -304,14 +311,11 @@ def _summary(path: Path, is_link: bool) -> RunSummary:
         state = read_state(path)
     except UserError as error:
         return _damaged(path, str(error))
-    status = _text(state.get("status"))
-    if status in UNDER_WAY and holder(path / LOCK) is None:
-        status = "interrupted"
     tags = state.get("tags")
     return RunSummary(
         name=path.name,
         path=path,
-        status=status if status in STATUSES else "unknown",
+        status=shown_status(state, lambda: holder(path / LOCK) is not None),
         error=_text(state.get("error")) or None,
         model=_text(state.get("model")),
         judge=_text(state.get("judge")),

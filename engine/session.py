@@ -25,8 +25,14 @@ Shown = Literal["left", "right", "tie", "both_bad", "skip"]
 class Session:
     """A run and the thread that trains it. Every method may be called from any thread."""
 
-    def __init__(self, settings: Settings, run: Run | None = None) -> None:
-        """With `run`, that run is resumed, by `settings`; without, a new one is made."""
+    def __init__(
+        self, settings: Settings, run: Run | None = None, *, beside_screen: bool = False
+    ) -> None:
+        """With `run`, that run is resumed, by `settings`; without, a new one is made.
+
+        Beside a screen that this process draws, the engine gives way to it.
+        """
+        self._beside_screen = beside_screen
         self.settings = settings
         self.run = run
         self.error: str | None = None
@@ -148,6 +154,8 @@ class Session:
         from engine import launch
 
         status: RunStatus = "failed"
+        if self._beside_screen:
+            launch.step_back()
         try:
             finished = launch.work(
                 self.settings, run, self._control, self._events.put, self._meet_person

@@ -155,7 +155,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
             view = ArchivedRun(run).view
             view.status, view.error = "running", None
-        session = Session(settings, run)
+        session = Session(settings, run, beside_screen=True)
         session.start()
         view.name = session.run.name if session.run else view.name
         self.session, self.view, self.stopping = session, view, False

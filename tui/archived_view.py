@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any, get_args
 
 from engine.durable import Record
-from engine.events import UNDER_WAY, Evaluated, Example, Level, PairJudged
-from engine.run_folder import LOG, METRICS, PAIRS, UNDECIDED, Run
+from engine.events import Evaluated, Example, Level, PairJudged
+from engine.run_folder import LOG, METRICS, PAIRS, UNDECIDED, Run, shown_status
 from tui.run_view import LOG_LINES, WIN_RATE, RunView
 
 LOG_BYTES = 1_000_000  # of the end of log.txt that are read
@@ -39,9 +39,7 @@ class ArchivedRun:
 
     def _take_state(self, state: Record) -> None:
         view = self.view
-        view.status = str(state.get("status", "unknown"))
-        if view.status in UNDER_WAY and self.run.holder() is None:
-            view.status = "interrupted"
+        view.status = shown_status(state, lambda: self.run.holder() is not None)
         for name in ("model", "judge", "train_type", "device"):
             setattr(view, name, str(state.get(name) or ""))
         view.error = str(state["error"]) if state.get("error") else None

@@ -8,9 +8,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from engine.events import (
+    STATUSES,
     Evaluated,
     Event,
     Level,
@@ -21,7 +22,6 @@ from engine.events import (
     Report,
     RunEnded,
     RunStarted,
-    RunStatus,
     Saved,
     StepDone,
 )
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 LOG_LINES = 5_000
 WIN_RATE = ("win_rate", "win_rate_low", "win_rate_high")
-STATUSES = {*get_args(RunStatus), "interrupted", "damaged"}
+SHOWN = {*STATUSES, "damaged"}
 NOT_METRICS = {"step", "total_steps", "time", "split", "prompts", "seconds"}
 
 
@@ -86,7 +86,7 @@ class RunView:
 
     @status.setter
     def status(self, status: str) -> None:
-        self._status = status if status in STATUSES else "unknown"
+        self._status = status if status in SHOWN else "unknown"
 
     # -- reading ---------------------------------------------------------------------------------
 

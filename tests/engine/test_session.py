@@ -2,7 +2,10 @@
 
 import ctypes
 import json
+import os
 import shutil
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +13,7 @@ from typing import Any, Literal
 
 import pytest
 
-from engine import mailbox, runs, trainer
+from engine import launch, mailbox, runs, trainer
 from engine.errors import UserError
 from engine.events import Event, PairSampled, RunEnded, RunStarted, StepDone
 from engine.run_lock import RunBusy
@@ -364,6 +367,26 @@ def test_a_stop_for_an_earlier_process_does_not_stop_a_resumed_run(
     assert again.status == "finished"
     assert "another process asked to pause" in (run.path / "log.txt").read_text()
     assert "asked to stop" not in (run.path / "log.txt").read_text()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads have no priority here")
+@pytest.mark.parametrize("beside", [False, True])
+def test_the_engine_gives_way_to_a_screen_alone(
+    beside: bool, started: Start, chosen: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    seen: list[int] = []
+
+    def look(*_: Any) -> bool:
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return True
+
+    monkeypatch.setattr(launch, "work", look)
+    session = Session(chosen(), beside_screen=beside)
+    started(session=session)
+    assert session.join(PATIENCE)
+    assert seen == [max(own, launch.NICENESS) if beside else own]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 
 def test_a_thread_that_is_ended_ends_its_run_in_words(started: Start, chosen: Choose) -> None:
