@@ -76,6 +76,11 @@ class Session:
             return self._ended
         return "paused" if self._control.paused else "running"
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to stop, here or by another process."""
+        return self._control.stopping
+
     def drain(self) -> list[Event]:
         """Events since the last call, oldest first."""
         return self._events.drain()
@@ -142,11 +147,11 @@ class Session:
             "save": self.save_now,
         }
         said = f"another process asked to {command}"
+        act[command]()
         self._events.put(Log(level="info", text=said))
         if self.run:
             with contextlib.suppress(RunError):
                 self.run.log("info", said)
-        act[command]()
 
     # -- the thread ------------------------------------------------------------------------------
 

@@ -86,7 +86,6 @@ class StudioApp(App[int], inherit_bindings=False):
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.session: Session | None = None
         self.view: RunView | None = None
-        self.stopping = False  # the session was asked to stop
         self.leaves_running = False  # the run goes on in a process of its own after the app
         self.abandoned = False  # the person left without waiting for a checkpoint
         self.ended_by: int | None = None  # a signal that asked for the end
@@ -158,7 +157,7 @@ class StudioApp(App[int], inherit_bindings=False):
         session = Session(settings, run, beside_screen=True)
         session.start()
         view.name = session.run.name if session.run else view.name
-        self.session, self.view, self.stopping = session, view, False
+        self.session, self.view = session, view
         for line in self._stray:
             view.add_log(time.time(), "debug", line)
         self._stray.clear()
@@ -177,14 +176,13 @@ class StudioApp(App[int], inherit_bindings=False):
     def stop_run(self) -> None:
         """Ask the run to end with a checkpoint."""
         if self.session:
-            self.stopping = True
             self.session.stop()
             self._tell_screen(())
 
     def outlives_screen(self) -> bool:
         """Whether the run goes on when the terminal is lost."""
         session = self.session
-        if not session or not session.alive or self.stopping or session.settings.human_judge:
+        if not session or not session.alive or session.stopping or session.settings.human_judge:
             return False
         return session.settings.on_hangup == "continue"
 
@@ -200,7 +198,6 @@ class StudioApp(App[int], inherit_bindings=False):
     def quit_when_stopped(self) -> None:
         """Quit as soon as the run has written its checkpoint."""
         self.quitting = True
-        self.stopping = True
         if not self.session or not self.session.alive:
             self._quit_now()
 

@@ -1,6 +1,7 @@
 """Exporting a run beside the app: a process of its own, by the command line's means."""
 
 import asyncio
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -62,6 +63,8 @@ async def export(run: Path, what: str, to: Path, tell: Callable[[str], None]) ->
     finally:
         if process.returncode is None:  # the program ends
             process.kill()
+            await process.wait()
+            await asyncio.to_thread(shutil.rmtree, making_of(to), ignore_errors=True)
     output, _ = ending.result()
     if process.returncode == 0:
         return f"exported to {safe_line(str(to))}"

@@ -43,6 +43,10 @@ class LiveSession:
     def status(self) -> RunStatus:
         return "running" if self.alive else "stopped"
 
+    @property
+    def stopping(self) -> bool:
+        return "stop" in self.asked
+
     def drain(self) -> list[Event]:
         events, self.events = self.events, []
         return events

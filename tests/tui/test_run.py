@@ -84,6 +84,16 @@ def test_stop_asks_first() -> None:
     watch(scene)
 
 
+def test_a_stop_that_came_from_elsewhere_is_shown() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        assert isinstance(app.session, LiveSession)
+        app.session.stop()
+        app.session.events.append(Log(level="info", text="another process asked to stop"))
+        await until(pilot, lambda: "stopping after this step, with a checkpoint" in shown(app))
+
+    watch(scene)
+
+
 def test_evaluate_and_save_are_asked_for_once_each() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await pilot.press("e")

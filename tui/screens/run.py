@@ -104,7 +104,7 @@ class RunScreen(StudioScreen):
     def run_changed(self, events: Sequence[Event]) -> None:
         """Draw what is new."""
         view, session = self.studio.view, self.studio.session
-        stopping = self.studio.stopping
+        stopping = session is not None and session.stopping
         self.query_one(RunHeader).show(view, memory=self._memory, stopping=stopping)
         self.query_one(CardGrid).show(view)
         asks = session is not None and session.settings.human_judge and bool(session.waiting())
