@@ -32,7 +32,6 @@ class Evaluation:
 
     def __init__(
         self,
-        policy: LanguageModel,
         reference: LanguageModel,
         judge: LLMJudge,
         *,
@@ -45,7 +44,6 @@ class Evaluation:
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """`texts` are the raw prompts for the judge, `prompts` their token ids."""
-        self._policy = policy
         self._reference = reference
         self._judge = judge
         self._texts = texts
@@ -57,15 +55,15 @@ class Evaluation:
         self._stop = stop
         self._reference_answers: list[str] | None = None
 
-    def measure(self) -> WinRate:
-        """The win rate of the policy as it is now.
+    def measure(self, policy: LanguageModel) -> WinRate:
+        """The win rate of the policy with the weights that it has now.
 
         Raises:
             Interrupted: asked to stop.
         """
         if self._reference_answers is None:
             self._reference_answers = self._answers(self._reference, "reference")
-        before, after = self._reference_answers, self._answers(self._policy, "policy")
+        before, after = self._reference_answers, self._answers(policy, "policy")
         differing = [i for i in range(len(after)) if before[i] != after[i]]
         verdicts = self._judge.judge([(self._texts[i], after[i], before[i]) for i in differing])
         scores = [0.5] * len(after)

@@ -214,7 +214,6 @@ def _judge(
     def evaluation(prompts: list[Any], batches: int) -> Evaluation:
         chosen = prompts if batches < 0 else prompts[: batches * settings.batch_size]
         return Evaluation(
-            roles.policy,
             roles.reference,
             judge,
             texts=[prompt.text for prompt in chosen],

@@ -32,16 +32,20 @@ class MergedPolicy:
         fits = all(weight.dtype == mx.float32 for weight in weights)
         self._merged: LanguageModel | None = None
         if weights and fits and sum(weight.nbytes for weight in weights) <= MOST_BYTES:
-            self._merged = as_language_model(view(policy.model), policy.tokenizer, tokens)
+            model = view(policy.model)
+            model.update_modules(self._fused())
+            self._merged = as_language_model(model, policy.tokenizer, tokens)
 
     def now(self) -> LanguageModel:
         """A model with the policy's weights as they are now, good until its next update."""
         if self._merged is None:
             return self._policy
-        fused = [(name, module.fuse()) for name, module in self._adapters.items()]
-        self._merged.model.update_modules(tree_unflatten(fused))
+        self._merged.model.update_modules(self._fused())
         mx.eval(self._merged.model.parameters())
         return self._merged
+
+    def _fused(self) -> Any:
+        return tree_unflatten([(name, each.fuse()) for name, each in self._adapters.items()])
 
 
 def _base_weight(module: Any) -> mx.array:

@@ -23,6 +23,7 @@ from engine import arrays, cpu_math
 from engine.caches import supports_sharing
 from engine.errors import UserError
 from engine.hardware import backend, compute_dtype, hub_reachable
+from engine.plain_rows import is_plain
 from engine.settings import Quantization, Settings
 from engine.starter import JUDGE, POLICY
 
@@ -44,6 +45,7 @@ class LanguageModel:
     eos_ids: frozenset[int]
     vocabulary: int
     shares_prompts: bool
+    is_plain: bool  # `plain_model` computes it
     _backbone: Callable[..., mx.array]
     _head: Callable[[mx.array], mx.array]
 
@@ -69,6 +71,7 @@ def as_language_model(model: nn.Module, tokenizer: Any, tokens: float) -> Langua
         eos_ids=frozenset(tokenizer.eos_token_ids),
         vocabulary=model(mx.array([[0]])).shape[-1],
         shares_prompts=supports_sharing(model, tokens),
+        is_plain=is_plain(model),
         _backbone=backbone,
         _head=head,
     )

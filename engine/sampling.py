@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
-from mlx_lm.models.cache import make_prompt_cache
 
-from engine.caches import DecodeCache, padded, prompt_caches
+from engine.decoders import decoder
 from engine.models import LanguageModel
 
 # Tokens that one decoded batch may hold in its cache; more prompts are decoded in turns.
@@ -146,9 +145,8 @@ def _decode(
     stop: Callable[[], bool],
 ) -> list[Completion]:
     """Decode one batch; completions prompt by prompt."""
-    owners = mx.repeat(mx.arange(len(prompts)), copies)
-    logits, caches = _prefill(lm, prompts, owners, max_tokens)
-    token = sampler.draw(logits, keys[0])
+    batch = decoder(lm, prompts, copies, max_tokens)
+    token = sampler.draw(batch.logits, keys[0])
     mx.async_eval(token)
     written: list[list[int]] = [[] for _ in range(len(prompts) * copies)]
     finished = [False] * len(written)
@@ -158,8 +156,8 @@ def _decode(
         following = None
         if position + 1 < max_tokens:
             # Asked for before the token at hand is read, so the device does not wait for us.
-            hidden = lm.hidden(token[:, None], caches)
-            following = sampler.draw(lm.logits(hidden[:, -1]), keys[position + 1])
+            batch.feed(token)
+            following = sampler.draw(batch.logits, keys[position + 1])
             mx.async_eval(following)
         for index, value in zip(alive, np.array(token).tolist(), strict=True):
             if not finished[index]:
@@ -173,31 +171,11 @@ def _decode(
         if stop():
             raise Interrupted
         if lm.shares_prompts and len(rows) <= 0.8 * len(alive):
-            kept = mx.array(rows)
-            for cache in caches:
-                cache.keep(kept)
-            following = mx.take(following, kept)
+            batch.keep(rows)
+            following = mx.take(following, mx.array(rows))
             alive = [alive[row] for row in rows]
         token = following
     return [Completion(tuple(ids), ended) for ids, ended in zip(written, finished, strict=True)]
-
-
-def _prefill(
-    lm: LanguageModel, prompts: Sequence[Sequence[int]], owners: mx.array, room: int
-) -> tuple[mx.array, list]:
-    """Logits (completions, vocabulary) of every completion's first token, and its caches."""
-    if not lm.shares_prompts:
-        (prompt,) = prompts
-        caches = make_prompt_cache(lm.model)
-        ids = mx.broadcast_to(mx.array(list(prompt))[None], (owners.size, len(prompt)))
-        return lm.logits(lm.hidden(ids, caches)[:, -1]), caches
-    lengths = [len(prompt) for prompt in prompts]
-    shared = prompt_caches(lm.model)
-    hidden = lm.hidden(padded(prompts), shared)
-    last = mx.take_along_axis(hidden, mx.array(lengths)[:, None, None] - 1, axis=1).squeeze(1)
-    uneven = mx.array(lengths)[owners] if len(set(lengths)) > 1 else None
-    logits = mx.take(lm.logits(last), owners, axis=0)
-    return logits, [DecodeCache(cache, owners, uneven, room) for cache in shared]
 
 
 def stream_seed(seed: int, *names: object) -> int:

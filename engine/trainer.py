@@ -79,7 +79,7 @@ class Trainer:
         self.step = 0  # batches learned from
         self.sampled = 0  # batches sampled
         self.evaluated = -1  # the last step that was evaluated
-        self.trained_pairs = 0
+        self.judged_pairs = 0
         self.seconds = 0.0
         self.means = Means()
         self._mark = time.monotonic()
@@ -180,7 +180,7 @@ class Trainer:
         self.journal.step = self.step
         self.journal.progress("updating", 0, len(judged), "pairs")
         learned = self.update.step(judged, step=self.step, last=self.step == self.total_steps)
-        self.trained_pairs += learned.pairs
+        self.judged_pairs += len(judged)
         self.means.add("update_seconds", time.monotonic() - start)
         self._measure(judged, learned)
         self.journal.judged(judged, self.judge.name, stored=self.judge.stores_labels)
@@ -233,7 +233,7 @@ class Trainer:
         self.journal.emit(Report(step=self.step, metrics=metrics))
         self.journal.update(
             step=self.step,
-            pairs=self.trained_pairs,
+            pairs=self.judged_pairs,
             seconds=self.seconds,
             loss=line["loss"],
             metrics=metrics,
@@ -245,7 +245,7 @@ class Trainer:
         if evaluation is None:
             return
         self.journal.progress("evaluating")
-        result = evaluation.measure()
+        result = evaluation.measure(self.merged.now())
         self.evaluated = self.step
         line = {
             "win_rate": result.win_rate,
@@ -326,14 +326,14 @@ class Trainer:
             "step": self.step,
             "sampled": self.sampled,
             "evaluated": self.evaluated,
-            "trained_pairs": self.trained_pairs,
+            "judged_pairs": self.judged_pairs,
             "seconds": self.seconds,
             "order": self.order.state(),
             "means": self.means.state(),
             "pending": [[pair.to_json() for pair in batch] for batch in self.judge.pending()],
         }
         self.journal.checkpoint(lambda folder: checkpoints.save(folder, self.update, state))
-        self.journal.update(step=self.step, pairs=self.trained_pairs, seconds=self.seconds)
+        self.journal.update(step=self.step, pairs=self.judged_pairs, seconds=self.seconds)
 
     def restore(self, folder: Path | None) -> None:
         """Go on from a checkpoint, or from the start without one; ask again for what waited."""
@@ -343,7 +343,7 @@ class Trainer:
             self.step = self.journal.step = state["step"]
             self.sampled = state["sampled"]
             self.evaluated = state["evaluated"]
-            self.trained_pairs = state["trained_pairs"]
+            self.judged_pairs = state["judged_pairs"]
             self.seconds = state["seconds"]
             self.order.restore(state["order"])
             self.means = Means(state["means"])

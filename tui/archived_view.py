@@ -45,7 +45,6 @@ class ArchivedRun:
         view.error = str(state["error"]) if state.get("error") else None
         view.step = _whole(state.get("step"))
         view.total_steps = _whole(state.get("total_steps"))
-        view.pairs = _whole(state.get("pairs"))
         view.earlier = _real(state.get("seconds")) or 0.0
         view.evaluation = _evaluation(state)
 

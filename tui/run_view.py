@@ -64,7 +64,6 @@ class RunView:
         self.step = 0
         self.total_steps = 0
         self.prompts = 0
-        self.pairs = 0
         self.choices: Counter[str] = Counter()
         self.progress: Progress | None = None
         self.started: float | None = None  # when this process began the loop
@@ -166,7 +165,6 @@ class RunView:
                 self.sampled = event
             case PairJudged():
                 self.newest = event
-                self.pairs += 1
                 self.choices[event.choice] += 1
             case Saved():
                 self.saved_step = event.step

@@ -13,6 +13,8 @@ from engine.caches import CompletionCache, PromptCache, padded, prompt_caches
 from engine.judges.presentation import answer_ids, render_frame
 from engine.models import LanguageModel
 from engine.pairs import Pair, Verdict, verdict_of
+from engine.plain_model import plain
+from engine.plain_rows import Rows
 from engine.sampling import Interrupted, Sampler, sample
 from engine.settings import Settings
 
@@ -55,6 +57,7 @@ class LLMJudge:
         )
         self._answers = None if self._generates else answer_ids(lm.tokenizer)
         self._prefix: list[PromptCache] | None = None
+        self._plain_prefix: Rows | None = None
         self._batches: deque[list[Pair]] = deque()
 
     def submit(self, pairs: Sequence[Pair]) -> None:
@@ -134,6 +137,8 @@ class LLMJudge:
         """Logits (rows, vocabulary) after the last token of each row, where two rows that follow
         each other are the orders of a pair: what both begin with is run once."""
         lm, prefix = self._lm, self._frame.prefix
+        if lm.is_plain:
+            return mx.array(self._plain_logits(rows))
         if lm.shares_prompts:
             shared = [_shared(*rows[at : at + 2]) for at in range(0, len(rows), 2)]
             starts = [len(prefix) + length for length in shared for _ in range(2)]
@@ -150,6 +155,19 @@ class LLMJudge:
         lengths = mx.array([len(row) for row in asked])
         last = mx.take_along_axis(hidden, lengths[:, None, None] - 1, axis=1)
         return lm.logits(last.squeeze(1))
+
+    def _plain_logits(self, rows: list[list[int]]) -> np.ndarray:
+        """As `_last_logits`, of a plain model."""
+        if self._plain_prefix is None:
+            model = plain(self._lm.model)
+            self._plain_prefix = Rows(model, 1, len(self._frame.prefix))
+            self._plain_prefix.feed([self._frame.prefix])
+        shared = [_shared(*rows[at : at + 2]) for at in range(0, len(rows), 2)]
+        starts = self._plain_prefix.fork([0] * len(shared), max(shared))
+        starts.feed([row[:n] for row, n in zip(rows[::2], shared, strict=True)])
+        ends = [row[shared[at // 2] :] for at, row in enumerate(rows)]
+        both = starts.fork([at // 2 for at in range(len(rows))], max(map(len, ends)))
+        return both.model.logits(both.feed(ends))
 
     def _caches_of(self, starts: list[list[int]]) -> list[CompletionCache]:
         """The caches of the rubric and then `starts`, a row each."""

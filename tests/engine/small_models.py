@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx_lm.models import gemma2, gemma3_text, mamba2, qwen2, qwen3
+from mlx_lm.models import gemma2, gemma3_text, llama, mamba2, qwen2, qwen3
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -44,6 +44,17 @@ QWEN3: dict[str, Any] = {
 WIDE = QWEN3 | {"hidden_size": 128, "intermediate_size": 128, "num_hidden_layers": 2}
 # Linear layers with biases, and a head of its own.
 QWEN2 = QWEN3 | {"model_type": "qwen2", "tie_word_embeddings": False}
+# Rotary angles stretched for long texts.
+LLAMA = QWEN3 | {
+    "model_type": "llama",
+    "rope_scaling": {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    },
+}
 # Logits with a soft cap, so the head cannot be called alone.
 GEMMA2 = QWEN3 | {
     "model_type": "gemma2",
@@ -78,6 +89,7 @@ MAMBA2: dict[str, Any] = {
     "time_step_rank": "auto",
 }
 _MODULES: dict[str, Any] = {
+    "llama": llama,
     "qwen3": qwen3,
     "qwen2": qwen2,
     "gemma2": gemma2,

@@ -27,9 +27,8 @@ class Recorder:
         return [self.verdicts[at % len(self.verdicts)] for at in range(len(texts))]
 
 
-def evaluation(policy: LanguageModel, reference: LanguageModel, judge: Any, **more: Any) -> Any:
+def evaluation(reference: LanguageModel, judge: Any, **more: Any) -> Evaluation:
     return Evaluation(
-        policy,
         reference,
         judge,
         texts=[f"prompt {index}" for index in range(len(PROMPTS))],
@@ -60,7 +59,7 @@ def test_wilson(wins: int, count: int, low: float, high: float) -> None:
 def test_wins_losses_and_halves() -> None:
     policy, reference = language_model(seed=1), language_model(seed=2)
     verdicts = [Verdict(choice) for choice in ("first", "second", "tie", "invalid", "first")]
-    result = evaluation(policy, reference, Recorder(verdicts)).measure()
+    result = evaluation(reference, Recorder(verdicts)).measure(policy)
     assert result.win_rate == pytest.approx((1 + 0 + 0.5 + 0.5 + 1) / 5)
     assert (result.low, result.high) == wilson(result.win_rate, 5)
     assert result.prompts == 5
@@ -69,27 +68,25 @@ def test_wins_losses_and_halves() -> None:
 def test_the_policy_is_the_first_of_every_question() -> None:
     policy, reference = language_model(seed=1), language_model(seed=2)
     judge = Recorder([Verdict("tie")])
-    examples = evaluation(policy, reference, judge).measure().examples
+    examples = evaluation(reference, judge).measure(policy).examples
     for (prompt, after, before), example in zip(judge.asked[0], examples, strict=False):
         assert (prompt, after, before) == (example.prompt, example.after, example.before)
-    greedy = evaluation(policy, reference, judge, sampler=Sampler(0)).measure().examples
-    same = evaluation(reference, policy, judge, sampler=Sampler(0)).measure().examples
+    greedy = evaluation(reference, judge, sampler=Sampler(0)).measure(policy).examples
+    same = evaluation(policy, judge, sampler=Sampler(0)).measure(reference).examples
     assert [(each.before, each.after) for each in greedy] == [(e.after, e.before) for e in same]
 
 
 def test_identical_answers_are_halves_that_nobody_is_asked_about() -> None:
     lm = language_model()
     judge = Recorder([Verdict("first")])
-    result = evaluation(lm, lm, judge, sampler=Sampler(0)).measure()
+    result = evaluation(lm, judge, sampler=Sampler(0)).measure(lm)
     assert result.win_rate == 0.5
     assert judge.asked == [[]]
 
 
 def test_an_llm_judge_takes_an_empty_question() -> None:
     lm = language_model()
-    assert (
-        evaluation(lm, lm, LLMJudge(lm, settings()), sampler=Sampler(0)).measure().win_rate == 0.5
-    )
+    assert evaluation(lm, LLMJudge(lm, settings()), sampler=Sampler(0)).measure(lm).win_rate == 0.5
 
 
 def test_the_reference_answers_once_and_the_policy_each_time() -> None:
@@ -102,11 +99,12 @@ def test_the_reference_answers_once_and_the_policy_each_time() -> None:
             calls[name] += 1
             return original(ids, cache)
 
+        object.__setattr__(lm, "is_plain", False)
         object.__setattr__(lm, "_backbone", counted)
-    made = evaluation(policy, reference, Recorder([Verdict("tie")]))
-    first = made.measure()
+    made = evaluation(reference, Recorder([Verdict("tie")]))
+    first = made.measure(policy)
     once = dict(calls)
-    assert made.measure() == first  # the same weights, the same answers
+    assert made.measure(policy) == first  # the same weights, the same answers
     assert calls["reference"] == once["reference"] > 0
     assert calls["policy"] == 2 * once["policy"]
 
@@ -115,14 +113,14 @@ def test_the_same_weights_do_not_sample_alike_in_both_roles() -> None:
     """Else a policy that learned nothing would be all ties, and look measured."""
     lm = language_model(scale=0.5)
     judge = Recorder([Verdict("tie")])
-    evaluation(lm, lm, judge).measure()
+    evaluation(lm, judge).measure(lm)
     assert len(judge.asked[0]) == len(PROMPTS)
 
 
 def test_a_stop_interrupts() -> None:
     lm = language_model()
     with pytest.raises(Interrupted):
-        evaluation(lm, lm, Recorder([Verdict("tie")]), stop=lambda: True).measure()
+        evaluation(lm, Recorder([Verdict("tie")]), stop=lambda: True).measure(lm)
 
 
 def test_text_leaves_the_end_of_the_turn_out() -> None:

@@ -1,7 +1,6 @@
 """Sampling: the tokens kept, the distributions drawn from, and what may not change them."""
 
 from dataclasses import replace
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -21,9 +20,16 @@ from tests.engine.small_models import (
     language_model,
 )
 
-MODELS = {"qwen3": QWEN3, "qwen2": QWEN2, "gemma2": GEMMA2, "gemma3": GEMMA3, "mamba2": MAMBA2}
+CONFIGS = {"qwen3": QWEN3, "qwen2": QWEN2, "gemma2": GEMMA2, "gemma3": GEMMA3, "mamba2": MAMBA2}
 PROMPTS = [[7, 8, 9, 10, 11, 12, 13], [14, 15], [16], [17, 18, 19, 20]]
 GREEDY = Sampler(temperature=0)
+
+
+@pytest.fixture(params=[*CONFIGS, "qwen3 by MLX"])
+def lm(request: pytest.FixtureRequest) -> LanguageModel:
+    """A model of each kind; on a CPU, numpy computes some of them."""
+    made = language_model(CONFIGS[request.param.removesuffix(" by MLX")])
+    return replace(made, is_plain=made.is_plain and not request.param.endswith("MLX"))
 
 
 def greedy_alone(lm: LanguageModel, prompt: list[int], tokens: int) -> list[int]:
@@ -36,19 +42,18 @@ def greedy_alone(lm: LanguageModel, prompt: list[int], tokens: int) -> list[int]
     return ids[len(prompt) :]
 
 
-@pytest.mark.parametrize("config", MODELS.values(), ids=MODELS.keys())
-def test_a_batch_decodes_as_each_prompt_alone(config: dict[str, Any]) -> None:
-    lm = language_model(config)
+def test_a_batch_decodes_as_each_prompt_alone(lm: LanguageModel) -> None:
     rows = sample(lm, PROMPTS, copies=2, max_tokens=12, sampler=GREEDY, seed=0)
     for prompt, (one, other) in zip(PROMPTS, rows, strict=True):
         assert list(one.ids) == greedy_alone(lm, prompt, 12)
         assert one == other
 
 
-@pytest.fixture(scope="module")
-def chatty() -> LanguageModel:
+@pytest.fixture(scope="module", params=[True, False], ids=["numpy", "MLX"])
+def chatty(request: pytest.FixtureRequest) -> LanguageModel:
     """A model that ends about a tenth of its tokens."""
-    lm = language_model()
+    made = language_model()
+    lm = replace(made, is_plain=made.is_plain and request.param)
     embedding = lm.model["model"].embed_tokens  # tied: its rows are the head's
     ends = mx.arange(lm.vocabulary) == EOS
     embedding.weight = mx.where(ends[:, None], embedding.weight * 1.2, embedding.weight * 0.4)
@@ -66,12 +71,11 @@ def test_the_end_is_in_the_ids_exactly_when_it_was_sampled(chatty: LanguageModel
         assert completion.finished or len(completion.ids) == 16
 
 
-@pytest.mark.parametrize("config", MODELS.values(), ids=MODELS.keys())
 def test_what_is_sampled_is_what_is_scored(
-    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Logits that the sampler draws from give each completion its score, token by token."""
-    lm = replace(language_model(config), eos_ids=frozenset())  # so no row leaves the batch
+    lm = replace(lm, eos_ids=frozenset())  # so no row leaves the batch
     logps: list[np.ndarray] = []
     drawn: list[np.ndarray] = []
     draw = Sampler.draw

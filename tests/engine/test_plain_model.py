@@ -1,0 +1,128 @@
+"""Models that numpy computes on MLX's CPU backend: with MLX's numbers, or not at all."""
+
+from dataclasses import replace
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx_lm.models import qwen3
+
+from engine import arrays, models
+from engine.judges.llm import LLMJudge
+from engine.merged import MergedPolicy
+from engine.plain_model import plain
+from engine.plain_rows import LEAST_TURNS, Rows, is_plain
+from tests.engine.small_models import (
+    GEMMA2,
+    GEMMA3,
+    LLAMA,
+    MAMBA2,
+    QWEN2,
+    QWEN3,
+    WIDE,
+    language_model,
+    make_model,
+    policy_and_reference,
+    settings,
+)
+
+PLAIN = {
+    "qwen3": QWEN3,
+    "qwen2": QWEN2,
+    "llama": LLAMA,
+    "more groups": QWEN3 | {"num_attention_heads": 6, "num_key_value_heads": 2},
+}
+
+pytestmark = pytest.mark.skipif(
+    mx.default_device() != mx.Device(mx.cpu), reason="MLX computes everything on a GPU"
+)
+
+
+def logits_of(model: Any, ids: list[int]) -> np.ndarray:
+    return np.array(model(mx.array([ids]))[0, -1])
+
+
+@pytest.mark.parametrize("config", PLAIN.values(), ids=PLAIN.keys())
+def test_rows_that_fork_and_read_on_have_the_logits_of_whole_sequences(
+    config: dict[str, Any],
+) -> None:
+    model = make_model(config)
+    assert is_plain(model)
+    begins, more, last = [[5, 6, 7, 8, 9], [10, 11]], [[12], [13, 14, 15], [16, 17]], [[18]] * 3
+    owners = [1, 0, 1]
+    rows = Rows(plain(model), 2, 5)
+    rows.feed(begins)
+    forked = rows.fork(owners, 4)
+    after_more = forked.model.logits(forked.feed(more))
+    after_last = forked.model.logits(forked.feed(last))
+    for row, owner in enumerate(owners):
+        ids = [*begins[owner], *more[row]]
+        np.testing.assert_allclose(after_more[row], logits_of(model, ids), rtol=1e-4, atol=1e-4)
+        ids += last[row]
+        np.testing.assert_allclose(after_last[row], logits_of(model, ids), rtol=1e-4, atol=1e-4)
+
+
+def test_positions_beyond_the_first_table_of_angles() -> None:
+    model = make_model()
+    ids = [5 + at % 90 for at in range(LEAST_TURNS + 40)]
+    rows = Rows(plain(model), 1, len(ids))
+    rows.feed([ids[:LEAST_TURNS]])
+    found = rows.model.logits(rows.feed([ids[LEAST_TURNS:]]))[0]
+    np.testing.assert_allclose(found, logits_of(model, ids), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("config", [GEMMA2, GEMMA3, MAMBA2], ids=["gemma2", "gemma3", "mamba2"])
+def test_other_architectures_are_left_to_mlx(config: dict[str, Any]) -> None:
+    assert not is_plain(make_model(config))
+
+
+def test_other_forms_of_weights_are_left_to_mlx() -> None:
+    policy, reference = policy_and_reference(settings(train_type="lora"))
+    assert reference.is_plain
+    assert not policy.is_plain  # it has adapters
+    packed = make_model(WIDE)
+    models.quantize(packed, "4-bit")
+    assert not is_plain(packed)
+    half = make_model()
+    half.update(
+        arrays.tree({n: a.astype(mx.bfloat16) for n, a in arrays.flat(half.parameters()).items()})
+    )
+    assert not is_plain(half)
+
+
+def test_what_a_model_does_beside_its_layers_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = qwen3.TransformerBlock
+    call = block.__call__
+    assert is_plain(make_model())
+    monkeypatch.setattr(block, "__call__", lambda self, *args: 1.01 * call(self, *args))
+    assert not is_plain(make_model())
+
+
+def test_the_merged_policy_is_computed_with_the_weights_of_now() -> None:
+    policy, _ = policy_and_reference(settings(train_type="lora"))
+    merged = MergedPolicy(policy, 512)
+    assert merged.now().is_plain
+    trained = arrays.flat(policy.model.trainable_parameters())
+    mx.random.seed(3)
+    policy.model.update(
+        arrays.tree({name: a + 0.1 * mx.random.normal(a.shape) for name, a in trained.items()})
+    )
+    ids = [5, 6, 7]
+    now = plain(merged.now().model)
+    found = now.logits(Rows(now, 1, 3).feed([ids]))[0]
+    np.testing.assert_allclose(found, logits_of(policy.model, ids), rtol=1e-3, atol=1e-3)
+
+
+def test_the_judge_says_the_same_by_numpy_and_by_mlx() -> None:
+    lm = language_model(scale=1.5)
+    assert lm.is_plain
+    texts = [(f"question {n}", "yes " * (1 + n), "no, never") for n in range(5)]
+    by_numpy, by_mlx = (
+        LLMJudge(each, settings()).judge(texts) for each in (lm, replace(lm, is_plain=False))
+    )
+    for one, other in zip(by_numpy, by_mlx, strict=True):
+        assert one.choice == other.choice
+        assert (one.q is None) == (other.q is None)
+        if one.q is not None and other.q is not None:
+            assert one.q == pytest.approx(other.q, abs=1e-5)
