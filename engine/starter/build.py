@@ -2,17 +2,18 @@
 
 Stages, each kept in a work folder, so that an interrupted build goes on where it was: tokenizer
 and policy, what the policy writes, the judge, the prompts. Tables say how good they are, and the
-files go to their place. Most of an hour on one core of a PC; the same seed on the same machine
-gives the same files.
+files go to their place. About half an hour on two cores; the same seed and number of processes
+on the same machine give the same files.
 """
 
 import argparse
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 
-from engine.hardware import load_fast_blas
+from engine.hardware import cores, load_fast_blas
 from engine.starter import DATA
 
 
@@ -21,12 +22,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path("starter-build"), help="unfinished files")
     parser.add_argument("--out", type=Path, default=DATA, help="where the built files go")
+    parser.add_argument("--processes", type=int, choices=(1, 2, 4), default=min(2, cores()))
     options = parser.parse_args()
-    started = time.time()
     prepare_process()
+    from engine.starter.processes import is_one_of_several, run_in_processes
     from engine.starter.stages import build
 
-    build(options.work, options.seed)
+    if is_one_of_several():
+        build(options.work, options.seed)
+        return
+    started = time.time()
+    if options.processes == 1:
+        build(options.work, options.seed)
+    elif status := run_in_processes(
+        options.processes, ["-m", "engine.starter.build", *sys.argv[1:]]
+    ):
+        sys.exit(status)
     for part in ("policy", "judge", "prompts"):
         shutil.rmtree(options.out / part, ignore_errors=True)
         shutil.copytree(options.work / part, options.out / part)

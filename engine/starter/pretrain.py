@@ -15,7 +15,7 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
 
-from engine.starter import grammar
+from engine.starter import grammar, processes
 from engine.starter.cpu_layers import cross_entropy, run_layer
 from engine.starter.model_folder import new_model
 from engine.starter.rubrics import KNOWN
@@ -59,37 +59,44 @@ def system_message(rng: Random) -> str:
 
 def batches(
     draw: Callable[[], tuple[list[int], list[int]]], rng: Random, pad: int
-) -> Iterator[tuple[mx.array, mx.array, mx.array]]:
-    """Endless batches of (ids (B, L), positions (N,) of the flattened hidden states, targets (N,)).
+) -> Iterator[tuple[mx.array, mx.array, mx.array, float]]:
+    """Endless batches of (ids (B, L), positions (N,) of the flattened hidden states, targets (N,),
+    number of targets in the mean process's part).
 
-    `draw` returns prompt ids and answer ids; only answer tokens are targets.
+    `draw` returns prompt ids and answer ids; only answer tokens are targets. A process gets its
+    own part of each batch.
     """
     while True:
         pool = sorted((draw() for _ in range(BATCH * BUCKETS)), key=lambda s: len(s[0] + s[1]))
         chunks = [pool[i : i + BATCH] for i in range(0, len(pool), BATCH)]
         rng.shuffle(chunks)
         for chunk in chunks:
-            length = max(len(p) + len(a) for p, a in chunk) - 1
-            ids = np.full((len(chunk), length), pad, np.int32)
+            count = sum(len(reply) for _, reply in chunk) / processes.size()
+            part = processes.own_part(chunk)
+            length = max(len(p) + len(a) for p, a in part) - 1
+            ids = np.full((len(part), length), pad, np.int32)
             positions: list[int] = []
             targets: list[int] = []
-            for row, (prompt, reply) in enumerate(chunk):
+            for row, (prompt, reply) in enumerate(part):
                 whole = (prompt + reply)[:-1]
                 ids[row, : len(whole)] = whole
                 start = row * length + len(prompt) - 1
                 positions.extend(range(start, start + len(reply)))
                 targets.extend(reply)
-            yield mx.array(ids), mx.array(positions), mx.array(targets)
+            yield mx.array(ids), mx.array(positions), mx.array(targets), count
 
 
-def answer_loss(model: Any, ids: mx.array, positions: mx.array, targets: mx.array) -> mx.array:
-    """Mean cross-entropy at the given positions; logits are computed nowhere else."""
+def answer_loss(
+    model: Any, ids: mx.array, positions: mx.array, targets: mx.array, count: float
+) -> mx.array:
+    """Sum of the cross-entropy at the given positions, by `count`; logits are computed nowhere
+    else."""
     body = model.model
     hidden = body.embed_tokens(ids)
     for layer in body.layers:
         hidden, _ = run_layer(layer, hidden)
     hidden = body.norm(hidden.reshape(-1, hidden.shape[-1])[positions])
-    return cross_entropy(body.embed_tokens.as_linear(hidden), targets).mean()
+    return cross_entropy(body.embed_tokens.as_linear(hidden), targets).sum() / count
 
 
 def cosine_rate(step: int, steps: int, peak: float, warmup: int) -> float:
@@ -101,7 +108,7 @@ def cosine_rate(step: int, steps: int, peak: float, warmup: int) -> float:
 
 
 def pretrain(tokenizer: Any, seed: int, report: Callable[[str], None]) -> nn.Module:
-    """Train the policy from nothing; about 12 minutes on one core."""
+    """Train the policy from nothing; about 12 minutes of processor time."""
     mx.random.seed(seed)
     rng = Random(seed)
     model = new_model(LAYERS, tokenizer)
@@ -130,7 +137,7 @@ def pretrain(tokenizer: Any, seed: int, report: Callable[[str], None]) -> nn.Mod
         optimizer.learning_rate = mx.array(cosine_rate(step, STEPS, PEAK_RATE, WARMUP))
         batch = next(facts if step < FACT_STEPS else mixture)
         loss, grads = loss_and_grad(model, *batch)
-        grads, _ = optim.clip_grad_norm(grads, 1.0)
+        grads, _ = optim.clip_grad_norm(processes.average(grads), 1.0)
         optimizer.update(model, grads)
         mx.eval(model.parameters(), optimizer.state, loss)
         losses.append(loss.item())

@@ -11,7 +11,7 @@ from mlx.utils import tree_flatten
 
 from engine.judges import presentation
 from engine.settings import RUBRIC
-from engine.starter import grammar, model_folder, pretrain, quality, train_judge
+from engine.starter import grammar, model_folder, pretrain, processes, quality, train_judge
 from engine.starter.rubrics import KNOWN
 from engine.starter.sample import sample
 from engine.starter.tokenizer import load_tokenizer, train_tokenizer
@@ -34,25 +34,34 @@ WRITTEN_AT = (
 
 
 def build(work: Path, seed: int) -> None:
-    """Do the stages whose results `work` does not have yet."""
+    """Do the stages whose results `work` does not have yet.
+
+    All processes train; the first alone writes and measures.
+    """
+    first = processes.rank() == 0
     if not (work / "policy" / "model.safetensors").exists():
         tokenizer = train_tokenizer(tokenizer_texts(seed))
         policy = pretrain.pretrain(tokenizer, seed, report)
-        model_folder.save(work / "policy", policy, tokenizer, pretrain.LAYERS)
+        if first:
+            model_folder.save(work / "policy", policy, tokenizer, pretrain.LAYERS)
+        processes.wait_for_all()
     tokenizer = load_tokenizer(work / "policy")
     policy = model_folder.load(work / "policy", tokenizer)
-    report_table("policy", {"at 0.8": quality.policy_quality(policy, tokenizer)})
     written_file = work / "written.json"
-    if not written_file.exists():
+    if first and not written_file.exists():
+        report_table("policy", {"at 0.8": quality.policy_quality(policy, tokenizer)})
         written_file.write_text(json.dumps(policy_answers(policy, tokenizer, seed)))
+    processes.wait_for_all()
     written = json.loads(written_file.read_text())
     if not (work / "judge" / "model.safetensors").exists():
         judge = train_judge.train_judge(policy, tokenizer, written, seed, report)
-        model_folder.save(work / "judge", judge, tokenizer, train_judge.LAYERS)
-    judge = model_folder.load(work / "judge", tokenizer)
-    known = {name: quality.judge_quality(judge, tokenizer, name) for name in RUBRIC_SCORES}
-    report_table("judge", known)
-    write_prompts(work / "prompts")
+        if first:
+            model_folder.save(work / "judge", judge, tokenizer, train_judge.LAYERS)
+    if first:
+        judge = model_folder.load(work / "judge", tokenizer)
+        known = {name: quality.judge_quality(judge, tokenizer, name) for name in RUBRIC_SCORES}
+        report_table("judge", known)
+        write_prompts(work / "prompts")
 
 
 def tokenizer_texts(seed: int) -> Iterator[str]:
@@ -112,7 +121,8 @@ def write_prompts(folder: Path) -> None:
 
 
 def report(line: str) -> None:
-    print(line, flush=True)
+    if processes.rank() == 0:
+        print(line, flush=True)
 
 
 def report_table(title: str, rows: dict[str, dict[str, float]]) -> None:

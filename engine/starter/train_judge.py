@@ -23,7 +23,7 @@ import numpy as np
 
 from engine.judges.presentation import answer_ids, render_frame
 from engine.settings import RUBRIC
-from engine.starter import grammar
+from engine.starter import grammar, processes
 from engine.starter.cpu_layers import cross_entropy, run_layer
 from engine.starter.judge_pairs import Row, rows
 from engine.starter.model_folder import HIDDEN, new_model
@@ -52,7 +52,7 @@ class Course:
 SHARES = {
     "polite": 1.5,
     "rude": 1.5,
-    "pirate": 1.2,
+    "pirate": 2.0,
     "shorter": 2.0,
     "longer": 2.0,
     "correct": 2.0,
@@ -60,7 +60,7 @@ SHARES = {
 }
 COURSES = (
     Course(2000, 1.5e-3, SHARES, broken_share=0.3, plain_steps=400, alone_steps=1000),
-    Course(800, 7e-4, SHARES | {"correct": 3.0, "correct and polite": 5.0}, broken_share=0.42),
+    Course(900, 7e-4, SHARES | {"correct": 3.0, "correct and polite": 5.0}, broken_share=0.42),
 )
 OPPOSITES = {"polite": "rude", "rude": "polite", "shorter": "longer", "longer": "shorter"}
 OPPOSITE_SHARE = 0.5  # of the contrasts of these
@@ -244,7 +244,7 @@ def train_judge(
     seed: int,
     report: Callable[[str], None],
 ) -> nn.Module:
-    """Train the judge; about 40 minutes on one core.
+    """Train the judge; about 40 minutes of processor time.
 
     Args:
         written: completions of the policy by prompt, a part of what the judge is shown.
@@ -296,8 +296,8 @@ def take_course(
             for which, name in enumerate(pair[:1] if alone else pair):
                 prefix = rng.choice(frames[name]).prefix
                 group.append(make_batch(name, prefix, some, which, tokenizer.pad_token_id))
-        (_, parts), grads = loss_and_grad(trained, group, answers)
-        grads, _ = optim.clip_grad_norm(grads, 1.0)
+        (_, parts), grads = loss_and_grad(trained, processes.own_part(group), answers)
+        grads, _ = optim.clip_grad_norm(processes.average(grads), 1.0)
         optimizer.update(trained, grads)
         mx.eval(trained.parameters(), optimizer.state, parts)
         log.append(parts.tolist())
