@@ -7,7 +7,7 @@ the settings allow; it is meant to be met or stayed below, and to be of the righ
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ PROGRAM = 250 << 20  # Python and the libraries, before any model
 # The engine's own limits, in tokens and values, kept equal by a test: they are stated beside the
 # code that obeys them, which imports MLX.
 SAMPLED_TOKENS, JUDGED_TOKENS, SCORED_TOKENS, LOGIT_VALUES = 16_384, 16_384, 8_192, 1 << 23
+MERGED_BYTES = 256 << 20
 
 GROUPS: dict[Quantization, tuple[int, int, int]] = {  # its weights, bits each, further bytes
     "4-bit": (128, 4, 4),
@@ -136,6 +137,9 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     cache, scoring = (
         _step(policy.shape, settings, wide) if policy and policy.shape else (None, None)
     )
+    if policy and cache is not None and scoring is not None:
+        merged = _merged(policy, settings, wide)
+        cache, scoring = cache + merged, scoring + merged
     if human:
         judge_bytes = judging = 0
     else:
@@ -216,23 +220,44 @@ def _weights(tensors: list[Tensor], config: Mapping[str, Any]) -> list[_Weight]:
 
 def _trained_values(model: _Model, settings: Settings) -> int:
     """Numbers that are trained: those of the adapters, or of the top layers."""
+    count = 0
+    for weight in _trained_weights(model, settings):
+        if settings.train_type == "full":
+            count += weight.size
+            continue
+        *experts, output, width = weight.shape
+        magnitudes = output if settings.train_type == "dora" else 0
+        count += math.prod(experts) * (
+            settings.lora_parameters.rank * (output + width) + magnitudes
+        )
+    return count
+
+
+def _merged(model: _Model, settings: Settings, wide: bool) -> int:
+    """Bytes of the copies that a CPU makes of weights, adapters merged."""
+    if not wide or settings.train_type != "lora" or settings.quantization != "none":
+        return 0
+    size = sum(4 * weight.size for weight in _trained_weights(model, settings))
+    return size if size <= MERGED_BYTES else 0
+
+
+def _trained_weights(model: _Model, settings: Settings) -> Iterator[_Weight]:
+    """The weights that are trained, or that have an adapter."""
     in_layers = [(weight, _IN_LAYER.search(weight.name)) for weight in model.weights]
     layers = 1 + max((int(found[1]) for _, found in in_layers if found), default=-1)
     lowest = 0 if settings.num_layers < 0 else layers - settings.num_layers
-    lora, count = settings.lora_parameters, 0
+    keys = settings.lora_parameters.keys
     for weight, found in in_layers:
         trained_layer = found is not None and int(found[1]) >= lowest
         if settings.train_type == "full":
-            count += weight.size if trained_layer else 0
+            if trained_layer:
+                yield weight
             continue
         module = weight.name.removesuffix(".weight")
         within = found[2].removesuffix(".weight") if found else module
-        chosen = trained_layer if lora.keys is None else within in lora.keys
+        chosen = trained_layer if keys is None else within in keys
         if weight.is_matrix and chosen and (trained_layer or found is None):
-            *experts, output, width = weight.shape
-            magnitudes = output if settings.train_type == "dora" else 0
-            count += math.prod(experts) * (lora.rank * (output + width) + magnitudes)
-    return count
+            yield weight
 
 
 def _optimizer(trained: int, settings: Settings) -> int:

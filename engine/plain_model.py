@@ -5,9 +5,9 @@ a layer; numpy's cost 1 us. States are held feature by feature, (features, token
 (out, in) are multiplied as they are stored: BLAS then copies none of them, which for a handful of
 tokens would take longer than the product.
 
-Served are float32 models laid out as Llama, Qwen2 and Qwen3 are, with plain layers: no adapters, no
-packed weights. A trial on a few tokens decides, since an architecture may do more than its layers
-show. Any other model is computed by MLX.
+Served are float32 models laid out as Llama, Qwen2 and Qwen3 are, with plain layers or with LoRA
+adapters, which are merged into the weights: at these sizes they would more than double the
+operations. Any other model is computed by MLX (see `engine.plain_rows.is_plain`).
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,20 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+from mlx_lm.tuner.lora import LoRALinear
 
 ATTENTION_PARTS = {"q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm", "rope"}
 MLP_PARTS = {"gate_proj", "up_proj", "down_proj"}
+# The products of a layer: their names here, and where mlx-lm's layer has them.
+LINEARS = {
+    "q": ("self_attn", "q_proj"),
+    "k": ("self_attn", "k_proj"),
+    "v": ("self_attn", "v_proj"),
+    "o": ("self_attn", "o_proj"),
+    "gate": ("mlp", "gate_proj"),
+    "up": ("mlp", "up_proj"),
+    "down": ("mlp", "down_proj"),
+}
 LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 
 
@@ -28,11 +39,21 @@ class NotPlain(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Adapter:
+    """A low-rank change of a weight: scale (a b)', with a (in, rank) and b (rank, out)."""
+
+    a: np.ndarray
+    b: np.ndarray
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
 class Linear:
-    """weight (out, in); bias (out, 1) or None."""
+    """weight (out, in), the adapter's part included; bias (out, 1) or None."""
 
     weight: np.ndarray
-    bias: np.ndarray | None
+    bias: np.ndarray | None = None
+    adapter: Adapter | None = None
 
     def into(self, x: np.ndarray, out: np.ndarray) -> None:
         """Write the product with x (in, tokens) into out (out, tokens)."""
@@ -54,13 +75,17 @@ class Norm:
     eps: float
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
+        return self.with_size(x)[0]
+
+    def with_size(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """x normed, and the root mean square that it was divided by."""
         size = np.einsum("...ft,...ft->...t", x, x)[..., None, :]
         size /= x.shape[-2]
         size += self.eps
         np.sqrt(size, out=size)
         scaled = x / size
         scaled *= self.weight
-        return scaled
+        return scaled, size
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +199,7 @@ class PlainModel:
         """Attention's part of a layer, for all tokens or for the one `asked` for in each row."""
         rows, tokens = shape
         heads, kv, width = self.heads, self.kv_heads, self.width
-        both, groups, half = heads + kv, heads // kv, width // 2
+        both, groups = heads + kv, heads // kv
         made = np.empty(((both + kv) * width, rows * tokens), np.float32)
         layer.q.into(x, made[: heads * width])
         layer.k.into(x, made[heads * width : both * width])
@@ -182,14 +207,7 @@ class PlainModel:
         queries_keys = made[: both * width].reshape(both, width, -1)
         if layer.turned_norm is not None:
             queries_keys = layer.turned_norm(queries_keys)
-        cosine, sine = turns
-        one, other = queries_keys[:, :half], queries_keys[:, half:]
-        turned = np.empty((both, width, rows * tokens), np.float32)
-        np.multiply(one, cosine, out=turned[:, :half])
-        turned[:, :half] -= other * sine
-        np.multiply(one, sine, out=turned[:, half:])
-        turned[:, half:] += other * cosine
-        turned = turned.reshape(both, width, rows, tokens)
+        turned = rotated(queries_keys, *turns).reshape(both, width, rows, tokens)
         end = at + tokens
         values = made[both * width :].reshape(kv, width, rows, tokens)
         context.keys[:, :, at:end] = turned[heads:].transpose(2, 0, 3, 1)
@@ -212,6 +230,18 @@ class PlainModel:
         scores /= scores.sum(axis=-1, keepdims=True)
         mixed = (scores @ context.values[:, :, :end]).reshape(rows, kv, groups, tokens, width)
         return layer.o(mixed.transpose(1, 2, 4, 0, 3).reshape(heads * width, rows * tokens))
+
+
+def rotated(x: np.ndarray, cosine: np.ndarray, sine: np.ndarray) -> np.ndarray:
+    """x (heads, width, tokens) turned by angles whose cosine and sine are (width / 2, tokens)."""
+    half = x.shape[1] // 2
+    one, other = x[:, :half], x[:, half:]
+    turned = np.empty(x.shape, np.float32)
+    np.multiply(one, cosine, out=turned[:, :half])
+    turned[:, :half] -= other * sine
+    np.multiply(one, sine, out=turned[:, half:])
+    turned[:, half:] += other * cosine
+    return turned
 
 
 def _fed_forward(layer: Layer, x: np.ndarray) -> np.ndarray:
@@ -244,7 +274,7 @@ def plain(model: nn.Module) -> PlainModel:
         embedding=embedding,
         layers=layers,
         norm=_norm(body.norm),
-        head=head or Linear(embedding, None),
+        head=head or Linear(embedding),
         heads=attention.n_heads,
         kv_heads=attention.n_kv_heads,
         width=width,
@@ -267,19 +297,24 @@ def _layer(layer: Any) -> Layer:
         turned_norm = Norm(np.stack(weights), q.eps)
     return Layer(
         input_norm=_norm(layer.input_layernorm),
-        q=_linear(attention.q_proj),
-        k=_linear(attention.k_proj),
-        v=_linear(attention.v_proj),
-        o=_linear(attention.o_proj),
         turned_norm=turned_norm,
         mlp_norm=_norm(layer.post_attention_layernorm),
-        gate=_linear(mlp.gate_proj),
-        up=_linear(mlp.up_proj),
-        down=_linear(mlp.down_proj),
+        **{name: _linear(module) for name, module in linears(layer).items()},
     )
 
 
+def linears(layer: Any) -> dict[str, Any]:
+    """The modules of a layer's products, by their names here."""
+    return {name: layer[part][own] for name, (part, own) in LINEARS.items()}
+
+
 def _linear(module: Any) -> Linear:
+    if type(module) is LoRALinear:
+        a, b = _seen(module.lora_a), _seen(module.lora_b)
+        frozen = _linear(module.linear)
+        merged = (module.scale * b.T) @ a.T
+        merged += frozen.weight
+        return Linear(merged, frozen.bias, Adapter(a, b, module.scale))
     module = _of_type(module, nn.Linear)
     bias = _seen(module.bias)[:, None] if "bias" in module else None
     return Linear(_seen(module.weight), bias)

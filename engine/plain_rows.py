@@ -4,16 +4,21 @@ The numpy counterpart of `engine.caches`, for models that `engine.plain_model` c
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx_lm.models.cache import KVCache, make_prompt_cache
+from mlx_lm.tuner.lora import LoRALinear
 
 from engine.plain_model import Context, PlainModel, plain
 
 # Most that the trial's logits may differ from MLX's, as a share of the largest of them.
 TOLERANCE = 1e-4
+# Weights with adapters are copied, the adapters merged, up to this size in bytes; in a larger model
+# it is the matrices that cost, and MLX computes it.
+MOST_MERGED_BYTES = 256 << 20
 LEAST_TURNS = 256  # positions of the first table of rotary angles
 
 
@@ -82,7 +87,9 @@ def is_plain(model: nn.Module) -> bool:
     if any(type(cache) is not KVCache for cache in make_prompt_cache(model)):
         return False
     try:
-        return _agrees(model, plain(model))
+        adapted: list[Any] = [each for each in model.modules() if type(each) is LoRALinear]
+        small = sum(each.linear.weight.nbytes for each in adapted) <= MOST_MERGED_BYTES
+        return small and _agrees(model, plain(model))
     except Exception:  # whatever an unknown model raises, MLX computes it
         return False
 

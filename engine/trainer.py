@@ -23,7 +23,6 @@ from engine.events import Evaluated, Report, StepDone
 from engine.hardware import memory, process_memory
 from engine.journal import Journal
 from engine.judges import Judge
-from engine.merged import MergedPolicy
 from engine.metrics import Means, add_judged
 from engine.models import LanguageModel
 from engine.optimizers import build_optimizer
@@ -59,7 +58,6 @@ class Trainer:
         """`evaluations` by split: "valid" every now and then, "test" at the end."""
         self.settings = settings
         self.policy = policy
-        self.merged = MergedPolicy(policy, settings.max_seq_length)
         self.judge = judge
         self.prompts = prompts
         self.evaluations = evaluations
@@ -132,7 +130,7 @@ class Trainer:
         start = time.monotonic()
         try:
             completions = sample(
-                self.merged.now(),
+                self.policy,
                 ids,
                 copies=2,
                 max_tokens=settings.max_completion_length,
@@ -245,7 +243,7 @@ class Trainer:
         if evaluation is None:
             return
         self.journal.progress("evaluating")
-        result = evaluation.measure(self.merged.now())
+        result = evaluation.measure(self.policy)
         self.evaluated = self.step
         line = {
             "win_rate": result.win_rate,

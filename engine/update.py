@@ -9,6 +9,7 @@ import mlx.nn as nn
 import mlx.optimizers as opt
 import numpy as np
 
+from engine import plain_scoring
 from engine.arrays import Arrays, flat, tree
 from engine.cpu_math import left_to_mlx
 from engine.losses import LogProbs, Loss, pair_losses, soft_pair_losses
@@ -55,6 +56,13 @@ class Update:
         self._progress = progress
         self._loss = Loss(
             settings.dpo_cpo_loss_type, settings.beta, settings.delta, settings.dpop_form
+        )
+        self._in_numpy = (
+            policy.is_plain
+            and reference.is_plain
+            and plain_scoring.trains_adapters_alone(policy.model)
+            and not settings.grad_checkpoint
+            and not settings.efficient_long_context
         )
         self._gradient = nn.value_and_grad(policy.model, self._summed_loss)
         self.gradients: Arrays | None = None  # sums over the pairs since the last update
@@ -115,26 +123,23 @@ class Update:
         """Sum of losses, log-probabilities float64 (pairs, policy and reference, chosen and
         rejected), and the gradient of the sum."""
         scored = _scored(part)
-        step_size = self._settings.seq_step_size if self._settings.efficient_long_context else None
         # Policy and reference take the same way, so that equal weights give equal numbers.
         with left_to_mlx(when=self._settings.grad_checkpoint):
-            reference = completion_logps(self.reference, scored, step_size=step_size)
+            reference = self._logps(self.reference, scored, recompute=False)
             mx.eval(reference)
             confidence = mx.array([_confidence(verdict) for _, verdict in part], mx.float32)
             self.policy.model.train()
-            (loss, policy), gradients = self._gradient(scored, reference, confidence, step_size)
+            (loss, policy), gradients = self._gradient(scored, reference, confidence)
             mx.eval(loss, policy, gradients)
             self.policy.model.eval()
         logps = np.stack([np.array(policy), np.array(reference)], axis=1)
         return float(loss.item()), logps, flat(gradients)
 
     def _summed_loss(
-        self, scored: Scored, reference: mx.array, confidence: mx.array, step_size: int | None
+        self, scored: Scored, reference: mx.array, confidence: mx.array
     ) -> tuple[mx.array, mx.array]:
         """Sum of the pairs' losses, and the policy's log-probabilities (pairs, 2)."""
-        policy = completion_logps(
-            self.policy, scored, recompute=self._settings.grad_checkpoint, step_size=step_size
-        )
+        policy = self._logps(self.policy, scored, recompute=self._settings.grad_checkpoint)
         tokens = mx.array([[len(ids) for ids in each] for each in scored.completions], mx.float32)
         logps = LogProbs(
             policy_chosen=policy[:, 0],
@@ -149,6 +154,14 @@ class Update:
         else:
             losses = pair_losses(self._loss, logps)
         return losses.sum(), policy
+
+    def _logps(self, lm: LanguageModel, scored: Scored, *, recompute: bool) -> mx.array:
+        """Log-probabilities of chosen and rejected completions, float32 (pairs, 2)."""
+        if self._in_numpy:
+            return plain_scoring.completion_logps(lm.model, scored)
+        long = self._settings.efficient_long_context
+        step_size = self._settings.seq_step_size if long else None
+        return completion_logps(lm, scored, recompute=recompute, step_size=step_size)
 
     def _apply(self) -> float:
         """Take the optimizer step; returns the norm of the averaged gradient, before clipping."""

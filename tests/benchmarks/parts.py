@@ -9,7 +9,6 @@ import mlx.core as mx
 
 from engine.config import from_mapping
 from engine.judges.llm import LLMJudge
-from engine.merged import MergedPolicy
 from engine.models import load_roles
 from engine.optimizers import build_optimizer
 from engine.pairs import Pair, Verdict, make_pair
@@ -37,7 +36,6 @@ class Parts:
             render_prompt(self.policy.tokenizer, prompt, settings, settings.max_seq_length)
             for prompt in self.prompts
         ]
-        self._merged = MergedPolicy(self.policy, settings.max_seq_length)
         self._judge = LLMJudge(roles.judge, settings)
         self._update = Update(
             self.policy, roles.reference, settings, build_optimizer(settings, 1_000)
@@ -49,7 +47,7 @@ class Parts:
         """Sample both completions of all prompts, of so many tokens."""
         self._step += 1
         completions = sample(
-            self._merged.now(),
+            self.policy,
             self.ids,
             copies=2,
             max_tokens=tokens or self.setting.completion,

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.hardware import cores
 from tests.benchmarks.contest import Contestant, Setting, alternate
 from tests.benchmarks.random_model import MEDIUM, QWEN3_06B, SMALL, STARTER
 
@@ -197,7 +198,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure this program and its peers in one run.")
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, comma-separated")
     parser.add_argument("--quick", action="store_true", help="few rounds")
-    parser.add_argument("--threads", type=int, default=1, help="threads of every contestant")
+    parser.add_argument(
+        "--threads", type=int, default=cores(), help="threads of every contestant, else one a core"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     chosen = options.only.split(",")
@@ -223,7 +226,7 @@ def machine() -> dict[str, Any]:
     """What the figures depend on: the kind of machine, and versions."""
     import importlib.metadata
 
-    from engine.hardware import cores, device
+    from engine.hardware import device
 
     packages = ("mlx", "mlx-lm", "mlx-lm-lora", "trl", "torch", "transformers", "peft")
     versions = {name: importlib.metadata.version(name) for name in packages}

@@ -9,8 +9,8 @@ Decode: for each token the multiply-adds of all rows at the same speed, or the w
 memory once, whichever takes longer.
 
 At small sizes elementwise work rules on this backend. `shares` says what the parts of a step
-are: matrices (the count above, at the measured speed), drawing tokens, Python (building the
-graphs), waiting (no thread of ours ran), and the rest, which is elementwise work.
+are: matrices (the count above, at the measured speed), drawing tokens, Python (sampling with tiny
+matrices), waiting (no thread of ours ran), and the rest, which is elementwise work.
 
 What a sampling profiler finds, in percent of the processor's time, on a busy 2-core machine with
 OpenBLAS on one thread (Linux, MLX 0.32), merged adapters but at the 91 M shape:
@@ -32,6 +32,7 @@ multiplication, is what keeps decode from its roofline.
 import argparse
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
@@ -123,9 +124,9 @@ def shares(setting: Setting, parts: Parts, times: int) -> dict[str, float]:
     values = mx.random.normal((rows, shape.vocabulary))
     keys = mx.random.split(mx.random.key(0), setting.completion)
     drawing = fastest(lambda: mx.eval([parts.sampler.draw(values, key) for key in keys]), times)
-    python = setting.completion * fastest(
-        lambda: parts.policy.hidden(mx.zeros((1, 1), mx.int32)), 20
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        tiny = replace(shape, hidden=16, feed_forward=16, head_width=4)
+        python = fastest(Parts(replace(setting, shape=tiny), Path(folder)).sample, times)
 
     def step() -> None:
         parts.sample()

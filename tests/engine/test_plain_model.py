@@ -10,7 +10,7 @@ from mlx_lm.models import qwen3
 
 from engine import arrays, models
 from engine.judges.llm import LLMJudge
-from engine.merged import MergedPolicy
+from engine.models import LanguageModel
 from engine.plain_model import plain
 from engine.plain_rows import LEAST_TURNS, Rows, is_plain
 from tests.engine.small_models import (
@@ -41,6 +41,15 @@ pytestmark = pytest.mark.skipif(
 
 def logits_of(model: Any, ids: list[int]) -> np.ndarray:
     return np.array(model(mx.array([ids]))[0, -1])
+
+
+def shake(lm: LanguageModel) -> None:
+    """Give the adapters weights as if they had been trained."""
+    mx.random.seed(3)
+    trained = arrays.flat(lm.model.trainable_parameters())
+    lm.model.update(
+        arrays.tree({name: a + 0.03 * mx.random.normal(a.shape) for name, a in trained.items()})
+    )
 
 
 @pytest.mark.parametrize("config", PLAIN.values(), ids=PLAIN.keys())
@@ -80,7 +89,9 @@ def test_other_architectures_are_left_to_mlx(config: dict[str, Any]) -> None:
 def test_other_forms_of_weights_are_left_to_mlx() -> None:
     policy, reference = policy_and_reference(settings(train_type="lora"))
     assert reference.is_plain
-    assert not policy.is_plain  # it has adapters
+    assert policy.is_plain
+    with_dora, _ = policy_and_reference(settings(train_type="dora"))
+    assert not with_dora.is_plain
     packed = make_model(WIDE)
     models.quantize(packed, "4-bit")
     assert not is_plain(packed)
@@ -99,17 +110,11 @@ def test_what_a_model_does_beside_its_layers_is_noticed(monkeypatch: pytest.Monk
     assert not is_plain(make_model())
 
 
-def test_the_merged_policy_is_computed_with_the_weights_of_now() -> None:
+def test_adapters_are_merged_as_they_are_now() -> None:
     policy, _ = policy_and_reference(settings(train_type="lora"))
-    merged = MergedPolicy(policy, 512)
-    assert merged.now().is_plain
-    trained = arrays.flat(policy.model.trainable_parameters())
-    mx.random.seed(3)
-    policy.model.update(
-        arrays.tree({name: a + 0.1 * mx.random.normal(a.shape) for name, a in trained.items()})
-    )
+    shake(policy)
     ids = [5, 6, 7]
-    now = plain(merged.now().model)
+    now = plain(policy.model)
     found = now.logits(Rows(now, 1, 3).feed([ids]))[0]
     np.testing.assert_allclose(found, logits_of(policy.model, ids), rtol=1e-3, atol=1e-3)
 

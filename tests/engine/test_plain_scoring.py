@@ -1,0 +1,107 @@
+"""The gradient that numpy finds on MLX's CPU backend, against MLX's own and finite differences."""
+
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+
+from engine import arrays, plain_scoring, scoring
+from engine.models import LanguageModel
+from engine.optimizers import build_optimizer
+from engine.plain_scoring import completion_logps, trains_adapters_alone
+from engine.scoring import Scored
+from engine.update import Update
+from tests.engine.small_models import QWEN3, number, policy_and_reference, settings
+from tests.engine.test_plain_model import PLAIN, pytestmark, shake  # noqa: F401
+
+SCORED = Scored(
+    prompts=[[5, 6, 7, 8], [9, 10], [11]],
+    completions=[[[12, 13, 14], [15]], [[16, 17], [18, 19, 20, 21]], [[22], [23, 24]]],
+)
+WEIGHTS = mx.array(np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32))
+
+
+def shaken(config: dict[str, Any] = QWEN3, **values: Any) -> LanguageModel:
+    policy, _ = policy_and_reference(settings(train_type="lora", **values), config)
+    shake(policy)
+    return policy
+
+
+def value_and_gradient(lm: LanguageModel, logps: Any) -> tuple[float, dict[str, np.ndarray]]:
+    """Of a weighted sum of log-probabilities, in the adapters."""
+    value, gradient = nn.value_and_grad(lm.model, lambda: (WEIGHTS * logps()).sum())()
+    return number(value), {name: np.array(each) for name, each in arrays.flat(gradient).items()}
+
+
+@pytest.mark.parametrize("config", PLAIN.values(), ids=PLAIN.keys())
+@pytest.mark.parametrize(
+    "adapted",
+    [{}, {"num_layers": 1}, {"lora_parameters": {"rank": 4, "keys": ["self_attn.v_proj"]}}],
+    ids=["all", "top layer", "values alone"],
+)
+def test_scores_and_gradients_are_those_of_mlx(
+    config: dict[str, Any], adapted: dict[str, Any]
+) -> None:
+    lm = shaken(config, **adapted)
+    assert trains_adapters_alone(lm.model)
+    value, gradient = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
+    expected, wanted = value_and_gradient(lm, lambda: scoring.completion_logps(lm, SCORED))
+    assert value == pytest.approx(expected, rel=1e-5)
+    assert gradient.keys() == wanted.keys()
+    for name, array in wanted.items():
+        scale = np.abs(array).max()
+        np.testing.assert_allclose(gradient[name], array, rtol=1e-3, atol=2e-4 * scale)
+
+
+def test_the_gradient_is_the_slope() -> None:
+    """Central differences along random directions in all adapters at once."""
+    lm = shaken()
+    _, gradient = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
+    start = arrays.flat(lm.model.trainable_parameters())
+    generator = np.random.default_rng(1)
+    for _ in range(3):
+        along = {name: generator.normal(size=each.shape) for name, each in gradient.items()}
+        values = []
+        for step in (1e-4, -1e-4):
+            moved = {n: each + mx.array(step * along[n], mx.float32) for n, each in start.items()}
+            lm.model.update(arrays.tree(moved))
+            values.append(number((WEIGHTS * completion_logps(lm.model, SCORED)).sum()))
+        lm.model.update(arrays.tree(start))
+        slope = sum(float((each * along[name]).sum()) for name, each in gradient.items())
+        assert (values[0] - values[1]) / 2e-4 == pytest.approx(slope, rel=1e-2)
+
+
+def test_a_large_vocabulary_is_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = shaken()
+    whole = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
+    monkeypatch.setattr(plain_scoring, "VALUES_PER_CHUNK", 3 * lm.vocabulary)
+    parts = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
+    assert parts[0] == pytest.approx(whole[0], rel=1e-6)
+    for name, array in whole[1].items():
+        np.testing.assert_allclose(parts[1][name], array, rtol=1e-4, atol=1e-5)
+
+
+def test_equal_weights_have_equal_scores() -> None:
+    policy, reference = policy_and_reference(settings(train_type="lora"))
+    found = [np.array(completion_logps(lm.model, SCORED)) for lm in (policy, reference)]
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+@pytest.mark.parametrize(
+    ("values", "in_numpy"),
+    [
+        ({}, True),
+        ({"train_type": "dora"}, False),
+        ({"train_type": "full"}, False),
+        ({"lora_parameters": {"dropout": 0.1}}, False),
+        ({"grad_checkpoint": True}, False),
+        ({"efficient_long_context": True}, False),
+    ],
+)
+def test_what_has_no_gradient_here_is_left_to_mlx(values: dict[str, Any], in_numpy: bool) -> None:
+    chosen = settings(**{"grad_checkpoint": False} | values)
+    policy, reference = policy_and_reference(chosen)
+    update = Update(policy, reference, chosen, build_optimizer(chosen, 10))
+    assert update._in_numpy is in_numpy
