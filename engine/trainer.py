@@ -20,7 +20,7 @@ from engine import checkpoints
 from engine.control import Control
 from engine.evaluation import Evaluation, completion_text
 from engine.events import Evaluated, Report, StepDone
-from engine.hardware import memory, process_memory
+from engine.hardware import backend, memory, process_memory
 from engine.journal import Journal
 from engine.judges import Judge
 from engine.metrics import Means, add_judged
@@ -222,7 +222,9 @@ class Trainer:
     def _report(self) -> None:
         """Write the means since the last report, and start anew."""
         line = {"step": self.step} | self.means.report()
-        line["peak_memory_gb"] = mx.get_peak_memory() / 1e9
+        # On a CPU numpy holds arrays too, and what counts is the whole process.
+        process = process_memory() if backend() == "cpu" else 0
+        line["peak_memory_gb"] = max(mx.get_peak_memory(), process) / 1e9
         line["seconds"] = self.seconds
         mx.reset_peak_memory()
         self.means = Means()

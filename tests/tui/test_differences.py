@@ -59,11 +59,12 @@ def test_long_texts_take_no_longer_than_twice_as_long_ones_should() -> None:
     def seconds(words: int) -> float:
         one = " ".join(f"w{i % 50}" for i in range(words))
         other = " ".join(f"w{i % 49}" for i in range(words))
-        began = time.perf_counter()
+        began = time.thread_time()
         differences(one, other)
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
-    assert seconds(40_000) < 100 * max(seconds(2_000), 1e-3)
+    short = min(seconds(2_000) for _ in range(3))
+    assert min(seconds(40_000) for _ in range(3)) < 100 * max(short, 2e-3)
 
 
 def test_long_texts_share_their_ends() -> None:

@@ -43,7 +43,7 @@ def test_its_parts() -> None:
         screen = await opened(app, pilot, run)
         text = shown(app)
         assert "polite" in text
-        assert "step 40 / 60" in text
+        assert "step 40 / 80" in text
         assert "loss" in text
         assert "grad norm" in text
         await pilot.press("n")
@@ -175,10 +175,10 @@ def test_a_run_in_training_is_followed_and_its_labels_are_left_alone() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         with run.lock():
             await opened(app, pilot, run)
-            assert "step 5 / 60" in shown(app)
+            assert "step 5 / 80" in shown(app)
             Run(run.path).append(METRICS, list(metrics(6))[5:])
             Run(run.path).update(step=6)
-            await until(pilot, lambda: "step 6 / 60" in shown(app))
+            await until(pilot, lambda: "step 6 / 80" in shown(app))
             await pilot.press("n", "2")
             assert "trains this run: its labels can be changed once it ends" in said(app)
         assert list(choices(run).values()) == ["first", "second"]
