@@ -21,6 +21,8 @@ PROGRAM = 250 << 20  # Python and the libraries, before any model
 # code that obeys them, which imports MLX.
 SAMPLED_TOKENS, JUDGED_TOKENS, SCORED_TOKENS, LOGIT_VALUES = 16_384, 16_384, 8_192, 1 << 23
 MERGED_BYTES = 256 << 20
+ACTIVATION_BYTES = 512 << 20
+VALUES_KEPT = 68  # for a backward pass, a token and layer, in widths of the hidden state; measured
 
 GROUPS: dict[Quantization, tuple[int, int, int]] = {  # its weights, bits each, further bytes
     "4-bit": (128, 4, 4),
@@ -281,7 +283,8 @@ def _step(shape: Shape, settings: Settings, wide: bool) -> tuple[int, int]:
     sampling = cached * (prompts * prompt + 2 * rows * (prompt + completion))
     sampling += 3 * 4 * rows * shape.vocabulary
 
-    pairs = min(settings.batch_size, max(1, SCORED_TOKENS // (prompt + 2 * completion)))
+    most = scored_tokens(shape.layers, shape.hidden, settings, cpu=wide)
+    pairs = min(settings.batch_size, max(1, most // (prompt + 2 * completion)))
     tokens = pairs * (prompt + 2 * completion)
     inside = width * tokens * _values_in_a_layer(shape)
     scores = 4 * 3 * shape.heads * pairs * (prompt**2 + 2 * completion * (prompt + completion))
@@ -298,6 +301,17 @@ def _step(shape: Shape, settings: Settings, wide: bool) -> tuple[int, int]:
     values = 2 * pairs * completion * shape.vocabulary
     scoring += 4 * 4 * min(values, max(LOGIT_VALUES, shape.vocabulary))
     return sampling, scoring
+
+
+def scored_tokens(layers: int, hidden: int, settings: Settings, *, cpu: bool) -> int:
+    """The most tokens in one pass of scoring, forward and backward.
+
+    On a CPU, where a few hundred rows already make full use of it, a pass that recomputes
+    nothing is kept to about `ACTIVATION_BYTES`.
+    """
+    if settings.grad_checkpoint or not cpu or not layers or not hidden:
+        return SCORED_TOKENS
+    return min(SCORED_TOKENS, ACTIVATION_BYTES // (4 * VALUES_KEPT * hidden * layers))
 
 
 def _judging(shape: Shape, settings: Settings, wide: bool) -> int:

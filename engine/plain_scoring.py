@@ -180,11 +180,9 @@ class Pass:
                 if number >= lowest:
                     self._seen[number] = seen
         self._last = x
-        rows = len(layout.rows) and layout.rows[-1] + 1
-        # Sums of the log-probabilities by completion, float32 (completions,).
-        self.logps = np.zeros(rows, np.float32)
         logps = np.concatenate([self._logps(part)[0] for part in self._parts()])
-        self.logps += np.bincount(layout.rows, logps, rows).astype(np.float32)
+        # Sums of the log-probabilities by completion, float32 (completions,).
+        self.logps = np.bincount(layout.rows, logps).astype(np.float32)
 
     def backward(self, weights: np.ndarray) -> Gradients:
         """Gradient of the sum of log-probabilities, weighted (completions,), in each adapter."""

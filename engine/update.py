@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -12,15 +13,14 @@ import numpy as np
 from engine import plain_scoring
 from engine.arrays import Arrays, flat, tree
 from engine.cpu_math import left_to_mlx
+from engine.hardware import backend
 from engine.losses import LogProbs, Loss, pair_losses, soft_pair_losses
+from engine.memory import scored_tokens
 from engine.models import LanguageModel
 from engine.pairs import Pair, Verdict
 from engine.sampling import stream_seed
 from engine.scoring import Scored, completion_logps
 from engine.settings import Settings
-
-# Tokens of prompts and completions that are scored, forward and backward, in one pass.
-TOKENS_PER_PASS = 8_192
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,14 @@ class Update:
         self._progress = progress
         self._loss = Loss(
             settings.dpo_cpo_loss_type, settings.beta, settings.delta, settings.dpop_form
+        )
+        sizes: Any = policy.model
+        # Tokens of prompts and completions that are scored, forward and backward, in one pass.
+        self.tokens_per_pass = scored_tokens(
+            len(sizes.layers),
+            getattr(sizes.args, "hidden_size", 0),
+            settings,
+            cpu=backend() == "cpu",
         )
         self._in_numpy = (
             policy.is_plain
@@ -97,7 +105,7 @@ class Update:
             return Learned(0, {})
         total, logps, done = 0.0, [], 0
         gradients: Arrays | None = None
-        for part in _passes(decided):
+        for part in _passes(decided, self.tokens_per_pass):
             mx.random.seed(stream_seed(self._settings.seed, "dropout", step, done))
             value, scores, added = self._pass(part)
             total += value
@@ -200,14 +208,14 @@ def step_means(
     }
 
 
-def _passes(decided: list[tuple[Pair, Verdict]]) -> list[list[tuple[Pair, Verdict]]]:
-    """Pairs, in order, in groups whose padded tokens stay under `TOKENS_PER_PASS`."""
+def _passes(decided: list[tuple[Pair, Verdict]], most: int) -> list[list[tuple[Pair, Verdict]]]:
+    """Pairs, in order, in groups of no more than `most` tokens, padding included."""
     groups: list[list[tuple[Pair, Verdict]]] = [[]]
     prompt = completion = 0
     for pair, verdict in decided:
         prompt = max(prompt, len(pair.prompt_ids))
         completion = max(completion, len(pair.first_ids), len(pair.second_ids))
-        if groups[-1] and (len(groups[-1]) + 1) * (prompt + 2 * completion) > TOKENS_PER_PASS:
+        if groups[-1] and (len(groups[-1]) + 1) * (prompt + 2 * completion) > most:
             groups.append([])
             prompt = len(pair.prompt_ids)
             completion = max(len(pair.first_ids), len(pair.second_ids))

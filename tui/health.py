@@ -16,6 +16,7 @@ from tui.series import Series
 RECENT = 20  # points that count as now
 LEAST = 8
 KL_FAR = 25.0  # nats a completion
+WON = 0.9  # win rate from which on a judge may well be at a loss
 NEAR_ZERO_SIGNAL = 0.6  # judge q: hardly surer than a coin
 
 
@@ -148,7 +149,18 @@ def _never_ends(view: RunView) -> Iterator[Finding]:
 
 def _judge_inconsistent(view: RunView) -> Iterator[Finding]:
     agrees = _recent(view, "swap_consistency")
-    if agrees is not None and agrees < 0.6:
+    if agrees is None or agrees >= 0.6:
+        return
+    if (view.latest("win_rate") or 0) >= WON:
+        yield Finding(
+            "warning",
+            f"the judge hardly tells answers apart any more: {agrees:.0%} agreement when swapped",
+            f"The policy wins {view.latest('win_rate'):.0%} of held-out prompts: its two answers "
+            "are now about equally good to this judge.",
+            "Stop here, or ask for more in the rubric.",
+            "swap_consistency",
+        )
+    else:
         yield Finding(
             "bad" if agrees < 0.4 else "warning",
             f"the judge contradicts itself: {agrees:.0%} agreement when answers are swapped",

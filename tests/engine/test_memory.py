@@ -22,7 +22,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.models import qwen3
 from mlx_lm.utils import load_model
 
-from engine import hardware, memory, model_files, models, plain_rows, sampling, scoring, update
+from engine import hardware, memory, model_files, models, plain_rows, sampling, scoring
 from engine.judges import llm
 from engine.memory import plan, refusal
 from engine.optimizers import build_optimizer
@@ -231,7 +231,6 @@ def test_a_step_takes_no_more_than_planned_and_not_far_less(
 def test_limits_are_those_of_the_code_that_obeys_them():
     assert memory.SAMPLED_TOKENS == sampling.TOKENS_PER_BATCH
     assert memory.JUDGED_TOKENS == llm.TOKENS_PER_PASS
-    assert memory.SCORED_TOKENS == update.TOKENS_PER_PASS
     assert memory.LOGIT_VALUES == scoring.VALUES_PER_CHUNK
     assert memory.MERGED_BYTES == plain_rows.MOST_MERGED_BYTES
     for name, form in models.QUANTIZATIONS.items():

@@ -173,13 +173,13 @@ def test_uneven_batches_add_up_to_one_batch() -> None:
 
 
 @pytest.mark.parametrize("checkpointed", [True, False])
-def test_several_passes_are_one(checkpointed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_passes_are_one(checkpointed: bool) -> None:
     batch = judged(7)
     whole, parts = (make_update(grad_checkpoint=checkpointed) for _ in range(2))
     start = weights(whole)
     one = whole.step(batch, step=1, last=False)
-    monkeypatch.setattr(update, "TOKENS_PER_PASS", 200)
-    passes = update._passes(batch)
+    parts.tokens_per_pass = 200
+    passes = update._passes(batch, 200)
     assert len(passes) > 2
     assert [each for part in passes for each in part] == batch
     other = parts.step(batch, step=1, last=False)
@@ -187,11 +187,10 @@ def test_several_passes_are_one(checkpointed: bool, monkeypatch: pytest.MonkeyPa
     assert distance(weights(whole), weights(parts)) < 1e-5 * distance(weights(whole), start)
 
 
-def test_passes_stay_under_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passes_stay_under_their_bound() -> None:
     batch = judged(7)
     for bound in (1, 60, 150, 10_000):
-        monkeypatch.setattr(update, "TOKENS_PER_PASS", bound)
-        for part in update._passes(batch):
+        for part in update._passes(batch, bound):
             prompt = max(len(each.prompt_ids) for each, _ in part)
             longest = max(max(len(p.first_ids), len(p.second_ids)) for p, _ in part)
             assert len(part) == 1 or len(part) * (prompt + 2 * longest) <= bound

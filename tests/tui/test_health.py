@@ -5,7 +5,7 @@ import math
 import pytest
 
 from engine.events import StepDone
-from tests.tui.live import a_run, steps
+from tests.tui.live import START, a_run, evaluated, steps
 from tui.health import CHECKS, findings
 from tui.run_view import RunView
 
@@ -55,6 +55,12 @@ def test_what_is_found(metric: str, values: list[float], words: str) -> None:
     assert found[0].means
     assert found[0].advice
     assert found[0].metric in (metric, "grad_norm")
+
+
+def test_a_judge_at_a_loss_is_not_blamed_when_the_policy_has_won() -> None:
+    view = view_of("swap_consistency", [0.3] * 20)
+    view.fold([evaluated(20, 0.97, START)])
+    assert ["hardly tells answers apart" in each.text for each in findings(view)] == [True]
 
 
 @pytest.mark.parametrize("metric", ["swap_consistency", "tie_rate", "judge_q", "eos_rate"])
