@@ -12,21 +12,23 @@ At small sizes elementwise work rules on this backend. `shares` says what the pa
 are: matrices (the count above, at the measured speed), drawing tokens, Python (sampling with tiny
 matrices), waiting (no thread of ours ran), and the rest, which is elementwise work.
 
-What a sampling profiler finds, in percent of the processor's time, on a busy 2-core machine with
-OpenBLAS on one thread (Linux, MLX 0.32), merged adapters but at the 91 M shape:
+Where time goes at the peers' setting, where numpy computes the model; in percent, one thread, by
+Python's profiler (Linux, numpy 2 with its OpenBLAS):
 
-    |                                         | decode, | update, | decode, | update, | decode, |
-    |                                         | peers'  | peers'  | starter | starter | 91 M    |
-    |-----------------------------------------|---------|---------|---------|---------|---------|
-    | matrices                                |      17 |      26 |      14 |      21 |      16 |
-    | the BLAS packing weights for them       |      27 |      11 |      12 |       6 |      45 |
-    | elementwise, exponentials, drawing      |      20 |      23 |      28 |      24 |       9 |
-    | making, allocating and passing on nodes |      25 |      13 |      27 |      17 |      13 |
-    | Python                                  |       6 |      13 |      10 |      17 |       2 |
-    | the system, copies                      |       6 |      14 |       9 |      16 |      15 |
+    |                                    | sampling | policy's pass, forward and back |
+    |------------------------------------|----------|---------------------------------|
+    | products with weights              |       54 |                              41 |
+    | attention                          |       14 |                              20 |
+    | norms, gates, angles, residuals    |       18 |                              12 |
+    | adapters: merging, their gradient  |        0 |                              15 |
+    | logits of the vocabulary, drawing  |        9 |                               9 |
+    | Python, and what is left           |        5 |                               3 |
 
-A product of few rows, as in decode, packs each weight anew for every token: that, and not the
-multiplication, is what keeps decode from its roofline.
+A product of eight rows runs at half the speed of one of sixteen: BLAS fills its registers by
+sixteens. At the 91 M shape the policy has too many adapted weights to be merged, and MLX computes
+it. There, by a sampling profiler on a busy machine, decode spent 16 percent in products, 45 in
+the packing of weights for them, anew for every token, 9 in elementwise work and drawing, 13 in
+making and passing on nodes, 2 in Python, 15 in the system and in copies.
 """
 
 import argparse
