@@ -65,7 +65,7 @@ CARDS = (
         "sampled_tokens_per_second", "speed", "tokens sampled a second", "tok/s", "count",
         also=("pairs_per_second",),
     ),
-    Metric("peak_memory_gb", "memory", "most memory that MLX has held, on a CPU the program", "GB", "tenths"),
+    Metric("peak_memory_gb", "memory", "most memory held so far", "GB", "tenths"),
 )  # fmt: skip
 
 # Metrics without a card of their own, in the order in which a chart offers them.
