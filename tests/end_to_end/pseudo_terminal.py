@@ -50,6 +50,9 @@ class PseudoTerminal:
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
             try:
+                for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+                    # A test run in the background ignores them, and its children would too.
+                    signal.signal(number, signal.SIG_DFL)
                 os.execvpe(command[0], list(command), _environment(environment or {}))
             finally:
                 os._exit(127)
