@@ -51,7 +51,7 @@ class SharedDecoder:
         self._caches = [DecodeCache(cache, owners, uneven, room) for cache in shared]
 
     def feed(self, tokens: mx.array) -> None:
-        self.logits = self._lm.logits(self._lm.hidden(tokens[:, None], self._caches)[:, -1])
+        self.logits = _logits_after(self._lm, tokens, self._caches)
 
     def keep(self, rows: Sequence[int]) -> None:
         for cache in self._caches:
@@ -68,10 +68,14 @@ class UnsharedDecoder:
         self.logits = lm.logits(lm.hidden(ids, self._caches)[:, -1])
 
     def feed(self, tokens: mx.array) -> None:
-        self.logits = self._lm.logits(self._lm.hidden(tokens[:, None], self._caches)[:, -1])
+        self.logits = _logits_after(self._lm, tokens, self._caches)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Such a cache cannot drop rows: the batch stays as it is."""
+
+
+def _logits_after(lm: LanguageModel, tokens: mx.array, caches: Sequence[object]) -> mx.array:
+    return lm.logits(lm.hidden(tokens[:, None], caches)[:, -1])
 
 
 class NumpyDecoder:

@@ -3,6 +3,7 @@
 The numpy counterpart of `engine.caches`, for models that `engine.plain_model` computes.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,8 +37,7 @@ class Rows:
 
     def fork(self, rows: Sequence[int], more_room: int = 0) -> "Rows":
         """A copy of some rows, in that order, each as often as it is named."""
-        forked = object.__new__(Rows)
-        forked.model, forked._at, forked._turns = self.model, self._at, self._turns
+        forked = copy.copy(self)
         forked._contexts = [context.rows(rows, more_room) for context in self._contexts]
         forked._lengths = self._lengths[list(rows)]
         forked._real = self._real[list(rows)]

@@ -343,7 +343,7 @@ class Trainer:
             self.step = self.journal.step = state["step"]
             self.sampled = state["sampled"]
             self.evaluated = state["evaluated"]
-            self.judged_pairs = state["judged_pairs"]
+            self.judged_pairs = state.get("judged_pairs", 0)  # older checkpoints do not tell
             self.seconds = state["seconds"]
             self.order.restore(state["order"])
             self.means = Means(state["means"])

@@ -61,7 +61,7 @@ class Update:
         # Tokens of prompts and completions that are scored, forward and backward, in one pass.
         self.tokens_per_pass = scored_tokens(
             len(sizes.layers),
-            getattr(sizes.args, "hidden_size", 0),
+            getattr(getattr(sizes, "args", None), "hidden_size", 0),
             settings,
             cpu=backend() == "cpu",
         )
