@@ -60,7 +60,7 @@ async def run(app: StudioApp, pilot: Pilot[Any]) -> None:
     session = live.LiveSession(live.a_run())
     live.attach(app, session)
     await pilot.press("f3")
-    await until(pilot, lambda: not session.events and "GB" in shown(app))
+    await until(pilot, lambda: not session.events and "of 26 GB" in shown(app))
 
 
 @scene

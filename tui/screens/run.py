@@ -1,5 +1,6 @@
 """Run: what the run that trains now is doing, and what can be asked of it."""
 
+import asyncio
 import time
 from collections.abc import Iterable, Sequence
 
@@ -92,12 +93,13 @@ class RunScreen(StudioScreen):
     def on_mount(self) -> None:
         """Begin at the cards."""
         self.query_one(CardGrid).focus()
-        self.run_worker(self._find_memory, thread=True)
+        self.run_worker(self._find_memory())
 
-    def _find_memory(self) -> None:
+    async def _find_memory(self) -> None:
         from engine.hardware import device
 
-        self._memory = device().memory_total
+        self._memory = (await asyncio.to_thread(device)).memory_total
+        self.run_changed(())
 
     # -- drawing ---------------------------------------------------------------------------------
 
