@@ -22,7 +22,8 @@ PROGRAM = 250 << 20  # Python and the libraries, before any model
 SAMPLED_TOKENS, JUDGED_TOKENS, SCORED_TOKENS, LOGIT_VALUES = 16_384, 16_384, 8_192, 1 << 23
 MERGED_BYTES = 256 << 20
 ACTIVATION_BYTES = 512 << 20
-VALUES_KEPT = 68  # for a backward pass, a token and layer, in widths of the hidden state; measured
+# For a backward pass, a token and layer, in widths of the hidden state: by MLX, measured; by numpy.
+VALUES_KEPT, PLAIN_VALUES_KEPT = 68, 24
 
 GROUPS: dict[Quantization, tuple[int, int, int]] = {  # its weights, bits each, further bytes
     "4-bit": (128, 4, 4),
@@ -303,15 +304,19 @@ def _step(shape: Shape, settings: Settings, wide: bool) -> tuple[int, int]:
     return sampling, scoring
 
 
-def scored_tokens(layers: int, hidden: int, settings: Settings, *, cpu: bool) -> int:
+def scored_tokens(
+    layers: int, hidden: int, settings: Settings, *, cpu: bool, plain: bool = False
+) -> int:
     """The most tokens in one pass of scoring, forward and backward.
 
-    On a CPU, where a few hundred rows already make full use of it, a pass that recomputes
-    nothing is kept to about `ACTIVATION_BYTES`.
+    On a CPU, where a few hundred rows already make full use of it, a pass is kept to about
+    `ACTIVATION_BYTES`. `plain`: numpy computes it (`engine.plain_scoring`).
     """
-    if settings.grad_checkpoint or not cpu or not layers or not hidden:
+    if not cpu or not layers or not hidden:
         return SCORED_TOKENS
-    return min(SCORED_TOKENS, ACTIVATION_BYTES // (4 * VALUES_KEPT * hidden * layers))
+    kept = PLAIN_VALUES_KEPT if plain else VALUES_KEPT
+    values = kept + layers if settings.grad_checkpoint else kept * layers
+    return min(SCORED_TOKENS, ACTIVATION_BYTES // (4 * values * hidden))
 
 
 def _judging(shape: Shape, settings: Settings, wide: bool) -> int:

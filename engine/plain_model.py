@@ -6,11 +6,12 @@ a layer; numpy's cost 1 us. States are held feature by feature, (features, token
 tokens would take longer than the product.
 
 Served are float32 models laid out as Llama, Qwen2 and Qwen3 are, with plain layers or with LoRA
-adapters, which are merged into the weights: at these sizes they would more than double the
-operations. Any other model is computed by MLX (see `engine.plain_rows.is_plain`).
+adapters. In a small model these are merged into the weights, since they would more than double the
+operations; in a large one that would take memory for little. Any other model is computed by MLX
+(see `engine.plain_rows.is_plain`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,8 @@ LINEARS = {
     "up": ("mlp", "up_proj"),
     "down": ("mlp", "down_proj"),
 }
+# Weights with adapters are copied, the adapters merged, up to this size of all of them in bytes.
+MOST_MERGED_BYTES = 256 << 20
 LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 
 
@@ -49,15 +52,20 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """weight (out, in), the adapter's part included; bias (out, 1) or None."""
+    """weight (out, in), the adapter's part included if `merged`; bias (out, 1) or None."""
 
     weight: np.ndarray
     bias: np.ndarray | None = None
     adapter: Adapter | None = None
+    merged: bool = True
 
     def into(self, x: np.ndarray, out: np.ndarray) -> None:
         """Write the product with x (in, tokens) into out (out, tokens)."""
         np.matmul(self.weight, x, out=out)
+        if self.adapter is not None and not self.merged:
+            low = self.adapter.a.T @ x
+            low *= self.adapter.scale
+            out += self.adapter.b.T @ low
         if self.bias is not None:
             out += self.bias
 
@@ -154,7 +162,7 @@ class PlainModel:
     def hidden(
         self,
         ids: np.ndarray,
-        contexts: Sequence[Context],
+        contexts: Iterable[Context],
         at: int,
         turns: tuple[np.ndarray, np.ndarray],
         mask: np.ndarray | None,
@@ -265,10 +273,12 @@ def plain(model: nn.Module) -> PlainModel:
     """
     whole: Any = model
     body = whole.model
-    layers = [_layer(each) for each in body.layers]
+    adapted = [each for each in whole.modules() if type(each) is LoRALinear]
+    merged = sum(each.linear.weight.nbytes for each in adapted) <= MOST_MERGED_BYTES
+    layers = [_layer(each, merged) for each in body.layers]
     attention = body.layers[0].self_attn
     width = len(layers[0].k.weight) // attention.n_kv_heads
-    head = _linear(whole.lm_head) if "lm_head" in whole else None
+    head = _linear(whole.lm_head, merged) if "lm_head" in whole else None
     embedding = _seen(_of_type(body.embed_tokens, nn.Embedding).weight)
     return PlainModel(
         embedding=embedding,
@@ -283,7 +293,7 @@ def plain(model: nn.Module) -> PlainModel:
     )
 
 
-def _layer(layer: Any) -> Layer:
+def _layer(layer: Any, merged: bool) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     for module, parts in ((layer, LAYER_PARTS), (attention, ATTENTION_PARTS), (mlp, MLP_PARTS)):
         if set(module.children()) - parts:
@@ -299,7 +309,7 @@ def _layer(layer: Any) -> Layer:
         input_norm=_norm(layer.input_layernorm),
         turned_norm=turned_norm,
         mlp_norm=_norm(layer.post_attention_layernorm),
-        **{name: _linear(module) for name, module in linears(layer).items()},
+        **{name: _linear(module, merged) for name, module in linears(layer).items()},
     )
 
 
@@ -308,13 +318,15 @@ def linears(layer: Any) -> dict[str, Any]:
     return {name: layer[part][own] for name, (part, own) in LINEARS.items()}
 
 
-def _linear(module: Any) -> Linear:
+def _linear(module: Any, merged: bool) -> Linear:
     if type(module) is LoRALinear:
         a, b = _seen(module.lora_a), _seen(module.lora_b)
-        frozen = _linear(module.linear)
-        merged = (module.scale * b.T) @ a.T
-        merged += frozen.weight
-        return Linear(merged, frozen.bias, Adapter(a, b, module.scale))
+        frozen = _linear(module.linear, merged)
+        weight = frozen.weight
+        if merged:
+            weight = (module.scale * b.T) @ a.T
+            weight += frozen.weight
+        return Linear(weight, frozen.bias, Adapter(a, b, module.scale), merged)
     module = _of_type(module, nn.Linear)
     bias = _seen(module.bias)[:, None] if "bias" in module else None
     return Linear(_seen(module.weight), bias)

@@ -4,22 +4,17 @@ The numpy counterpart of `engine.caches`, for models that `engine.plain_model` c
 """
 
 import copy
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx_lm.models.cache import KVCache, make_prompt_cache
-from mlx_lm.tuner.lora import LoRALinear
 
 from engine.plain_model import Context, PlainModel, plain
 
 # Most that the trial's logits may differ from MLX's, as a share of the largest of them.
 TOLERANCE = 1e-4
-# Weights with adapters are copied, the adapters merged, up to this size in bytes; in a larger model
-# it is the matrices that cost, and MLX computes it.
-MOST_MERGED_BYTES = 256 << 20
 LEAST_TURNS = 256  # positions of the first table of rotary angles
 
 
@@ -29,16 +24,20 @@ class Rows:
     def __init__(self, model: PlainModel, rows: int, room: int) -> None:
         """Empty rows with room for so many tokens each, padding included."""
         self.model = model
-        self._contexts = [Context.empty(model, rows, room) for _ in model.layers]
+        self._contexts: Iterable[Context] = [Context.empty(model, rows, room) for _ in model.layers]
         self._at = 0  # tokens that every row holds, padding included
         self._lengths = np.zeros(rows, np.int64)  # of them, those that are not padding
         self._real = np.ones((rows, 0), bool)  # which they are
         self._turns = model.turns(LEAST_TURNS)
 
-    def fork(self, rows: Sequence[int], more_room: int = 0) -> "Rows":
-        """A copy of some rows, in that order, each as often as it is named."""
+    def fork(self, rows: Sequence[int], more_room: int = 0, *, once: bool = False) -> "Rows":
+        """A copy of some rows, in that order, each as often as it is named.
+
+        A copy that is read on `once` holds a layer's context only while that layer reads.
+        """
         forked = copy.copy(self)
-        forked._contexts = [context.rows(rows, more_room) for context in self._contexts]
+        contexts = (context.rows(rows, more_room) for context in self._contexts)
+        forked._contexts = contexts if once else list(contexts)
         forked._lengths = self._lengths[list(rows)]
         forked._real = self._real[list(rows)]
         return forked
@@ -53,7 +52,8 @@ class Rows:
         table[real] = np.concatenate([np.asarray(row, np.int64) for row in ids])
         positions = (self._lengths[:, None] + np.arange(tokens)).reshape(-1)
         mask = self._mask(tokens)
-        turns = self._turned(positions)
+        self.reach(tokens)
+        turns = self._turns[0][:, positions], self._turns[1][:, positions]
         hidden = self.model.hidden(table, self._contexts, self._at, turns, mask, counts - 1)
         self._at += tokens
         self._lengths = self._lengths + counts
@@ -72,12 +72,11 @@ class Rows:
         seen[:, :, self._at :] = np.tri(tokens, dtype=bool)
         return np.where(seen, np.float32(0), np.float32(-np.inf))[:, None, None]
 
-    def _turned(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Cosine and sine at these positions."""
-        if positions.max() >= self._turns[0].shape[1]:
-            self._turns = self.model.turns(2 * int(positions.max()))
-        cosine, sine = self._turns
-        return cosine[:, positions], sine[:, positions]
+    def reach(self, tokens: int) -> None:
+        """Make ready for so many more tokens in every row: feeding them will not need MLX."""
+        end = int(self._lengths.max()) + tokens
+        if end > self._turns[0].shape[1]:
+            self._turns = self.model.turns(2 * end)
 
 
 def is_plain(model: nn.Module) -> bool:
@@ -87,9 +86,7 @@ def is_plain(model: nn.Module) -> bool:
     if any(type(cache) is not KVCache for cache in make_prompt_cache(model)):
         return False
     try:
-        adapted: list[Any] = [each for each in model.modules() if type(each) is LoRALinear]
-        small = sum(each.linear.weight.nbytes for each in adapted) <= MOST_MERGED_BYTES
-        return small and _agrees(model, plain(model))
+        return _agrees(model, plain(model))
     except Exception:  # whatever an unknown model raises, MLX computes it
         return False
 

@@ -3,7 +3,7 @@
 The counterpart of `engine.scoring` for models that `engine.plain_model` computes and that train
 LoRA adapters; MLX sees it as one operation. A prompt and its completions are columns that stand
 together, without padding: a completion's tokens see the prompt and their own past. Adapters are
-merged into the weights, so that they cost no more than their own gradient.
+merged into the weights of a small model, so that they cost no more than their own gradient.
 
 Notation of the backward pass: `d_x` is the derivative of the weighted sum of log-probabilities
 with respect to `x`. With y = (W + s (A B)') x, where A is (in, rank) and B (rank, out):
@@ -12,6 +12,7 @@ d_x = W' d_y, d_A = s x (B d_y)', d_B = s (A' x) d_y'.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -21,45 +22,75 @@ from mlx_lm.tuner.lora import LoRALinear
 
 from engine import arrays
 from engine.plain_model import Layer, Linear, Norm, PlainModel, linears, plain, rotated
+from engine.plain_threads import side_by_side, split
 from engine.scoring import VALUES_PER_CHUNK, Scored
 
+BLOCK = 256  # tokens of a prompt that attend together: of what follows them they see nothing
 Gradients = dict[tuple[int, str], tuple[np.ndarray, np.ndarray]]  # by layer and product
 
 
-def completion_logps(model: nn.Module, scored: Scored) -> mx.array:
+def completion_logps(model: nn.Module, scored: Scored, *, recompute: bool = False) -> mx.array:
     """Sum of the log-probabilities of each completion's tokens.
+
+    Args:
+        recompute: keep only what each layer reads for the backward pass, which finds the rest
+            anew.
 
     Returns:
         float32 (prompts, completions of each). Differentiable in the adapters of the model.
     """
     read = plain(model)
-    layout = lay_out(read, scored)
-    shape = (len(scored.prompts), scored.copies)
+    layouts = [lay_out(read, part) for part in _parts_of(scored)]
     found = {
         (number, name): module
         for number, layer in enumerate(_layers(model))
         for name, module in linears(layer).items()
         if type(module) is LoRALinear
     }
+    lowest = min((number for number, _ in found), default=len(read.layers))
+
+    def passes() -> list[Pass]:
+        return side_by_side([partial(Pass, read, each, lowest, recompute) for each in layouts])
+
+    def logps(passes: list[Pass]) -> mx.array:
+        return mx.array(np.concatenate([each.logps for each in passes]).reshape(-1, scored.copies))
+
     if not found:
-        return mx.array(Pass(read, layout, lowest=len(read.layers)).logps.reshape(shape))
-    lowest = min(number for number, _ in found)
+        return logps(passes())
     done: list[Pass] = []
 
     @mx.custom_function
     def scores(*_: mx.array) -> mx.array:
-        done[:] = [Pass(read, layout, lowest)]
-        return mx.array(done[0].logps.reshape(shape))
+        done[:] = passes()
+        return logps(done)
 
     @scores.vjp
     def gradient(primals: object, cotangent: mx.array, output: object) -> tuple[mx.array, ...]:
-        gradients = done.pop().backward(np.array(cotangent).reshape(-1))
-        return tuple(mx.array(each) for key in found for each in gradients[key])
+        ends = np.cumsum([len(each.logps) for each in done])
+        weights = np.split(np.array(cotangent).reshape(-1), ends[:-1])
+        parts = side_by_side(
+            [partial(each.backward, own) for each, own in zip(done, weights, strict=True)]
+        )
+        done.clear()
+        return tuple(
+            mx.array(sum(arrays))
+            for key in found
+            for arrays in zip(*(part[key] for part in parts), strict=True)
+        )
 
     result: Any = scores(
         *(array for each in found.values() for array in (each.lora_a, each.lora_b))
     )
     return result
+
+
+def _parts_of(scored: Scored) -> list[Scored]:
+    """The prompts with their completions, a part for each thread."""
+    sizes = [
+        len(prompt) + sum(map(len, completions))
+        for prompt, completions in zip(scored.prompts, scored.completions, strict=True)
+    ]
+    return [Scored(scored.prompts[part], scored.completions[part]) for part in split(sizes)]
 
 
 def trains_adapters_alone(model: nn.Module) -> bool:
@@ -81,11 +112,25 @@ def _layers(model: Any) -> Sequence[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """The tokens of one prompt and its completions, as columns."""
+class Block:
+    """Tokens that attend together: columns that follow each other, and the columns they see, of
+    which the last are they themselves, each seen by those that follow it."""
 
     at: slice
-    mask: np.ndarray  # (tokens, tokens), minus infinity where a token (row) must not look
+    seen: tuple[slice, ...]
+
+    def of(self, array: np.ndarray) -> np.ndarray:
+        """The columns that are seen, (..., seen)."""
+        parts = [array[..., part] for part in self.seen]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+    def add(self, values: np.ndarray, to: np.ndarray) -> None:
+        """Add values (..., seen) to the columns that are seen."""
+        start = 0
+        for part in self.seen:
+            end = start + part.stop - part.start
+            to[..., part] += values[..., start:end]
+            start = end
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +138,7 @@ class Layout:
     """How prompts and completions lie in the columns of one array."""
 
     ids: np.ndarray  # (columns,)
-    groups: Sequence[Group]
+    blocks: Sequence[Block]
     turns: tuple[np.ndarray, np.ndarray]  # cosine and sine, (width / 2, columns) each
     predicts: np.ndarray  # (tokens,) column whose state predicts each scored token
     targets: np.ndarray  # (tokens,) those tokens
@@ -104,39 +149,37 @@ class Layout:
 def lay_out(model: PlainModel, scored: Scored) -> Layout:
     """Put prompts and the completions' inputs side by side, without padding."""
     ids, positions, predicts, targets, rows = ([] for _ in range(5))
-    groups, row = [], 0
+    blocks: list[Block] = []
+    row = 0
     for prompt, completions in zip(scored.prompts, scored.completions, strict=True):
         start = len(ids)
         ids += prompt
         positions += range(len(prompt))
-        branches = [len(prompt)]
+        whole = slice(start, len(ids))
+        for at in range(start, len(ids), BLOCK):
+            end = min(at + BLOCK, len(ids))
+            blocks.append(Block(slice(at, end), (slice(start, end),)))
         for completion in completions:
+            own = slice(len(ids), len(ids) + len(completion) - 1)
+            if own.start < own.stop:
+                blocks.append(Block(own, (whole, own)))
             predicts.append(start + len(prompt) - 1)
             predicts += range(len(ids), len(ids) + len(completion) - 1)
             targets += completion
             rows += [row] * len(completion)
             ids += completion[:-1]
             positions += range(len(prompt), len(prompt) + len(completion) - 1)
-            branches.append(len(completion) - 1)
             row += 1
-        groups.append(Group(slice(start, len(ids)), _branched(branches)))
     cosine, sine = model.turns(max(positions) + 1)
     return Layout(
         ids=np.array(ids),
-        groups=groups,
+        blocks=blocks,
         turns=(cosine[:, positions], sine[:, positions]),
         predicts=np.array(predicts),
         targets=np.array(targets),
         rows=np.array(rows),
         copies=scored.copies,
     )
-
-
-def _branched(lengths: Sequence[int]) -> np.ndarray:
-    """The mask of a prompt's tokens and those of its completions, whose lengths these are."""
-    branch = np.repeat(np.arange(len(lengths)), lengths)
-    seen = (branch[:, None] == branch) | (branch == 0)
-    return np.where(np.tri(len(branch), dtype=bool) & seen, np.float32(0), np.float32(-np.inf))
 
 
 # -- forward and back ----------------------------------------------------------------------------
@@ -151,11 +194,9 @@ class Seen:
     read: np.ndarray  # x normed: what attention reads
     raw: np.ndarray  # queries and keys before their norm, (heads, width, columns)
     raw_size: np.ndarray | None
-    turned: np.ndarray  # queries and keys, (heads, width, columns)
+    turned: np.ndarray  # queries, scaled, and keys, (heads, width, columns)
     values: np.ndarray  # (kv heads, width, columns)
-    shares: list[
-        np.ndarray
-    ]  # of attention, a group each: (kv heads, heads of each, tokens, tokens)
+    shares: list[np.ndarray]  # of attention: by block (kv heads, heads of each, tokens, seen)
     mixed: np.ndarray
     middle: np.ndarray  # x after attention
     middle_size: np.ndarray
@@ -164,21 +205,34 @@ class Seen:
     opened: np.ndarray  # sigmoid of the gate
     up: np.ndarray
 
+    def active(self) -> np.ndarray:
+        """What the last product of the layer reads."""
+        active = self.gate * self.opened
+        active *= self.up
+        return active
+
 
 class Pass:
     """A forward pass, and all that the backward one needs of the layers from `lowest` up."""
 
-    def __init__(self, model: PlainModel, layout: Layout, lowest: int) -> None:
+    def __init__(
+        self, model: PlainModel, layout: Layout, lowest: int, recompute: bool = False
+    ) -> None:
         self._model = model
         self._layout = layout
         self._lowest = lowest
-        self._seen: dict[int, Seen] = {}
-        with np.errstate(over="ignore"):  # exp in a gate far below zero, which is then 0
+        self._seen: dict[int, Seen | np.ndarray] = {}  # an array: what the layer read
+        longest = max(block.at.stop - block.at.start for block in layout.blocks)
+        # Minus infinity where a token (row) must not look.
+        self._future = np.where(np.tri(longest, dtype=bool), np.float32(0), np.float32(-np.inf))
+        with np.errstate(over="ignore", invalid="ignore"):  # a gate far below zero; broken weights
             x = np.ascontiguousarray(model.embedding[layout.ids].T)
             for number, layer in enumerate(model.layers):
-                x, seen = self._through(layer, x)
+                seen = self._within(layer, x)
                 if number >= lowest:
-                    self._seen[number] = seen
+                    self._seen[number] = x if recompute else seen
+                x = layer.down(seen.active())
+                x += seen.middle
         self._last = x
         logps = np.concatenate([self._logps(part)[0] for part in self._parts()])
         # Sums of the log-probabilities by completion, float32 (completions,).
@@ -187,12 +241,14 @@ class Pass:
     def backward(self, weights: np.ndarray) -> Gradients:
         """Gradient of the sum of log-probabilities, weighted (completions,), in each adapter."""
         gradients: Gradients = {}
-        d_x = self._back_to_last(weights[self._layout.rows].astype(np.float32))
-        for number in sorted(self._seen, reverse=True):
-            d_x = self._back(number, d_x, gradients)
+        with np.errstate(over="ignore", invalid="ignore"):
+            d_x = self._back_to_last(weights[self._layout.rows].astype(np.float32))
+            for number in sorted(self._seen, reverse=True):
+                d_x = self._back(number, d_x, gradients)
         return gradients
 
-    def _through(self, layer: Layer, x: np.ndarray) -> tuple[np.ndarray, Seen]:
+    def _within(self, layer: Layer, x: np.ndarray) -> Seen:
+        """What a layer makes of x (features, columns), but for its last product."""
         model, layout = self._model, self._layout
         heads, kv, width = model.heads, model.kv_heads, model.width
         read, size = layer.input_norm.with_size(x)
@@ -204,17 +260,18 @@ class Pass:
         if layer.turned_norm is not None:
             normed, raw_size = layer.turned_norm.with_size(raw)
         turned = rotated(normed, *layout.turns)
+        turned[:heads] *= model.scale
         mixed = np.empty((kv, heads // kv, width, x.shape[1]), np.float32)
         shares = []
-        for group in layout.groups:
-            queries, keys, read_values = self._parts_of(turned, values, group)
+        for block in layout.blocks:
+            queries, keys, read_values = self._parts_of(turned, values, block)
             share = queries.swapaxes(-1, -2) @ keys
-            share *= model.scale
-            share += group.mask
+            tokens = share.shape[-2]
+            share[..., -tokens:] += self._future[:tokens, :tokens]
             share -= share.max(axis=-1, keepdims=True)
             np.exp(share, out=share)
             share /= share.sum(axis=-1, keepdims=True)
-            mixed[..., group.at] = read_values @ share.swapaxes(-1, -2)
+            mixed[..., block.at] = read_values @ share.swapaxes(-1, -2)
             shares.append(share)
         mixed = mixed.reshape(heads * width, -1)
         middle = x + layer.o(mixed)
@@ -224,26 +281,30 @@ class Pass:
         np.exp(opened, out=opened)
         opened += 1
         np.reciprocal(opened, out=opened)
-        active = gate * opened
-        active *= up
-        result = layer.down(active)
-        result += middle
-        seen = Seen(
+        return Seen(
             x, size, read, raw, raw_size, turned, values, shares, mixed,
             middle, middle_size, fed, gate, opened, up,
         )  # fmt: skip
-        return result, seen
 
     def _back(self, number: int, d_x: np.ndarray, gradients: Gradients) -> np.ndarray:
         """Through one layer: the derivative by what came in, of that by what came out."""
         layer, seen = self._model.layers[number], self._seen.pop(number)
+        if isinstance(seen, np.ndarray):
+            seen = self._within(layer, seen)
         heads, width = self._model.heads, self._model.width
 
         def back(name: str, x: np.ndarray, d_y: np.ndarray) -> np.ndarray:
             linear: Linear = getattr(layer, name)
-            if linear.adapter is not None:
-                gradients[number, name] = _adapter_gradient(linear, x, d_y)
-            return linear.weight.T @ d_y
+            d_x = linear.weight.T @ d_y
+            if (adapter := linear.adapter) is not None:
+                d_low = adapter.b @ d_y
+                d_low *= adapter.scale
+                low = adapter.a.T @ x
+                low *= adapter.scale
+                gradients[number, name] = x @ d_low.T, low @ d_y.T
+                if not linear.merged:
+                    d_x += adapter.a @ d_low
+            return d_x
 
         silu = seen.gate * seen.opened
         d_active = back("down", silu * seen.up, d_x)
@@ -274,33 +335,30 @@ class Pass:
         model = self._model
         heads, kv, width = model.heads, model.kv_heads, model.width
         d_mixed = d_mixed.reshape(kv, heads // kv, width, -1)
-        d_turned = np.empty(seen.turned.shape, np.float32)
+        d_turned = np.zeros(seen.turned.shape, np.float32)
         d_queries = d_turned[:heads].reshape(d_mixed.shape)
-        d_values = np.empty(seen.values.shape, np.float32)
-        for group, share in zip(self._layout.groups, seen.shares, strict=True):
-            queries, keys, values = self._parts_of(seen.turned, seen.values, group)
-            d_own = d_mixed[..., group.at]
-            d_values[..., group.at] = (d_own @ share).sum(axis=1)
+        d_values = np.zeros(seen.values.shape, np.float32)
+        for block, share in zip(self._layout.blocks, seen.shares, strict=True):
+            queries, keys, values = self._parts_of(seen.turned, seen.values, block)
+            d_own = d_mixed[..., block.at]
+            block.add((d_own @ share).sum(axis=1), d_values)
             d_scores = d_own.swapaxes(-1, -2) @ values
             d_scores -= np.einsum("...k,...k->...", d_scores, share)[..., None]
             d_scores *= share
-            d_scores *= model.scale
-            d_queries[..., group.at] = keys @ d_scores.swapaxes(-1, -2)
-            d_turned[heads:][..., group.at] = (queries @ d_scores).sum(axis=1)
+            d_queries[..., block.at] = keys @ d_scores.swapaxes(-1, -2)
+            block.add((queries @ d_scores).sum(axis=1), d_turned[heads:])
+        d_queries *= model.scale
         return d_turned, d_values
 
     def _parts_of(
-        self, turned: np.ndarray, values: np.ndarray, group: Group
+        self, turned: np.ndarray, values: np.ndarray, block: Block
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Queries (kv heads, heads of each, width, tokens), keys and values (kv heads, 1, width,
-        tokens) of a group."""
+        seen) of a block."""
         heads, kv = self._model.heads, self._model.kv_heads
         queries = turned[:heads].reshape(kv, heads // kv, self._model.width, -1)
-        return (
-            queries[..., group.at],
-            turned[heads:, None, :, group.at],
-            values[:, None, :, group.at],
-        )
+        keys, read = block.of(turned[heads:]), block.of(values)
+        return queries[..., block.at], keys[:, None], read[:, None]
 
     # -- the head ----------------------------------------------------------------------------
 
@@ -338,17 +396,6 @@ class Pass:
             for copy in range(self._layout.copies):
                 d_last[:, columns[copies == copy]] += d_columns[:, copies == copy]
         return d_last
-
-
-def _adapter_gradient(
-    linear: Linear, x: np.ndarray, d_y: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """d_A = s x (B d_y)' and d_B = s (A' x) d_y'."""
-    adapter = linear.adapter
-    assert adapter is not None
-    d_a = x @ (adapter.b @ d_y).T
-    d_b = (adapter.a.T @ x) @ d_y.T
-    return adapter.scale * d_a, adapter.scale * d_b
 
 
 def _norm_back(norm: Norm, x: np.ndarray, size: np.ndarray, d_y: np.ndarray) -> np.ndarray:

@@ -57,6 +57,12 @@ class Update:
         self._loss = Loss(
             settings.dpo_cpo_loss_type, settings.beta, settings.delta, settings.dpop_form
         )
+        self._in_numpy = (
+            policy.is_plain
+            and reference.is_plain
+            and plain_scoring.trains_adapters_alone(policy.model)
+            and not settings.efficient_long_context
+        )
         sizes: Any = policy.model
         # Tokens of prompts and completions that are scored, forward and backward, in one pass.
         self.tokens_per_pass = scored_tokens(
@@ -64,13 +70,7 @@ class Update:
             getattr(getattr(sizes, "args", None), "hidden_size", 0),
             settings,
             cpu=backend() == "cpu",
-        )
-        self._in_numpy = (
-            policy.is_plain
-            and reference.is_plain
-            and plain_scoring.trains_adapters_alone(policy.model)
-            and not settings.grad_checkpoint
-            and not settings.efficient_long_context
+            plain=self._in_numpy,
         )
         self._gradient = nn.value_and_grad(policy.model, self._summed_loss)
         self.gradients: Arrays | None = None  # sums over the pairs since the last update
@@ -166,7 +166,7 @@ class Update:
     def _logps(self, lm: LanguageModel, scored: Scored, *, recompute: bool) -> mx.array:
         """Log-probabilities of chosen and rejected completions, float32 (pairs, 2)."""
         if self._in_numpy:
-            return plain_scoring.completion_logps(lm.model, scored)
+            return plain_scoring.completion_logps(lm.model, scored, recompute=recompute)
         long = self._settings.efficient_long_context
         step_size = self._settings.seq_step_size if long else None
         return completion_logps(lm, scored, recompute=recompute, step_size=step_size)

@@ -5,6 +5,7 @@ import math
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import mlx.core as mx
 import numpy as np
@@ -15,6 +16,7 @@ from engine.models import LanguageModel
 from engine.pairs import Pair, Verdict, verdict_of
 from engine.plain_model import plain
 from engine.plain_rows import Rows
+from engine.plain_threads import side_by_side, split
 from engine.sampling import Interrupted, Sampler, sample
 from engine.settings import Settings
 
@@ -162,12 +164,21 @@ class LLMJudge:
             model = plain(self._lm.model)
             self._plain_prefix = Rows(model, 1, len(self._frame.prefix))
             self._plain_prefix.feed([self._frame.prefix])
-        shared = [_shared(*rows[at : at + 2]) for at in range(0, len(rows), 2)]
-        starts = self._plain_prefix.fork([0] * len(shared), max(shared))
-        starts.feed([row[:n] for row, n in zip(rows[::2], shared, strict=True)])
-        ends = [row[shared[at // 2] :] for at, row in enumerate(rows)]
-        both = starts.fork([at // 2 for at in range(len(rows))], max(map(len, ends)))
-        return both.model.logits(both.feed(ends))
+        prefix = self._plain_prefix
+        prefix.reach(2 * max(map(len, rows)))  # starts and ends, each padded
+
+        def logits(part: slice) -> np.ndarray:
+            own = rows[2 * part.start : 2 * part.stop]
+            shared = [_shared(*own[at : at + 2]) for at in range(0, len(own), 2)]
+            starts = prefix.fork([0] * len(shared), max(shared))
+            starts.feed([row[:n] for row, n in zip(own[::2], shared, strict=True)])
+            ends = [row[shared[at // 2] :] for at, row in enumerate(own)]
+            owners = [at // 2 for at in range(len(own))]
+            both = starts.fork(owners, max(map(len, ends)), once=True)
+            return both.model.logits(both.feed(ends))
+
+        parts = split([len(row) for row in rows[::2]])
+        return np.concatenate(side_by_side([partial(logits, part) for part in parts]))
 
     def _caches_of(self, starts: list[list[int]]) -> list[CompletionCache]:
         """The caches of the rubric and then `starts`, a row each."""

@@ -22,7 +22,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.models import qwen3
 from mlx_lm.utils import load_model
 
-from engine import hardware, memory, model_files, models, plain_rows, sampling, scoring
+from engine import hardware, memory, model_files, models, plain_model, sampling, scoring
 from engine.judges import llm
 from engine.memory import plan, refusal
 from engine.optimizers import build_optimizer
@@ -232,7 +232,7 @@ def test_limits_are_those_of_the_code_that_obeys_them():
     assert memory.SAMPLED_TOKENS == sampling.TOKENS_PER_BATCH
     assert memory.JUDGED_TOKENS == llm.TOKENS_PER_PASS
     assert memory.LOGIT_VALUES == scoring.VALUES_PER_CHUNK
-    assert memory.MERGED_BYTES == plain_rows.MOST_MERGED_BYTES
+    assert memory.MERGED_BYTES == plain_model.MOST_MERGED_BYTES
     for name, form in models.QUANTIZATIONS.items():
         assert memory.GROUPS[name][:2] == (form["group_size"], form["bits"])
 

@@ -205,10 +205,10 @@ def test_a_step_with_bad_numbers_is_dropped_counted_and_logged(
 ) -> None:
     from engine import update
 
-    real = update.completion_logps
+    real = update.Update._logps
 
-    def spoiled(lm: Any, scored: Any, **options: Any) -> Any:
-        logps = real(lm, scored, **options)
+    def spoiled(self: Any, lm: Any, scored: Any, **options: Any) -> Any:
+        logps = real(self, lm, scored, **options)
         return logps * math.nan if len(spoiled_calls) == 2 else logps
 
     spoiled_calls: list[int] = []
@@ -218,7 +218,7 @@ def test_a_step_with_bad_numbers_is_dropped_counted_and_logged(
         spoiled_calls.append(1)
         return step(self, *args, **kwargs)
 
-    monkeypatch.setattr(update, "completion_logps", spoiled)
+    monkeypatch.setattr(update.Update, "_logps", spoiled)
     monkeypatch.setattr(update.Update, "step", counted)
     session = train(chosen(iters=4, steps_per_eval=-1, steps_per_report=4))
     (report,) = folder_of(session).read("metrics.jsonl")

@@ -56,7 +56,7 @@ def main() -> None:
 
     class Callback:
         def on_train_loss_report(self, info: dict[str, Any]) -> None:
-            turns.done(mx.get_peak_memory())
+            turns.done()
             turns.wait()
 
         def on_val_loss_report(self, info: dict[str, Any]) -> None:

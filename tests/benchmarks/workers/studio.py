@@ -24,7 +24,6 @@ def main() -> None:
     from engine.hardware import load_fast_blas
 
     load_fast_blas()
-    import mlx.core as mx
 
     from engine import launch, runs, trainer
     from engine.judges.llm import LLMJudge
@@ -36,7 +35,7 @@ def main() -> None:
 
     def emit(event: Any) -> None:
         if isinstance(event, StepDone):
-            turns.done(mx.get_peak_memory())
+            turns.done()
         if isinstance(event, RunStarted | StepDone):
             turns.wait()
 

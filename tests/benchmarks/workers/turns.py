@@ -6,10 +6,12 @@ libraries print goes to standard error, so it cannot mix with the answers.
 
 import json
 import os
+import re
 import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from engine.hardware import process_memory
@@ -48,12 +50,8 @@ class Turns:
 
         return call
 
-    def done(self, peak_bytes: int | None = None) -> None:
-        """Report the step; what no phase took is scoring and update.
-
-        Args:
-            peak_bytes: the most that the contestant's arrays took, where its library counts it.
-        """
+    def done(self) -> None:
+        """Report the step; what no phase took is scoring and update."""
         step = time.perf_counter() - self._started
         phases = {"sample": 0.0, "judge": 0.0} | self._phases
         self.answer(
@@ -62,12 +60,23 @@ class Turns:
                 "processor": time.process_time() - self._processor,
                 **phases,
                 "update": step - sum(phases.values()),
-                "array_bytes": peak_bytes,
                 "resident_bytes": process_memory(),
-                "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "peak_bytes": _peak_memory(),
             }
         )
 
     def answer(self, found: dict[str, Any]) -> None:
         """Report figures of any kind."""
         self._answers.write(json.dumps(found) + "\n")
+
+
+def _peak_memory() -> int:
+    """The most memory that this process ever held, in bytes.
+
+    Linux's `ru_maxrss` would begin with what the parent held when it started this process.
+    """
+    try:
+        text = Path("/proc/self/status").read_text()
+        return int(re.findall(r"^VmHWM:\s+(\d+) kB", text, re.M)[0]) * 1024
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
