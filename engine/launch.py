@@ -98,6 +98,8 @@ def train(
         journal.progress("downloading")
 
     roles = load_roles(settings, downloading)
+    for note in roles.notes:
+        journal.log("info", note)
     judge, evaluations = _judge(settings, run, roles, prompts, journal, control, on_person)
     trainer = Trainer(
         settings,

@@ -333,6 +333,7 @@ class Roles:
     reference: LanguageModel
     judge: LanguageModel | None
     config: dict[str, Any]
+    notes: list[str]  # what a person should know of how they were loaded
 
 
 def load_roles(settings: Settings, on_download: Callable[[str], None] = lambda name: None) -> Roles:
@@ -344,10 +345,13 @@ def load_roles(settings: Settings, on_download: Callable[[str], None] = lambda n
         UserError: as `locate`, `load` and `add_adapters`.
     """
     loaded: dict[tuple[Path, Quantization], tuple[nn.Module, Any, dict[str, Any]]] = {}
+    notes: list[str] = []
 
     def role(name: str, key: str, quantization: Quantization) -> tuple[nn.Module, Any, dict]:
         folder = locate(name, key, on_download).resolve()
         if (folder, quantization) not in loaded:
+            if not settings.trust_remote_code and (code := sorted(folder.glob("*.py"))):
+                notes.append(f"{key}: {code[0].name} in {folder} is not run (trust_remote_code)")
             loaded[folder, quantization] = load(
                 folder,
                 key,
@@ -391,4 +395,5 @@ def load_roles(settings: Settings, on_download: Callable[[str], None] = lambda n
         reference=as_language_model(reference, tokenizer, tokens),
         judge=judge,
         config=config,
+        notes=notes,
     )

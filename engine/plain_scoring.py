@@ -11,7 +11,7 @@ d_x = W' d_y, d_A = s x (B d_y)', d_B = s (A' x) d_y'.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -29,28 +29,50 @@ BLOCK = 256  # tokens of a prompt that attend together: of what follows them the
 Gradients = dict[tuple[int, str], tuple[np.ndarray, np.ndarray]]  # by layer and product
 
 
-def completion_logps(model: nn.Module, scored: Scored, *, recompute: bool = False) -> mx.array:
+@dataclass(slots=True)
+class Trunk:
+    """The layers below the lowest adapter, and what they make of a batch once they have read it:
+    of a policy and its reference the same."""
+
+    layers: int
+    states: list[np.ndarray] = field(default_factory=list)
+
+
+def trunk_of(policy: nn.Module) -> Trunk:
+    """That of a model with adapters, which has read nothing."""
+    return Trunk(min(number for number, _ in _adapters(policy)))
+
+
+def completion_logps(
+    model: nn.Module, scored: Scored, *, recompute: bool = False, trunk: Trunk | None = None
+) -> mx.array:
     """Sum of the log-probabilities of each completion's tokens.
 
     Args:
         recompute: keep only what each layer reads for the backward pass, which finds the rest
             anew.
+        trunk: of a model that shares those layers; asked of the same batch again, they are not
+            run again.
 
     Returns:
         float32 (prompts, completions of each). Differentiable in the adapters of the model.
     """
     read = plain(model)
     layouts = [lay_out(read, part) for part in _parts_of(scored)]
-    found = {
-        (number, name): module
-        for number, layer in enumerate(_layers(model))
-        for name, module in linears(layer).items()
-        if type(module) is LoRALinear
-    }
+    found = _adapters(model)
     lowest = min((number for number, _ in found), default=len(read.layers))
+    trunk = trunk or Trunk(0)
 
     def passes() -> list[Pass]:
-        return side_by_side([partial(Pass, read, each, lowest, recompute) for each in layouts])
+        ready = trunk.states or [None] * len(layouts)
+        done = side_by_side(
+            [
+                partial(Pass, read, layout, lowest, recompute, trunk.layers, states)
+                for layout, states in zip(layouts, ready, strict=True)
+            ]
+        )
+        trunk.states = [each.above_trunk for each in done]
+        return done
 
     def logps(passes: list[Pass]) -> mx.array:
         return mx.array(np.concatenate([each.logps for each in passes]).reshape(-1, scored.copies))
@@ -84,6 +106,16 @@ def completion_logps(model: nn.Module, scored: Scored, *, recompute: bool = Fals
     return result
 
 
+def _adapters(model: nn.Module) -> dict[tuple[int, str], LoRALinear]:
+    """By layer and product."""
+    return {
+        (number, name): module
+        for number, layer in enumerate(_layers(model))
+        for name, module in linears(layer).items()
+        if type(module) is LoRALinear
+    }
+
+
 def _parts_of(scored: Scored) -> list[Scored]:
     """The prompts with their completions, a part for each thread."""
     sizes = [
@@ -95,12 +127,7 @@ def _parts_of(scored: Scored) -> list[Scored]:
 
 def trains_adapters_alone(model: nn.Module) -> bool:
     """Whether all that is trained are adapters without dropout, which have their gradient here."""
-    adapters = [
-        module
-        for layer in _layers(model)
-        for module in linears(layer).values()
-        if type(module) is LoRALinear and module.dropout._p_1 == 1
-    ]
+    adapters = [each for each in _adapters(model).values() if each.dropout._p_1 == 1]
     return 0 < 2 * len(adapters) == len(arrays.flat(model.trainable_parameters()))
 
 
@@ -216,8 +243,19 @@ class Pass:
     """A forward pass, and all that the backward one needs of the layers from `lowest` up."""
 
     def __init__(
-        self, model: PlainModel, layout: Layout, lowest: int, recompute: bool = False
+        self,
+        model: PlainModel,
+        layout: Layout,
+        lowest: int,
+        recompute: bool = False,
+        trunk: int = 0,
+        above_trunk: np.ndarray | None = None,
     ) -> None:
+        """
+        Args:
+            trunk: layers whose result is kept as `above_trunk`.
+            above_trunk: that result, where it is known; (features, columns).
+        """
         self._model = model
         self._layout = layout
         self._lowest = lowest
@@ -226,15 +264,17 @@ class Pass:
         # Minus infinity where a token (row) must not look.
         self._future = np.where(np.tri(longest, dtype=bool), np.float32(0), np.float32(-np.inf))
         with np.errstate(over="ignore", invalid="ignore"):  # a gate far below zero; broken weights
-            x = np.ascontiguousarray(model.embedding[layout.ids].T)
-            for number, layer in enumerate(model.layers):
-                seen = self._within(layer, x)
+            if above_trunk is None:
+                above_trunk = np.ascontiguousarray(model.embedding[layout.ids].T)
+                for layer in model.layers[:trunk]:
+                    above_trunk = self._through(layer, above_trunk)[0]
+            self.above_trunk = x = above_trunk
+            for number, layer in enumerate(model.layers[trunk:], trunk):
+                read, (x, seen) = x, self._through(layer, x)
                 if number >= lowest:
-                    self._seen[number] = x if recompute else seen
-                x = layer.down(seen.active())
-                x += seen.middle
-        self._last = x
-        logps = np.concatenate([self._logps(part)[0] for part in self._parts()])
+                    self._seen[number] = read if recompute else seen
+            self._last = x
+            logps = np.concatenate([self._logps(part)[0] for part in self._parts()])
         # Sums of the log-probabilities by completion, float32 (completions,).
         self.logps = np.bincount(layout.rows, logps).astype(np.float32)
 
@@ -246,6 +286,13 @@ class Pass:
             for number in sorted(self._seen, reverse=True):
                 d_x = self._back(number, d_x, gradients)
         return gradients
+
+    def _through(self, layer: Layer, x: np.ndarray) -> tuple[np.ndarray, Seen]:
+        """What a layer makes of x (features, columns), and on the way to it."""
+        seen = self._within(layer, x)
+        result = layer.down(seen.active())
+        result += seen.middle
+        return result, seen
 
     def _within(self, layer: Layer, x: np.ndarray) -> Seen:
         """What a layer makes of x (features, columns), but for its last product."""

@@ -57,6 +57,7 @@ __all__ = [
 
 NAME_LIMIT = 120  # bytes; leaves room for suffixes under the 255 of file systems
 TRASH = ".trash"
+NEW = ".new-"  # begins the name of a folder that is not a run yet
 KEPT_IN_TRASH = timedelta(days=1)
 VERSIONED = ("lora-studio", "mlx", "mlx-lm", "transformers", "datasets")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -146,7 +147,7 @@ def create(settings: "Settings", now: datetime | None = None) -> Run:
     making: Path | None = None
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        making = Path(tempfile.mkdtemp(prefix=".new-", dir=root))  # for the owner alone
+        making = Path(tempfile.mkdtemp(prefix=NEW, dir=root))  # for the owner alone
         (making / ADAPTERS).mkdir()
         durable.write_file(making / CONFIG, to_yaml(settings))
         for number in itertools.count(1):
@@ -269,21 +270,24 @@ def undelete(trashed: Path) -> Run:
 
 
 def empty_trash(root: Path | None = None, older_than: timedelta = KEPT_IN_TRASH) -> int:
-    """Remove for good what was deleted longer ago than `older_than`; return how many runs.
+    """Remove for good what was deleted longer ago than `older_than`, and what a kill in `create`
+    left; return how many folders.
 
     Never raises: what cannot be removed now is left for the next time.
     """
-    trash = (root or runs_root()) / TRASH
+    root = root or runs_root()
+    trash = root / TRASH
     latest = (datetime.now(UTC) - older_than).timestamp()
     removed = 0
-    with contextlib.suppress(OSError):
-        if trash.is_symlink():  # leads out of the archive
-            return 0
-        for place in trash.iterdir():
-            with contextlib.suppress(OSError):  # brought back meanwhile
-                if place.lstat().st_mtime <= latest and place.is_dir():
-                    shutil.rmtree(place, ignore_errors=True)
-                    removed += not place.exists()
+    for folder, kind in ((trash, "*"), (root, f"{NEW}*")):
+        if folder == trash and folder.is_symlink():  # leads out of the archive
+            continue
+        with contextlib.suppress(OSError):
+            for place in folder.glob(kind):
+                with contextlib.suppress(OSError):  # brought back meanwhile
+                    if place.lstat().st_mtime <= latest and place.is_dir():
+                        shutil.rmtree(place, ignore_errors=True)
+                        removed += not place.exists()
     return removed
 
 

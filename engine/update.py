@@ -18,6 +18,7 @@ from engine.losses import LogProbs, Loss, pair_losses, soft_pair_losses
 from engine.memory import scored_tokens
 from engine.models import LanguageModel
 from engine.pairs import Pair, Verdict
+from engine.plain_scoring import Trunk
 from engine.sampling import stream_seed
 from engine.scoring import Scored, completion_logps
 from engine.settings import Settings
@@ -63,6 +64,8 @@ class Update:
             and plain_scoring.trains_adapters_alone(policy.model)
             and not settings.efficient_long_context
         )
+        # Another reference has other layers all the way down.
+        self._shares_trunk = self._in_numpy and not settings.reference_model_path
         sizes: Any = policy.model
         # Tokens of prompts and completions that are scored, forward and backward, in one pass.
         self.tokens_per_pass = scored_tokens(
@@ -133,21 +136,23 @@ class Update:
         scored = _scored(part)
         # Policy and reference take the same way, so that equal weights give equal numbers.
         with left_to_mlx(when=self._settings.grad_checkpoint):
-            reference = self._logps(self.reference, scored, recompute=False)
+            trunk = plain_scoring.trunk_of(self.policy.model) if self._shares_trunk else None
+            reference = self._logps(self.reference, scored, trunk)
             mx.eval(reference)
             confidence = mx.array([_confidence(verdict) for _, verdict in part], mx.float32)
             self.policy.model.train()
-            (loss, policy), gradients = self._gradient(scored, reference, confidence)
+            (loss, policy), gradients = self._gradient(scored, trunk, reference, confidence)
             mx.eval(loss, policy, gradients)
             self.policy.model.eval()
         logps = np.stack([np.array(policy), np.array(reference)], axis=1)
         return float(loss.item()), logps, flat(gradients)
 
     def _summed_loss(
-        self, scored: Scored, reference: mx.array, confidence: mx.array
+        self, scored: Scored, trunk: Trunk | None, reference: mx.array, confidence: mx.array
     ) -> tuple[mx.array, mx.array]:
         """Sum of the pairs' losses, and the policy's log-probabilities (pairs, 2)."""
-        policy = self._logps(self.policy, scored, recompute=self._settings.grad_checkpoint)
+        recompute = self._settings.grad_checkpoint
+        policy = self._logps(self.policy, scored, trunk, recompute=recompute)
         tokens = mx.array([[len(ids) for ids in each] for each in scored.completions], mx.float32)
         logps = LogProbs(
             policy_chosen=policy[:, 0],
@@ -163,10 +168,14 @@ class Update:
             losses = pair_losses(self._loss, logps)
         return losses.sum(), policy
 
-    def _logps(self, lm: LanguageModel, scored: Scored, *, recompute: bool) -> mx.array:
+    def _logps(
+        self, lm: LanguageModel, scored: Scored, trunk: Trunk | None, *, recompute: bool = False
+    ) -> mx.array:
         """Log-probabilities of chosen and rejected completions, float32 (pairs, 2)."""
         if self._in_numpy:
-            return plain_scoring.completion_logps(lm.model, scored, recompute=recompute)
+            return plain_scoring.completion_logps(
+                lm.model, scored, recompute=recompute, trunk=trunk
+            )
         long = self._settings.efficient_long_context
         step_size = self._settings.seq_step_size if long else None
         return completion_logps(lm, scored, recompute=recompute, step_size=step_size)

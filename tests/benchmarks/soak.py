@@ -27,9 +27,9 @@ SAMPLES = 60  # over the whole run
 def soak(steps: int) -> list[Sample]:
     """Samples over a run of so many steps."""
     with tempfile.TemporaryDirectory() as home:
-        config = write_config(
-            Path(home), iters=steps, run_name="soak", steps_per_eval=-1, save_every=50
-        )
+        values = {"iters": steps, "run_name": "soak", "steps_per_eval": -1, "save_every": 50}
+        # So slow that there is something to learn to the end.
+        config = write_config(Path(home), **values, learning_rate=0.02)
         run, samples = Run(Path(home, "runs", "soak")), []
         with studio(Path(home), str(config), **LARGE) as terminal:
             begin(terminal)

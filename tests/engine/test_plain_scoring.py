@@ -10,7 +10,7 @@ import pytest
 from engine import arrays, plain_model, plain_scoring, scoring
 from engine.models import LanguageModel
 from engine.optimizers import build_optimizer
-from engine.plain_scoring import completion_logps, trains_adapters_alone
+from engine.plain_scoring import Pass, completion_logps, trains_adapters_alone, trunk_of
 from engine.scoring import Scored
 from engine.update import Update
 from tests.engine.small_models import QWEN3, number, policy_and_reference, settings
@@ -106,6 +106,36 @@ def test_equal_weights_have_equal_scores() -> None:
     policy, reference = policy_and_reference(settings(train_type="lora"))
     found = [np.array(completion_logps(lm.model, SCORED)) for lm in (policy, reference)]
     np.testing.assert_array_equal(found[0], found[1])
+
+
+@pytest.mark.parametrize("layers", [1, -1])
+def test_layers_below_the_adapters_are_run_once_for_policy_and_reference(
+    layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, reference = policy_and_reference(settings(train_type="lora", num_layers=layers))
+    shake(policy)
+    alone = value_and_gradient(policy, lambda: completion_logps(policy.model, SCORED))
+    read: list[object] = []
+    through = Pass._through
+
+    def counted(self: Pass, layer: Any, x: np.ndarray) -> Any:
+        read.append(layer)
+        return through(self, layer, x)
+
+    monkeypatch.setattr(Pass, "_through", counted)
+    whole = np.array(completion_logps(reference.model, SCORED))
+    one_pass = len(read)
+    trunk = trunk_of(policy.model)
+    found = np.array(completion_logps(reference.model, SCORED, trunk=trunk))
+    np.testing.assert_array_equal(found, whole)
+    read.clear()
+    shared = value_and_gradient(policy, lambda: completion_logps(policy.model, SCORED, trunk=trunk))
+    whole_model: Any = policy.model
+    depth = len(whole_model.model.layers)
+    assert len(read) == one_pass * (1 if layers == -1 else layers / depth)
+    assert shared[0] == alone[0]
+    for name, array in alone[1].items():
+        np.testing.assert_array_equal(shared[1][name], array)
 
 
 @pytest.mark.parametrize(

@@ -286,6 +286,18 @@ def test_a_deleted_run_can_be_brought_back_until_the_trash_is_emptied(run: Run):
         runs.undelete(trashed)
 
 
+def test_what_a_kill_in_the_middle_of_making_a_run_left_goes_with_the_trash(run: Run):
+    left = run.path.parent / f"{runs.NEW}k1ll3d"
+    (left / "adapters").mkdir(parents=True)
+    assert names() == {"trial"}
+    assert runs.empty_trash() == 0  # it may be in the making
+    long_ago = time.time() - 1.01 * runs.KEPT_IN_TRASH.total_seconds()
+    os.utime(left, (long_ago, long_ago))
+    assert runs.empty_trash() == 1
+    assert not left.exists()
+    assert names() == {"trial"}
+
+
 def test_a_trash_that_leads_elsewhere_is_not_emptied(run: Run, tmp_path: Path):
     precious = tmp_path / "elsewhere" / "precious"
     precious.mkdir(parents=True)

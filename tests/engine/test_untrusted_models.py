@@ -120,7 +120,8 @@ def test_code_that_is_not_needed_does_not_run(tmp_path: Path, mark: Path) -> Non
     folder = write_model(tmp_path / "model")
     own_tokenizer(folder, mark)
     (folder / "training_args.bin").write_bytes(pickle.dumps(Payload(mark)))
-    load_roles(settings(model=str(folder), judge="human"))
+    [note] = load_roles(settings(model=str(folder), judge="human")).notes
+    assert note == f"model: evil.py in {folder} is not run (trust_remote_code)"
 
 
 def test_trust_remote_code_is_off_unless_it_is_set() -> None:
@@ -132,7 +133,8 @@ def test_trusted_code_runs(tmp_path: Path) -> None:
     source = f"from mlx_lm.models.qwen3 import *\nopen({str(ran)!r}, 'w').close()\n"
     (folder / "mine.py").write_text(source)
     change(folder / "config.json", model_file="mine.py")
-    load_roles(settings(model=str(folder), judge="human", trust_remote_code=True))
+    trusted = settings(model=str(folder), judge="human", trust_remote_code=True)
+    assert load_roles(trusted).notes == []
     assert ran.exists()
 
 

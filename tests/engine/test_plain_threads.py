@@ -1,0 +1,41 @@
+"""Parts of a batch, a thread each."""
+
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
+
+from engine import plain_threads
+from engine.plain_threads import side_by_side, split
+
+
+@given(st.lists(st.integers(1, 1_000), min_size=1, max_size=40), st.integers(1, 9))
+def test_a_batch_is_cut_into_equal_parts(sizes: list[int], cores: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain_threads, "cores", lambda: cores)
+        parts = split(sizes)
+    assert [at for part in parts for at in range(part.start, part.stop)] == list(range(len(sizes)))
+    assert len(parts) == min(cores, len(sizes))
+    loads = [sum(sizes[part]) for part in parts]
+    assert min(loads) > 0
+    assert max(loads) <= sum(sizes) / len(parts) + max(sizes)
+
+
+def test_results_come_in_order_and_errors_come_through() -> None:
+    assert side_by_side([partial(pow, 2, at) for at in range(5)]) == [1, 2, 4, 8, 16]
+    with pytest.raises(ZeroDivisionError):
+        side_by_side([partial(divmod, 1, 0), partial(divmod, 1, 1)])
+
+
+def threads_of_numpy() -> list[int]:
+    return [each["num_threads"] for each in threadpool_info() if "numpy" in each["filepath"]]
+
+
+@pytest.mark.skipif(not threads_of_numpy(), reason="numpy's BLAS does not tell its threads")
+def test_threads_together_use_no_more_than_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_threads, "cores", lambda: 2)
+    before = threads_of_numpy()
+    assert side_by_side([threads_of_numpy] * 2) == [[1], [1]]
+    assert threads_of_numpy() == before
