@@ -9,8 +9,8 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from engine.caches import DecodeCache, padded, prompt_caches
 from engine.models import LanguageModel
-from engine.plain_model import plain
-from engine.plain_rows import Rows
+from engine.plain.model import plain
+from engine.plain.rows import Rows
 
 
 class Decoder(Protocol):

@@ -23,7 +23,7 @@ from engine import arrays, cpu_math
 from engine.caches import supports_sharing
 from engine.errors import UserError
 from engine.hardware import backend, compute_dtype, hub_reachable
-from engine.plain_rows import is_plain
+from engine.plain.rows import is_plain
 from engine.settings import Quantization, Settings
 from engine.starter import JUDGE, POLICY
 
@@ -45,7 +45,7 @@ class LanguageModel:
     eos_ids: frozenset[int]
     vocabulary: int
     shares_prompts: bool
-    is_plain: bool  # `plain_model` computes it
+    is_plain: bool  # `engine.plain` computes it
     _backbone: Callable[..., mx.array]
     _head: Callable[[mx.array], mx.array]
 

@@ -10,7 +10,6 @@ import mlx.nn as nn
 import mlx.optimizers as opt
 import numpy as np
 
-from engine import plain_scoring
 from engine.arrays import Arrays, flat, tree
 from engine.cpu_math import left_to_mlx
 from engine.hardware import backend
@@ -18,7 +17,8 @@ from engine.losses import LogProbs, Loss, pair_losses, soft_pair_losses
 from engine.memory import scored_tokens
 from engine.models import LanguageModel
 from engine.pairs import Pair, Verdict
-from engine.plain_scoring import Trunk
+from engine.plain.scoring import Trunk, trains_adapters_alone, trunk_of
+from engine.plain.scoring import completion_logps as plain_completion_logps
 from engine.sampling import stream_seed
 from engine.scoring import Scored, completion_logps
 from engine.settings import Settings
@@ -61,7 +61,7 @@ class Update:
         self._in_numpy = (
             policy.is_plain
             and reference.is_plain
-            and plain_scoring.trains_adapters_alone(policy.model)
+            and trains_adapters_alone(policy.model)
             and not settings.efficient_long_context
         )
         # Another reference has other layers all the way down.
@@ -136,7 +136,7 @@ class Update:
         scored = _scored(part)
         # Policy and reference take the same way, so that equal weights give equal numbers.
         with left_to_mlx(when=self._settings.grad_checkpoint):
-            trunk = plain_scoring.trunk_of(self.policy.model) if self._shares_trunk else None
+            trunk = trunk_of(self.policy.model) if self._shares_trunk else None
             reference = self._logps(self.reference, scored, trunk)
             mx.eval(reference)
             confidence = mx.array([_confidence(verdict) for _, verdict in part], mx.float32)
@@ -173,9 +173,7 @@ class Update:
     ) -> mx.array:
         """Log-probabilities of chosen and rejected completions, float32 (pairs, 2)."""
         if self._in_numpy:
-            return plain_scoring.completion_logps(
-                lm.model, scored, recompute=recompute, trunk=trunk
-            )
+            return plain_completion_logps(lm.model, scored, recompute=recompute, trunk=trunk)
         long = self._settings.efficient_long_context
         step_size = self._settings.seq_step_size if long else None
         return completion_logps(lm, scored, recompute=recompute, step_size=step_size)

@@ -14,9 +14,9 @@ from engine.caches import CompletionCache, PromptCache, padded, prompt_caches
 from engine.judges.presentation import answer_ids, render_frame
 from engine.models import LanguageModel
 from engine.pairs import Pair, Verdict, verdict_of
-from engine.plain_model import plain
-from engine.plain_rows import Rows
-from engine.plain_threads import side_by_side, split
+from engine.plain.model import plain
+from engine.plain.rows import Rows
+from engine.plain.threads import side_by_side, split
 from engine.sampling import Interrupted, Sampler, sample
 from engine.settings import Settings
 

@@ -22,11 +22,12 @@ from mlx.utils import tree_flatten
 from mlx_lm.models import qwen3
 from mlx_lm.utils import load_model
 
-from engine import hardware, memory, model_files, models, plain_model, sampling, scoring
+from engine import hardware, memory, model_files, models, sampling, scoring
 from engine.judges import llm
 from engine.memory import plan, refusal
 from engine.optimizers import build_optimizer
 from engine.pairs import Pair, Verdict, make_pair
+from engine.plain import model as plain_model
 from engine.sampling import Completion
 from engine.settings import Settings
 from engine.update import Update

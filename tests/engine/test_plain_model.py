@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from mlx_lm.models import qwen3
 
-from engine import arrays, models, plain_model
+from engine import arrays, models
 from engine.judges.llm import LLMJudge
 from engine.models import LanguageModel
-from engine.plain_model import plain
-from engine.plain_rows import LEAST_TURNS, Rows, is_plain
+from engine.plain import model as plain_module
+from engine.plain.model import plain
+from engine.plain.rows import LEAST_TURNS, Rows, is_plain
 from tests.engine.small_models import (
     GEMMA2,
     GEMMA3,
@@ -110,9 +111,9 @@ def test_what_a_model_does_beside_its_layers_is_noticed(monkeypatch: pytest.Monk
     assert not is_plain(make_model())
 
 
-@pytest.mark.parametrize("most", [plain_model.MOST_MERGED_BYTES, 0], ids=["merged", "apart"])
+@pytest.mark.parametrize("most", [plain_module.MOST_MERGED_BYTES, 0], ids=["merged", "apart"])
 def test_adapters_count_as_they_are_now(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain_model, "MOST_MERGED_BYTES", most)
+    monkeypatch.setattr(plain_module, "MOST_MERGED_BYTES", most)
     policy, _ = policy_and_reference(settings(train_type="lora"))
     shake(policy)
     ids = [5, 6, 7]

@@ -7,10 +7,12 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from engine import arrays, plain_model, plain_scoring, scoring
+from engine import arrays, scoring
 from engine.models import LanguageModel
 from engine.optimizers import build_optimizer
-from engine.plain_scoring import Pass, completion_logps, trains_adapters_alone, trunk_of
+from engine.plain import layout, model
+from engine.plain import scoring as plain_scoring
+from engine.plain.scoring import Pass, completion_logps, trains_adapters_alone, trunk_of
 from engine.scoring import Scored
 from engine.update import Update
 from tests.engine.small_models import QWEN3, number, policy_and_reference, settings
@@ -27,7 +29,7 @@ WEIGHTS = mx.array(np.random.default_rng(0).normal(size=(3, 2)).astype(np.float3
 def adapters(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a small model's are computed, and as a large one's."""
     if not request.param:
-        monkeypatch.setattr(plain_model, "MOST_MERGED_BYTES", 0)
+        monkeypatch.setattr(model, "MOST_MERGED_BYTES", 0)
 
 
 def shaken(config: dict[str, Any] = QWEN3, **values: Any) -> LanguageModel:
@@ -89,6 +91,17 @@ def test_recomputing_gives_the_same_gradient() -> None:
     assert kept[0] == found_anew[0]
     for name, array in kept[1].items():
         np.testing.assert_array_equal(found_anew[1][name], array)
+
+
+def test_a_long_prompt_attends_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = shaken()
+    whole = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
+    monkeypatch.setattr(layout, "BLOCK", 2)
+    blocks = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
+    assert blocks[0] == pytest.approx(whole[0], rel=1e-6)
+    for name, array in whole[1].items():
+        scale = np.abs(array).max()
+        np.testing.assert_allclose(blocks[1][name], array, rtol=1e-4, atol=1e-5 * scale)
 
 
 def test_a_large_vocabulary_is_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

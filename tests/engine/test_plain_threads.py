@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
-from engine import plain_threads
-from engine.plain_threads import side_by_side, split
+from engine.plain import threads
+from engine.plain.threads import side_by_side, split
 
 
 @given(st.lists(st.integers(1, 1_000), min_size=1, max_size=40), st.integers(1, 9))
 def test_a_batch_is_cut_into_equal_parts(sizes: list[int], cores: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain_threads, "cores", lambda: cores)
+        patch.setattr(threads, "cores", lambda: cores)
         parts = split(sizes)
     assert [at for part in parts for at in range(part.start, part.stop)] == list(range(len(sizes)))
     assert len(parts) == min(cores, len(sizes))
@@ -38,7 +38,7 @@ def threads_of_numpy() -> list[int]:
 
 @pytest.mark.skipif(not threads_of_numpy(), reason="numpy's BLAS does not tell its threads")
 def test_threads_together_use_no_more_than_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain_threads, "cores", lambda: 2)
+    monkeypatch.setattr(threads, "cores", lambda: 2)
     before = threads_of_numpy()
     assert side_by_side([threads_of_numpy] * 2) == [[1], [1]]
     assert threads_of_numpy() == before

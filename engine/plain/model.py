@@ -8,7 +8,7 @@ tokens would take longer than the product.
 Served are float32 models laid out as Llama, Qwen2 and Qwen3 are, with plain layers or with LoRA
 adapters. In a small model these are merged into the weights, since they would more than double the
 operations; in a large one that would take memory for little. Any other model is computed by MLX
-(see `engine.plain_rows.is_plain`).
+(see `engine.plain.rows.is_plain`).
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,6 +1,6 @@
 """Rows of tokens that a plain model has read: they fork, and read on.
 
-The numpy counterpart of `engine.caches`, for models that `engine.plain_model` computes.
+The numpy counterpart of `engine.caches`, for models that `engine.plain.model` computes.
 """
 
 import copy
@@ -11,7 +11,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx_lm.models.cache import KVCache, make_prompt_cache
 
-from engine.plain_model import Context, PlainModel, plain
+from engine.plain.model import Context, PlainModel, plain
 
 # Most that the trial's logits may differ from MLX's, as a share of the largest of them.
 TOLERANCE = 1e-4
