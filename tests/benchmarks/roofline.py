@@ -12,23 +12,23 @@ At small sizes elementwise work rules on this backend. `shares` says what the pa
 are: matrices (the count above, at the measured speed), drawing tokens, Python (sampling with tiny
 matrices), waiting (no thread of ours ran), and the rest, which is elementwise work.
 
-Where time goes at the peers' setting, where numpy computes the model; in percent, one thread, by
-Python's profiler (Linux, numpy 2 with its OpenBLAS):
+Where time goes, in percent: one thread, two pairs, by a sampling profiler over lines (Linux, numpy
+2 with its OpenBLAS). "update" is a whole one: reference, policy forward and back, optimizer.
 
-    |                                    | sampling | policy's pass, forward and back |
-    |------------------------------------|----------|---------------------------------|
-    | products with weights              |       54 |                              41 |
-    | attention                          |       14 |                              20 |
-    | norms, gates, angles, residuals    |       18 |                              12 |
-    | adapters: merging, their gradient  |        0 |                              15 |
-    | logits of the vocabulary, drawing  |        9 |                               9 |
-    | Python, and what is left           |        5 |                               3 |
+    |                                    | peers' setting    | the 91 M shape    |
+    |                                    | sampling | update | sampling | update |
+    |------------------------------------|----------|--------|----------|--------|
+    | products with weights              |       68 |     48 |       86 |     68 |
+    | attention                          |       14 |     12 |        5 |      9 |
+    | norms, gates, angles, residuals    |        9 |     19 |        5 |     12 |
+    | adapters, and their gradient       |        0 |      6 |        3 |      7 |
+    | logits of the vocabulary, drawing  |        9 |      2 |        1 |      1 |
+    | MLX: optimizer, norms, views       |        0 |     13 |        0 |      3 |
 
-A product of eight rows runs at half the speed of one of sixteen: BLAS fills its registers by
-sixteens. At the 91 M shape the policy has too many adapted weights to be merged, and MLX computes
-it. There, by a sampling profiler on a busy machine, decode spent 16 percent in products, 45 in
-the packing of weights for them, anew for every token, 9 in elementwise work and drawing, 13 in
-making and passing on nodes, 2 in Python, 15 in the system and in copies.
+The products of an update run at 0.85 of the speed that the roofline takes from MLX's BLAS: numpy
+has its own, on one thread for each part of the pairs, of 200 to 400 rows. That and the 32 percent
+beside them keep it at about half of the roofline. A product of eight rows runs at half the speed
+of one of sixteen: BLAS fills its registers by sixteens.
 """
 
 import argparse
