@@ -61,7 +61,7 @@ def test_config_prints_a_file_that_loads_back(command: Command) -> None:
         (["train", "starter", "--set", "quantization=4-bit", "--set", "train_type=full"], "full"),
         (["resume", "none"], "there is no run 'none'"),
         (["runs", "show", "none"], "there is no run 'none'"),
-        (["runs", "delete", "../none"], "there is no run '../none'"),
+        (["runs", "delete", "../nowhere/none"], "there is no run '../nowhere/none'"),
         (["export", "none", "--to", "there"], "there is no run 'none'"),
         (["config", "stater"], "choose one of starter"),
         (["none.yaml"], "none.yaml is not there"),
