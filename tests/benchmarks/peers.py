@@ -6,7 +6,7 @@ rubric, lengths, number of threads and, but where the table says otherwise, the 
 `workers/` says of each what of it is run.
 
     --only step,memory     some of the sections: step, medium, long, memory, real, flat, judge,
-                           roofline
+                           roofline, starter
     --quick                few rounds: to see that it works, not to quote
     --threads N            for every contestant
     --json FILE            the figures behind the table
@@ -14,7 +14,11 @@ rubric, lengths, number of threads and, but where the table says otherwise, the 
 
 import argparse
 import json
+import math
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.hardware import cores
+from engine.run_folder import METRICS, Run
 from tests.benchmarks.contest import Contestant, Setting, alternate
 from tests.benchmarks.random_model import MEDIUM, QWEN3_06B, SMALL, STARTER
 
@@ -177,8 +182,33 @@ def roofline(bench: Bench) -> None:
         bench.goals.append(Goal.least(f"{what} at the 91 M shape, of its roofline", least, share))
 
 
+def starter(bench: Bench) -> None:
+    """Seconds of training until an evaluation finds the win rate of 0.85, on all cores."""
+    seeds = (0,) if bench.quick else (0, 1, 2)
+    seconds = [seconds_to_win(bench.folder / f"seed-{seed}", seed) for seed in seeds]
+    bench.figures["starter"] = {"seconds": seconds}
+    what = "seconds to a win rate of 0.85 of the starter, the slowest seed"
+    bench.goals.append(Goal.most(what, 40, max(seconds)))
+
+
+def seconds_to_win(home: Path, seed: int) -> float:
+    """Of a run of the starter in a process of its own; infinite where it does not get there."""
+    program = [sys.executable, "-m", "tui.cli", "train", "starter", "--run-name", "run"]
+    subprocess.run(
+        [*program, "--set", f"seed={seed}", "--set", "fuse=false", "--json"],
+        env=os.environ | {"LORA_STUDIO_HOME": str(home), "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    lines = list(Run(home / "runs" / "run").read(METRICS))
+    seconds = {line["step"]: line["seconds"] for line in lines if "seconds" in line}
+    won = (line["step"] for line in lines if (line.get("win_rate") or 0) >= 0.85)
+    return min((seconds[step] for step in won), default=math.inf)
+
+
 SECTIONS: dict[str, Callable[[Bench], None]] = {
-    each.__name__: each for each in (step, medium, long, memory, real, flat, judge, roofline)
+    each.__name__: each
+    for each in (step, medium, long, memory, real, flat, judge, roofline, starter)
 }
 
 
