@@ -351,7 +351,9 @@ def load_roles(settings: Settings, on_download: Callable[[str], None] = lambda n
         folder = locate(name, key, on_download).resolve()
         if (folder, quantization) not in loaded:
             if not settings.trust_remote_code and (code := sorted(folder.glob("*.py"))):
-                notes.append(f"{key}: {code[0].name} in {folder} is not run (trust_remote_code)")
+                notes.append(
+                    f"{key}: {code[0].name} in {folder} is not run: trust_remote_code is off"
+                )
             loaded[folder, quantization] = load(
                 folder,
                 key,

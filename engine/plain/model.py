@@ -178,7 +178,7 @@ class PlainModel:
             last: the index of each row's token, (rows,).
         """
         rows, tokens = ids.shape
-        with np.errstate(over="ignore"):  # exp in a gate far below zero, which is then 0
+        with np.errstate(over="ignore", invalid="ignore"):  # a gate far below zero; broken weights
             x = np.ascontiguousarray(self.embedding[ids.reshape(-1)].T)
             for number, (layer, context) in enumerate(zip(self.layers, contexts, strict=True), 1):
                 asked = last if number == len(self.layers) and tokens > 1 else None

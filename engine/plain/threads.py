@@ -5,6 +5,7 @@ while it computes, so a part can be as long as it likes.
 """
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -14,6 +15,7 @@ from threadpoolctl import ThreadpoolController
 from engine.hardware import cores
 
 Result = TypeVar("Result")
+_turn = threading.Lock()  # the number of BLAS threads is the whole process's
 
 
 def split(sizes: Sequence[int]) -> list[slice]:
@@ -36,7 +38,7 @@ def side_by_side(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
     """What tasks return, in their order. They must not touch MLX."""
     if len(tasks) == 1:
         return [tasks[0]()]
-    with _blas().limit(limits=max(1, cores() // len(tasks)), user_api="blas"):
+    with _turn, _blas().limit(limits=max(1, cores() // len(tasks)), user_api="blas"):
         return list(_pool().map(lambda task: task(), tasks))
 
 

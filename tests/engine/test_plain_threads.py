@@ -1,5 +1,7 @@
 """Parts of a batch, a thread each."""
 
+import threading
+import time
 from functools import partial
 
 import pytest
@@ -41,4 +43,18 @@ def test_threads_together_use_no_more_than_the_cores(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(threads, "cores", lambda: 2)
     before = threads_of_numpy()
     assert side_by_side([threads_of_numpy] * 2) == [[1], [1]]
+    assert threads_of_numpy() == before
+
+
+@pytest.mark.skipif(not threads_of_numpy(), reason="numpy's BLAS does not tell its threads")
+def test_two_batches_at_once_leave_the_threads_of_blas_as_they_were() -> None:
+    before = threads_of_numpy()
+    batches = [
+        threading.Thread(target=side_by_side, args=([partial(time.sleep, seconds)] * 2,))
+        for seconds in (0.05, 0.1)
+    ]
+    for batch in batches:
+        batch.start()
+    for batch in batches:
+        batch.join()
     assert threads_of_numpy() == before

@@ -121,7 +121,7 @@ def test_code_that_is_not_needed_does_not_run(tmp_path: Path, mark: Path) -> Non
     own_tokenizer(folder, mark)
     (folder / "training_args.bin").write_bytes(pickle.dumps(Payload(mark)))
     [note] = load_roles(settings(model=str(folder), judge="human")).notes
-    assert note == f"model: evil.py in {folder} is not run (trust_remote_code)"
+    assert note == f"model: evil.py in {folder} is not run: trust_remote_code is off"
 
 
 def test_trust_remote_code_is_off_unless_it_is_set() -> None:
