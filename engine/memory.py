@@ -12,19 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import hardware, model_files
+from engine import hardware, model_files, step_memory
 from engine.model_files import Shape, Tensor
 from engine.settings import Quantization, Settings
 
 PROGRAM = 250 << 20  # Python and the libraries, before any model
-# The engine's own limits, in tokens and values, kept equal by a test: they are stated beside the
-# code that obeys them, which imports MLX.
-SAMPLED_TOKENS, JUDGED_TOKENS, SCORED_TOKENS, LOGIT_VALUES = 16_384, 16_384, 8_192, 1 << 23
-MERGED_BYTES = 256 << 20
-ACTIVATION_BYTES = 512 << 20
-# For a backward pass, a token and layer, in widths of the hidden state: by MLX, measured; by numpy.
-VALUES_KEPT, PLAIN_VALUES_KEPT = 68, 24
-
 GROUPS: dict[Quantization, tuple[int, int, int]] = {  # its weights, bits each, further bytes
     "4-bit": (128, 4, 4),
     "6-bit": (128, 6, 4),
@@ -33,6 +25,10 @@ GROUPS: dict[Quantization, tuple[int, int, int]] = {  # its weights, bits each, 
 }
 # Arrays as large as the trained weights that an optimizer keeps.
 MOMENTS = {"adam": 2, "adamw": 2, "adamax": 2, "adadelta": 2, "adafactor": 0}
+# Kinds of model that numpy computes on a CPU (`engine.plain`), by their config; a trial decides.
+PLAIN_KINDS = {"llama", "qwen2", "qwen3"}
+# Weights with merged adapters are copied up to this size; kept equal by a test.
+MERGED_BYTES = 256 << 20
 _IN_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.(.+)$")
 
 
@@ -109,6 +105,7 @@ class _Model:
     """A model as its files describe it."""
 
     folder: Path
+    kind: str  # by its config
     weights: list[_Weight]
     shape: Shape | None
 
@@ -137,17 +134,21 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
         reference_bytes = held(reference, quantization)
     else:  # a view of the policy, whose own trained layers part from it at the first update
         reference_bytes = (trained and 4 * trained) if full else 0
-    cache, scoring = (
-        _step(policy.shape, settings, wide) if policy and policy.shape else (None, None)
-    )
+    cache = scoring = None
+    if policy and policy.shape:
+        cache = step_memory.sampling(policy.shape, settings, wide)
+        by_numpy = _gradient_by_numpy(policy, settings)
+        scoring = step_memory.scoring(policy.shape, settings, wide, by_numpy)
     if policy and cache is not None and scoring is not None:
-        merged = _merged(policy, settings, wide)
+        merged = _merged(policy, settings)
         cache, scoring = cache + merged, scoring + merged
     if human:
         judge_bytes = judging = 0
     else:
         judge_bytes = held(judge, settings.judge_quantization or quantization)
-        judging = _judging(judge.shape, settings, wide) if judge and judge.shape else None
+        judging = (
+            step_memory.judging(judge.shape, settings, wide) if judge and judge.shape else None
+        )
     return MemoryPlan(
         policy=policy_bytes,
         reference=reference_bytes,
@@ -197,7 +198,8 @@ def _model(name: str, role: str) -> _Model | None:
     tensors = model_files.read_tensors(folder) if folder else None
     if folder is None or config is None or tensors is None:
         return None
-    return _Model(folder.resolve(), _weights(tensors, config), model_files.read_shape(config))
+    kind, shape = str(config.get("model_type")), model_files.read_shape(config)
+    return _Model(folder.resolve(), kind, _weights(tensors, config), shape)
 
 
 def _weights(tensors: list[Tensor], config: Mapping[str, Any]) -> list[_Weight]:
@@ -236,9 +238,21 @@ def _trained_values(model: _Model, settings: Settings) -> int:
     return count
 
 
-def _merged(model: _Model, settings: Settings, wide: bool) -> int:
-    """Bytes of the copies that a CPU makes of weights, adapters merged."""
-    if not wide or settings.train_type != "lora" or settings.quantization != "none":
+def _by_numpy(model: _Model, settings: Settings) -> bool:
+    """Whether numpy computes the model with its adapters, as far as the files tell."""
+    kind, lora = model.kind in PLAIN_KINDS, settings.train_type == "lora"
+    return hardware.backend() == "cpu" and kind and lora
+
+
+def _gradient_by_numpy(model: _Model, settings: Settings) -> bool:
+    """Whether it finds the adapters' gradient too."""
+    beyond_it = settings.lora_parameters.dropout or settings.efficient_long_context
+    return _by_numpy(model, settings) and not beyond_it
+
+
+def _merged(model: _Model, settings: Settings) -> int:
+    """Bytes of the copies that numpy makes of weights, adapters merged."""
+    if not _by_numpy(model, settings):
         return 0
     size = sum(4 * weight.size for weight in _trained_weights(model, settings))
     return size if size <= MERGED_BYTES else 0
@@ -267,75 +281,6 @@ def _optimizer(trained: int, settings: Settings) -> int:
     """Its state, the gradients, those added up over steps, and the new values beside the old."""
     accumulated = settings.gradient_accumulation_steps > 1
     return 4 * trained * (MOMENTS.get(settings.optimizer, 1) + 2 + accumulated)
-
-
-# -- a step --------------------------------------------------------------------------------------
-
-
-def _step(shape: Shape, settings: Settings, wide: bool) -> tuple[int, int]:
-    """Bytes of sampling and of scoring with its backward pass, for the longest prompts."""
-    width = 4 if wide else 2
-    completion = min(settings.max_completion_length, settings.max_seq_length - 1)
-    prompt = settings.max_seq_length - completion
-    cached = 2 * shape.layers * shape.kv_heads * shape.head_width * width  # a token
-
-    prompts = min(settings.batch_size, max(1, SAMPLED_TOKENS // (2 * (prompt + completion))))
-    rows = 2 * prompts
-    sampling = cached * (prompts * prompt + 2 * rows * (prompt + completion))
-    sampling += 3 * 4 * rows * shape.vocabulary
-
-    most = scored_tokens(shape.layers, shape.hidden, settings, cpu=wide)
-    pairs = min(settings.batch_size, max(1, most // (prompt + 2 * completion)))
-    tokens = pairs * (prompt + 2 * completion)
-    inside = width * tokens * _values_in_a_layer(shape)
-    scores = 4 * 3 * shape.heads * pairs * (prompt**2 + 2 * completion * (prompt + completion))
-    kept = cached * pairs * (prompt + 2 * prompt + 2 * (prompt + completion))
-    if settings.grad_checkpoint:
-        scoring = (
-            kept + shape.layers * 2 * width * tokens * shape.hidden + 3 * (inside + scores) // 2
-        )
-    else:
-        trained = shape.layers if settings.num_layers < 0 else settings.num_layers
-        scoring = kept + (min(trained, shape.layers) + 1) * (inside + scores)
-        # What `cpu_math` computes ahead is held until the backward pass is over.
-        scoring = scoring * 5 // 2 if wide else scoring
-    values = 2 * pairs * completion * shape.vocabulary
-    scoring += 4 * 4 * min(values, max(LOGIT_VALUES, shape.vocabulary))
-    return sampling, scoring
-
-
-def scored_tokens(
-    layers: int, hidden: int, settings: Settings, *, cpu: bool, plain: bool = False
-) -> int:
-    """The most tokens in one pass of scoring, forward and backward.
-
-    On a CPU, where a few hundred rows already make full use of it, a pass is kept to about
-    `ACTIVATION_BYTES`. `plain`: numpy computes it (`engine.plain.scoring`).
-    """
-    if not cpu or not layers or not hidden:
-        return SCORED_TOKENS
-    kept = PLAIN_VALUES_KEPT if plain else VALUES_KEPT
-    values = kept + layers if settings.grad_checkpoint else kept * layers
-    return min(SCORED_TOKENS, ACTIVATION_BYTES // (4 * values * hidden))
-
-
-def _judging(shape: Shape, settings: Settings, wide: bool) -> int:
-    """Bytes of a forward pass over pairs in both orders."""
-    width = 4 if wide else 2
-    completion = min(settings.max_completion_length, settings.max_seq_length - 1)
-    pair = settings.max_seq_length + completion
-    rubric = len(settings.judge_system.encode()) // 3
-    rows = min(2 * settings.batch_size, max(1, JUDGED_TOKENS // pair))
-    cached = 2 * shape.layers * shape.kv_heads * shape.head_width * width
-    inside = width * rows * pair * _values_in_a_layer(shape)
-    scores = 4 * 2 * shape.heads * rows * pair * (pair + rubric)
-    return cached * rows * (2 * rubric + pair) + inside + scores
-
-
-def _values_in_a_layer(shape: Shape) -> int:
-    """Numbers a token that one layer makes on its way."""
-    attention = 2 * (shape.heads + shape.kv_heads) * shape.head_width
-    return 5 * shape.hidden + attention + 4 * shape.feed_forward
 
 
 # -- the download, and words ---------------------------------------------------------------------

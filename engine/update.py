@@ -14,7 +14,6 @@ from engine.arrays import Arrays, flat, tree
 from engine.cpu_math import left_to_mlx
 from engine.hardware import backend
 from engine.losses import LogProbs, Loss, pair_losses, soft_pair_losses
-from engine.memory import scored_tokens
 from engine.models import LanguageModel
 from engine.pairs import Pair, Verdict
 from engine.plain.scoring import Trunk, trains_adapters_alone, trunk_of
@@ -22,6 +21,7 @@ from engine.plain.scoring import completion_logps as plain_completion_logps
 from engine.sampling import stream_seed
 from engine.scoring import Scored, completion_logps
 from engine.settings import Settings
+from engine.step_memory import scored_tokens
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ import mlx.nn as nn
 import numpy as np
 from mlx_lm.tuner.lora import LoRALinear
 
+from engine.plain.pointwise import Norm, gated, rotated
+from engine.plain.products import multiply
+
 ATTENTION_PARTS = {"q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm", "rope"}
 MLP_PARTS = {"gate_proj", "up_proj", "down_proj"}
 # The products of a layer: their names here, and where mlx-lm's layer has them.
@@ -61,11 +64,11 @@ class Linear:
 
     def into(self, x: np.ndarray, out: np.ndarray) -> None:
         """Write the product with x (in, tokens) into out (out, tokens)."""
-        np.matmul(self.weight, x, out=out)
+        multiply(self.weight, x, out)
         if self.adapter is not None and not self.merged:
             low = self.adapter.a.T @ x
             low *= self.adapter.scale
-            out += self.adapter.b.T @ low
+            multiply(self.adapter.b.T, low, out, add=True)
         if self.bias is not None:
             out += self.bias
 
@@ -73,27 +76,6 @@ class Linear:
         out = np.empty((len(self.weight), x.shape[1]), np.float32)
         self.into(x, out)
         return out
-
-
-@dataclass(frozen=True, slots=True)
-class Norm:
-    """Root-mean-square norm; weight (..., features, 1), over the last axis but one."""
-
-    weight: np.ndarray
-    eps: float
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        return self.with_size(x)[0]
-
-    def with_size(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """x normed, and the root mean square that it was divided by."""
-        size = np.einsum("...ft,...ft->...t", x, x)[..., None, :]
-        size /= x.shape[-2]
-        size += self.eps
-        np.sqrt(size, out=size)
-        scaled = x / size
-        scaled *= self.weight
-        return scaled, size
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,26 +222,8 @@ class PlainModel:
         return layer.o(mixed.transpose(1, 2, 4, 0, 3).reshape(heads * width, rows * tokens))
 
 
-def rotated(x: np.ndarray, cosine: np.ndarray, sine: np.ndarray) -> np.ndarray:
-    """x (heads, width, tokens) turned by angles whose cosine and sine are (width / 2, tokens)."""
-    half = x.shape[1] // 2
-    one, other = x[:, :half], x[:, half:]
-    turned = np.empty(x.shape, np.float32)
-    np.multiply(one, cosine, out=turned[:, :half])
-    turned[:, :half] -= other * sine
-    np.multiply(one, sine, out=turned[:, half:])
-    turned[:, half:] += other * cosine
-    return turned
-
-
 def _fed_forward(layer: Layer, x: np.ndarray) -> np.ndarray:
-    gate = layer.gate(x)
-    opened = np.negative(gate)
-    np.exp(opened, out=opened)
-    opened += 1
-    gate /= opened
-    gate *= layer.up(x)
-    return layer.down(gate)
+    return layer.down(gated(layer.gate(x), layer.up(x)))
 
 
 # -- reading a model -----------------------------------------------------------------------------

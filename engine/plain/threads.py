@@ -16,6 +16,7 @@ from engine.hardware import cores
 
 Result = TypeVar("Result")
 _turn = threading.Lock()  # the number of BLAS threads is the whole process's
+_own = threading.local()  # `cores` that a thread's task may use
 
 
 def split(sizes: Sequence[int]) -> list[slice]:
@@ -36,10 +37,24 @@ def split(sizes: Sequence[int]) -> list[slice]:
 
 def side_by_side(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
     """What tasks return, in their order. They must not touch MLX."""
+    each = max(1, cores() // len(tasks))
     if len(tasks) == 1:
+        _own.cores = each
         return [tasks[0]()]
-    with _turn, _blas().limit(limits=max(1, cores() // len(tasks)), user_api="blas"):
-        return list(_pool().map(lambda task: task(), tasks))
+
+    def limited(task: Callable[[], Result]) -> Result:
+        with _blas().select(internal_api="mkl").limit(limits=each):
+            _own.cores = each
+            return task()
+
+    # Most have one number of threads for the whole process, MKL one for each thread that calls it.
+    with _turn, _blas().limit(limits=each, user_api="blas"):
+        return list(_pool().map(limited, tasks))
+
+
+def has_one_core() -> bool:
+    """Whether a task that runs in this thread has one core, as others have the rest."""
+    return getattr(_own, "cores", 0) == 1
 
 
 @functools.cache

@@ -18,16 +18,16 @@ Where time goes, in percent: one thread, two pairs, by a sampling profiler over 
     |                                    | peers' setting    | the 91 M shape    |
     |                                    | sampling | update | sampling | update |
     |------------------------------------|----------|--------|----------|--------|
-    | products with weights              |       68 |     48 |       86 |     68 |
-    | attention                          |       14 |     12 |        5 |      9 |
-    | norms, gates, angles, residuals    |        9 |     19 |        5 |     12 |
-    | adapters, and their gradient       |        0 |      6 |        3 |      7 |
-    | logits of the vocabulary, drawing  |        9 |      2 |        1 |      1 |
-    | MLX: optimizer, norms, views       |        0 |     13 |        0 |      3 |
+    | products with weights              |       68 |     46 |       86 |     68 |
+    | attention                          |       14 |     15 |        5 |      8 |
+    | norms, gates, angles, residuals    |        9 |     16 |        5 |      9 |
+    | adapters, and their gradient       |        0 |      5 |        3 |      7 |
+    | logits of the vocabulary, drawing  |        9 |      6 |        1 |      4 |
+    | MLX: optimizer, norms, views       |        0 |     12 |        0 |      4 |
 
-The products of an update run at 0.85 of the speed that the roofline takes from MLX's BLAS: numpy
-has its own, on one thread for each part of the pairs, of 200 to 400 rows. That and the 32 percent
-beside them keep it at about half of the roofline. A product of eight rows runs at half the speed
+The products of an update run at 0.86 of the speed that the roofline takes from one product of all
+rows: each core has a part of the pairs, and packs the weights for itself. That and the 32 percent
+beside them keep it below two thirds of the roofline. A product of eight rows runs at half the speed
 of one of sixteen: BLAS fills its registers by sixteens.
 """
 

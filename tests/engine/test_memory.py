@@ -22,7 +22,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.models import qwen3
 from mlx_lm.utils import load_model
 
-from engine import hardware, memory, model_files, models, sampling, scoring
+from engine import hardware, memory, model_files, models, sampling, scoring, step_memory
 from engine.judges import llm
 from engine.memory import plan, refusal
 from engine.optimizers import build_optimizer
@@ -202,7 +202,7 @@ def test_a_step_takes_no_more_than_planned_and_not_far_less(
     folder: Path, recompute: bool, by_numpy: bool, monkeypatch: pytest.MonkeyPatch
 ):
     if not by_numpy:
-        monkeypatch.setattr(memory, "MERGED_BYTES", 0)
+        monkeypatch.setattr(memory, "PLAIN_KINDS", set())
     settings = of(folder, grad_checkpoint=recompute, judge="human", quantization="none")
     model = loaded(folder)
     reference = models.view(model)
@@ -223,16 +223,15 @@ def test_a_step_takes_no_more_than_planned_and_not_far_less(
     told = plan(settings)
     assert told.cache is not None
     assert told.activations is not None
-    least = 0.25 if by_numpy else 0.4
-    assert least * told.cache < peak(draw) < 1.1 * told.cache
+    assert 0.5 * told.cache < peak(draw) < 1.1 * told.cache
     learned = peak(lambda: learning.step(pairs, step=1, last=True))
-    assert least * told.activations < learned < 1.1 * told.activations
+    assert 0.5 * told.activations < learned < 1.1 * told.activations
 
 
 def test_limits_are_those_of_the_code_that_obeys_them():
-    assert memory.SAMPLED_TOKENS == sampling.TOKENS_PER_BATCH
-    assert memory.JUDGED_TOKENS == llm.TOKENS_PER_PASS
-    assert memory.LOGIT_VALUES == scoring.VALUES_PER_CHUNK
+    assert step_memory.SAMPLED_TOKENS == sampling.TOKENS_PER_BATCH
+    assert step_memory.JUDGED_TOKENS == llm.TOKENS_PER_PASS
+    assert step_memory.LOGIT_VALUES == scoring.VALUES_PER_CHUNK
     assert memory.MERGED_BYTES == plain_model.MOST_MERGED_BYTES
     for name, form in models.QUANTIZATIONS.items():
         assert memory.GROUPS[name][:2] == (form["group_size"], form["bits"])

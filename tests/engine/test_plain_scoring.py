@@ -10,9 +10,9 @@ import pytest
 from engine import arrays, scoring
 from engine.models import LanguageModel
 from engine.optimizers import build_optimizer
-from engine.plain import layout, model
-from engine.plain import scoring as plain_scoring
-from engine.plain.scoring import Pass, completion_logps, trains_adapters_alone, trunk_of
+from engine.plain import layout, model, passes, products
+from engine.plain.passes import Pass
+from engine.plain.scoring import completion_logps, trains_adapters_alone, trunk_of
 from engine.scoring import Scored
 from engine.update import Update
 from tests.engine.small_models import QWEN3, number, policy_and_reference, settings
@@ -25,11 +25,13 @@ SCORED = Scored(
 WEIGHTS = mx.array(np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32))
 
 
-@pytest.fixture(params=[True, False], ids=["merged", "apart"], autouse=True)
+@pytest.fixture(params=["merged", "apart", "many columns"], autouse=True)
 def adapters(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a small model's are computed, and as a large one's."""
-    if not request.param:
+    """As a small model's are computed, a large one's, and as where the other BLAS is faster."""
+    if request.param != "merged":
         monkeypatch.setattr(model, "MOST_MERGED_BYTES", 0)
+    if request.param == "many columns":
+        monkeypatch.setattr(products, "MANY", 1)
 
 
 def shaken(config: dict[str, Any] = QWEN3, **values: Any) -> LanguageModel:
@@ -107,7 +109,7 @@ def test_a_long_prompt_attends_in_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_large_vocabulary_is_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = shaken()
     whole = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
-    monkeypatch.setattr(plain_scoring, "VALUES_PER_CHUNK", 3 * lm.vocabulary)
+    monkeypatch.setattr(passes, "VALUES_PER_CHUNK", 3 * lm.vocabulary)
     parts = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
     assert parts[0] == pytest.approx(whole[0], rel=1e-6)
     for name, array in whole[1].items():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
 from engine.plain import threads
-from engine.plain.threads import side_by_side, split
+from engine.plain.threads import has_one_core, side_by_side, split
 
 
 @given(st.lists(st.integers(1, 1_000), min_size=1, max_size=40), st.integers(1, 9))
@@ -31,24 +31,25 @@ def test_results_come_in_order_and_errors_come_through() -> None:
         side_by_side([partial(divmod, 1, 0), partial(divmod, 1, 1)])
 
 
-def threads_of_numpy() -> list[int]:
+def blas_threads() -> list[int]:
+    """Of each BLAS that is loaded, as the thread that asks would use it: MLX's and numpy's."""
     import numpy as np  # loads its BLAS
 
     assert np.ones(1)
-    return [each["num_threads"] for each in threadpool_info() if "numpy" in each["filepath"]]
+    return [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
 
 
-@pytest.mark.skipif(not threads_of_numpy(), reason="numpy's BLAS does not tell its threads")
+@pytest.mark.skipif(not blas_threads(), reason="BLAS does not tell its threads")
 def test_threads_together_use_no_more_than_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "cores", lambda: 2)
-    before = threads_of_numpy()
-    assert side_by_side([threads_of_numpy] * 2) == [[1], [1]]
-    assert threads_of_numpy() == before
+    before = blas_threads()
+    assert side_by_side([blas_threads] * 2) == [[1] * len(before)] * 2
+    assert blas_threads() == before
 
 
-@pytest.mark.skipif(not threads_of_numpy(), reason="numpy's BLAS does not tell its threads")
+@pytest.mark.skipif(not blas_threads(), reason="BLAS does not tell its threads")
 def test_two_batches_at_once_leave_the_threads_of_blas_as_they_were() -> None:
-    before = threads_of_numpy()
+    before = blas_threads()
     batches = [
         threading.Thread(target=side_by_side, args=([partial(time.sleep, seconds)] * 2,))
         for seconds in (0.05, 0.1)
@@ -57,4 +58,10 @@ def test_two_batches_at_once_leave_the_threads_of_blas_as_they_were() -> None:
         batch.start()
     for batch in batches:
         batch.join()
-    assert threads_of_numpy() == before
+    assert blas_threads() == before
+
+
+def test_a_task_knows_whether_it_has_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, tasks, one in ((2, 2, True), (4, 2, False), (2, 1, False), (1, 1, True)):
+        monkeypatch.setattr(threads, "cores", lambda cores=cores: cores)
+        assert side_by_side([has_one_core] * tasks) == [one] * tasks
