@@ -85,10 +85,10 @@ class NumpyDecoder:
         self, lm: LanguageModel, prompts: Sequence[Sequence[int]], copies: int, room: int
     ) -> None:
         self._model = plain(lm.model)
-        read = Rows(self._model, len(prompts), max(map(len, prompts)))
+        self._rows = Rows(self._model, len(prompts), max(map(len, prompts)))
         owners = [row for row in range(len(prompts)) for _ in range(copies)]
-        self.logits = mx.array(self._model.logits(read.feed(prompts))[owners])
-        self._rows = read.fork(owners, room)
+        self.logits = mx.array(self._model.logits(self._rows.feed(prompts))[owners])
+        self._rows.keep(owners, room)
 
     def feed(self, tokens: mx.array) -> None:
         self.logits = mx.array(
@@ -96,4 +96,4 @@ class NumpyDecoder:
         )
 
     def keep(self, rows: Sequence[int]) -> None:
-        self._rows = self._rows.fork(rows)
+        self._rows.keep(rows)

@@ -38,9 +38,20 @@ class Rows:
         forked = copy.copy(self)
         contexts = (context.rows(rows, more_room) for context in self._contexts)
         forked._contexts = contexts if once else list(contexts)
-        forked._lengths = self._lengths[list(rows)]
-        forked._real = self._real[list(rows)]
+        forked._name(rows)
         return forked
+
+    def keep(self, rows: Sequence[int], more_room: int = 0) -> None:
+        """Become what a fork would be, a layer at a time, so that no two of them are held twice."""
+        held = list(self._contexts)
+        self._contexts = held
+        for number in range(len(held)):
+            held[number] = held[number].rows(rows, more_room)
+        self._name(rows)
+
+    def _name(self, rows: Sequence[int]) -> None:
+        self._lengths = self._lengths[list(rows)]
+        self._real = self._real[list(rows)]
 
     def feed(self, ids: Sequence[Sequence[int]]) -> np.ndarray:
         """Append tokens to every row, as many as each has, at least one; returns the hidden states

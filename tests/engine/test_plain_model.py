@@ -73,6 +73,16 @@ def test_rows_that_fork_and_read_on_have_the_logits_of_whole_sequences(
         np.testing.assert_allclose(after_last[row], logits_of(model, ids), rtol=1e-4, atol=1e-4)
 
 
+def test_rows_that_are_kept_are_those_of_a_fork() -> None:
+    model = make_model()
+    rows = Rows(plain(model), 2, 5)
+    rows.feed([[5, 6, 7, 8, 9], [10, 11]])
+    forked = rows.fork([1, 0, 1], 4)
+    rows.keep([1, 0, 1], 4)
+    more = [[12], [13, 14, 15], [16, 17]]
+    np.testing.assert_array_equal(rows.feed(more), forked.feed(more))
+
+
 def test_positions_beyond_the_first_table_of_angles() -> None:
     model = make_model()
     ids = [5 + at % 90 for at in range(LEAST_TURNS + 40)]
