@@ -44,7 +44,8 @@ class Layout:
     ids: np.ndarray  # (columns,)
     blocks: Sequence[Block]
     turns: tuple[np.ndarray, np.ndarray]  # cosine and sine, (width / 2, columns) each
-    predicts: np.ndarray  # (tokens,) column whose state predicts each scored token
+    asked: np.ndarray  # (asked,) columns whose states predict scored tokens
+    predicts: np.ndarray  # (tokens,) which of these predicts each scored token
     targets: np.ndarray  # (tokens,) those tokens
     rows: np.ndarray  # (tokens,) number of the completion that each is of
     copies: int
@@ -75,11 +76,13 @@ def lay_out(model: PlainModel, scored: Scored) -> Layout:
             positions += range(len(prompt), len(prompt) + len(completion) - 1)
             row += 1
     cosine, sine = model.turns(max(positions) + 1)
+    asked, which = np.unique(predicts, return_inverse=True)
     return Layout(
         ids=np.array(ids),
         blocks=blocks,
         turns=(cosine[:, positions], sine[:, positions]),
-        predicts=np.array(predicts),
+        asked=asked,
+        predicts=which,
         targets=np.array(targets),
         rows=np.array(rows),
         copies=scored.copies,

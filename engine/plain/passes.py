@@ -75,11 +75,11 @@ class Pass:
         with np.errstate(over="ignore", invalid="ignore"):  # a gate far below zero; broken weights
             if above_trunk is None:
                 above_trunk = np.ascontiguousarray(model.embedding[layout.ids].T)
-                for layer in model.layers[:trunk]:
-                    above_trunk = self._through(layer, above_trunk)[0]
+                for number in range(trunk):
+                    above_trunk = self._through(number, above_trunk)[0]
             self.above_trunk = x = above_trunk
-            for number, layer in enumerate(model.layers[trunk:], trunk):
-                read, (x, seen) = x, self._through(layer, x)
+            for number in range(trunk, len(model.layers)):
+                read, (x, seen) = x, self._through(number, x)
                 if number >= lowest:
                     self._seen[number] = read if recompute else seen
             self._last = x
@@ -96,17 +96,18 @@ class Pass:
                 d_x = self._back(number, d_x, gradients)
         return gradients
 
-    def _through(self, layer: Layer, x: np.ndarray) -> tuple[np.ndarray, tuple[Attended, Fed]]:
-        """What a layer makes of x (features, columns), and on the way to it."""
-        attended, fed = self._within(layer, x)
-        result = layer.down(gated(fed.gate, fed.up))
+    def _through(self, number: int, x: np.ndarray) -> tuple[np.ndarray, tuple[Attended, Fed]]:
+        """What a layer makes of x (features, columns), and on the way to it; the last one of the
+        columns that are asked for alone."""
+        attended, fed = self._within(number, x)
+        result = self._model.layers[number].down(gated(fed.gate, fed.up))
         result += fed.x
         return result, (attended, fed)
 
-    def _within(self, layer: Layer, x: np.ndarray) -> tuple[Attended, Fed]:
+    def _within(self, number: int, x: np.ndarray) -> tuple[Attended, Fed]:
         """What a layer makes of x (features, columns), but for its last product."""
         model, layout = self._model, self._layout
-        heads, kv, width = model.heads, model.kv_heads, model.width
+        layer, heads, kv, width = model.layers[number], model.heads, model.kv_heads, model.width
         x_size = layer.input_norm.size(x)
         read = layer.input_norm.of(x, x_size)
         raw = np.empty((heads + kv, width, x.shape[1]), np.float32)
@@ -122,6 +123,8 @@ class Pass:
         mixed, shares = self._attend(turned, values)
         middle = layer.o(mixed)
         middle += x
+        if number == len(model.layers) - 1:
+            middle = np.take(middle, layout.asked, axis=1)
         middle_size = layer.mlp_norm.size(middle)
         read = layer.mlp_norm.of(middle, middle_size)
         return (
@@ -130,12 +133,14 @@ class Pass:
         )
 
     def _back(self, number: int, d_x: np.ndarray, gradients: Gradients) -> np.ndarray:
-        """Through one layer: the derivative by what came in, of that by what came out, in its
-        place."""
+        """Through one layer: the derivative by what came in, of that by what came out."""
         layer, kept = self._model.layers[number], self._seen.pop(number)
-        attended, fed = self._within(layer, kept) if isinstance(kept, np.ndarray) else kept
+        attended, fed = self._within(number, kept) if isinstance(kept, np.ndarray) else kept
         found = self._fed_back(layer, fed, d_x)
         del fed, kept  # attention can use their memory
+        if number == len(self._model.layers) - 1:
+            d_asked, d_x = d_x, np.zeros(attended.x.shape, np.float32)
+            d_x[:, self._layout.asked] = d_asked
         found |= self._attended_back(layer, attended, d_x, onward=number > self._lowest)
         gradients.update({(number, name): each for name, each in found.items()})
         return d_x
@@ -251,18 +256,15 @@ class Pass:
         return logps - np.log(total)
 
     def _back_to_last(self, weights: np.ndarray) -> np.ndarray:
-        """Derivative by the states after the last layer; weights (tokens,)."""
-        columns = self._layout.predicts
+        """Derivative by the last states, (features, asked); weights (tokens,)."""
         d_normed = np.concatenate(self._slopes, axis=1)
         d_normed *= weights
-        x = self._last[:, columns]
-        d_columns = self._model.norm.back(x, self._model.norm.size(x), d_normed)
-        d_last = np.zeros(self._last.shape, np.float32)
-        # Of one copy, each column predicts at most one token.
+        # Of one copy, each state predicts at most one token.
+        d_last, x = np.zeros_like(self._last), self._last
         copies = self._layout.rows % self._layout.copies
         for copy in range(self._layout.copies):
-            d_last[:, columns[copies == copy]] += d_columns[:, copies == copy]
-        return d_last
+            d_last[:, self._layout.predicts[copies == copy]] += d_normed[:, copies == copy]
+        return self._model.norm.back(x, self._model.norm.size(x), d_last)
 
 
 class Made:

@@ -3,7 +3,8 @@
 Update: the multiply-adds that it cannot avoid, at the speed of a matrix product of the same number
 of rows, measured in the same run. With the prompt shared, that is for each token of a prompt and
 of its two completions a forward pass of the reference, one of the policy, and a backward pass to
-the activations (weights are frozen); causal attention; logits of the completions; the adapters.
+the activations (weights are frozen), the last feed-forward part only where it leads to logits;
+causal attention; logits of the completions; the adapters.
 
 Decode: for each token the multiply-adds of all rows at the same speed, or the weights read from
 memory once, whichever takes longer.
@@ -32,6 +33,7 @@ of one of sixteen: BLAS fills its registers by sixteens.
 """
 
 import argparse
+import math
 import tempfile
 import time
 from dataclasses import replace
@@ -48,36 +50,38 @@ RANK = 8
 
 def layer_weights(shape: Shape) -> int:
     """Numbers in the matrices of all layers."""
-    return sum(
-        size[0] * size[1]
-        for name, size in shape.weights()
-        if len(size) == 2 and "embed" not in name
-    )
+    return sum(math.prod(size) for size in layer_matrices(shape))
 
 
-def adapter_weights(shape: Shape) -> int:
-    """Numbers in rank-8 adapters on all matrices of all layers."""
-    return sum(
-        RANK * sum(size) for name, size in shape.weights() if len(size) == 2 and "embed" not in name
-    )
+def layer_matrices(shape: Shape) -> list[tuple[int, ...]]:
+    """Their sizes."""
+    return [size for name, size in shape.weights() if len(size) == 2 and "embed" not in name]
 
 
-def forward(setting: Setting, shape: Shape) -> tuple[int, int, int]:
-    """Multiply-adds of one pass over the pairs: layers, causal attention, logits."""
-    prompt, completion = setting.prompt, setting.completion
-    tokens = setting.pairs * (prompt + 2 * (completion - 1))
+def scored_tokens(setting: Setting) -> tuple[int, int]:
+    """Tokens of the prompts and their completions, and those of them that have logits."""
+    logits = 2 * (setting.completion - 1) + 1
+    return setting.pairs * (setting.prompt - 1 + logits), setting.pairs * logits
+
+
+def forward(setting: Setting) -> tuple[int, int, int, int]:
+    """Multiply-adds of one pass: layers, their adapters, causal attention, logits."""
+    shape, prompt, completion = setting.shape, setting.prompt, setting.completion
+    tokens, scored = scored_tokens(setting)
+    skipped = tokens - scored  # by the last feed-forward part
+    layers = tokens * layer_weights(shape) - skipped * 3 * shape.hidden * shape.feed_forward
+    adapters = tokens * RANK * sum(sum(size) for size in layer_matrices(shape))
+    adapters -= skipped * RANK * 3 * (shape.hidden + shape.feed_forward)
     seen = prompt * (prompt + 1) // 2 + 2 * sum(prompt + n for n in range(1, completion))
     attention = 2 * setting.pairs * seen * shape.heads * shape.head_width * shape.layers
     logits = 2 * setting.pairs * completion * shape.vocabulary * shape.hidden
-    return tokens * layer_weights(shape), attention, logits
+    return layers, adapters, attention, logits
 
 
 def update_multiply_adds(setting: Setting) -> int:
     """Of the reference's pass, the policy's, and its backward pass."""
-    shape = setting.shape
-    layers, attention, logits = forward(setting, shape)
-    adapters = layers // layer_weights(shape) * adapter_weights(shape)
-    return 3 * layers + 4 * attention + 3 * logits + 3 * adapters
+    layers, adapters, attention, logits = forward(setting)
+    return 3 * layers + 3 * adapters + 4 * attention + 3 * logits
 
 
 def matrix_speed(rows: int, shape: Shape) -> float:
@@ -99,8 +103,7 @@ def read_speed() -> float:
 def measure(setting: Setting, parts: Parts, times: int) -> dict[str, float]:
     """Shares of the roofline that update and decode reach, and what they were taken from."""
     shape, rows = setting.shape, 2 * setting.pairs
-    tokens = setting.pairs * (setting.prompt + 2 * (setting.completion - 1))
-    speed = matrix_speed(tokens, shape)
+    speed = matrix_speed(scored_tokens(setting)[0], shape)
     update = fastest(parts.update, times)
     long, short = setting.completion, setting.completion // 2
     decode = fastest(parts.sample, times) - fastest(lambda: parts.sample(short), times)
@@ -118,9 +121,10 @@ def measure(setting: Setting, parts: Parts, times: int) -> dict[str, float]:
 def shares(setting: Setting, parts: Parts, times: int) -> dict[str, float]:
     """What shares of a step's seconds its parts are; they add up to 1."""
     shape, rows = setting.shape, 2 * setting.pairs
-    layers, _, _ = forward(setting, shape)
-    tokens = layers // layer_weights(shape)
-    scored = update_multiply_adds(setting) + layers  # the judge reads about as much once more
+    tokens = scored_tokens(setting)[0]
+    scored = (
+        update_multiply_adds(setting) + forward(setting)[0]
+    )  # the judge reads about as much once more
     sampled = rows * setting.completion * (layer_weights(shape) + shape.vocabulary * shape.hidden)
     matrices = scored / matrix_speed(tokens, shape) + sampled / matrix_speed(rows, shape)
     values = mx.random.normal((rows, shape.vocabulary))

@@ -130,10 +130,10 @@ def test_layers_below_the_adapters_are_run_once_for_policy_and_reference(
     policy, reference = policy_and_reference(settings(train_type="lora", num_layers=layers))
     shake(policy)
     alone = value_and_gradient(policy, lambda: completion_logps(policy.model, SCORED))
-    read: list[object] = []
+    read: list[int] = []
     through = Pass._through
 
-    def counted(self: Pass, layer: Any, x: np.ndarray) -> Any:
+    def counted(self: Pass, layer: int, x: np.ndarray) -> Any:
         read.append(layer)
         return through(self, layer, x)
 
