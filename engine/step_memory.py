@@ -101,7 +101,7 @@ def scored_tokens(
     """The most tokens in one pass of scoring, forward and backward.
 
     On a CPU, where a few hundred rows already make full use of it, a pass is kept to about
-    `ACTIVATION_BYTES`. `plain`: numpy computes it (`engine.plain.scoring`).
+    `ACTIVATION_BYTES`. `plain`: numpy computes it (`engine.plain.passes`).
     """
     if not cpu or not layers or not hidden:
         return SCORED_TOKENS

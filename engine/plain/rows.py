@@ -43,10 +43,9 @@ class Rows:
 
     def keep(self, rows: Sequence[int], more_room: int = 0) -> None:
         """Become what a fork would be, a layer at a time, so that no two of them are held twice."""
-        held = list(self._contexts)
-        self._contexts = held
-        for number in range(len(held)):
-            held[number] = held[number].rows(rows, more_room)
+        self._contexts = held = list(self._contexts)
+        for number, context in enumerate(held):
+            held[number] = context.rows(rows, more_room)
         self._name(rows)
 
     def _name(self, rows: Sequence[int]) -> None:

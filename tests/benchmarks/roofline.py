@@ -122,9 +122,8 @@ def shares(setting: Setting, parts: Parts, times: int) -> dict[str, float]:
     """What shares of a step's seconds its parts are; they add up to 1."""
     shape, rows = setting.shape, 2 * setting.pairs
     tokens = scored_tokens(setting)[0]
-    scored = (
-        update_multiply_adds(setting) + forward(setting)[0]
-    )  # the judge reads about as much once more
+    read_by_judge = forward(setting)[0]  # about as much as one pass
+    scored = update_multiply_adds(setting) + read_by_judge
     sampled = rows * setting.completion * (layer_weights(shape) + shape.vocabulary * shape.hidden)
     matrices = scored / matrix_speed(tokens, shape) + sampled / matrix_speed(rows, shape)
     values = mx.random.normal((rows, shape.vocabulary))
