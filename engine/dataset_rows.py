@@ -1,25 +1,21 @@
 """A dataset id, folder or file -> its splits as rows, read one at a time.
 
-`engine.prompts` makes prompts of the rows. Every error names the file and the line.
+How a file is read is the subject of `engine.data_files`; `engine.prompts` makes prompts of the
+rows. Every error names the file and the line.
 """
 
-import csv
-import itertools
-import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from engine import data_files
+from engine.data_files import Columns, Placed
 from engine.errors import UserError
 
 SplitName = Literal["train", "valid", "test"]
-Row = dict[str, Any]
-# A row and where it stands, such as "train.jsonl, line 3".
-Placed = tuple[str, Row]
-Columns = Sequence[str] | None
 
 _SPLIT_WORDS: dict[str, SplitName] = {
     "train": "train",
@@ -30,9 +26,6 @@ _SPLIT_WORDS: dict[str, SplitName] = {
     "test": "test",
 }
 _SPLIT_FILE = re.compile(rf"^({'|'.join(_SPLIT_WORDS)})(?:[-_.].*)?$")
-# Columns are looked for in this many rows of a file that does not list them.
-_PEEK = 100
-_LONGEST_CELL = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +57,7 @@ def read_splits(data: str) -> dict[SplitName, Split]:
         return {"train": _split(str(path), [path])}
     if is_folder:
         return _folder(path)
-    looks_like_a_path = data.startswith((".", "/", "~")) or path.suffix.lower() in _READERS
+    looks_like_a_path = data.startswith((".", "/", "~")) or data_files.kind(path) != ""
     if looks_like_a_path or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?", data):
         raise UserError(f"data: there is no file or folder {data!r}")
     return _hub(data)
@@ -75,18 +68,9 @@ def _split(name: str, files: list[Path]) -> Split:
 
     def rows(columns: Columns) -> Iterator[Placed]:
         for file in files:
-            reader = _READERS.get(file.suffix.lower())
-            if reader is None:
-                kinds = ", ".join(suffix[1:] for suffix in _READERS)
-                raise UserError(f"data: {file} is none of the kinds that are read ({kinds})")
-            try:
-                yield from reader(file, columns)
-            except UnicodeDecodeError as error:
-                raise UserError(f"data: {_not_utf8(file)}; save it as UTF-8") from error
-            except OSError as error:
-                raise UserError(f"data: {file} cannot be read: {error.strerror}") from error
+            yield from data_files.rows(file, columns)
 
-    columns = {key: None for _, row in itertools.islice(rows(None), _PEEK) for key in row}
+    columns = {column: None for file in files for column in data_files.columns(file)}
     return Split(name, list(columns), rows)
 
 
@@ -99,7 +83,7 @@ def _folder(folder: Path) -> dict[SplitName, Split]:
         files = [f for place in places if place.is_dir() for f in sorted(place.iterdir())]
     except OSError as error:
         raise UserError(f"data: {folder} cannot be read: {error.strerror}") from error
-    files = [f for f in files if f.suffix.lower() in _READERS and f.is_file()]
+    files = [f for f in files if data_files.kind(f) and f.is_file() and f.name[0] != "."]
     by_split: dict[SplitName, list[Path]] = {}
     for file in files:
         if match := _SPLIT_FILE.match(file.stem.lower()):
@@ -107,104 +91,10 @@ def _folder(folder: Path) -> dict[SplitName, Split]:
     if not by_split and files:
         by_split["train"] = files
     if "train" not in by_split:
-        kinds = ", ".join(suffix[1:] for suffix in _READERS)
-        raise UserError(f"data: {folder} has no train file ({kinds}), such as train.jsonl")
+        raise UserError(
+            f"data: {folder} has no train file ({data_files.kinds()}), such as train.jsonl"
+        )
     return {name: _split(str(folder), found) for name, found in by_split.items()}
-
-
-def _json_lines(file: Path, columns: Columns) -> Iterator[Placed]:
-    with file.open("rb") as lines:
-        for number, raw in enumerate(lines, 1):
-            place = f"{file.name}, line {number}"
-            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            if text.strip():
-                yield place, _row(_parse_json(text, f"{file}, line {number}"), str(file), place)
-
-
-def _json(file: Path, columns: Columns) -> Iterator[Placed]:
-    content = _parse_json(file.read_bytes().decode("utf-8-sig"), str(file))
-    if isinstance(content, dict):
-        lists = [value for value in content.values() if isinstance(value, list)]
-        content = lists[0] if len(lists) == 1 else content
-    if not isinstance(content, list):
-        raise UserError(f"data: {file} has to hold a list of rows")
-    for number, item in enumerate(content, 1):
-        place = f"{file.name}, row {number}"
-        yield place, _row(item, str(file), place)
-
-
-def _parse_json(text: str, place: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        line = f", line {error.lineno}" if ", line " not in place else ""
-        raise UserError(f"data: {place}{line}: not JSON ({error.msg})") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"data: {place}: not JSON that can be read") from error
-
-
-def _row(item: Any, file: str, place: str) -> Row:
-    if isinstance(item, str):
-        return {"prompt": item}
-    if isinstance(item, dict):
-        return item
-    raise UserError(
-        f'data: {place} of {file}: a row has to be a mapping, such as {{"prompt": ...}}'
-    )
-
-
-def _csv(file: Path, columns: Columns) -> Iterator[Placed]:
-    csv.field_size_limit(_LONGEST_CELL)
-    with file.open(encoding="utf-8-sig", newline="") as text:
-        reader = csv.DictReader(text)
-        try:
-            for row in reader:
-                yield f"{file.name}, line {reader.line_num}", row
-        except csv.Error as error:
-            raise UserError(f"data: {file}, line {reader.line_num}: not CSV ({error})") from error
-
-
-def _parquet(file: Path, columns: Columns) -> Iterator[Placed]:
-    import pyarrow
-    import pyarrow.parquet
-
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(file) as table:
-            for batch in table.iter_batches(batch_size=1000, columns=columns):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{file.name}, row {number}", row
-    except (pyarrow.ArrowException, ValueError) as error:
-        after = f" after row {number}" if number else ""
-        raise UserError(f"data: {file} is not a Parquet file that can be read{after}") from error
-
-
-def _text_lines(file: Path, columns: Columns) -> Iterator[Placed]:
-    with file.open("rb") as lines:
-        for number, raw in enumerate(lines, 1):
-            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            yield f"{file.name}, line {number}", {"prompt": text.rstrip("\r\n")}
-
-
-_READERS: dict[str, Callable[[Path, Columns], Iterator[Placed]]] = {
-    ".jsonl": _json_lines,
-    ".json": _json,
-    ".csv": _csv,
-    ".parquet": _parquet,
-    ".txt": _text_lines,
-}
-
-
-def _not_utf8(file: Path) -> str:
-    """Where a file stops being UTF-8."""
-    with file.open("rb") as lines:
-        for number, raw in enumerate(lines, 1):
-            try:
-                raw.decode("utf-8")
-            except UnicodeDecodeError:
-                return f"{file}, line {number}: not UTF-8 text"
-    return f"{file}: not UTF-8 text"
 
 
 def _saved_to_disk(folder: Path) -> dict[SplitName, Split]:

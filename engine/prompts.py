@@ -1,35 +1,33 @@
-"""A dataset's rows -> prompts: which column, chat or text, what is dropped, what is held out.
+"""A dataset's rows -> prompts: what is dropped and why, what is held out, in which order.
 
-Where the rows come from is the subject of `engine.dataset_rows`, and how a prompt becomes token
-ids that of `engine.rendering`.
+Where the rows come from is the subject of `engine.dataset_rows`, what of a row is its prompt that
+of `engine.prompt_columns`, and how a prompt becomes token ids that of `engine.rendering`.
 """
 
+import hashlib
+import json
 import random
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
+from engine.chat_messages import Message, Tools, spoken, transcript
+from engine.data_files import Unusable
 from engine.dataset_rows import Split, read_splits
 from engine.errors import UserError
+from engine.prompt_columns import Asked, PromptColumns, counted
 from engine.settings import Settings
 
-PROMPT_COLUMNS = ("prompt", "question", "instruction", "messages")
-SYSTEM_COLUMN = "system"
+# No token stands for more characters than this on average, so a longer text has no room.
+_CHARACTERS_A_TOKEN = 64
+# A split is read until its prompts take this many bytes or so.
+_MOST_TEXT, _OVERHEAD = 2**30, 500
+# Reasons that are told of one by one.
+_MOST_REASONS = 5
 
-# The names that chat datasets give the same roles and keys.
-_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
-_ROLE_KEYS, _CONTENT_KEYS = ("role", "from"), ("content", "value")
-
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a chat. `role` is system, user, assistant or what the dataset says."""
-
-    role: str
-    content: str
+# Spaces, also those of no width that text from web pages is full of.
+_BLANKS = re.compile("[\\s\u200b\u2060\ufeff]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +35,13 @@ class Prompt:
     """What the policy is asked. `messages` end with the turn to answer.
 
     `text` is the raw prompt as a judge and pairs.jsonl see it: the content of a single user
-    message, else a transcript.
+    message, else a transcript. `tools` are the descriptions of the tools that the answer may call,
+    JSON-like, for a chat template that takes them.
     """
 
     messages: tuple[Message, ...]
     text: str
+    tools: Tools = field(default=(), hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,10 @@ def load_prompts(settings: Settings) -> PromptSet:
             sentence that names the file and, where there is one, the line.
     """
     splits = read_splits(settings.data)
-    dropped = {"empty": 0, "duplicate": 0}
-    seen: set[tuple[Message, ...]] = set()
+    reading = _Reading(settings)
 
     def prompts_of(name: str) -> list[Prompt]:
-        found = _prompts(splits[name], settings, seen, dropped) if name in splits else []
+        found = reading.prompts(splits[name]) if name in splits else []
         random.Random(settings.seed).shuffle(found)
         return found
 
@@ -78,7 +77,7 @@ def load_prompts(settings: Settings) -> PromptSet:
     test = prompts_of("test")
     held_out = prompts_of("valid")
     train = prompts_of("train")
-    notes: list[str] = []
+    notes = reading.notes()
     if settings.max_prompts:
         train = train[: settings.max_prompts]
     wanted = settings.eval_prompts
@@ -94,143 +93,154 @@ def load_prompts(settings: Settings) -> PromptSet:
             )
         held_out, train = train[:count], train[count:]
     if not train:
-        what = f"every prompt is {_reason(dropped)}" if any(dropped.values()) else "it has no rows"
-        raise UserError(f"data: {settings.data} holds no prompts to train on: {what}")
+        raise UserError(f"data: {settings.data} holds no prompts to train on: {reading.why()}")
     if settings.test and not test and not settings.human_judge:
         notes.append("test: there is no test split, so the held-out prompts are used")
         test = held_out
-    return PromptSet(train, held_out, test, dropped, notes)
+    return PromptSet(train, held_out, test, reading.dropped, notes)
 
 
-def _reason(dropped: Mapping[str, int]) -> str:
-    return " or ".join(reason for reason, count in dropped.items() if count)
+class _Reading:
+    """Makes prompts of rows, and remembers what was left out of them."""
 
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._room = settings.max_seq_length * _CHARACTERS_A_TOKEN
+        self._seen: set[bytes] = set()
+        self.dropped = {"empty": 0, "duplicate": 0}
+        self._unusable: dict[str, tuple[int, str]] = {}  # reason -> how often, where first
+        self._answered = self._cut = self._own_system = 0
+        self._said: dict[str, None] = {}
 
-def _prompts(
-    split: Split,
-    settings: Settings,
-    seen: set[tuple[Message, ...]],
-    dropped: dict[str, int],
-) -> list[Prompt]:
-    """The distinct prompts of a split; counts what it leaves out in `dropped`."""
-    prompt_column = _prompt_column(split, settings.prompt_feature)
-    system_column = _system_column(split, settings.system_feature)
-    found: list[Prompt] = []
-    columns = [prompt_column, system_column] if system_column else [prompt_column]
-    for place, row in split.rows(columns):
-        system = row.get(system_column) if system_column else None
-        messages = _messages(row.get(prompt_column), f"{place}: {prompt_column}")
-        messages = _with_system(messages, system, settings.system_prompt)
-        if not messages:
-            dropped["empty"] += 1
-        elif messages in seen:
-            dropped["duplicate"] += 1
-        else:
-            seen.add(messages)
-            found.append(Prompt(messages, _as_text(messages)))
-    return found
+    def prompts(self, split: Split) -> list[Prompt]:
+        """The distinct prompts of a split, in its order."""
+        settings = self._settings
+        columns = PromptColumns(split, settings.prompt_feature, settings.system_feature)
+        found: list[Prompt] = []
+        taken = 0
+        for place, row in split.rows(columns.wanted):
+            try:
+                if isinstance(row, Unusable):
+                    raise Unusable(f"the row {row}")
+                prompt = self._prompt(columns.asked(row))
+            except Unusable as reason:
+                self._leave_out(str(reason), place)
+                continue
+            if prompt is not None:
+                taken += len(prompt.text) + _OVERHEAD
+                found.append(prompt)
+            if taken > _MOST_TEXT:
+                said = f"data: {split.name} is read up to {place}: more is not held in memory"
+                self._said[said] = None
+                break
+        self._said |= dict.fromkeys(columns.notes())
+        return found
 
-
-def _prompt_column(split: Split, wanted: str | None) -> str:
-    candidates = (wanted,) if wanted else PROMPT_COLUMNS
-    for name in candidates:
-        if name in split.columns:
-            return name
-    if not split.columns:
-        return candidates[0]
-    there = ", ".join(repr(column)[1:-1] for column in split.columns[:30])
-    if wanted:
-        raise UserError(
-            f"prompt_feature: {split.name} has no column {wanted!r}; its columns are {there}"
-        )
-    raise UserError(
-        f"prompt_feature: {split.name} has none of {', '.join(PROMPT_COLUMNS)}; say which of its "
-        f"columns holds the prompt: {there}"
-    )
-
-
-def _system_column(split: Split, wanted: str | None) -> str | None:
-    if wanted is None:
-        return SYSTEM_COLUMN if SYSTEM_COLUMN in split.columns else None
-    if split.columns and wanted not in split.columns:
-        there = ", ".join(repr(column)[1:-1] for column in split.columns[:30])
-        raise UserError(
-            f"system_feature: {split.name} has no column {wanted!r}; its columns are {there}"
-        )
-    return wanted
-
-
-def _messages(value: Any, place: str) -> tuple[Message, ...]:
-    """The chat that a cell holds, up to the turn to answer; empty where there is none."""
-    if isinstance(value, Mapping):
-        value = [value]
-    if isinstance(value, list):
-        messages = [_message(item, place) for item in value]
-        while messages and messages[-1].role == "assistant":
-            messages.pop()
-        kept = [message for message in messages if message.content.strip()]
+    def _prompt(self, asked: Asked) -> Prompt | None:
+        """The prompt of a row, or None where it asks nothing or nothing new."""
+        turns, tools = asked.messages, asked.tools
+        while turns and turns[-1].role == "assistant":
+            turns = turns[:-1]
+        self._answered += len(turns) < len(asked.messages)
+        last = turns[-1:]
+        messages = [turn for turn in turns if turn.content.strip() or turn.tool_calls]
         # A chat whose last turn is blank, or that has only a system message, asks nothing.
-        answerable = kept and kept[-1] is messages[-1] and kept[-1].role != "system"
-        return tuple(kept) if answerable else ()
-    text = _text(value, place)
-    return (Message("user", text),) if text.strip() else ()
+        if not messages or messages[-1:] != last or messages[-1].role == "system":
+            self.dropped["empty"] += 1
+            return None
+        messages = self._with_system(messages, asked.system)
+        if tools and len(json.dumps(tools)) > self._room:
+            raise Unusable("tools has more than max_seq_length can hold")
+        messages = self._shortened(messages)
+        if (key := _digest(messages, tools)) in self._seen:
+            self.dropped["duplicate"] += 1
+            return None
+        self._seen.add(key)
+        return Prompt(tuple(messages), _as_text(messages), tools)
+
+    def _with_system(self, messages: list[Message], system: str) -> list[Message]:
+        """`messages` with a system message first, unless they bring one."""
+        if messages[0].role == "system":
+            self._own_system += bool(system.strip()) and system != messages[0].content
+            return messages
+        text = system if system.strip() else self._settings.system_prompt or ""
+        return [Message("system", text), *messages] if text.strip() else messages
+
+    def _shortened(self, messages: list[Message]) -> list[Message]:
+        """`messages` less what has no room in any case: their oldest turns, and the start of the
+        last one. Nothing that data decides is so long that a tokenizer takes minutes for it."""
+        system = [_end(turn, self._room) for turn in messages[:1] if turn.role == "system"]
+        *older, last = messages[len(system) :]
+        kept = [_end(last, self._room)]
+        room = self._room - len(spoken(last))
+        for turn in reversed(older):
+            room -= len(spoken(turn))
+            if room < 0 or len(kept) == self._settings.max_seq_length:
+                break
+            kept.append(turn)
+        short = [*system, *reversed(kept)]
+        self._cut += short != messages
+        return short
+
+    def _leave_out(self, reason: str, place: str) -> None:
+        self.dropped["unusable"] = self.dropped.get("unusable", 0) + 1
+        count, first = self._unusable.get(reason, (0, place))
+        if count or len(self._unusable) <= _MOST_REASONS:
+            self._unusable[reason] = (count + 1, first)
+
+    def notes(self) -> list[str]:
+        """What was done with the data that its owner may not expect, a sentence each."""
+        notes = [*self._said]
+        if self._answered:
+            notes.append(
+                "data: the assistant's last turn is left out of "
+                f"{counted(self._answered, 'prompt')}: the model writes its own"
+            )
+        if self._own_system:
+            notes.append(
+                f"data: in {counted(self._own_system, 'prompt')} the system column gives way to a "
+                "system message of the chat"
+            )
+        if self._cut:
+            notes.append(
+                f"data: only the end is read of {counted(self._cut, 'prompt')} far longer than "
+                "max_seq_length can hold"
+            )
+        for reason, (count, place) in list(self._unusable.items())[:_MOST_REASONS]:
+            notes.append(f"data: {counted(count, 'row')} left out, the first {place}: {reason}")
+        if len(self._unusable) > _MOST_REASONS:
+            notes.append("data: rows left out for other reasons too")
+        return notes
+
+    def why(self) -> str:
+        """Why there are no prompts."""
+        reasons = [reason for reason, count in self.dropped.items() if count]
+        if not reasons:
+            return "it has no rows"
+        first = next(((place, reason) for reason, (_, place) in self._unusable.items()), None)
+        detail = f" ({first[0]}: {first[1]})" if first else ""
+        return f"every prompt is {' or '.join(reasons)}{detail}"
 
 
-def _message(item: Any, place: str) -> Message:
-    if isinstance(item, str):
-        return Message("user", clean(item))
-    if isinstance(item, Mapping):
-        role = next((item[key] for key in _ROLE_KEYS if isinstance(item.get(key), str)), None)
-        content = next((item[key] for key in _CONTENT_KEYS if item.get(key) is not None), "")
-        if role is not None:
-            if isinstance(content, list):
-                content = "\n".join(_part(part) for part in content)
-            role = clean(role).strip().lower()
-            return Message(_ROLES.get(role, role), _text(content, place))
-    raise UserError(f"{place}: a chat message has to be a mapping with role and content")
+def _end(message: Message, room: int) -> Message:
+    """A message with no more than the last `room` characters of its content."""
+    return replace(message, content=message.content[-room:])
 
 
-def _part(part: Any) -> str:
-    """The text of one part of a message; parts of other kinds (images) have none."""
-    text = part.get("text") if isinstance(part, Mapping) else part
-    return text if isinstance(text, str) else ""
+def _digest(messages: Iterable[Message], tools: object) -> bytes:
+    """The same for prompts that differ only in spaces, case or the composition of letters: a
+    model that has trained on one of them knows the other."""
+    said = [[turn.role, _plainest(turn.content), turn.tool_calls] for turn in messages]
+    return hashlib.blake2b(json.dumps([said, tools]).encode(), digest_size=16).digest()
 
 
-def _text(value: Any, place: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
-    raise UserError(
-        f"{place} is a {type(value).__name__}, but has to be text or a list of chat messages"
-    )
-
-
-def _with_system(
-    messages: tuple[Message, ...], system: Any, default: str | None
-) -> tuple[Message, ...]:
-    """`messages` with a system message first, unless they bring one."""
-    if not messages or messages[0].role == "system":
-        return messages
-    text = system if isinstance(system, str) and system.strip() else default
-    return (Message("system", clean(text)), *messages) if text and text.strip() else messages
+def _plainest(text: str) -> str:
+    return _BLANKS.sub(" ", unicodedata.normalize("NFC", text)).strip().casefold()
 
 
 def _as_text(messages: Iterable[Message]) -> str:
     turns = [message for message in messages if message.role != "system"]
     return turns[0].content if len(turns) == 1 else transcript(turns)
-
-
-def transcript(turns: Iterable[Message]) -> str:
-    """Several turns as plain text, one after the other, each after its role."""
-    return "\n\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in turns)
-
-
-def clean(text: str) -> str:
-    """Text that can be written as UTF-8: a lone surrogate becomes a replacement character."""
-    return _LONE_SURROGATE.sub("\ufffd", text)
 
 
 class PromptOrder:

@@ -160,19 +160,21 @@ class Settings(SettingsModel):
     data: str = setting(
         "mlx-community/Human-Like-DPO",
         DATA,
-        "The prompts: hub dataset id, local folder, file (jsonl, json, csv, parquet, txt), "
-        "or starter.",
+        "The prompts: hub dataset id, local folder, file (jsonl, json, csv, tsv, parquet, txt; "
+        "also .gz), or starter.",
     )
     prompt_feature: str | None = setting(
         None,
         DATA,
-        "Column with the prompt, text or chat messages; empty: the first of prompt, question, "
-        "instruction, messages.",
+        "Column with the prompt, text or chat messages, or texts to join, such as context + "
+        "question; empty: the first of prompt, question, instruction, messages, conversations, a "
+        "text with its context and input.",
     )
     system_feature: str | None = setting(
         None,
         DATA,
-        "Column with a system message for each prompt; empty: system where there is one.",
+        "Column with a system message for each prompt; empty: system or system_prompt where there "
+        "is one.",
     )
     system_prompt: str | None = setting(
         None,

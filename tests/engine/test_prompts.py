@@ -203,7 +203,7 @@ def test_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path: Path) -> None:
         ("a.parquet", b"PAR1 and no more", r"a\.parquet is not a Parquet file"),
         ("a.txt", b"\xff\n", r"a\.txt, line 1: not UTF-8"),
         ("a.txt", b"\n\n", r"every prompt is empty"),
-        ("a.xml", b"<a/>", r"none of the kinds that are read \(jsonl, json, csv, parquet, txt\)"),
+        ("a.xml", b"<a/>", r"none of the kinds.*\(jsonl, json, csv, tsv, parquet, txt\)"),
     ],
 )
 def test_bad_files_end_in_one_sentence(
