@@ -77,6 +77,7 @@ def train(
     from engine.prompts import load_prompts
     from engine.relabel import settle
     from engine.sampling import stream_seed
+    from engine.tool_text import takes_tools
     from engine.trainer import Trainer
 
     configure_mlx()
@@ -100,6 +101,9 @@ def train(
     roles = load_roles(settings, downloading)
     for note in roles.notes:
         journal.log("info", note)
+    equipped = sum(bool(prompt.tools) for prompt in prompts.train)
+    if equipped and not takes_tools(roles.policy.tokenizer):
+        journal.log("warning", f"{equipped:,} prompts lose their tools: the template takes none")
     judge, evaluations = _judge(settings, run, roles, prompts, journal, control, on_person)
     trainer = Trainer(
         settings,

@@ -5,12 +5,15 @@ ordinary characters, never a special token.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+from engine.chat_messages import as_mapping, spoken
 from engine.errors import UserError
-from engine.prompts import Message, Prompt, transcript
+from engine.prompts import Message, Prompt, Tools, transcript
 from engine.settings import Settings
+from engine.tool_text import inert, inert_calls, shows_calls
 
 # A private-use character stands in for each message's content while the template is rendered.
 _MARK = "\ue0a3{}\ue0a4"
@@ -32,16 +35,22 @@ def render_prompt(tokenizer: Any, prompt: Prompt, settings: Settings, budget: in
     Raises:
         UserError: `budget` has no room for the template itself and one token more.
     """
-    turns = [message for message in prompt.messages if message.role != "system"]
-    system = [message for message in prompt.messages if message.role == "system"]
-    ids = _render(tokenizer, [*system, *turns], settings)
+    messages = [inert_calls(tokenizer, message, _MARK) for message in prompt.messages]
+    tools = inert(tokenizer, prompt.tools, _MARK)
+    turns = [message for message in messages if message.role != "system"]
+    system = [message for message in messages if message.role == "system"]
+    ids = _render(tokenizer, [*system, *turns], settings, tools)
     while len(ids) > budget and len(turns) > 1:
         turns = _without_oldest(turns)
-        ids = _render(tokenizer, [*system, *turns], settings)
+        ids = _render(tokenizer, [*system, *turns], settings, tools)
     if len(ids) <= budget:
         return ids
-    for kept, least in (([*system, *turns], _LEAST), (turns, 1)):
-        if cut := _cut_last(tokenizer, kept, settings, budget, least):
+    for kept, least, given in (
+        ([*system, *turns], _LEAST, tools),
+        (turns, 1, tools),
+        (turns, 1, ()),
+    ):
+        if cut := _cut_last(tokenizer, kept, settings, budget, least, given):
             return cut
     raise UserError(
         f"max_seq_length: {settings.max_seq_length} less max_completion_length "
@@ -56,30 +65,35 @@ def _without_oldest(turns: list[Message]) -> list[Message]:
     return later[starts[0] :] if starts else later[-1:]
 
 
-def _render(tokenizer: Any, messages: list[Message], settings: Settings) -> list[int]:
+def _render(tokenizer: Any, messages: list[Message], settings: Settings, tools: Tools) -> list[int]:
     """Ids of whole messages: the template's own text, tokenised in one piece where it is safe."""
-    accepted = _accepted(tokenizer, messages, settings)
+    accepted = _accepted(tokenizer, messages, settings, tools)
     if accepted is None:
         return _plain(tokenizer, messages)
-    messages, frame = accepted
+    messages, frame, tools = accepted
     if not any(_holds_special(tokenizer, message.content) for message in messages):
-        text = _apply(tokenizer, messages, settings)
+        text = _apply(tokenizer, messages, settings, tools)
         if text is not None:
             return one_bos(tokenizer, frame_ids(tokenizer, text))
     return _fill(tokenizer, frame, [data_ids(tokenizer, m.content) for m in messages])
 
 
 def _cut_last(
-    tokenizer: Any, messages: list[Message], settings: Settings, budget: int, least: int
+    tokenizer: Any,
+    messages: list[Message],
+    settings: Settings,
+    budget: int,
+    least: int,
+    tools: Tools,
 ) -> list[int] | None:
     """Ids with as much of the end of the last message as fits; None if that is below `least`."""
-    accepted = _accepted(tokenizer, messages, settings)
+    accepted = _accepted(tokenizer, messages, settings, tools)
     if accepted is None:
         ids = _plain(tokenizer, messages)
         bos = ids[:1] if ids[:1] == [tokenizer.bos_token_id] else []
         room = budget - len(bos)
         return [*bos, *ids[-room:]] if room >= least else None
-    messages, frame = accepted
+    messages, frame, _ = accepted
     contents = [data_ids(tokenizer, message.content) for message in messages]
     room = budget - len(_fill(tokenizer, frame, [*contents[:-1], []]))
     if room < least:
@@ -88,22 +102,28 @@ def _cut_last(
 
 
 def _accepted(
-    tokenizer: Any, messages: list[Message], settings: Settings
-) -> tuple[list[Message], list[str | int]] | None:
-    """The messages in the first form that the template shows in full, and its frame for them.
+    tokenizer: Any, messages: list[Message], settings: Settings, tools: Tools
+) -> tuple[list[Message], list[str | int], Tools] | None:
+    """The messages in the first form that the template shows in full, its frame for them, and the
+    tools, unless it refuses them.
 
     The frame is the template's text with an index where a message's content belongs. None where
     there is no template, or it shows no form in full.
     """
     if not getattr(tokenizer, "chat_template", None):
         return None
-    for form in _forms(messages):
-        marked = [Message(m.role, _MARK.format(index)) for index, m in enumerate(form)]
-        text = _apply(tokenizer, marked, settings)
-        if text is not None:
-            frame = _split_frame(text, len(form))
-            if frame:
-                return form, frame
+    for given in (tools, ()) if tools else ((),):
+        for form in _forms(messages):
+            told = [index for index, message in enumerate(form) if message.content]
+            marked = [
+                replace(m, content=_MARK.format(index) if m.content else "")
+                for index, m in enumerate(form)
+            ]
+            text = _apply(tokenizer, marked, settings, given)
+            if text is not None and shows_calls(text, form):
+                frame = _split_frame(text, told)
+                if frame:
+                    return form, frame, given
     return None
 
 
@@ -114,9 +134,9 @@ def _forms(messages: list[Message]) -> Iterator[list[Message]]:
     turns = [message for message in messages if message.role != "system"]
     first, *rest = turns
     if system:
-        yield [Message(first.role, f"{system}\n\n{first.content}"), *rest]
+        yield [replace(first, content=f"{system}\n\n{first.content}"), *rest]
     merged = [
-        Message(role, "\n\n".join(turn.content for turn in group))
+        Message(role, "\n\n".join(spoken(turn) for turn in group))
         for role, group in groupby(turns, key=lambda turn: turn.role)
     ]
     opening = f"{system}\n\n" if system else ""
@@ -125,11 +145,12 @@ def _forms(messages: list[Message]) -> Iterator[list[Message]]:
     yield [Message("user", opening + transcript(turns))]
 
 
-def _apply(tokenizer: Any, messages: list[Message], settings: Settings) -> str | None:
+def _apply(tokenizer: Any, messages: list[Message], settings: Settings, tools: Tools) -> str | None:
     """The template's text, or None where it refuses the messages."""
     try:
         return tokenizer.apply_chat_template(
-            [{"role": message.role, "content": message.content} for message in messages],
+            [as_mapping(message) for message in messages],
+            tools=list(tools) or None,
             tokenize=False,
             add_generation_prompt=True,
             enable_thinking=settings.enable_thinking,
@@ -138,10 +159,10 @@ def _apply(tokenizer: Any, messages: list[Message], settings: Settings) -> str |
         return None
 
 
-def _split_frame(text: str, count: int) -> list[str | int] | None:
-    """`text` cut at the marks; None unless each stands there once, in order."""
+def _split_frame(text: str, marks: list[int]) -> list[str | int] | None:
+    """`text` cut at the marks of these indices; None unless each stands there once, in order."""
     frame: list[str | int] = []
-    for index in range(count):
+    for index in marks:
         before, mark, text = text.partition(_MARK.format(index))
         if not mark:
             return None
@@ -160,7 +181,7 @@ def _fill(tokenizer: Any, frame: list[str | int], contents: list[list[int]]) -> 
 def _plain(tokenizer: Any, messages: list[Message]) -> list[int]:
     """Ids for a model without a usable template: the text and nothing around it."""
     turns = [message for message in messages if message.role != "system"]
-    body = turns[0].content if len(turns) == 1 else transcript(turns) + "\n\nAssistant:"
+    body = spoken(turns[0]) if len(turns) == 1 else transcript(turns) + "\n\nAssistant:"
     system = [message.content for message in messages if message.role == "system"]
     return one_bos(tokenizer, data_ids(tokenizer, "\n\n".join([*system, body])))
 
