@@ -1,7 +1,7 @@
 """Settings from files, presets and `key=value` words, and back to a commented file.
 
 Configs of mlx-lm and mlx-lm-lora load as they are: their names for our settings are read, and
-their keys that mean nothing here are accepted with a note.
+their keys that mean nothing here are accepted with a note; `engine.foreign_keys` lists them.
 """
 
 import difflib
@@ -13,84 +13,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.errors import UserError
+from engine.foreign_keys import ALIASES, FOREIGN, LOAD_IN, USE_DORA
 from engine.setting_fields import SettingField
 from engine.settings import SECTIONS, Settings, fields, value
 from engine.yaml_text import parse_yaml, yaml_line
 
 SIZE_LIMIT = 1_000_000  # bytes
-
-# Other names of our settings, as mlx-lm and mlx-lm-lora write them.
-ALIASES = {
-    "fine_tune_type": "train_type",
-    "grad_accumulation_steps": "gradient_accumulation_steps",
-    "judge_config.system_prompt": "judge_system",
-}
-LOAD_IN = {
-    "load_in_4bits": "4-bit",
-    "load_in_6bits": "6-bit",
-    "load_in_8bits": "8-bit",
-    "load_in_mxfp4": "mxfp4",
-}
-
-_OTHER_METHOD = "it belongs to another training method"
-# Keys of theirs without meaning here: key -> why.
-FOREIGN = {
-    "train": "every run trains",
-    "train_mode": "every run is Online DPO",
-    "adapter_path": "adapters are kept in the run's folder; resume_adapter_file starts from some",
-    "config": "a config does not include another",
-    "wandb": "metrics are kept in the run's folder",
-    "report_to": "metrics are kept in the run's folder",
-    "project_name": "metrics are kept in the run's folder",
-    "clear_cache_threshold": "memory is managed by memory_limit",
-    "micro_batch_size": "use batch_size and gradient_accumulation_steps",
-    "recurrence_chunk_size": "recurrent layers are always run whole",
-    "judge_config": "only its system_prompt is used",
-    "text_feature": "prompts come from prompt_feature",
-    "chat_feature": "prompts come from prompt_feature",
-    "completion_feature": "completions are sampled, not read",
-    "chosen_feature": "completions are sampled, not read",
-    "rejected_feature": "completions are sampled, not read",
-    "hf_dataset": "use data",
-    **dict.fromkeys(
-        (
-            "alpha",
-            "clip_epsilon_logits",
-            "dsla_loss",
-            "epsilon",
-            "epsilon_high",
-            "group_size",
-            "grpo_loss_type",
-            "importance_sampling_level",
-            "klpo_kl_estimator",
-            "klpo_mc_samples",
-            "klpo_route",
-            "klpo_tail_floor",
-            "klpo_top_k",
-            "lambda_mse",
-            "lambda_mse_target",
-            "latent_gamma",
-            "latent_layer",
-            "latent_margin",
-            "latent_pooling",
-            "latent_variant",
-            "latent_weight",
-            "qat_bits",
-            "qat_enable",
-            "qat_group_size",
-            "qat_interval",
-            "qat_mode",
-            "qat_start_step",
-            "reward_functions",
-            "reward_functions_file",
-            "reward_scaling",
-            "reward_weights",
-            "sft_loss_type",
-            "tau_mse_target",
-        ),
-        _OTHER_METHOD,
-    ),
-}
 
 _BY_KEY = {field.key: field for field in fields()}
 _GROUPS = {key.split(".")[0] for key in _BY_KEY if "." in key}
@@ -177,8 +105,10 @@ def notes(data: Mapping[str, Any]) -> list[str]:
     found = [
         f"{key} has no effect here: {why}"
         for key, why in FOREIGN.items()
-        if key in data and data[key] is not None and not _only_aliases(key, data[key])
+        if (said := _said(data, key)) is not None and not _only_aliases(key, said)
     ]
+    if data.get(USE_DORA) is True and (chosen := _train_type(data)) not in (None, "dora"):
+        found.append(f"{USE_DORA} has no effect here: train_type is {_show(chosen)}")
     if data.get("mask_prompt") is False:
         found.append("mask_prompt: false has no effect here: prompt tokens never carry loss")
     return found
@@ -196,6 +126,8 @@ def canonical(data: Mapping[str, Any], source: str) -> dict[str, Any]:
         for name, inner in entries.items():
             _place(plain, name, inner, source)
     _take_load_in(plain, source)
+    _take_dora(plain, source)
+    _take_optimizers(plain)
     schedule = plain.get("lr_schedule")
     if isinstance(schedule, str):
         plain["lr_schedule"] = {"name": schedule}
@@ -205,7 +137,7 @@ def canonical(data: Mapping[str, Any], source: str) -> dict[str, Any]:
 def _place(plain: dict[str, Any], key: str, entry: Any, source: str) -> None:
     """Put one entry under its own name; drop it where it is foreign or says nothing."""
     name = ALIASES.get(key, key)
-    if name not in _BY_KEY and name not in _GROUPS and name not in LOAD_IN:
+    if name not in _BY_KEY and name not in _GROUPS and name not in (*LOAD_IN, USE_DORA):
         if name in FOREIGN or name.startswith("judge_config."):
             return
         raise UserError(f"{source}: {_unknown(name)}")
@@ -226,12 +158,18 @@ def _place(plain: dict[str, Any], key: str, entry: Any, source: str) -> None:
         name, entry = group, place
     elif name in _GROUPS and isinstance(entry, Mapping):
         for part in entry:
-            if f"{name}.{part}" not in _BY_KEY:
+            if f"{name}.{part}" not in _BY_KEY and f"{name}.{part}" not in FOREIGN:
                 raise UserError(f"{source}: {_unknown(f'{name}.{part}')}")
-        entry = {part: item for part, item in entry.items() if item is not None}
+        entry = {
+            part: item
+            for part, item in entry.items()
+            if item is not None and f"{name}.{part}" not in FOREIGN
+        }
         entry = {**entry, **plain[name]} if isinstance(plain.get(name), dict) else entry
-    elif key in ALIASES and name in plain and plain[name] != entry:
-        raise UserError(f"{source}: {key} and {name} name the same setting; keep one of them")
+    elif name in plain and plain[name] != entry:
+        # Our own name may have come first or last.
+        other = key if key in ALIASES else " or ".join(_other_names(name))
+        raise UserError(f"{source}: {other} and {name} name the same setting; keep one of them")
     plain[name] = entry
 
 
@@ -251,6 +189,44 @@ def _take_load_in(plain: dict[str, Any], source: str) -> None:
         chosen = ", ".join(str(word) for word in wanted)
         raise UserError(f"{source}: more than one quantization is asked for ({chosen}); keep one")
     plain["quantization"] = wanted[0]
+
+
+def _take_dora(plain: dict[str, Any], source: str) -> None:
+    """Turn mlx-lm's older switch into `train_type`, which wins over it."""
+    said = plain.pop(USE_DORA, None)
+    if said is not None and not isinstance(said, bool):
+        raise UserError(f"{source}: {USE_DORA} is {_show(said)}, but has to be true or false")
+    if said:
+        plain.setdefault("train_type", "dora")
+
+
+def _take_optimizers(plain: dict[str, Any]) -> None:
+    """Read optimizers as mlx-lm does: in any case, and without arguments where none are given."""
+    if isinstance(plain.get("optimizer"), str):
+        plain["optimizer"] = plain["optimizer"].lower()
+    arguments = plain.get("optimizer_config")
+    if isinstance(arguments, Mapping):
+        plain["optimizer_config"] = {
+            name: entry
+            for name, entry in arguments.items()
+            if entry is not None and f"optimizer_config.{name}" not in FOREIGN
+        }
+
+
+def _said(data: Mapping[str, Any], key: str) -> Any:
+    """What a config says under a dotted key, nested or written out."""
+    group, _, inner = key.partition(".")
+    nested = data.get(group) if inner else None
+    return nested.get(inner) if isinstance(nested, Mapping) else data.get(key)
+
+
+def _train_type(data: Mapping[str, Any]) -> Any:
+    names = ("train_type", *_other_names("train_type"))
+    return next((data[name] for name in names if data.get(name) is not None), None)
+
+
+def _other_names(key: str) -> list[str]:
+    return [name for name, ours in ALIASES.items() if ours == key]
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
