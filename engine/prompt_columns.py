@@ -76,7 +76,7 @@ class PromptColumns:
         Raises:
             Unusable: a cell of it cannot be read; the text begins with the column.
         """
-        if len(self._seen) < MOST_COLUMNS:
+        if row.keys() - self._seen.keys() and len(self._seen) < MOST_COLUMNS:
             self._seen |= dict.fromkeys(row)
         system = (_cell(row, name, text_of) for name in self._system)
         return Asked(

@@ -7,7 +7,6 @@ of `engine.prompt_columns`, and how a prompt becomes token ids that of `engine.r
 import hashlib
 import json
 import random
-import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,8 +25,8 @@ _MOST_TEXT, _OVERHEAD = 2**30, 500
 # Reasons that are told of one by one.
 _MOST_REASONS = 5
 
-# Spaces, also those of no width that text from web pages is full of.
-_BLANKS = re.compile("[\\s\u200b\u2060\ufeff]+")
+# Spaces of no width, which text from web pages is full of.
+_WIDTHLESS = dict.fromkeys(map(ord, "\u200b\u2060\ufeff"), " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +223,8 @@ class _Reading:
 
 def _end(message: Message, room: int) -> Message:
     """A message with no more than the last `room` characters of its content."""
-    return replace(message, content=message.content[-room:])
+    content = message.content
+    return message if len(content) <= room else replace(message, content=content[-room:])
 
 
 def _digest(messages: Iterable[Message], tools: object) -> bytes:
@@ -235,7 +235,8 @@ def _digest(messages: Iterable[Message], tools: object) -> bytes:
 
 
 def _plainest(text: str) -> str:
-    return _BLANKS.sub(" ", unicodedata.normalize("NFC", text)).strip().casefold()
+    text = unicodedata.normalize("NFC", text).casefold()
+    return " ".join((text if text.isascii() else text.translate(_WIDTHLESS)).split())
 
 
 def _as_text(messages: Iterable[Message]) -> str:
