@@ -74,6 +74,7 @@ def train(
     from engine.journal import Journal
     from engine.memory import plan, refusal
     from engine.models import count_parameters, load_roles
+    from engine.prompt_columns import counted
     from engine.prompts import load_prompts
     from engine.relabel import settle
     from engine.sampling import stream_seed
@@ -103,7 +104,11 @@ def train(
         journal.log("info", note)
     equipped = sum(bool(prompt.tools) for prompt in prompts.train)
     if equipped and not takes_tools(roles.policy.tokenizer):
-        journal.log("warning", f"{equipped:,} prompts lose their tools: the template takes none")
+        journal.log(
+            "warning",
+            f"data: {counted(equipped, 'prompt')} asked without tools: the model's chat "
+            "template has no place for them",
+        )
     judge, evaluations = _judge(settings, run, roles, prompts, journal, control, on_person)
     trainer = Trainer(
         settings,

@@ -404,3 +404,27 @@ def test_a_thread_that_is_ended_ends_its_run_in_words(started: Start, chosen: Ch
     assert "SystemExit ended the engine's thread" in str(session.error)
     assert session.run is not None
     assert session.run.holder() is None
+
+
+def test_the_log_says_what_of_the_data_is_not_asked(
+    started: Start, chosen: Choose, tmp_path: Path
+) -> None:
+    image = [{"role": "user", "content": [{"type": "image"}]}]
+    rows = [
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+        {"messages": [{"role": "user", "content": "c"}], "tools": [{"name": "f"}]},
+        {"messages": image, "images": ["x.png"]},
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    session = started(chosen(data=str(tmp_path / "rows.jsonl"), iters=2))
+    play(session, lambda each: "left")
+    launched = session.run
+    assert launched is not None
+    log = (launched.path / "log.txt").read_text()
+    for sentence in (
+        "data: prompts are made of messages, tools; columns not used: images",
+        "data: the assistant's last turn is left out of 1 prompt: the model writes its own",
+        "data: 1 row left out, the first rows.jsonl, line 3: messages has a part that is no text",
+        "data: 1 prompt asked without tools: the model's chat template has no place for them",
+    ):
+        assert log.count(sentence) == 1
