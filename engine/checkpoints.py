@@ -12,12 +12,12 @@ from typing import Any
 import mlx.core as mx
 
 from engine import arrays
+from engine.adapter_files import WEIGHTS
 from engine.errors import UserError
 from engine.models import load_adapter_file
 from engine.update import Update
 
-WEIGHTS, OPTIMIZER, GRADIENTS, STATE = (
-    "adapters.safetensors",
+OPTIMIZER, GRADIENTS, STATE = (
     "optimizer.safetensors",
     "gradients.safetensors",
     "state.json",

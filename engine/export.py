@@ -5,7 +5,6 @@ or not, with the adapters added in float32, in the precision of the model's own 
 """
 
 import contextlib
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -19,13 +18,12 @@ from mlx_lm import load as load_with_mlx_lm
 from mlx_lm.utils import dequantize_model, save_config, save_model
 
 from engine import arrays, durable, models
-from engine.checkpoints import WEIGHTS
+from engine.adapter_files import ADAPTER_CONFIG, WEIGHTS, config_text
 from engine.errors import UserError
 from engine.run_folder import ADAPTERS, Run
 from engine.runs import safe_name
 from engine.settings import Settings
 
-ADAPTER_CONFIG = "adapter_config.json"
 COPIED = (".json", ".jinja", ".txt", ".model", ".tiktoken")  # a tokenizer, whatever it consists of
 NOT_COPIED = ("config.json", "model.safetensors.index.json", "quantization_config.json")
 
@@ -42,7 +40,7 @@ def export(run: Run, to: Path, *, fuse: bool) -> Path:
     weights = trained_weights(run)
     with _new_folder(to) as folder:
         shutil.copyfile(weights, folder / WEIGHTS)
-        (folder / ADAPTER_CONFIG).write_text(_adapter_config(run.settings()), encoding="utf-8")
+        (folder / ADAPTER_CONFIG).write_text(config_text(run.settings()), encoding="utf-8")
     return to
 
 
@@ -73,27 +71,13 @@ def write_adapters(model: nn.Module, settings: Settings, folder: Path) -> None:
         arrays.save(temporary, arrays.flat(model.trainable_parameters()))
         durable.sync_file(temporary)
         temporary.replace(folder / WEIGHTS)
-        durable.write_file(folder / ADAPTER_CONFIG, _adapter_config(settings))
+        durable.write_file(folder / ADAPTER_CONFIG, config_text(settings))
     except (OSError, RuntimeError) as error:
         cause = durable.storage_cause(error, folder)
         temporary.unlink(missing_ok=True)
         if cause:
             raise durable.StorageError(folder / WEIGHTS, cause) from error
         raise
-
-
-def _adapter_config(settings: Settings) -> str:
-    lora = settings.lora_parameters
-    parameters: dict[str, Any] = {"rank": lora.rank, "scale": lora.scale, "dropout": lora.dropout}
-    if lora.keys is not None:
-        parameters["keys"] = lora.keys
-    config = {
-        "model": settings.model,
-        "fine_tune_type": settings.train_type,
-        "num_layers": settings.num_layers,
-        "lora_parameters": parameters,
-    }
-    return json.dumps(config, indent=2) + "\n"
 
 
 # -- fusing --------------------------------------------------------------------------------------

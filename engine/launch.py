@@ -8,14 +8,14 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from engine.control import Control
 from engine.events import Event, RunStarted
 from engine.hardware import device, load_fast_blas
-from engine.run_folder import ADAPTERS, FUSED, METRICS, PAIRS, UNDECIDED, Run
+from engine.run_folder import ADAPTERS, FUSED, METRICS, PAIRS, START, UNDECIDED, Run
 from engine.settings import Settings
 
 NICENESS = 10  # of the engine's threads
@@ -70,6 +70,8 @@ def train(
     """
     import mlx.core as mx
 
+    from engine.adapter_files import start_of
+    from engine.export import write_adapters
     from engine.hardware import configure_mlx
     from engine.journal import Journal
     from engine.memory import plan, refusal
@@ -99,7 +101,8 @@ def train(
         journal.log("info", f"downloading {name}")
         journal.progress("downloading")
 
-    roles = load_roles(settings, downloading)
+    start = start_of(run, settings)
+    roles = load_roles(settings, downloading, start)
     for note in roles.notes:
         journal.log("info", note)
     equipped = sum(bool(prompt.tools) for prompt in prompts.train)
@@ -109,6 +112,11 @@ def train(
             f"data: {counted(equipped, 'prompt')} asked without tools: the model's chat "
             "template has no place for them",
         )
+    if start and start.parent != run.path / START:
+        # Kept, so that a resume does not depend on a file that is not the run's.
+        journal.stored(lambda: write_adapters(roles.policy.model, settings, run.path / START))
+    for change in _computed_otherwise(settings, run, start):
+        journal.log("info", change)
     judge, evaluations = _judge(settings, run, roles, prompts, journal, control, on_person)
     trainer = Trainer(
         settings,
@@ -155,6 +163,18 @@ def train(
         trainer.test()
     _leave_results(settings, run, roles.policy.model, journal, finished)
     return finished
+
+
+def _computed_otherwise(settings: Settings, run: Run, start: Path | None) -> Iterator[str]:
+    """What differs, in a run of an older format that is resumed, from what it would be now or
+    from what it was, a sentence each."""
+    if run.format >= 2 or run.latest_checkpoint() is None:
+        return
+    older = "this run was begun by an older version"
+    if settings.resume_adapter_file and not start:
+        yield f"{older}: its reference stays the model without the adapters that it started from"
+    if settings.train_type == "dora" and not settings.reference_model_path:
+        yield f"{older}: its reference is now rounded as the policy is, so margins may shift a bit"
 
 
 def leave_thread() -> None:

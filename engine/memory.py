@@ -5,6 +5,7 @@ are exact. What a step needs on top is an estimate from the model's shape, for p
 the settings allow; it is meant to be met or stayed below, and to be of the right size.
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import hardware, model_files, step_memory
+from engine import adapter_files, hardware, model_files, step_memory
+from engine.errors import UserError
 from engine.model_files import Shape, Tensor
 from engine.settings import Quantization, Settings
 
@@ -112,6 +114,8 @@ class _Model:
 
 def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     """The plan of a run. With `ask_hub`, the hub is asked for the size of what is not here."""
+    with contextlib.suppress(UserError):  # which the start of the run tells
+        settings, _ = adapter_files.settled(settings)
     machine = hardware.device()
     wide = machine.backend == "cpu"
     full = settings.train_type == "full"
@@ -132,8 +136,10 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     trained = _trained_values(policy, settings) if policy else None
     if other:
         reference_bytes = held(reference, quantization)
-    else:  # a view of the policy, whose own trained layers part from it at the first update
-        reference_bytes = (trained and 4 * trained) if full else 0
+    elif settings.train_type == "lora" and not settings.resume_adapter_file:
+        reference_bytes = 0  # a view of the policy, less its adapters
+    else:  # what is trained parts from the reference at the first update
+        reference_bytes = trained and 4 * trained
     cache = scoring = None
     if policy and policy.shape:
         cache = step_memory.sampling(policy.shape, settings, wide)

@@ -8,7 +8,8 @@ policy's own arrays are replaced by trained ones.
 import copy
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -282,8 +283,45 @@ def add_adapters(model: nn.Module, settings: Settings) -> None:
         )
 
 
+def trainable_and_frozen(
+    model: nn.Module, settings: Settings, start: Path | None = None
+) -> nn.Module:
+    """Make `model` trainable in place, from a file of adapters where `start` names one; returns
+    what it starts as, frozen and computed in the same way, so that both give the same numbers.
+
+    Raises:
+        UserError: as `add_adapters` and `load_adapter_file`.
+    """
+    bare = view(model)
+    add_adapters(model, settings)
+    if start:
+        load_adapter_file(model, start)
+    # What fresh LoRA adds is exactly nothing; fresh DoRA is no change, but rounds in its own way.
+    frozen = bare if settings.train_type == "lora" and not start else view(model)
+    frozen.freeze()
+    return frozen
+
+
+@contextmanager
+def learning(model: nn.Module, *, drop_out: bool) -> Iterator[None]:
+    """While open, the model is in training mode, in which some layers of mlx-lm are computed in
+    another way, with a gradient. Of all dropout, only that of adapters is ever on, if `drop_out`.
+    """
+    model.train()
+    modules: list[Any] = model.modules()
+    kept = {id(each.dropout) for each in modules if drop_out and "lora_a" in each}
+    for module in modules:
+        if isinstance(module, nn.Dropout | nn.Dropout2d | nn.Dropout3d):
+            module.train(id(module) in kept)
+    try:
+        yield
+    finally:
+        model.eval()
+
+
 def load_adapter_file(model: nn.Module, path: Path, key: str = "resume_adapter_file") -> None:
-    """Set trainable weights of `model` from a safetensors file.
+    """Set trainable weights of `model` from a safetensors file, in the precision that they are
+    trained in whatever the file has.
 
     Raises:
         UserError: it is missing, unreadable, or of another shape of adapters.
@@ -298,8 +336,8 @@ def load_adapter_file(model: nn.Module, path: Path, key: str = "resume_adapter_f
     for name, array in trainable.items():
         if name not in weights:
             raise UserError(
-                f"{key}: {path} has no {name}; its layers, rank or train_type "
-                "differ from this run's."
+                f"{key}: {path} has no {name}; its layers, keys or train_type differ from this "
+                "run's: set num_layers, lora_parameters.keys and train_type alike."
             )
         if weights[name].shape != array.shape:
             raise UserError(
@@ -308,7 +346,8 @@ def load_adapter_file(model: nn.Module, path: Path, key: str = "resume_adapter_f
             )
     if unknown := sorted(set(weights) - set(trainable)):
         raise UserError(f"{key}: {path} has {unknown[0]}, which this run does not train.")
-    model.load_weights(list(weights.items()), strict=False)
+    kept = [(name, weights[name].astype(array.dtype)) for name, array in trainable.items()]
+    model.load_weights(kept, strict=False)
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
@@ -336,13 +375,20 @@ class Roles:
     notes: list[str]  # what a person should know of how they were loaded
 
 
-def load_roles(settings: Settings, on_download: Callable[[str], None] = lambda name: None) -> Roles:
+def load_roles(
+    settings: Settings,
+    on_download: Callable[[str], None] = lambda name: None,
+    start: Path | None = None,
+) -> Roles:
     """Load policy, reference and judge (None where a person judges), each set of weights once.
 
     The adapters' random start is drawn from MLX's global state: seed it before.
 
+    Args:
+        start: a file of adapters, or of trained layers, that the policy starts from.
+
     Raises:
-        UserError: as `locate`, `load` and `add_adapters`.
+        UserError: as `locate`, `load`, `add_adapters` and `load_adapter_file`.
     """
     loaded: dict[tuple[Path, Quantization], tuple[nn.Module, Any, dict[str, Any]]] = {}
     notes: list[str] = []
@@ -365,8 +411,7 @@ def load_roles(settings: Settings, on_download: Callable[[str], None] = lambda n
 
     quantization = settings.quantization
     model, tokenizer, config = role(settings.model, "model", quantization)
-    if settings.train_type == "full":
-        add_adapters(model, settings)
+    reference = trainable_and_frozen(model, settings, start)
     if settings.reference_model_path:
         reference, reference_tokenizer, _ = role(
             settings.reference_model_path, "reference_model_path", quantization
@@ -376,13 +421,7 @@ def load_roles(settings: Settings, on_download: Callable[[str], None] = lambda n
                 "reference_model_path: its vocabulary differs from the policy's, so it cannot "
                 "score the same tokens."
             )
-    else:
-        reference = view(model)
-    reference.freeze()
-    if settings.train_type != "full":
-        add_adapters(model, settings)
-    if settings.resume_adapter_file:
-        load_adapter_file(model, Path(settings.resume_adapter_file).expanduser())
+        reference.freeze()
     tokens = settings.max_seq_length
     judge = None
     if not settings.human_judge:

@@ -8,6 +8,7 @@
     sampled.jsonl    batches that a person was asked about and that are not in a checkpoint yet
     log.txt
     adapters/        as mlx-lm reads them
+    start/           the adapters that it started from, where there were any: its reference
     fused/           the trained model on its own, where the settings ask for it
     checkpoints/     a folder a step
     lock             who trains it now
@@ -44,8 +45,12 @@ CONFIG, STATE, METRICS, PAIRS, UNDECIDED, SAMPLED, LOG = (
     "sampled.jsonl",
     "log.txt",
 )
-ADAPTERS, FUSED, CHECKPOINTS = "adapters", "fused", "checkpoints"
+ADAPTERS, FUSED, CHECKPOINTS, START = "adapters", "fused", "checkpoints", "start"
 LOCK, MANIFEST = "lock", "manifest.json"
+
+# Of runs that are made now, in run.json. From 2 on, the reference of a run that starts from
+# adapters has them too.
+FORMAT = 2
 
 STATE_LIMIT = 1 << 20  # bytes; a longer run.json is not one of ours
 TEXT_LIMIT = 10_000  # characters of one text in it, which may be a prompt of any length
@@ -88,6 +93,12 @@ class Run:
             UserError: it is missing or damaged.
         """
         return read_state(self.path)
+
+    @property
+    def format(self) -> int:
+        """The `FORMAT` that the run was made in; 1 for runs that do not tell."""
+        told = self.state().get("format")
+        return told if isinstance(told, int) else 1
 
     def update(self, **fields: Any) -> Record:
         """Change fields of run.json, in one step, and set `updated`; return the new state.

@@ -27,6 +27,7 @@ from engine.home import home
 from engine.run_folder import (
     ADAPTERS,
     CONFIG,
+    FORMAT,
     LOCK,
     Run,
     read_state,
@@ -130,6 +131,7 @@ def create(settings: "Settings", now: datetime | None = None) -> Run:
     name = safe_name(settings.run_name) if settings.run_name else _automatic_name(settings, now)
     root = runs_root(settings)
     state = {
+        "format": FORMAT,
         "name": name,
         "status": "paused",
         "model": settings.model,

@@ -9,7 +9,7 @@ import threading
 import traceback
 from typing import Any, Literal
 
-from engine import runs
+from engine import adapter_files, runs
 from engine.contradictions import problems
 from engine.control import Control
 from engine.errors import RunError, UserError
@@ -50,13 +50,18 @@ class Session:
         """Make or lock the run's folder and start the thread.
 
         Raises:
-            UserError: the settings contradict each other, the folder cannot be written, or
-                another process trains this run.
+            UserError: the settings contradict each other or the adapters to start from, the
+                folder cannot be written, or another process trains this run.
         """
+        notes: list[str] = []
+        if self.run is None:
+            self.settings, notes = adapter_files.settled(self.settings)
         if found := problems(self.settings):
             raise UserError("; ".join(f"{each.key}: {each.message}" for each in found))
         if self.run is None:
             self.run = runs.create(self.settings)
+        for note in notes:
+            self._say(note)
         self._lock.enter_context(self.run.lock())
         self._lock.callback(Watch(self.run, self._obey).close)
         self._thread = threading.Thread(target=self._work, args=(self.run,), name="engine")
@@ -148,10 +153,14 @@ class Session:
         }
         said = f"another process asked to {command}"
         act[command]()
-        self._events.put(Log(level="info", text=said))
+        self._say(said)
+
+    def _say(self, text: str) -> None:
+        """Tell of something on the screen and in the run's log."""
+        self._events.put(Log(level="info", text=text))
         if self.run:
             with contextlib.suppress(RunError):
-                self.run.log("info", said)
+                self.run.log("info", text)
 
     # -- the thread ------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
+from engine.adapter_files import start_of
 from engine.export import trained_weights
 from engine.models import LanguageModel, load_adapter_file, load_roles
 from engine.run_folder import Run
@@ -26,9 +27,9 @@ def load_trained(run: Run) -> Trained:
     """
     settings = run.settings()
     file = trained_weights(run)
-    # No judge is wanted here, and the run's own weights replace any it started from.
-    alone = settings.model_copy(update={"judge": "human", "resume_adapter_file": None})
-    roles = load_roles(alone)
+    # No judge is wanted here.
+    alone = settings.model_copy(update={"judge": "human"})
+    roles = load_roles(alone, start=start_of(run, settings))
     load_adapter_file(roles.policy.model, file, key=run.name)
     mx.eval(roles.policy.model.parameters())
     folder = file.parent.name

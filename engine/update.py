@@ -14,7 +14,7 @@ from engine.arrays import Arrays, flat, tree
 from engine.cpu_math import left_to_mlx
 from engine.hardware import backend
 from engine.losses import LogProbs, Loss, pair_losses, soft_pair_losses
-from engine.models import LanguageModel
+from engine.models import LanguageModel, learning
 from engine.pairs import Pair, Verdict
 from engine.plain.scoring import Trunk, trains_adapters_alone, trunk_of
 from engine.plain.scoring import completion_logps as plain_completion_logps
@@ -137,13 +137,13 @@ class Update:
         # Policy and reference take the same way, so that equal weights give equal numbers.
         with left_to_mlx(when=self._settings.grad_checkpoint):
             trunk = trunk_of(self.policy.model) if self._shares_trunk else None
-            reference = self._logps(self.reference, scored, trunk)
-            mx.eval(reference)
+            with learning(self.reference.model, drop_out=False):
+                reference = self._logps(self.reference, scored, trunk)
+                mx.eval(reference)
             confidence = mx.array([_confidence(verdict) for _, verdict in part], mx.float32)
-            self.policy.model.train()
-            (loss, policy), gradients = self._gradient(scored, trunk, reference, confidence)
-            mx.eval(loss, policy, gradients)
-            self.policy.model.eval()
+            with learning(self.policy.model, drop_out=True):
+                (loss, policy), gradients = self._gradient(scored, trunk, reference, confidence)
+                mx.eval(loss, policy, gradients)
         logps = np.stack([np.array(policy), np.array(reference)], axis=1)
         return float(loss.item()), logps, flat(gradients)
 

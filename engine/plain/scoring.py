@@ -102,12 +102,12 @@ def completion_logps(
 
 
 def _adapters(model: nn.Module) -> dict[tuple[int, str], LoRALinear]:
-    """By layer and product."""
+    """Those that are trained, by layer and product; a reference's are not."""
     return {
         (number, name): module
         for number, layer in enumerate(_layers(model))
         for name, module in linears(layer).items()
-        if type(module) is LoRALinear
+        if type(module) is LoRALinear and "lora_a" in module.trainable_parameters()
     }
 
 

@@ -1,20 +1,20 @@
 """Tiny random models and a byte tokenizer, made in code in a few milliseconds."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx_lm.models import gemma2, gemma3_text, llama, mamba2, qwen2, qwen3
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from engine import arrays
 from engine.config import from_mapping
-from engine.models import LanguageModel, add_adapters, as_language_model, view
+from engine.models import LanguageModel, as_language_model, trainable_and_frozen
 from engine.pairs import Pair
 from engine.settings import Settings
 
@@ -88,14 +88,6 @@ MAMBA2: dict[str, Any] = {
     "time_step_limit": [0.0, float("inf")],
     "time_step_rank": "auto",
 }
-_MODULES: dict[str, Any] = {
-    "llama": llama,
-    "qwen3": qwen3,
-    "qwen2": qwen2,
-    "gemma2": gemma2,
-    "gemma3_text": gemma3_text,
-    "mamba2": mamba2,
-}
 
 
 def byte_tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
@@ -120,7 +112,7 @@ def tokenizer(template: str | None = TEMPLATE) -> TokenizerWrapper:
 
 def make_model(config: dict[str, Any] = QWEN3, seed: int = 0, scale: float = 3.0) -> nn.Module:
     """A random model in evaluation mode, float32. `scale` sharpens its predictions."""
-    module = _MODULES[config["model_type"]]
+    module = import_module(f"mlx_lm.models.{config['model_type']}")
     mx.random.seed(seed)
     model = module.Model(module.ModelArgs.from_dict(config))
     weights = arrays.flat(model.parameters())
@@ -158,13 +150,8 @@ def policy_and_reference(
 ) -> tuple[LanguageModel, LanguageModel]:
     """A policy with fresh adapters (or layers set free) and its frozen reference."""
     model = make_model(config, seed)
-    if settings.train_type == "full":
-        add_adapters(model, settings)
-    reference = view(model)
-    reference.freeze()
-    if settings.train_type != "full":
-        mx.random.seed(seed + 1)
-        add_adapters(model, settings)
+    mx.random.seed(seed + 1)
+    reference = trainable_and_frozen(model, settings)
     return as_language_model(model, tokenizer(), 512), as_language_model(
         reference, tokenizer(), 512
     )
