@@ -115,18 +115,18 @@ class LrSchedule(SettingsModel):
     warmup: int | None = setting(
         None,
         TRAIN,
-        "Steps in which the rate climbs to its peak; empty: 40 where it decays later, else 0.",
-        unit="steps",
+        "Updates in which the rate climbs to its peak; empty: 40 where it decays later, else 0.",
+        unit="updates",
         ge=0,
         le=MANY,
     )
     warmup_init: float = setting(
-        1e-7, TRAIN, "Learning rate at the first step of the warmup.", applies=WARMED, ge=0, le=1
+        1e-7, TRAIN, "Learning rate at the first update of the warmup.", applies=WARMED, ge=0, le=1
     )
     decay_fraction: float = setting(
         0.8,
         TRAIN,
-        "Share of the steps after the warmup over which the rate falls to its final value.",
+        "Share of the updates after the warmup over which the rate falls to its final value.",
         applies=SHAPED,
         gt=0,
         le=1,
@@ -241,7 +241,10 @@ class Settings(SettingsModel):
         "quality. Full fine-tuning takes none.",
     )
     resume_adapter_file: str | None = setting(
-        None, TUNE, "Saved adapter weights (safetensors) to start from."
+        None,
+        TUNE,
+        "Saved adapters to start from: a safetensors file, or its folder. What adapter_config.json "
+        "beside it says takes the place of defaults, and the run keeps a copy.",
     )
 
     iters: int = setting(
@@ -286,7 +289,7 @@ class Settings(SettingsModel):
     max_grad_norm: float = setting(
         1.0,
         TRAIN,
-        "Longer gradients are cut to this norm, so one odd batch cannot do harm; 0: off.",
+        "Longer gradients are cut to this norm, so that one odd batch weighs less; 0: off.",
         ge=0,
         le=1e9,
     )
@@ -353,7 +356,9 @@ class Settings(SettingsModel):
     beta: float = setting(
         0.1,
         PREFERENCE,
-        "Pull towards the model before training: larger stays closer to it and learns slower.",
+        "Pull towards the reference: larger asks for a smaller lead over it (about 1/beta nats), "
+        "so the model stays closer. How fast it learns is learning_rate's matter; sgd's first "
+        "steps alone grow with beta (with ipo, they shrink).",
         gt=0,
         le=1000,
     )
@@ -386,7 +391,8 @@ class Settings(SettingsModel):
     reference_model_path: str | None = setting(
         None,
         PREFERENCE,
-        "Another frozen model to stay close to; empty: the model before training.",
+        "Another frozen model to stay close to; empty: the model that the run starts from, the "
+        "adapters of resume_adapter_file included.",
     )
     max_completion_length: int = setting(
         512,

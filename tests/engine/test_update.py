@@ -153,6 +153,24 @@ def test_a_small_step_lowers_the_loss(train_type: str) -> None:
     assert losses[-1] < losses[0] - 1e-4
 
 
+@pytest.mark.parametrize("loss", ["sigmoid", "hinge", "dpop", "ipo"])
+def test_what_beta_does_to_the_first_step(loss: str) -> None:
+    """sgd's grows with it, and shrinks with ipo; adamw's stays as it is."""
+    batch = judged()
+
+    def moved(beta: float, **values: Any) -> tuple[float, dict[str, np.ndarray]]:
+        made = make_update(stirred=False, beta=beta, dpo_cpo_loss_type=loss, **values)
+        before = weights(made)
+        made.step(batch, step=1, last=False)
+        return distance(before, after := weights(made)), after
+
+    low, high = (moved(beta)[0] for beta in (0.05, 0.2))
+    assert high == pytest.approx(low * (0.25 if loss == "ipo" else 4), rel=1e-3)
+    adaptive = {"optimizer": "adamw", "learning_rate": 1e-3}
+    (length, one), (_, other) = (moved(beta, **adaptive) for beta in (0.05, 0.2))
+    assert distance(one, other) < 0.01 * length
+
+
 # -- adding up -----------------------------------------------------------------------------------
 
 
