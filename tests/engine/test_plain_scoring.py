@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine import arrays, scoring
-from engine.models import LanguageModel
+from engine.models import LanguageModel, view
 from engine.optimizers import build_optimizer
 from engine.plain import layout, model, passes, products
 from engine.plain.passes import Pass
@@ -121,6 +121,26 @@ def test_equal_weights_have_equal_scores() -> None:
     policy, reference = policy_and_reference(settings(train_type="lora"))
     found = [np.array(completion_logps(lm.model, SCORED)) for lm in (policy, reference)]
     np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_a_reference_with_adapters_keeps_nothing_for_a_backward_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = shaken()
+    reference = view(policy.model)
+    reference.freeze()
+    made: list[Pass] = []
+    init = Pass.__init__
+
+    def noted(self: Pass, *args: Any) -> None:
+        init(self, *args)
+        made.append(self)
+
+    monkeypatch.setattr(Pass, "__init__", noted)
+    found = np.array(completion_logps(reference, SCORED))
+    assert not any(each._seen or each._slopes for each in made)
+    np.testing.assert_array_equal(found, np.array(completion_logps(policy.model, SCORED)))
+    assert any(each._seen for each in made)
 
 
 @pytest.mark.parametrize("layers", [1, -1])
