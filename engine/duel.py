@@ -85,10 +85,10 @@ class Duel:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
-        from engine.hardware import load_fast_blas
+        from engine.hardware import import_mlx
         from engine.launch import leave_thread
 
-        load_fast_blas()
+        import_mlx()
         try:
             self._serve()
         except UserError as error:

@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from engine import open_files
 from engine.errors import UserError
 
 if TYPE_CHECKING:
@@ -286,6 +287,18 @@ def _output_of(*command: str) -> str:
 
 
 # -- MLX -----------------------------------------------------------------------------------------
+
+
+def import_mlx() -> None:
+    """Import MLX, computing with the fast BLAS, and mlx-lm.
+
+    Whoever computes calls this before anything imports one of the two.
+
+    Raises:
+        UserError: the library that `LORA_STUDIO_BLAS` names cannot be used.
+    """
+    load_fast_blas()
+    open_files.import_mlx_lm()
 
 
 def compute_dtype() -> "mx.Dtype | None":

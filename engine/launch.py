@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.control import Control
 from engine.events import Event, RunStarted
-from engine.hardware import device, load_fast_blas
+from engine.hardware import device, import_mlx
 from engine.run_folder import ADAPTERS, FUSED, METRICS, PAIRS, START, UNDECIDED, Run
 from engine.settings import Settings
 
@@ -32,7 +32,7 @@ def work(
 
     A process that exits while a finished thread's streams are still there is aborted by MLX.
     """
-    load_fast_blas()
+    import_mlx()
     import mlx.core as mx
 
     try:

@@ -13,10 +13,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from engine.hardware import load_fast_blas
+from engine.hardware import import_mlx
 from tests.command import Command, make_command
 
-load_fast_blas()  # before any test imports mlx
+import_mlx()  # before any test does
 
 # A busy machine is no failure.
 hypothesis.settings.register_profile("studio", deadline=None)

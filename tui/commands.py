@@ -133,11 +133,11 @@ def export(
     ] = False,
 ) -> None:
     """Write a run's adapters or the fused model."""
-    from engine.hardware import load_fast_blas
+    from engine.hardware import import_mlx
     from engine.runs import open_run
 
     found = open_run(run)
-    load_fast_blas()
+    import_mlx()
     from engine.export import export as export_run
 
     export_run(found, to, fuse=fuse)

@@ -8,6 +8,7 @@ import shutil
 import sys
 from typing import Any
 
+from engine import open_files
 from engine.durable import to_json
 from engine.hardware import device, disk_free, hub_reachable, load_fast_blas, measure_gflops
 from engine.runs import home
@@ -39,6 +40,7 @@ def findings() -> dict[str, Any]:
         "gflops": round(measure_gflops(), 1),
         "memory_gb": round(machine.memory_total / GB, 1),
         "memory_free_gb": round(machine.memory_available / GB, 1),
+        "open_files": _open_files(),
         "home": str(home()),
         "disk_free_gb": round(disk_free(home()) / GB, 1),
         "hub_reachable": hub_reachable(),
@@ -51,6 +53,11 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _open_files() -> dict[str, int | str]:
+    now, most = ("unlimited" if limit is None else limit for limit in open_files.limits())
+    return {"now": now, "at_most": most}
 
 
 def _terminal() -> str:
@@ -71,7 +78,7 @@ def _terminal() -> str:
 
 def _words(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {version}" for name, version in value.items())
+        return ", ".join(f"{name.replace('_', ' ')} {each}" for name, each in value.items())
     return (
         {True: "yes", False: "no"}.get(value, str(value)) if value in (True, False) else str(value)
     )

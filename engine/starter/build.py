@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from engine.hardware import cores, load_fast_blas
+from engine.hardware import cores, import_mlx
 from engine.starter import DATA
 
 
@@ -45,11 +45,11 @@ def main() -> None:
 
 
 def prepare_process() -> None:
-    """Load the fast BLAS, and settle threads for matrices as small as these."""
+    """Settle threads for matrices as small as these, and import MLX."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a second thread only waits
     os.environ.setdefault("MKL_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    load_fast_blas()
+    import_mlx()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 from engine import runs
 from engine.config import from_mapping
 from engine.errors import UserError
-from engine.hardware import load_fast_blas
+from engine.hardware import import_mlx
 from engine.pairs import Verdict
 from engine.session import Session
 
@@ -19,7 +19,7 @@ def by_mean_alone(q_orders: tuple[float, float], margin: float) -> Verdict:
 
 def main(values: str) -> None:
     """Start the run that the settings name, or resume it; print how it ended."""
-    load_fast_blas()
+    import_mlx()
     from engine.judges import llm
 
     llm.LEAST_MASS = 0.0
