@@ -21,6 +21,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import psutil
+
 from engine import open_files
 from engine.errors import UserError
 
@@ -143,11 +145,9 @@ def backend() -> Backend:
 
 def device() -> Device:
     """The facts of the device, read anew at every call."""
-    if backend() == "cuda" and (gpu := _nvidia()):
-        name, total, available = gpu
-    else:
-        name, (total, available) = _processor_name(), memory()
-    return Device(backend(), name, cores(), total, available)
+    name, own_memory = _nvidia() if backend() == "cuda" else (None, None)
+    total, available = own_memory or memory()
+    return Device(backend(), name or _processor_name(), cores(), total, available)
 
 
 def memory() -> tuple[int, int]:
@@ -155,28 +155,29 @@ def memory() -> tuple[int, int]:
 
     (0, 0) where the system does not say.
     """
-    if sys.platform == "darwin":
-        return _memory_of_a_mac()
     try:
-        text = Path("/proc/meminfo").read_text()
-    except OSError:
+        machine = psutil.virtual_memory()
+    except (OSError, psutil.Error):
         return 0, 0
-    sizes = {key: int(kib) * 1024 for key, kib in re.findall(r"^(\w+):\s+(\d+) kB", text, re.M)}
-    total, available = sizes.get("MemTotal", 0), sizes.get("MemAvailable", 0)
+    total, available = machine.total, machine.available
     for limit, used in _cgroup_memory():
         total, available = min(total, limit), min(available, max(limit - used, 0))
     return total, available
 
 
 def process_memory() -> int:
-    """Resident memory of this process in bytes; its peak where only that can be had."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        import resource
+    """Bytes of the machine's memory that this process holds now.
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+    That is its resident memory; a run's children hold nothing worth counting. Where the GPU works
+    in the same memory, the system does not count all of that as resident: there, what MLX says
+    that it holds, its cache included, if that is more.
+    """
+    resident = psutil.Process().memory_info().rss
+    if "mlx.core" not in sys.modules or not _gpu_shares_memory():
+        return resident
+    import mlx.core as mx
+
+    return max(resident, mx.get_active_memory() + mx.get_cache_memory())
 
 
 def cores() -> int:
@@ -220,24 +221,30 @@ def _processor_name() -> str:
     return found.group(1).strip() if found else platform.machine()
 
 
-def _nvidia() -> tuple[str, int, int] | None:
-    """Name, total and free bytes of the first GPU, from the driver's own tool."""
+@cache
+def _gpu_shares_memory() -> bool:
+    """Whether models lie in the machine's memory for a GPU, as on a Mac and on some of NVIDIA's."""
+    if backend() == "cuda":
+        name, own_memory = _nvidia()
+        return name is not None and own_memory is None
+    return backend() == "metal"
+
+
+def _nvidia() -> tuple[str | None, tuple[int, int] | None]:
+    """Name, and total and free bytes, of the first GPU, from the driver's own tool.
+
+    Without bytes where the GPU has no memory of its own, but shares the machine's.
+    """
     query = "--query-gpu=name,memory.total,memory.free"
     line = _output_of("nvidia-smi", query, "--format=csv,noheader,nounits").partition("\n")[0]
+    name, *sizes = (part.strip() for part in line.rsplit(",", 2))
+    if len(sizes) != 2:
+        return None, None
     try:
-        name, total, free = line.rsplit(",", 2)
-        return name.strip(), int(total) << 20, int(free) << 20
-    except ValueError:
-        return None
-
-
-def _memory_of_a_mac() -> tuple[int, int]:
-    total = int(_output_of("sysctl", "-n", "hw.memsize") or 0)
-    report = _output_of("vm_stat")
-    page = re.search(r"page size of (\d+) bytes", report)
-    counts = dict(re.findall(r"^Pages (\w+):\s+(\d+)\.", report, re.M))
-    pages = sum(int(counts.get(kind, 0)) for kind in ("free", "inactive", "speculative"))
-    return total, pages * int(page.group(1)) if page else total
+        total, free = (int(size) << 20 for size in sizes)
+    except ValueError:  # "[N/A]"
+        return name, None
+    return name, (total, free)
 
 
 def _cgroup_memory() -> list[tuple[int, int]]:

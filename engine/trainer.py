@@ -308,8 +308,11 @@ class Trainer:
 
     def _guard_memory(self) -> None:
         """Save and pause before the system would have to end the process."""
-        used, limit = process_memory(), self.settings.memory_limit * self._memory
-        if self._memory and used > limit:
+        limit = self.settings.memory_limit * self._memory
+        if not self._memory or process_memory() <= limit:
+            return
+        mx.clear_cache()  # arrays that MLX keeps for later can be had back
+        if (used := process_memory()) > limit:
             self.journal.log(
                 "error",
                 f"paused with a checkpoint: {used / 1e9:.1f} GB are in use, above memory_limit "

@@ -3,8 +3,12 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import psutil
 import pytest
 
 from engine import hardware
@@ -51,12 +55,16 @@ def test_a_blas_is_loaded_once_and_speeds_up_mlx():
         "from engine import hardware as h; first = h.load_fast_blas(); speed = h.measure_gflops();"
         "assert h.load_fast_blas() == first; print(first, speed)"
     )
-    name, speed = python(code, LORA_STUDIO_BLAS="").split()
-    if name == "None":
-        pytest.skip("no OpenBLAS or MKL on this machine")
-    nothing, slow = python(code, LORA_STUDIO_BLAS="none").split()
-    assert nothing == "None"
-    assert float(speed) > 2 * float(slow)
+
+    def faster() -> bool:
+        name, speed = python(code, LORA_STUDIO_BLAS="").split()
+        if name == "None":
+            pytest.skip("no OpenBLAS or MKL on this machine")
+        nothing, slow = python(code, LORA_STUDIO_BLAS="none").split()
+        assert nothing == "None"
+        return float(speed) > 2 * float(slow)
+
+    assert any(faster() for _ in range(5))  # another process may take a core away from either
 
 
 @on_linux_cpu
@@ -130,7 +138,7 @@ def test_the_hub_counts_as_reached_even_when_it_refuses(monkeypatch: pytest.Monk
         threading.Thread(target=server.handle_request, daemon=True).start()
         monkeypatch.delenv("HF_HUB_OFFLINE")
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        assert hardware.hub_reachable(5.0) is True
+        assert hardware.hub_reachable(60.0) is True
 
 
 def test_the_cpu_backend_computes_in_float32():
@@ -139,3 +147,195 @@ def test_the_cpu_backend_computes_in_float32():
     hardware.configure_mlx()
     expected = mx.float32 if hardware.backend() == "cpu" else None
     assert hardware.compute_dtype() == expected
+
+
+# -- machines that are not this one, by what their tools print ------------------------------------
+
+GIB = 1 << 30
+# `mx.device_info()` of a Mac with 16 GB.
+M1 = {
+    "resource_limit": 499000,
+    "max_buffer_length": 8589934592,
+    "architecture": "applegpu_g13g",
+    "memory_size": 17179869184,
+    "max_recommended_working_set_size": 11453251584,
+    "device_name": "Apple M1",
+}
+
+
+class Machine:
+    """Another machine: its backend, its tools, and what psutil says of it."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self._folder, self._patch = folder, patch
+        patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+        patch.setattr(hardware, "_cgroup_folders", lambda controller: [])
+
+    def has(self, backend: hardware.Backend, system: str, total: int, available: int) -> None:
+        self._patch.setattr(hardware, "backend", lambda: backend)
+        self._patch.setattr(sys, "platform", system)
+        memory = SimpleNamespace(total=total, available=available)
+        self._patch.setattr(psutil, "virtual_memory", lambda: memory)
+
+    def prints(self, tool: str, text: str, status: int = 0) -> None:
+        """What a tool of the system answers, whatever it is asked."""
+        file = self._folder / tool
+        file.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\nexit {status}\n")
+        file.chmod(0o755)
+
+    def holds(self, resident: int, arrays: int = 0, cached: int = 0) -> None:
+        """What the system says of this process, and MLX of its arrays and its cache."""
+        import mlx.core as mx
+
+        info = SimpleNamespace(rss=resident)
+        self._patch.setattr(psutil, "Process", lambda: SimpleNamespace(memory_info=lambda: info))
+        self._patch.setattr(mx, "get_active_memory", lambda: arrays)
+        self._patch.setattr(mx, "get_cache_memory", lambda: cached)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    hardware._gpu_shares_memory.cache_clear()
+    yield Machine(tmp_path, monkeypatch)
+    hardware._gpu_shares_memory.cache_clear()
+
+
+def test_a_mac(machine: Machine) -> None:
+    machine.has("metal", "darwin", 16 * GIB, 5541871616)
+    machine.prints("sysctl", "Apple M1")
+    cores = hardware.cores()
+    assert hardware.device() == hardware.Device("metal", "Apple M1", cores, 16 * GIB, 5541871616)
+
+
+def test_a_mac_whose_tools_are_missing(machine: Machine) -> None:
+    machine.has("metal", "darwin", 16 * GIB, 5541871616)
+    machine.prints("sysctl", "sysctl: unknown oid 'machdep.cpu.brand_string'", status=1)
+    assert hardware.device().name == "Mac"
+
+
+def test_the_memory_that_a_process_holds_falls_again(machine: Machine) -> None:
+    backends: list[hardware.Backend] = ["metal", "cpu"]
+    for backend in backends:
+        machine.has(backend, "darwin", 16 * GIB, 8 * GIB)
+        hardware._gpu_shares_memory.cache_clear()
+        machine.holds(12 * GIB)
+        assert hardware.process_memory() == 12 * GIB
+        machine.holds(3 * GIB)
+        assert hardware.process_memory() == 3 * GIB
+
+
+def test_arrays_in_shared_memory_count_and_those_of_a_gpu_of_its_own_do_not(
+    machine: Machine,
+) -> None:
+    machine.has("metal", "darwin", 16 * GIB, 8 * GIB)
+    machine.holds(GIB, arrays=6 * GIB, cached=2 * GIB)
+    assert hardware.process_memory() == 8 * GIB
+    for printed, held in (
+        ("NVIDIA GB10, [N/A], [N/A]", 8 * GIB),
+        ("NVIDIA H100 80GB HBM3, 81559, 81079", GIB),
+    ):
+        machine.has("cuda", "linux", 128 * GIB, 100 * GIB)
+        machine.prints("nvidia-smi", printed)
+        hardware._gpu_shares_memory.cache_clear()
+        assert hardware.process_memory() == held
+
+
+@pytest.mark.parametrize(
+    ("printed", "name", "total", "available"),
+    [
+        ("NVIDIA H100 80GB HBM3, 81559, 81079", "NVIDIA H100 80GB HBM3", 81559 << 20, 81079 << 20),
+        # Of several, the first.
+        (
+            "NVIDIA L40S, 46068, 45457\nNVIDIA A10, 23028, 22731",
+            "NVIDIA L40S",
+            46068 << 20,
+            45457 << 20,
+        ),
+        # One that shares the machine's memory.
+        ("NVIDIA GB10, [N/A], [N/A]", "NVIDIA GB10", 119 * GIB, 100 * GIB),
+    ],
+)
+def test_a_machine_with_an_nvidia_gpu(
+    machine: Machine, printed: str, name: str, total: int, available: int
+) -> None:
+    machine.has("cuda", "linux", 119 * GIB, 100 * GIB)
+    machine.prints("nvidia-smi", printed)
+    device = hardware.device()
+    assert (device.backend, device.name) == ("cuda", name)
+    assert (device.memory_total, device.memory_available) == (total, available)
+
+
+@pytest.mark.parametrize(
+    ("printed", "status"),
+    [
+        ("Failed to initialize NVML: Driver/library version mismatch", 18),
+        ("No devices were found", 6),
+        ("No devices were found", 0),
+        ("", 0),
+    ],
+)
+def test_a_driver_that_does_not_answer(machine: Machine, printed: str, status: int) -> None:
+    machine.has("cuda", "linux", 64 * GIB, 50 * GIB)
+    machine.prints("nvidia-smi", printed, status)
+    device = hardware.device()
+    assert device.name == hardware._processor_name()
+    assert (device.memory_total, device.memory_available) == (64 * GIB, 50 * GIB)
+
+
+def test_a_system_that_does_not_tell_its_memory(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable() -> None:
+        raise FileNotFoundError("/proc/meminfo")
+
+    monkeypatch.setattr(psutil, "virtual_memory", unreadable)
+    assert hardware.memory() == (0, 0)
+
+
+def test_limits_of_a_gpu_s_memory(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlx.core as mx
+
+    limits: dict[str, Any] = {}
+    for name in ("wired", "cache"):
+        monkeypatch.setattr(mx, f"set_{name}_limit", lambda size, n=name: limits.update({n: size}))
+    monkeypatch.setattr(mx, "device_info", lambda: M1)
+    machine.has("metal", "darwin", 16 * GIB, 8 * GIB)
+    hardware.configure_mlx()
+    assert limits == {"wired": 11453251584, "cache": 2863312896}
+    limits.clear()
+    machine.has("cuda", "linux", 64 * GIB, 50 * GIB)
+    machine.prints("nvidia-smi", "NVIDIA H100 80GB HBM3, 81559, 81079")
+    hardware.configure_mlx()
+    assert limits == {"cache": (81559 << 20) // 4}
+    limits.clear()
+    machine.has("cpu", "linux", 64 * GIB, 50 * GIB)
+    hardware.configure_mlx()
+    assert limits == {}
+
+
+@pytest.mark.parametrize(
+    ("system", "processor", "files", "packages", "wanted"),
+    [
+        ("darwin", "arm64", False, (), "metal"),
+        ("darwin", "x86_64", False, (), "cpu"),
+        ("linux", "x86_64", True, ("mlx-cuda-13",), "cuda"),
+        ("linux", "aarch64", True, ("mlx-cuda-12",), "cuda"),
+        ("linux", "x86_64", True, (), "cpu"),  # a GPU, and MLX without CUDA
+        ("linux", "x86_64", False, ("mlx-cuda-13",), "cpu"),  # MLX with CUDA, and no GPU
+    ],
+)
+def test_the_backend(
+    monkeypatch: pytest.MonkeyPatch,
+    system: str,
+    processor: str,
+    files: bool,
+    packages: tuple[str, ...],
+    wanted: str,
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(hardware.platform, "machine", lambda: processor)
+    monkeypatch.setattr(hardware, "_installed", lambda *names: bool(set(names) & set(packages)))
+    monkeypatch.setattr(hardware.Path, "exists", lambda path: files)
+    found = hardware.backend.__wrapped__()
+    monkeypatch.undo()
+    assert found == wanted

@@ -13,18 +13,15 @@ from tests.engine.small_models import settings, write_model, write_prompts
 PATIENCE = 300  # seconds
 
 
-def test_a_run_above_its_share_of_memory_pauses_with_a_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_model(tmp_path / "policy", scale=1.0)
-    write_prompts(tmp_path / "prompts.jsonl", 8)
-    used = [hardware.process_memory()]
-    monkeypatch.setattr(trainer, "process_memory", lambda: used[-1])
-    session = Session(
+def a_run(folder: Path) -> Session:
+    """A run of three steps on a small model."""
+    write_model(folder / "policy", scale=1.0)
+    write_prompts(folder / "prompts.jsonl", 8)
+    return Session(
         settings(
-            model=str(tmp_path / "policy"),
-            judge=str(tmp_path / "policy"),
-            data=str(tmp_path / "prompts.jsonl"),
+            model=str(folder / "policy"),
+            judge=str(folder / "policy"),
+            data=str(folder / "prompts.jsonl"),
             iters=3,
             steps_per_eval=-1,
             max_completion_length=2,
@@ -32,6 +29,14 @@ def test_a_run_above_its_share_of_memory_pauses_with_a_checkpoint(
             run_name="run",
         )
     )
+
+
+def test_a_run_above_its_share_of_memory_pauses_with_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = [hardware.process_memory()]
+    monkeypatch.setattr(trainer, "process_memory", lambda: used[-1])
+    session = a_run(tmp_path)
     used.append(hardware.memory()[0])  # all there is
     seen: list[Event] = []
     session.start()
@@ -52,3 +57,16 @@ def test_a_run_above_its_share_of_memory_pauses_with_a_checkpoint(
     session.unpause()
     assert session.join(PATIENCE)
     assert session.status == "finished", session.error
+
+
+def test_what_mlx_keeps_for_later_is_given_back_before_a_run_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = [hardware.memory()[0]]
+    monkeypatch.setattr(trainer, "process_memory", lambda: used[-1])
+    monkeypatch.setattr(trainer.mx, "clear_cache", lambda: used.append(0))
+    session = a_run(tmp_path)
+    session.start()
+    assert session.join(PATIENCE)
+    assert session.status == "finished", session.error
+    assert not any(isinstance(each, Log) and each.level == "error" for each in session.drain())
