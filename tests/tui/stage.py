@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 from textual.app import App
 from textual.pilot import Pilot
 
@@ -13,11 +14,15 @@ from tui.widgets.key_line import KeyLine
 
 Scene = Callable[[StudioApp, Pilot[Any]], Awaitable[None]]
 COMPACT, STANDARD = (80, 24), (200, 50)
-PATIENCE = 10.0  # seconds that something may take before a scene fails
+PATIENCE = 30.0  # seconds that something may take before a scene fails
 
 
 def play(scene: Scene, size: tuple[int, int] = COMPACT, settings: Settings | None = None) -> None:
-    """Open the app and run a scene in it; an error in the app fails the test."""
+    """Open the app and run a scene in it; an error in the app fails the test.
+
+    A message stays until the next one or until it is cleared: how long a machine takes to come to
+    look at it does not matter.
+    """
 
     async def main() -> None:
         app = StudioApp(settings)
@@ -25,7 +30,9 @@ def play(scene: Scene, size: tuple[int, int] = COMPACT, settings: Settings | Non
             await pilot.pause()
             await scene(app, pilot)
 
-    asyncio.run(main())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KeyLine, "set_timer", lambda *_: None)
+        asyncio.run(main())
 
 
 def shown(app: App[Any]) -> str:
