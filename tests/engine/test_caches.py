@@ -14,6 +14,7 @@ from engine.caches import (
     prompt_caches,
     supports_sharing,
 )
+from tests.close import assert_close
 from tests.engine.small_models import GEMMA3, MAMBA2, QWEN2, QWEN3, make_model
 
 PROMPTS = [[7, 8, 9, 10, 11], [12, 13], [14, 15, 16]]
@@ -61,8 +62,8 @@ def test_shared_prompts_give_the_logits_of_whole_sequences(config: dict[str, Any
     )
     for row, (owner, ids) in enumerate(zip(owners, tail, strict=True)):
         plain = np.array(model(mx.array([[*PROMPTS[owner], *ids]]))[0, len(PROMPTS[owner]) :])
-        np.testing.assert_allclose(np.array(together[row]), plain, rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(np.array(one_by_one[row]), plain, rtol=1e-4, atol=1e-4)
+        assert_close(together[row], plain)
+        assert_close(one_by_one[row], plain)
 
 
 def test_rows_that_leave_do_not_change_those_that_stay() -> None:
@@ -75,7 +76,7 @@ def test_rows_that_leave_do_not_change_those_that_stay() -> None:
     left = np.array(model(mx.array([[23], [24]]), cache=caches))
     for row, ids in enumerate(([*PROMPTS[0], 20, 23], [*PROMPTS[2], 22, 24])):
         plain = np.array(model(mx.array([ids]))[0, -1])
-        np.testing.assert_allclose(left[row, -1], plain, rtol=1e-4, atol=1e-4)
+        assert_close(left[row, -1], plain)
 
 
 def test_a_prompt_cache_is_not_changed_by_its_completions() -> None:

@@ -6,6 +6,7 @@ import pytest
 from mlx_lm.models import base
 
 from engine import cpu_math
+from tests.close import assert_close
 
 
 @pytest.fixture(autouse=True)
@@ -13,18 +14,15 @@ def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu_math, "LARGE", 1)
 
 
-def close(one: mx.array, other: mx.array, tolerance: float = 2e-6) -> bool:
-    return bool(mx.allclose(one, other, rtol=tolerance, atol=tolerance))
-
-
 def test_swiglu_and_its_gradients() -> None:
     gate, x = mx.random.normal((7, 33, 5)) * 4, mx.random.normal((7, 33, 5))
     plain = lambda gate, x: gate * mx.sigmoid(gate) * x  # noqa: E731
-    assert close(cpu_math.swiglu(gate, x), plain(gate, x))
+    assert_close(cpu_math.swiglu(gate, x), plain(gate, x))
     loss = lambda function: lambda gate, x: mx.square(function(gate, x)).sum()  # noqa: E731
     ours = mx.grad(loss(cpu_math.swiglu), argnums=(0, 1))(gate, x)
     theirs = mx.grad(loss(plain), argnums=(0, 1))(gate, x)
-    assert all(close(a, b, 1e-4) for a, b in zip(ours, theirs, strict=True))
+    for a, b in zip(ours, theirs, strict=True):
+        assert_close(a, b)
 
 
 def test_swiglu_far_from_zero() -> None:
@@ -38,11 +36,11 @@ def test_swiglu_far_from_zero() -> None:
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_logsumexp_and_its_gradient(rows: int) -> None:
     x = mx.random.normal((rows, 301)) * 30
-    assert close(cpu_math.logsumexp(x), mx.logsumexp(x, axis=-1))
+    assert_close(cpu_math.logsumexp(x), mx.logsumexp(x, axis=-1))
     weights = mx.random.normal((rows,))
     ours = mx.grad(lambda x: (cpu_math.logsumexp(x) * weights).sum())(x)
     theirs = mx.grad(lambda x: (mx.logsumexp(x, axis=-1) * weights).sum())(x)
-    assert close(ours, theirs, 5e-5)
+    assert_close(ours, theirs)
 
 
 def masks(rows: int, tokens: int, length: int) -> list[mx.array | str | None]:
@@ -66,11 +64,12 @@ def test_attention_and_its_gradients(heads: int, groups: int, which: int) -> Non
     def plain(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
         return mx.fast.scaled_dot_product_attention(q, k, v, scale=0.25, mask=mask)
 
-    assert close(ours(queries, keys, values), plain(queries, keys, values), 1e-5)
+    assert_close(ours(queries, keys, values), plain(queries, keys, values))
     squared = lambda function: lambda *args: mx.square(function(*args)).sum()  # noqa: E731
     found = mx.grad(squared(ours), argnums=(0, 1, 2))(queries, keys, values)
     wanted = mx.grad(squared(plain), argnums=(0, 1, 2))(queries, keys, values)
-    assert all(close(a, b, 1e-4) for a, b in zip(found, wanted, strict=True))
+    for a, b in zip(found, wanted, strict=True):
+        assert_close(a, b)
 
 
 def test_small_arrays_stay_with_mlx(monkeypatch: pytest.MonkeyPatch) -> None:

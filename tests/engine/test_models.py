@@ -23,6 +23,7 @@ from engine.optimizers import build_optimizer
 from engine.pairs import Verdict
 from engine.settings import Settings
 from engine.update import Update
+from tests.close import assert_close
 from tests.engine.small_models import (
     GEMMA2,
     GEMMA3,
@@ -112,7 +113,7 @@ def test_the_cpu_holds_the_numbers_that_packed_weights_stand_for(quantization: A
     ids = mx.array([[7, 8, 9, 10]])
     unquantised = make_model(WIDE)(ids)
     assert not mx.allclose(plain(ids), unquantised, atol=1e-3)
-    np.testing.assert_allclose(np.array(plain(ids)), np.array(packed(ids)), rtol=2e-3, atol=2e-3)
+    assert_close(plain(ids), packed(ids), 1e-3)
     kinds = {array.dtype for array in arrays.flat(plain.parameters()).values()}
     assert kinds == {mx.float32}
 
@@ -257,7 +258,7 @@ def test_more_than_ten_layers_keep_their_order() -> None:
     update._apply()
     for name, array in arrays.flat(policy.model.trainable_parameters()).items():
         wanted = before[name] - gradients[name] / 2
-        np.testing.assert_allclose(np.array(array), np.array(wanted), rtol=1e-5, atol=1e-7)
+        assert_close(array, wanted, name=name)
 
 
 # -- what does not fit ---------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from engine.models import LanguageModel
 from engine.plain import model as plain_module
 from engine.plain.model import plain
 from engine.plain.rows import LEAST_TURNS, Rows, is_plain
+from tests.close import assert_close
 from tests.engine.small_models import (
     GEMMA2,
     GEMMA3,
@@ -68,9 +69,9 @@ def test_rows_that_fork_and_read_on_have_the_logits_of_whole_sequences(
     after_last = forked.model.logits(forked.feed(last))
     for row, owner in enumerate(owners):
         ids = [*begins[owner], *more[row]]
-        np.testing.assert_allclose(after_more[row], logits_of(model, ids), rtol=1e-4, atol=1e-4)
+        assert_close(after_more[row], logits_of(model, ids))
         ids += last[row]
-        np.testing.assert_allclose(after_last[row], logits_of(model, ids), rtol=1e-4, atol=1e-4)
+        assert_close(after_last[row], logits_of(model, ids))
 
 
 def test_rows_that_are_kept_are_those_of_a_fork() -> None:
@@ -89,7 +90,7 @@ def test_positions_beyond_the_first_table_of_angles() -> None:
     rows = Rows(plain(model), 1, len(ids))
     rows.feed([ids[:LEAST_TURNS]])
     found = rows.model.logits(rows.feed([ids[LEAST_TURNS:]]))[0]
-    np.testing.assert_allclose(found, logits_of(model, ids), rtol=1e-3, atol=1e-3)
+    assert_close(found, logits_of(model, ids))
 
 
 @pytest.mark.parametrize("config", [GEMMA2, GEMMA3, MAMBA2], ids=["gemma2", "gemma3", "mamba2"])
@@ -129,7 +130,7 @@ def test_adapters_count_as_they_are_now(most: int, monkeypatch: pytest.MonkeyPat
     ids = [5, 6, 7]
     now = plain(policy.model)
     found = now.logits(Rows(now, 1, 3).feed([ids]))[0]
-    np.testing.assert_allclose(found, logits_of(policy.model, ids), rtol=1e-3, atol=1e-3)
+    assert_close(found, logits_of(policy.model, ids))
 
 
 def test_the_judge_says_the_same_by_numpy_and_by_mlx() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from engine.plain import pointwise
 from engine.plain.pointwise import Norm, gated, gated_back, rotated
+from tests.close import assert_close
 
 GENERATOR = np.random.default_rng(0)
 
@@ -32,7 +33,7 @@ def test_a_norm_and_its_slope(shape: tuple[int, ...]) -> None:
     x, d_y = random(*shape), random(*shape)
     wide = x.astype(np.float64)
     wanted = wide / np.sqrt((wide**2).mean(axis=-2, keepdims=True) + 0.1) * norm.weight
-    np.testing.assert_allclose(norm(x), wanted, atol=1e-5)
+    assert_close(norm(x), wanted)
     d_x = norm.back(x, norm.size(x), d_y.copy())
     along = float((d_x * x).sum())
     assert along == pytest.approx(slope(norm, x, d_y), abs=1e-2)
@@ -43,8 +44,8 @@ def test_turning_back_undoes_a_turn() -> None:
     cosine, sine = np.cos(angle), np.sin(angle)
     x = random(3, 8, 7)
     turned = rotated(x, cosine, sine)
-    np.testing.assert_allclose(turned[:, :4], x[:, :4] * cosine - x[:, 4:] * sine, atol=1e-5)
-    np.testing.assert_allclose(rotated(turned, cosine, -sine), x, atol=1e-5)
+    assert_close(turned[:, :4], x[:, :4] * cosine - x[:, 4:] * sine)
+    assert_close(rotated(turned, cosine, -sine), x)
 
 
 def test_a_gate_and_its_slope() -> None:
@@ -53,11 +54,11 @@ def test_a_gate_and_its_slope() -> None:
     with np.errstate(over="ignore"):
         result = gated(gate, up)
         wide = gate.astype(np.float64)
-        np.testing.assert_allclose(result, wide / (1 + np.exp(-wide)) * up, atol=1e-4)
+        assert_close(result, wide / (1 + np.exp(-wide)) * up)
         by_gate = slope(lambda gate: gated(gate, up), gate, d_y)
         by_up = slope(lambda up: gated(gate, up), up, d_y)
         d_gate, active, d_up = gate.copy(), up.copy(), d_y.copy()
         gated_back(d_gate, active, d_up)
-    np.testing.assert_allclose(active, result, rtol=1e-5, atol=1e-5)
+    assert_close(active, result)
     assert float((d_gate * gate).sum()) == pytest.approx(by_gate, rel=1e-2)
     assert float((d_up * up).sum()) == pytest.approx(by_up, rel=1e-2)

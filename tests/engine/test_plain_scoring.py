@@ -15,6 +15,7 @@ from engine.plain.passes import Pass
 from engine.plain.scoring import completion_logps, trains_adapters_alone, trunk_of
 from engine.scoring import Scored
 from engine.update import Update
+from tests.close import assert_all_close, assert_close
 from tests.engine.small_models import QWEN3, number, policy_and_reference, settings
 from tests.engine.test_plain_model import PLAIN, pytestmark, shake  # noqa: F401
 
@@ -59,11 +60,8 @@ def test_scores_and_gradients_are_those_of_mlx(
     assert trains_adapters_alone(lm.model)
     value, gradient = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
     expected, wanted = value_and_gradient(lm, lambda: scoring.completion_logps(lm, SCORED))
-    assert value == pytest.approx(expected, rel=1e-5)
-    assert gradient.keys() == wanted.keys()
-    for name, array in wanted.items():
-        scale = np.abs(array).max()
-        np.testing.assert_allclose(gradient[name], array, rtol=1e-3, atol=2e-4 * scale)
+    assert_close(value, expected)
+    assert_all_close(gradient, wanted)
 
 
 def test_the_gradient_is_the_slope() -> None:
@@ -100,10 +98,8 @@ def test_a_long_prompt_attends_in_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
     monkeypatch.setattr(layout, "BLOCK", 2)
     blocks = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
-    assert blocks[0] == pytest.approx(whole[0], rel=1e-6)
-    for name, array in whole[1].items():
-        scale = np.abs(array).max()
-        np.testing.assert_allclose(blocks[1][name], array, rtol=1e-4, atol=1e-5 * scale)
+    assert_close(blocks[0], whole[0])
+    assert_all_close(blocks[1], whole[1])
 
 
 def test_a_large_vocabulary_is_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,10 +107,8 @@ def test_a_large_vocabulary_is_scored_in_parts(monkeypatch: pytest.MonkeyPatch) 
     whole = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
     monkeypatch.setattr(passes, "VALUES_PER_CHUNK", 3 * lm.vocabulary)
     parts = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
-    assert parts[0] == pytest.approx(whole[0], rel=1e-6)
-    for name, array in whole[1].items():
-        scale = np.abs(array).max()
-        np.testing.assert_allclose(parts[1][name], array, rtol=1e-4, atol=1e-5 * scale)
+    assert_close(parts[0], whole[0])
+    assert_all_close(parts[1], whole[1])
 
 
 def test_equal_weights_have_equal_scores() -> None:

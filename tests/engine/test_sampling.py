@@ -10,6 +10,7 @@ from engine import sampling
 from engine.models import LanguageModel
 from engine.sampling import Interrupted, Sampler, sample, stream_seed
 from engine.scoring import Scored, completion_logps
+from tests.close import assert_close
 from tests.engine.small_models import (
     EOS,
     GEMMA2,
@@ -97,7 +98,7 @@ def test_what_is_sampled_is_what_is_scored(
     ]
     scored = Scored(prompts, [[completion.ids for completion in row] for row in rows])
     found = np.array(completion_logps(lm, scored)).reshape(-1)
-    np.testing.assert_allclose(found, while_sampling, rtol=2e-5, atol=2e-5)
+    assert_close(found, while_sampling)
 
 
 def test_rows_that_end_leave_the_others_as_they_were(chatty: LanguageModel) -> None:

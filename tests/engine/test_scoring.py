@@ -11,6 +11,7 @@ import pytest
 from engine import arrays, scoring
 from engine.models import LanguageModel
 from engine.scoring import Scored, completion_logps
+from tests.close import assert_all_close, assert_close
 from tests.engine.small_models import (
     GEMMA2,
     GEMMA3,
@@ -60,16 +61,14 @@ def test_equal_to_a_loop_over_tokens(config: dict[str, Any], scored: Scored) -> 
     ways: list[dict[str, Any]] = [{}, {"step_size": 2}, {"step_size": 1}, {"recompute": True}]
     for options in ways:
         found = np.array(completion_logps(lm, scored, **options))
-        np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=2e-5)
+        assert_close(found, wanted)
 
 
 def test_a_window_that_does_not_overflow_is_shared() -> None:
     lm = language_model(GEMMA3, tokens=8)
     assert lm.shares_prompts
     short = Scored(prompts=[[7, 8, 9], [12]], completions=[[[20, 21], [2]], [[22], [23, 24]]])
-    np.testing.assert_allclose(
-        np.array(completion_logps(lm, short)), token_by_token(lm, short), rtol=2e-5, atol=2e-5
-    )
+    assert_close(completion_logps(lm, short), token_by_token(lm, short))
 
 
 def loss_and_gradient(lm: LanguageModel, **options: Any) -> tuple[float, arrays.Arrays]:
@@ -91,8 +90,7 @@ def test_every_way_gives_the_same_gradient(config: dict[str, Any], train_type: s
     plain = replace(policy, shares_prompts=False)
     assert policy.shares_prompts
     wanted, gradient = loss_and_gradient(plain)
-    size = np.sqrt(sum(number(mx.square(array).sum()) for array in gradient.values()))
-    assert size > 1
+    assert max(number(mx.abs(array).max()) for array in gradient.values()) > 1
     ways = [
         (policy, {}),
         (policy, {"recompute": True}),
@@ -102,10 +100,8 @@ def test_every_way_gives_the_same_gradient(config: dict[str, Any], train_type: s
     ]
     for lm, options in ways:
         found, other = loss_and_gradient(lm, **options)
-        assert found == pytest.approx(wanted, rel=1e-5)
-        assert other.keys() == gradient.keys()
-        for name, array in gradient.items():
-            assert number(mx.abs(other[name] - array).max()) < 1e-5 * size, name
+        assert_close(found, wanted)
+        assert_all_close(other, gradient)
 
 
 def test_recomputation_drops_out_what_the_first_pass_did() -> None:
@@ -152,9 +148,8 @@ def test_logits_in_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(scoring, "VALUES_PER_CHUNK", 3 * policy.vocabulary)
     for recompute in (False, True):
         parts, other = loss_and_gradient(policy, recompute=recompute)
-        assert parts == pytest.approx(whole, rel=1e-6)
-        for name, array in gradient.items():
-            np.testing.assert_allclose(np.array(other[name]), np.array(array), rtol=1e-4, atol=1e-4)
+        assert_close(parts, whole)
+        assert_all_close(other, gradient)
 
 
 def test_a_row_does_not_depend_on_its_neighbours() -> None:
@@ -162,9 +157,7 @@ def test_a_row_does_not_depend_on_its_neighbours() -> None:
     together = np.array(completion_logps(lm, UNEVEN))
     for row in range(3):
         alone = Scored(UNEVEN.prompts[row : row + 1], UNEVEN.completions[row : row + 1])
-        np.testing.assert_allclose(
-            np.array(completion_logps(lm, alone))[0], together[row], rtol=1e-5, atol=1e-5
-        )
+        assert_close(completion_logps(lm, alone)[0], together[row])
 
 
 def test_prompt_tokens_and_their_padding_carry_no_gradient_of_their_own() -> None:
@@ -173,4 +166,4 @@ def test_prompt_tokens_and_their_padding_carry_no_gradient_of_their_own() -> Non
     one = Scored(prompts=[[7, 8, 9]], completions=[[[20], [21]]])
     logits = np.array(lm.model(mx.array([[7, 8, 9]]))[0, -1], np.float64)
     logps = logits - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
-    np.testing.assert_allclose(np.array(completion_logps(lm, one))[0], logps[[20, 21]], rtol=1e-5)
+    assert_close(completion_logps(lm, one)[0], logps[[20, 21]])

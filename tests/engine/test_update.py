@@ -16,6 +16,7 @@ from engine.scoring import Scored, completion_logps
 from engine.settings import Settings
 from engine.starter import POLICY
 from engine.update import Update, step_means
+from tests.close import assert_close
 from tests.engine.small_models import (
     WIDE,
     number,
@@ -74,6 +75,15 @@ def distance(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
     return math.sqrt(sum(float(((one[name] - other[name]) ** 2).sum()) for name in one))
 
 
+def assert_moved_alike(
+    one: Update, other: Update, start: dict[str, np.ndarray], tolerance: float = 1e-4
+) -> None:
+    """As far as float32 tells: a weight is rounded by its own size, not by how far it moved."""
+    moved = distance(weights(other), start)
+    assert moved > 0
+    assert distance(weights(one), weights(other)) < tolerance * moved
+
+
 def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
     for name in one:
         np.testing.assert_array_equal(one[name], other[name])
@@ -121,7 +131,7 @@ def test_loss_and_gradient(values: dict[str, Any]) -> None:
     made, batch = make_update(**values), judged()
     learned = made.step(batch, step=1, last=False)
     wanted = loss_in_float64(make_update(**values), batch)
-    assert learned.means["loss"] == pytest.approx(wanted, rel=1e-5)
+    assert_close(learned.means["loss"], wanted, 1e-4)
     start = make_update(**values)
     before, after = weights(start), weights(made)
     gradient = {name: (before[name] - after[name]) / 0.01 for name in before}
@@ -185,9 +195,8 @@ def test_uneven_batches_add_up_to_one_batch() -> None:
     parts.step(batch[1:5], step=2, last=False)
     assert_equal(weights(parts), start)  # nothing yet
     norm = parts.step([undecided, *batch[5:]], step=3, last=False).grad_norm
-    assert norm == pytest.approx(learned.grad_norm, rel=1e-5)
-    moved = distance(weights(whole), start)
-    assert distance(weights(whole), weights(parts)) < 1e-5 * moved
+    assert_close(norm, learned.grad_norm)
+    assert_moved_alike(parts, whole, start)
     assert (parts.gradients, parts.gradient_pairs, parts.steps_since_update) == (None, 0, 0)
 
 
@@ -202,8 +211,9 @@ def test_several_passes_are_one(checkpointed: bool) -> None:
     assert len(passes) > 2
     assert [each for part in passes for each in part] == batch
     other = parts.step(batch, step=1, last=False)
-    assert other.means == pytest.approx(one.means, rel=1e-5, abs=1e-6)
-    assert distance(weights(whole), weights(parts)) < 1e-5 * distance(weights(whole), start)
+    assert other.means.keys() == one.means.keys()
+    assert_close(list(other.means.values()), list(one.means.values()))
+    assert_moved_alike(parts, whole, start)
 
 
 def test_passes_stay_under_their_bound() -> None:
@@ -254,9 +264,7 @@ def test_the_winner_alone_decides_the_direction() -> None:
     lost = make_update(stirred=False)
     lost.step([(each, Verdict("second"))], step=1, last=False)
     for name, array in start.items():
-        np.testing.assert_allclose(
-            weights(lost)[name] - array, array - weights(one)[name], rtol=1e-3, atol=1e-7
-        )
+        assert_close(weights(lost)[name] - array, array - weights(one)[name], 1e-3, name=name)
 
 
 def test_long_gradients_are_clipped_and_short_ones_not() -> None:
@@ -264,7 +272,7 @@ def test_long_gradients_are_clipped_and_short_ones_not() -> None:
     for limit in (norm / 10, norm * 10):
         made = make_update(max_grad_norm=limit)
         start = weights(made)
-        assert made.step(judged(), step=1, last=False).grad_norm == pytest.approx(norm, rel=1e-5)
+        assert_close(made.step(judged(), step=1, last=False).grad_norm, norm)
         assert distance(weights(made), start) == pytest.approx(0.01 * min(norm, limit), rel=1e-3)
 
 
