@@ -1,4 +1,5 @@
-"""Every test runs offline, with a home of its own, and with the fast BLAS under MLX."""
+"""Every test runs offline, with a home of its own, and with the fast BLAS under MLX, whatever the
+caller ignores or allows."""
 
 import os
 
@@ -15,7 +16,9 @@ import pytest
 
 from engine.hardware import import_mlx
 from tests.command import Command, make_command
+from tests.signals import let_programs_take_signals
 
+let_programs_take_signals()
 import_mlx()  # before any test does
 
 # A busy machine is no failure.

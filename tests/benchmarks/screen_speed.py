@@ -28,6 +28,7 @@ from typing import Any
 
 from tests.end_to_end.pseudo_terminal import PseudoTerminal, studio
 from tests.end_to_end.review_screen import read
+from tests.signals import let_programs_take_signals
 from tests.tui.archive import make_run
 
 F5 = "\x1b[15~"
@@ -198,6 +199,7 @@ def main() -> int:
         "--only", choices=list(MEASURES), action="append", help="leave out the rest"
     )
     options = parser.parse_args()
+    let_programs_take_signals()
     found = {name: MEASURES[name](options) for name in options.only or MEASURES}
     missed = [row for row in GOALS if row[0] in found and found[row[0]][row[1]] > row[2]]
     if options.json:

@@ -9,16 +9,18 @@ last third of the samples against those of the second, the first being the warm-
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 from engine.run_folder import Run
 from tests.benchmarks.screen_speed import KEYS, LARGE, answer_ms, begin, write_config
 from tests.end_to_end.pseudo_terminal import studio
+from tests.signals import let_programs_take_signals
 
 Sample = dict[str, float]
 SAMPLES = 60  # over the whole run
@@ -54,12 +56,11 @@ def step_of(run: Run) -> int:
 
 def held(pid: int) -> Sample:
     """Resident memory in MB, file handles and threads of a process."""
-    process = Path("/proc", str(pid))
-    pages = int((process / "statm").read_text().split()[1])
+    process = psutil.Process(pid)
     return {
-        "memory_mb": pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
-        "handles": len(os.listdir(process / "fd")),
-        "threads": len(os.listdir(process / "task")),
+        "memory_mb": process.memory_info().rss / 1e6,
+        "handles": process.num_fds(),
+        "threads": process.num_threads(),
     }
 
 
@@ -87,6 +88,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
+    let_programs_take_signals()
     samples = soak(chosen.steps)
     if len(samples) < 6:
         print("the run was over before there was anything to compare")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.run_folder import METRICS, Run
+from tests.end_to_end.program import PATIENCE
 from tests.end_to_end.pseudo_terminal import PseudoTerminal, studio
 
 CONFIG = """\
@@ -70,7 +71,7 @@ def steps(run: Run) -> int:
     return int(lines[0]["step"]) if lines else 0
 
 
-def until(holds: Any, seconds: float = 90) -> None:
+def until(holds: Any, seconds: float = PATIENCE) -> None:
     """Wait for something that another process brings about."""
     end = time.monotonic() + seconds
     while not holds():

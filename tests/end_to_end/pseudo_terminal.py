@@ -18,6 +18,8 @@ from types import TracebackType
 
 import pyte
 
+from tests.end_to_end.program import PATIENCE
+
 # Sequences that pyte does not know and would show as text.
 _UNKNOWN = re.compile(rb"\x1b\[[<>=][0-9;]*[A-Za-z]|\x1b\[\?[0-9;]*\$p|\x1b[P_^X][^\x1b]*\x1b\\")
 # Around a frame: shown as a whole or not yet. A program uses it when the terminal says it can.
@@ -50,9 +52,6 @@ class PseudoTerminal:
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
             try:
-                for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-                    # A test run in the background ignores them, and its children would too.
-                    signal.signal(number, signal.SIG_DFL)
                 os.execvpe(command[0], list(command), _environment(environment or {}))
             finally:
                 os._exit(127)
@@ -89,7 +88,7 @@ class PseudoTerminal:
         """Send characters, or the sequence of a key, as a terminal does."""
         os.write(self._terminal, keys.encode())
 
-    def wait_for(self, what: str | Callable[[str], object], seconds: float = 60) -> str:
+    def wait_for(self, what: str | Callable[[str], object], seconds: float = PATIENCE) -> str:
         """Wait until the screen shows `what`, a text or a condition on the screen's text.
 
         Raises:
@@ -107,7 +106,7 @@ class PseudoTerminal:
             self._wait(min(0.25, max(0.0, end - now)))
 
     def seen_at(
-        self, what: Callable[[str], object], *, quietly: float = 0, seconds: float = 60
+        self, what: Callable[[str], object], *, quietly: float = 0, seconds: float = PATIENCE
     ) -> float:
         """When the screen first showed what holds, by `time.perf_counter`.
 
@@ -172,7 +171,7 @@ class PseudoTerminal:
         """Whether the program is gone and all that it wrote has been read."""
         return not self._reader.is_alive()
 
-    def wait(self, seconds: float = 30) -> int:
+    def wait(self, seconds: float = PATIENCE) -> int:
         """Wait for the program to end; its exit status, negative for a signal.
 
         Raises:

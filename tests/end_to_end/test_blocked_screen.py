@@ -79,7 +79,7 @@ def test_a_terminal_that_nobody_reads_does_not_hold_up_the_engine(tmp_path: Path
         terminal.press("\x03")
         terminal.wait_for("still training")
         terminal.press("\x03")
-        assert terminal.wait(60) == 0
+        assert terminal.wait() == 0
         assert terminal.switched_on() == set()
 
 
@@ -91,7 +91,7 @@ def test_ctrl_z_without_a_shell_to_go_back_to_changes_nothing(tmp_path: Path) ->
         terminal.wait_for("there is no shell here to go back to")
         assert terminal.attributes() == before
         terminal.press("q")
-        assert terminal.wait(60) == 0
+        assert terminal.wait() == 0
         assert terminal.switched_on() == set()
 
 

@@ -16,7 +16,7 @@ def test_a_signal_saves_gives_the_terminal_back_and_says_so(
     terminal, run = trained_in(tmp_path)
     with terminal:
         os.kill(terminal.pid, number)
-        assert terminal.wait(60) == 128 + number
+        assert terminal.wait() == 128 + number
         assert terminal.switched_on() == set()
     assert run.state()["status"] == "stopped"
     checkpoint = run.latest_checkpoint()
@@ -27,7 +27,7 @@ def test_a_signal_saves_gives_the_terminal_back_and_says_so(
 def test_a_run_outlives_its_lost_terminal(tmp_path: Path) -> None:
     terminal, run = trained_in(tmp_path, iters=40)
     terminal.hang_up()
-    assert terminal.wait(90) == 0
+    assert terminal.wait() == 0
     assert run.state()["status"] == "finished"
     assert run.state()["step"] == 40
 
@@ -39,7 +39,7 @@ def test_a_run_that_may_not_outlive_it_stops_with_a_checkpoint(tmp_path: Path, j
     if judge == "human":
         until(lambda: run.state()["status"] == "running")
     terminal.hang_up()
-    assert terminal.wait(60) == 128 + signal.SIGHUP
+    assert terminal.wait() == 128 + signal.SIGHUP
     assert run.state()["status"] == "stopped"
     assert run.latest_checkpoint() is not None
     assert run.holder() is None

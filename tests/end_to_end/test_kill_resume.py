@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.program import written
+from tests.end_to_end.program import PATIENCE, written
 from tests.engine.small_models import QWEN3, write_model, write_prompts
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def start(values: dict[str, Any], home: Path) -> subprocess.Popen[str]:
 
 def finish(values: dict[str, Any], home: Path) -> None:
     process = start(values, home)
-    out, _ = process.communicate(timeout=280)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, out
     assert out.startswith("finished None"), out
 

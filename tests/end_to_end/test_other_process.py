@@ -67,7 +67,7 @@ def test_a_run_elsewhere_is_steered_and_taken_over(
             assert pid_of(run) == elsewhere.pid
             terminal.press("\r")
             until(lambda: pid_of(run) == terminal.pid)
-            assert elsewhere.wait(60) == 128 + signal.SIGINT
+            assert elsewhere.wait() == 128 + signal.SIGINT
             checkpoint = run.latest_checkpoint()
             assert checkpoint is not None
             until(lambda: steps(run) > int(checkpoint.name))
@@ -75,7 +75,7 @@ def test_a_run_elsewhere_is_steered_and_taken_over(
             terminal.press("\x03")
             terminal.wait_for("still training")
             terminal.press("\x03\x03\x03")  # none of them loses a step
-            assert terminal.wait(60) == 0
+            assert terminal.wait() == 0
             assert terminal.switched_on() == set()
     reached = run.latest_checkpoint()
     assert reached is not None
@@ -92,7 +92,7 @@ def test_a_run_is_left_running_without_a_screen(
         terminal.press("q")
         terminal.wait_for("still training")
         terminal.press(DOWN + "\r")
-        assert terminal.wait(90) == 0
+        assert terminal.wait() == 0
         assert "watched goes on without a screen" in terminal.text
         assert terminal.switched_on() == set()
     checkpoint = run.latest_checkpoint()
@@ -150,7 +150,7 @@ def test_pairs_that_wait_for_a_person_wait_in_the_program_that_takes_the_run_ove
             second.press("1")
             until(lambda: len(list(run.read(PAIRS))) == 1)
         first.press("q")
-        assert first.wait(60) == 0
+        assert first.wait() == 0
 
 
 def pair_on(terminal: PseudoTerminal) -> tuple[str, ...]:

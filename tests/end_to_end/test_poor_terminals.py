@@ -29,7 +29,7 @@ def test_the_app_says_why_in_one_line(
     size: tuple[int, int], term: str | None, tmp_path: Path
 ) -> None:
     with on(tmp_path, size=size, term=term) as terminal:
-        assert terminal.wait(60) == 2
+        assert terminal.wait() == 2
         written = b"".join(data for _, data in terminal.arrived).decode()
     assert written.startswith("lora-studio: ")
     assert written.count("\n") == 1
@@ -44,7 +44,7 @@ def test_training_without_the_app_works(
 ) -> None:
     short = words(**SMALL | {"iters": 1, "steps_per_eval": -1}, run_name="poor")
     with on(tmp_path, "train", "starter", *short, size=size, term=term) as terminal:
-        assert terminal.wait(120) == 0
+        assert terminal.wait() == 0
         written = b"".join(data for _, data in terminal.arrived).decode()
         assert terminal.switched_on() == set()
     assert "Traceback" not in written

@@ -17,7 +17,7 @@ def export(terminal: PseudoTerminal, choice: str, what: str, to: Path) -> None:
     terminal.wait_for("into which folder?")
     terminal.press(CLEAR_LINE + str(to) + "\r")
     terminal.wait_for(f"exporting the {what} ·")
-    text = terminal.wait_for("exported to", 120)
+    text = terminal.wait_for("exported to")
     assert str(to) in "".join(text.split())  # it may be broken over two lines
 
 

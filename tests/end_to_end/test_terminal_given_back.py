@@ -15,7 +15,7 @@ from tests.end_to_end.pseudo_terminal import PseudoTerminal
 
 def given_back(terminal: PseudoTerminal, before: list[object]) -> str:
     """Wait for the end; what the terminal then shows."""
-    text = terminal.wait_for("ended with", 90)
+    text = terminal.wait_for("ended with")
     until(lambda: terminal.switched_on() == set() and terminal.attributes() == before, 30)
     return text
 
@@ -42,7 +42,7 @@ def test_after_an_error_in_the_engine_the_app_is_still_there(tmp_path: Path) -> 
         terminal.wait_for("start")
         before = cooked(terminal)
         terminal.press("s")
-        terminal.wait_for("failed: RuntimeError: no more", 90)
+        terminal.wait_for("failed: RuntimeError: no more")
         terminal.press("q")
         assert "ended with 0" in given_back(terminal, before)
 

@@ -16,7 +16,7 @@ def first_minutes(terminal: PseudoTerminal, name: str) -> None:
     """From the form to a finished run, its details, a prompt for its model, and out."""
     terminal.wait_for("▶ start")
     terminal.press("\r")
-    terminal.wait_for(lambda text: re.search(r"step \d+ / \d+", text), 120)
+    terminal.wait_for(lambda text: re.search(r"step \d+ / \d+", text))
     terminal.wait_for("Finished", 500)
     terminal.wait_for("win rate")
 
@@ -25,9 +25,9 @@ def first_minutes(terminal: PseudoTerminal, name: str) -> None:
     terminal.press("\r")
     terminal.wait_for(lambda text: "1 run" not in text and "accuracy" in text)
     terminal.press("i")
-    terminal.wait_for("Type a prompt", 120)
+    terminal.wait_for("Type a prompt")
     terminal.press("What colour is the sky?\r")
-    text = terminal.wait_for("Which is better?", 120)
+    text = terminal.wait_for("Which is better?")
     assert "> What colour is the sky?" in text
     assert "trained 1" not in text
     terminal.press("1")

@@ -18,7 +18,7 @@ import pytest
 from engine import runs, starter
 from engine.metrics import TIMING
 from engine.settings import Settings
-from tests.end_to_end.program import SMALL, records, run, start, words
+from tests.end_to_end.program import PATIENCE, SMALL, records, run, start, words
 
 
 def metrics_of(home: Path, name: str) -> list[dict]:
@@ -78,7 +78,7 @@ def test_a_signal_stops_with_a_checkpoint_and_resume_goes_on_exactly(
             process.send_signal(number)
             break
     ended = records(process.stdout.read())[-1]
-    assert process.wait(timeout=120) == status
+    assert process.wait(timeout=PATIENCE) == status
     assert ended["status"] == "stopped"
     assert ended["step"] < LONGER["iters"]
     again = run("resume", "cut", "--json", home=studio_home)
@@ -105,7 +105,7 @@ def test_a_second_signal_ends_at_once(studio_home: Path) -> None:
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGCONT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode in (130, 143)
     assert run("runs", home=studio_home).returncode == 0
 
@@ -115,7 +115,7 @@ def test_a_reader_that_goes_away_does_not_end_the_run(studio_home: Path) -> None
     assert process.stdout
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(timeout=120) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     assert metrics_of(studio_home, "one")[-1]["step"] == 6
 
 
@@ -138,7 +138,7 @@ def test_what_libraries_print_goes_to_the_log(studio_home: Path) -> None:
         capture_output=True,
         text=True,
         env={**os.environ, "LORA_STUDIO_HOME": str(studio_home)},
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     assert records(done.stdout)
@@ -191,7 +191,7 @@ class Terminal:
             os.execv(sys.executable, [sys.executable, "-m", "tui.cli", *arguments])
         self.seen = ""
 
-    def read_until(self, text: str, seconds: float = 120) -> None:
+    def read_until(self, text: str, seconds: float = PATIENCE) -> None:
         """Read what is painted until `text` is."""
         end = time.monotonic() + seconds
         while text not in self.seen:
