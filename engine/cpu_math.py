@@ -74,9 +74,13 @@ def scaled_dot_product_attention(
     mask: mx.array | str | None,
     sinks: mx.array | None = None,
 ) -> mx.array:
-    """Attention of queries (rows, heads, tokens, width) over keys and values (rows, kv heads,
-    length, width); `mask` is "causal", boolean, additive or None, and broadcasts to (rows,
-    heads, tokens, length)."""
+    """Attention of queries (rows, heads, tokens, width) over keys (rows, kv heads, length, width)
+    and values (rows, kv heads, length, value width): (rows, heads, tokens, value width).
+
+    `mask` is "causal", boolean, additive or None, and broadcasts to (rows, heads, tokens,
+    length). An additive one may be computed from weights, as the positions' part of the scores
+    in DeepSeek-V3's attention is, and has gradients.
+    """
     rows, heads, tokens, width = queries.shape
     groups, length = keys.shape[1], keys.shape[2]
     plain = sinks is not None or hasattr(cache, "bits") or queries.dtype != mx.float32
@@ -86,20 +90,20 @@ def scaled_dot_product_attention(
         )
     grouped = (queries * scale).reshape(rows, groups, heads // groups * tokens, width)
     scores = (grouped @ keys.swapaxes(-1, -2)).reshape(rows, heads, tokens, length)
-    shares = _softmax(scores, _additive(mask, tokens, length))
+    if isinstance(mask, mx.array) and mask.dtype != mx.bool_:
+        scores, mask = scores + mask.astype(mx.float32), None
+    shares = _softmax(scores, _hiding(mask, tokens, length))
     mixed = shares.reshape(rows, groups, heads // groups * tokens, length) @ values
-    return mixed.reshape(rows, heads, tokens, width)
+    return mixed.reshape(rows, heads, tokens, values.shape[-1])
 
 
-def _additive(mask: mx.array | str | None, tokens: int, length: int) -> mx.array:
-    """A mask as float32 to be added to scores."""
+def _hiding(mask: mx.array | str | None, tokens: int, length: int) -> mx.array:
+    """A boolean mask as float32 to be added to scores."""
     if mask is None:
         return mx.zeros((1, 1))
     if isinstance(mask, str):
         mask = mx.arange(length - tokens, length)[:, None] >= mx.arange(length)
-    if mask.dtype == mx.bool_:
-        return mx.where(mask, mx.array(0.0), mx.array(float(np.finfo(np.float32).min)))
-    return mask.astype(mx.float32)
+    return mx.where(mask, mx.array(0.0), mx.array(float(np.finfo(np.float32).min)))
 
 
 # -- the three functions -------------------------------------------------------------------------
@@ -140,7 +144,7 @@ def _softmax_vjp(
 ) -> tuple[mx.array, mx.array]:
     weighted = cotangent * output
     gradient = weighted - output * weighted.sum(axis=-1, keepdims=True)
-    return gradient, mx.zeros_like(primals[1])  # a mask is never learned
+    return gradient, mx.zeros_like(primals[1])  # what is hidden is never learned
 
 
 @mx.custom_function
