@@ -87,10 +87,13 @@ def _split(model: nn.Module) -> tuple[Callable[..., mx.array], Callable[[mx.arra
     try:
         backbone = wrapper.model
         if "lm_head" in wrapper:
-            parts = (lambda ids, cache=None: backbone(ids, cache)), lambda h: wrapper.lm_head(h)
+            parts = (
+                (lambda ids, cache=None: backbone(ids, cache=cache)),
+                (lambda h: wrapper.lm_head(h)),
+            )
         else:
             parts = (
-                (lambda ids, cache=None: backbone(ids, cache)),
+                (lambda ids, cache=None: backbone(ids, cache=cache)),
                 (lambda h: backbone.embed_tokens.as_linear(h)),
             )
         ids = mx.array([[1, 2, 3]])

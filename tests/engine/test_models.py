@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from engine import arrays, models
+from engine.caches import prompt_caches
 from engine.errors import UserError
 from engine.models import (
     add_adapters,
+    as_language_model,
     count_parameters,
     load,
     load_adapter_file,
@@ -41,6 +43,7 @@ from tests.engine.small_models import (
     tokenizer,
     write_model,
 )
+from tests.engine.zoo import write_architecture
 
 DECIDED = [
     (pair(0, first="yes", second="perhaps not"), Verdict("first")),
@@ -211,6 +214,17 @@ def test_the_head_is_split_off_only_where_nothing_is_lost(
     np.testing.assert_array_equal(np.array(lm.logits(lm.hidden(ids))), np.array(lm.model(ids)))
     split = lm.hidden(ids).shape[-1] == config["hidden_size"]
     assert split == (config not in (GEMMA2, MAMBA2))  # a soft cap; a body of another name
+
+
+def test_a_cache_reaches_a_body_that_takes_a_mask_before_it(tmp_path: Path) -> None:
+    folder = write_architecture(tmp_path / "model", "minicpm3")
+    model, tokenizer, _ = load(folder, "model", quantization="none")
+    lm = as_language_model(model, tokenizer, 512)
+    caches = prompt_caches(model)
+    assert lm.hidden(mx.array([[7, 8, 9]]), caches).shape[-1] == 128  # split, so the body itself
+    found = lm.logits(lm.hidden(mx.array([[10, 11]]), caches))
+    wanted = model(mx.array([[7, 8, 9, 10, 11]]))[:, 3:]
+    np.testing.assert_allclose(np.array(found), np.array(wanted), rtol=1e-4, atol=1e-5)
 
 
 def test_adapters_do_not_drop_out_until_trained() -> None:
