@@ -20,12 +20,13 @@ KEY = "resume_adapter_file"
 SIZE_LIMIT = 10 << 20  # bytes of an adapter_config.json
 
 
-def config_text(settings: Settings) -> str:
-    """What adapter_config.json says of a run's adapters."""
+def config_text(settings: Settings, keys: list[str] | None = None) -> str:
+    """What adapter_config.json says of a run's adapters, which are on the modules that `keys`
+    names; by default on those that the settings do."""
     lora = settings.lora_parameters
     parameters: dict[str, Any] = {"rank": lora.rank, "scale": lora.scale, "dropout": lora.dropout}
-    if lora.keys is not None:
-        parameters["keys"] = lora.keys
+    if keys := keys or lora.keys:
+        parameters["keys"] = keys
     facts = {
         "model": settings.model,
         "fine_tune_type": settings.train_type,

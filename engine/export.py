@@ -7,7 +7,7 @@ or not, with the adapters added in float32, in the precision of the model's own 
 import contextlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,13 @@ def export(run: Run, to: Path, *, fuse: bool) -> Path:
     if fuse:
         return fuse_run(run, to)
     weights = trained_weights(run)
+    try:
+        config = config_text(run.settings(), _keys(arrays.load(weights)))
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{weights} is no safetensors file: it is damaged") from error
     with _new_folder(to) as folder:
         shutil.copyfile(weights, folder / WEIGHTS)
-        (folder / ADAPTER_CONFIG).write_text(config_text(run.settings()), encoding="utf-8")
+        (folder / ADAPTER_CONFIG).write_text(config, encoding="utf-8")
     return to
 
 
@@ -68,16 +72,24 @@ def write_adapters(model: nn.Module, settings: Settings, folder: Path) -> None:
     temporary = folder / f".{WEIGHTS}.tmp.safetensors"
     try:
         folder.mkdir(exist_ok=True)
-        arrays.save(temporary, arrays.flat(model.trainable_parameters()))
+        weights = arrays.flat(model.trainable_parameters())
+        arrays.save(temporary, weights)
         durable.sync_file(temporary)
         temporary.replace(folder / WEIGHTS)
-        durable.write_file(folder / ADAPTER_CONFIG, config_text(settings))
+        durable.write_file(folder / ADAPTER_CONFIG, config_text(settings, _keys(weights)))
     except (OSError, RuntimeError) as error:
         cause = durable.storage_cause(error, folder)
         temporary.unlink(missing_ok=True)
         if cause:
             raise durable.StorageError(folder / WEIGHTS, cause) from error
         raise
+
+
+def _keys(weights: Iterable[str]) -> list[str] | None:
+    """The keys of the modules that have adapters, from the names of their weights: mlx-lm has to
+    know them, since some modules may have been left without. None where there are no adapters."""
+    adapted = {name.partition(".lora_a")[0] for name in weights if ".lora_a" in name}
+    return sorted(set(map(models.adapter_key, adapted))) or None
 
 
 # -- fusing --------------------------------------------------------------------------------------

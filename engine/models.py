@@ -8,6 +8,7 @@ policy's own arrays are replaced by trained ones.
 import copy
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_unflatten
 from mlx_lm import load as load_with_mlx_lm
 from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import dequantize_model
@@ -247,11 +249,15 @@ def view(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, shared)
 
 
-def add_adapters(model: nn.Module, settings: Settings) -> None:
+def add_adapters(model: nn.Module, settings: Settings) -> list[str]:
     """Make `model` trainable in place: LoRA or DoRA adapters, or the top layers themselves.
 
     Adapters start as no change at all. Trained weights are held in float32 whatever the model
     is in, since updates are far smaller than half precision resolves.
+
+    Returns:
+        The names, within a layer, of what was left without adapters, because the model does not
+        run with them there: some read a part's weights from outside it.
 
     Raises:
         UserError: the keys or the kind of adapter do not fit this model.
@@ -263,7 +269,7 @@ def add_adapters(model: nn.Module, settings: Settings) -> None:
         for layer in trained:
             layer.unfreeze()
             layer.apply(lambda array: array.astype(mx.float32))
-        return
+        return []
     # mlx-lm's DoRA layer takes the width of packed weights to be a multiple of 32 // bits.
     packed: list[Any] = [each for each in model.modules() if isinstance(each, nn.QuantizedLinear)]
     if settings.train_type == "dora" and any(32 % each.bits for each in packed):
@@ -271,38 +277,73 @@ def add_adapters(model: nn.Module, settings: Settings) -> None:
             "train_type: dora does not fit 6-bit weights; choose lora, or quantization 4-bit or "
             "8-bit."
         )
-    parameters = settings.lora_parameters.model_dump()
+    before, parts = view(model), dict(model.named_modules())
+    _put_adapters(model, settings, settings.lora_parameters.keys)
+    adapters = [path for path, module in model.named_modules() if "lora_a" in module]
+    left_out = []
+    if not _runs_as(before, model):
+        for name in sorted(set(map(adapter_key, adapters))):
+            trial = view(before)
+            _put_adapters(trial, settings, [name])
+            if not _runs_as(before, trial):
+                left_out.append(name)
+        back = [(path, parts[path]) for path in adapters if adapter_key(path) in left_out]
+        model.update_modules(tree_unflatten(back))
+    if not arrays.flat(model.trainable_parameters()):
+        reason = "does not run with adapters on" if left_out else "has no modules named"
+        wanted = ", ".join(settings.lora_parameters.keys or left_out)
+        raise UserError(f"lora_parameters.keys: {settings.model} {reason} {wanted}.")
+    return left_out
+
+
+def adapter_key(path: str) -> str:
+    """How `lora_parameters.keys` names a module of the model: by its name within its layer; one
+    outside all layers by its whole path."""
+    return re.sub(r"^.*?\.\d+\.", "", path)
+
+
+def _put_adapters(model: nn.Module, settings: Settings, keys: list[str] | None) -> None:
+    """Put adapters on what these keys name, by default on all that can have them."""
+    parameters = settings.lora_parameters.model_dump() | {"keys": keys}
     try:
         linear_to_lora_layers(
             model, settings.num_layers, parameters, use_dora=settings.train_type == "dora"
         )
     except ValueError as error:
-        raise UserError(f"train_type: {error}; choose lora.") from error
+        raise UserError(f"train_type: {str(error).rstrip('.')}; choose lora.") from error
     model.eval()  # new modules drop out until told otherwise
-    if not arrays.flat(model.trainable_parameters()):
-        raise UserError(
-            f"lora_parameters.keys: no module of {settings.model} has one of these names: "
-            f"{', '.join(settings.lora_parameters.keys or [])}."
-        )
+
+
+def _runs_as(model: nn.Module, adapted: nn.Module) -> bool:
+    """Whether the model with adapters runs as it does without. Nothing is computed: one that
+    does not fails while its graph is built."""
+    ids = mx.array([[0, 0]])
+    try:
+        return adapted(ids).shape == model(ids).shape
+    except Exception:  # whatever an unknown model raises
+        return False
 
 
 def trainable_and_frozen(
     model: nn.Module, settings: Settings, start: Path | None = None
-) -> nn.Module:
-    """Make `model` trainable in place, from a file of adapters where `start` names one; returns
-    what it starts as, frozen and computed in the same way, so that both give the same numbers.
+) -> tuple[nn.Module, list[str]]:
+    """Make `model` trainable in place, from a file of adapters where `start` names one.
+
+    Returns:
+        What it starts as, frozen and computed in the same way, so that both give the same
+        numbers; and what was left without adapters, as `add_adapters` names it.
 
     Raises:
         UserError: as `add_adapters` and `load_adapter_file`.
     """
     bare = view(model)
-    add_adapters(model, settings)
+    left_out = add_adapters(model, settings)
     if start:
         load_adapter_file(model, start)
     # What fresh LoRA adds is exactly nothing; fresh DoRA is no change, but rounds in its own way.
     frozen = bare if settings.train_type == "lora" and not start else view(model)
     frozen.freeze()
-    return frozen
+    return frozen, left_out
 
 
 @contextmanager
@@ -414,7 +455,11 @@ def load_roles(
 
     quantization = settings.quantization
     model, tokenizer, config = role(settings.model, "model", quantization)
-    reference = trainable_and_frozen(model, settings, start)
+    reference, left_out = trainable_and_frozen(model, settings, start)
+    if left_out:
+        notes.append(
+            f"no adapters on {', '.join(left_out)}: the model does not run with them there"
+        )
     if settings.reference_model_path:
         reference, reference_tokenizer, _ = role(
             settings.reference_model_path, "reference_model_path", quantization

@@ -151,7 +151,7 @@ def policy_and_reference(
     """A policy with fresh adapters (or layers set free) and its frozen reference."""
     model = make_model(config, seed)
     mx.random.seed(seed + 1)
-    reference = trainable_and_frozen(model, settings)
+    reference, _ = trainable_and_frozen(model, settings)
     return as_language_model(model, tokenizer(), 512), as_language_model(
         reference, tokenizer(), 512
     )

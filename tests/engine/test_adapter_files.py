@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engine import arrays, runs
-from engine.adapter_files import WEIGHTS, config_text, find, settled, start_of
+from engine.adapter_files import WEIGHTS, find, settled, start_of
 from engine.errors import UserError
 from engine.export import export, fuse_run, write_adapters
 from engine.judges.llm import LLMJudge
@@ -216,11 +216,10 @@ def test_a_run_starts_from_what_it_is_compared_with(chosen: Choose, tmp_path: Pa
     run = trained(chosen(eval_prompts=8, steps_per_eval=4, fuse=True))
     assert run.settings().lora_parameters.scale == 10.0
     assert "lora_parameters.scale is 10.0" in log(run)
-    assert json.loads((run.path / ADAPTERS / "adapter_config.json").read_text()) == {
-        **json.loads(config_text(run.settings())),
-        "num_layers": 2,
-        "lora_parameters": {"rank": 4, "scale": 10.0, "dropout": 0.0},
-    }
+    written = json.loads((run.path / ADAPTERS / "adapter_config.json").read_text())
+    assert written["num_layers"] == 2
+    assert "self_attn.q_proj" in written["lora_parameters"].pop("keys")
+    assert written["lora_parameters"] == {"rank": 4, "scale": 10.0, "dropout": 0.0}
     lines = list(run.read(METRICS))
     assert 0.3 < lines[0]["win_rate"] < 0.7
     first = next(line for line in lines if line.get("trained_pairs"))

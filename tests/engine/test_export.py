@@ -24,8 +24,9 @@ from engine.export import export, fuse_run, publish_to_lm_studio, trained_weight
 from engine.run_folder import ADAPTERS, Run
 from engine.settings import Settings
 from engine.starter import POLICY
+from tests.engine.zoo import write_architecture
 
-IDS = mx.array([[5, 90, 300, 7, 41, 1100]])
+IDS = mx.array([[5, 90, 200, 7, 41, 110]])
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,26 @@ def test_a_quantised_policy_is_fused_as_it_was_trained(
     # One step of a group whose values lie on both sides of zero; mxfp4's steps are uneven.
     step = {"4-bit": 2 / 15, "6-bit": 2 / 63, "8-bit": 2 / 255, "mxfp4": 1 / 3}[quantization]
     assert weight_distance(packed, plain) < step
+
+
+def test_adapters_say_which_layers_have_none(tmp_path: Path):
+    folder = write_architecture(tmp_path / "model", "gemma3n")
+    run, policy = trained(folder, num_layers=-1)
+    expected = policy(IDS)
+    exported = export(run, tmp_path / "adapters", fuse=False)
+    for place in (run.path / ADAPTERS, exported):
+        keys = json.loads((place / "adapter_config.json").read_text())["lora_parameters"]["keys"]
+        assert "altup.modality_router" in keys
+        assert "altup.prediction_coefs" not in keys
+        assert distance(logits(folder, place), expected) < 1e-4
+
+
+def test_a_damaged_adapter_file_is_not_exported(base: Path, tmp_path: Path):
+    run, _ = trained(base)
+    (run.path / ADAPTERS / WEIGHTS).write_bytes(b"broken")
+    with pytest.raises(UserError, match="is no safetensors file"):
+        export(run, tmp_path / "out", fuse=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_that_is_packed_already_is_fused_either_way(base: Path, tmp_path: Path):

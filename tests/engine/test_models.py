@@ -275,6 +275,43 @@ def test_more_than_ten_layers_keep_their_order() -> None:
         assert_close(array, wanted, name=name)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "train_type", "left_out"),
+    [
+        # Weights that are read from outside their layer.
+        ("gemma3n", "lora", ["altup.correction_coefs", "altup.prediction_coefs"]),
+        ("gemma3n", "dora", ["altup.correction_coefs", "altup.prediction_coefs"]),
+        # A layer of three results, in place of which DoRA has one.
+        ("afm7", "dora", ["self_attn.qkv_proj"]),
+        ("afm7", "lora", []),
+    ],
+)
+def test_what_a_model_does_not_run_with_gets_no_adapters(
+    tmp_path: Path, architecture: str, train_type: str, left_out: list[str]
+) -> None:
+    folder = write_architecture(tmp_path / "model", architecture)
+    roles = load_roles(settings(model=str(folder), judge="human", train_type=train_type))
+    notes = [note for note in roles.notes if "no adapters" in note]
+    assert [f"no adapters on {', '.join(left_out)}:" in note for note in notes] == [True] * bool(
+        left_out
+    )
+    names = set(arrays.flat(roles.policy.model.trainable_parameters()))
+    assert names
+    assert not [name for name in names if any(f".{each}." in name for each in left_out)]
+    ids = mx.array([[7, 8, 9]])
+    np.testing.assert_array_equal(
+        np.array(roles.policy.model(ids)), np.array(roles.reference.model(ids))
+    )
+
+
+def test_adapters_where_no_model_runs_with_them_are_refused(tmp_path: Path) -> None:
+    folder = write_architecture(tmp_path / "model", "gemma3n")
+    model, _, _ = load(folder, "model", quantization="none")
+    keys = ["altup.prediction_coefs"]
+    with pytest.raises(UserError, match=r"does not run with adapters on altup\.prediction_coefs"):
+        add_adapters(model, settings(model=str(folder), lora_parameters={"keys": keys}))
+
+
 # -- what does not fit ---------------------------------------------------------------------------
 
 
