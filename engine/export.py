@@ -7,7 +7,7 @@ or not, with the adapters added in float32, in the precision of the model's own 
 import contextlib
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
 from mlx_lm import load as load_with_mlx_lm
-from mlx_lm.utils import dequantize_model, save_config, save_model
+from mlx_lm.utils import save_config, save_model
 
-from engine import arrays, durable, models
+from engine import arrays, durable, models, packing
 from engine.adapter_files import ADAPTER_CONFIG, WEIGHTS, config_text
 from engine.errors import UserError
 from engine.run_folder import ADAPTERS, Run
@@ -28,15 +28,18 @@ COPIED = (".json", ".jinja", ".txt", ".model", ".tiktoken")  # a tokenizer, what
 NOT_COPIED = ("config.json", "model.safetensors.index.json", "quantization_config.json")
 
 
-def export(run: Run, to: Path, *, fuse: bool) -> Path:
+def export(
+    run: Run, to: Path, *, fuse: bool, say: Callable[[str], None] = lambda text: None
+) -> Path:
     """Write a run's adapters, or with `fuse` its model, into the new folder `to`; return it.
+    `say` is told what a person should know of it.
 
     Raises:
         UserError: the run has no trained weights, or `to` has something in it.
         StorageError: `to` cannot be written; nothing is left of it.
     """
     if fuse:
-        return fuse_run(run, to)
+        return fuse_run(run, to, say=say)
     weights = trained_weights(run)
     try:
         config = config_text(run.settings(), _keys(arrays.load(weights)))
@@ -95,13 +98,21 @@ def _keys(weights: Iterable[str]) -> list[str] | None:
 # -- fusing --------------------------------------------------------------------------------------
 
 
-def fuse_run(run: Run, to: Path, *, dequantize: bool | None = None, replace: bool = False) -> Path:
+def fuse_run(
+    run: Run,
+    to: Path,
+    *,
+    dequantize: bool | None = None,
+    replace: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Path:
     """Write the trained model as a folder that mlx-lm and transformers load; return `to`.
 
     Args:
         dequantize: in full precision, which every program reads, even where the run trained on
             quantised weights; by default as the run's `fuse_dequantize` says.
         replace: take the place of a folder that is there already.
+        say: told how trained layers of a model that stays quantised are kept.
 
     Raises:
         UserError: the run or its model cannot be read, or `to` has something in it.
@@ -113,18 +124,21 @@ def fuse_run(run: Run, to: Path, *, dequantize: bool | None = None, replace: boo
     if dequantize is None:
         dequantize = settings.fuse_dequantize
     with _new_folder(to, replace=replace) as folder:
-        model, config = _fused(source, weights, settings, dequantize)
+        model, config, repacked = _fused(source, weights, settings, dequantize)
         save_model(folder, model, donate_model=True)
         save_config(config, folder / "config.json")
         _copy_tokenizer(source, folder, code=settings.trust_remote_code)
+    if repacked:
+        say(f"the fused model in {to}: {packing.in_words(repacked)}")
     return to
 
 
 def _fused(
     source: Path, weights: Path, settings: Settings, dequantize: bool
-) -> tuple[nn.Module, dict[str, Any]]:
-    """The trained model and its config. Its arrays are computed one by one, so that the model
-    never stands in memory as a whole in float32."""
+) -> tuple[nn.Module, dict[str, Any], list[packing.Repacked]]:
+    """The trained model, its config, and how trained layers were quantised again, unless
+    `dequantize`. Arrays are computed one by one, so that the model never stands in memory as a
+    whole in float32."""
     loaded: Any = load_with_mlx_lm(
         str(source),
         tokenizer_config={"trust_remote_code": settings.trust_remote_code},
@@ -142,28 +156,29 @@ def _fused(
         for name, array in arrays.flat(model.parameters()).items()
         if mx.issubdtype(array.dtype, mx.floating)
     }
-    _cast(model, dict.fromkeys(dtypes, mx.float32))
-    dequantize_model(model)
+    usual = Counter(dtypes.values()).most_common(1)[0][0]
+    packing.unpack(model, mx.float32)
     models.add_adapters(model, settings)
     models.load_adapter_file(model, weights, key="adapters")
-    changed = {
+    trained = {
         name: module.fuse() for name, module in model.named_modules() if hasattr(module, "fuse")
     }
+    repacked: list[packing.Repacked] = []
     if dequantize:
         packed.clear()  # which lets go of the weights
         config.pop("quantization", None)
         config.pop("quantization_config", None)
-    else:
-        for name, module in packed.items():
-            plain = changed.get(name)
-            form = {"group_size": module.group_size, "bits": module.bits, "mode": module.mode}
-            changed[name] = plain.to_quantized(**form) if plain is not None else module
-    model.update_modules(tree_unflatten(list(changed.items())))
-    usual = Counter(dtypes.values()).most_common(1)[0][0]
+    for name in sorted(packed.keys() & trained.keys()):
+        dtype = dtypes[f"{name}.weight"] = dtypes.get(f"{name}.scales", usual)
+        each = packing.repacked(trained.pop(name), packed.pop(name), dtype)
+        model.update_modules(tree_unflatten([(name, each.layer)]))
+        config["quantization"][name] = each.form or False
+        repacked.append(each)
+    model.update_modules(tree_unflatten([*trained.items(), *packed.items()]))
     _cast(model, {name: dtypes.get(name, usual) for name in arrays.flat(model.parameters())})
     for array in arrays.flat(model.parameters()).values():
         mx.eval(array)
-    return model, config
+    return model, config, repacked
 
 
 def _cast(model: nn.Module, dtypes: dict[str, mx.Dtype]) -> None:

@@ -275,7 +275,10 @@ def _leave_results(settings: Settings, run: Run, policy: Any, journal: Any, fini
         return
     journal.progress("fusing")
     folder = run.path / FUSED
-    journal.stored(lambda: fuse_run(run, folder, replace=True))
+    said: list[str] = []
+    journal.stored(lambda: fuse_run(run, folder, replace=True, say=said.append))
+    for text in said:
+        journal.log("info", text)
     journal.log("info", f"the trained model stands alone in {folder}")
     if settings.lm_studio_name:
         published = publish_to_lm_studio(folder, settings.lm_studio_name)

@@ -6,6 +6,7 @@ policy's own arrays are replaced by trained ones.
 """
 
 import copy
+import inspect
 import math
 import os
 import re
@@ -20,9 +21,8 @@ import mlx.nn as nn
 from mlx.utils import tree_unflatten
 from mlx_lm import load as load_with_mlx_lm
 from mlx_lm.tuner.utils import linear_to_lora_layers
-from mlx_lm.utils import dequantize_model
 
-from engine import arrays, cpu_math
+from engine import arrays, cpu_math, packing
 from engine.caches import supports_sharing
 from engine.errors import UserError
 from engine.hardware import backend, compute_dtype, hub_reachable
@@ -195,7 +195,7 @@ def load(
         if quantization != "none" and "quantization" not in config:
             quantize(model, quantization)
         if (dtype := compute_dtype()) is not None:
-            _widen(model, dtype)
+            packing.unpack(model, dtype)
         mx.eval(model.parameters())
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
@@ -208,30 +208,17 @@ def load(
 
 
 def quantize(model: nn.Module, quantization: Quantization) -> None:
-    """Quantise in place all layers whose width allows it; the others stay as they are."""
+    """Quantise in place all layers whose width allows it and that mlx-lm can; the others stay as
+    they are."""
     form = QUANTIZATIONS[quantization]
 
     def fits(path: str, module: Any) -> bool:
-        return hasattr(module, "to_quantized") and module.weight.shape[-1] % form["group_size"] == 0
+        if not hasattr(module, "to_quantized") or module.weight.shape[-1] % form["group_size"]:
+            return False
+        # A few architectures have layers of their own that know of no modes.
+        return "mode" in inspect.signature(module.to_quantized).parameters
 
     nn.quantize(model, **form, class_predicate=fits)
-
-
-def _widen(model: nn.Module, dtype: mx.Dtype) -> None:
-    """Replace quantised layers by plain ones of the same numbers, and hold all weights in
-    `dtype`. Scales are widened first, so that the numbers are not rounded on the way."""
-    _cast(model, dtype)
-    dequantize_model(model)
-    _cast(model, dtype)
-
-
-def _cast(model: nn.Module, dtype: mx.Dtype) -> None:
-    floats = {
-        name: array.astype(dtype)
-        for name, array in arrays.flat(model.parameters()).items()
-        if mx.issubdtype(array.dtype, mx.floating)
-    }
-    model.update(arrays.tree(floats))
 
 
 # -- views and adapters --------------------------------------------------------------------------

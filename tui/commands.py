@@ -140,8 +140,9 @@ def export(
     import_mlx()
     from engine.export import export as export_run
 
-    export_run(found, to, fuse=fuse)
-    _print_lines([f"written to {to}"])
+    said: list[str] = []
+    export_run(found, to, fuse=fuse, say=said.append)
+    _print_lines([*said, f"written to {to}"])
 
 
 @cli.command()

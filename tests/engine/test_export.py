@@ -22,8 +22,9 @@ from engine.durable import StorageError
 from engine.errors import UserError
 from engine.export import export, fuse_run, publish_to_lm_studio, trained_weights, write_adapters
 from engine.run_folder import ADAPTERS, Run
-from engine.settings import Settings
+from engine.settings import Quantization, Settings
 from engine.starter import POLICY
+from tests.engine.small_models import number
 from tests.engine.zoo import write_architecture
 
 IDS = mx.array([[5, 90, 200, 7, 41, 110]])
@@ -61,8 +62,8 @@ def trained(base: Path | str, amount: float = 0.05, **changes: Any) -> tuple[Run
     run = runs.create(settings)
     folder = models.locate(settings.model, "model")
     model, _, _ = models.load(folder, "model", quantization=settings.quantization)
-    models.add_adapters(model, settings)
     mx.random.seed(1)
+    models.add_adapters(model, settings)
     learned = {
         name: array + amount * mx.random.normal(array.shape)
         for name, array in arrays.flat(model.trainable_parameters()).items()
@@ -136,6 +137,82 @@ def test_a_quantised_policy_is_fused_as_it_was_trained(
     # One step of a group whose values lie on both sides of zero; mxfp4's steps are uneven.
     step = {"4-bit": 2 / 15, "6-bit": 2 / 63, "8-bit": 2 / 255, "mxfp4": 1 / 3}[quantization]
     assert weight_distance(packed, plain) < step
+
+
+def predictions(model: Any) -> mx.array:
+    """Log-probabilities of every token at every place, computed in float32."""
+    model.set_dtype(mx.float32)
+    logits = model(IDS)
+    return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+
+
+def divergence(one: mx.array, other: mx.array) -> float:
+    """Mean Kullback-Leibler divergence of predictions, in nats a token."""
+    return number((mx.exp(one) * (one - other)).sum(axis=-1).mean())
+
+
+@pytest.mark.parametrize(
+    ("quantization", "train_type", "amount"),
+    [
+        *((form, kind, 0.003) for form in models.QUANTIZATIONS for kind in ("lora", "dora")),
+        ("4-bit", "lora", 0.05),
+        ("4-bit", "lora", 0.0005),
+    ],
+)
+def test_what_was_trained_is_in_the_quantised_model(
+    base: Path, tmp_path: Path, quantization: Quantization, train_type: str, amount: float
+):
+    """However little that was. On a CPU alone, where the policy is in float32."""
+    if hardware.backend() != "cpu":
+        pytest.skip("the policy is in half precision")
+    run, policy = trained(base, amount, quantization=quantization, train_type=train_type)
+    start, _, _ = models.load(base, "model", quantization=quantization)
+    said: list[str] = []
+    packed = fuse_run(run, tmp_path / "packed", dequantize=False, say=said.append)
+    loaded: Any = load_with_mlx_lm(str(packed))
+    fused = loaded[0]
+    wanted = predictions(policy)
+    lost = divergence(wanted, predictions(fused))
+    assert lost < 0.03 * divergence(wanted, predictions(start))
+    # What is said was done, and nothing else.
+    forms = json.loads((packed / "config.json").read_text())["quantization"]
+    modules = {path: module for path, module in fused.named_modules() if "weight" in module}
+    wide = [path for path, form in forms.items() if form is False]
+    eight = [path for path, form in forms.items() if isinstance(form, dict)]
+    assert not any(".layers.0." in path for path in wide + eight)  # two of three are trained
+    assert not any(hasattr(modules[path], "bits") for path in wide)
+    assert all(modules[path].bits == 8 for path in eight)
+    assert f"{len(eight)} trained layers are kept in 8 bits and {len(wide)} unquantised" in said[0]
+    assert bool(wide) == (amount < 0.001)
+    untouched = [module for path, module in modules.items() if path not in forms]
+    bits = {module.bits for module in untouched if hasattr(module, "bits")}
+    assert bits == {models.QUANTIZATIONS[quantization]["bits"]}
+
+
+def test_a_layer_that_learned_nothing_stays_as_it_was(base: Path, tmp_path: Path):
+    for train_type in ("lora", "dora"):
+        run, _ = trained(
+            base, 0.0, quantization="4-bit", train_type=train_type, run_name=f"run-{train_type}"
+        )
+        packed = fuse_run(run, tmp_path / train_type, dequantize=False)
+        loaded: Any = load_with_mlx_lm(str(base))
+        models.quantize(loaded[0], "4-bit")
+        before, after = (
+            arrays.flat(loaded[0].parameters()),
+            arrays.load(packed / "model.safetensors"),
+        )
+        assert before.keys() == after.keys()
+        assert all(mx.array_equal(array, after[name]) for name, array in before.items())
+
+
+def test_every_quantised_layer_is_unpacked(tmp_path: Path):
+    """The latent attention of DeepSeek-V3 has layers of a kind of its own."""
+    folder = write_architecture(tmp_path / "model", "deepseek_v3")
+    run, policy = trained(folder, quantization="mxfp4")
+    plain = fuse_run(run, tmp_path / "plain", dequantize=True)
+    assert distance(logits(plain), policy(IDS)) < 1e-4
+    packed = fuse_run(run, tmp_path / "packed", dequantize=False)
+    assert distance(logits(packed), policy(IDS)) < 0.02
 
 
 def test_adapters_say_which_layers_have_none(tmp_path: Path):

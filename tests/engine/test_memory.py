@@ -22,7 +22,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.models import qwen3
 from mlx_lm.utils import load_model
 
-from engine import hardware, memory, model_files, models, sampling, scoring, step_memory
+from engine import hardware, memory, model_files, models, packing, sampling, scoring, step_memory
 from engine.judges import llm
 from engine.memory import plan, refusal
 from engine.optimizers import build_optimizer
@@ -87,7 +87,7 @@ def of(folder: Path | str, **changes: Any) -> Settings:
 
 def loaded(folder: Path) -> nn.Module:
     model, _ = load_model(folder, lazy=True)
-    models._widen(model, mx.float32)
+    packing.unpack(model, mx.float32)
     return model
 
 

@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine import arrays, models
+from engine import arrays, models, packing
 from engine.caches import prompt_caches
 from engine.errors import UserError
 from engine.models import (
@@ -112,7 +112,7 @@ def test_the_cpu_holds_the_numbers_that_packed_weights_stand_for(quantization: A
     packed, plain = make_model(WIDE), make_model(WIDE)
     quantize(packed, quantization)
     quantize(plain, quantization)
-    models._widen(plain, mx.float32)
+    packing.unpack(plain, mx.float32)
     ids = mx.array([[7, 8, 9, 10]])
     unquantised = make_model(WIDE)(ids)
     assert not mx.allclose(plain(ids), unquantised, atol=1e-3)
