@@ -17,9 +17,8 @@ from engine.dataset_rows import Split, read_splits
 from engine.errors import UserError
 from engine.prompt_columns import Asked, PromptColumns, counted
 from engine.settings import Settings
+from engine.tokens import CHARACTERS_PER_TOKEN
 
-# No token stands for more characters than this on average, so a longer text has no room.
-_CHARACTERS_A_TOKEN = 64
 # A split is read until its prompts take this many bytes or so.
 _MOST_TEXT, _OVERHEAD = 2**30, 500
 # Reasons that are told of one by one.
@@ -41,6 +40,12 @@ class Prompt:
     messages: tuple[Message, ...]
     text: str
     tools: Tools = field(default=(), hash=False)
+
+    @property
+    def conversation(self) -> tuple[Message, ...]:
+        """The messages where they are more than one turn of a user, else none."""
+        single = len(self.messages) == 1 and self.messages[0].role == "user" and not self.tools
+        return () if single else self.messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,7 @@ class _Reading:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._room = settings.max_seq_length * _CHARACTERS_A_TOKEN
+        self._room = settings.max_seq_length * CHARACTERS_PER_TOKEN
         self._seen: set[bytes] = set()
         self.dropped = {"empty": 0, "duplicate": 0}
         self._unusable: dict[str, tuple[int, str]] = {}  # reason -> how often, where first
