@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from engine.events import Example
 from engine.judges.llm import LLMJudge
+from engine.judges.presentation import Asked
 from engine.models import LanguageModel
 from engine.pairs import Verdict
 from engine.sampling import Completion, Sampler, sample, stream_seed
@@ -35,7 +36,7 @@ class Evaluation:
         reference: LanguageModel,
         judge: LLMJudge,
         *,
-        texts: Sequence[str],
+        asked: Sequence[Asked],
         prompts: Sequence[Sequence[int]],
         sampler: Sampler,
         max_tokens: int,
@@ -43,10 +44,10 @@ class Evaluation:
         progress: Callable[[int, int], None] = lambda done, total: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`texts` are the raw prompts for the judge, `prompts` their token ids."""
+        """`asked` are the prompts for the judge, `prompts` their token ids for the policy."""
         self._reference = reference
         self._judge = judge
-        self._texts = texts
+        self._asked = asked
         self._prompts = prompts
         self._sampler = sampler
         self._max_tokens = max_tokens
@@ -65,15 +66,15 @@ class Evaluation:
             self._reference_answers = self._answers(self._reference, "reference")
         before, after = self._reference_answers, self._answers(policy, "policy")
         differing = [i for i in range(len(after)) if before[i] != after[i]]
-        verdicts = self._judge.judge([(self._texts[i], after[i], before[i]) for i in differing])
+        verdicts = self._judge.judge([(self._asked[i], after[i], before[i]) for i in differing])
         scores = [0.5] * len(after)
         for i, verdict in zip(differing, verdicts, strict=True):
             scores[i] = _score(verdict)
         rate = sum(scores) / len(scores)
         low, high = wilson(rate, len(scores))
         examples = tuple(
-            Example(prompt, old, new)
-            for prompt, old, new in list(zip(self._texts, before, after, strict=True))[:EXAMPLES]
+            Example(prompt if isinstance(prompt, str) else prompt.text, old, new)
+            for prompt, old, new in list(zip(self._asked, before, after, strict=True))[:EXAMPLES]
         )
         return WinRate(rate, low, high, len(scores), examples)
 

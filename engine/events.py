@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from engine.prompts import Message
+
 PhaseName = Literal[
     "loading",
     "downloading",
@@ -116,7 +118,10 @@ class Evaluated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairSampled(Event):
-    """A pair waits for a person, in the hidden order in which it is to be shown."""
+    """A pair waits for a person, in the hidden order in which it is to be shown.
+
+    `messages` are the turns of a prompt that is more than one of a user, else none.
+    """
 
     pair_id: str
     step: int
@@ -128,12 +133,14 @@ class PairSampled(Event):
     right_tokens: int
     left_cut: bool
     right_cut: bool
+    messages: tuple[Message, ...] = ()
     repeat: bool = False  # an earlier pair, swapped, to measure self-agreement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairJudged(Event):
-    """A verdict. `q` is the judge's probability that `first` is better; None for a person."""
+    """A verdict. `q` is the judge's probability that `first` is better; None for a person.
+    `messages` as in `PairSampled`."""
 
     pair_id: str
     step: int
@@ -143,6 +150,7 @@ class PairJudged(Event):
     choice: Choice
     q: float | None
     judge: str
+    messages: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

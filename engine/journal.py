@@ -11,7 +11,7 @@ from engine import durable
 from engine.control import Control
 from engine.durable import StorageError
 from engine.events import Event, Level, Log, PairJudged, PhaseName, Progress, Saved
-from engine.pairs import Pair, Verdict, record
+from engine.pairs import Layout, Pair, Verdict, record
 from engine.run_folder import LOG, METRICS, PAIRS, SAMPLED, UNDECIDED, Run, timestamp
 from engine.secrets import hide
 
@@ -26,6 +26,7 @@ class Journal:
         self.emit = emit
         self._control = control
         self.step = 0
+        self.layout: Layout = "text"  # of the files of pairs
         self.kept: Collection[str] = ()  # pairs that the run has a label of, from before a restart
 
     def progress(self, phase: PhaseName, done: int = 0, total: int = 0, unit: str = "") -> None:
@@ -55,6 +56,7 @@ class Journal:
                     pair_id=pair.pair_id,
                     step=pair.step,
                     prompt=pair.prompt,
+                    messages=pair.messages,
                     first=pair.first,
                     second=pair.second,
                     choice=verdict.choice,
@@ -68,7 +70,8 @@ class Journal:
             if each[0].pair_id not in self.kept and (not stored or each[0].undecidable())
         ]
         for file, decided in ((PAIRS, True), (UNDECIDED, False)):
-            lines = [record(*each, judge) for each in new if each[1].decided == decided]
+            found = [each for each in new if each[1].decided == decided]
+            lines = [record(*each, judge, self.layout) for each in found]
             if lines:
                 self.stored(lambda file=file, lines=lines: self.run.append(file, lines))
 

@@ -117,6 +117,9 @@ def train(
         journal.stored(lambda: write_adapters(roles.policy.model, settings, run.path / START))
     for change in _computed_otherwise(settings, run, start):
         journal.log("info", change)
+    journal.layout = _layout(run, prompts, journal)
+    for note in _thinking_notes(settings, roles):
+        journal.log("info", note)
     judge, evaluations = _judge(settings, run, roles, prompts, journal, control, on_person)
     trainer = Trainer(
         settings,
@@ -177,6 +180,34 @@ def _computed_otherwise(settings: Settings, run: Run, start: Path | None) -> Ite
         yield f"{older}: its reference is now rounded as the policy is, so margins may shift a bit"
 
 
+def _layout(run: Run, prompts: Any, journal: Any) -> Any:
+    """The layout of the run's files of pairs: once it began, what it began with."""
+    from engine.pairs import layout_for
+
+    state = run.state()
+    began = "total_steps" in state
+    layout = state.get("pairs_layout") or ("text" if began else layout_for(prompts.train))
+    journal.update(pairs_layout=layout)
+    return layout
+
+
+def _thinking_notes(settings: Settings, roles: Any) -> list[str]:
+    """What a person should know who asked models to think that know no such mode."""
+    from engine import chat_template
+
+    if not settings.enable_thinking:
+        return []
+    asked = [(settings.model, "model", roles.policy)]
+    if roles.judge and settings.judge_mode == "generate":
+        asked.append((settings.judge, "judge", roles.judge))
+    return [
+        f"enable_thinking: the chat template of {name} knows no such mode, so it changes nothing "
+        f"for the {role}"
+        for name, role, lm in asked
+        if not chat_template.knows_thinking(lm.tokenizer)
+    ]
+
+
 def leave_thread() -> None:
     """Let go of what MLX holds for this thread; call it last on a thread that used MLX.
 
@@ -213,7 +244,7 @@ def _judge(
             return PAIRS if verdict.decided else UNDECIDED
 
         def write(pair: Pair, verdict: Verdict) -> None:
-            line = record(pair, verdict, HumanJudge.name) | {"keep": True}
+            line = record(pair, verdict, HumanJudge.name, journal.layout) | {"keep": True}
             run.append(file_of(verdict), [line], sync=True)
 
         def retract(pair_id: str) -> None:
@@ -239,6 +270,7 @@ def _judge(
         settings,
         progress=lambda done, total: journal.progress("judging", done, total, "pairs"),
         stop=lambda: control.stopping,
+        warn=lambda text: journal.log("warning", text),
     )
     budget = settings.max_seq_length - settings.max_completion_length
 
@@ -247,7 +279,7 @@ def _judge(
         return Evaluation(
             roles.reference,
             judge,
-            texts=[prompt.text for prompt in chosen],
+            asked=chosen,
             prompts=[
                 render_prompt(roles.policy.tokenizer, prompt, settings, budget) for prompt in chosen
             ],

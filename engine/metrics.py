@@ -35,7 +35,7 @@ MEANS = (
     "step_seconds",
 )
 RATES = ("pairs_per_second", "sampled_tokens_per_second")
-COUNTS = ("trained_pairs", "dropped_steps")
+COUNTS = ("trained_pairs", "dropped_steps", "cut_pairs")
 # What depends on the machine's speed, and so differs between two equal runs.
 TIMING = (
     "sample_seconds",
@@ -99,6 +99,7 @@ def add_judged(means: Means, judged: Sequence[tuple[Pair, Verdict]]) -> None:
     ]
     tokens = sum(length for length, _ in completions)
     means.add("pairs", 1, len(judged))
+    means.add("cut_pairs", 1, sum(verdict.cut for verdict in verdicts))
     means.add("completion_tokens", tokens / len(completions), len(completions))
     ended = sum(finished for _, finished in completions)
     means.add("eos_rate", ended / len(completions), len(completions))

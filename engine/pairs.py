@@ -1,21 +1,28 @@
 """A pair of sampled completions, and the verdict on it."""
 
+import contextlib
+import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.events import Choice
+from engine.prompts import Message, Prompt, transcript
 
 if TYPE_CHECKING:
     from engine.sampling import Completion
 
+Layout = Literal["text", "messages", "messages and tools"]
 DECIDED: tuple[Choice, ...] = ("first", "second")
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two completions of one prompt, as ids for scoring and as text for whoever judges.
+
+    `prompt` is the prompt as plain text; `messages` are its turns where they are more than one
+    of a user, else none.
 
     `step` is the training step that consumes the pair, counted from 1; `weights_step` is the
     step after which the weights were that wrote it.
@@ -32,6 +39,13 @@ class Pair:
     second_ids: tuple[int, ...]
     first_finished: bool
     second_finished: bool
+    messages: tuple[Message, ...] = ()
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def asked(self) -> Prompt:
+        """The prompt as it was in the data."""
+        return Prompt(self.messages or (Message("user", self.prompt),), self.prompt, self.tools)
 
     def undecidable(self) -> Choice | None:
         """The verdict on a pair that nobody needs to look at, else None."""
@@ -49,7 +63,10 @@ class Pair:
     def from_json(cls, data: Mapping[str, Any]) -> "Pair":
         """The pair that `to_json` wrote."""
         ids = ("prompt_ids", "first_ids", "second_ids")
-        return cls(**{**data, **{key: tuple(data[key]) for key in ids}})
+        known = {**data, **{key: tuple(data[key]) for key in ids}}
+        known["messages"] = tuple(Message(**each) for each in data.get("messages", ()))
+        known["tools"] = tuple(data.get("tools", ()))
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +75,7 @@ class Verdict:
 
     `q` is the judge's probability that the first completion is better, averaged over both
     orders; `q_orders` the same with the first completion shown first, and shown second.
-    Both are None where there is no probability.
+    Both are None where there is no probability. `cut` says that the judge read only a part.
     """
 
     choice: Choice
@@ -66,6 +83,7 @@ class Verdict:
     q_orders: tuple[float, float] | None = None
     note: str = ""
     flagged: bool = False
+    cut: bool = False
 
     @property
     def decided(self) -> bool:
@@ -78,7 +96,7 @@ def make_pair(
     step: int,
     index: int,
     weights_step: int,
-    prompt: str,
+    prompt: Prompt,
     prompt_ids: Iterable[int],
     completions: "tuple[Completion, Completion]",
     texts: tuple[str, str],
@@ -89,7 +107,9 @@ def make_pair(
         pair_id=f"{step:07d}-{index:03d}",
         step=step,
         weights_step=weights_step,
-        prompt=prompt,
+        prompt=prompt.text,
+        messages=prompt.conversation,
+        tools=prompt.tools,
         prompt_ids=tuple(prompt_ids),
         first=texts[0],
         second=texts[1],
@@ -100,18 +120,32 @@ def make_pair(
     )
 
 
-def record(pair: Pair, verdict: Verdict, judge: str) -> dict[str, Any]:
+def layout_for(prompts: Sequence[Prompt]) -> Layout:
+    """The layout in which the pairs of a run over some prompts are written: text where each is
+    one turn of a user. All lines of a file have one, as its readers want it."""
+    if any(prompt.tools for prompt in prompts):
+        return "messages and tools"
+    return "messages" if any(prompt.conversation for prompt in prompts) else "text"
+
+
+def record(pair: Pair, verdict: Verdict, judge: str, layout: Layout = "text") -> dict[str, Any]:
     """A line of the run's files for a judged pair.
 
     A decided pair has `chosen` and `rejected`, so that its line is training data as it is; any
-    other has `first` and `second`.
+    other has `first` and `second`. These and `prompt` are texts, or else lists of messages, as
+    trainers read a chat. Tools are JSON, since their schemas have no columns in common.
     """
     swapped = verdict.choice == "second"
     sides: tuple[str, str] = ("chosen", "rejected") if verdict.decided else ("first", "second")
     order = ("second", "first") if swapped else ("first", "second")
-    line: dict[str, Any] = {"prompt": pair.prompt}
+    chat = layout != "text"
+    turns = [{"role": each.role, "content": each.content} for each in pair.asked.messages]
+    line: dict[str, Any] = {"prompt": turns if chat else pair.prompt}
     for side, which in zip(sides, order, strict=True):
-        line[side] = getattr(pair, which)
+        answer = getattr(pair, which)
+        line[side] = [{"role": "assistant", "content": answer}] if chat else answer
+    if layout == "messages and tools":
+        line["tools"] = json.dumps(pair.tools, ensure_ascii=False)
     line |= {
         "pair_id": pair.pair_id,
         "step": pair.step,
@@ -122,6 +156,7 @@ def record(pair: Pair, verdict: Verdict, judge: str) -> dict[str, Any]:
         "q_orders": list(verdict.q_orders) if verdict.q_orders else None,
         "note": verdict.note,
         "flagged": verdict.flagged,
+        "cut": verdict.cut,
     }
     for side, which in zip(sides, order, strict=True):
         line[f"{side}_tokens"] = len(getattr(pair, f"{which}_ids"))
@@ -154,4 +189,23 @@ def verdict_from(line: Mapping[str, Any]) -> Verdict:
         q_orders=(orders[0], orders[1]) if orders else None,
         note=line.get("note") or "",
         flagged=bool(line.get("flagged")),
+        cut=bool(line.get("cut")),
     )
+
+
+def text_of(value: Any) -> str:
+    """What a line of `record` has under prompt, chosen, rejected, first or second, as plain text
+    in either layout."""
+    if not isinstance(value, list):
+        return "" if value is None else str(value)
+    messages = messages_of(value)
+    return messages[0].content if len(messages) == 1 else transcript(messages)
+
+
+def messages_of(value: Any) -> tuple[Message, ...]:
+    """The messages of a list of them in a line of `record`; what is none is left out."""
+    found: list[Message] = []
+    for each in value if isinstance(value, list) else []:
+        with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+            found.append(Message(each["role"], str(each["content"])))
+    return tuple(found)

@@ -460,6 +460,16 @@ class Settings(SettingsModel):
         "judges that must think, and is far slower.",
         applies=LLM,
     )
+    judge_max_tokens: int | None = setting(
+        None,
+        JUDGE,
+        "Tokens of a prompt and its two answers that the judge reads: of longer ones the prompt's "
+        "end and each answer's start; empty: twice max_seq_length.",
+        unit="tokens",
+        applies=LLM,
+        ge=32,
+        le=10_000_000,
+    )
     judge_margin: float = setting(
         0.0,
         JUDGE,
@@ -533,6 +543,12 @@ class Settings(SettingsModel):
     @property
     def human_judge(self) -> bool:
         return self.judge == "human"
+
+    @property
+    def judged_tokens(self) -> int:
+        """`judge_max_tokens`, or the default: room for what the policy reads and writes, also
+        where the judge's tokenizer makes more tokens of it."""
+        return self.judge_max_tokens or max(32, 2 * self.max_seq_length)
 
     @property
     def lookahead_batches(self) -> int:

@@ -150,7 +150,7 @@ class Trainer:
                 step=step,
                 index=index,
                 weights_step=self.step,
-                prompt=prompt.text,
+                prompt=prompt,
                 prompt_ids=prompt_ids,
                 completions=(first, second),
                 texts=(completion_text(self.policy, first), completion_text(self.policy, second)),

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from engine.durable import Record
 from engine.events import Evaluated, Example, Level, PairJudged
+from engine.pairs import messages_of, text_of
 from engine.run_folder import LOG, METRICS, PAIRS, UNDECIDED, Run, shown_status
 from tui.run_view import LOG_LINES, WIN_RATE, RunView
 
@@ -115,9 +116,10 @@ def to_pair(line: Record) -> PairJudged:
         time=0.0,
         pair_id=str(line.get("pair_id", "")),
         step=_whole(line.get("step")),
-        prompt=str(line.get("prompt", "")),
-        first=str(line.get(sides[0], "")),
-        second=str(line.get(sides[1], "")),
+        prompt=text_of(line.get("prompt")),
+        messages=messages_of(line.get("prompt")),
+        first=text_of(line.get(sides[0])),
+        second=text_of(line.get(sides[1])),
         choice=choice,  # pyright: ignore[reportArgumentType] - shown as it is
         q=_real(line.get("q")),
         judge=str(line.get("judge", "")),

@@ -88,6 +88,7 @@ MORE = (
     Metric("step_seconds", "step", "time of a step", "s"),
     Metric("trained_pairs", "trained pairs", "pairs trained on", form="count"),
     Metric("dropped_steps", "dropped steps", "steps dropped as not finite", form="count"),
+    Metric("cut_pairs", "cut pairs", "pairs that the judge read only a part of", form="count"),
 )
 
 ALL = {metric.name: metric for metric in (*CARDS, *MORE)}

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from engine.durable import Record
+from engine.pairs import messages_of, text_of
 from engine.run_folder import PAIRS, UNDECIDED, Run
+from tui.prompt_text import prompt_line
 from tui.safe_text import safe_line
 
 SAID = {
@@ -120,10 +122,15 @@ def pair_line(line: Record, width: int) -> Content:
         (f"{SAID.get(choice, '?'):<5}", "$foreground" if won else "$muted"),
         (f"{sure:>4} ", "$muted"),
         (f"{marks} ", "$warning"),
-        (safe_line(str(line.get("prompt", "")), min(LINE, max(1, width - 22))), "$foreground"),
+        (safe_line(_prompt(line), min(LINE, max(1, width - 22))), "$foreground"),
     )
 
 
 def _text(line: Record) -> str:
     keys = ("prompt", "chosen", "rejected", "first", "second", "note")
-    return " ".join(str(line[key]) for key in keys if key in line).lower()
+    return " ".join(text_of(line[key]) for key in keys if key in line).lower()
+
+
+def _prompt(line: Record) -> str:
+    prompt = line.get("prompt")
+    return prompt_line(text_of(prompt), messages_of(prompt))

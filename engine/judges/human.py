@@ -229,6 +229,7 @@ class HumanJudge:
             step=pair.step,
             weights_step=pair.weights_step,
             prompt=pair.prompt,
+            messages=pair.messages,
             left=left,
             right=right,
             left_tokens=left_tokens,

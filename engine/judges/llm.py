@@ -5,13 +5,16 @@ import math
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
+from mlx_lm.models.cache import make_prompt_cache
 
 from engine.caches import CompletionCache, PromptCache, padded, prompt_caches
-from engine.judges.presentation import answer_ids, render_frame
+from engine.judges.presentation import Asked, answer_ids, render_frame
 from engine.models import LanguageModel
 from engine.pairs import Pair, Verdict, verdict_of
 from engine.plain.model import plain
@@ -22,10 +25,14 @@ from engine.settings import Settings
 
 # A judge whose two answers hold less of the probability than this did not answer.
 LEAST_MASS = 0.01
-# Tokens in one forward pass over pairs.
+# Tokens in one forward pass over pairs, and scores of one head of attention.
 TOKENS_PER_PASS = 16_384
+SCORES_PER_PASS = 1 << 24
 # Room for a judge that writes before it answers.
 GENERATED_TOKENS = 1_024
+
+NO_MEMORY = "there was no memory for the judge to read it"
+NO_ALLOCATION = re.compile(r"alloc|out of memory", re.IGNORECASE)
 
 ANSWER = re.compile(r"\W*(?:answer\W*)?([12])\W*", re.IGNORECASE)
 
@@ -41,8 +48,12 @@ class LLMJudge:
         settings: Settings,
         progress: Callable[[int, int], None] = lambda done, total: None,
         stop: Callable[[], bool] = lambda: False,
+        warn: Callable[[str], None] = lambda text: None,
     ) -> None:
         """
+        Args:
+            warn: told, once of each kind, of pairs that are not read as they are.
+
         Raises:
             UserError: the model has no usable chat template or no tokens for 1 and 2.
         """
@@ -52,6 +63,9 @@ class LLMJudge:
         self._generates = settings.judge_mode == "generate"
         self._progress = progress
         self._stop = stop
+        self._warn = warn
+        self._warned: set[str] = set()
+        self._most = settings.judged_tokens
         self._frame = render_frame(
             lm.tokenizer,
             settings.judge_system,
@@ -91,49 +105,110 @@ class LLMJudge:
         if not self._batches:
             return None
         pairs = self._batches[0]
-        texts = [(pair.prompt, pair.first, pair.second) for pair in pairs]
-        asked = [index for index, pair in enumerate(pairs) if pair.undecidable() is None]
-        verdicts = dict(zip(asked, self.judge([texts[index] for index in asked]), strict=True))
+        asked = [pair for pair in pairs if pair.undecidable() is None]
+        verdicts = self.judge(
+            [(pair.asked, pair.first, pair.second) for pair in asked],
+            [f"pair {pair.pair_id}" for pair in asked],
+        )
         self._batches.popleft()
+        found = {pair.pair_id: verdict for pair, verdict in zip(asked, verdicts, strict=True)}
         return [
-            (pair, verdicts.get(index) or Verdict(pair.undecidable() or "invalid"))
-            for index, pair in enumerate(pairs)
+            (pair, found.get(pair.pair_id) or Verdict(pair.undecidable() or "invalid"))
+            for pair in pairs
         ]
 
-    def judge(self, texts: Sequence[tuple[str, str, str]]) -> list[Verdict]:
-        """Verdicts on (prompt, first completion, second completion), each asked in both orders."""
+    def judge(
+        self, texts: Sequence[tuple[Asked, str, str]], names: Sequence[str] = ()
+    ) -> list[Verdict]:
+        """Verdicts on (prompt, first completion, second completion), each asked in both orders;
+        `names` are what a warning calls them."""
         if not texts:
             return []
-        both = [order for prompt, a, b in texts for order in ((prompt, a, b), (prompt, b, a))]
-        rows = [self._frame.pair_ids(*each) for each in both]
-        first = self._generated(rows) if self._generates else self._read(rows)
+        names = names or ["the pair of a held-out prompt"] * len(texts)
+        shown = [self._frame.present(*each, self._most) for each in texts]
+        for name, each in zip(names, shown, strict=True):
+            if each.cut:
+                self._warn_once(
+                    "cut",
+                    f"{name} has more than judge_max_tokens ({self._most:,}): of such a pair the "
+                    "judge reads the end of the prompt and the start of each answer; cut_pairs "
+                    "counts them",
+                )
+        rows = [ids for each in shown for ids in (each.as_it_is, each.swapped)]
+        first, failed = self._ask(rows, names)
         return [
-            verdict_of((float(shown_first), float(1 - shown_second)), self._margin)
-            for shown_first, shown_second in first.reshape(-1, 2)
+            replace(
+                verdict_of((float(shown_first), float(1 - shown_second)), self._margin),
+                note=NO_MEMORY if at in failed else "",
+                cut=each.cut,
+            )
+            for at, (each, (shown_first, shown_second)) in enumerate(
+                zip(shown, first.reshape(-1, 2), strict=True)
+            )
         ]
 
-    def _read(self, rows: list[list[int]]) -> np.ndarray:
-        """Probability of "1" for each row of ids after the prefix, float64 (rows,); NaN where
-        the two answers hold too little of the mass. Rows come in twos, the orders of a pair."""
-        assert self._answers is not None
-        # By what they say, too: the same pairs swapped are then the same batch, with the same q.
-        twos = [sorted((at, at + 1), key=rows.__getitem__) for at in range(0, len(rows), 2)]
-        twos.sort(key=lambda two: (len(rows[two[0]]), [rows[row] for row in two]))
+    def _ask(self, rows: list[list[int]], names: Sequence[str]) -> tuple[np.ndarray, set[int]]:
+        """Probability of "1" for each row of ids after the prefix, float64 (rows,), NaN where
+        there is none; and the pairs that there was no memory for. Rows come in twos, the orders
+        of a pair."""
         result = np.full(len(rows), np.nan)
+        failed: set[int] = set()
+        chunks = deque([[*range(len(rows))]] if self._generates else self._chunks(rows))
         done = 0
-        for chunk in _chunks(twos, [len(row) for row in rows]):
-            logits = self._last_logits([rows[row] for row in chunk]).astype(mx.float32)
-            mass = mx.softmax(logits, axis=-1)
-            one, two = (mass[:, mx.array(list(ids))].sum(axis=-1) for ids in self._answers)
-            share = np.array(mx.stack([one, two]), np.float64)
-            total = share.sum(axis=0)
-            valid = total >= LEAST_MASS  # False for NaN too
-            result[np.array(chunk)[valid]] = (share[0] / np.where(valid, total, 1))[valid]
+        while chunks:
+            chunk = chunks.popleft()
+            try:
+                asked = [rows[row] for row in chunk]
+                result[chunk] = self._generated(asked) if self._generates else self._read(asked)
+            except (MemoryError, RuntimeError) as error:
+                if not _is_of_memory(error):
+                    raise
+                mx.clear_cache()
+                if len(chunk) > 2:  # a pair at a time may do
+                    chunks.extendleft(chunk[at : at + 2] for at in range(0, len(chunk), 2))
+                    continue
+                pair = chunk[0] // 2
+                failed.add(pair)
+                self._warn_once(
+                    "memory",
+                    f"{names[pair]} is left out as invalid: {NO_MEMORY}; lower judge_max_tokens",
+                )
             done += len(chunk)
             self._progress(done // 2, len(rows) // 2)
             if self._stop():
                 raise Interrupted
-        return result
+        return result, failed
+
+    def _warn_once(self, kind: str, text: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            self._warn(text)
+
+    def _chunks(self, rows: list[list[int]]) -> list[list[int]]:
+        """Indices of rows, those of a pair beside each other, the shortest pairs first, in chunks
+        that one pass takes; a pair that is too long for one is alone."""
+        # By what they say, too: the same pairs swapped are then the same batch, with the same q.
+        twos = [sorted((at, at + 1), key=rows.__getitem__) for at in range(0, len(rows), 2)]
+        twos.sort(key=lambda two: (len(rows[two[0]]), [rows[row] for row in two]))
+        chunks: list[list[int]] = [[]]
+        for two in twos:
+            tokens = (len(chunks[-1]) + 2) * len(rows[two[0]])
+            scores = tokens * (len(self._frame.prefix) + len(rows[two[0]]))
+            if chunks[-1] and (tokens > TOKENS_PER_PASS or scores > SCORES_PER_PASS):
+                chunks.append([])
+            chunks[-1] += two
+        return chunks
+
+    def _read(self, rows: list[list[int]]) -> np.ndarray:
+        """Probability of "1" for each row of ids after the prefix, float64 (rows,); NaN where
+        the two answers hold too little of the mass."""
+        assert self._answers is not None
+        mass = mx.softmax(self._last_logits(rows).astype(mx.float32), axis=-1)
+        one, two = (mass[:, mx.array(list(ids))].sum(axis=-1) for ids in self._answers)
+        share = np.array(mx.stack([one, two]), np.float64)
+        total = share.sum(axis=0)
+        valid = total >= LEAST_MASS  # False for NaN too
+        return np.where(valid, share[0] / np.where(valid, total, 1), np.nan)
 
     def _last_logits(self, rows: list[list[int]]) -> mx.array:
         """Logits (rows, vocabulary) after the last token of each row, where two rows that follow
@@ -148,22 +223,33 @@ class LLMJudge:
             caches = self._caches_of([row[:n] for row, n in zip(rows[::2], shared, strict=True)])
             owners = mx.repeat(mx.arange(len(shared)), 2)
             uneven = mx.array(starts) if len(set(starts)) > 1 else None
-            hidden = lm.hidden(
-                padded(asked), [CompletionCache(cache, owners, uneven) for cache in caches]
-            )
-        else:
-            asked = [[*prefix, *row] for row in rows]
-            hidden = lm.hidden(padded(asked))
-        lengths = mx.array([len(row) for row in asked])
-        last = mx.take_along_axis(hidden, lengths[:, None, None] - 1, axis=1)
-        return lm.logits(last.squeeze(1))
+            continued = [CompletionCache(cache, owners, uneven) for cache in caches]
+            return lm.logits(self._last_hidden(asked, continued))
+        return lm.logits(self._last_hidden([[*prefix, *row] for row in rows], None))
+
+    def _last_hidden(self, rows: list[list[int]], caches: Sequence[PromptCache] | None) -> mx.array:
+        """Hidden states (rows, features) of the last token of each row, which continues from its
+        cache; in pieces where the scores of attention would be too many for one pass."""
+        lm, ids = self._lm, padded(rows)
+        at = mx.array([len(row) for row in rows])[:, None, None] - 1
+        step = _piece(len(rows), ids.shape[1], caches[0].width if caches else 0)
+        if ids.shape[1] <= step:
+            return mx.take_along_axis(lm.hidden(ids, caches), at, axis=1).squeeze(1)
+        held: Any = make_prompt_cache(lm.model) if caches is None else caches
+        last = mx.array(0.0)
+        for start in range(0, ids.shape[1], step):
+            hidden = lm.hidden(ids[:, start : start + step], held)
+            here = mx.take_along_axis(hidden, mx.clip(at - start, 0, hidden.shape[1] - 1), axis=1)
+            last = mx.where((at >= start) & (at < start + step), here, last)
+            mx.eval(last, [cache.state for cache in held])
+        return last.squeeze(1)
 
     def _plain_logits(self, rows: list[list[int]]) -> np.ndarray:
         """As `_last_logits`, of a plain model."""
         if self._plain_prefix is None:
             model = plain(self._lm.model)
             self._plain_prefix = Rows(model, 1, len(self._frame.prefix))
-            self._plain_prefix.feed([self._frame.prefix])
+            _feed(self._plain_prefix, [list(self._frame.prefix)])
         prefix = self._plain_prefix
         prefix.reach(2 * max(map(len, rows)))  # starts and ends, each padded
 
@@ -171,11 +257,12 @@ class LLMJudge:
             own = rows[2 * part.start : 2 * part.stop]
             shared = [_shared(*own[at : at + 2]) for at in range(0, len(own), 2)]
             starts = prefix.fork([0] * len(shared), max(shared))
-            starts.feed([row[:n] for row, n in zip(own[::2], shared, strict=True)])
+            _feed(starts, [row[:n] for row, n in zip(own[::2], shared, strict=True)])
             ends = [row[shared[at // 2] :] for at, row in enumerate(own)]
             owners = [at // 2 for at in range(len(own))]
-            both = starts.fork(owners, max(map(len, ends)), once=True)
-            return both.model.logits(both.feed(ends))
+            longest = max(map(len, ends))
+            once = longest <= _piece(len(ends), longest, starts.width)
+            return prefix.model.logits(_feed(starts.fork(owners, longest, once=once), ends))
 
         parts = split([len(row) for row in rows[::2]])
         return np.concatenate(side_by_side([partial(logits, part) for part in parts]))
@@ -184,14 +271,14 @@ class LLMJudge:
         """The caches of the rubric and then `starts`, a row each."""
         owners = mx.zeros((len(starts),), mx.int32)
         caches = [CompletionCache(cache, owners, None) for cache in self._prefix_caches()]
-        self._lm.hidden(padded(starts), caches)
+        self._last_hidden(starts, caches)
         return caches
 
     def _prefix_caches(self) -> list[PromptCache]:
         """The cache of the rubric, computed once a run."""
         if self._prefix is None:
             caches = prompt_caches(self._lm.model)
-            self._lm.hidden(mx.array([self._frame.prefix]), caches)
+            self._last_hidden([list(self._frame.prefix)], caches)
             mx.eval([cache.state for cache in caches])
             self._prefix = caches
         return self._prefix
@@ -212,18 +299,29 @@ class LLMJudge:
             lm.tokenizer.decode([each for each in row.ids if each not in lm.eos_ids])
             for (row,) in completions
         ]
-        self._progress(len(rows) // 2, len(rows) // 2)
         return np.array([_parsed(text) for text in texts])
 
 
-def _chunks(twos: list[list[int]], lengths: list[int]) -> list[list[int]]:
-    """Rows of pairs, shortest first, in chunks whose size stays under `TOKENS_PER_PASS`."""
-    chunks: list[list[int]] = [[]]
-    for two in twos:
-        if chunks[-1] and (len(chunks[-1]) + 2) * lengths[two[0]] > TOKENS_PER_PASS:
-            chunks.append([])
-        chunks[-1] += two
-    return chunks
+def _piece(rows: int, tokens: int, held: int) -> int:
+    """How many of their tokens so many rows read in one pass, where each holds some already."""
+    return max(1, SCORES_PER_PASS // (rows * (held + tokens)))
+
+
+def _feed(rows: Rows, ids: list[list[int]]) -> np.ndarray:
+    """`Rows.feed`, in pieces where the scores of attention would be too many for one pass; rows
+    that are so long are of one length."""
+    longest = max(map(len, ids))
+    step = _piece(len(ids), longest, rows.width)
+    if longest > step:
+        for start in range(0, longest - step, step):
+            rows.feed([row[start : start + step] for row in ids])
+        ids = [row[(longest - 1) // step * step :] for row in ids]
+    return rows.feed(ids)
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether there was not enough memory for something."""
+    return isinstance(error, MemoryError) or bool(NO_ALLOCATION.search(str(error)))
 
 
 def _shared(one: list[int], other: list[int]) -> int:

@@ -1,16 +1,24 @@
 """How a pair is put before an LLM judge: as token ids, with all text as data.
 
 The frame is the judge's own chat template. Rubric, prompt and answers are tokenised apart from
-it and with special tokens switched off, so nothing that they contain - braces, quotes, a fake
-end of turn, "Answer 2:" - can change how the pair is presented.
+it and without control tokens, so nothing that they contain - braces, quotes, a fake end of turn,
+"Answer 2:" - can change which tokens the frame is made of.
+
+A prompt that is one turn of a user stands there as it is; `engine.judges.conversation` has any
+other.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine import chat_template
 from engine.errors import UserError
-from engine.rendering import data_ids, frame_ids, one_bos
+from engine.judges.conversation import conversation_ids
+from engine.prompts import Prompt
+from engine.rendering import CHARACTERS_PER_TOKEN
+from engine.tokens import data_ids, frame_ids, one_bos
 
 INSTRUCTION = (
     "Compare two answers to a prompt by the rubric below. The prompt and the answers are "
@@ -25,6 +33,18 @@ QUESTION = "\n\nBetter answer, 1 or 2:"
 # Private-use characters stand in for the data while the chat template is rendered.
 _RUBRIC_MARK, _PAIR_MARK = "\ue0a1\ue0a1", "\ue0a2\ue0a2"
 
+Asked = str | Prompt  # a text is a prompt of one turn
+
+
+@dataclass(frozen=True, slots=True)
+class PresentedPair:
+    """A pair in token ids: what follows the frame's prefix, with the first answer shown first and
+    with the second one shown first; and whether the judge reads only a part of it."""
+
+    as_it_is: list[int]
+    swapped: list[int]
+    cut: bool
+
 
 @dataclass(frozen=True, slots=True)
 class JudgePrompt:
@@ -36,21 +56,52 @@ class JudgePrompt:
 
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
+    labels: tuple[list[int], ...]  # before the prompt and before either answer
     tokenizer: Any
 
-    def pair_ids(self, prompt: str, first: str, second: str) -> list[int]:
-        """Token ids that follow `prefix` for one pair in one order."""
-        data = lambda text: data_ids(self.tokenizer, text)  # noqa: E731
-        frame = lambda text: frame_ids(self.tokenizer, text)  # noqa: E731
-        return [
-            *frame(PROMPT_LABEL),
-            *data(prompt),
-            *frame(FIRST_LABEL),
-            *data(first),
-            *frame(SECOND_LABEL),
-            *data(second),
-            *self.suffix,
-        ]
+    def pair_ids(self, prompt: Asked, first: str, second: str) -> list[int]:
+        """Token ids that follow `prefix` for one pair in one order, all of it."""
+        return self.present(prompt, first, second, sys.maxsize).as_it_is
+
+    def present(self, prompt: Asked, first: str, second: str, most: int) -> PresentedPair:
+        """A pair in both orders, with at most so many tokens of the prompt and both answers.
+
+        Where there are more, each of the three gets the same room, and the prompt what the
+        answers leave of theirs. An answer keeps its start, a prompt its end.
+        """
+        asked, cut = _prompt_ids(self.tokenizer, prompt, most)
+        read = CHARACTERS_PER_TOKEN * most
+        answers = [data_ids(self.tokenizer, text[:read]) for text in (first, second)]
+        room = _fair_share([len(asked), *map(len, answers)], most)
+        cut |= any(len(ids) > room for ids in answers) or max(len(first), len(second)) > read
+        one, two = (ids[:room] for ids in answers)
+        if len(asked) > most - len(one) - len(two):
+            asked, cut = _prompt_ids(self.tokenizer, prompt, most - len(one) - len(two))
+        return PresentedPair(self._ids(asked, one, two), self._ids(asked, two, one), cut)
+
+    def _ids(self, asked: list[int], first: list[int], second: list[int]) -> list[int]:
+        before, between, after = self.labels
+        return [*before, *asked, *between, *first, *after, *second, *self.suffix]
+
+
+def _fair_share(lengths: list[int], most: int) -> int:
+    """How long each of some parts may be, so that together they are `most` at the most."""
+    for position, length in enumerate(sorted(lengths)):
+        share = most // (len(lengths) - position)
+        if length > share:
+            return share
+        most -= length
+    return max(lengths)
+
+
+def _prompt_ids(tokenizer: Any, prompt: Asked, most: int) -> tuple[list[int], bool]:
+    """The end of a prompt, in `most` tokens at the most, and whether there was more."""
+    if not isinstance(prompt, str) and prompt.conversation:
+        return conversation_ids(tokenizer, prompt, most)
+    text = prompt if isinstance(prompt, str) else prompt.text
+    read = CHARACTERS_PER_TOKEN * most
+    ids = data_ids(tokenizer, text[-read:])
+    return ids[max(0, len(ids) - most) :], len(ids) > most or len(text) > read
 
 
 def render_frame(tokenizer: Any, rubric: str, *, enable_thinking: bool = False) -> JudgePrompt:
@@ -61,7 +112,7 @@ def render_frame(tokenizer: Any, rubric: str, *, enable_thinking: bool = False) 
     Raises:
         UserError: the tokenizer has no chat template, or it drops part of a message.
     """
-    if not getattr(tokenizer, "chat_template", None):
+    if not chat_template.has_one(tokenizer):
         raise UserError(
             "judge: this model has no chat template; choose an instruction-tuned judge."
         )
@@ -70,15 +121,7 @@ def render_frame(tokenizer: Any, rubric: str, *, enable_thinking: bool = False) 
     folded = {"role": "user", "content": f"{INSTRUCTION}{_RUBRIC_MARK}\n\n{_PAIR_MARK}"}
     text = ""
     for messages in ([system, user], [folded]):
-        try:
-            text = tokenizer.apply_chat_template(
-                messages,
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=enable_thinking,
-            )
-        except Exception:  # templates raise whatever they like for a role they do not know
-            continue
+        text = chat_template.apply(tokenizer, messages, enable_thinking=enable_thinking) or ""
         if text.count(_RUBRIC_MARK) == 1 and text.count(_PAIR_MARK) == 1:
             break
     else:
@@ -91,7 +134,10 @@ def render_frame(tokenizer: Any, rubric: str, *, enable_thinking: bool = False) 
         *frame_ids(tokenizer, between),
     ]
     return JudgePrompt(
-        tuple(one_bos(tokenizer, prefix)), tuple(frame_ids(tokenizer, QUESTION + after)), tokenizer
+        prefix=tuple(one_bos(tokenizer, prefix)),
+        suffix=tuple(frame_ids(tokenizer, QUESTION + after)),
+        labels=tuple(frame_ids(tokenizer, e) for e in (PROMPT_LABEL, FIRST_LABEL, SECOND_LABEL)),
+        tokenizer=tokenizer,
     )
 
 

@@ -30,6 +30,11 @@ class Rows:
         self._real = np.ones((rows, 0), bool)  # which they are
         self._turns = model.turns(LEAST_TURNS)
 
+    @property
+    def width(self) -> int:
+        """Tokens held a row, padding included."""
+        return self._at
+
     def fork(self, rows: Sequence[int], more_room: int = 0, *, once: bool = False) -> "Rows":
         """A copy of some rows, in that order, each as often as it is named.
 

@@ -60,7 +60,7 @@ class Parts:
                 step=self._step,
                 index=index,
                 weights_step=0,
-                prompt=prompt.text,
+                prompt=prompt,
                 prompt_ids=ids,
                 completions=(first, second),
                 texts=(decode(list(first.ids)), decode(list(second.ids))),

@@ -31,7 +31,7 @@ def evaluation(reference: LanguageModel, judge: Any, **more: Any) -> Evaluation:
     return Evaluation(
         reference,
         judge,
-        texts=[f"prompt {index}" for index in range(len(PROMPTS))],
+        asked=[f"prompt {index}" for index in range(len(PROMPTS))],
         prompts=PROMPTS,
         sampler=more.pop("sampler", Sampler(1.0)),
         max_tokens=6,

@@ -28,6 +28,7 @@ from engine.memory import plan, refusal
 from engine.optimizers import build_optimizer
 from engine.pairs import Pair, Verdict, make_pair
 from engine.plain import model as plain_model
+from engine.prompts import Message, Prompt
 from engine.sampling import Completion
 from engine.settings import Settings
 from engine.update import Update
@@ -187,7 +188,7 @@ def judged_pair(index: int) -> tuple[Pair, Verdict]:
         step=1,
         index=index,
         weights_step=0,
-        prompt="",
+        prompt=Prompt((Message("user", "?"),), "?"),
         prompt_ids=[1 + index] * PROMPT,
         completions=(
             Completion((2,) * COMPLETION, finished=False),

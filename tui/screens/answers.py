@@ -11,7 +11,9 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from engine.prompts import Message
 from tui.differences import differences
+from tui.prompt_text import prompt_content
 from tui.safe_text import cut, safe, safe_line
 from tui.screens.base import StudioScreen
 from tui.widgets.answer_pane import AnswerPane, Look
@@ -42,7 +44,8 @@ READING_KEYS = [
 class Answers:
     """A prompt, two answers in the order in which they stand, and what is said under each.
 
-    `key` tells apart answers that read the same. The texts are untrusted.
+    `key` tells apart answers that read the same. `messages` are the turns of a prompt that is
+    more than one of a user. The texts are untrusted.
     """
 
     key: str
@@ -51,6 +54,7 @@ class Answers:
     right: str
     left_facts: str = ""
     right_facts: str = ""
+    messages: tuple[Message, ...] = ()
 
 
 class AnswersScreen(StudioScreen):
@@ -113,7 +117,7 @@ class AnswersScreen(StudioScreen):
         self.pane("right").show(right, answers.right_facts, self._look, spans[1])
         if answers != self._answers:
             self._answers = answers
-            prompt = Content.assemble(("> ", "$muted"), safe(answers.prompt))
+            prompt = prompt_content(answers.prompt, answers.messages)
             self.query_one("#prompt-text", Static).update(prompt)
             self.query_one("#prompt").scroll_home(animate=False)
             self.painted = None

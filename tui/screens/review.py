@@ -215,4 +215,5 @@ def answers_of(pair: PairSampled) -> Answers:
         right=pair.right,
         left_facts=length(pair.left_tokens, pair.left_cut),
         right_facts=length(pair.right_tokens, pair.right_cut),
+        messages=pair.messages,
     )

@@ -7,6 +7,7 @@ from textual.events import Resize
 from textual.widgets import Static
 
 from engine.events import PairJudged
+from tui.prompt_text import prompt_line, shown_prompt
 from tui.safe_text import safe, safe_line, wrap
 from tui.widgets.section_title import SectionTitle
 
@@ -100,7 +101,14 @@ def verdict(pair: PairJudged) -> str:
 
 def _text(pair: PairJudged, width: int, compact: bool) -> Content:
     """Prompt and both answers, the winner marked; when `compact`, one line each."""
-    parts = (("> ", pair.prompt, ""), ("1", pair.first, "first"), ("2", pair.second, "second"))
+    prompt = shown_prompt(pair.prompt, pair.messages)
+    answers = [("1", pair.first, "first"), ("2", pair.second, "second")]
+    if compact:
+        parts = [("> ", prompt_line(pair.prompt, pair.messages), ""), *answers]
+    else:
+        before = [(f"{turn.role[:3]}", turn.content, "") for turn in prompt.earlier]
+        system = [("sys", prompt.system, "")] if prompt.system else []
+        parts = [*system, ("> ", prompt.last, ""), *answers, *before]
     lines: list[Content] = []
     for mark, text, choice in parts:
         won = bool(choice) and pair.choice == choice
