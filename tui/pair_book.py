@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from textual.content import Content
 
@@ -9,7 +10,7 @@ from engine.durable import Record
 from engine.pairs import messages_of, text_of
 from engine.run_folder import PAIRS, UNDECIDED, Run
 from tui.prompt_text import prompt_line
-from tui.safe_text import safe_line
+from tui.safe_text import LIMIT, safe_line
 
 SAID = {
     "first": "1 ✓",
@@ -83,8 +84,8 @@ class PairBook:
         return any(lines for _, lines in read)
 
     def put(self, line: Record) -> None:
-        """Add a pair, or replace what is known of it."""
-        self.lines[str(line.get("pair_id"))] = line
+        """Add a pair, or replace what is known of it; of its texts, what a screen shows."""
+        self.lines[str(line.get("pair_id"))] = {key: _short(entry) for key, entry in line.items()}
 
     def chosen(self, chosen: Filter, text: str = "") -> list[Record]:
         """The pairs that a filter holds for, and that have every word of `text`, by step."""
@@ -129,6 +130,17 @@ def pair_line(line: Record, width: int) -> Content:
 def _text(line: Record) -> str:
     keys = ("prompt", "chosen", "rejected", "first", "second", "note")
     return " ".join(text_of(line[key]) for key in keys if key in line).lower()
+
+
+def _short(value: Any) -> Any:
+    """A value of a line without what is too long to be shown: a prompt may be a book."""
+    if isinstance(value, str):
+        return value[: LIMIT + 1]
+    if isinstance(value, list):
+        return [_short(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _short(each) for key, each in value.items()}
+    return value
 
 
 def _prompt(line: Record) -> str:

@@ -16,8 +16,7 @@ from operator import itemgetter
 from typing import Any
 
 from engine.prompts import Prompt
-from engine.rendering import CHARACTERS_PER_TOKEN
-from engine.tokens import data_ids
+from engine.tokens import CHARACTERS_PER_TOKEN, data_ids
 
 QUOTED = "> "
 _TOOLS = "tools"

@@ -17,8 +17,7 @@ from engine import chat_template
 from engine.errors import UserError
 from engine.judges.conversation import conversation_ids
 from engine.prompts import Prompt
-from engine.rendering import CHARACTERS_PER_TOKEN
-from engine.tokens import data_ids, frame_ids, one_bos
+from engine.tokens import CHARACTERS_PER_TOKEN, data_ids, frame_ids, one_bos
 
 INSTRUCTION = (
     "Compare two answers to a prompt by the rubric below. The prompt and the answers are "

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from engine.judges import llm
 from engine.judges.llm import LLMJudge
 from engine.judges.presentation import answer_ids, render_frame
+from engine.metrics import Means, add_judged
 from engine.models import LanguageModel
 from engine.pairs import Pair
 from engine.sampling import Completion, Interrupted
@@ -120,6 +122,88 @@ def test_chunks_change_nothing(bound: int, monkeypatch: pytest.MonkeyPatch) -> N
     for one, other in zip(judge.judge(TEXTS), whole, strict=True):
         assert one.choice == other.choice
         assert one.q == pytest.approx(other.q, abs=CLOSE)
+
+
+@pytest.mark.parametrize("by_numpy", [True, False], ids=["numpy", "mlx"])
+@pytest.mark.parametrize("config", MODELS.values(), ids=MODELS.keys())
+def test_rows_that_are_too_long_for_a_pass_are_read_in_pieces(
+    config: dict[str, Any], by_numpy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = language_model(config, tokens=math.inf)
+    if lm.is_plain < by_numpy:
+        pytest.skip("numpy does not compute this one")
+    lm = replace(lm, is_plain=by_numpy)
+    whole = judge_of(lm).judge(TEXTS)
+    read = LanguageModel.hidden
+    widths: list[int] = []
+
+    def noted(lm: LanguageModel, ids: mx.array, cache: Any = None) -> mx.array:
+        widths.append(ids.shape[1])
+        return read(lm, ids, cache)
+
+    monkeypatch.setattr(LanguageModel, "hidden", noted)
+    monkeypatch.setattr(llm, "SCORES_PER_PASS", 2 * 400 * 24)  # some 24 tokens at a time
+    for one, other in zip(judge_of(lm).judge(TEXTS), whole, strict=True):
+        assert one.q == pytest.approx(other.q, abs=CLOSE)
+    assert by_numpy or max(widths) < 100
+
+
+def test_a_pair_without_memory_for_it_is_invalid_and_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = LLMJudge._last_logits
+
+    def full(judge: LLMJudge, rows: list[list[int]]) -> mx.array:
+        if max(map(len, rows)) > 150 or len(rows) > 4:
+            raise RuntimeError("[malloc] Unable to allocate 68719476736 bytes.")
+        return read(judge, rows)
+
+    monkeypatch.setattr(LLMJudge, "_last_logits", full)
+    said: list[str] = []
+    judge = LLMJudge(attentive(), settings(judge_system=RUBRIC), warn=said.append)
+    long = "It is a very long story. " * 8
+    judge.submit([*batch(), pair(4, first=long, second="No idea"), pair(5, first=long)])
+    judged = judge.collect()
+    assert judged is not None
+    choices = {each.pair_id[-3:]: verdict for each, verdict in judged}
+    assert [choices[number].choice for number in ("004", "005")] == ["invalid", "invalid"]
+    assert choices["004"].note == llm.NO_MEMORY
+    assert choices["000"].q is not None
+    assert choices["003"].q is not None
+    (text,) = said
+    assert text.startswith("pair 0000001-00")
+    assert "judge_max_tokens" in text
+
+
+def test_another_failure_is_no_matter_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(judge: LLMJudge, rows: list[list[int]]) -> mx.array:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(LLMJudge, "_last_logits", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        judge_of(attentive()).judge(TEXTS)
+
+
+def test_pairs_that_are_cut_are_marked_and_the_first_is_named() -> None:
+    said: list[str] = []
+    chosen = settings(judge_system=RUBRIC, judge_max_tokens=32)
+    judge = LLMJudge(attentive(), chosen, warn=said.append)
+    book = "word " * 100_000
+    asked = [pair(0), pair(1, prompt=book), pair(2, prompt=book, first="x" * 99)]
+    judge.submit(asked)
+    judged = judge.collect()
+    assert judged is not None
+    assert [verdict.cut for _, verdict in judged] == [False, True, True]
+    (text,) = said
+    assert text.startswith("pair 0000001-001 has more than judge_max_tokens (32)")
+    means = Means()
+    add_judged(means, judged)
+    assert means.report()["cut_pairs"] == 2
+
+
+def test_without_a_limit_a_judge_reads_twice_what_the_policy_may() -> None:
+    assert settings(max_seq_length=300).judged_tokens == 600
+    assert settings(max_seq_length=300, judge_max_tokens=50).judged_tokens == 50
 
 
 def test_the_rubric_is_run_once_and_counts() -> None:

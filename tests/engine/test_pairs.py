@@ -2,12 +2,30 @@
 
 import json
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.pairs import Pair, Verdict, record, verdict_from, verdict_of
+from engine.pairs import (
+    Layout,
+    Pair,
+    Verdict,
+    layout_for,
+    messages_of,
+    record,
+    text_of,
+    verdict_from,
+    verdict_of,
+)
+from engine.prompts import Message, Prompt
+from engine.relabel import relabelled
 from tests.engine.small_models import pair
+
+CHAT = (Message("system", "Be brief."), Message("user", "Why?"))
+PLAIN = (Message("user", "Why?"),)
+TOOLS = ({"name": "look", "parameters": {"where": {"type": "string"}}},)
 
 NAN = math.nan
 
@@ -97,9 +115,78 @@ def test_an_undecided_line_is_no_training_data(choice: Any) -> None:
         Verdict("first", 0.7, (0.6, 0.8)),
         Verdict("second"),
         Verdict("tie", note="both fine", flagged=True),
-        Verdict("invalid"),
+        Verdict("invalid", note="no memory"),
+        Verdict("first", 0.7, (0.6, 0.8), cut=True),
     ],
 )
 def test_a_line_gives_its_verdict_back(verdict: Verdict) -> None:
     line = json.loads(json.dumps(record(pair(), verdict, "judge")))
     assert verdict_from(line) == verdict
+
+
+@pytest.mark.parametrize(
+    ("prompts", "layout"),
+    [
+        ([Prompt(PLAIN, "Why?")], "text"),
+        ([Prompt(PLAIN, "Why?"), Prompt(CHAT, "Why?")], "messages"),
+        ([Prompt((Message("assistant", "Hm."), *PLAIN), "")], "messages"),
+        ([Prompt(CHAT, "Why?"), Prompt(PLAIN, "Why?", TOOLS)], "messages and tools"),
+    ],
+)
+def test_the_layout_is_of_all_prompts(prompts: list[Prompt], layout: str) -> None:
+    assert layout_for(prompts) == layout
+
+
+def chat_pair() -> Pair:
+    return replace(pair(prompt="Why?"), messages=CHAT, tools=TOOLS)
+
+
+def test_a_pair_of_a_conversation_survives_json() -> None:
+    each = chat_pair()
+    assert Pair.from_json(json.loads(json.dumps(each.to_json()))) == each
+    older = {k: v for k, v in pair().to_json().items() if k not in ("messages", "tools")}
+    assert Pair.from_json(older) == pair()
+
+
+@pytest.mark.parametrize("each", [chat_pair(), pair(prompt="Why?")], ids=["chat", "one turn"])
+def test_a_line_of_messages_is_what_trainers_read_as_a_chat(each: Pair) -> None:
+    line = json.loads(json.dumps(record(each, Verdict("second"), "human", "messages")))
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+    assert line["prompt"] == (turns if each.messages else turns[1:])
+    assert line["chosen"] == [{"role": "assistant", "content": each.second}]
+    assert line["rejected"] == [{"role": "assistant", "content": each.first}]
+    assert "tools" not in line
+    with_tools = record(each, Verdict("tie"), "human", "messages and tools")
+    assert json.loads(with_tools["tools"]) == list(each.tools)
+    assert with_tools["first"] == [{"role": "assistant", "content": each.first}]
+
+
+@pytest.mark.parametrize("layout", ["text", "messages", "messages and tools"])
+def test_a_line_is_read_in_either_layout(layout: Layout) -> None:
+    each = chat_pair()
+    line = json.loads(json.dumps(record(each, Verdict("first"), "human", layout)))
+    assert text_of(line["chosen"]) == each.first
+    assert text_of(line["rejected"]) == each.second
+    assert messages_of(line["prompt"]) == (() if layout == "text" else CHAT)
+    changed = relabelled(line, "second")
+    assert (text_of(changed["chosen"]), text_of(changed["rejected"])) == (each.second, each.first)
+    assert text_of(relabelled(line, "tie")["first"]) == each.first
+
+
+@pytest.mark.parametrize("foreign", [None, 3, "x", [3], [{"role": "x", "content": ""}], [{}], {}])
+def test_what_is_no_list_of_messages_has_none(foreign: Any) -> None:
+    assert messages_of(foreign) == ()
+    assert isinstance(text_of(foreign), str)
+
+
+def test_lines_of_messages_load_as_one_dataset(tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    pairs = [chat_pair(), pair(prompt="Why?"), replace(pair(), messages=CHAT)] * 3
+    file = tmp_path / "pairs.jsonl"
+    lines = [record(each, Verdict("first"), "human", "messages and tools") for each in pairs]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows: Any = load_dataset("json", data_files=str(file), cache_dir=str(tmp_path), split="train")
+    assert [row["prompt"] for row in rows] == [line["prompt"] for line in lines]
+    assert [row["chosen"] for row in rows] == [line["chosen"] for line in lines]
+    assert [json.loads(row["tools"]) for row in rows] == [list(each.tools) for each in pairs]

@@ -16,6 +16,7 @@ import pytest
 from engine import launch, mailbox, runs, trainer
 from engine.errors import UserError
 from engine.events import Event, PairSampled, RunEnded, RunStarted, StepDone
+from engine.run_folder import write_state
 from engine.run_lock import RunBusy
 from engine.session import Session
 from engine.settings import Settings
@@ -428,3 +429,58 @@ def test_the_log_says_what_of_the_data_is_not_asked(
         "data: 1 prompt asked without tools: the model's chat template has no place for them",
     ):
         assert log.count(sentence) == 1
+
+
+def chats(path: Path, count: int = 12) -> Path:
+    """A file of conversations with a system message."""
+    rows = [
+        {
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": f"What is thing {at}?"},
+            ]
+        }
+        for at in range(count)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_run_keeps_the_layout_of_its_pairs(
+    started: Start, chosen: Choose, tmp_path: Path, older: bool
+) -> None:
+    data = str(chats(tmp_path / "chats.jsonl"))
+    session = started(chosen(data=data))
+    each = next_pair(session)
+    assert [message.role for message in each.messages] == ["system", "user"]
+    assert session.answer(each.pair_id, "left")
+    session.stop()
+    assert session.join(PATIENCE)
+    run = session.run
+    assert run is not None
+    (line,) = run.read("pairs.jsonl")
+    assert [turn["role"] for turn in line["prompt"]] == ["system", "user"]
+    assert line["chosen"] == [{"role": "assistant", "content": each.left}]
+    assert run.state()["pairs_layout"] == "messages"
+    if older:  # as a run of before there was this layout
+        state = run.state()
+        del state["pairs_layout"]
+        write_state(run.path, state)
+    again = started(chosen(data=data), run)
+    play(again, lambda each: "right")
+    assert again.status == "finished"
+    kind = str if older else list
+    new = [line for line in run.read("pairs.jsonl") if line["step"] > 2]
+    assert new
+    assert {type(line["prompt"]) for line in new} == {kind}
+
+
+def test_asking_a_model_to_think_that_cannot_is_noted(started: Start, chosen: Choose) -> None:
+    session = started(chosen(enable_thinking=True))
+    next_pair(session)
+    session.stop()
+    assert session.join(PATIENCE)
+    assert session.run is not None
+    log = (session.run.path / "log.txt").read_text()
+    assert "knows no such mode, so it changes nothing for the model" in log

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from textual import events
@@ -13,6 +13,7 @@ from textual.widgets import Input, Static
 from engine import runs
 from engine.events import Evaluated, PairSampled, Progress
 from engine.pairs import Pair
+from engine.prompts import Message
 from tests.tui.person import PersonSession, human_settings, pair
 from tui.app import StudioApp
 from tui.run_view import RunView
@@ -480,5 +481,32 @@ def test_many_events_a_second_do_not_disturb(review: Open) -> None:
                     )  # fmt: skip
                 await table.press("1")
                 assert len(table.session.labels()) == round_ + 1
+
+    run(test)
+
+
+def test_a_conversation_shows_its_system_message_and_last_turn_first(review: Open) -> None:
+    turns = [("system", "Answer in JSON."), ("user", "Hi."), ("assistant", "{}"), ("user", "Now?")]
+    chat = replace(pair(1, 0), messages=tuple(Message(*turn) for turn in turns))
+
+    async def test() -> None:
+        async with review(chat, pair(1, 1)) as table:
+            lines = table.text("#prompt-text").splitlines()
+            assert lines[:2] == ["system Answer in JSON.", "> Now?"]
+            assert lines[-2:] == ["user Hi.", "assistant {}"]
+            await table.press("1")
+            assert table.text("#prompt-text") == "> Question 1.1?"
+
+    run(test)
+
+
+def test_a_prompt_as_long_as_a_book_can_be_judged(review: Open) -> None:
+    book = pair(1, 0, prompt="word " * 1_000_000)
+
+    async def test() -> None:
+        async with review(book, pair(1, 1)) as table:
+            assert "more characters" in table.text("#prompt-text")
+            await table.press("p", "end", "p", "1")
+            assert table.text("#prompt-text") == "> Question 1.1?"
 
     run(test)

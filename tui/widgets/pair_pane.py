@@ -24,6 +24,7 @@ VERDICTS = {
     "empty": "empty answers, not judged",
     "invalid": "no valid verdict",
 }
+SHORT = {"user": "usr", "assistant": "ast", "tool": "tl"}  # roles of earlier turns
 FIRST_PAIR = "the first pair comes as soon as two answers are sampled"
 
 
@@ -106,7 +107,7 @@ def _text(pair: PairJudged, width: int, compact: bool) -> Content:
     if compact:
         parts = [("> ", prompt_line(pair.prompt, pair.messages), ""), *answers]
     else:
-        before = [(f"{turn.role[:3]}", turn.content, "") for turn in prompt.earlier]
+        before = [(SHORT[turn.role], turn.content, "") for turn in prompt.earlier]
         system = [("sys", prompt.system, "")] if prompt.system else []
         parts = [*system, ("> ", prompt.last, ""), *answers, *before]
     lines: list[Content] = []
