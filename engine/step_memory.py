@@ -11,6 +11,7 @@ from engine.settings import Settings
 # The engine's own limits, in tokens and values, kept equal by a test: they are stated beside the
 # code that obeys them, which imports MLX.
 SAMPLED_TOKENS, JUDGED_TOKENS, SCORED_TOKENS, LOGIT_VALUES = 16_384, 16_384, 8_192, 1 << 23
+JUDGED_SCORES = 1 << 24
 ACTIVATION_BYTES = 512 << 20
 # For a backward pass, a token and layer, in widths of the hidden state: by MLX, measured; by numpy.
 VALUES_KEPT, PLAIN_VALUES_KEPT = 68, 16
@@ -114,12 +115,12 @@ def judging(shape: Shape, settings: Settings, wide: bool) -> int:
     """Bytes of a forward pass over pairs in both orders."""
     width = 4 if wide else 2
     completion = _lengths(settings)[1]
-    pair = settings.max_seq_length + completion
+    pair = min(settings.max_seq_length + completion, settings.judged_tokens)
     rubric = len(settings.judge_system.encode()) // 3
     rows = min(2 * settings.batch_size, max(1, JUDGED_TOKENS // pair))
     cached = _cached(shape, wide)
     inside = width * rows * pair * _values_in_a_layer(shape)
-    scores = 4 * 2 * shape.heads * rows * pair * (pair + rubric)
+    scores = 4 * 2 * shape.heads * min(rows * pair * (pair + rubric), JUDGED_SCORES)
     return cached * rows * (2 * rubric + pair) + inside + scores
 
 

@@ -234,6 +234,7 @@ def test_a_step_takes_no_more_than_planned_and_not_far_less(
 def test_limits_are_those_of_the_code_that_obeys_them():
     assert step_memory.SAMPLED_TOKENS == sampling.TOKENS_PER_BATCH
     assert step_memory.JUDGED_TOKENS == llm.TOKENS_PER_PASS
+    assert step_memory.JUDGED_SCORES == llm.SCORES_PER_PASS
     assert step_memory.LOGIT_VALUES == scoring.VALUES_PER_CHUNK
     assert memory.MERGED_BYTES == plain_model.MOST_MERGED_BYTES
     for name, form in models.QUANTIZATIONS.items():

@@ -353,7 +353,7 @@ THINK = "<think>"  # an added token that is not marked as special
 
 
 def with_think(template: str = CHATML) -> Any:
-    tokenizer = make_tokenizer(template)
+    tokenizer: Any = make_tokenizer(template)
     tokenizer.add_tokens([AddedToken(THINK, special=False)])
     return tokenizer
 
