@@ -135,8 +135,10 @@ def _plain(value: Any) -> Any:
 # -- whole files ---------------------------------------------------------------------------------
 
 
-def write_file(path: Path, data: bytes | str) -> None:
+def write_file(path: Path, data: bytes | str, *, sync: bool = True) -> None:
     """Replace `path` in one step, readable by its owner alone; synced to the disk on return.
+
+    Without `sync` a kill still leaves the old file or the new, and a power cut may leave neither.
 
     Raises:
         StorageError: the old file, if any, is as it was.
@@ -146,13 +148,15 @@ def write_file(path: Path, data: bytes | str) -> None:
         try:
             with _opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
                 _write_all(file, data.encode() if isinstance(data, str) else data)
-                _sync(file)
+                if sync:
+                    _sync(file)
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        sync_folder(path.parent)
+        if sync:
+            sync_folder(path.parent)
     except OSError as error:
         raise StorageError(path, error) from error
 

@@ -45,7 +45,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """The model is loaded and the loop begins (again)."""
+    """The model is loaded and the loop begins (again), with so many `pairs` in the run's files."""
 
     name: str
     folder: str
@@ -56,6 +56,7 @@ class RunStarted(Event):
     total_parameters: int
     prompts: int
     dropped_prompts: dict[str, int]
+    pairs: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,8 @@
 A disk that is full or gone does not end a run: it waits, says so, and goes on when it can write.
 """
 
+import contextlib
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,9 @@ class Journal:
         self.step = 0
         self.layout: Layout = "text"  # of the files of pairs
         self.kept: Collection[str] = ()  # pairs that the run has a label of, from before a restart
+        self.pairs = 0  # with a label in the run's files
+        self._reached = {"step": 0, "seconds": 0.0}
+        self._counting = threading.Lock()  # a person's labels come from another thread
 
     def progress(self, phase: PhaseName, done: int = 0, total: int = 0, unit: str = "") -> None:
         """Say how far the current phase is."""
@@ -46,6 +51,25 @@ class Journal:
     def update(self, **fields: Any) -> None:
         """Fields of run.json."""
         self.stored(lambda: self.run.update(**fields))
+
+    def advance(self, step: int, seconds: float) -> None:
+        """Let the run's folder tell that so many steps were taken, in so many seconds."""
+        with self._counting:
+            self._reached = {"step": step, "seconds": seconds}
+            self._tell_progress()
+
+    def count_pairs(self, more: int | None = None) -> None:
+        """Count labels that were stored; without a number, count all that the files have."""
+        with self._counting:
+            if more is None:
+                self.pairs = sum(1 for file in (PAIRS, UNDECIDED) for _ in self.run.read(file))
+            else:
+                self.pairs += more
+            self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        with contextlib.suppress(StorageError):  # the next step says it again
+            self.run.advance(pairs=self.pairs, **self._reached)
 
     def judged(self, judged: Sequence[tuple[Pair, Verdict]], judge: str, *, stored: bool) -> None:
         """Tell of verdicts and store them; `stored` says that those asked for are stored already,
@@ -74,6 +98,8 @@ class Journal:
             lines = [record(*each, judge, self.layout) for each in found]
             if lines:
                 self.stored(lambda file=file, lines=lines: self.run.append(file, lines))
+        with self._counting:
+            self.pairs += len(new)
 
     def checkpoint(self, write: Callable[[Path], None]) -> None:
         """A checkpoint of the current step; everything written before is on the disk with it."""

@@ -138,6 +138,7 @@ def train(
     journal.kept = {
         str(line.get("pair_id")) for file in (PAIRS, UNDECIDED) for line in run.read(file)
     }
+    journal.pairs = len(journal.kept)
     # The test comes after the last checkpoint, and is made again.
     run.rewrite(METRICS, lambda line: None if line.get("split") == "test" else line)
     trainer.restore(checkpoint)
@@ -153,10 +154,20 @@ def train(
             total_parameters=total,
             prompts=len(prompts.train),
             dropped_prompts=prompts.dropped,
+            pairs=journal.pairs,
         )
     )
     journal.update(status="running", total_steps=trainer.total_steps, error=None)
-    journal.log("info", f"step {trainer.step} of {trainer.total_steps}: training begins")
+    at = f"step {trainer.step} of {trainer.total_steps}"
+    if checkpoint or journal.pairs:
+        waiting = sum(map(len, judge.pending()))
+        journal.log(
+            "info",
+            f"{at}: training goes on; {journal.pairs:,} labels are kept, "
+            f"{waiting:,} pairs wait to be judged or learned from",
+        )
+    else:
+        journal.log("info", f"{at}: training begins")
     # Libraries and models stay for as long as the run. A collection that walks through them holds
     # up every thread, the screen's too, for a tenth of a second.
     gc.collect()
@@ -246,10 +257,12 @@ def _judge(
         def write(pair: Pair, verdict: Verdict) -> None:
             line = record(pair, verdict, HumanJudge.name, journal.layout) | {"keep": True}
             run.append(file_of(verdict), [line], sync=True)
+            journal.count_pairs(1)
 
         def retract(pair_id: str) -> None:
             for file in (PAIRS, UNDECIDED):
                 run.rewrite(file, lambda line: None if line.get("pair_id") == pair_id else line)
+            journal.count_pairs()
 
         person = HumanJudge(
             seed=settings.seed,

@@ -2,6 +2,7 @@
 
     config.yaml      every setting of the run, loadable as it is
     run.json         name, status, times, versions, device, last metrics; replaced in one step
+    progress.json    steps, pairs and seconds so far, which go before those in run.json
     metrics.jsonl    a line a report
     pairs.jsonl      a line a pair with a winner: prompt, chosen, rejected, how it was judged
     undecided.jsonl  a line for any other verdict: a tie, both bad, skipped, identical, invalid
@@ -20,6 +21,7 @@ One process at a time writes a run (`Run.lock`); any number may read it meanwhil
 import contextlib
 import fcntl
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -36,9 +38,10 @@ from engine.events import STATUSES, UNDER_WAY, Level
 if TYPE_CHECKING:
     from engine.settings import Settings
 
-CONFIG, STATE, METRICS, PAIRS, UNDECIDED, SAMPLED, LOG = (
+CONFIG, STATE, PROGRESS, METRICS, PAIRS, UNDECIDED, SAMPLED, LOG = (
     "config.yaml",
     "run.json",
+    "progress.json",
     "metrics.jsonl",
     "pairs.jsonl",
     "undecided.jsonl",
@@ -87,7 +90,7 @@ class Run:
         return load(self.path / CONFIG)
 
     def state(self) -> Record:
-        """What run.json says.
+        """What run.json says, with the steps, pairs and seconds of this moment.
 
         Raises:
             UserError: it is missing or damaged.
@@ -118,6 +121,18 @@ class Run:
             state = {**known, **fields, "updated": timestamp()}
             write_state(self.path, state)
         return state
+
+    def advance(self, *, step: int, pairs: int, seconds: float) -> None:
+        """Say how far the run is: `step` steps taken, `pairs` pairs in its files, in `seconds`.
+
+        Said after every step and label, and so not synced, which may take as long as a step;
+        `update` puts it into run.json.
+
+        Raises:
+            StorageError: what was said last stands.
+        """
+        line = durable.to_json({"step": step, "pairs": pairs, "seconds": seconds})
+        durable.write_file(self.path / PROGRESS, line + "\n", sync=False)
 
     # -- files of records
 
@@ -287,7 +302,7 @@ def timestamp() -> str:
 
 
 def read_state(folder: Path) -> Record:
-    """What the run.json in `folder` says.
+    """What the run.json in `folder` says, with what progress.json says since.
 
     Raises:
         UserError: it is missing or damaged.
@@ -302,7 +317,23 @@ def read_state(folder: Path) -> Record:
     state = durable.from_line(data)
     if state is None:
         raise UserError(f"{file} holds no JSON object")
-    return state
+    return state | _progress(folder)
+
+
+def _progress(folder: Path) -> Record:
+    """The numbers in progress.json: none where it is not there, or a power cut left it damaged."""
+    try:
+        said = durable.from_line(durable.read_file(folder / PROGRESS, STATE_LIMIT)) or {}
+    except OSError:
+        return {}
+    numbers = ((key, said.get(key)) for key in ("step", "pairs", "seconds"))
+    return {
+        key: number
+        for key, number in numbers
+        if isinstance(number, int | float)
+        and not isinstance(number, bool)
+        and math.isfinite(number)
+    }
 
 
 def shown_status(state: Record, held: Callable[[], bool]) -> str:

@@ -77,7 +77,6 @@ class Trainer:
         self.step = 0  # batches learned from
         self.sampled = 0  # batches sampled
         self.evaluated = -1  # the last step that was evaluated
-        self.judged_pairs = 0
         self.seconds = 0.0
         self.means = Means()
         self._mark = time.monotonic()
@@ -178,10 +177,10 @@ class Trainer:
         self.journal.step = self.step
         self.journal.progress("updating", 0, len(judged), "pairs")
         learned = self.update.step(judged, step=self.step, last=self.step == self.total_steps)
-        self.judged_pairs += len(judged)
         self.means.add("update_seconds", time.monotonic() - start)
         self._measure(judged, learned)
         self.journal.judged(judged, self.judge.name, stored=self.judge.stores_labels)
+        self.journal.advance(self.step, self.seconds)
         if self._due(self.settings.steps_per_report):
             self._report()
         if self._evaluation_due():
@@ -231,13 +230,7 @@ class Trainer:
         self.journal.metrics(line)
         metrics = {name: value for name, value in line.items() if value is not None}
         self.journal.emit(Report(step=self.step, metrics=metrics))
-        self.journal.update(
-            step=self.step,
-            pairs=self.judged_pairs,
-            seconds=self.seconds,
-            loss=line["loss"],
-            metrics=metrics,
-        )
+        self.journal.update(loss=line["loss"], metrics=metrics)
 
     def _evaluate(self, split: str) -> None:
         """Measure the win rate on a split, if it has prompts and the judge is a model."""
@@ -329,14 +322,13 @@ class Trainer:
             "step": self.step,
             "sampled": self.sampled,
             "evaluated": self.evaluated,
-            "judged_pairs": self.judged_pairs,
             "seconds": self.seconds,
             "order": self.order.state(),
             "means": self.means.state(),
             "pending": [[pair.to_json() for pair in batch] for batch in self.judge.pending()],
         }
         self.journal.checkpoint(lambda folder: checkpoints.save(folder, self.update, state))
-        self.journal.update(step=self.step, pairs=self.judged_pairs, seconds=self.seconds)
+        self.journal.update()  # with how far the run is
 
     def restore(self, folder: Path | None) -> None:
         """Go on from a checkpoint, or from the start without one; ask again for what waited."""
@@ -346,7 +338,6 @@ class Trainer:
             self.step = self.journal.step = state["step"]
             self.sampled = state["sampled"]
             self.evaluated = state["evaluated"]
-            self.judged_pairs = state.get("judged_pairs", 0)  # older checkpoints do not tell
             self.seconds = state["seconds"]
             self.order.restore(state["order"])
             self.means = Means(state["means"])
@@ -363,6 +354,7 @@ class Trainer:
                     waiting.setdefault(step, pairs)
             except DAMAGE as error:
                 self.journal.log("warning", f"{SAMPLED}: a damaged line is left out ({error!r})")
+        self.journal.advance(self.step, self.seconds)
         for _, batch in sorted(waiting.items()):
             self.judge.resubmit(batch)
 

@@ -252,8 +252,8 @@ def opening(event: RunStarted) -> Iterable[str]:
         f"{safe_line(event.name)}: {event.total_steps} steps, {event.prompts} prompts"
         f"{f' ({dropped} dropped)' if dropped else ''}, {trained}, {safe_line(event.device)}"
     )
-    if event.step:
-        yield f"going on after step {event.step}"
+    if event.step or event.pairs:
+        yield f"going on after step {event.step}, with {event.pairs:,} labels kept"
 
 
 def wants_attention(event: Log, view: RunView) -> bool:

@@ -46,6 +46,42 @@ def test_an_update_keeps_what_others_wrote_meanwhile(run: Run):
     assert (state["step"], state["pairs"], state["notes"]) == (40, 40, 40)
 
 
+def test_how_far_a_run_is_goes_before_what_was_kept_of_it(run: Run):
+    run.update(step=5, pairs=20, status="running", notes="mine")
+    run.advance(step=7, pairs=28, seconds=3.5)
+    expected = {"step": 7, "pairs": 28, "seconds": 3.5, "status": "running", "notes": "mine"}
+    assert run.state().items() >= expected.items()
+    (row,) = runs.list_runs()
+    assert (row.step, row.pairs, row.seconds) == (7, 28, 3.5)
+    run.update(status="stopped")
+    kept = json.loads((run.path / "run.json").read_text())
+    assert (kept["step"], kept["pairs"], kept["status"]) == (7, 28, "stopped")
+    (run.path / "progress.json").unlink()
+    assert run.state()["step"] == 7
+
+
+@pytest.mark.parametrize(
+    "left", ["", "{", "[]", '{"step": "x", "pairs": true, "seconds": null}', '{"step": 1e999}']
+)
+def test_a_damaged_word_on_how_far_it_is_harms_nothing(left: str, run: Run):
+    run.update(step=5, pairs=20)
+    (run.path / "progress.json").write_text(left)
+    state = run.state()
+    assert (state["step"], state["pairs"]) == (5, 20)
+    assert "seconds" not in state
+
+
+def test_to_say_how_far_it_is_waits_for_no_disk(run: Run, monkeypatch: pytest.MonkeyPatch):
+    def wait(file: int) -> None:
+        raise AssertionError("synced")
+
+    monkeypatch.setattr(os, "fsync", wait)
+    run.advance(step=7, pairs=28, seconds=3.5)
+    assert run.state()["step"] == 7
+    with pytest.raises(AssertionError, match="synced"):
+        run.update(status="paused")
+
+
 def test_a_text_of_any_length_leaves_a_state_that_can_be_read(run: Run):
     """Guards against a long prompt among the examples, which once made the run a damaged one."""
     examples = ({"prompt": "x" * 2_000_000, "after": "ok"},)

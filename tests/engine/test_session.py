@@ -262,6 +262,53 @@ def test_foreign_lines_in_a_run_are_passed_over(started: Start, chosen: Choose) 
     assert log.count("sampled.jsonl: a damaged line is left out") == 3
 
 
+def test_labels_and_steps_are_counted_as_they_are_given(started: Start, chosen: Choose) -> None:
+    """Long before the first report, and for whoever reads the folder while a kill may come."""
+    session = started(chosen(batch_size=2, steps_per_report=100, save_every=100, undo_seconds=0.0))
+    run = until(lambda: session.run, session)
+    other = runs.Run(run.path)  # as another process reads it
+
+    def row() -> tuple[int | None, int | None]:
+        (summary,) = runs.list_runs()
+        assert (summary.step, summary.pairs) == (other.state()["step"], other.state()["pairs"])
+        return summary.step, summary.pairs
+
+    assert row() == (0, 0)
+    for count in (1, 2, 3):
+        each = next_pair(session)
+        assert session.answer(each.pair_id, "left")
+        assert row()[1] == count
+    until(lambda: any(isinstance(event, StepDone) for event in session.drain()), session)
+    until(lambda: row() == (1, 3), session)
+    assert session.undo(each.pair_id) == "undone"
+    assert row() == (1, 2)
+    assert session.answer(each.pair_id, "tie")
+    assert row() == (1, 3)
+    # What was written for good is left alone: nothing here is worth a wait for the disk.
+    assert json.loads((run.path / "run.json").read_text())["step"] == 0
+
+
+def test_a_resume_says_what_it_has_kept(started: Start, chosen: Choose, tmp_path: Path) -> None:
+    values = chosen(batch_size=2, iters=20, undo_seconds=0.0, output_root=str(tmp_path / "one"))
+    session = started(values)
+    for _ in range(3):
+        assert session.answer(next_pair(session).pair_id, "left")
+    until(lambda: any(isinstance(event, StepDone) for event in session.drain()), session)
+    until(lambda: session.run and session.run.state()["step"] == 1, session)
+    assert session.run is not None
+    killed = tmp_path / "two" / "runs" / session.run.name  # as a kill at this instant leaves it
+    shutil.copytree(session.run.path, killed)
+    again = started(values, runs.Run(killed))
+    began = until(
+        lambda: next((e for e in again.drain() if isinstance(e, RunStarted)), None), again
+    )
+    assert (began.step, began.pairs) == (0, 3)  # there was no checkpoint yet
+    log = (killed / "log.txt").read_text()
+    assert "step 0 of 20: training goes on; 3 labels are kept, " in log
+    assert runs.Run(killed).state()["pairs"] == 3
+    assert runs.Run(killed).state()["step"] == 0
+
+
 def test_a_person_checks_themselves(started: Start, chosen: Choose) -> None:
     session = started(chosen(iters=8, self_check_every=2))
     asked = play(session, lambda each: "left")  # always the same side: never the same answer
