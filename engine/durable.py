@@ -310,6 +310,16 @@ class Follower:
         self._offset = 0
         self._file_id: tuple[int, int] | None = None
 
+    def skip(self) -> None:
+        """Leave out the whole lines that are there now, without reading them."""
+        with (
+            contextlib.suppress(FileNotFoundError),
+            _opened(self.path, os.O_RDONLY | os.O_NONBLOCK) as file,
+        ):
+            facts = os.fstat(file)
+            self._file_id = (facts.st_dev, facts.st_ino)
+            self._offset = _end_of_whole_lines(file, facts.st_size)
+
     def read(self) -> tuple[bool, list[Record]]:
         """(whether the file was replaced since, the records since then or since the last call)."""
         try:

@@ -9,10 +9,12 @@ from engine.run_folder import METRICS
 from engine.runs import RunSummary, list_runs, open_run
 from engine.settings import changed
 from tui.amounts import age, duration
+from tui.run_view import WIN_RATE
 from tui.safe_text import safe_line
 
 COLUMNS = ("name", "status", "steps", "pairs", "loss", "win rate", "age")
 RIGHT = ("steps", "pairs", "loss", "win rate", "age")
+TAIL = 20  # last lines of metrics that are read: a run of days has very many
 
 
 def list_lines(*, json: bool) -> list[str]:
@@ -29,8 +31,9 @@ def run_lines(name: str, *, json: bool) -> list[str]:
     """One run: its state, its settings that differ from the defaults, its last metrics."""
     run = open_run(name)
     state, settings = run.state(), run.settings()
-    metrics: dict[str, Any] = {}
-    for record in run.read(METRICS):
+    # An evaluation may be further back than the lines that are read.
+    metrics = {name: state[name] for name in WIN_RATE if name in state}
+    for record in run.last(METRICS, TAIL):
         metrics.update(record)
     if json:
         facts = {"path": str(run.path), "settings": settings.model_dump(), "metrics": metrics}

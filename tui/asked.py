@@ -47,7 +47,7 @@ class Asked:
         self._checkpoints = _checkpoints(run)
         self._metrics = run.follow(METRICS)
         if command == "evaluate":
-            self._metrics.read()
+            self._metrics.skip()
         self._began = time.monotonic()
         self._posted = mailbox.post(run, command)
 

@@ -172,6 +172,19 @@ def test_a_follower_sees_each_record_once_and_notices_a_replaced_file(file: Path
     assert follower.read() == (False, [])
 
 
+def test_a_follower_can_leave_out_what_is_there(file: Path):
+    follower = durable.Follower(file)
+    follower.skip()  # nothing, not even the file
+    durable.append_lines(file, [{"step": 1}], sync=False)
+    with file.open("a") as torn:
+        torn.write('{"step"')
+    follower.skip()
+    assert follower.read() == (False, [])
+    with file.open("a") as rest:
+        rest.write(": 2}\n")
+    assert follower.read() == (False, [{"step": 2}])
+
+
 def test_a_link_or_a_pipe_in_the_place_of_a_file_is_refused(tmp_path: Path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("untouched\n")

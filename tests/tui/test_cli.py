@@ -112,6 +112,31 @@ def test_runs_are_listed_shown_and_deleted(command: Command) -> None:
     assert not command("runs")[1].count("first")
 
 
+def test_a_run_of_months_is_shown_from_the_end_of_its_files(command: Command) -> None:
+    """Bytes are counted, and not time: 20 MB are read as fast as nothing on some machines."""
+    counts = Path("/proc/self/io")
+    if not counts.exists():
+        pytest.skip("this system does not count what a process reads")
+    run = runs.create(Settings(run_name="long"))
+    run.update(win_rate=0.75, win_rate_low=0.7, win_rate_high=0.8)
+    line = {"step": 0, "loss": 0.25, "padding": "x" * 900}
+    run.append("metrics.jsonl", [line | {"step": step} for step in range(20_000)])
+    run.append("metrics.jsonl", [{"step": 20_000, "loss": 0.125}])
+    command("runs", "show", "long")  # what is imported is read once
+
+    def read() -> int:
+        return int(counts.read_text().split()[1])
+
+    before = read()
+    status, out, _ = command("runs", "show", "long")
+    taken = read() - before
+    assert status == 0
+    assert taken < 1_000_000
+    assert re.search(r"^  loss +0.125$", out, re.M)
+    assert re.search(r"^  step +20000$", out, re.M)
+    assert re.search(r"^  win_rate +0.75$", out, re.M)  # measured long ago
+
+
 def test_a_damaged_run_is_a_row_and_can_be_deleted(command: Command, studio_home: Path) -> None:
     (studio_home / "runs" / "broken").mkdir(parents=True)
     assert "damaged" in command("runs")[1]
