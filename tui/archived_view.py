@@ -44,8 +44,8 @@ class ArchivedRun:
         for name in ("model", "judge", "train_type", "device"):
             setattr(view, name, str(state.get(name) or ""))
         view.error = str(state["error"]) if state.get("error") else None
-        view.step = _whole(state.get("step"))
-        view.total_steps = _whole(state.get("total_steps"))
+        view.step = whole(state.get("step"))
+        view.total_steps = whole(state.get("total_steps"))
         view.earlier = _real(state.get("seconds")) or 0.0
         view.evaluation = _evaluation(state)
 
@@ -66,7 +66,7 @@ class ArchivedRun:
             changed |= replaced or bool(lines)
             self.view.choices.update(str(line.get("choice")) for line in lines)
             newest = self.view.newest
-            if lines and (newest is None or _whole(lines[-1].get("step")) >= newest.step):
+            if lines and (newest is None or whole(lines[-1].get("step")) >= newest.step):
                 self.view.newest = to_pair(lines[-1])
         return changed
 
@@ -115,7 +115,7 @@ def to_pair(line: Record) -> PairJudged:
     return PairJudged(
         time=0.0,
         pair_id=str(line.get("pair_id", "")),
-        step=_whole(line.get("step")),
+        step=whole(line.get("step")),
         prompt=text_of(line.get("prompt")),
         messages=messages_of(line.get("prompt")),
         first=text_of(line.get(sides[0])),
@@ -137,7 +137,7 @@ def _evaluation(state: Record) -> Evaluated | None:
     names = ("prompt", "before", "after")
     return Evaluated(
         time=0.0,
-        step=_whole(state.get("step")),
+        step=whole(state.get("step")),
         split="valid",
         win_rate=rates[0] or 0.0,
         win_rate_low=rates[1] or 0.0,
@@ -153,6 +153,7 @@ def _real(value: Any) -> float | None:
     return float(value)
 
 
-def _whole(value: Any) -> int:
+def whole(value: Any) -> int:
+    """A whole number as a file may hold it; 0 for anything else."""
     number = _real(value)
     return int(number) if number is not None and abs(number) < 1e15 else 0

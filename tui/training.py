@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from engine.errors import UserError
 from engine.events import Event, Log
 from engine.settings import Settings
+from tui.archived_view import whole
 from tui.console import Output, Silence, make_output
 from tui.guard import Guard, crash_file
 from tui.job_control import SHOW_CURSOR, cursor_back_when_stopped
@@ -54,6 +55,11 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
         empty_trash()
 
         view = RunView(settings=settings)
+        if run:  # which may end before the engine tells how far it was
+            state = run.state()
+            view.name, view.folder = run.name, str(run.path)
+            view.step = whole(state.get("step"))
+            view.total_steps = whole(state.get("total_steps"))
         session = Session(settings, run)
         with _signals(session, settings, streams, guard) as received:
             session.start()
