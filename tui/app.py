@@ -16,7 +16,7 @@ from textual.binding import Binding
 from textual.events import Event as TextualEvent
 from textual.events import Key, Paste, Print
 
-from engine.errors import UserError
+from engine.errors import RunError, UserError
 from engine.events import Event, RunEnded
 from engine.home import home
 from tui import keys, terminal
@@ -80,8 +80,14 @@ class StudioApp(App[int], inherit_bindings=False):
     ]
 
     def __init__(
-        self, settings: "Settings | None" = None, output: "LibraryOutput | None" = None
+        self,
+        settings: "Settings | None" = None,
+        *,
+        start: bool = False,
+        run: "Run | None" = None,
+        output: "LibraryOutput | None" = None,
     ) -> None:
+        """As `tui.terminal.run_app` is asked."""
         # Textual drops colours only where the terminal's own are asked for.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.session: Session | None = None
@@ -92,6 +98,8 @@ class StudioApp(App[int], inherit_bindings=False):
         self.gone = threading.Event()  # the screen is given back
         self.guard: Guard | None = None  # gives the terminal back where the app cannot
         self.first_settings = settings  # that Setup opens with
+        self.starts_at_once = start
+        self._first_run = run  # that is gone on with at once
         self._output = output
         self._lines = terminal.Lines()
         self._stray: deque[str] = deque(maxlen=STRAY_LINES)
@@ -118,6 +126,11 @@ class StudioApp(App[int], inherit_bindings=False):
         keymap = keys.load(home())
         self.set_keymap(keymap.keys)
         self._say_problems([*self._themes.reload(), *keymap.problems])
+        if self._first_run:
+            try:
+                self.resume_run(self._first_run)
+            except (UserError, RunError) as error:
+                self.say(safe_line(str(error), 300), PROBLEM_SECONDS)
 
     def _reload_themes(self) -> None:
         self._say_problems(self._themes.reload())

@@ -2,12 +2,9 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from engine.errors import RunError, UserError
-
-if TYPE_CHECKING:
-    from engine.settings import Settings
 
 FAILED, BAD_INPUT = 1, 2
 
@@ -17,13 +14,12 @@ def main() -> NoReturn:
     arguments = sys.argv[1:]
     try:
         if not arguments:
-            sys.exit(_open_app())
-        from tui.commands import cli, settings_of
+            from tui.terminal import run_app
 
-        # `lora-studio CONFIG.yaml` opens the app with that config in the form.
-        if len(arguments) == 1 and arguments[0].endswith((".yaml", ".yml")):
-            sys.exit(_open_app(settings_of(arguments[0], [])))
-        cli()
+            sys.exit(run_app())
+        from tui.commands import cli, full
+
+        cli(full(arguments))
     except UserError as error:
         _fail(str(error), BAD_INPUT)
     except RunError as error:
@@ -32,12 +28,6 @@ def main() -> NoReturn:
         # The reader has seen enough, as in `lora-studio runs | head -1`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
-
-
-def _open_app(settings: "Settings | None" = None) -> int:
-    from tui.terminal import run_app
-
-    return run_app(settings)
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -1,10 +1,15 @@
 """The commands of `lora-studio`: what can be done without the app."""
 
+import difflib
+import os
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
+import typer.main
 
 from engine.errors import UserError
 
@@ -13,7 +18,9 @@ if TYPE_CHECKING:
 
 cli = typer.Typer(
     name="lora-studio",
-    help="Fine-tune a language model with Online DPO. Without a command: opens the app.",
+    help="Fine-tune a language model with Online DPO. Without a command: opens the app; with the "
+    "name of a preset, as in `lora-studio starter`: begins at once; with CONFIG.yaml: opens the "
+    "app with it in the form, or with --start begins.",
     no_args_is_help=False,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -23,8 +30,16 @@ cli = typer.Typer(
 runs_cli = typer.Typer(help="List the runs; show, delete or steer one.", rich_markup_mode=None)
 cli.add_typer(runs_cli, name="runs")
 
+BEGIN = "begin"  # what a preset or a config stands for where a command is expected
+START = "--start"
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")]
+NewName = Annotated[str | None, typer.Option("--run-name", help="Name of the run.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
+]
 
 
 @cli.callback(invoke_without_command=True)
@@ -42,36 +57,94 @@ def start(
         raise typer.Exit(run_app())
 
 
+def full(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the command that a preset, a config or `--start` stands for."""
+    first = arguments[0]
+    known = first in typer.main.get_group(cli).commands
+    if known or (first.startswith("-") and START not in arguments):
+        return list(arguments)
+    return [BEGIN, *arguments]
+
+
+@cli.command(BEGIN, hidden=True)
+def begin(
+    source: Annotated[str | None, typer.Argument(metavar="starter|CONFIG.yaml")] = None,
+    start: Annotated[bool, typer.Option(START, help="Begin, and do not open the form.")] = False,
+    overrides: Overrides = None,
+    run_name: NewName = None,
+) -> None:
+    """Train in the app, at once or from the form; without a terminal as `train` does."""
+    from engine.contradictions import check
+    from engine.starter.presets import PRESETS
+    from tui.terminal import refusal, run_app
+
+    if source is None:
+        raise UserError(f"{START} needs to know what: `lora-studio CONFIG.yaml {START}`")
+    _look_for(source)
+    settings = settings_of(source, overrides, run_name)
+    if not (start or source in PRESETS):
+        raise typer.Exit(run_app(settings))
+    reason = refusal()
+    if reason is None:
+        raise typer.Exit(run_app(settings, start=True))
+    if settings.human_judge:
+        raise UserError(f"{reason}, and a person as the judge needs the app")
+    check(settings)
+    print(f"{reason}; training without it, as `lora-studio train` does", file=sys.stderr)
+    _train(settings, json=False)
+
+
 @cli.command()
 def train(
     source: Annotated[str, typer.Argument(metavar="starter|CONFIG.yaml")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
-    ] = None,
-    run_name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    overrides: Overrides = None,
+    run_name: NewName = None,
     json: Json = False,
 ) -> None:
     """Train without the app; Ctrl+C saves a checkpoint."""
+    _train(settings_of(source, overrides, run_name), json=json)
+
+
+def _train(settings: "Settings", *, json: bool) -> NoReturn:
     from engine.contradictions import check
     from tui.training import train as train_now
 
-    named = [f"run_name={run_name}"] if run_name is not None else []
-    settings = settings_of(source, [*(overrides or []), *named])
     check(settings)
     raise typer.Exit(train_now(settings, json=json))
 
 
 @cli.command()
-def resume(run: RunName, json: Json = False) -> None:
+def resume(
+    run: RunName,
+    app: Annotated[
+        bool, typer.Option("--app", help="In the app, as a run that a person judges has to.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Go on with a run exactly where it was."""
-    from engine.runs import open_run
-    from tui.training import train as train_now
+    from engine.run_folder import LOCK
+    from engine.runs import RunBusy, open_run
 
     found = open_run(run)
     if found.state().get("status") == "finished":
         raise UserError(f"the run {found.name!r} is finished; train a new one from its config.yaml")
-    raise typer.Exit(train_now(found.settings(), found, json=json))
+    settings = found.settings()
+    if app and json:
+        raise UserError("--json is for a run without the app: leave it out, or --app")
+    if app:
+        from tui.terminal import run_app
+
+        if held := found.holder():
+            raise RunBusy(found.name, held, found.path / LOCK)
+        raise typer.Exit(run_app(run=found))
+    if settings.human_judge:
+        raise UserError(
+            f"a person judges the run {found.name!r}, which needs the app: "
+            f"`lora-studio resume {shlex.quote(run)} --app` goes on with it there"
+        )
+    from tui.training import train as train_now
+
+    raise typer.Exit(train_now(settings, found, json=json))
 
 
 @runs_cli.callback(invoke_without_command=True)
@@ -164,7 +237,9 @@ def doctor(json: Json = False) -> None:
     _print_lines(lines(json=json))
 
 
-def settings_of(source: str, overrides: list[str]) -> "Settings":
+def settings_of(
+    source: str, overrides: Sequence[str] | None = None, run_name: str | None = None
+) -> "Settings":
     """The settings of a preset or a config file with overrides; notes go to standard error."""
     from engine.config import apply_overrides, from_mapping, notes, preset_mapping, read
     from engine.starter.presets import PRESETS
@@ -173,7 +248,21 @@ def settings_of(source: str, overrides: list[str]) -> "Settings":
     settings = from_mapping(data, source)
     for note in notes(data):
         print(f"note: {note}", file=sys.stderr)
-    return from_mapping(apply_overrides(data, overrides), source) if overrides else settings
+    said = [*(overrides or []), *([f"run_name={run_name}"] if run_name is not None else [])]
+    return from_mapping(apply_overrides(data, said), source) if said else settings
+
+
+def _look_for(source: str) -> None:
+    """Raise `UserError` for a word that is no preset and names no file, with what is nearest."""
+    from engine.starter.presets import PRESETS
+
+    is_path = os.sep in source or source.endswith((".yaml", ".yml")) or Path(source).exists()
+    if source in PRESETS or is_path:
+        return
+    files = [path.name for path in Path().glob("*.y*ml")]
+    known = [name for name, each in typer.main.get_group(cli).commands.items() if not each.hidden]
+    near = difflib.get_close_matches(source[:100], [*PRESETS, *known, *files], n=1, cutoff=0.0)
+    raise UserError(f"there is no command, preset or file {source!r}; the nearest is {near[0]}")
 
 
 def _run_folder(name: str, root: Path) -> Path:

@@ -20,7 +20,7 @@ def places(app: "StudioApp") -> dict[str, Callable[[], Screen[Any]]]:
     def setup() -> Screen[Any]:
         from tui.screens.setup import SetupScreen
 
-        return SetupScreen(app.first_settings)
+        return SetupScreen(app.first_settings, start=app.starts_at_once)
 
     def run() -> Screen[Any]:
         from tui.screens.run import RunScreen

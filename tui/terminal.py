@@ -11,6 +11,7 @@ from engine.errors import UserError
 from tui.safe_text import safe_line
 
 if TYPE_CHECKING:
+    from engine.run_folder import Run
     from engine.settings import Settings
     from tui.app import StudioApp
 
@@ -22,14 +23,19 @@ CHUNK = 512  # bytes of a sequence that GNU screen passes on at once
 ESC, BEL, ST = "\x1b", "\x07", "\x1b\\"
 
 
-def run_app(settings: "Settings | None" = None) -> int:
-    """Open the app in this terminal, with these settings in the form; the exit status.
+def run_app(
+    settings: "Settings | None" = None, *, start: bool = False, run: "Run | None" = None
+) -> int:
+    """Open the app in this terminal; the exit status.
+
+    `settings` are in the form then, and with `start` they are started at once. A `run` is gone on
+    with at once.
 
     Raises:
         UserError: there is no terminal here, or one that the app cannot run in.
     """
     if reason := refusal():
-        raise UserError(reason)
+        raise UserError(f"{reason}; {WITHOUT}")
     from tui.guard import Guard, crash_file
     from tui.library_output import LibraryOutput
 
@@ -42,7 +48,7 @@ def run_app(settings: "Settings | None" = None) -> int:
         from tui.app import StudioApp
         from tui.endings import endings
 
-        app = StudioApp(settings, output=output)
+        app = StudioApp(settings, start=start, run=run, output=output)
         app.guard = guard
         saved = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
         # Textual draws on `sys.__stderr__` and asks `sys.__stdout__` for the size; descriptors 1
@@ -82,17 +88,17 @@ def _last_line(app: "StudioApp") -> str:
 def refusal() -> str | None:
     """Why the app cannot run here, in one line; None: it can."""
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
-        return f"the app needs a terminal; {WITHOUT}"
+        return "the app needs a terminal"
     if (kind := os.environ.get("TERM", "")) in ("", "dumb", "unknown"):
-        return f"TERM is {kind!r}, which cannot draw a screen; {WITHOUT}"
+        return f"TERM is {kind!r}, which cannot draw a screen"
     try:
         columns, lines = os.get_terminal_size(sys.stdout.fileno())
     except OSError:
         return None
     if 0 < columns < LEAST_COLUMNS or 0 < lines < LEAST_LINES:
         return (
-            f"the terminal has {columns} x {lines} cells and the app needs {LEAST_COLUMNS} x "
-            f"{LEAST_LINES}; enlarge it, or {WITHOUT}"
+            f"the terminal has {columns} x {lines} cells and the app needs "
+            f"{LEAST_COLUMNS} x {LEAST_LINES}"
         )
     return None
 

@@ -40,7 +40,7 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
     """
     if settings.human_judge:
         raise UserError(
-            "judge: human needs a person at the screen; open the app with `lora-studio CONFIG.yaml`"
+            "judge: human needs a person at the screen, and so the app: `lora-studio CONFIG.yaml`"
         )
     with (
         LibraryOutput() as streams,

@@ -17,15 +17,21 @@ COMPACT, STANDARD = (80, 24), (200, 50)
 PATIENCE = 30.0  # seconds that something may take before a scene fails
 
 
-def play(scene: Scene, size: tuple[int, int] = COMPACT, settings: Settings | None = None) -> None:
-    """Open the app and run a scene in it; an error in the app fails the test.
+def play(
+    scene: Scene,
+    size: tuple[int, int] = COMPACT,
+    settings: Settings | None = None,
+    **opening: Any,
+) -> None:
+    """Open the app and run a scene in it; an error in the app fails the test. `opening` is what
+    the app is told besides the settings.
 
     A message stays until the next one or until it is cleared: how long a machine takes to come to
     look at it does not matter.
     """
 
     async def main() -> None:
-        app = StudioApp(settings)
+        app = StudioApp(settings, **opening)
         async with app.run_test(size=size) as pilot:
             await pilot.pause()
             await scene(app, pilot)

@@ -57,7 +57,15 @@ def test_config_prints_a_file_that_loads_back(command: Command) -> None:
     [
         (["train", "none.yaml"], "none.yaml is not there"),
         (["train", "starter", "--set", "betta=1"], "nearest is beta"),
-        (["train", "starter", "--set", "judge=human"], "open the app"),
+        (["train", "starter", "--set", "judge=human"], "so the app: `lora-studio CONFIG.yaml`"),
+        (["starter-human"], "a person as the judge needs the app"),
+        (["starter", "--set", "betta=1"], "nearest is beta"),
+        (["starter", "--set", "num_layers=0"], "0 trains nothing"),
+        (["none.yaml", "--start"], "none.yaml is not there"),
+        (["--start", "none.yaml"], "none.yaml is not there"),
+        (["--start"], "`lora-studio CONFIG.yaml --start`"),
+        (["stater"], "no command, preset or file 'stater'; the nearest is starter"),
+        (["trian"], "no command, preset or file 'trian'; the nearest is train"),
         (["train", "starter", "--set", "quantization=4-bit", "--set", "train_type=full"], "full"),
         (["resume", "none"], "there is no run 'none'"),
         (["runs", "show", "none"], "there is no run 'none'"),
@@ -79,7 +87,8 @@ def test_bad_input_is_one_line_and_status_2(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["trian"], ["train"], ["runs", "show"], ["train", "--none"], ["export", "a"]]
+    "arguments",
+    [["starter", "--none"], ["train"], ["runs", "show"], ["train", "--none"], ["export", "a"]],
 )
 def test_bad_usage_is_status_2(arguments: list[str], command: Command) -> None:
     status, out, err = command(*arguments)

@@ -93,12 +93,14 @@ class SetupScreen(StudioScreen):
         Binding("escape", "to_start", "to start", show=False, id="setup.to_start"),
     ]
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, start: bool = False) -> None:
+        """With `start`, what it opens with is started as soon as it is known to fit."""
         super().__init__()
         name, first = presets.first()
         self.draft = draft_of(settings or first)
         self.source = "the given config" if settings else name
         self._start_from = self.draft
+        self._starts = start  # by itself, as long as nobody has touched the form
         self._ready = False  # whether the widgets are there
         self._hub: bool | None = None  # whether the hub answers; None until it is known
 
@@ -128,6 +130,8 @@ class SetupScreen(StudioScreen):
         self.query_one(StartLine).focus()
         self._show_draft()
         self.set_timer(1.0, self._look_for_hub)
+        if self._starts and self.draft.problems:
+            self.call_after_refresh(self.action_start)
 
     @work(thread=True)
     def _look_for_hub(self) -> None:
@@ -143,7 +147,7 @@ class SetupScreen(StudioScreen):
 
     def replace(self, draft: Draft, source: str | None = None) -> None:
         """Take another draft, which comes from `source` unless the form itself made it."""
-        self.draft = draft
+        self.draft, self._starts = draft, False
         if source:
             self.source, self._start_from = source, draft
         self._show_draft()
@@ -214,6 +218,8 @@ class SetupScreen(StudioScreen):
     def _cost_found(self) -> None:
         self.query_one("#parts", Static).update(self.query_one(CostLine).parts())
         self._show_start()
+        if self._starts:
+            self.action_start()
 
     # -- moving ----------------------------------------------------------------------------------
 
@@ -438,6 +444,7 @@ class SetupScreen(StudioScreen):
     @on(StartLine.Pressed)
     def action_start(self) -> None:
         """Start the run, or go to what is wrong."""
+        self._starts = False
         if self.draft.problems:
             key, reason = next(iter(self.draft.problems.items()))
             self._go_to(key)
