@@ -7,9 +7,13 @@ Request = Literal["evaluate", "save"]
 
 
 class Control:
-    """Thread-safe requests to one loop."""
+    """Thread-safe requests to one loop.
 
-    def __init__(self) -> None:
+    `attended` says whether somebody sits at a screen who can end a pause.
+    """
+
+    def __init__(self, *, attended: bool = False) -> None:
+        self.attended = attended
         self._condition = threading.Condition()
         self._stopping = False
         self._paused = False

@@ -7,3 +7,11 @@ class UserError(Exception):
 
 class RunError(Exception):
     """A run that cannot go on for a reason outside the user's input. Exit status 1."""
+
+
+class CannotGoOn(RunError):
+    """A run that has stopped with a checkpoint, since nobody is there to help it. Status 3."""
+
+
+class NothingLearned(RunError):
+    """A run that has taken its last step without one pair to learn from. Status 3."""

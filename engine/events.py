@@ -28,8 +28,10 @@ PhaseName = Literal[
     "idle",
 ]
 Level = Literal["debug", "info", "warning", "error"]
-RunStatus = Literal["running", "paused", "stopped", "finished", "failed"]
+# `untrained`: every step was taken, and no pair could be learned from.
+RunStatus = Literal["running", "paused", "stopped", "finished", "untrained", "failed"]
 UNDER_WAY: tuple[RunStatus, ...] = ("running", "paused")  # a process holds the run
+COMPLETE: tuple[RunStatus, ...] = ("finished", "untrained")  # no step is left to take
 # What a run of the archive may be shown as: interrupted is one under way that nobody holds.
 STATUSES = (*get_args(RunStatus), "interrupted")
 # `chosen` says which completion won; only "first" and "second" are ever trained on.
@@ -117,6 +119,25 @@ class Evaluated(Event):
     examples: tuple[Example, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is seen in a run, what it means, and what to try. `metric` is the one to look at."""
+
+    level: Literal["warning", "bad"]
+    text: str
+    means: str
+    advice: str
+    metric: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthChanged(Event):
+    """What is wrong with the run now, the worst first; nothing: it is steady."""
+
+    step: int
+    findings: tuple[Finding, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairSampled(Event):
     """A pair waits for a person, in the hidden order in which it is to be shown.
@@ -164,7 +185,8 @@ class Saved(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(Event):
-    """The engine's thread is done. `error` is one sentence where `status` is failed."""
+    """The engine's thread is done. `error` is one sentence: why the run failed, why nothing was
+    learned, or why it stopped although nobody asked it to."""
 
     status: RunStatus
     step: int

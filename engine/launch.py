@@ -66,13 +66,17 @@ def train(
 
     Raises:
         UserError: settings, models or data do not serve; says what to do.
+        NothingLearned: every step was taken, and there was no pair to learn from.
+        CannotGoOn: it has stopped with a checkpoint, and nobody is there to help it.
         StorageError: the disk refused to the end.
     """
     import mlx.core as mx
 
     from engine.adapter_files import start_of
+    from engine.errors import CannotGoOn, NothingLearned
     from engine.export import write_adapters
     from engine.hardware import configure_mlx
+    from engine.health import nothing_learned
     from engine.journal import Journal
     from engine.memory import plan, refusal
     from engine.models import count_parameters, load_roles
@@ -173,9 +177,14 @@ def train(
     gc.collect()
     gc.freeze()
     finished = trainer.train()
-    if finished:
+    unused = nothing_learned(trainer.health)
+    if finished and not unused:
         trainer.test()
-    _leave_results(settings, run, roles.policy.model, journal, finished)
+    _leave_results(settings, run, roles.policy.model, journal, fuse=finished and not unused)
+    if trainer.halted:
+        raise CannotGoOn(trainer.halted)
+    if finished and unused:
+        raise NothingLearned(f"{unused.text}. {unused.advice}")
     return finished
 
 
@@ -311,12 +320,12 @@ def _judge(
     return judge, evaluations
 
 
-def _leave_results(settings: Settings, run: Run, policy: Any, journal: Any, finished: bool) -> None:
-    """Write the adapters, and after the last step the fused model."""
+def _leave_results(settings: Settings, run: Run, policy: Any, journal: Any, *, fuse: bool) -> None:
+    """Write the adapters, and with `fuse` the fused model where the settings ask for it."""
     from engine.export import fuse_run, publish_to_lm_studio, write_adapters
 
     journal.stored(lambda: write_adapters(policy, settings, run.path / ADAPTERS))
-    if not (finished and settings.fuse):
+    if not (fuse and settings.fuse):
         return
     journal.progress("fusing")
     folder = run.path / FUSED

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from engine import adapter_files, runs
 from engine.contradictions import problems
 from engine.control import Control
-from engine.errors import RunError, UserError
+from engine.errors import CannotGoOn, NothingLearned, RunError, UserError
 from engine.events import Event, EventBuffer, Log, PairSampled, RunEnded, RunStatus
 from engine.mailbox import Watch
 from engine.run_folder import LOG, Run, timestamp
@@ -30,7 +30,8 @@ class Session:
     ) -> None:
         """With `run`, that run is resumed, by `settings`; without, a new one is made.
 
-        Beside a screen that this process draws, the engine gives way to it.
+        Beside a screen that this process draws, the engine gives way to it, and who sits there
+        can end a pause.
         """
         self._beside_screen = beside_screen
         self.settings = settings
@@ -40,7 +41,7 @@ class Session:
         self.kept = True  # whether there is a folder to look at: not where nothing could begin
         self._new = run is None
         self._ended: RunStatus | None = None
-        self._control = Control()
+        self._control = Control(attended=beside_screen)
         self._events = EventBuffer()
         self._person: Any = None
         self._lock = contextlib.ExitStack()
@@ -110,6 +111,10 @@ class Session:
         """End with a checkpoint."""
         self._control.stop()
 
+    def screen_has_gone(self) -> None:
+        """Nobody sees the run any more, who could end a pause."""
+        self._control.attended = False
+
     def evaluate_now(self) -> None:
         """Measure the win rate after the current step."""
         self._control.request("evaluate")
@@ -175,6 +180,9 @@ class Session:
                 self.settings, run, self._control, self._events.put, self._meet_person
             )
             status = "finished" if finished else "stopped"
+        except (CannotGoOn, NothingLearned) as ended:
+            status = "untrained" if isinstance(ended, NothingLearned) else "stopped"
+            self.error = str(ended)
         except (UserError, RunError) as error:
             self.error, self.error_is_users = hide(str(error)), isinstance(error, UserError)
         except Exception as error:  # a defect, ours or a library's: in words, with the trace logged

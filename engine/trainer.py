@@ -12,6 +12,7 @@ is pressed. Meanwhile up to `lookahead` further batches are sampled.
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import mlx.core as mx
@@ -19,8 +20,9 @@ import mlx.core as mx
 from engine import checkpoints
 from engine.control import Control
 from engine.evaluation import Evaluation, completion_text
-from engine.events import Evaluated, Report, StepDone
+from engine.events import Evaluated, Finding, HealthChanged, Report, StepDone
 from engine.hardware import backend, memory, process_memory
+from engine.health import Health, sentence
 from engine.journal import Journal
 from engine.judges import Judge
 from engine.metrics import Means, add_judged
@@ -77,8 +79,11 @@ class Trainer:
         self.step = 0  # batches learned from
         self.sampled = 0  # batches sampled
         self.evaluated = -1  # the last step that was evaluated
+        self.halted: str | None = None  # why it stopped, where nobody asked it to
         self.seconds = 0.0
         self.means = Means()
+        self.health = Health()
+        self._findings: tuple[Finding, ...] | None = None  # as last told
         self._mark = time.monotonic()
         self._memory = memory()[0]
 
@@ -181,6 +186,7 @@ class Trainer:
         self._measure(judged, learned)
         self.journal.judged(judged, self.judge.name, stored=self.judge.stores_labels)
         self.journal.advance(self.step, self.seconds)
+        self._look_after_health()
         if self._due(self.settings.steps_per_report):
             self._report()
         if self._evaluation_due():
@@ -216,7 +222,23 @@ class Trainer:
         self.means.add("step_seconds", seconds)
         own.add("step_seconds", seconds)
         metrics = {name: value for name, value in own.report().items() if value is not None}
+        self.health.add(metrics)
+        self.health.verdicts.update(verdict.choice for _, verdict in judged)
         self.journal.emit(StepDone(step=self.step, total_steps=self.total_steps, metrics=metrics))
+
+    def _look_after_health(self) -> None:
+        """Tell how the run is doing where that has changed, and log what is new."""
+        findings = self.health.findings()
+        if findings != self._findings:
+            self._findings = findings
+            self.journal.emit(HealthChanged(step=self.step, findings=findings))
+        if news := self.health.news(self.step, findings):
+            for finding in news:
+                self.journal.log("warning", sentence(finding))
+            self.journal.update(health=self._told_findings())
+
+    def _told_findings(self) -> list[dict[str, str]]:
+        return [asdict(finding) for finding in self._findings or ()]
 
     def _report(self) -> None:
         """Write the means since the last report, and start anew."""
@@ -230,7 +252,7 @@ class Trainer:
         self.journal.metrics(line)
         metrics = {name: value for name, value in line.items() if value is not None}
         self.journal.emit(Report(step=self.step, metrics=metrics))
-        self.journal.update(loss=line["loss"], metrics=metrics)
+        self.journal.update(loss=line["loss"], metrics=metrics, health=self._told_findings())
 
     def _evaluate(self, split: str) -> None:
         """Measure the win rate on a split, if it has prompts and the judge is a model."""
@@ -250,6 +272,7 @@ class Trainer:
             {"prompt": each.prompt, "before": each.before, "after": each.after}
             for each in result.examples
         ]
+        self.health.add({"win_rate": result.win_rate})
         self.journal.update(**line, examples=examples)
         self.journal.log(
             "info",
@@ -300,17 +323,22 @@ class Trainer:
         self._mark = time.monotonic()
 
     def _guard_memory(self) -> None:
-        """Save and pause before the system would have to end the process."""
+        """Save and pause before the system would have to end the process; a pause that nobody can
+        end is a stop."""
         limit = self.settings.memory_limit * self._memory
-        if not self._memory or process_memory() <= limit:
+        if not self._memory or self.step == self.total_steps or process_memory() <= limit:
             return
         mx.clear_cache()  # arrays that MLX keeps for later can be had back
         if (used := process_memory()) > limit:
-            self.journal.log(
-                "error",
-                f"paused with a checkpoint: {used / 1e9:.1f} GB are in use, above memory_limit "
-                f"({limit / 1e9:.1f} GB); free memory or lower batch_size, then go on",
+            why = (
+                f"with a checkpoint: {used / 1e9:.1f} GB are in use, above memory_limit "
+                f"({limit / 1e9:.1f} GB); free memory or lower batch_size, then go on"
             )
+            if not self.control.attended:
+                self.halted = f"stopped {why}"
+                self.control.stop()
+                return
+            self.journal.log("error", f"paused {why}")
             self.save()
             self.control.pause()
 
@@ -325,6 +353,7 @@ class Trainer:
             "seconds": self.seconds,
             "order": self.order.state(),
             "means": self.means.state(),
+            "health": self.health.state(),
             "pending": [[pair.to_json() for pair in batch] for batch in self.judge.pending()],
         }
         self.journal.checkpoint(lambda folder: checkpoints.save(folder, self.update, state))
@@ -341,6 +370,8 @@ class Trainer:
             self.seconds = state["seconds"]
             self.order.restore(state["order"])
             self.means = Means(state["means"])
+            # Older checkpoints do not tell; their runs are taken to have learned.
+            self.health = Health(state.get("health", {"learned_pairs": self.step}))
             pending = [[Pair.from_json(pair) for pair in batch] for batch in state["pending"]]
         # What a person was asked since the checkpoint comes back too, and is not asked again.
         waiting = {batch[0].step: batch for batch in pending}

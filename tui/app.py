@@ -193,9 +193,12 @@ class StudioApp(App[int], inherit_bindings=False):
             self._tell_screen(())
 
     def outlives_screen(self) -> bool:
-        """Whether the run goes on when the terminal is lost."""
+        """Whether the run goes on when the terminal is lost; one that is paused would do so for
+        ever."""
         session = self.session
         if not session or not session.alive or session.stopping or session.settings.human_judge:
+            return False
+        if session.status == "paused":
             return False
         return session.settings.on_hangup == "continue"
 
@@ -206,6 +209,7 @@ class StudioApp(App[int], inherit_bindings=False):
         if self.session and not self.abandoned:
             if self.ended_by != signal.SIGHUP or not self.outlives_screen():
                 self.session.stop()
+            self.session.screen_has_gone()
             self.session.join()
 
     def quit_when_stopped(self) -> None:

@@ -9,6 +9,7 @@ from engine.run_folder import METRICS
 from engine.runs import RunSummary, list_runs, open_run
 from engine.settings import changed
 from tui.amounts import age, duration
+from tui.archived_view import findings_in
 from tui.run_view import WIN_RATE
 from tui.safe_text import safe_line
 
@@ -28,7 +29,8 @@ def list_lines(*, json: bool) -> list[str]:
 
 
 def run_lines(name: str, *, json: bool) -> list[str]:
-    """One run: its state, its settings that differ from the defaults, its last metrics."""
+    """One run: its state and health, its settings that differ from the defaults, its last
+    metrics."""
     run = open_run(name)
     state, settings = run.state(), run.settings()
     # An evaluation may be further back than the lines that are read.
@@ -43,10 +45,14 @@ def run_lines(name: str, *, json: bool) -> list[str]:
         "folder": run.path,
         **{key: state[key] for key in ("status", "error", "created", "device") if state.get(key)},
         "step": _fraction(state.get("step"), state.get("total_steps")),
+        "pairs": state.get("pairs"),
         "time": duration(state["seconds"]) if isinstance(state.get("seconds"), float) else None,
     }
+    health = [each for found in findings_in(state) for each in (found.text, found.advice)]
     return [
         *_pairs(facts),
+        *(["", "health"] if health else []),
+        *(f"  {safe_line(each)}" for each in health),
         "",
         "settings that differ from the defaults",
         *_pairs({f"  {key}": value for key, (value, _) in changed(settings).items()}),

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, get_args
 
 from engine.durable import Record
-from engine.events import Evaluated, Example, Level, PairJudged
+from engine.events import Evaluated, Example, Finding, Level, PairJudged
 from engine.pairs import messages_of, text_of
 from engine.run_folder import LOG, METRICS, PAIRS, UNDECIDED, Run, shown_status
 from tui.run_view import LOG_LINES, WIN_RATE, RunView
@@ -48,6 +48,7 @@ class ArchivedRun:
         view.total_steps = whole(state.get("total_steps"))
         view.earlier = _real(state.get("seconds")) or 0.0
         view.evaluation = _evaluation(state)
+        view.findings = findings_in(state)
 
     def _take_metrics(self) -> bool:
         replaced, lines = self._metrics.read()
@@ -123,6 +124,20 @@ def to_pair(line: Record) -> PairJudged:
         choice=choice,  # pyright: ignore[reportArgumentType] - shown as it is
         q=_real(line.get("q")),
         judge=str(line.get("judge", "")),
+    )
+
+
+def findings_in(state: Record) -> tuple[Finding, ...]:
+    """What a run.json says is wrong with its run, the worst first."""
+    kept = state.get("health")
+    records = [each for each in kept if isinstance(each, dict)] if isinstance(kept, list) else []
+    return tuple(
+        Finding(
+            "bad" if each.get("level") == "bad" else "warning",
+            *(str(each.get(name, "")) for name in ("text", "means", "advice", "metric")),
+        )
+        for each in records
+        if each.get("text")
     )
 
 

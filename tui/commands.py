@@ -122,12 +122,13 @@ def resume(
     json: Json = False,
 ) -> None:
     """Go on with a run exactly where it was."""
+    from engine.events import COMPLETE
     from engine.run_folder import LOCK
     from engine.runs import RunBusy, open_run
 
     found = open_run(run)
-    if found.state().get("status") == "finished":
-        raise UserError(f"the run {found.name!r} is finished; train a new one from its config.yaml")
+    if (status := found.state().get("status")) in COMPLETE:
+        raise UserError(f"the run {found.name!r} is {status}; train a new one from its config.yaml")
     settings = found.settings()
     if app and json:
         raise UserError("--json is for a run without the app: leave it out, or --app")

@@ -15,6 +15,7 @@ from engine.durable import to_json
 from engine.events import (
     Evaluated,
     Event,
+    HealthChanged,
     Log,
     PairJudged,
     PairSampled,
@@ -105,6 +106,7 @@ _EVENT_NAMES: dict[type[Event], str] = {
     StepDone: "step",
     Report: "report",
     Evaluated: "evaluated",
+    HealthChanged: "health",
     PairSampled: "sampled",
     PairJudged: "pair",
     Saved: "saved",
@@ -200,7 +202,8 @@ class LiveDisplay:
 
 
 class Summary:
-    """What is told at the end: win rates, a few answers before and after, where the run is."""
+    """What is told at the end: win rates, a few answers before and after, how the run ended, what
+    was wrong with it, and where it is."""
 
     def __init__(self, view: RunView) -> None:
         self._view = view
@@ -216,7 +219,7 @@ class Summary:
     def closing(self) -> Text:
         """The last words of a run."""
         view, text = self._view, Text()
-        if self._evaluations and view.status != "failed":
+        if self._evaluations and view.status not in ("failed", "untrained"):
             first, last = self._evaluations[0], self._evaluations[-1]
             for example in last.examples[:EXAMPLES]:
                 text.append(f"\n> {safe_line(example.prompt)}\n")
@@ -228,6 +231,10 @@ class Summary:
             text.append(f"{last.win_rate:.1%}", "bold")
             text.append(f"{' after' if last is not first else ''} {interval(last)}\n")
         text.append(f"{self._ending()}\n")
+        for finding in view.findings:
+            if finding.text in (view.error or ""):  # said beside this
+                continue
+            text.append(f"health: {safe_line(finding.text)}\n", "yellow")
         if view.folder:
             text.append(f"the run is kept in {safe_line(view.folder)}")
         return text
@@ -238,6 +245,8 @@ class Summary:
         match view.status:
             case "finished":
                 return f"done: {at} in {duration(view.elapsed() or 0)}"
+            case "untrained":
+                return f"nothing was learned: {at} in {duration(view.elapsed() or 0)}"
             case "failed":
                 return f"failed at {at}" if view.total_steps else "failed before the first step"
         if not view.total_steps:

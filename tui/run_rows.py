@@ -207,7 +207,7 @@ def glance(run: RunSummary) -> Glance:
 
 def _style(run: RunSummary, column: Column) -> str:
     if column.title == "status":
-        bad = run.status in ("failed", "damaged", "interrupted")
+        bad = run.status in ("failed", "untrained", "damaged", "interrupted")
         return "$bad" if bad else "$accent" if run.status in LIVE else "$muted"
     if column.title in ("name", "loss", "win rate"):
         return "$foreground"

@@ -14,6 +14,8 @@ from engine.events import (
     STATUSES,
     Evaluated,
     Event,
+    Finding,
+    HealthChanged,
     Level,
     Log,
     PairJudged,
@@ -77,6 +79,7 @@ class RunView:
         self.newest: PairJudged | None = None
         self.sampled: PairSampled | None = None
         self.evaluation: Evaluated | None = None
+        self.findings: tuple[Finding, ...] = ()  # what is wrong with the run, the worst first
 
     @property
     def status(self) -> str:
@@ -145,6 +148,8 @@ class RunView:
                 self.status, self.error = "running", None
                 for series in self.series.values():
                     series.cut(event.step)
+            case HealthChanged():
+                self.findings = event.findings
             case Progress():
                 self.progress = event
                 if self.status in ("running", "paused"):

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from engine.session import Session
 
 REFRESH = 0.15  # seconds between two looks at the run
-DONE, FAILED, BAD_INPUT = 0, 1, 2
+DONE, FAILED, BAD_INPUT, NOTHING_CAME = 0, 1, 2, 3
 STOPPED_BY = 128  # plus the number of the signal
 STOPPING = "stopping with a checkpoint; the same again ends at once, without one"
 
 
 def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -> int:
-    """Train to the end, or to the first signal; returns the exit status.
+    """Train to the end, or to the first signal; returns the exit status: `NOTHING_CAME` where no
+    pair was learned from, and where the run stopped since nobody is there to help it.
 
     Ctrl+C and SIGTERM stop with a checkpoint; a second one ends the process at once. A terminal
     that goes away does what the setting `on_hangup` says.
@@ -77,10 +78,12 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
             output = _show(session.drain(), view, output)
         with contextlib.suppress(OSError):
             output.close()
-            if view.status == "failed":
+            if view.error:
                 streams.err.write(f"lora-studio: {safe_line(view.error or '')}\n")
     if view.status == "finished":
         return DONE
+    if view.status == "untrained" or (view.status == "stopped" and view.error):
+        return NOTHING_CAME
     if view.status == "stopped":
         return STOPPED_BY + (received[0] if received else signal.SIGINT)
     return BAD_INPUT if session.error_is_users else FAILED

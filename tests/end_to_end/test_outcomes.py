@@ -1,16 +1,79 @@
 """How a run without the app ends, in words and in its exit status, where it is no plain success."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from engine import runs
 from engine.config import preset, to_yaml
-from tests.end_to_end.program import SMALL, run, start, words
+from tests.end_to_end.program import SMALL, records, run, start, words
 from tests.end_to_end.pseudo_terminal import studio
+from tests.engine.small_models import write_model
 
 SHORT = SMALL | {"iters": 5, "steps_per_eval": -1}
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that answers neither 1 nor 2."""
+    return write_model(tmp_path_factory.mktemp("models") / "judge")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_run_that_learned_nothing_is_status_3(
+    as_json: bool, judge: Path, studio_home: Path
+) -> None:
+    settings = words(**SHORT | {"fuse": True, "steps_per_eval": 3}, judge=judge, run_name="one")
+    done = run("train", "starter", *settings, *(["--json"] if as_json else []), home=studio_home)
+    assert done.returncode == 3, done.stderr
+    assert "none of 20 pairs could be learned from: " in done.stderr
+    assert "without a valid verdict" in done.stderr
+    if as_json:
+        events = records(done.stdout)
+        assert events[-1]["status"] == "untrained"
+        assert events[-1]["error"] in done.stderr
+        told = [each for each in events if each["event"] == "health"]
+        assert "none of 16 pairs" in told[-2]["findings"][0]["text"]
+        assert told[-1]["step"] == 5
+    else:
+        assert "warning: health: none of 16 pairs could be learned from" in done.stdout
+        assert "nothing was learned: step 5 of 5 in " in done.stdout
+        for success in ("done", "win rate: ", "  after  "):
+            assert success not in done.stdout
+    assert not (studio_home / "runs" / "one" / "fused").exists()
+    shown = run("runs", "show", "one", home=studio_home).stdout
+    assert "untrained" in shown
+    assert "none of 20 pairs could be learned from" in shown.partition("\nhealth\n")[2]
+    assert "untrained" in run("runs", home=studio_home).stdout
+    again = run("resume", "one", home=studio_home)
+    assert again.returncode == 2
+    assert "is untrained" in again.stderr
+
+
+def test_a_pause_that_nobody_can_end_is_a_stop_and_status_3(studio_home: Path) -> None:
+    full = (
+        "from engine import hardware, trainer\n"
+        "trainer.process_memory = lambda: hardware.memory()[0]\n"
+        "from tui import cli\n"
+        "cli.main()\n"
+    )
+    arguments = ["train", "starter", *words(**SHORT, run_name="one")]
+    done = subprocess.run(
+        [sys.executable, "-c", full, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LORA_STUDIO_HOME": str(studio_home)},
+        timeout=120,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "stopped with a checkpoint: " in done.stderr
+    assert "memory_limit" in done.stderr
+    assert "stopped at step 1 of 5 with a checkpoint; `lora-studio resume one`" in done.stdout
+    assert run("resume", "one", home=studio_home).returncode == 0
 
 
 def test_a_resume_that_fails_says_at_which_step(studio_home: Path) -> None:

@@ -1,43 +1,52 @@
-"""A run that takes more memory than it may saves a checkpoint and pauses."""
+"""A run that takes more memory than it may saves a checkpoint and pauses, or stops where nobody is
+there to let it go on."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from engine import hardware, trainer
-from engine.events import Event, Log, Saved
+from engine.events import Event, Log, RunEnded, Saved
+from engine.run_folder import Run
 from engine.session import Session
+from engine.settings import Settings
 from tests.engine.small_models import settings, write_model, write_prompts
 
 PATIENCE = 300  # seconds
 
+Use = Callable[[int], None]
 
-def a_run(folder: Path) -> Session:
-    """A run of three steps on a small model."""
-    write_model(folder / "policy", scale=1.0)
-    write_prompts(folder / "prompts.jsonl", 8)
-    return Session(
-        settings(
-            model=str(folder / "policy"),
-            judge=str(folder / "policy"),
-            data=str(folder / "prompts.jsonl"),
-            iters=3,
-            steps_per_eval=-1,
-            max_completion_length=2,
-            memory_limit=0.5,
-            run_name="run",
-        )
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Use:
+    """Sets how much memory the process is said to use, in bytes."""
+    used = [hardware.memory()[0]]  # all there is
+    monkeypatch.setattr(trainer, "process_memory", lambda: used[-1])
+    return used.append
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Settings:
+    write_model(tmp_path / "policy", scale=1.0)
+    write_prompts(tmp_path / "prompts.jsonl", 8)
+    return settings(
+        model=str(tmp_path / "policy"),
+        judge=str(tmp_path / "policy"),
+        data=str(tmp_path / "prompts.jsonl"),
+        iters=3,
+        steps_per_eval=-1,
+        max_completion_length=2,
+        memory_limit=0.5,
+        run_name="run",
     )
 
 
 def test_a_run_above_its_share_of_memory_pauses_with_a_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Settings, use: Use
 ) -> None:
-    used = [hardware.process_memory()]
-    monkeypatch.setattr(trainer, "process_memory", lambda: used[-1])
-    session = a_run(tmp_path)
-    used.append(hardware.memory()[0])  # all there is
+    session = Session(small, beside_screen=True)
     seen: list[Event] = []
     session.start()
     end = time.monotonic() + PATIENCE
@@ -53,20 +62,46 @@ def test_a_run_above_its_share_of_memory_pauses_with_a_checkpoint(
     assert "paused with a checkpoint" in said
     assert "memory_limit" in said
     assert "GB" in said
-    used.append(0)
+    use(0)
     session.unpause()
     assert session.join(PATIENCE)
-    assert session.status == "finished", session.error
+    assert session.status in ("finished", "untrained"), session.error
 
 
 def test_what_mlx_keeps_for_later_is_given_back_before_a_run_pauses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Settings, use: Use, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    used = [hardware.memory()[0]]
-    monkeypatch.setattr(trainer, "process_memory", lambda: used[-1])
-    monkeypatch.setattr(trainer.mx, "clear_cache", lambda: used.append(0))
-    session = a_run(tmp_path)
+    monkeypatch.setattr(trainer.mx, "clear_cache", lambda: use(0))
+    session = Session(small)
     session.start()
     assert session.join(PATIENCE)
-    assert session.status == "finished", session.error
-    assert not any(isinstance(each, Log) and each.level == "error" for each in session.drain())
+    assert session.status in ("finished", "untrained"), session.error
+    assert not any("memory_limit" in e.text for e in session.drain() if isinstance(e, Log))
+
+
+@pytest.mark.parametrize("screen_lost", [False, True])
+def test_without_anybody_to_end_the_pause_it_stops(
+    screen_lost: bool, small: Settings, use: Use
+) -> None:
+    session = Session(small, beside_screen=screen_lost)
+    if screen_lost:
+        session.screen_has_gone()
+    session.start()
+    assert session.join(PATIENCE)
+    assert session.status == "stopped"
+    assert session.error
+    assert "stopped with a checkpoint" in session.error
+    assert "memory_limit" in session.error
+    ended = next(event for event in session.drain() if isinstance(event, RunEnded))
+    assert (ended.status, ended.step, ended.error) == ("stopped", 1, session.error)
+    run = session.run
+    assert isinstance(run, Run)
+    assert [int(each.name) for each in run.checkpoints()] == [1]
+    assert (run.path / "adapters" / "adapters.safetensors").exists()
+    assert session.error in (run.path / "log.txt").read_text()
+    use(0)
+    again = Session(small, run)
+    again.start()
+    assert again.join(PATIENCE)
+    assert run.state()["step"] == 3
+    assert again.error != session.error

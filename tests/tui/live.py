@@ -35,13 +35,14 @@ class LiveSession:
         self.events = list(events)
         self.asked: list[str] = []
         self.pairs: list[PairSampled] = []
-        self.alive = self.kept = True
+        self.alive = self.kept = self.attended = True
         self.run: Run | None = None
         self.error: str | None = None
 
     @property
     def status(self) -> RunStatus:
-        return "running" if self.alive else "stopped"
+        paused = "pause" in self.asked
+        return "stopped" if not self.alive else "paused" if paused else "running"
 
     @property
     def stopping(self) -> bool:
@@ -71,6 +72,9 @@ class LiveSession:
 
     def stop(self) -> None:
         self.asked.append("stop")
+
+    def screen_has_gone(self) -> None:
+        self.attended = False
 
     def end(self, status: RunStatus = "stopped", error: str | None = None) -> None:
         """What the engine's thread does at its end."""

@@ -1,5 +1,6 @@
 """The app: places, quitting with a run going, notifications, the palette, library output."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -84,6 +85,24 @@ def test_a_screen_that_breaks_stops_the_run_with_a_checkpoint() -> None:
 
     play(scene)
     assert session.asked == ["stop", "join"]
+    assert not session.attended
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_without_its_screen_a_run_goes_on_unless_it_is_paused(paused: bool) -> None:
+    """Nobody would be there to end the pause."""
+    session = LiveSession(a_run())
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        attach(app, session)
+        if paused:
+            session.pause()
+        app.ended_by = signal.SIGHUP
+        app.end_session()
+
+    play(scene)
+    assert session.stopping == paused
+    assert not session.attended
 
 
 def test_a_second_run_is_refused_while_one_is_going() -> None:

@@ -174,5 +174,5 @@ def test_a_run_that_a_person_judges_says_how_it_goes_on(command: Command, opened
         done = command("resume", "by-hand", "--app")
     assert done.status == 2
     assert "is in use by" in done.err
-    run.update(status="finished")
-    assert "is finished" in command("resume", "by-hand", "--app").err
+    run.update(status="untrained")
+    assert "is untrained" in command("resume", "by-hand", "--app").err

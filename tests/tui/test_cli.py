@@ -146,6 +146,17 @@ def test_a_run_of_months_is_shown_from_the_end_of_its_files(command: Command) ->
     assert re.search(r"^  win_rate +0.75$", out, re.M)  # measured long ago
 
 
+def test_what_is_wrong_with_a_run_is_shown(command: Command) -> None:
+    finding = {"level": "bad", "text": "90% are ties", "means": "", "advice": "Be clear."}
+    runs.create(Settings(run_name="tied")).update(health=[finding | {"metric": "tie_rate"}])
+    out = command("runs", "show", "tied").out
+    assert "\nhealth\n  90% are ties\n  Be clear.\n" in out
+    [record] = [json.loads(command("runs", "show", "tied", "--json").out)]
+    assert record["health"][0]["text"] == "90% are ties"
+    runs.create(Settings(run_name="well"))
+    assert "health" not in command("runs", "show", "well").out
+
+
 def test_a_damaged_run_is_a_row_and_can_be_deleted(command: Command, studio_home: Path) -> None:
     (studio_home / "runs" / "broken").mkdir(parents=True)
     assert "damaged" in command("runs")[1]

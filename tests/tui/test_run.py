@@ -7,7 +7,15 @@ import pytest
 from textual.pilot import Pilot
 
 from engine.config import preset
-from engine.events import Log, PairSampled, Progress, Report, RunEnded
+from engine.events import (
+    Finding,
+    HealthChanged,
+    Log,
+    PairSampled,
+    Progress,
+    Report,
+    RunEnded,
+)
 from tests.tui.live import LiveSession, a_run, attach, evaluated, judged, started, steps
 from tests.tui.stage import COMPACT, STANDARD, Scene, play, said, shown, until
 from tui.app import StudioApp
@@ -146,6 +154,33 @@ def test_after_the_end_the_next_steps_are_offered() -> None:
     watch(scene, session)
 
 
+def test_a_run_that_learned_nothing_is_no_success() -> None:
+    session = LiveSession([*a_run(), evaluated(100, 0.5)])
+    session.end("untrained", "none of 24 pairs could be learned from: 24 tied. Change the rubric.")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        text = shown(app)
+        assert "Nothing was learned: none of 24 pairs could be learned from: 24 tied." in text
+        assert "untrained: none of 24 pairs" in text
+        assert "Finished" not in text
+        assert "Its answers beat" not in text
+        await pilot.press("p")
+        assert said(app) == "the run is over: it learned from no pair"
+
+    watch(scene, session)
+
+
+def test_a_run_that_stopped_by_itself_says_why() -> None:
+    session = LiveSession(a_run())
+    session.end("stopped", "stopped with a checkpoint: 9.1 GB are in use")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        assert "stopped with a checkpoint: 9.1 GB are in use" in shown(app)
+        assert "Its answers beat" not in shown(app)
+
+    watch(scene, session)
+
+
 def test_a_run_that_could_not_begin_has_nothing_to_look_at() -> None:
     session = LiveSession()
     session.end("failed", "data names /nowhere, which is not there.")
@@ -220,7 +255,9 @@ def test_health_is_explained() -> None:
         assert "Lower judge_margin" in shown(app)
         await pilot.press("escape")
 
-    watch(scene, LiveSession([started(), *steps("tie_rate", [0.8] * 20)]))
+    advice = "Lower judge_margin or raise temperature."
+    finding = Finding("warning", "80% of pairs are ties", "Slow.", advice, "tie_rate")
+    watch(scene, LiveSession([started(), HealthChanged(step=20, findings=(finding,))]))
 
 
 def test_a_steady_run_says_what_that_means() -> None:

@@ -14,6 +14,7 @@ from tui.archived_view import ArchivedRun
 from tui.screens import run_detail
 from tui.screens.ask import AskChoice
 from tui.screens.chart import ChartScreen
+from tui.screens.health import HealthOverlay
 from tui.screens.run_detail import RunDetailScreen
 from tui.screens.setup import SetupScreen
 
@@ -212,6 +213,24 @@ def test_a_pair_can_be_read_whole() -> None:
         assert "Rome. Why ask (0)?" in shown(app)
         await pilot.press("escape")
         assert "pairs ──" in shown(app)
+
+    play(scene)
+
+
+def test_what_is_wrong_with_a_run_is_said() -> None:
+    why = "none of 24 pairs could be learned from: 24 tied"
+    health = [{"level": "bad", "text": why, "means": "M\x1b[31m", "advice": "A", "metric": "m"}]
+    run = make_run("nothing", status="untrained", error=why, health=[*health, "\x1b", {}])
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot, run)
+        assert f"untrained: {why}" in shown(app)
+        assert f"health: ✗ {why}"[:60] in shown(app)
+        await pilot.press("h")
+        assert isinstance(app.screen, HealthOverlay)
+        assert "M␛[31m" in shown(app)
+        await pilot.press("escape", "r")
+        assert "this run is untrained" in said(app)
 
     play(scene)
 

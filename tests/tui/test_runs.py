@@ -65,6 +65,20 @@ def test_every_run_with_its_facts() -> None:
     play(scene)
 
 
+def test_a_run_that_learned_nothing_says_so() -> None:
+    why = "none of 24 pairs could be learned from: 24 tied"
+    make_run("nothing", status="untrained", error=why)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        assert any(" nothing " in line and "untrained" in line for line in shown(app).splitlines())
+        assert why in shown(app)
+        await pilot.press("r")
+        assert "this run is untrained" in said(app)
+
+    play(scene, STANDARD)
+
+
 def test_no_runs_yet() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot)

@@ -9,7 +9,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.health import Finding
+from engine.events import Finding
+from tui.safe_text import safe_line
 
 
 class HealthOverlay(ModalScreen[None]):
@@ -50,10 +51,10 @@ def explained(findings: Sequence[Finding]) -> Content:
         mark = "✗" if finding.level == "bad" else "!"
         parts.append(
             Content.assemble(
-                (f"{mark} {finding.text}\n", style),
-                f"{finding.means}\n",
+                (f"{mark} {safe_line(finding.text)}\n", style),
+                f"{safe_line(finding.means)}\n",
                 ("try: ", "$accent"),
-                finding.advice,
+                safe_line(finding.advice),
             )
         )
     return Content("\n\n").join([*parts, Content.styled("esc closes", "$muted")])

@@ -1,7 +1,6 @@
 """Run: what the run that trains now is doing, and what can be asked of it."""
 
 import asyncio
-import time
 from collections.abc import Iterable, Sequence
 
 from textual import on
@@ -10,9 +9,7 @@ from textual.containers import Container
 from textual.widget import Widget
 
 from engine.events import Event
-from tui.health import Finding, findings
 from tui.metrics import Metric
-from tui.run_view import RunView
 from tui.screens.base import StudioScreen
 from tui.terminal import LEAST_LINES
 from tui.widgets.card_grid import CardGrid
@@ -23,7 +20,12 @@ from tui.widgets.pair_pane import FIRST_PAIR, PairPane
 from tui.widgets.run_header import RunHeader
 
 NO_RUN = "no run is going: start one in Setup (f2) or resume one in Runs (f5)"
-ENDED = {"finished": "finished", "stopped": "was stopped", "failed": "failed"}
+ENDED = {
+    "finished": "finished",
+    "untrained": "learned from no pair",
+    "stopped": "was stopped",
+    "failed": "failed",
+}
 
 
 class RunScreen(StudioScreen):
@@ -77,8 +79,6 @@ class RunScreen(StudioScreen):
         super().__init__()
         self._memory = 0
         self._offered = ""  # the state that the offered keys were drawn for
-        self._judged_at = 0.0  # when health was last looked at, monotonic seconds
-        self._findings: list[Finding] = []
 
     def body(self) -> Iterable[Widget]:
         """Head, cards, the newest pair and the log, health."""
@@ -114,19 +114,11 @@ class RunScreen(StudioScreen):
         self.query_one(PairPane).show(view.newest if view else None, empty)
         self.query_one(LogPane).show(view)
         self.query_one(Outcome).show(view)
-        self._look_after(view)
+        self.query_one(HealthLine).show(view.findings if view else ())
         offered = f"{view.status} {view.judge}" if view else ""
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
-
-    def _look_after(self, view: RunView | None) -> None:
-        """Health changes slowly; once a second is enough."""
-        now = time.monotonic()
-        if view and (now - self._judged_at >= 1 or not view.live):
-            self._judged_at = now
-            self._findings = findings(view)
-            self.query_one(HealthLine).show(self._findings)
 
     def guide_topic(self) -> str | None:
         """The metric under the cursor, or this screen."""
@@ -218,7 +210,8 @@ class RunScreen(StudioScreen):
         """Say what the health line means."""
         from tui.screens.health import HealthOverlay
 
-        self.app.push_screen(HealthOverlay(self._findings))
+        view = self.studio.view
+        self.app.push_screen(HealthOverlay(view.findings if view else ()))
 
     def action_chart(self) -> None:
         """Open the chart of the card under the cursor."""

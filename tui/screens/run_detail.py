@@ -15,7 +15,7 @@ from textual.worker import get_current_worker
 from engine import config
 from engine.durable import Record
 from engine.errors import RunError, UserError
-from engine.events import Choice
+from engine.events import COMPLETE, Choice
 from engine.relabel import relabel, set_flag, settle_if_free
 from engine.run_folder import METRICS, PAIRS, UNDECIDED
 from engine.runs import Run, open_run
@@ -28,6 +28,7 @@ from tui.safe_text import safe_line
 from tui.screens.ask import AskChoice
 from tui.screens.watched import WatchedScreen
 from tui.widgets.card_grid import CardGrid
+from tui.widgets.health_line import HealthLine
 from tui.widgets.log_pane import LogPane
 from tui.widgets.pair_pane import PairPane
 from tui.widgets.row_list import RowList
@@ -52,6 +53,7 @@ class RunDetailScreen(WatchedScreen):
     DEFAULT_CSS = """
     RunDetailScreen {
         padding: 0 1;
+        & HealthLine { display: none; }
         & #parts { height: 1; margin: 1 0 0 0; }
         & ContentSwitcher { height: 1fr; margin: 1 0 0 0; }
         & #metrics, & #pairs, & #config { height: 1fr; }
@@ -80,6 +82,7 @@ class RunDetailScreen(WatchedScreen):
         Binding("g", "flag", "flag", show=False, id="detail.flag"),
         Binding("v", "filter", "filter", id="detail.filter"),
         Binding("slash", "find", "find", key_display="/", show=False, id="detail.find"),
+        Binding("h", "health", "health", show=False, id="detail.health"),
         Binding("o", "open", "config in the form", show=False, id="detail.open"),
         Binding("i", "try_it", "try it", show=False, id="detail.try_it"),
         Binding("y", "copy", "copy its path", show=False, id="detail.copy"),
@@ -103,8 +106,9 @@ class RunDetailScreen(WatchedScreen):
     # -- parts -----------------------------------------------------------------------------------
 
     def body(self) -> Iterable[Widget]:
-        """Head, the names of the parts, and the part in sight."""
+        """Head, health where something is wrong, the names of the parts, the part in sight."""
         yield RunHeader((safe_line(self.run.name), f"reading its files, {self._to_read()} …"))
+        yield HealthLine()
         yield Static(id="parts")
         with ContentSwitcher(initial="metrics"):
             yield VerticalScroll(CardGrid(metrics=(*CARDS, *MORE)), id="metrics", can_focus=False)
@@ -165,6 +169,9 @@ class RunDetailScreen(WatchedScreen):
         if not self.is_mounted:
             return
         self.query_one(RunHeader).show(archived.view)
+        health = self.query_one(HealthLine)
+        health.show(archived.view.findings)
+        health.display = bool(archived.view.findings)
         self.query_one(CardGrid).show(archived.view)
         self.query_one(LogPane).show(archived.view)
         self._show_parts()
@@ -357,6 +364,13 @@ class RunDetailScreen(WatchedScreen):
 
     # -- the run ---------------------------------------------------------------------------------
 
+    def action_health(self) -> None:
+        """Say what the health line means."""
+        from tui.screens.health import HealthOverlay
+
+        view = self._archived.view if self._archived else None
+        self.app.push_screen(HealthOverlay(view.findings if view else ()))
+
     def action_open(self) -> None:
         """Open the run's settings in the form."""
         with contextlib.suppress(UserError):
@@ -364,8 +378,8 @@ class RunDetailScreen(WatchedScreen):
 
     def action_resume(self) -> None:
         """Go on with the run from its newest checkpoint."""
-        if self._archived and self._archived.view.status == "finished":
-            self.say("this run is finished; o opens its config for a new one")
+        if self._archived and (status := self._archived.view.status) in COMPLETE:
+            self.say(f"this run is {status}; o opens its config for a new one")
             return
         try:
             self.studio.resume_run(self.run)

@@ -15,6 +15,7 @@ from textual.worker import get_current_worker
 
 from engine import runs
 from engine.errors import RunError, UserError
+from engine.events import COMPLETE
 from engine.run_folder import METRICS
 from engine.runs import Run, RunSummary
 from tui import completions, exporting
@@ -288,8 +289,8 @@ class RunsScreen(StudioScreen):
         """Go on with the run from its newest checkpoint, or take it over from another process."""
         if not (run := self._whole()):
             return
-        if run.status == "finished":
-            self.say("this run is finished; c opens its config for a new one")
+        if run.status in COMPLETE:
+            self.say(f"this run is {run.status}; c opens its config for a new one")
             return
         if elsewhere(Run(run.path).holder()):
             self._take_over(Run(run.path))

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from textual.content import Content
 from textual.widget import Widget
 
-from tui.health import Finding
-from tui.safe_text import cut
+from engine.events import Finding
+from tui.safe_text import cut, safe_line
 
 
 class HealthLine(Widget):
@@ -32,7 +32,9 @@ class HealthLine(Widget):
         worst = self._findings[0]
         more = f" · {len(self._findings) - 1} more" if len(self._findings) > 1 else ""
         tail = f"{more} · h explains"
-        text = cut(worst.text, max(10, self.size.width - label.cell_length - len(tail) - 2))
+        text = cut(
+            safe_line(worst.text), max(10, self.size.width - label.cell_length - len(tail) - 2)
+        )
         mark = "✗ " if worst.level == "bad" else "! "
         style = "$bad" if worst.level == "bad" else "$warning"
         return Content.assemble(label, (mark + text, style), (tail, "$muted"))

@@ -38,6 +38,11 @@ def outcome(view: RunView) -> Content:
     if view.status == "failed":
         reason = safe_line(view.error or "see the log", 600)
         return Content.assemble((f"It failed: {reason}", "$bad"), (" l opens the log.", "$muted"))
+    if view.status == "untrained":
+        reason = safe_line(view.error or "see the log", 600)
+        return Content.assemble(("Nothing was learned: ", "$bad bold"), (reason, "$bad"))
+    if view.error:
+        return Content.styled(f"It can be resumed: {safe_line(view.error, 600)}", "$bad")
     ended = "Finished" if view.status == "finished" else "Stopped, and can be resumed"
     rated = view.evaluation
     if rated is None:

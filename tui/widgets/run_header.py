@@ -109,10 +109,9 @@ def bar(share: float, width: int, *, live: bool = True) -> Content:
 
 def _phase_line(view: RunView, width: int, memory: int, stopping: bool) -> Content:
     """What it does, and the facts about speed that fit."""
-    if view.status == "failed":
-        return Content.styled(
-            cut(safe_line(f"failed: {view.error or 'see the log'}"), width), "$bad"
-        )
+    if view.status in ("failed", "untrained"):
+        why = view.error or "see the log"
+        return Content.styled(cut(safe_line(f"{view.status}: {why}"), width), "$bad")
     doing = _doing(view, stopping)
     line = Content.assemble((doing, "$accent" if view.status == "running" else "$foreground bold"))
     progress = view.progress
