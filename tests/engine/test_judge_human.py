@@ -185,8 +185,12 @@ def test_presses_of_many_threads_count_once(make: Make, store: Store) -> None:
 # -- batches -------------------------------------------------------------------------------------
 
 
-def test_a_batch_waits_for_all_its_answers_and_the_time_to_undo(make: Make) -> None:
-    judge = make(undo_seconds=0.2)
+def test_a_batch_waits_for_all_its_answers_and_the_time_to_undo(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    judge = make(undo_seconds=2)
     one, other = pairs = batch(1, 2)
     judge.submit(pairs)
     assert judge.open_batches() == 1
@@ -195,9 +199,10 @@ def test_a_batch_waits_for_all_its_answers_and_the_time_to_undo(make: Make) -> N
     assert judge.collect() is None
     give(judge, other.pair_id, other.second)
     assert judge.open_batches() == 0
-    assert 0 < judge.settles_in() <= 0.2
+    now += 0.5
+    assert judge.settles_in() == 1.5
     assert judge.collect() is None
-    time.sleep(judge.settles_in())
+    now += 1.5
     judged = judge.collect()
     assert judged is not None
     assert [(each, verdict.choice) for each, verdict in judged] == [
