@@ -14,10 +14,9 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
-from mlx_lm import load as load_with_mlx_lm
 from mlx_lm.utils import save_config, save_model
 
-from engine import arrays, durable, models, packing
+from engine import arrays, durable, model_config, models, packing
 from engine.adapter_files import ADAPTER_CONFIG, WEIGHTS, config_text
 from engine.errors import UserError
 from engine.run_folder import ADAPTERS, Run
@@ -139,14 +138,9 @@ def _fused(
     """The trained model, its config, and how trained layers were quantised again, unless
     `dequantize`. Arrays are computed one by one, so that the model never stands in memory as a
     whole in float32."""
-    loaded: Any = load_with_mlx_lm(
-        str(source),
-        tokenizer_config={"trust_remote_code": settings.trust_remote_code},
-        lazy=True,
-        return_config=True,
-        trust_remote_code=settings.trust_remote_code,
+    model, _, config = model_config.load_folder(
+        source, trust_remote_code=settings.trust_remote_code
     )
-    model, _, config = loaded
     if settings.quantization != "none" and "quantization" not in config:
         models.quantize(model, settings.quantization)
         config["quantization"] = dict(models.QUANTIZATIONS[settings.quantization])

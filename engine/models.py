@@ -19,10 +19,9 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
-from mlx_lm import load as load_with_mlx_lm
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from engine import arrays, cpu_math, packing
+from engine import arrays, cpu_math, model_config, packing
 from engine.caches import supports_sharing
 from engine.errors import UserError
 from engine.hardware import backend, compute_dtype, hub_reachable
@@ -184,14 +183,9 @@ def load(
     if backend() == "cpu":
         cpu_math.install()
     try:
-        loaded: Any = load_with_mlx_lm(
-            str(folder),
-            tokenizer_config={"trust_remote_code": trust_remote_code},
-            lazy=True,
-            return_config=True,
-            trust_remote_code=trust_remote_code,
+        model, tokenizer, config = model_config.load_folder(
+            folder, trust_remote_code=trust_remote_code
         )
-        model, tokenizer, config = loaded
         if quantization != "none" and "quantization" not in config:
             quantize(model, quantization)
         if (dtype := compute_dtype()) is not None:
@@ -442,6 +436,10 @@ def load_roles(
 
     quantization = settings.quantization
     model, tokenizer, config = role(settings.model, "model", quantization)
+    notes += [
+        f"model: mlx-lm computes it unlike transformers: {difference}"
+        for difference in model_config.differences(config, settings.max_seq_length)
+    ]
     reference, left_out = trainable_and_frozen(model, settings, start)
     if left_out:
         notes.append(
