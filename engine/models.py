@@ -191,7 +191,14 @@ def load(
         if (dtype := compute_dtype()) is not None:
             packing.unpack(model, dtype)
         mx.eval(model.parameters())
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        logits = model(mx.array([[0]]))
+        if not mx.isfinite(logits).any().item():
+            raise ValueError("it computes no finite number")
+    except SystemExit as error:  # some of mlx-lm's modules end the program
+        raise UserError(
+            f"{role}: {folder} cannot be loaded: mlx-lm needs a further package for it."
+        ) from error
+    except Exception as error:  # a damaged config can fail anywhere in mlx-lm and the tokenizer
         message = " ".join(str(error).split()) or type(error).__name__
         hint = ""
         if "trust_remote_code" in message:
