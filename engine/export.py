@@ -19,11 +19,13 @@ from mlx_lm.utils import save_config, save_model
 from engine import arrays, durable, model_config, models, packing
 from engine.adapter_files import ADAPTER_CONFIG, WEIGHTS, config_text
 from engine.errors import UserError
+from engine.model_files import read_config, read_tensors
 from engine.run_folder import ADAPTERS, Run
 from engine.runs import safe_name
 from engine.settings import Settings
 
 COPIED = (".json", ".jinja", ".txt", ".model", ".tiktoken")  # a tokenizer, whatever it consists of
+NOT_NEEDED = ("lm_head.weight", "rotary_emb.inv_freq")  # tied, or computed
 NOT_COPIED = ("config.json", "model.safetensors.index.json", "quantization_config.json")
 
 
@@ -130,6 +132,29 @@ def fuse_run(
     if repacked:
         say(f"the fused model in {to}: {packing.in_words(repacked)}")
     return to
+
+
+def readers(run: Run, folder: Path) -> str:
+    """Who can read a fused model of this run, in a sentence.
+
+    mlx-lm renames, joins and splits the tensors of some architectures, and leaves out parts for
+    images and sound; transformers reads what has the names and shapes of the model's own files.
+    """
+    source = models.locate(run.settings().model, "model")
+    before, after = (
+        {tensor.name: tensor.shape for tensor in read_tensors(each) or ()}
+        for each in (source, folder.expanduser())
+    )
+    packed = {name.removesuffix(".scales") for name in before if name.endswith(".scales")}
+    left_out = {name for name in before if name.endswith((*NOT_NEEDED, ".scales", ".biases"))}
+    same = after.keys() == before.keys() - (left_out - after.keys()) and all(
+        shape == before[name] or name.removesuffix(".weight") in packed
+        for name, shape in after.items()
+    )
+    config = read_config(folder) or {}
+    if same and not {"text_config", "quantization"} & config.keys():
+        return "mlx-lm reads it, and transformers where it reads the model that was trained"
+    return "mlx-lm only: transformers has other names or shapes for these tensors"
 
 
 def _fused(

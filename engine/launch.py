@@ -322,7 +322,7 @@ def _judge(
 
 def _leave_results(settings: Settings, run: Run, policy: Any, journal: Any, *, fuse: bool) -> None:
     """Write the adapters, and with `fuse` the fused model where the settings ask for it."""
-    from engine.export import fuse_run, publish_to_lm_studio, write_adapters
+    from engine.export import fuse_run, publish_to_lm_studio, readers, write_adapters
 
     journal.stored(lambda: write_adapters(policy, settings, run.path / ADAPTERS))
     if not (fuse and settings.fuse):
@@ -331,9 +331,8 @@ def _leave_results(settings: Settings, run: Run, policy: Any, journal: Any, *, f
     folder = run.path / FUSED
     said: list[str] = []
     journal.stored(lambda: fuse_run(run, folder, replace=True, say=said.append))
-    for text in said:
+    for text in (*said, f"the trained model stands alone in {folder}; {readers(run, folder)}"):
         journal.log("info", text)
-    journal.log("info", f"the trained model stands alone in {folder}")
     if settings.lm_studio_name:
         published = publish_to_lm_studio(folder, settings.lm_studio_name)
         journal.log("info", f"LM Studio finds it in {published}")

@@ -213,10 +213,11 @@ def export(
     found = open_run(run)
     import_mlx()
     from engine.export import export as export_run
+    from engine.export import readers
 
     said: list[str] = []
     export_run(found, to, fuse=fuse, say=said.append)
-    _print_lines([*said, f"written to {to}"])
+    _print_lines([*said, f"written to {to}", *([readers(found, to)] if fuse else [])])
 
 
 @cli.command()

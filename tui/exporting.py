@@ -15,7 +15,7 @@ from tui.safe_text import safe_line
 LOOK_SECONDS = 0.5  # between two looks at how far it is
 WHAT = (
     ("adapters", "small; mlx-lm loads them beside the model"),
-    ("model", "fused and whole; mlx-lm and transformers load it"),
+    ("model", "fused and whole; mlx-lm loads it, and most kinds transformers too"),
 )
 
 
@@ -66,9 +66,10 @@ async def export(run: Path, what: str, to: Path, tell: Callable[[str], None]) ->
             await process.wait()
             await asyncio.to_thread(shutil.rmtree, making_of(to), ignore_errors=True)
     output, _ = ending.result()
-    if process.returncode == 0:
-        return f"exported to {safe_line(str(to))}"
     last = (output.decode(errors="replace").strip().splitlines() or ["no answer"])[-1]
+    if process.returncode == 0:
+        who = f"; {safe_line(last)}" if fuse else ""
+        return f"exported to {safe_line(str(to))}{who}"
     return f"not exported: {safe_line(last.removeprefix('lora-studio: '))}"
 
 

@@ -24,12 +24,14 @@ from engine.export import (
     export,
     fuse_run,
     publish_to_lm_studio,
+    readers,
     trained_weights,
     write_adapters,
 )
 from engine.run_folder import ADAPTERS, Run
 from engine.settings import Quantization, Settings
 from engine.starter import POLICY
+from tests.command import Command
 from tests.engine.small_models import number
 from tests.engine.zoo import write_architecture
 
@@ -395,3 +397,12 @@ def test_a_full_disk_keeps_no_half_of_an_export(
     ballast.unlink()
     export(run, small_disk / "out", fuse=fuse)
     assert os.listdir(small_disk) == ["out"]
+
+
+def test_an_export_says_who_reads_the_model(base: Path, tmp_path: Path, command: Command) -> None:
+    run, _ = trained(base, quantization="8-bit")
+    done = command("export", run.name, "--to", str(tmp_path / "plain"), "--fuse")
+    assert done.status == 0
+    assert done.out.splitlines()[-1].startswith("mlx-lm reads it, and transformers where")
+    packed = fuse_run(run, tmp_path / "packed", dequantize=False)
+    assert readers(run, packed).startswith("mlx-lm only")

@@ -17,7 +17,7 @@ from transformers import CONFIG_MAPPING
 
 from engine import arrays, model_config, models, runs
 from engine.errors import UserError
-from engine.export import fuse_run, write_adapters
+from engine.export import fuse_run, readers, write_adapters
 from engine.run_folder import ADAPTERS
 from engine.settings import Settings
 from tests.engine.small_models import GEMMA2, QWEN3, byte_tokenizer
@@ -116,6 +116,7 @@ def test_a_fused_model_is_read_alike_by_mlx_lm_and_by_transformers(
     ours, _, _ = loaded(fused)
     np.testing.assert_allclose(logits_of(ours, name), expected, rtol=0, atol=1e-4 * spread)
 
+    assert readers(run, fused).startswith("mlx-lm only") == (name in MLX_LM_ONLY)
     if name not in MLX_LM_ONLY:
         written = arrays.load(fused / "model.safetensors")
         for key, shape in weights.unpack(recorded(name)["tensors"]).items():
