@@ -13,8 +13,10 @@ import json
 import math
 import os
 import re
+import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,13 @@ from engine.errors import RunError
 Record = dict[str, Any]
 
 WHOLE_DIGITS = 300  # of a whole number that is read; the largest float has 309
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+# Endings of hidden names: being written, set aside while a new one takes its place, being removed.
+UNFINISHED, SET_ASIDE, LEAVING = ".tmp", ".old", ".gone"
+# What a kill leaves in one of the program's own folders: its name, or that of earlier versions for
+# a checkpoint, the ending first. MLX adds `.safetensors` to the name that it is given.
+_OF_A_KILL = re.compile(r"\..+\.(tmp|gone)(\.safetensors)?|\.(tmp|gone)-\d+")
+_SET_ASIDE = re.compile(r"\.(.+)\.old|\.old-(\d+)")
 
 _temporary_names = itertools.count()
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -46,6 +55,7 @@ class StorageError(RunError):
             errno.ENOSPC: "free some space",
             errno.EDQUOT: "free some space",
             errno.ENOENT: "put its folder back",
+            errno.EBUSY: "wait until that is done",
         }.get(cause.errno or 0, "make its folder writable")
         super().__init__(f"cannot write {path}: {cause.strerror or cause}; {todo} and go on")
 
@@ -64,15 +74,11 @@ def storage_cause(error: BaseException, folder: Path) -> OSError | None:
 
 def _refusal(folder: Path) -> OSError | None:
     """The error that writing a little to `folder` meets now."""
-    probe = folder / f".probe.{os.getpid()}-{next(_temporary_names)}.tmp"
     try:
-        with _opened(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
-            _write_all(file, bytes(1 << 17))
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as probe:
+            _write_all(probe.fileno(), bytes(1 << 17))
     except OSError as error:
         return error
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink()
     return None
 
 
@@ -143,13 +149,15 @@ def write_file(path: Path, data: bytes | str, *, sync: bool = True) -> None:
     Raises:
         StorageError: the old file, if any, is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_temporary_names)}.tmp")
     try:
+        temporary, file = _new_file_beside(path)
         try:
-            with _opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+            try:
                 _write_all(file, data.encode() if isinstance(data, str) else data)
                 if sync:
                     _sync(file)
+            finally:
+                os.close(file)
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -159,6 +167,18 @@ def write_file(path: Path, data: bytes | str, *, sync: bool = True) -> None:
             sync_folder(path.parent)
     except OSError as error:
         raise StorageError(path, error) from error
+
+
+def _new_file_beside(path: Path) -> tuple[Path, int]:
+    """A new temporary file to become `path`, and its descriptor. Its number is free even where
+    a process with the number of this one, as in a container, was killed before."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    while True:
+        temporary = path.with_name(
+            f".{path.name}.{os.getpid()}-{next(_temporary_names)}{UNFINISHED}"
+        )
+        with contextlib.suppress(FileExistsError):
+            return temporary, os.open(temporary, flags, PRIVATE_FILE)
 
 
 def read_file(path: Path, limit: int) -> bytes:
@@ -183,14 +203,149 @@ def sync_folder(folder: Path) -> None:
         os.close(file)
 
 
-def is_temporary(name: str) -> bool:
-    """Whether a file of this name was left behind by a `write_file` that was killed."""
-    return name.startswith(".") and name.endswith(".tmp")
+# -- whole folders -------------------------------------------------------------------------------
 
 
-def making_of(folder: Path) -> Path:
-    """Where a folder that is to appear as a whole is written."""
-    return folder.with_name(f".{folder.name}.tmp")
+@contextlib.contextmanager
+def new_folder(path: Path, *, private: bool = True) -> Iterator[Path]:
+    """A folder to write into that becomes `path`, whole and on the disk, when the context ends.
+
+    It takes the place of a folder that is there already. `private` says that it stands in one of
+    the program's own folders: then its owner alone may read it, and else whom the umask lets.
+
+    Raises:
+        StorageError: it could not be written; what was at `path` before is there.
+    """
+    making, aside = making_of(path, private=private), _beside(path, SET_ASIDE, private)
+    try:
+        mode = PRIVATE_FOLDER if private else 0o777  # less what the umask takes
+        path.parent.mkdir(parents=not private, exist_ok=True, mode=mode)
+        tidy_folder(path, private=private)
+        if os.path.lexists(making):
+            raise OSError(errno.EBUSY, "another process is writing it")
+        making.mkdir(mode=mode)
+        with _held(making):
+            yield making
+            _settle(making, private)
+            if os.path.lexists(path):
+                path.rename(aside)
+            making.rename(path)
+        sync_folder(path.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+    except BaseException as error:
+        cause = storage_cause(error, path.parent)
+        tidy_folder(path, private=private)
+        if cause:
+            raise StorageError(path, cause) from error
+        raise
+
+
+def remove_folder(path: Path) -> None:
+    """Remove one of the program's own folders: whole for whoever looks, or gone.
+
+    Raises:
+        StorageError: it is as it was.
+    """
+    leaving = _beside(path, LEAVING, private=True)
+    try:
+        shutil.rmtree(leaving, ignore_errors=True)
+        path.rename(leaving)
+    except OSError as error:
+        raise StorageError(path, error) from error
+    shutil.rmtree(leaving, ignore_errors=True)
+
+
+def making_of(path: Path, *, private: bool = True) -> Path:
+    """Where the folder that is to become `path` is written."""
+    return _beside(path, UNFINISHED, private)
+
+
+def tidy_folder(path: Path, *, private: bool = True) -> None:
+    """Remove or put back what a killed `new_folder` left of `path`; nothing that another process
+    is writing now, and outside the program's own folders nothing without the program's name."""
+    aside = _beside(path, SET_ASIDE, private)
+    if os.path.lexists(aside):
+        _put_back(aside, path)
+    _remove_unless_held(making_of(path, private=private))
+
+
+def tidy(folder: Path) -> list[str]:
+    """Remove or put back what killed writers left in one of the program's own folders; a
+    sentence on each folder among it. What cannot be removed now is left."""
+    found: list[str] = []
+    for left in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if (old := _SET_ASIDE.fullmatch(left.name)) and left.is_dir():
+            path = left.with_name(old[1] or old[2])
+            if _put_back(left, path):
+                found.append(f"{path.name} was put back")
+        elif _OF_A_KILL.fullmatch(left.name):
+            unfinished = left.is_dir() and LEAVING not in left.name
+            if _remove_unless_held(left) and unfinished:
+                found.append(f"an unfinished folder, {left.name}, was removed")
+    return found
+
+
+def make_private(path: Path) -> None:
+    """Let the owner alone read a file or folder that another library has written."""
+    path.chmod(PRIVATE_FOLDER if path.is_dir() else PRIVATE_FILE)
+
+
+def _beside(path: Path, ending: str, private: bool) -> Path:
+    """A name beside `path`; in a folder that is not the program's own it says whose it is."""
+    return path.with_name(f".{path.name}{'' if private else '.lora-studio'}{ending}")
+
+
+def _settle(folder: Path, private: bool) -> None:
+    """Wait until the disk has all that is in a folder, and the folder."""
+    for path in (*folder.rglob("*"), folder):
+        if private:
+            make_private(path)
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            sync_file(path)
+
+
+def _put_back(aside: Path, path: Path) -> bool:
+    """Give a folder that was set aside its name again, unless another has taken it; whether."""
+    if os.path.lexists(path):
+        shutil.rmtree(aside, ignore_errors=True)
+        return False
+    with contextlib.suppress(OSError):
+        aside.rename(path)
+        return True
+    return False
+
+
+def _remove_unless_held(left: Path) -> bool:
+    """Remove a temporary file or folder that nobody is writing; whether it is gone."""
+    with contextlib.suppress(OSError):
+        if left.is_symlink() or not left.is_dir():
+            left.unlink(missing_ok=True)
+            return True
+        with _held(left):
+            shutil.rmtree(left, ignore_errors=True)
+    return not os.path.lexists(left)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a folder as being written.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 # -- files of lines ------------------------------------------------------------------------------
@@ -346,7 +501,7 @@ class Follower:
 @contextlib.contextmanager
 def _opened(path: Path, flags: int) -> Iterator[int]:
     """A descriptor of a regular file; a pipe or device is refused, lest reading it hang."""
-    file = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    file = os.open(path, flags | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))

@@ -7,7 +7,7 @@ or not, with the adapters added in float32, in the precision of the model's own 
 import contextlib
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +75,10 @@ def write_adapters(model: nn.Module, settings: Settings, folder: Path) -> None:
     """
     temporary = folder / f".{WEIGHTS}.tmp.safetensors"
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True, mode=durable.PRIVATE_FOLDER)
         weights = arrays.flat(model.trainable_parameters())
         arrays.save(temporary, weights)
+        durable.make_private(temporary)
         durable.sync_file(temporary)
         temporary.replace(folder / WEIGHTS)
         durable.write_file(folder / ADAPTER_CONFIG, config_text(settings, _keys(weights)))
@@ -124,7 +125,7 @@ def fuse_run(
     source = models.locate(settings.model, "model")
     if dequantize is None:
         dequantize = settings.fuse_dequantize
-    with _new_folder(to, replace=replace) as folder:
+    with _new_folder(to, replace=replace, private=to.parent == run.path) as folder:
         model, config, repacked = _fused(source, weights, settings, dequantize)
         save_model(folder, model, donate_model=True)
         save_config(config, folder / "config.json")
@@ -232,7 +233,8 @@ def publish_to_lm_studio(model: Path, name: str) -> Path:
     publisher, _, title = name.rpartition("/")
     to = _lm_studio_models() / safe_name(publisher or "lora-studio") / safe_name(title)
     with _new_folder(to, replace=True) as folder:
-        shutil.copytree(model, folder, dirs_exist_ok=True)
+        for file in filter(Path.is_file, model.iterdir()):
+            shutil.copyfile(file, folder / file.name)
     return to
 
 
@@ -248,32 +250,12 @@ def _lm_studio_models() -> Path:
 # -- folders -------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _new_folder(to: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A folder to write into that becomes `to` when everything in it is on the disk."""
-    to = to.expanduser().absolute()
+def _new_folder(
+    to: Path, *, replace: bool = False, private: bool = False
+) -> contextlib.AbstractContextManager[Path]:
+    """A folder to write into that becomes `to` when everything in it is on the disk; of a link,
+    what it leads to."""
+    to = to.expanduser().resolve()
     if not replace and to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to} is there already: choose a new folder, or empty it first")
-    making, aside = durable.making_of(to), to.with_name(f".{to.name}.old")
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir()
-        yield making
-        for file in filter(Path.is_file, making.rglob("*")):
-            durable.sync_file(file)
-        durable.sync_folder(making)
-        if to.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-            to.rename(aside)
-        making.rename(to)
-        durable.sync_folder(to.parent)
-        shutil.rmtree(aside, ignore_errors=True)
-    except BaseException as error:
-        cause = durable.storage_cause(error, to.parent)
-        shutil.rmtree(making, ignore_errors=True)
-        if aside.exists() and not to.exists():
-            aside.rename(to)
-        if cause:
-            raise durable.StorageError(to, cause) from error
-        raise
+    return durable.new_folder(to, private=private)

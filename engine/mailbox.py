@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from engine.durable import StorageError, write_file
-from engine.run_folder import Run
+from engine.run_folder import MAILBOX, Run
 
 Command = Literal["pause", "unpause", "stop", "evaluate", "save"]
 COMMANDS: tuple[str, ...] = get_args(Command)
-MAILBOX = "mailbox"
 LOOK_SECONDS = 0.25
 
 _numbers = itertools.count()

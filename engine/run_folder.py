@@ -24,7 +24,6 @@ import hashlib
 import math
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,7 +48,7 @@ CONFIG, STATE, PROGRESS, METRICS, PAIRS, UNDECIDED, SAMPLED, LOG = (
     "log.txt",
 )
 ADAPTERS, FUSED, CHECKPOINTS, START = "adapters", "fused", "checkpoints", "start"
-LOCK, MANIFEST = "lock", "manifest.json"
+LOCK, MAILBOX, MANIFEST = "lock", "mailbox", "manifest.json"
 
 # Of runs that are made now, in run.json. From 2 on, the reference of a run that starts from
 # adapters has them too.
@@ -58,8 +57,6 @@ FORMAT = 2
 STATE_LIMIT = 1 << 20  # bytes; a longer run.json is not one of ours
 TEXT_LIMIT = 10_000  # characters of one text in it, which may be a prompt of any length
 _CHECKPOINT_NAME = re.compile(r"\d{7,12}")
-# Checkpoints in the making, on their way out, and set aside while a new one takes their place.
-_MAKING, _LEAVING, _ASIDE = ".tmp-", ".gone-", ".old-"
 
 
 class Run:
@@ -205,19 +202,8 @@ class Run:
             for file in (METRICS, PAIRS, UNDECIDED, SAMPLED, LOG)
             if (text := self._repair_file(file))
         ]
-        for left in self.path.iterdir():
-            if durable.is_temporary(left.name):
-                left.unlink(missing_ok=True)
-        folder = self.path / CHECKPOINTS
-        for left in sorted(folder.iterdir()) if folder.is_dir() else []:
-            aside = left.name.removeprefix(_ASIDE)
-            if aside != left.name and not (folder / aside).exists():
-                left.rename(folder / aside)
-                found.append(f"checkpoint {int(aside)} was put back")
-            elif left.name.startswith((_MAKING, _LEAVING, _ASIDE)):
-                shutil.rmtree(left, ignore_errors=True)
-                if left.name.startswith(_MAKING):
-                    found.append(f"an unfinished checkpoint, {left.name}, was removed")
+        for part in ("", ADAPTERS, START, CHECKPOINTS, MAILBOX):
+            found += durable.tidy(self.path / part)
         return found
 
     def _repair_file(self, file: str) -> str | None:
@@ -241,29 +227,9 @@ class Run:
         Raises:
             StorageError: it could not be written; older checkpoints are as they were.
         """
-        folder = self.path / CHECKPOINTS
-        final = folder / f"{step:07d}"
-        making, aside = folder / f"{_MAKING}{final.name}", folder / f"{_ASIDE}{final.name}"
-        try:
-            folder.mkdir(exist_ok=True)
-            shutil.rmtree(making, ignore_errors=True)
-            making.mkdir()
-            yield making
-            _write_manifest(making)
-            if final.exists():
-                shutil.rmtree(aside, ignore_errors=True)
-                final.rename(aside)
-            making.rename(final)
-            durable.sync_folder(folder)
-            shutil.rmtree(aside, ignore_errors=True)
-        except BaseException as error:
-            cause = durable.storage_cause(error, folder)
-            shutil.rmtree(making, ignore_errors=True)
-            if aside.exists() and not final.exists():
-                aside.rename(final)
-            if cause:
-                raise StorageError(final, cause) from error
-            raise
+        with durable.new_folder(self.path / CHECKPOINTS / f"{step:07d}") as folder:
+            yield folder
+            _write_manifest(folder)
 
     def checkpoints(self) -> list[Path]:
         """The folders of the checkpoints, oldest first; a folder's name is its step."""
@@ -284,12 +250,7 @@ class Run:
         if len(complete) < keep:
             return
         for old in checkpoints[: checkpoints.index(complete[-keep])]:
-            leaving = old.with_name(_LEAVING + old.name)
-            try:
-                old.rename(leaving)
-            except OSError as error:
-                raise StorageError(old, error) from error
-            shutil.rmtree(leaving, ignore_errors=True)
+            durable.remove_folder(old)
 
     def size(self) -> int:
         """Bytes of all files in the folder."""
@@ -383,13 +344,9 @@ def checkpoint_damage(checkpoint: Path, *, contents: bool = True) -> str | None:
 
 
 def _write_manifest(folder: Path) -> None:
-    """List every file with its size and digest, and wait until the disk has all of them."""
+    """List every file with its size and digest."""
     files: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir():
-            durable.sync_folder(path)
-            continue
-        durable.sync_file(path)
+    for path in filter(Path.is_file, sorted(folder.rglob("*"))):
         name = path.relative_to(folder).as_posix()
         files[name] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
     durable.write_file(folder / MANIFEST, durable.to_json({"files": files}) + "\n")

@@ -46,6 +46,7 @@ __all__ = [
     "RunSummary",
     "create",
     "delete",
+    "discard",
     "empty_trash",
     "home",
     "list_runs",
@@ -150,7 +151,7 @@ def create(settings: "Settings", now: datetime | None = None) -> Run:
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         making = Path(tempfile.mkdtemp(prefix=NEW, dir=root))  # for the owner alone
-        (making / ADAPTERS).mkdir()
+        (making / ADAPTERS).mkdir(mode=durable.PRIVATE_FOLDER)
         durable.write_file(making / CONFIG, to_yaml(settings))
         for number in itertools.count(1):
             free = name if number == 1 else f"{name}-{number}"
@@ -246,11 +247,20 @@ def delete(folder: Path) -> Path:
         for number in itertools.count():
             place = trash / f"{folder.name}.{number}"
             with contextlib.suppress(FileExistsError):
-                place.mkdir()
+                place.mkdir(mode=durable.PRIVATE_FOLDER)
                 return folder.rename(place / folder.name)
     except OSError as error:
         raise durable.StorageError(folder, error) from error
     raise AssertionError("unreachable")
+
+
+def discard(run: Run) -> None:
+    """Remove for good a run in which nothing was trained; its folder is whole, or no run's."""
+    root = run.path.parent
+    with contextlib.suppress(OSError):
+        gone = Path(tempfile.mkdtemp(prefix=NEW, dir=root))
+        run.path.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def undelete(trashed: Path) -> Run:
@@ -272,8 +282,8 @@ def undelete(trashed: Path) -> Run:
 
 
 def empty_trash(root: Path | None = None, older_than: timedelta = KEPT_IN_TRASH) -> int:
-    """Remove for good what was deleted longer ago than `older_than`, and what a kill in `create`
-    left; return how many folders.
+    """Remove for good what was deleted longer ago than `older_than`, and what kills left beside
+    the runs and in the program's folder; return how many files and folders.
 
     Never raises: what cannot be removed now is left for the next time.
     """
@@ -281,15 +291,19 @@ def empty_trash(root: Path | None = None, older_than: timedelta = KEPT_IN_TRASH)
     trash = root / TRASH
     latest = (datetime.now(UTC) - older_than).timestamp()
     removed = 0
-    for folder, kind in ((trash, "*"), (root, f"{NEW}*")):
+    for folder, kind in ((trash, "*"), (root, f"{NEW}*"), (home(), f".*{durable.UNFINISHED}")):
         if folder == trash and folder.is_symlink():  # leads out of the archive
             continue
         with contextlib.suppress(OSError):
             for place in folder.glob(kind):
                 with contextlib.suppress(OSError):  # brought back meanwhile
-                    if place.lstat().st_mtime <= latest and place.is_dir():
+                    if place.lstat().st_mtime > latest:
+                        continue
+                    if place.is_dir():
                         shutil.rmtree(place, ignore_errors=True)
-                        removed += not place.exists()
+                    elif folder != trash:
+                        place.unlink()
+                    removed += not place.exists()
     return removed
 
 

@@ -1,13 +1,12 @@
 """Exporting a run beside the app: a process of its own, by the command line's means."""
 
 import asyncio
-import shutil
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.durable import making_of
+from engine import durable
 from tui.amounts import duration, size
 from tui.completions import expanded
 from tui.safe_text import safe_line
@@ -56,7 +55,7 @@ async def export(run: Path, what: str, to: Path, tell: Callable[[str], None]) ->
     try:
         while not ending.done():
             spent = time.monotonic() - began
-            written = await asyncio.to_thread(_bytes_in, making_of(to))
+            written = await asyncio.to_thread(_bytes_in, durable.making_of(to, private=False))
             far = f"{size(written)} written" if written else "reading the run"
             tell(f"exporting the {what} · {far} · {duration(spent)}")
             await asyncio.wait([ending], timeout=LOOK_SECONDS)
@@ -64,7 +63,7 @@ async def export(run: Path, what: str, to: Path, tell: Callable[[str], None]) ->
         if process.returncode is None:  # the program ends
             process.kill()
             await process.wait()
-            await asyncio.to_thread(shutil.rmtree, making_of(to), ignore_errors=True)
+            await asyncio.to_thread(durable.tidy_folder, to, private=False)
     output, _ = ending.result()
     last = (output.decode(errors="replace").strip().splitlines() or ["no answer"])[-1]
     if process.returncode == 0:

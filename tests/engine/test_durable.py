@@ -248,6 +248,94 @@ def test_a_vanished_folder_is_a_storage_error_that_passes(tmp_path: Path):
     assert (folder / "log.txt").read_text() == "line\n"
 
 
+# -- whole folders -------------------------------------------------------------------------------
+
+
+def fill(path: Path, text: str, *, private: bool = True) -> None:
+    with durable.new_folder(path, private=private) as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "file").write_text(text)
+
+
+def modes(folder: Path) -> set[str]:
+    return {oct(path.stat().st_mode & 0o777) for path in (folder, *folder.rglob("*"))}
+
+
+def test_a_folder_takes_the_place_of_another_and_is_its_owners_alone(tmp_path: Path):
+    previous = os.umask(0o022)
+    try:
+        for text in ("old", "new"):
+            fill(tmp_path / "mine", text)
+            fill(tmp_path / "yours", text, private=False)
+    finally:
+        os.umask(previous)
+    assert {(tmp_path / name / "inner" / "file").read_text() for name in ("mine", "yours")} == {
+        "new"
+    }
+    assert modes(tmp_path / "mine") == {"0o600", "0o700"}
+    assert modes(tmp_path / "yours") == {"0o644", "0o755"}
+    assert sorted(os.listdir(tmp_path)) == ["mine", "yours"]
+
+
+def test_a_folder_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fill(tmp_path / "mine", "old")
+    rename = Path.rename
+
+    def refused(path: Path, to: Path) -> Path:
+        if path == durable.making_of(tmp_path / "mine"):
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(StorageError, match="Input/output error"):
+        fill(tmp_path / "mine", "new")
+    assert (tmp_path / "mine" / "inner" / "file").read_text() == "old"
+    assert os.listdir(tmp_path) == ["mine"]
+
+
+def test_beside_a_users_folder_nothing_is_touched_that_is_not_the_programs(tmp_path: Path):
+    for name in (".out.tmp", ".out.old", ".out.gone", ".else.lora-studio.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "precious").write_text(name)
+    left = durable.making_of(tmp_path / "out", private=False)
+    left.mkdir()
+    (left / "half").write_text("of a killed export")
+    before = sorted({*os.listdir(tmp_path), "out"} - {left.name})
+    for _ in range(2):
+        fill(tmp_path / "out", "whole", private=False)
+    assert sorted(os.listdir(tmp_path)) == before
+    for name in (".out.tmp", ".out.old", ".out.gone"):
+        assert (tmp_path / name / "precious").read_text() == name
+
+
+def test_what_another_process_is_writing_is_left_to_it(tmp_path: Path):
+    out = tmp_path / "out"
+    with durable.new_folder(out, private=False) as theirs:
+        (theirs / "half").write_text("more to come")
+        code = (
+            "import sys; from pathlib import Path; from engine import durable\n"
+            "out = Path(sys.argv[1]); durable.tidy_folder(out, private=False)\n"
+            "with durable.new_folder(out, private=False): pass"
+        )
+        command = [sys.executable, "-c", code, str(out)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "another process is writing it" in done.stderr
+    assert os.listdir(out) == ["half"]
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_killed_process_of_the_same_number_is_in_nobodys_way(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As in a container, where every process of the program has the same number."""
+    monkeypatch.setattr(durable, "_temporary_names", iter(range(2)))
+    left = file.with_name(f".{file.name}.{os.getpid()}-0.tmp")
+    left.write_text("half")
+    write_file(file, "whole")
+    assert file.read_text() == "whole"
+    assert left.read_text() == "half"
+
+
 # -- kill -9 -------------------------------------------------------------------------------------
 
 WRITER = """

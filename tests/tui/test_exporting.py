@@ -13,7 +13,7 @@ def test_an_export_that_is_broken_off_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     to = tmp_path / "out"
-    unfinished = making_of(to)
+    unfinished = making_of(to, private=False)
     slow = tmp_path / "slow"
     slow.write_text(
         f"#!/bin/sh\nmkdir {unfinished}; echo half > {unfinished}/half; exec sleep 60\n"
