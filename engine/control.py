@@ -6,6 +6,10 @@ from typing import Literal
 Request = Literal["evaluate", "save"]
 
 
+class GivenUp(Exception):
+    """The loop was asked to stop before it began: there is nothing to save."""
+
+
 class Control:
     """Thread-safe requests to one loop.
 
@@ -16,6 +20,7 @@ class Control:
         self.attended = attended
         self._condition = threading.Condition()
         self._stopping = False
+        self._begun = self._given_up = False
         self._paused = False
         self._requests: set[Request] = set()
 
@@ -23,6 +28,37 @@ class Control:
     def stopping(self) -> bool:
         """Whether the loop was asked to stop."""
         return self._stopping
+
+    @property
+    def begun(self) -> bool:
+        """Whether the loop has begun: all is loaded, and a stop is worth a checkpoint."""
+        return self._begun
+
+    def go_on_loading(self) -> None:
+        """Called between the steps of loading.
+
+        Raises:
+            GivenUp: the loop was asked to stop.
+        """
+        if self._stopping:
+            raise GivenUp
+
+    def begin(self) -> None:
+        """Say that all is loaded; from now on a stop is the loop's to obey.
+
+        Raises:
+            GivenUp: the loop was asked to stop before.
+        """
+        with self._condition:
+            self.go_on_loading()
+            self._begun = True
+
+    def give_up(self) -> bool:
+        """Let go of a loop that was asked to stop and is still loading; whether that was in time.
+        It never begins then."""
+        with self._condition:
+            self._given_up = self._stopping and not self._begun
+            return self._given_up
 
     @property
     def paused(self) -> bool:

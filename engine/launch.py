@@ -69,6 +69,7 @@ def train(
         NothingLearned: every step was taken, and there was no pair to learn from.
         CannotGoOn: it has stopped with a checkpoint, and nobody is there to help it.
         StorageError: the disk refused to the end.
+        GivenUp: asked to stop before the training began; nothing was changed.
     """
     import mlx.core as mx
 
@@ -92,21 +93,26 @@ def train(
     for repaired in [*run.repair(), *filter(None, [settle(run)])]:
         journal.log("warning", repaired)
     journal.progress("loading")
+    control.go_on_loading()
     if reason := refusal(plan(settings), settings):
         from engine.errors import UserError
 
         raise UserError(reason)
+    control.go_on_loading()
     prompts = load_prompts(settings)
+    control.go_on_loading()
     for note in prompts.notes:
         journal.log("info", note)
     mx.random.seed(stream_seed(settings.seed, "adapters"))
 
     def downloading(name: str) -> None:
+        control.go_on_loading()
         journal.log("info", f"downloading {name}")
         journal.progress("downloading")
 
     start = start_of(run, settings)
     roles = load_roles(settings, downloading, start)
+    control.go_on_loading()
     for note in roles.notes:
         journal.log("info", note)
     equipped = sum(bool(prompt.tools) for prompt in prompts.train)
@@ -135,6 +141,7 @@ def train(
         journal=journal,
         control=control,
     )
+    control.begin()
     checkpoint = run.latest_checkpoint()
     reached = int(checkpoint.name) if checkpoint else -1
     for file in (METRICS, PAIRS, UNDECIDED):

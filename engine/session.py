@@ -4,20 +4,23 @@ Importing this is light. MLX is imported, and lives, on the thread that `start` 
 """
 
 import contextlib
-import shutil
 import threading
+import time
 import traceback
 from typing import Any, Literal
 
 from engine import adapter_files, runs
 from engine.contradictions import problems
-from engine.control import Control
+from engine.control import Control, GivenUp
 from engine.errors import CannotGoOn, NothingLearned, RunError, UserError
 from engine.events import Event, EventBuffer, Log, PairSampled, RunEnded, RunStatus
 from engine.mailbox import Watch
 from engine.run_folder import LOG, Run, timestamp
 from engine.secrets import hide
 from engine.settings import Settings
+
+LOAD_PATIENCE = 0.3  # seconds that loading gets to end by itself when the run is to stop
+LOAD_LOOK = 0.05  # between two looks at whether it is
 
 Shown = Literal["left", "right", "tie", "both_bad", "skip"]
 
@@ -40,7 +43,10 @@ class Session:
         self.error_is_users = False
         self.kept = True  # whether there is a folder to look at: not where nothing could begin
         self._new = run is None
+        self._keep = False  # the run's folder, even if nothing was trained
         self._ended: RunStatus | None = None
+        self._ending = threading.Lock()
+        self._let_go = False  # the thread goes on loading for nobody
         self._control = Control(attended=beside_screen)
         self._events = EventBuffer()
         self._person: Any = None
@@ -67,13 +73,27 @@ class Session:
         self._lock.callback(Watch(self.run, self._obey).close)
         self._thread = threading.Thread(target=self._work, args=(self.run,), name="engine")
         self._thread.start()
+        threading.Thread(
+            target=self._see_it_load, args=(self.run, self._thread), name="loading", daemon=True
+        ).start()
 
     # -- what it does ----------------------------------------------------------------------------
 
     @property
     def alive(self) -> bool:
-        """Whether the thread is at work."""
-        return self._thread is not None and self._thread.is_alive()
+        """Whether the run is at work."""
+        return self._thread is not None and self._thread.is_alive() and not self._let_go
+
+    @property
+    def unbegun(self) -> bool:
+        """Whether it still loads, or ended while it did: nothing was there to save."""
+        return not self._control.begun
+
+    @property
+    def lingers(self) -> bool:
+        """Whether the run has ended while its thread loads on, which cannot be broken off: only
+        the end of the process does. The process has to leave by `os._exit`."""
+        return self._let_go and self._thread is not None and self._thread.is_alive()
 
     @property
     def status(self) -> RunStatus:
@@ -92,9 +112,10 @@ class Session:
         return self._events.drain()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the thread to end; whether it has."""
-        if self._thread is not None:
-            self._thread.join(timeout)
+        """Wait for the run to end; whether it has."""
+        end = time.monotonic() + (float("inf") if timeout is None else timeout)
+        while self.alive and (left := end - time.monotonic()) > 0 and self._thread is not None:
+            self._thread.join(min(left, LOAD_LOOK) if self.unbegun else min(left, 1.0))
         return not self.alive
 
     # -- what is asked of it ---------------------------------------------------------------------
@@ -107,8 +128,13 @@ class Session:
         """Go on."""
         self._control.pause(False)
 
-    def stop(self) -> None:
-        """End with a checkpoint."""
+    def stop(self, *, keep: bool = False) -> None:
+        """End with a checkpoint; within a second, and without one, while the run still loads.
+
+        A new run in which nothing was trained is removed then, unless it is to be kept; one that
+        was there before stays as it was.
+        """
+        self._keep |= keep
         self._control.stop()
 
     def screen_has_gone(self) -> None:
@@ -176,10 +202,10 @@ class Session:
         if self._beside_screen:
             launch.step_back()
         try:
-            finished = launch.work(
-                self.settings, run, self._control, self._events.put, self._meet_person
-            )
+            finished = launch.work(self.settings, run, self._control, self._tell, self._meet_person)
             status = "finished" if finished else "stopped"
+        except GivenUp:
+            status = "stopped"
         except (CannotGoOn, NothingLearned) as ended:
             status = "untrained" if isinstance(ended, NothingLearned) else "stopped"
             self.error = str(ended)
@@ -198,26 +224,49 @@ class Session:
     def _meet_person(self, judge: Any) -> None:
         self._person = judge
 
+    def _tell(self, event: Event) -> None:
+        if self._ended is None:  # else it comes from a thread that was let go
+            self._events.put(event)
+
+    def _see_it_load(self, run: Run, thread: threading.Thread) -> None:
+        """While the run loads, look whether it is to stop; then let go of its thread, since
+        nothing can break off a load."""
+        since = float("inf")
+        while thread.is_alive() and not self._control.begun:
+            now = time.monotonic()
+            since = min(since, now) if self._control.stopping else since
+            if now - since > LOAD_PATIENCE and self._control.give_up():
+                self._end(run, "stopped", let_go=True)
+                return
+            time.sleep(LOAD_LOOK)
+
     def _log_trace(self, run: Run) -> None:
         trace = hide(traceback.format_exc())
         self._events.put(Log(level="error", text=trace))
         with contextlib.suppress(RunError):
             run.append(LOG, [f"{timestamp()} error   {line}" for line in trace.splitlines()])
 
-    def _end(self, run: Run, status: RunStatus) -> None:
-        step, began = 0, True
-        with contextlib.suppress(RunError, UserError):
-            state = run.update(status=status, error=self.error)
-            step, began = int(state.get("step") or 0), "total_steps" in state
-        if self.error is not None:
-            self._events.put(Log(level="error", text=self.error))
-            with contextlib.suppress(RunError):
-                run.log("error", self.error)
-        self._lock.close()
-        if self._new and self.error_is_users and not began:
-            # A mistake in the settings leaves no run behind.
-            shutil.rmtree(run.path, ignore_errors=True)
-            self.kept = False
-            self._events.put(Log(level="info", text="nothing was trained, so no run is kept"))
-        self._ended = status
-        self._events.put(RunEnded(status=status, step=step, error=self.error))
+    def _end(self, run: Run, status: RunStatus, *, let_go: bool = False) -> None:
+        """Close the run's folder and say how it ended; done once, by whoever comes first."""
+        with self._ending:
+            if self._ended is not None:
+                return
+            begun = self._control.begun
+            as_it_was = status == "stopped" and not begun  # it was to stop before anything was done
+            step = 0
+            with contextlib.suppress(RunError, UserError):
+                state = run.state() if as_it_was else run.update(status=status, error=self.error)
+                step = int(state.get("step") or 0)
+            if self.error is not None:
+                self._events.put(Log(level="error", text=self.error))
+                with contextlib.suppress(RunError):
+                    run.log("error", self.error)
+            self.kept = not (self._new and not begun and (as_it_was or self.error_is_users))
+            self.kept |= self._keep and as_it_was
+            if not self.kept:
+                runs.discard(run)
+                self._events.put(Log(level="info", text="nothing was trained, so no run is kept"))
+            self._lock.close()
+            self._let_go = let_go
+            self._ended = status
+            self._events.put(RunEnded(status=status, step=step, error=self.error))

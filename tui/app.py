@@ -182,14 +182,19 @@ class StudioApp(App[int], inherit_bindings=False):
         Raises:
             UserError: another run is still going.
         """
+        name = self.view.name if self.view else "a run"
         if self.session and self.session.alive:
-            name = self.view.name if self.view else "a run"
             raise UserError(f"{name} is still going: stop it first, on the run screen.")
+        if self.session and self.session.lingers:
+            raise UserError(
+                f"what {name} was loading cannot be broken off and is not over yet: try again in a "
+                "moment, or leave the program and start it anew."
+            )
 
-    def stop_run(self) -> None:
-        """Ask the run to end with a checkpoint."""
+    def stop_run(self, *, keep: bool = False) -> None:
+        """Ask the run to end with a checkpoint; `keep` it even if nothing was trained yet."""
         if self.session:
-            self.session.stop()
+            self.session.stop(keep=keep)
             self._tell_screen(())
 
     def outlives_screen(self) -> bool:
@@ -405,8 +410,8 @@ class StudioApp(App[int], inherit_bindings=False):
         elif self.quitting:
             self.push_screen(leaving.still_saving(name), self._quit)
         else:
-            human = session.settings.human_judge
-            self.push_screen(leaving.leaving(name, human_judge=human), self._quit)
+            human, loading = session.settings.human_judge, session.unbegun
+            self.push_screen(leaving.leaving(name, human_judge=human, loading=loading), self._quit)
 
     def action_suspend_process(self) -> None:
         """Leave the terminal to the shell until `fg`."""
@@ -420,8 +425,13 @@ class StudioApp(App[int], inherit_bindings=False):
             self.quitting = True
             self.leaves_running = answer == "leave running"
             then = "; then the run goes on without a screen" if self.leaves_running else ""
-            self.say(f"quitting after this step, with a checkpoint{then} …", PROBLEM_SECONDS)
-            self.stop_run()
+            saving = (
+                ""
+                if self.session and self.session.unbegun
+                else " after this step, with a checkpoint"
+            )
+            self.say(f"quitting{saving}{then} …", PROBLEM_SECONDS)
+            self.stop_run(keep=self.leaves_running)
         elif answer == "leave at once":
             self.abandoned = True
             self.exit(return_code=130)

@@ -44,6 +44,7 @@ class Asked:
         self.holder: Holder = holder
         self.outcome: Outcome = "waiting"
         self.seconds = 0.0  # from the asking to the last look
+        self._saved = True  # a run that stopped, its state
         self._checkpoints = _checkpoints(run)
         self._metrics = run.follow(METRICS)
         if command == "evaluate":
@@ -68,9 +69,8 @@ class Asked:
         self.seconds = time.monotonic() - self._began
         held = self.run.holder()
         if held != self.holder:
-            mailbox.withdraw(self._posted)
-            ended = self.run.state().get("status")
-            self.outcome = "done" if self.command == "stop" and ended == "stopped" else "over"
+            heard = not mailbox.withdraw(self._posted)
+            self.outcome = "done" if self.command == "stop" and self._stopped(heard) else "over"
         elif self._posted.exists():
             self.outcome = "silent" if self.seconds > ANSWER_SECONDS else "waiting"
         else:
@@ -94,8 +94,19 @@ class Asked:
             case "taken":
                 return f"{who} was asked to {self.command}, and has heard it …"
             case "done":
-                return f"{DONE[self.command]}, {self.seconds:.1f} s after it was asked"
+                done = DONE[self.command] if self._saved else "stopped while loading"
+                return f"{done}, {self.seconds:.1f} s after it was asked"
         return f"the run ended before it could {self.command}"
+
+    def _stopped(self, heard: bool) -> bool:
+        """Whether a run that is over was stopped: with a checkpoint, or while it was loading, which
+        leaves no trace of it, or no run."""
+        try:
+            status = self.run.state().get("status")
+        except UserError:
+            status = None
+        self._saved = status == "stopped"
+        return self._saved or (heard and status not in ("finished", "failed"))
 
     def _obeyed(self, state: Record) -> bool:
         match self.command:

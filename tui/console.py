@@ -249,9 +249,10 @@ class Summary:
                 return f"nothing was learned: {at} in {duration(view.elapsed() or 0)}"
             case "failed":
                 return f"failed at {at}" if view.total_steps else "failed before the first step"
-        if not view.total_steps:
-            return f"stopped before the first step; `lora-studio resume {name}` begins"
-        return f"stopped at {at} with a checkpoint; `lora-studio resume {name}` goes on"
+            case "stopped" if not view.total_steps:
+                return "stopped while loading: nothing was trained, and nothing is changed"
+            case _:
+                return f"stopped at {at} with a checkpoint; `lora-studio resume {name}` goes on"
 
 
 def opening(event: RunStarted) -> Iterable[str]:

@@ -67,7 +67,9 @@ def run_app(
     if app.abandoned:
         os._exit(app.return_code or 0)  # not waiting for the engine's thread
     if line := _last_line(app):
-        print(safe_line(line), file=sys.stderr)
+        print(safe_line(line), file=sys.stderr, flush=True)
+    if app.session and app.session.lingers:
+        os._exit(app.return_code or 0)  # nothing else ends what its thread loads
     return app.return_code or 0
 
 

@@ -4,6 +4,7 @@ import contextlib
 import faulthandler
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -27,14 +28,15 @@ REFRESH = 0.15  # seconds between two looks at the run
 DONE, FAILED, BAD_INPUT, NOTHING_CAME = 0, 1, 2, 3
 STOPPED_BY = 128  # plus the number of the signal
 STOPPING = "stopping with a checkpoint; the same again ends at once, without one"
+STOPPING_TO_LOAD = "stopping: the run was still loading, and nothing is there to save"
 
 
 def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -> int:
     """Train to the end, or to the first signal; returns the exit status: `NOTHING_CAME` where no
     pair was learned from, and where the run stopped since nobody is there to help it.
 
-    Ctrl+C and SIGTERM stop with a checkpoint; a second one ends the process at once. A terminal
-    that goes away does what the setting `on_hangup` says.
+    Ctrl+C and SIGTERM stop with a checkpoint, or at once while the run loads; a second one ends the
+    process at once. A terminal that goes away does what the setting `on_hangup` says.
 
     Raises:
         UserError: the settings want a person as the judge, or the run cannot start.
@@ -73,13 +75,24 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
                 events = session.drain()
                 if received and not told:
                     told = True
-                    events.insert(0, Log(level="warning", text=STOPPING))
+                    said = STOPPING_TO_LOAD if session.unbegun else STOPPING
+                    events.insert(0, Log(level="warning", text=said))
                 output = _show(events, view, output)
             output = _show(session.drain(), view, output)
         with contextlib.suppress(OSError):
             output.close()
             if view.error:
                 streams.err.write(f"lora-studio: {safe_line(view.error or '')}\n")
+    status = _status(view, session, received)
+    if session.lingers:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(status)
+    return status
+
+
+def _status(view: RunView, session: "Session", received: list[signal.Signals]) -> int:
     if view.status == "finished":
         return DONE
     if view.status == "untrained" or (view.status == "stopped" and view.error):

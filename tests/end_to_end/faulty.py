@@ -1,4 +1,4 @@
-"""The real program with one fault in it: `python -m tests.end_to_end.faulty CONFIG FAULT`."""
+"""The real program with one fault in it: `python -m tests.end_to_end.faulty ARGUMENTS FAULT`."""
 
 import os
 import sys
@@ -6,11 +6,15 @@ from typing import Any
 
 
 def main(fault: str) -> None:
-    """Break the program's second step or its screen, and start it."""
+    """Break the program's loading, its second step or its screen, and start it."""
     if fault == "screen":
         from tui.screens.run import RunScreen
 
         RunScreen.run_changed = broken_screen
+    elif fault == "loading":
+        from engine import prompts
+
+        prompts.load_prompts = endless
     else:
         from engine.trainer import Trainer
 
@@ -25,6 +29,12 @@ def main(fault: str) -> None:
     from tui import cli
 
     cli.main()
+
+
+def endless(settings: Any) -> Any:
+    """As a chat template of somebody else's may be."""
+    while True:
+        pass
 
 
 def broken_screen(self: Any, events: Any) -> None:

@@ -531,3 +531,86 @@ def test_asking_a_model_to_think_that_cannot_is_noted(started: Start, chosen: Ch
     assert session.run is not None
     log = (session.run.path / "log.txt").read_text()
     assert "knows no such mode, so it changes nothing for the model" in log
+
+
+class Load:
+    """Data that does not come before it is allowed to."""
+
+    def __init__(self) -> None:
+        self.begun, self.over = threading.Event(), threading.Event()
+
+    def __call__(self, settings: Settings) -> Any:
+        self.begun.set()
+        self.over.wait()
+        raise UserError("data: it came to nothing")
+
+    def end(self) -> None:
+        """Let it come, and wait for the threads that waited for it."""
+        self.over.set()
+        for thread in threading.enumerate():
+            if thread.name == "engine":
+                thread.join(PATIENCE)
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    load = Load()
+    monkeypatch.setattr("engine.prompts.load_prompts", load)
+    yield load
+    load.end()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_stop_does_not_wait_for_loading(
+    keep: bool, started: Start, chosen: Choose, load: Load
+) -> None:
+    session = started(chosen())
+    assert load.begun.wait(PATIENCE)
+    assert session.unbegun
+    assert session.run is not None
+    session.stop(keep=keep)
+    assert session.join(PATIENCE)
+    assert (session.status, session.error, session.kept) == ("stopped", None, keep)
+    assert session.lingers
+    assert [run.name for run in runs.list_runs()] == (["mine"] if keep else [])
+    ends = [event for event in session.drain() if isinstance(event, RunEnded)]
+    assert [event.status for event in ends] == ["stopped"]
+    if keep:
+        assert session.run.state()["status"] == "paused"
+        assert session.run.holder() is None
+
+
+def test_what_lingers_after_a_stop_touches_nothing(
+    started: Start, chosen: Choose, load: Load
+) -> None:
+    session = started(chosen())
+    assert session.run is not None
+    assert load.begun.wait(PATIENCE)
+    session.stop(keep=True)
+    assert session.join(PATIENCE)
+    before = {path: path.read_bytes() for path in session.run.path.rglob("*") if path.is_file()}
+    session.drain()
+    # The load ends after all, and the run goes on in another session meanwhile.
+    with session.run.lock():
+        before[session.run.path / "lock"] = (session.run.path / "lock").read_bytes()
+        load.end()
+        after = {path: path.read_bytes() for path in session.run.path.rglob("*") if path.is_file()}
+    assert after == before
+    assert session.drain() == []
+    assert not session.lingers
+
+
+def test_a_load_that_ends_in_time_is_left_in_order(
+    started: Start, chosen: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop between two steps of loading; nothing lingers, and a run that was there stays."""
+    settings = chosen()
+    run = runs.create(settings)
+    session = Session(settings, run)
+    monkeypatch.setattr("engine.prompts.load_prompts", lambda settings: session.stop())
+    started(session=session)
+    assert session.join(PATIENCE)
+    assert (session.status, session.error, session.kept) == ("stopped", None, True)
+    assert run.state()["status"] == "paused"
+    assert run.checkpoints() == []
+    assert not session.lingers

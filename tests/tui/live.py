@@ -36,6 +36,7 @@ class LiveSession:
         self.asked: list[str] = []
         self.pairs: list[PairSampled] = []
         self.alive = self.kept = self.attended = True
+        self.unbegun = self.lingers = False
         self.run: Run | None = None
         self.error: str | None = None
 
@@ -70,7 +71,7 @@ class LiveSession:
         self.asked.append("unpause")
         self.events.append(Progress(phase="sampling", step=3))
 
-    def stop(self) -> None:
+    def stop(self, *, keep: bool = False) -> None:
         self.asked.append("stop")
 
     def screen_has_gone(self) -> None:

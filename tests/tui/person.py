@@ -36,6 +36,7 @@ class PersonSession:
         self.settings = settings
         self.run = run or runs.create(settings)
         self.alive = self.kept = True
+        self.unbegun = self.lingers = False
         self.stopping = False
         self.error: str | None = None
         self.events = EventBuffer()

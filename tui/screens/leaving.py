@@ -31,16 +31,17 @@ class LeaveQuestion(AskChoice):
         self.dismiss(self._first)
 
 
-def leaving(name: str, *, human_judge: bool) -> LeaveQuestion:
-    """What is to become of a run that trains; without a screen nobody could judge by hand."""
-    choices = [(STOP, "write a checkpoint, then quit; the run can be resumed")]
+def leaving(name: str, *, human_judge: bool, loading: bool = False) -> LeaveQuestion:
+    """What is to become of a run that trains, or of one that loads and has nothing to save;
+    without a screen nobody could judge by hand."""
+    saved = "write a checkpoint, then quit; the run can be resumed"
+    choices = [(STOP, "quit; nothing was trained yet" if loading else saved)]
     if not human_judge:
         choices.append((LEAVE_RUNNING, "quit; the run goes on without a screen"))
-    choices += [
-        (STAY, "keep training"),
-        (AT_ONCE, "quit now, without a checkpoint of the newest steps"),
-    ]
-    return LeaveQuestion(f"{name} is still training.", choices)
+    choices.append((STAY, f"keep {'loading' if loading else 'training'}"))
+    if not loading:
+        choices.append((AT_ONCE, "quit now, without a checkpoint of the newest steps"))
+    return LeaveQuestion(f"{name} is still {'loading' if loading else 'training'}.", choices)
 
 
 def still_saving(name: str) -> LeaveQuestion:

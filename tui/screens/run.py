@@ -169,10 +169,12 @@ class RunScreen(StudioScreen):
         """End the run with a checkpoint, after a question."""
         from tui.screens.ask import AskChoice
 
-        choices = (("stop", "write a checkpoint and end"), ("go on", "keep training"))
-        self.app.push_screen(
-            AskChoice("stop this run? It can be resumed later.", choices), self._stop
-        )
+        session = self.studio.session
+        loading = session is not None and session.unbegun
+        question = "stop this run?" if loading else "stop this run? It can be resumed later."
+        end = "nothing was trained yet" if loading else "write a checkpoint and end"
+        choices = (("stop", end), ("go on", f"keep {'loading' if loading else 'training'}"))
+        self.app.push_screen(AskChoice(question, choices), self._stop)
 
     def _stop(self, answer: str | None) -> None:
         if answer == "stop":

@@ -43,6 +43,10 @@ def outcome(view: RunView) -> Content:
         return Content.assemble(("Nothing was learned: ", "$bad bold"), (reason, "$bad"))
     if view.error:
         return Content.styled(f"It can be resumed: {safe_line(view.error, 600)}", "$bad")
+    if view.status == "stopped" and not view.total_steps:
+        return Content.styled(
+            "Stopped while it was loading: nothing was trained.", "$foreground bold"
+        )
     ended = "Finished" if view.status == "finished" else "Stopped, and can be resumed"
     rated = view.evaluation
     if rated is None:
