@@ -29,6 +29,7 @@ WHOLE_DIGITS = 300  # of a whole number that is read; the largest float has 309
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 # Endings of hidden names: being written, set aside while a new one takes its place, being removed.
 UNFINISHED, SET_ASIDE, LEAVING = ".tmp", ".old", ".gone"
+MARK = ".lora-studio"  # in a name that says whose it is
 # What a kill leaves in one of the program's own folders: its name, or that of earlier versions for
 # a checkpoint, the ending first. MLX adds `.safetensors` to the name that it is given.
 _OF_A_KILL = re.compile(r"\..+\.(tmp|gone)(\.safetensors)?|\.(tmp|gone)-\d+")
@@ -144,7 +145,8 @@ def _plain(value: Any) -> Any:
 def write_file(path: Path, data: bytes | str, *, sync: bool = True) -> None:
     """Replace `path` in one step, readable by its owner alone; synced to the disk on return.
 
-    Without `sync` a kill still leaves the old file or the new, and a power cut may leave neither.
+    What killed writers left of it goes too. Without `sync` a kill still leaves the old file or the
+    new, and a power cut may leave neither.
 
     Raises:
         StorageError: the old file, if any, is as it was.
@@ -153,12 +155,13 @@ def write_file(path: Path, data: bytes | str, *, sync: bool = True) -> None:
         temporary, file = _new_file_beside(path)
         try:
             try:
+                _hold(file)
                 _write_all(file, data.encode() if isinstance(data, str) else data)
                 if sync:
                     _sync(file)
+                os.replace(temporary, path)
             finally:
                 os.close(file)
-            os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
@@ -167,18 +170,27 @@ def write_file(path: Path, data: bytes | str, *, sync: bool = True) -> None:
             sync_folder(path.parent)
     except OSError as error:
         raise StorageError(path, error) from error
+    with contextlib.suppress(OSError):
+        for left in os.listdir(path.parent):
+            if left.startswith(_beginning(path)) and left.endswith(UNFINISHED):
+                _remove_unless_held(path.with_name(left))
 
 
 def _new_file_beside(path: Path) -> tuple[Path, int]:
     """A new temporary file to become `path`, and its descriptor. Its number is free even where
     a process with the number of this one, as in a container, was killed before."""
+    beginning = _beginning(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     while True:
-        temporary = path.with_name(
-            f".{path.name}.{os.getpid()}-{next(_temporary_names)}{UNFINISHED}"
-        )
+        number = next(_temporary_names)
+        temporary = path.with_name(f"{beginning}{os.getpid()}-{number}{UNFINISHED}")
         with contextlib.suppress(FileExistsError):
             return temporary, os.open(temporary, flags, PRIVATE_FILE)
+
+
+def _beginning(path: Path) -> str:
+    """How the names of temporary files begin that are to become `path`."""
+    return f".{path.name}{MARK}-"
 
 
 def read_file(path: Path, limit: int) -> bytes:
@@ -292,7 +304,7 @@ def make_private(path: Path) -> None:
 
 def _beside(path: Path, ending: str, private: bool) -> Path:
     """A name beside `path`; in a folder that is not the program's own it says whose it is."""
-    return path.with_name(f".{path.name}{'' if private else '.lora-studio'}{ending}")
+    return path.with_name(f".{path.name}{'' if private else MARK}{ending}")
 
 
 def _settle(folder: Path, private: bool) -> None:
@@ -319,33 +331,36 @@ def _put_back(aside: Path, path: Path) -> bool:
 
 def _remove_unless_held(left: Path) -> bool:
     """Remove a temporary file or folder that nobody is writing; whether it is gone."""
-    with contextlib.suppress(OSError):
-        if left.is_symlink() or not left.is_dir():
-            left.unlink(missing_ok=True)
-            return True
-        with _held(left):
+    with contextlib.suppress(OSError), _held(left):
+        if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink()
     return not os.path.lexists(left)
 
 
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Hold a folder as being written.
+def _held(path: Path) -> Iterator[None]:
+    """Hold a temporary file or folder as being written.
 
     Raises:
-        BlockingIOError: another process holds it.
+        BlockingIOError: another writer holds it.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise
-        except OSError:  # a file system without locks
-            pass
+        _hold(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _hold(descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # a file system without locks
+        pass
 
 
 # -- files of lines ------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
-from engine.durable import StorageError, write_file
+from engine.durable import StorageError, tidy, write_file
 from engine.run_folder import MAILBOX, Run
 
 Command = Literal["pause", "unpause", "stop", "evaluate", "save"]
@@ -34,6 +34,7 @@ def post(run: Run, command: Command) -> Path:
         StorageError: it could not be written.
     """
     folder = _made(run)
+    tidy(folder)
     # Names sort by time, so commands are taken in the order in which they were given.
     name = f"{time.time_ns():020d}-{os.getpid()}-{next(_numbers)}.{command}"
     write_file(folder / name, "")

@@ -204,6 +204,8 @@ class Run:
         ]
         for part in ("", ADAPTERS, START, CHECKPOINTS, MAILBOX):
             found += durable.tidy(self.path / part)
+        with contextlib.suppress(StorageError):  # the kill may have come after a checkpoint
+            self.prune_checkpoints()
         return found
 
     def _repair_file(self, file: str) -> str | None:

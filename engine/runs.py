@@ -282,8 +282,8 @@ def undelete(trashed: Path) -> Run:
 
 
 def empty_trash(root: Path | None = None, older_than: timedelta = KEPT_IN_TRASH) -> int:
-    """Remove for good what was deleted longer ago than `older_than`, and what kills left beside
-    the runs and in the program's folder; return how many files and folders.
+    """Remove for good what was deleted longer ago than `older_than`, and what a kill in `create`
+    left; return how many folders.
 
     Never raises: what cannot be removed now is left for the next time.
     """
@@ -291,19 +291,15 @@ def empty_trash(root: Path | None = None, older_than: timedelta = KEPT_IN_TRASH)
     trash = root / TRASH
     latest = (datetime.now(UTC) - older_than).timestamp()
     removed = 0
-    for folder, kind in ((trash, "*"), (root, f"{NEW}*"), (home(), f".*{durable.UNFINISHED}")):
+    for folder, kind in ((trash, "*"), (root, f"{NEW}*")):
         if folder == trash and folder.is_symlink():  # leads out of the archive
             continue
         with contextlib.suppress(OSError):
             for place in folder.glob(kind):
                 with contextlib.suppress(OSError):  # brought back meanwhile
-                    if place.lstat().st_mtime > latest:
-                        continue
-                    if place.is_dir():
+                    if place.lstat().st_mtime <= latest and place.is_dir():
                         shutil.rmtree(place, ignore_errors=True)
-                    elif folder != trash:
-                        place.unlink()
-                    removed += not place.exists()
+                        removed += not place.exists()
     return removed
 
 

@@ -350,11 +350,12 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def _fatal_error(self) -> None:
         """A defect of ours: the trace goes to a file, and one line to the terminal given back."""
+        from engine.durable import StorageError, write_file
         from tui.guard import crash_file
 
         file = crash_file()
-        with contextlib.suppress(OSError):
-            file.write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
+        with contextlib.suppress(StorageError):
+            write_file(file, traceback.format_exc().encode(errors="replace"))
         text = f"lora-studio: the app broke ({safe_line(repr(self._exception), 200)}); see {file}"
         self._exit_renderables.append(Text(text))
         self._close_messages_no_wait()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from engine.durable import StorageError, write_file
 from engine.home import home
 
 # Frames, paste, line wrap, reports of size, mouse and focus, keys, screen, cursor, colours.
@@ -119,8 +120,8 @@ class Guard:
         with contextlib.suppress(OSError):
             words = self._last_words()
         if words:
-            with contextlib.suppress(OSError):
-                self._crash_file.write_bytes(words)
+            with contextlib.suppress(StorageError):
+                write_file(self._crash_file, words)
                 where = f"; {self._crash_file} has its last words"
         return (
             f"lora-studio: the program was killed or aborted{where}; "

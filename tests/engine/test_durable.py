@@ -329,11 +329,18 @@ def test_a_killed_process_of_the_same_number_is_in_nobodys_way(
 ):
     """As in a container, where every process of the program has the same number."""
     monkeypatch.setattr(durable, "_temporary_names", iter(range(2)))
-    left = file.with_name(f".{file.name}.{os.getpid()}-0.tmp")
+    left = file.with_name(f".{file.name}.lora-studio-{os.getpid()}-0.tmp")
     left.write_text("half")
     write_file(file, "whole")
     assert file.read_text() == "whole"
-    assert left.read_text() == "half"
+
+
+def test_a_file_that_is_written_tidies_what_kills_left_of_it_alone(tmp_path: Path):
+    others = [".notes.json.lora-studio-7-0.tmp", ".run.json.tmp", ".run.json.7-0.tmp", "run.json"]
+    for name in (*others, ".run.json.lora-studio-7-0.tmp"):
+        (tmp_path / name).write_text("half")
+    write_file(tmp_path / "run.json", "whole")
+    assert sorted(os.listdir(tmp_path)) == sorted(others)
 
 
 # -- kill -9 -------------------------------------------------------------------------------------

@@ -355,6 +355,28 @@ def test_a_folder_with_something_in_it_is_left_alone(base: Path, tmp_path: Path,
     assert (out / ("config.json" if fuse else WEIGHTS)).is_file()
 
 
+@pytest.mark.parametrize("fuse", [True, False])
+def test_an_export_removes_nothing_beside_it(base: Path, tmp_path: Path, fuse: bool):
+    run, _ = trained(base)
+    for name in (".out.tmp", ".out.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "precious").write_text(name)
+    export(run, tmp_path / "out", fuse=fuse)
+    assert sorted(os.listdir(tmp_path)) == [".out.old", ".out.tmp", "out"]
+    for name in (".out.tmp", ".out.old"):
+        assert (tmp_path / name / "precious").read_text() == name
+
+
+def test_an_export_through_a_link_is_where_the_link_leads(base: Path, tmp_path: Path):
+    run, _ = trained(base)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    export(run, tmp_path / "out", fuse=False)
+    assert (tmp_path / "disk" / WEIGHTS).is_file()
+    assert (tmp_path / "out").is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["disk", "out"]
+
+
 def test_a_failed_export_leaves_nothing_and_a_replaced_one_its_old_self(base: Path, tmp_path: Path):
     run, _ = trained(base)
     fused = fuse_run(run, tmp_path / "fused")

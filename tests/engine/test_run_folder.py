@@ -268,6 +268,9 @@ def test_only_the_newest_whole_checkpoints_are_kept(run: Run):
     assert [int(each.name) for each in run.checkpoints()] == [3, 4, 5, 6]
     run.prune_checkpoints(keep=9)
     assert len(run.checkpoints()) == 4
+    save(run, 7)  # and then comes a kill
+    run.repair()
+    assert [int(each.name) for each in run.checkpoints()] == [4, 5, 6, 7]
 
 
 @pytest.mark.parametrize("aside", [".0000010.old", ".old-0000010"], ids=["now", "earlier"])
