@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.control import Control
+from engine.durable import Record
 from engine.events import Event, RunStarted
 from engine.hardware import device, import_mlx
 from engine.run_folder import ADAPTERS, FUSED, METRICS, PAIRS, START, UNDECIDED, Run
@@ -262,6 +263,7 @@ def _judge(
     from engine.judges.human import HumanJudge
     from engine.judges.llm import LLMJudge
     from engine.pairs import Pair, Verdict, record, verdict_from
+    from engine.relabel import find, relabel_own
     from engine.rendering import render_prompt
     from engine.trainer import sampler_of
 
@@ -280,12 +282,18 @@ def _judge(
                 run.rewrite(file, lambda line: None if line.get("pair_id") == pair_id else line)
             journal.count_pairs()
 
+        def stored(pair_id: str) -> Record | None:
+            found = find(run, pair_id)
+            return found[1] if found else None
+
         person = HumanJudge(
             seed=settings.seed,
             undo_seconds=settings.undo_seconds,
             self_check_every=settings.self_check_every,
             write=write,
             retract=retract,
+            stored=stored,
+            relabel=lambda pair_id, choice: relabel_own(run, pair_id, choice),
             show=journal.emit,
             wake=control.wake,
         )

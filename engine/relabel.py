@@ -1,4 +1,5 @@
-"""Changing a label after the fact, in the files of a run that nobody trains now.
+"""Changing a label after the fact, in the files of a run: of one that nobody trains now, or by the
+process that trains it, of a pair that was learned from already.
 
 A decided pair is kept in pairs.jsonl, any other in undecided.jsonl. A change that moves a pair
 between them writes both files; what it is to be is written down first, in relabel.json, so that
@@ -27,6 +28,38 @@ def relabel(run: Run, pair_id: str, choice: Choice) -> Record:
         StorageError: nothing was changed, or it is finished when the run is opened next.
     """
     return _change(run, pair_id, lambda line: relabelled(line, choice))
+
+
+def relabel_own(run: Run, pair_id: str, choice: Choice | None) -> None:
+    """Give a pair another verdict, or with None take its label out of the files, in the process
+    that holds the run.
+
+    Raises:
+        UserError: the run has no such pair.
+        StorageError: nothing was changed, or it is finished when the run is opened next.
+    """
+    if choice is not None:
+        _change_held(run, pair_id, lambda line: relabelled(line, choice))
+        return
+    settle(run)
+    for file in (PAIRS, UNDECIDED):
+        _replace(run, file, pair_id, None)
+
+
+def find(run: Run, pair_id: str) -> tuple[str, Record] | None:
+    """The file that a judged pair is in, and its line; None: it has no label."""
+    for file in (PAIRS, UNDECIDED):
+        lines = [line for line in run.read(file) if line.get("pair_id") == pair_id]
+        if lines:
+            return file, lines[-1]
+    return None
+
+
+def completions(line: Record) -> tuple[str, str]:
+    """The texts of the first and the second completion of a judged pair."""
+    names = _sides(line.get("choice") in DECIDED, line.get("choice") == "second")
+    first, second = (str(line.get(name, "")) for name in names)
+    return first, second
 
 
 def set_flag(run: Run, pair_id: str, flagged: bool) -> Record:
@@ -89,25 +122,27 @@ def settle_if_free(run: Run) -> None:
 
 def _change(run: Run, pair_id: str, change: Callable[[Record], Record]) -> Record:
     with run.lock():
-        settle(run)
-        for file in (PAIRS, UNDECIDED):
-            lines = [line for line in run.read(file) if line.get("pair_id") == pair_id]
-            if lines:
-                break
-        else:
-            raise UserError(f"the run {run.name!r} has no pair {pair_id!r}.")
-        new = change(lines[-1])
-        if _home(new) == file:
-            _replace(run, file, pair_id, new)
-            return new
-        durable.write_file(run.path / PLANNED, durable.to_json({"line": new}) + "\n")
-        try:
-            run.append(_home(new), [new], sync=True)
-        except StorageError:
-            _forget_plan(run)  # nothing was changed
-            raise
-        settle(run)
+        return _change_held(run, pair_id, change)
+
+
+def _change_held(run: Run, pair_id: str, change: Callable[[Record], Record]) -> Record:
+    settle(run)
+    found = find(run, pair_id)
+    if found is None:
+        raise UserError(f"the run {run.name!r} has no pair {pair_id!r}.")
+    file, line = found
+    new = change(line)
+    if _home(new) == file:
+        _replace(run, file, pair_id, new)
         return new
+    durable.write_file(run.path / PLANNED, durable.to_json({"line": new}) + "\n")
+    try:
+        run.append(_home(new), [new], sync=True)
+    except StorageError:
+        _forget_plan(run)  # nothing was changed
+        raise
+    settle(run)
+    return new
 
 
 def _store(run: Run, line: Record) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import threading
 import time
 import traceback
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine import adapter_files, runs
 from engine.contradictions import problems
@@ -18,6 +18,9 @@ from engine.mailbox import Watch
 from engine.run_folder import LOG, Run, timestamp
 from engine.secrets import hide
 from engine.settings import Settings
+
+if TYPE_CHECKING:
+    from engine.judges.human import Given
 
 LOAD_PATIENCE = 0.3  # seconds that loading gets to end by itself when the run is to stop
 LOAD_LOOK = 0.05  # between two looks at whether it is
@@ -165,9 +168,22 @@ class Session:
             return False
         return self._person.answer(pair_id, shown, note=note, flagged=flagged)
 
-    def undo(self, pair_id: str) -> Literal["undone", "retracted", "unknown"]:
-        """Take a verdict back: the pair waits again, or only its label is retracted."""
+    def undo(self, pair_id: str) -> Literal["undone", "learned", "unknown"]:
+        """Take a verdict back, so that the pair waits again; nothing, once it was learned from."""
         return self._person.undo(pair_id) if self._person else "unknown"
+
+    def given(self, pair_id: str) -> "Given | None":
+        """The label of a pair that was learned from, in terms of what the screen showed."""
+        return self._person.given(pair_id) if self._person else None
+
+    def relabel(self, pair_id: str, shown: Shown | None) -> bool:
+        """Change the label of a pair that was learned from, or with None remove it. False, and
+        nothing is changed, where there is none or the run has ended.
+
+        Raises:
+            StorageError: the label could not be changed.
+        """
+        return self.alive and self._person is not None and self._person.relabel(pair_id, shown)
 
     def agreement(self) -> tuple[int, int]:
         """How often the person judged a repeated pair as before, of how many."""

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from engine.events import PairSampled
 
 if TYPE_CHECKING:
+    from engine.judges.human import Given as Label
     from engine.judges.human import Shown
     from engine.runs import Run
 
 GIVEN_BY_PERSON = ("first", "second", "tie", "both_bad", "skip")
 PACE_OVER = 20  # labels
-# "check": the newest was a pair shown again, which trains nothing and cannot be taken back.
-Undone = Literal["undone", "retracted", "check", "nothing"]
+# "learned": the model has learned from it, so its label can be changed and is as it was. "check":
+# the newest was a pair shown again, which trains nothing and cannot be taken back.
+Undone = Literal["undone", "learned", "check", "nothing"]
 
 
 class Judge(Protocol):
@@ -31,7 +33,9 @@ class Judge(Protocol):
     def answer(
         self, pair_id: str, shown: "Shown", *, note: str = "", flagged: bool = False
     ) -> bool: ...
-    def undo(self, pair_id: str) -> Literal["undone", "retracted", "unknown"]: ...
+    def undo(self, pair_id: str) -> Literal["undone", "learned", "unknown"]: ...
+    def given(self, pair_id: str) -> "Label | None": ...
+    def relabel(self, pair_id: str, shown: "Shown | None") -> bool: ...
     def agreement(self) -> tuple[int, int]: ...
 
 
@@ -114,6 +118,8 @@ class Desk:
         while self.given:
             last = self.given[-1]
             outcome = "check" if last.repeat else self.judge.undo(last.pair_id)
+            if outcome == "learned":
+                return outcome
             self.given.pop()
             if outcome == "unknown":  # it was taken back elsewhere
                 continue
@@ -122,6 +128,23 @@ class Desk:
                 self.current = next(waiting, None)
             return outcome
         return "nothing"
+
+    def label(self, back: int = 0) -> "Label | None":
+        """The newest label, or one so many labels before it, of those learned from; None: there is
+        no such label any more."""
+        labels = [given for given in reversed(self.given) if not given.repeat]
+        return self.judge.given(labels[back].pair_id) if back < len(labels) else None
+
+    def relabel(self, pair_id: str, shown: "Shown | None") -> bool:
+        """Change a label of a pair that was learned from, or with None remove it; whether it was.
+
+        Raises:
+            StorageError: the label could not be changed.
+        """
+        done = self.judge.relabel(pair_id, shown)
+        if done and shown is None:
+            self.given = [given for given in self.given if given.pair_id != pair_id]
+        return done
 
     def place(self) -> Place:
         """Where the pair that is shown stands.

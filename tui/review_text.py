@@ -7,13 +7,22 @@ from tui.run_view import RunView
 from tui.safe_text import safe_line
 
 if TYPE_CHECKING:
+    from engine.judges.human import Shown
     from engine.session import Session
 
 UNDO_SAYS: dict[Undone, str] = {
     "undone": "taken back: this pair waits for you again",
-    "retracted": "the model has learned from that pair already; its label is gone from the run",
+    "learned": "the label is as it was",
     "check": "that pair was shown a second time to check your consistency; it trains nothing",
     "nothing": "there is nothing to undo",
+}
+RELABELLED: dict["Shown | None", str] = {
+    "left": "label changed: the first is better",
+    "right": "label changed: the second is better",
+    "tie": "label changed: tie",
+    "both_bad": "label changed: both bad",
+    "skip": "label changed: skipped",
+    None: "label removed; what the model has learned from it stays",
 }
 NO_RUN = """\
 No run is going.

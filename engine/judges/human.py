@@ -10,10 +10,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from engine.durable import Record
 from engine.events import Choice, PairSampled
 from engine.pairs import Pair, Verdict
+from engine.relabel import completions
 
 Shown = Literal["left", "right", "tie", "both_bad", "skip"]
 UNDECIDED: dict[Shown, Choice] = {"tie": "tie", "both_bad": "both_bad", "skip": "skip"}
@@ -30,6 +32,17 @@ class Answer:
     at: float = float("-inf")
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A label of a pair that was learned from already, with the sides as they were shown."""
+
+    pair_id: str
+    prompt: str
+    left: str
+    right: str
+    shown: Shown
+
+
 class HumanJudge:
     """Shows pairs in a hidden random order and waits for the person's verdicts.
 
@@ -39,7 +52,9 @@ class HumanJudge:
             pair is answered.
         self_check_every: after this many answers an earlier pair comes again, swapped; 0 never.
         write: stores a label, synced; raises where it cannot, and then the answer does not count.
-        retract: takes a label back out of the store.
+        retract: takes the label of a pair that waits again back out of the store.
+        stored: the line that the store has of a pair, or None.
+        relabel: gives a stored pair another verdict, or with None takes its label out.
         show: told every pair that starts to wait.
         wake: told that something may be collected.
     """
@@ -55,6 +70,8 @@ class HumanJudge:
         self_check_every: int,
         write: Callable[[Pair, Verdict], None],
         retract: Callable[[str], None],
+        stored: Callable[[str], Record | None] = lambda pair_id: None,
+        relabel: Callable[[str, Choice | None], None] = lambda pair_id, choice: None,
         show: Callable[[PairSampled], None],
         wake: Callable[[], None] = lambda: None,
     ) -> None:
@@ -63,6 +80,8 @@ class HumanJudge:
         self._self_check_every = self_check_every
         self._write = write
         self._retract = retract
+        self._stored = stored
+        self._relabel = relabel
         self._show = show
         self._wake = wake
         self._lock = threading.RLock()
@@ -169,26 +188,53 @@ class HumanJudge:
         self._wake()
         return True
 
-    def undo(self, pair_id: str) -> Literal["undone", "retracted", "unknown"]:
+    def undo(self, pair_id: str) -> Literal["undone", "learned", "unknown"]:
         """Take a label back.
 
-        "undone": the pair waits again. "retracted": its update was taken already, so only the
-        label is gone from the run's pairs. "unknown": there is no label to take back.
+        "undone": the pair waits again. "learned": its update was taken already, so nothing was
+        changed; `relabel` changes the label. "unknown": there is no label to take back.
         """
         with self._lock:
             if pair_id.endswith(AGAIN):
                 return "unknown"
-            self._decided = [each for each in self._decided if each[0].pair_id != pair_id]
             pair = self._find(pair_id)
             if pair is None:
-                self._retract(pair_id)
-                return "retracted"
+                return "learned" if self._stored(pair_id) else "unknown"
             if self._open(pair):
                 return "unknown"
             self._retract(pair_id)
+            self._forget(pair_id)
             del self._answers[pair_id]
             self._show(self._shown(pair))
             return "undone"
+
+    def given(self, pair_id: str) -> Given | None:
+        """The stored label of a pair, in terms of what the screen showed; None: it has none."""
+        line = self._stored(pair_id)
+        if line is None:
+            return None
+        left, right = completions(line)
+        if not self._first_is_left(pair_id):
+            left, right = right, left
+        choice = line.get("choice")
+        shown = [each for each in get_args(Shown) if self._choice(pair_id, each) == choice]
+        prompt = str(line.get("prompt", ""))
+        return Given(pair_id, prompt, left, right, shown[0] if shown else "skip")
+
+    def relabel(self, pair_id: str, shown: Shown | None) -> bool:
+        """Change the stored label of a pair that was learned from, or with None take it out; the
+        update stays as it was. False, and nothing is changed, for a pair that has no label or
+        that is not learned from yet.
+
+        Raises:
+            StorageError: the label could not be changed.
+        """
+        with self._lock:
+            if self._find(pair_id) is not None or self._stored(pair_id) is None:
+                return False
+            self._relabel(pair_id, None if shown is None else self._choice(pair_id, shown))
+            self._forget(pair_id)
+            return True
 
     def agreement(self) -> tuple[int, int]:
         """How often a pair shown again, swapped, got the same verdict; of how many."""
@@ -199,6 +245,10 @@ class HumanJudge:
 
     def _open(self, pair: Pair) -> bool:
         return pair.pair_id not in self._answers
+
+    def _forget(self, pair_id: str) -> None:
+        """Draw no repeat from a pair whose label is another now, or gone."""
+        self._decided = [each for each in self._decided if each[0].pair_id != pair_id]
 
     def _find(self, pair_id: str) -> Pair | None:
         pairs = (pair for batch in self._batches for pair in batch)

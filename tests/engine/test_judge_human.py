@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from engine.durable import StorageError
-from engine.events import PairSampled
+from engine.events import Choice, PairSampled
 from engine.judges.human import HumanJudge
-from engine.pairs import Pair, Verdict
+from engine.pairs import Pair, Verdict, record
 from tests.engine.small_models import pair
 
 
@@ -31,6 +31,20 @@ class Store:
     def retract(self, pair_id: str) -> None:
         self.check()
         self.labels.pop(pair_id, None)
+
+    def stored(self, pair_id: str) -> dict[str, Any] | None:
+        if pair_id not in self.labels:
+            return None
+        step, _, index = pair_id.partition("-")
+        each = batch(int(step), int(index) + 1)[-1]
+        return record(each, self.labels[pair_id], "human")
+
+    def relabel(self, pair_id: str, choice: Choice | None) -> None:
+        self.check()
+        if choice is None:
+            del self.labels[pair_id]
+        else:
+            self.labels[pair_id] = Verdict(choice)
 
     def check(self) -> None:
         if self.broken:
@@ -56,6 +70,8 @@ def make(store: Store, shown: list[PairSampled]) -> Callable[..., HumanJudge]:
             self_check_every=every,
             write=store.write,
             retract=store.retract,
+            stored=store.stored,
+            relabel=store.relabel,
             show=shown.append,
             **more,
         )
@@ -280,15 +296,62 @@ def test_undo_before_the_update(make: Make, store: Store, shown: list[PairSample
     assert store.labels[one.pair_id].choice == "second"
 
 
-def test_undo_after_the_update(make: Make, store: Store) -> None:
+def test_an_undo_after_the_update_takes_nothing_away(make: Make, store: Store) -> None:
     judge = make(undo_seconds=0)
     (one,) = batch(1)
     judge.submit([one])
+    assert not judge.relabel(one.pair_id, "tie")
     give(judge, one.pair_id, one.first)
+    assert not judge.relabel(one.pair_id, "tie")  # it can still be undone
     assert judge.collect() is not None
-    assert judge.undo(one.pair_id) == "retracted"
-    assert store.labels == {}
+    assert judge.undo(one.pair_id) == "learned"
+    assert store.labels[one.pair_id].choice == "first"
     assert judge.waiting() == []
+
+
+@pytest.mark.parametrize("seed", range(4))  # of both hidden orders
+def test_a_label_that_was_learned_from_is_changed_as_it_was_shown(
+    seed: int, make: Make, store: Store
+) -> None:
+    judge = make(undo_seconds=0, seed=seed)
+    (one,) = batch(1)
+    judge.submit([one])
+    (shown,) = judge.waiting()
+    assert judge.answer(one.pair_id, "left")
+    judge.collect()
+    given = judge.given(one.pair_id)
+    assert given is not None
+    assert (given.left, given.right, given.shown) == (shown.left, shown.right, "left")
+    for press, text in (("right", shown.right), ("left", shown.left)):
+        assert judge.relabel(one.pair_id, press)  # type: ignore[arg-type]
+        wanted = "first" if text == one.first else "second"
+        assert store.labels[one.pair_id].choice == wanted
+        assert (judge.given(one.pair_id) or given).shown == press
+    assert judge.relabel(one.pair_id, "tie")
+    assert (judge.given(one.pair_id) or given).shown == "tie"
+    store.broken = True
+    with pytest.raises(StorageError):
+        judge.relabel(one.pair_id, None)
+    assert store.labels[one.pair_id].choice == "tie"
+    store.broken = False
+    assert judge.relabel(one.pair_id, None)
+    assert store.labels == {}
+    assert judge.given(one.pair_id) is None
+    assert judge.undo(one.pair_id) == "unknown"
+    assert not judge.relabel(one.pair_id, "left")
+
+
+def test_a_changed_label_is_never_compared_with_a_repeat(make: Make, store: Store) -> None:
+    judge = make(undo_seconds=0, every=2)
+    one, two = batch(1, 2)
+    judge.submit([one, two])
+    give(judge, one.pair_id, one.first)
+    give(judge, two.pair_id, two.first)
+    (repeat,) = judge.waiting()
+    judge.collect()
+    assert judge.relabel(repeat.pair_id.removesuffix("-again"), "tie")
+    assert judge.answer(repeat.pair_id, "left")
+    assert judge.agreement() == (0, 0)
 
 
 def test_an_undo_that_cannot_be_written_undoes_nothing(make: Make, store: Store) -> None:

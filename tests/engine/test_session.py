@@ -194,14 +194,35 @@ def test_a_label_is_on_the_disk_when_the_answer_returns(started: Start, chosen: 
     assert len(list(session.run.read("pairs.jsonl"))) == 1
 
 
-def test_an_undo_after_the_update_retracts_the_label(started: Start, chosen: Choose) -> None:
+def test_a_label_that_was_learned_from_can_be_changed_and_removed(
+    started: Start, chosen: Choose
+) -> None:
     session = started(chosen())
     each = next_pair(session)
     session.answer(each.pair_id, "left")
     assert session.run is not None
     until(lambda: any(isinstance(event, StepDone) for event in session.drain()), session)
-    assert session.undo(each.pair_id) == "retracted"
-    assert each.pair_id not in labels(session.run)
+    before = labels(session.run)[each.pair_id]
+    assert session.undo(each.pair_id) == "learned"
+    assert labels(session.run)[each.pair_id] == before
+    given = session.given(each.pair_id)
+    assert given is not None
+    assert (given.left, given.right, given.shown) == (each.left, each.right, "left")
+    assert session.relabel(each.pair_id, "right")
+    after = labels(session.run)[each.pair_id]
+    assert after["chosen"] == each.right
+    assert after["was"] == {"choice": before["choice"], "judge": "human"}
+    assert session.relabel(each.pair_id, "tie")
+    assert [line["choice"] for line in session.run.read("undecided.jsonl")] == ["tie"]
+    assert list(session.run.read("pairs.jsonl")) == []
+    session.stop()
+    assert session.join(PATIENCE)
+    again = started(session.settings, session.run)
+    assert each.pair_id not in {other.pair_id for other in until(again.waiting, again)}
+    assert labels(session.run)[each.pair_id]["choice"] == "tie"
+    assert again.relabel(each.pair_id, None)
+    assert labels(session.run) == {}
+    assert again.given(each.pair_id) is None
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])

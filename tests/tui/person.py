@@ -4,10 +4,19 @@ from itertools import groupby
 from typing import Literal
 
 from engine import runs
-from engine.durable import StorageError
-from engine.events import Event, EventBuffer, PairSampled, Progress, RunStarted, RunStatus
+from engine.durable import Record, StorageError
+from engine.events import (
+    Choice,
+    Event,
+    EventBuffer,
+    PairSampled,
+    Progress,
+    RunStarted,
+    RunStatus,
+)
 from engine.judges.human import HumanJudge
 from engine.pairs import Pair, Verdict, record, verdict_from
+from engine.relabel import find, relabel_own
 from engine.run_folder import PAIRS, UNDECIDED, Run
 from engine.settings import Settings
 
@@ -47,10 +56,13 @@ class PersonSession:
             self_check_every=settings.self_check_every,
             write=self._write,
             retract=self._retract,
+            stored=self._stored,
+            relabel=self._relabel,
             show=self.events.put,
         )
         self.waiting, self.answer = self.judge.waiting, self.judge.answer
         self.undo, self.agreement = self.judge.undo, self.judge.agreement
+        self.given, self.relabel = self.judge.given, self.judge.relabel
         self.drain = self.events.drain
         self.tell(
             RunStarted(
@@ -106,6 +118,15 @@ class PersonSession:
         if self.full:
             raise StorageError(self.run.path / file, OSError(28, "No space left on device"))
         self.run.append(file, [record(pair, verdict, "human")], sync=True)
+
+    def _stored(self, pair_id: str) -> Record | None:
+        found = find(self.run, pair_id)
+        return found[1] if found else None
+
+    def _relabel(self, pair_id: str, choice: Choice | None) -> None:
+        if self.full:
+            raise StorageError(self.run.path / PAIRS, OSError(28, "No space left on device"))
+        relabel_own(self.run, pair_id, choice)
 
     def _retract(self, pair_id: str) -> None:
         for file in (PAIRS, UNDECIDED):

@@ -18,6 +18,7 @@ from tests.tui.person import PersonSession, human_settings, pair
 from tui.app import StudioApp
 from tui.run_view import RunView
 from tui.screens.answers import Answers
+from tui.screens.change_label import ChangeLabel
 from tui.screens.review import ReviewScreen
 from tui.widgets.answer_pane import AnswerPane
 from tui.widgets.key_line import KeyLine
@@ -178,7 +179,7 @@ def test_pairs_that_read_the_same_are_told_apart(review: Open) -> None:
     run(test)
 
 
-def test_undo_walks_back_and_a_trained_pair_is_retracted(review: Open) -> None:
+def test_undo_walks_back_to_what_was_learned_from(review: Open) -> None:
     async def test() -> None:
         async with review(pair(1, 0), pair(2, 0), pair(2, 1)) as table:
             await table.press("u")
@@ -188,10 +189,87 @@ def test_undo_walks_back_and_a_trained_pair_is_retracted(review: Open) -> None:
             assert list(table.session.labels()) == ["0000001-000"]
             await table.press("t")
             assert len(table.session.learn()) == 1
-            await table.press("u", "u")
-            assert "learned from that pair already" in table.said
-            assert table.session.labels() == {}
+            await table.press("u")
             assert table.text("#prompt-text") == "> Question 2.0?"
+            before = table.session.labels()
+            assert list(before) == ["0000001-000"]
+            await table.press("u")
+            assert isinstance(table.app.screen, ChangeLabel)
+            assert table.session.labels() == before
+            await table.press("escape")
+            assert table.said == "the label is as it was"
+            assert table.session.labels() == before
+            assert table.text("#prompt-text") == "> Question 2.0?"
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("key", "choice"),
+    [("1", "left"), ("2", "right"), ("t", "tie"), ("b", "both_bad"), ("delete", None)],
+)
+def test_a_label_that_was_learned_from_is_changed(
+    review: Open, key: str, choice: str | None
+) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0), pair(2, 0)) as table:
+            left = table.session.left(table.shown)
+            await table.press("s")
+            table.session.learn()
+            await table.press("u")
+            asked = str(table.app.screen.query_one(".why:last-of-type", Static).visual)
+            texts = [str(each.visual) for each in table.app.screen.query(Static)]
+            assert "esc keep it" in asked
+            assert "its label is: skipped" in "\n".join(texts)
+            first, second = "1 Answer one of 1.0.", "2 Answer two of 1.0."
+            if left == "second":
+                first, second = "1 Answer two of 1.0.", "2 Answer one of 1.0."
+            assert {"> Question 1.0?", first, second} <= set(texts)
+            await table.press(key)
+            right = "second" if left == "first" else "first"
+            wanted = {"left": left, "right": right}.get(str(choice), choice)
+            assert table.session.labels() == ({"0000001-000": wanted} if wanted else {})
+            assert "label changed" in table.said or "label removed" in table.said
+            assert table.text("#prompt-text") == "> Question 2.0?"
+
+    run(test)
+
+
+def test_a_label_before_the_newest_is_changed(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0), pair(1, 1), pair(2, 0)) as table:
+            await table.press("t", "b")
+            table.session.learn()
+            await table.press("u", "u")
+            assert table.session.labels() == {"0000001-000": "tie", "0000001-001": "both_bad"}
+            await table.press("u", "b")  # there is none before the first
+            assert table.session.labels() == {"0000001-000": "both_bad", "0000001-001": "both_bad"}
+
+    run(test)
+
+
+def test_a_key_typed_ahead_changes_no_label(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0), pair(2, 0)) as table:
+            await table.press("t")
+            table.session.learn()
+            for key in ("u", "1", "2"):
+                table.app.simulate_key(key)
+            await table.pilot.pause()
+            assert table.session.labels().get("0000001-000") == "tie"
+
+    run(test)
+
+
+def test_a_full_disk_keeps_the_label_that_was_learned_from(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0), pair(2, 0)) as table:
+            await table.press("t")
+            table.session.learn()
+            table.session.full = True
+            await table.press("u", "1")
+            assert "No space left" in table.said
+            assert table.session.labels() == {"0000001-000": "tie"}
 
     run(test)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from engine.events import Choice
 from engine.judges.human import HumanJudge
 from engine.pairs import Pair, Verdict, record
 from engine.runs import create
@@ -44,6 +45,16 @@ class Labels:
             raise OSError("no space")
         del self.kept[pair_id]
 
+    def stored(self, pair_id: str) -> dict[str, str] | None:
+        verdict = self.kept.get(pair_id)
+        return {"prompt": "?", "choice": verdict.choice} if verdict else None
+
+    def relabel(self, pair_id: str, choice: Choice | None) -> None:
+        if choice:
+            self.kept[pair_id] = Verdict(choice)
+        else:
+            del self.kept[pair_id]
+
 
 @pytest.fixture
 def labels() -> Labels:
@@ -62,6 +73,8 @@ def human(labels: Labels, every: int = 0) -> HumanJudge:
         self_check_every=every,
         write=labels.write,
         retract=labels.retract,
+        stored=labels.stored,
+        relabel=labels.relabel,
         show=lambda event: None,
     )
 
@@ -133,13 +146,30 @@ def test_undo_shows_the_pair_again_and_walks_back(judge: HumanJudge, desk: Desk)
     assert again.pair_id == "0000001-000"
 
 
-def test_undo_after_the_update_retracts(judge: HumanJudge, labels: Labels, desk: Desk) -> None:
-    judge.submit(batch(1, 1))
-    desk.look()
-    desk.give("left")
+def test_a_label_that_was_learned_from_is_changed_only_when_asked(
+    judge: HumanJudge, labels: Labels, desk: Desk
+) -> None:
+    judge.submit(batch(1, 2))
+    for shown in ("left", "tie"):
+        desk.look()
+        desk.give(shown)
     assert judge.collect()
-    assert desk.undo() == "retracted"
-    assert labels.kept == {}
+    before = dict(labels.kept)
+    assert [desk.undo(), desk.undo()] == ["learned", "learned"]
+    assert labels.kept == before
+    assert [label and label.shown for label in (desk.label(), desk.label(1), desk.label(2))] == [
+        "tie",
+        "left",
+        None,
+    ]
+    assert desk.relabel("0000001-001", "left")
+    assert labels.kept["0000001-001"].decided
+    assert (desk.label() or before) != before
+    assert desk.place().of_run == 3
+    assert desk.relabel("0000001-001", None)
+    assert list(labels.kept) == ["0000001-000"]
+    assert desk.place().of_run == 2
+    assert not desk.relabel("0000001-001", "left")
 
 
 def test_a_failed_write_loses_nothing(judge: HumanJudge, labels: Labels, desk: Desk) -> None:

@@ -10,14 +10,15 @@ from textual.widgets import Input, Static
 
 from engine.errors import RunError
 from engine.events import Event, PairSampled
-from tui.review_desk import Desk, given_before
-from tui.review_text import UNDO_SAYS, idle_reason, place_facts
+from tui.review_desk import Desk, Undone, given_before
+from tui.review_text import RELABELLED, UNDO_SAYS, idle_reason, place_facts
 from tui.safe_text import safe
 from tui.screens.answers import READING_KEYS, Answers, AnswersScreen
 from tui.widgets.answer_pane import length
 from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
+    from engine.judges.human import Given as Label
     from engine.session import Session, Shown
 
 # What stands for a moment beside each number after a verdict: left, right.
@@ -134,10 +135,41 @@ class ReviewScreen(AnswersScreen):
             self.pane(side).flash(mark, chosen=mark == "✓")
 
     def action_undo(self) -> None:
-        """Take the newest label back."""
+        """Take the newest label back; one that was learned from can be changed."""
         desk = self._desk_or_say()
         if desk and not self._busy:
-            self._keep_busy(desk.undo, lambda outcome: self.say(UNDO_SAYS[outcome]))
+            self._keep_busy(
+                lambda: (desk.undo(), desk.label()), lambda told: self._undone(desk, *told)
+            )
+
+    def _undone(self, desk: Desk, outcome: Undone, label: "Label | None") -> None:
+        if outcome == "learned" and label:
+            self._ask_for_change(desk, label, 0)
+        else:
+            self.say(UNDO_SAYS[outcome])
+
+    def _ask_for_change(self, desk: Desk, label: "Label", back: int) -> None:
+        """Ask for another label of a pair that was learned from, `back` before the newest."""
+        from tui.screens.change_label import Change, ChangeLabel
+
+        def answered(change: Change | None) -> None:
+            if change == "before":
+                self._keep_busy(
+                    lambda: desk.label(back + 1),
+                    lambda earlier: self._ask_for_change(
+                        desk, earlier or label, back + 1 if earlier else back
+                    ),
+                )
+            elif change is None:
+                self.say(UNDO_SAYS["learned"])
+            else:
+                shown = None if change == "remove" else change
+                self._keep_busy(
+                    lambda: desk.relabel(label.pair_id, shown),
+                    lambda done: self.say(RELABELLED[shown] if done else UNDO_SAYS["learned"]),
+                )
+
+        self.app.push_screen(ChangeLabel(label), answered)
 
     def _keep_busy(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Do `work`, which waits for the disk, on a thread; then draw what came of it."""
