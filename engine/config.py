@@ -55,6 +55,34 @@ def load(path: str | Path) -> Settings:
     return from_mapping(read(Path(path)), str(path))
 
 
+def load_known(path: str | Path) -> tuple[Settings, list[str]]:
+    """The settings in a YAML file as far as this version knows them, to show or to export what was
+    trained by them, and a sentence on each key that it does not know, as of a newer version.
+
+    Raises:
+        UserError: the file cannot be read, or a key that is known has a value that it cannot have.
+    """
+    data, unknown = read(Path(path)), []
+    for key, entry in list(data.items()):
+        parts = {f"{key}.{part}" for part in entry} if isinstance(entry, Mapping) else set()
+        names = parts if key in _GROUPS and parts else {str(key)}
+        for name in sorted(names):
+            if _is_known(name):
+                continue
+            unknown.append(name)
+            data = _without(data, name)
+    notes = [f"{_show(key)} is no setting of this version, and is left out" for key in unknown]
+    return from_mapping(data, str(path)), notes
+
+
+def _is_known(key: str) -> bool:
+    try:
+        canonical({key: None}, "")
+    except UserError:
+        return False
+    return True
+
+
 def preset(name: str) -> Settings:
     """One of the ready-made settings: starter, starter-human."""
     return from_mapping(preset_mapping(name), f"preset {name}")

@@ -106,7 +106,7 @@ class Duel:
         from engine.trained import load_trained
         from engine.trainer import sampler_of
 
-        settings = self._run.settings()
+        settings, _ = self._run.known_settings()
         trained = load_trained(self._run)
         self._events.append(DuelReady(trained.step))
         budget = settings.max_seq_length - settings.max_completion_length

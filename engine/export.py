@@ -43,7 +43,7 @@ def export(
         return fuse_run(run, to, say=say)
     weights = trained_weights(run)
     try:
-        config = config_text(run.settings(), _keys(arrays.load(weights)))
+        config = config_text(run.known_settings()[0], _keys(arrays.load(weights)))
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{weights} is no safetensors file: it is damaged") from error
     with _new_folder(to) as folder:
@@ -120,7 +120,7 @@ def fuse_run(
         UserError: the run or its model cannot be read, or `to` has something in it.
         StorageError: `to` cannot be written; it is as it was.
     """
-    settings = run.settings()
+    settings, _ = run.known_settings()
     weights = trained_weights(run)
     source = models.locate(settings.model, "model")
     if dequantize is None:

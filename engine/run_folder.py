@@ -86,6 +86,17 @@ class Run:
 
         return load(self.path / CONFIG)
 
+    def known_settings(self) -> "tuple[Settings, list[str]]":
+        """The settings of the run as far as this version knows them, to show and to export it; and
+        a sentence on each key of a newer version, which only `settings` refuses.
+
+        Raises:
+            UserError: config.yaml is missing or damaged.
+        """
+        from engine.config import load_known
+
+        return load_known(self.path / CONFIG)
+
     def state(self) -> Record:
         """What run.json says, with the steps, pairs and seconds of this moment.
 

@@ -25,7 +25,7 @@ def load_trained(run: Run) -> Trained:
     Raises:
         UserError: it has none yet, or its models are gone.
     """
-    settings = run.settings()
+    settings, _ = run.known_settings()
     file = trained_weights(run)
     # No judge is wanted here.
     alone = settings.model_copy(update={"judge": "human"})

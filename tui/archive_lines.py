@@ -32,13 +32,14 @@ def run_lines(name: str, *, json: bool) -> list[str]:
     """One run: its state and health, its settings that differ from the defaults, its last
     metrics."""
     run = open_run(name)
-    state, settings = run.state(), run.settings()
+    state, (settings, notes) = run.state(), run.known_settings()
     # An evaluation may be further back than the lines that are read.
     metrics = {name: state[name] for name in WIN_RATE if name in state}
     for record in run.last(METRICS, TAIL):
         metrics.update(record)
     if json:
         facts = {"path": str(run.path), "settings": settings.model_dump(), "metrics": metrics}
+        facts |= {"notes_on_settings": notes} if notes else {}
         return [to_json(state | facts)]
     facts = {
         "name": run.name,
@@ -56,6 +57,7 @@ def run_lines(name: str, *, json: bool) -> list[str]:
         "",
         "settings that differ from the defaults",
         *_pairs({f"  {key}": value for key, (value, _) in changed(settings).items()}),
+        *(f"  note: {safe_line(note)}" for note in notes),
         "",
         "last metrics",
         *_pairs({f"  {key}": value for key, value in metrics.items()}),

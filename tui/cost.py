@@ -46,7 +46,7 @@ def earlier_pace(settings: Settings) -> tuple[float | None, str]:
         if (looked := looked + 1) > LOOKED_AT:
             break
         try:
-            then = runs.Run(run.path).settings()
+            then = runs.Run(run.path).known_settings()[0]
         except UserError:
             continue
         if all(getattr(then, key) == getattr(settings, key) for key in PACE):

@@ -28,7 +28,7 @@ from engine.export import (
     trained_weights,
     write_adapters,
 )
-from engine.run_folder import ADAPTERS, Run
+from engine.run_folder import ADAPTERS, CONFIG, Run
 from engine.settings import Quantization, Settings
 from engine.starter import POLICY
 from tests.command import Command
@@ -428,3 +428,31 @@ def test_an_export_says_who_reads_the_model(base: Path, tmp_path: Path, command:
     assert done.out.splitlines()[-1].startswith("mlx-lm reads it, and transformers where")
     packed = fuse_run(run, tmp_path / "packed", dequantize=False)
     assert readers(run, packed).startswith("mlx-lm only")
+
+
+def test_a_run_of_a_newer_version_is_shown_and_exported_but_not_gone_on_with(
+    base: Path, tmp_path: Path, command: Command
+):
+    run, policy = trained(base)
+    config = run.path / CONFIG
+    newer = config.read_text().replace("lora_parameters:", "lora_parameters:\n  shape: round")
+    config.write_text(f"{newer}\nshiny: [1, 2]\n")
+    notes = [
+        "'lora_parameters.shape' is no setting of this version, and is left out",
+        "'shiny' is no setting of this version, and is left out",
+    ]
+    shown = command("runs", "show", "trial")
+    assert shown.status == 0
+    assert [line for line in shown.out.splitlines() if "note: " in line] == [
+        f"  note: {note}" for note in notes
+    ]
+    told = json.loads(command("runs", "show", "trial", "--json").out)
+    assert told["notes_on_settings"] == notes
+    assert told["settings"]["lora_parameters"]["rank"] == 4
+    for fuse in ([], ["--fuse"]):
+        done = command("export", "trial", "--to", str(tmp_path / f"out{len(fuse)}"), *fuse)
+        assert (done.status, done.err.splitlines()) == (0, [f"note: {note}" for note in notes])
+    assert distance(logits(tmp_path / "out1"), policy(IDS)) < 0.02
+    resumed = command("resume", "trial")
+    assert resumed.status == 2
+    assert "there is no setting 'lora_parameters.shape'" in resumed.err

@@ -97,7 +97,7 @@ class CompareScreen(StudioScreen):
                 read = self._archived
             else:
                 read = [ArchivedRun(run) for run in self._runs]
-            settings = [run.settings() for run in self._runs]
+            settings = [run.known_settings()[0] for run in self._runs]
         except (UserError, OSError) as error:
             if not worker.is_cancelled:
                 self.app.call_from_thread(self.say, safe_line(str(error), 300), 15)

@@ -195,14 +195,14 @@ class RunDetailScreen(WatchedScreen):
 
     def _show_config(self) -> None:
         try:
-            settings = self.run.settings()
+            settings, notes = self.run.known_settings()
         except UserError as error:
             self.query_one("#settings", Static).update(Content.styled(str(error), "$bad"))
             return
         differs = {
             key.rpartition(".")[2]: default for key, (_, default) in changed(settings).items()
         }
-        lines: list[Content] = []
+        lines = [Content.styled(safe_line(note), "$warning") for note in notes]
         for line in config.to_yaml(settings, commented=False).splitlines():
             key = line.strip().partition(":")[0]
             text = safe_line(line)
