@@ -76,6 +76,7 @@ def settled(settings: Settings) -> tuple[Settings, list[str]]:
     return config.from_mapping(mapping, str(weights.with_name(ADAPTER_CONFIG))), [
         f"{key} is {_yaml(own)}, as that of the adapters it starts from"
         for key, own in taken.items()
+        if key != "lora_parameters.keys"  # which every adapter_config.json spells out
     ]
 
 

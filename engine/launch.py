@@ -293,7 +293,7 @@ def _judge(
             write=write,
             retract=retract,
             stored=stored,
-            relabel=lambda pair_id, choice: relabel_own(run, pair_id, choice),
+            relabel=relabel,
             show=journal.emit,
             wake=control.wake,
         )

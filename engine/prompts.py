@@ -291,7 +291,8 @@ class PromptOrder:
         if state["size"] != self._size:
             raise UserError(
                 f"data: this run began with {state['size']} prompts to train on and there are "
-                f"{self._size} now; give it the data it began with"
+                f"{self._size} now; give it the data it began with, or start a new run if it was "
+                "begun by an older version, which told prompts apart in another way"
             )
         self._start(state["epoch"])
         self._position = state["position"]

@@ -57,7 +57,7 @@ Choose = Callable[..., Settings]
 def judged(monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge prefers what comes later in the alphabet, so that there is something to learn."""
 
-    def judge(self: LLMJudge, texts: Sequence[Any]) -> list[Verdict]:
+    def judge(self: LLMJudge, texts: Sequence[Any], names: Any = ()) -> list[Verdict]:
         return [Verdict("first" if text[-2] > text[-1] else "second") for text in texts]
 
     monkeypatch.setattr(LLMJudge, "judge", judge)

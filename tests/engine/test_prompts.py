@@ -321,10 +321,10 @@ def test_a_message_of_an_unknown_role_is_left_out_counted_and_said(tmp_path: Pat
     rows = [chat("System"), chat("developer"), chat("function"), forged, chat("narrator")]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = loaded(tmp_path / "a.jsonl")
-    assert found.dropped == {"empty": 0, "duplicate": 0, "of an unknown role": 2}
+    assert found.dropped == {"empty": 0, "duplicate": 0, "unusable": 2}
     assert [note for note in found.notes if "role" in note] == [
-        "2 prompts are left out: a message in them is of a role other than system, user, "
-        "assistant, tool"
+        "data: 2 rows left out, the first a.jsonl, line 4: messages holds a message of a role "
+        "other than system, user, assistant, tool"
     ]
     roles = {prompt.messages[0].role for prompt in found.train}
     assert roles == {"system", "tool"}
