@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.control import Control
 from engine.durable import Record
-from engine.events import Event, RunStarted
+from engine.events import Choice, Event, RunStarted
 from engine.hardware import device, import_mlx
 from engine.run_folder import ADAPTERS, FUSED, METRICS, PAIRS, START, UNDECIDED, Run
 from engine.settings import Settings
@@ -202,6 +202,7 @@ def _computed_otherwise(settings: Settings, run: Run, start: Path | None) -> Ite
     if run.format >= 2 or run.latest_checkpoint() is None:
         return
     older = "this run was begun by an older version"
+    yield f"{older}: what stands beside the prompt column, such as input and tools, is asked now"
     if settings.resume_adapter_file and not start:
         yield f"{older}: its reference stays the model without the adapters that it started from"
     if settings.train_type == "dora" and not settings.reference_model_path:
@@ -280,6 +281,10 @@ def _judge(
         def retract(pair_id: str) -> None:
             for file in (PAIRS, UNDECIDED):
                 run.rewrite(file, lambda line: None if line.get("pair_id") == pair_id else line)
+            journal.count_pairs()
+
+        def relabel(pair_id: str, choice: Choice | None) -> None:
+            relabel_own(run, pair_id, choice)
             journal.count_pairs()
 
         def stored(pair_id: str) -> Record | None:

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from engine.chat_messages import Message, as_mapping, message_of, spoken, transcript
+from engine.data_files import Unusable
 from engine.events import Choice
-from engine.prompts import Message, Prompt, transcript
+from engine.prompts import Prompt
 
 if TYPE_CHECKING:
     from engine.sampling import Completion
@@ -64,7 +66,7 @@ class Pair:
         """The pair that `to_json` wrote."""
         ids = ("prompt_ids", "first_ids", "second_ids")
         known = {**data, **{key: tuple(data[key]) for key in ids}}
-        known["messages"] = tuple(Message(**each) for each in data.get("messages", ()))
+        known["messages"] = tuple(message_of(each, "user") for each in data.get("messages", ()))
         known["tools"] = tuple(data.get("tools", ()))
         return cls(**known)
 
@@ -133,13 +135,14 @@ def record(pair: Pair, verdict: Verdict, judge: str, layout: Layout = "text") ->
 
     A decided pair has `chosen` and `rejected`, so that its line is training data as it is; any
     other has `first` and `second`. These and `prompt` are texts, or else lists of messages, as
-    trainers read a chat. Tools are JSON, since their schemas have no columns in common.
+    trainers read a chat. Tools, and the arguments of calls, are JSON, since they have no columns
+    in common.
     """
     swapped = verdict.choice == "second"
     sides: tuple[str, str] = ("chosen", "rejected") if verdict.decided else ("first", "second")
     order = ("second", "first") if swapped else ("first", "second")
     chat = layout != "text"
-    turns = [{"role": each.role, "content": each.content} for each in pair.asked.messages]
+    turns = [_stored(message) for message in pair.asked.messages]
     line: dict[str, Any] = {"prompt": turns if chat else pair.prompt}
     for side, which in zip(sides, order, strict=True):
         answer = getattr(pair, which)
@@ -162,6 +165,15 @@ def record(pair: Pair, verdict: Verdict, judge: str, layout: Layout = "text") ->
         line[f"{side}_tokens"] = len(getattr(pair, f"{which}_ids"))
         line[f"{side}_finished"] = getattr(pair, f"{which}_finished")
     return line
+
+
+def _stored(message: Message) -> dict[str, Any]:
+    """A message as a line of `record` has it."""
+    turn = as_mapping(message)
+    for call in (calls := [{**call} for call in turn.get("tool_calls", ())]):
+        arguments = json.dumps(call["function"]["arguments"], ensure_ascii=False)
+        call["function"] = {**call["function"], "arguments": arguments}
+    return {**turn, "tool_calls": calls} if calls else turn
 
 
 def verdict_of(q_orders: tuple[float, float], margin: float) -> Verdict:
@@ -199,13 +211,13 @@ def text_of(value: Any) -> str:
     if not isinstance(value, list):
         return "" if value is None else str(value)
     messages = messages_of(value)
-    return messages[0].content if len(messages) == 1 else transcript(messages)
+    return spoken(messages[0]) if len(messages) == 1 else transcript(messages)
 
 
 def messages_of(value: Any) -> tuple[Message, ...]:
     """The messages of a list of them in a line of `record`; what is none is left out."""
     found: list[Message] = []
     for each in value if isinstance(value, list) else []:
-        with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
-            found.append(Message(each["role"], str(each["content"])))
+        with contextlib.suppress(Unusable):
+            found.append(message_of(each, "user"))
     return tuple(found)

@@ -13,7 +13,7 @@ from engine import durable
 from engine.durable import Record, StorageError
 from engine.errors import RunError, UserError
 from engine.events import Choice
-from engine.pairs import DECIDED
+from engine.pairs import DECIDED, text_of
 from engine.run_folder import PAIRS, UNDECIDED, Run
 
 PLANNED = "relabel.json"
@@ -58,7 +58,7 @@ def find(run: Run, pair_id: str) -> tuple[str, Record] | None:
 def completions(line: Record) -> tuple[str, str]:
     """The texts of the first and the second completion of a judged pair."""
     names = _sides(line.get("choice") in DECIDED, line.get("choice") == "second")
-    first, second = (str(line.get(name, "")) for name in names)
+    first, second = (text_of(line.get(name)) for name in names)
     return first, second
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
-from engine.prompts import Message
+from engine.chat_messages import Message, spoken
 from tui.safe_text import LIMIT, safe
 
 EARLIER = "before that, oldest first"
@@ -25,8 +25,8 @@ def shown_prompt(text: str, messages: Sequence[Message]) -> ShownPrompt:
     turns = [message for message in messages if message.role != "system"]
     if not turns:
         return ShownPrompt("", text)
-    system = "\n\n".join(message.content for message in messages if message.role == "system")
-    return ShownPrompt(system, turns[-1].content, tuple(turns[:-1]))
+    system = "\n\n".join(spoken(message) for message in messages if message.role == "system")
+    return ShownPrompt(system, spoken(turns[-1]), tuple(turns[:-1]))
 
 
 def prompt_line(text: str, messages: Sequence[Message]) -> str:
@@ -45,7 +45,7 @@ def prompt_content(text: str, messages: Sequence[Message]) -> Content:
         parts += [Content(""), Content.styled(EARLIER, "$muted")]
         room = LIMIT
         for turn in prompt.earlier:
-            said = safe(turn.content, max(0, room))
+            said = safe(spoken(turn), max(0, room))
             room -= len(said)
             parts.append(Content.assemble((f"{turn.role} ", "$muted"), said))
     return Content("\n").join(parts)

@@ -15,6 +15,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from engine.chat_messages import spoken
 from engine.prompts import Prompt
 from engine.tokens import CHARACTERS_PER_TOKEN, data_ids
 
@@ -31,7 +32,7 @@ def conversation_ids(tokenizer: Any, prompt: Prompt, most: int) -> tuple[list[in
     what comes before the first question, where that leaves at least half of the room.
     """
     turns: list[tuple[str, list[str]]] = [
-        (message.role, message.content.splitlines()) for message in prompt.conversation
+        (message.role, spoken(message).splitlines()) for message in prompt.conversation
     ]
     if prompt.tools:
         turns.insert(0, (_TOOLS, [json.dumps(tool, ensure_ascii=False) for tool in prompt.tools]))

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 from engine.durable import Record
 from engine.events import Choice, PairSampled
-from engine.pairs import Pair, Verdict
+from engine.pairs import Pair, Verdict, text_of
 from engine.relabel import completions
 
 Shown = Literal["left", "right", "tie", "both_bad", "skip"]
@@ -218,7 +218,7 @@ class HumanJudge:
             left, right = right, left
         choice = line.get("choice")
         shown = [each for each in get_args(Shown) if self._choice(pair_id, each) == choice]
-        prompt = str(line.get("prompt", ""))
+        prompt = text_of(line.get("prompt"))
         return Given(pair_id, prompt, left, right, shown[0] if shown else "skip")
 
     def relabel(self, pair_id: str, shown: Shown | None) -> bool:

@@ -20,7 +20,7 @@ from engine.pairs import (
     verdict_of,
 )
 from engine.prompts import Message, Prompt
-from engine.relabel import relabelled
+from engine.relabel import completions, relabelled
 from tests.engine.small_models import pair
 
 CHAT = (Message("system", "Be brief."), Message("user", "Why?"))
@@ -171,6 +171,26 @@ def test_a_line_is_read_in_either_layout(layout: Layout) -> None:
     changed = relabelled(line, "second")
     assert (text_of(changed["chosen"]), text_of(changed["rejected"])) == (each.second, each.first)
     assert text_of(relabelled(line, "tie")["first"]) == each.first
+
+
+CALL = {"type": "function", "function": {"name": "look", "arguments": {"where": "Oslo"}}}
+
+
+def test_calls_of_tools_stay_with_the_pair() -> None:
+    turns = (
+        Message("user", "Is it cold?"),
+        Message("assistant", "", tool_calls=(CALL,)),
+        Message("tool", "-3", name="look"),
+    )
+    each = replace(pair(), messages=turns, tools=TOOLS)
+    assert Pair.from_json(json.loads(json.dumps(each.to_json()))) == each
+    line = record(each, Verdict("first"), "judge", "messages and tools")
+    [call] = line["prompt"][1]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == {"where": "Oslo"}
+    assert messages_of(line["prompt"]) == turns
+    assert '"where": "Oslo"' in text_of(line["prompt"])
+    moved = relabelled(line, "second")
+    assert completions(line) == completions(moved) == (each.first, each.second)
 
 
 @pytest.mark.parametrize("foreign", [None, 3, "x", [3], [{"role": "x", "content": ""}], [{}], {}])
