@@ -1,0 +1,66 @@
+"""Everything that has to hold before a change lands: `python -m tests.check [--quick]`.
+
+One line a check; what a failed one printed follows its line. `--quick` runs the tests marked
+`quick` alone.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = Path(sys.executable).parent  # where an environment keeps what its packages install
+WORKERS = 2  # processes that share the tests
+
+
+def checks(quick: bool) -> dict[str, list[str]]:
+    """The command of each check, by the name it is reported under."""
+    marked = ["-m", "quick"] if quick else []
+    return {
+        "ruff": [_program("ruff"), "check"],
+        "format": [_program("ruff"), "format", "--check"],
+        "pyright": [_program("pyright"), "--pythonpath", sys.executable],
+        "imports": [_program("lint-imports")],
+        "tests": [sys.executable, "-m", "pytest", "-n", str(WORKERS), *marked],
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run all checks; 0 where every one of them passed, else 1."""
+    parser = argparse.ArgumentParser(prog="python -m tests.check", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="only the tests marked quick")
+    quick = parser.parse_args(arguments).quick
+    results = [_run(name, command) for name, command in checks(quick).items()]
+    return 0 if all(results) else 1
+
+
+def _run(name: str, command: list[str]) -> bool:
+    """Run one check and report it; the tests show what they do as they do it."""
+    print(f"{name:<8} …", end="\n" if name == "tests" else "", flush=True)
+    start = time.monotonic()
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        check=False,
+        text=True,
+        stdout=None if name == "tests" else subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    result = "ok" if done.returncode == 0 else "FAILED"
+    print(f"\r{name:<8} {result:<6} {time.monotonic() - start:5.0f} s", flush=True)
+    if done.returncode and done.stdout:
+        print(done.stdout.rstrip(), flush=True)
+    return done.returncode == 0
+
+
+def _program(name: str) -> str:
+    beside = PROGRAMS / name
+    return str(beside) if os.access(beside, os.X_OK) else name
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
