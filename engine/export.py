@@ -16,13 +16,15 @@ import mlx.nn as nn
 from mlx.utils import tree_unflatten
 from mlx_lm.utils import save_config, save_model
 
-from engine import arrays, durable, model_config, models, packing
-from engine.adapter_files import ADAPTER_CONFIG, WEIGHTS, config_text
 from engine.errors import UserError
-from engine.model_files import read_config, read_tensors
-from engine.run_folder import ADAPTERS, Run
-from engine.runs import safe_name
-from engine.settings import Settings
+from engine.model import arrays, load, packing
+from engine.model import config as model_config
+from engine.model.adapter_files import ADAPTER_CONFIG, WEIGHTS, config_text
+from engine.model.files import read_config, read_tensors
+from engine.runs import durable
+from engine.runs.archive import safe_name
+from engine.runs.folder import ADAPTERS, Run
+from engine.settings.schema import Settings
 
 COPIED = (".json", ".jinja", ".txt", ".model", ".tiktoken")  # a tokenizer, whatever it consists of
 NOT_NEEDED = ("lm_head.weight", "rotary_emb.inv_freq")  # tied, or computed
@@ -94,7 +96,7 @@ def _keys(weights: Iterable[str]) -> list[str] | None:
     """The keys of the modules that have adapters, from the names of their weights: mlx-lm has to
     know them, since some modules may have been left without. None where there are no adapters."""
     adapted = {name.partition(".lora_a")[0] for name in weights if ".lora_a" in name}
-    return sorted(set(map(models.adapter_key, adapted))) or None
+    return sorted(set(map(load.adapter_key, adapted))) or None
 
 
 # -- fusing --------------------------------------------------------------------------------------
@@ -122,7 +124,7 @@ def fuse_run(
     """
     settings, _ = run.known_settings()
     weights = trained_weights(run)
-    source = models.locate(settings.model, "model")
+    source = load.locate(settings.model, "model")
     if dequantize is None:
         dequantize = settings.fuse_dequantize
     with _new_folder(to, replace=replace, private=to.parent == run.path) as folder:
@@ -141,7 +143,7 @@ def readers(run: Run, folder: Path) -> str:
     mlx-lm renames, joins and splits the tensors of some architectures, and leaves out parts for
     images and sound; transformers reads what has the names and shapes of the model's own files.
     """
-    source = models.locate(run.settings().model, "model")
+    source = load.locate(run.settings().model, "model")
     before, after = (
         {tensor.name: tensor.shape for tensor in read_tensors(each) or ()}
         for each in (source, folder.expanduser())
@@ -168,8 +170,8 @@ def _fused(
         source, trust_remote_code=settings.trust_remote_code
     )
     if settings.quantization != "none" and "quantization" not in config:
-        models.quantize(model, settings.quantization)
-        config["quantization"] = dict(models.QUANTIZATIONS[settings.quantization])
+        load.quantize(model, settings.quantization)
+        config["quantization"] = dict(load.QUANTIZATIONS[settings.quantization])
     packed = {name: each for name, each in model.named_modules() if hasattr(each, "bits")}
     dtypes = {
         name: array.dtype
@@ -178,8 +180,8 @@ def _fused(
     }
     usual = Counter(dtypes.values()).most_common(1)[0][0]
     packing.unpack(model, mx.float32)
-    models.add_adapters(model, settings)
-    models.load_adapter_file(model, weights, key="adapters")
+    load.add_adapters(model, settings)
+    load.load_adapter_file(model, weights, key="adapters")
     trained = {
         name: module.fuse() for name, module in model.named_modules() if hasattr(module, "fuse")
     }

@@ -9,15 +9,16 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any, Literal
 
-from engine import adapter_files, runs
-from engine.contradictions import problems
 from engine.control import Control, GivenUp
 from engine.errors import CannotGoOn, NothingLearned, RunError, UserError
 from engine.events import Event, EventBuffer, Log, PairSampled, RunEnded, RunStatus
-from engine.mailbox import Watch
-from engine.run_folder import LOG, Run, timestamp
+from engine.model import adapter_files
+from engine.runs import archive
+from engine.runs.folder import LOG, Run, timestamp
+from engine.runs.remote import Watch
 from engine.secrets import hide
-from engine.settings import Settings
+from engine.settings.checks import problems
+from engine.settings.schema import Settings
 
 if TYPE_CHECKING:
     from engine.judges.human import Given
@@ -69,7 +70,7 @@ class Session:
         if found := problems(self.settings):
             raise UserError("; ".join(f"{each.key}: {each.message}" for each in found))
         if self.run is None:
-            self.run = runs.create(self.settings)
+            self.run = archive.create(self.settings)
         for note in notes:
             self._say(note)
         self._lock.enter_context(self.run.lock())
@@ -212,13 +213,15 @@ class Session:
     # -- the thread ------------------------------------------------------------------------------
 
     def _work(self, run: Run) -> None:
-        from engine import launch
+        from engine.train import assemble
 
         status: RunStatus = "failed"
         if self._beside_screen:
-            launch.step_back()
+            assemble.step_back()
         try:
-            finished = launch.work(self.settings, run, self._control, self._tell, self._meet_person)
+            finished = assemble.work(
+                self.settings, run, self._control, self._tell, self._meet_person
+            )
             status = "finished" if finished else "stopped"
         except GivenUp:
             status = "stopped"
@@ -235,7 +238,7 @@ class Session:
             self._log_trace(run)
         finally:
             self._end(run, status)
-            launch.leave_thread()
+            assemble.leave_thread()
 
     def _meet_person(self, judge: Any) -> None:
         self._person = judge
@@ -280,7 +283,7 @@ class Session:
             self.kept = not (self._new and not begun and (as_it_was or self.error_is_users))
             self.kept |= self._keep and as_it_was
             if not self.kept:
-                runs.discard(run)
+                archive.discard(run)
                 self._events.put(Log(level="info", text="nothing was trained, so no run is kept"))
             self._lock.close()
             self._let_go = let_go

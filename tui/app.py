@@ -16,9 +16,9 @@ from textual.binding import Binding
 from textual.events import Event as TextualEvent
 from textual.events import Key, Paste, Print
 
+from engine.data_folder import home
 from engine.errors import RunError, UserError
 from engine.events import Event, RunEnded
-from engine.home import home
 from tui import keys, terminal
 from tui.key_order import KeyHandled, KeyOrder
 from tui.places import places
@@ -28,9 +28,9 @@ from tui.screens.base import StudioScreen
 from tui.theme_shelf import ThemeShelf
 
 if TYPE_CHECKING:
-    from engine.run_folder import Run
+    from engine.runs.folder import Run
     from engine.session import Session
-    from engine.settings import Settings
+    from engine.settings.schema import Settings
     from tui.guard import Guard
     from tui.library_output import LibraryOutput
     from tui.palette import Commands
@@ -350,7 +350,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def _fatal_error(self) -> None:
         """A defect of ours: the trace goes to a file, and one line to the terminal given back."""
-        from engine.durable import StorageError, write_file
+        from engine.runs.durable import StorageError, write_file
         from tui.guard import crash_file
 
         file = crash_file()

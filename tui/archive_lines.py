@@ -4,10 +4,10 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from engine.durable import to_json
-from engine.run_folder import METRICS
-from engine.runs import RunSummary, list_runs, open_run
-from engine.settings import changed
+from engine.runs.archive import RunSummary, list_runs, open_run
+from engine.runs.durable import to_json
+from engine.runs.folder import METRICS
+from engine.settings.schema import changed
 from tui.amounts import age, duration
 from tui.archived_view import findings_in
 from tui.run_view import WIN_RATE

@@ -5,12 +5,12 @@ import socket
 import time
 from typing import Literal
 
-from engine import mailbox
-from engine.durable import Record
 from engine.errors import RunError, UserError
-from engine.mailbox import Command
-from engine.run_folder import METRICS, Run
-from engine.run_lock import Holder
+from engine.runs import remote
+from engine.runs.durable import Record
+from engine.runs.folder import METRICS, Run
+from engine.runs.lock import Holder
+from engine.runs.remote import Command
 
 Outcome = Literal["waiting", "silent", "taken", "done", "over"]
 
@@ -50,7 +50,7 @@ class Asked:
         if command == "evaluate":
             self._metrics.skip()
         self._began = time.monotonic()
-        self._posted = mailbox.post(run, command)
+        self._posted = remote.post(run, command)
 
     @property
     def settled(self) -> bool:
@@ -69,7 +69,7 @@ class Asked:
         self.seconds = time.monotonic() - self._began
         held = self.run.holder()
         if held != self.holder:
-            heard = not mailbox.withdraw(self._posted)
+            heard = not remote.withdraw(self._posted)
             self.outcome = "done" if self.command == "stop" and self._stopped(heard) else "over"
         elif self._posted.exists():
             self.outcome = "silent" if self.seconds > ANSWER_SECONDS else "waiting"
@@ -79,7 +79,7 @@ class Asked:
 
     def withdraw(self) -> bool:
         """Take the command back; False: it is being obeyed already."""
-        return mailbox.withdraw(self._posted)
+        return remote.withdraw(self._posted)
 
     def sentence(self) -> str:
         """What has become of it, for the person who asked."""

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-from engine.run_folder import Run
+from engine.runs.folder import Run
 from tui.safe_text import safe_line
 
 PATIENCE = 60.0  # seconds until the process is not waited for any longer

@@ -14,7 +14,7 @@ import typer.main
 from engine.errors import UserError
 
 if TYPE_CHECKING:
-    from engine.settings import Settings
+    from engine.settings.schema import Settings
 
 cli = typer.Typer(
     name="lora-studio",
@@ -74,8 +74,8 @@ def begin(
     run_name: NewName = None,
 ) -> None:
     """Train in the app, at once or from the form; without a terminal as `train` does."""
-    from engine.contradictions import check
-    from engine.starter.presets import PRESETS
+    from engine.settings.checks import check
+    from engine.settings.presets import PRESETS
     from tui.terminal import refusal, run_app
 
     if source is None:
@@ -106,7 +106,7 @@ def train(
 
 
 def _train(settings: "Settings", *, json: bool) -> NoReturn:
-    from engine.contradictions import check
+    from engine.settings.checks import check
     from tui.training import train as train_now
 
     check(settings)
@@ -123,8 +123,8 @@ def resume(
 ) -> None:
     """Go on with a run exactly where it was."""
     from engine.events import COMPLETE
-    from engine.run_folder import LOCK
-    from engine.runs import RunBusy, open_run
+    from engine.runs.archive import RunBusy, open_run
+    from engine.runs.folder import LOCK
 
     found = open_run(run)
     if (status := found.state().get("status")) in COMPLETE:
@@ -168,8 +168,8 @@ def show(run: RunName, json: Json = False) -> None:
 @runs_cli.command()
 def delete(run: RunName) -> None:
     """Move a run into the trash beside the runs."""
-    from engine.runs import delete as delete_run
-    from engine.runs import runs_root
+    from engine.runs.archive import delete as delete_run
+    from engine.runs.archive import runs_root
 
     place = delete_run(_run_folder(run, runs_root()))
     _print_lines([f"{run} is in {place}; move it back to keep it"])
@@ -180,8 +180,8 @@ def _asks(command: str, about: str) -> None:
 
     @runs_cli.command(name=command, help=about)
     def ask(run: RunName) -> None:
-        from engine.mailbox import Command
-        from engine.runs import open_run
+        from engine.runs.archive import open_run
+        from engine.runs.remote import Command
         from tui.asked import Asked, wait
 
         asked = Asked(open_run(run), cast("Command", command))
@@ -207,8 +207,8 @@ def export(
     ] = False,
 ) -> None:
     """Write a run's adapters or the fused model."""
-    from engine.hardware import import_mlx
-    from engine.runs import open_run
+    from engine.machine.device import import_mlx
+    from engine.runs.archive import open_run
 
     found = open_run(run)
     import_mlx()
@@ -227,8 +227,8 @@ def config(
     preset_name: Annotated[str | None, typer.Argument(metavar="[starter]")] = None,
 ) -> None:
     """Print a config file with every setting, commented."""
-    from engine.config import preset, to_yaml
-    from engine.settings import Settings
+    from engine.settings.files import preset, to_yaml
+    from engine.settings.schema import Settings
 
     sys.stdout.write(to_yaml(preset(preset_name) if preset_name else Settings()))
 
@@ -245,8 +245,8 @@ def settings_of(
     source: str, overrides: Sequence[str] | None = None, run_name: str | None = None
 ) -> "Settings":
     """The settings of a preset or a config file with overrides; notes go to standard error."""
-    from engine.config import apply_overrides, from_mapping, notes, preset_mapping, read
-    from engine.starter.presets import PRESETS
+    from engine.settings.files import apply_overrides, from_mapping, notes, preset_mapping, read
+    from engine.settings.presets import PRESETS
 
     data: dict[str, Any] = preset_mapping(source) if source in PRESETS else read(Path(source))
     settings = from_mapping(data, source)
@@ -258,7 +258,7 @@ def settings_of(
 
 def _look_for(source: str) -> None:
     """Raise `UserError` for a word that is no preset and names no file, with what is nearest."""
-    from engine.starter.presets import PRESETS
+    from engine.settings.presets import PRESETS
 
     is_path = os.sep in source or source.endswith((".yaml", ".yml")) or Path(source).exists()
     if source in PRESETS or is_path:
@@ -271,7 +271,7 @@ def _look_for(source: str) -> None:
 
 def _run_folder(name: str, root: Path) -> Path:
     """The folder of a run to delete, which may be damaged, by its bare name."""
-    from engine.runs import list_runs, open_run
+    from engine.runs.archive import list_runs, open_run
 
     for summary in list_runs(root):
         if summary.name == name:

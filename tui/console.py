@@ -11,7 +11,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from engine.durable import to_json
 from engine.events import (
     Evaluated,
     Event,
@@ -27,6 +26,7 @@ from engine.events import (
     Saved,
     StepDone,
 )
+from engine.runs.durable import to_json
 from tui.amounts import duration
 from tui.run_view import RunView
 from tui.safe_text import safe_line

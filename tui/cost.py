@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from engine import runs
 from engine.errors import UserError
-from engine.memory import MemoryPlan, plan, refusal
-from engine.run_folder import METRICS
-from engine.settings import Settings
+from engine.plan.memory import MemoryPlan, plan, refusal
+from engine.runs import archive
+from engine.runs.folder import METRICS
+from engine.settings.schema import Settings
 from tui.amounts import duration, size
 from tui.safe_text import safe_line
 
@@ -39,18 +39,18 @@ def cost(settings: Settings, *, ask_hub: bool = False) -> Cost:
 def earlier_pace(settings: Settings) -> tuple[float | None, str]:
     """Seconds a step took in the newest run of the same kind, and the name of that run."""
     looked = 0
-    for run in runs.list_runs(runs.runs_root(settings)):
+    for run in archive.list_runs(archive.runs_root(settings)):
         same = (run.model, run.judge) == (settings.model, settings.judge)
         if run.damaged or not same or not run.step:
             continue
         if (looked := looked + 1) > LOOKED_AT:
             break
         try:
-            then = runs.Run(run.path).known_settings()[0]
+            then = archive.Run(run.path).known_settings()[0]
         except UserError:
             continue
         if all(getattr(then, key) == getattr(settings, key) for key in PACE):
-            for record in reversed(runs.Run(run.path).last(METRICS, 3)):
+            for record in reversed(archive.Run(run.path).last(METRICS, 3)):
                 seconds = record.get("step_seconds")
                 if isinstance(seconds, int | float) and seconds > 0:
                     return float(seconds), run.name

@@ -8,10 +8,10 @@ import shutil
 import sys
 from typing import Any
 
-from engine import open_files
-from engine.durable import to_json
-from engine.hardware import device, disk_free, hub_reachable, load_fast_blas, measure_gflops
-from engine.runs import home
+from engine.machine import open_files
+from engine.machine.device import device, disk_free, hub_reachable, load_fast_blas, measure_gflops
+from engine.runs.archive import home
+from engine.runs.durable import to_json
 from tui.safe_text import safe_line
 
 PACKAGES = ("lora-studio", "mlx", "mlx-lm", "transformers", "datasets", "textual")

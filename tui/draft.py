@@ -10,11 +10,11 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from engine import config, contradictions
 from engine.errors import UserError
-from engine.setting_fields import SettingField
-from engine.settings import Settings, changed, fields, no_effect, value
-from engine.yaml_text import parse_yaml, yaml_line
+from engine.settings import checks, files
+from engine.settings.fields import SettingField
+from engine.settings.schema import Settings, changed, fields, no_effect, value
+from engine.settings.yaml_text import parse_yaml, yaml_line
 
 FIELDS: dict[str, SettingField] = {each.key: each for each in fields()}
 
@@ -37,12 +37,12 @@ class Draft:
     @cached_property
     def settings(self) -> Settings:
         """The settings without what is refused."""
-        return config.from_mapping(self.said, "the form")
+        return files.from_mapping(self.said, "the form")
 
     @cached_property
     def problems(self) -> dict[str, str]:
         """Why a run cannot start: a reason for each setting to mend; empty where it can."""
-        found = {each.key: each.message for each in contradictions.problems(self.settings)}
+        found = {each.key: each.message for each in checks.problems(self.settings)}
         return found | {key: each.reason for key, each in self.refused.items()}
 
     @cached_property
@@ -97,12 +97,12 @@ def parse(setting: SettingField, text: str) -> Any:
     if not text.strip():
         if setting.optional or setting.kind == "mapping":
             return None
-        raise UserError(f"is empty; it has to be {config.expected(setting)}")
+        raise UserError(f"is empty; it has to be {files.expected(setting)}")
     entry = _entry(setting, text)
     try:
-        checked = config.from_mapping({setting.key: entry}, setting.key)
+        checked = files.from_mapping({setting.key: entry}, setting.key)
     except UserError as error:
-        raise UserError(f"has to be {config.expected(setting)}") from error
+        raise UserError(f"has to be {files.expected(setting)}") from error
     return value(checked, setting.key)
 
 

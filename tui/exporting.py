@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine import durable
+from engine.runs import durable
 from tui.amounts import duration, size
 from tui.completions import expanded
 from tui.safe_text import safe_line

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from engine.durable import StorageError, write_file
-from engine.home import home
+from engine.data_folder import home
+from engine.runs.durable import StorageError, write_file
 
 # Frames, paste, line wrap, reports of size, mouse and focus, keys, screen, cursor, colours.
 GIVE_BACK = (

@@ -23,7 +23,7 @@ from textual.dom import DOMNode
 from textual.keys import Keys, format_key
 
 from engine.errors import UserError
-from engine.yaml_text import parse_yaml
+from engine.settings.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from tui.screens.base import StudioScreen

@@ -1,6 +1,6 @@
 """The metrics of a run as the screens show them: label, unit, form, and what each means.
 
-The names are those of metrics.jsonl; what they measure is said in `engine.metrics`.
+The names are those of metrics.jsonl; what they measure is said in `engine.train.metrics`.
 """
 
 from dataclasses import dataclass

@@ -6,9 +6,9 @@ from typing import Any
 
 from textual.content import Content
 
-from engine.durable import Record
-from engine.pairs import messages_of, text_of
-from engine.run_folder import PAIRS, UNDECIDED, Run
+from engine.data.pairs import messages_of, text_of
+from engine.runs.durable import Record
+from engine.runs.folder import PAIRS, UNDECIDED, Run
 from tui.prompt_text import prompt_line
 from tui.safe_text import LIMIT, safe_line
 

@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from engine.home import home
+from engine.data_folder import home
 
 LIMIT = 64_000  # bytes
 
@@ -17,7 +17,7 @@ def load() -> dict[str, Any]:
     """Everything remembered; nothing where the file is missing or damaged."""
     if not _file().is_file():
         return {}
-    from engine import durable
+    from engine.runs import durable
 
     try:
         return durable.from_line(durable.read_file(_file(), LIMIT)) or {}
@@ -27,7 +27,7 @@ def load() -> dict[str, Any]:
 
 def save(**changes: Any) -> None:
     """Remember some values. A folder that cannot be written is no reason to stop anybody."""
-    from engine import durable
+    from engine.runs import durable
 
     with contextlib.suppress(OSError, durable.StorageError):
         _file().parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -4,10 +4,11 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import config, durable, runs
 from engine.errors import RunError, UserError
-from engine.settings import Settings
-from engine.starter.presets import PRESETS
+from engine.runs import archive, durable
+from engine.settings import files
+from engine.settings.presets import PRESETS
+from engine.settings.schema import Settings
 
 QWEN, LAST = "Qwen3-0.6B", "last start"
 
@@ -47,7 +48,7 @@ def settings(name: str) -> Settings:
     """
     if name == QWEN:
         return Settings()
-    return config.load(_last_file()) if name == LAST else config.preset(name)
+    return files.load(_last_file()) if name == LAST else files.preset(name)
 
 
 def first() -> tuple[str, Settings]:
@@ -62,7 +63,7 @@ def remember(started: Settings) -> None:
     """Keep the settings of a start for the next time the form opens."""
     nameless = started.model_copy(update={"run_name": None})
     with contextlib.suppress(RunError, OSError):
-        durable.write_file(_last_file(), config.to_yaml(nameless, commented=False))
+        durable.write_file(_last_file(), files.to_yaml(nameless, commented=False))
 
 
 def describe(chosen: Settings) -> str:
@@ -99,7 +100,7 @@ def prospect(chosen: Settings) -> str:
 
 
 def _last_file() -> Path:
-    return runs.home() / "last-start.yaml"
+    return archive.home() / "last-start.yaml"
 
 
 def _qwen_is_near(hub: bool | None) -> bool:

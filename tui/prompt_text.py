@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
-from engine.chat_messages import Message, spoken
+from engine.data.chat_messages import Message, spoken
 from tui.safe_text import LIMIT, safe
 
 EARLIER = "before that, oldest first"

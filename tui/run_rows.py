@@ -8,8 +8,8 @@ from typing import Any
 from rich.cells import cell_len
 from textual.content import Content
 
-from engine.run_folder import METRICS
-from engine.runs import Run, RunSummary
+from engine.runs.archive import Run, RunSummary
+from engine.runs.folder import METRICS
 from tui.amounts import age, duration
 from tui.safe_text import cut, safe_line
 from tui.widgets.sparkline import sparkline

@@ -30,7 +30,7 @@ from engine.events import (
 from tui.series import Series
 
 if TYPE_CHECKING:
-    from engine.settings import Settings
+    from engine.settings.schema import Settings
 
 LOG_LINES = 5_000
 WIN_RATE = ("win_rate", "win_rate_low", "win_rate_high")

@@ -11,8 +11,8 @@ from engine.errors import UserError
 from tui.safe_text import safe_line
 
 if TYPE_CHECKING:
-    from engine.run_folder import Run
-    from engine.settings import Settings
+    from engine.runs.folder import Run
+    from engine.settings.schema import Settings
     from tui.app import StudioApp
 
 LEAST_COLUMNS, LEAST_LINES = 60, 16

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from textual.app import App
 
-from engine.home import home
+from engine.data_folder import home
 from tui import preferences, themes
 
 

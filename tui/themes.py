@@ -30,7 +30,7 @@ from textual.color import Color, ColorParseError
 from textual.theme import Theme
 
 from engine.errors import UserError
-from engine.yaml_text import parse_yaml
+from engine.settings.yaml_text import parse_yaml
 
 BUNDLED = Path(__file__).resolve().parent.parent / "themes"
 DEFAULT = "dark"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import UserError
 from engine.events import Event, Log
-from engine.settings import Settings
+from engine.settings.schema import Settings
 from tui.archived_view import whole
 from tui.console import Output, Silence, make_output
 from tui.guard import Guard, crash_file
@@ -21,7 +21,7 @@ from tui.run_view import RunView
 from tui.safe_text import safe_line
 
 if TYPE_CHECKING:
-    from engine.run_folder import Run
+    from engine.runs.folder import Run
     from engine.session import Session
 
 REFRESH = 0.15  # seconds between two looks at the run
@@ -51,8 +51,8 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
         cursor_back_when_stopped(streams.out),
     ):
         faulthandler.enable(2)
-        from engine.run_folder import LOG
-        from engine.runs import empty_trash
+        from engine.runs.archive import empty_trash
+        from engine.runs.folder import LOG
         from engine.session import Session
 
         empty_trash()

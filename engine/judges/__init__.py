@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from engine.pairs import Pair, Verdict
+from engine.data.pairs import Pair, Verdict
 
 
 class Judge(Protocol):

@@ -15,9 +15,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from engine.chat_messages import spoken
-from engine.prompts import Prompt
-from engine.tokens import CHARACTERS_PER_TOKEN, data_ids
+from engine.data.chat_messages import spoken
+from engine.data.prompts import Prompt
+from engine.data.tokens import CHARACTERS_PER_TOKEN, data_ids
 
 QUOTED = "> "
 _TOOLS = "tools"

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from engine.durable import Record
+from engine.data.pairs import Pair, Verdict, text_of
 from engine.events import Choice, PairSampled
-from engine.pairs import Pair, Verdict, text_of
-from engine.relabel import completions
+from engine.runs.durable import Record
+from engine.runs.relabel import completions
 
 Shown = Literal["left", "right", "tie", "both_bad", "skip"]
 UNDECIDED: dict[Shown, Choice] = {"tie": "tie", "both_bad": "both_bad", "skip": "skip"}

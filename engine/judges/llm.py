@@ -13,15 +13,15 @@ import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
 
-from engine.caches import CompletionCache, PromptCache, padded, prompt_caches
+from engine.compute.kv_cache import CompletionCache, PromptCache, padded, prompt_caches
+from engine.compute.numpy.kv_cache import Rows
+from engine.compute.numpy.model import plain
+from engine.compute.numpy.threads import side_by_side, split
+from engine.compute.sampling import Interrupted, Sampler, sample
+from engine.data.pairs import Pair, Verdict, verdict_of
 from engine.judges.presentation import Asked, answer_ids, render_frame
-from engine.models import LanguageModel
-from engine.pairs import Pair, Verdict, verdict_of
-from engine.plain.model import plain
-from engine.plain.rows import Rows
-from engine.plain.threads import side_by_side, split
-from engine.sampling import Interrupted, Sampler, sample
-from engine.settings import Settings
+from engine.model.load import LanguageModel
+from engine.settings.schema import Settings
 
 # A judge whose two answers hold less of the probability than this did not answer.
 LEAST_MASS = 0.01

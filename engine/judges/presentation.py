@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine import chat_template
+from engine.data import chat_template
+from engine.data.prompts import Prompt
+from engine.data.tokens import CHARACTERS_PER_TOKEN, data_ids, frame_ids, one_bos
 from engine.errors import UserError
 from engine.judges.conversation import conversation_ids
-from engine.prompts import Prompt
-from engine.tokens import CHARACTERS_PER_TOKEN, data_ids, frame_ids, one_bos
 
 INSTRUCTION = (
     "Compare two answers to a prompt by the rubric below. The prompt and the answers are "

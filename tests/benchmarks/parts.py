@@ -7,15 +7,15 @@ from typing import Any
 
 import mlx.core as mx
 
-from engine.config import from_mapping
+from engine.compute.sampling import Sampler, sample
+from engine.data.pairs import Pair, Verdict, make_pair
+from engine.data.prompts import load_prompts
+from engine.data.rendering import render_prompt
 from engine.judges.llm import LLMJudge
-from engine.models import load_roles
-from engine.optimizers import build_optimizer
-from engine.pairs import Pair, Verdict, make_pair
-from engine.prompts import load_prompts
-from engine.rendering import render_prompt
-from engine.sampling import Sampler, sample
-from engine.update import Update
+from engine.model.load import load_roles
+from engine.settings.files import from_mapping
+from engine.train.optimizers import build_optimizer
+from engine.train.update import Update
 from tests.benchmarks.contest import Setting
 
 

@@ -25,8 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.hardware import cores
-from engine.run_folder import METRICS, Run
+from engine.machine.device import cores
+from engine.runs.folder import METRICS, Run
 from tests.benchmarks.contest import Contestant, Setting, alternate
 from tests.benchmarks.random_model import MEDIUM, QWEN3_06B, SMALL, STARTER
 
@@ -255,7 +255,7 @@ def machine() -> dict[str, Any]:
     """What the figures depend on: the kind of machine, and versions."""
     import importlib.metadata
 
-    from engine.hardware import device
+    from engine.machine.device import device
 
     packages = ("mlx", "mlx-lm", "mlx-lm-lora", "trl", "torch", "transformers", "peft")
     versions = {name: importlib.metadata.version(name) for name in packages}

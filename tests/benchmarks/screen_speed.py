@@ -157,7 +157,7 @@ def begin(terminal: PseudoTerminal) -> None:
 
 def write_config(home: Path, **values: Any) -> Path:
     """The starter with some settings of its own."""
-    from engine.config import preset, to_yaml
+    from engine.settings.files import preset, to_yaml
 
     file = home / "speed.yaml"
     file.write_text(to_yaml(preset("starter").model_copy(update={"fuse": False, **values})))

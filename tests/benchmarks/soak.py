@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from engine.run_folder import Run
+from engine.runs.folder import Run
 from tests.benchmarks.screen_speed import KEYS, LARGE, answer_ms, begin, write_config
 from tests.end_to_end.pseudo_terminal import studio
 from tests.signals import let_programs_take_signals

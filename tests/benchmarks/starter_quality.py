@@ -19,7 +19,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from rich.console import Console
 from rich.table import Table
 
-from engine.hardware import load_fast_blas
+from engine.machine.device import load_fast_blas
 
 SEEDS = (0, 1, 2)
 PRESSES = 40
@@ -56,10 +56,10 @@ def show(title: str, rows: list[dict[str, object]]) -> None:
 
 def judge(pairs: int) -> list[dict[str, object]]:
     from engine.starter import JUDGE
-    from engine.starter.model_folder import load
-    from engine.starter.quality import judge_quality
-    from engine.starter.tokenizer import load_tokenizer
-    from engine.starter.truth import RUBRIC_SCORES
+    from engine.starter.build.model_folder import load
+    from engine.starter.build.quality import judge_quality
+    from engine.starter.build.tokenizer import load_tokenizer
+    from engine.starter.build.truth import RUBRIC_SCORES
 
     tokenizer = load_tokenizer(JUDGE)
     model = load(JUDGE, tokenizer)
@@ -70,9 +70,9 @@ def judge(pairs: int) -> list[dict[str, object]]:
 
 def policy() -> list[dict[str, object]]:
     from engine.starter import POLICY
-    from engine.starter.model_folder import load
-    from engine.starter.quality import policy_quality
-    from engine.starter.tokenizer import load_tokenizer
+    from engine.starter.build.model_folder import load
+    from engine.starter.build.quality import policy_quality
+    from engine.starter.build.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(POLICY)
     return [dict(policy_quality(load(POLICY, tokenizer), tokenizer, rounds=5))]
@@ -96,7 +96,7 @@ def training() -> list[dict[str, object]]:
 
 def person(tone: str) -> list[dict[str, object]]:
     """A press a pair, ties included; the share of the liked tone before and after."""
-    from engine.starter.truth import read
+    from engine.starter.build.truth import read
 
     def likes(prompt: str, text: str) -> bool:
         traits = read(prompt, text)
@@ -126,8 +126,8 @@ def person(tone: str) -> list[dict[str, object]]:
 def run(changes: dict[str, object], preset: str, tend: Callable) -> Path:
     """Train a preset with changes; `tend` is called until it says that the run has ended."""
     from engine.session import Session
-    from engine.settings import Settings
-    from engine.starter.presets import PRESETS
+    from engine.settings.presets import PRESETS
+    from engine.settings.schema import Settings
 
     session = Session(Settings.model_validate(PRESETS[preset] | {"fuse": False} | changes))
     session.start()
@@ -142,11 +142,12 @@ def truth_of(folder: Path, likes: Callable[[str, str], bool] | None = None) -> d
     """What the trained policy writes for held-out prompts, by the programmatic truth."""
     from mlx_lm.tuner.utils import load_adapters
 
-    from engine.starter import POLICY, grammar
-    from engine.starter.model_folder import load
-    from engine.starter.sample import sample
-    from engine.starter.tokenizer import load_tokenizer
-    from engine.starter.truth import prefer, read
+    from engine.starter import POLICY
+    from engine.starter.build import grammar
+    from engine.starter.build.model_folder import load
+    from engine.starter.build.sample import sample
+    from engine.starter.build.tokenizer import load_tokenizer
+    from engine.starter.build.truth import prefer, read
 
     tokenizer = load_tokenizer(POLICY)
     prompts = [q.text for q in grammar.questions(held_out=True)] * 3

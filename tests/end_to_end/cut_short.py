@@ -17,13 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine import mailbox, relabel, runs
-from engine.config import from_mapping
 from engine.errors import UserError
 from engine.events import Choice
-from engine.hardware import load_fast_blas
-from engine.run_folder import PAIRS, UNDECIDED, Run
+from engine.machine.device import load_fast_blas
+from engine.runs import archive, relabel, remote
+from engine.runs.folder import PAIRS, UNDECIDED, Run
 from engine.session import Session
+from engine.settings.files import from_mapping
 from tests.end_to_end.resumed_run import by_mean_alone
 from tui import preferences
 
@@ -171,7 +171,7 @@ def go_through(values: dict[str, Any], home: Path) -> None:
     settings = from_mapping(values, "the test")
     assert settings.run_name
     try:
-        run = runs.open_run(settings.run_name)
+        run = archive.open_run(settings.run_name)
     except UserError:
         run = None
     if run is None or run.state()["status"] != "finished":
@@ -182,8 +182,8 @@ def go_through(values: dict[str, Any], home: Path) -> None:
         run = session.run
     assert run is not None
     change_label(run)
-    mailbox.post(run, "stop")
-    mailbox.take(run)
+    remote.post(run, "stop")
+    remote.take(run)
     from engine.export import export
 
     for fuse in (False, True):
@@ -231,10 +231,6 @@ def main(values: str) -> None:
     import mlx_lm.models.qwen3  # noqa: F401
     import transformers.models.qwen2.tokenization_qwen2  # noqa: F401
 
-    import engine.duel
-    import engine.export
-    import engine.launch
-    import engine.trainer  # noqa: F401
     from engine.judges import human, llm  # noqa: F401
 
     llm.LEAST_MASS = 0.0

@@ -12,11 +12,11 @@ def main(fault: str) -> None:
 
         RunScreen.run_changed = broken_screen
     elif fault == "loading":
-        from engine import prompts
+        from engine.data import prompts
 
         prompts.load_prompts = endless
     else:
-        from engine.trainer import Trainer
+        from engine.train.online_dpo import Trainer
 
         learn = Trainer._learn
 

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine.run_folder import METRICS, Run
+from engine.runs.folder import METRICS, Run
 from tests.end_to_end.program import PATIENCE
 from tests.end_to_end.pseudo_terminal import PseudoTerminal, studio
 

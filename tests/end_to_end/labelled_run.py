@@ -9,11 +9,11 @@ import sys
 import time
 import zlib
 
-from engine import runs
-from engine.config import from_mapping
 from engine.errors import UserError
 from engine.events import PairSampled
+from engine.runs import archive
 from engine.session import Session, Shown
+from engine.settings.files import from_mapping
 
 PRESSES: tuple[Shown, ...] = ("left", "right", "left", "right", "tie", "both_bad", "skip")
 UNDO = 0.15  # share of the answers that are taken back
@@ -29,7 +29,7 @@ def main(values: str, seed: str) -> None:
     chance = random.Random(seed)
     settings = from_mapping(json.loads(values), "the test")
     try:
-        run = runs.open_run(settings.run_name or "")
+        run = archive.open_run(settings.run_name or "")
     except UserError:
         run = None
     session = Session(settings, run)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engine.metrics import TIMING
+from engine.train.metrics import TIMING
 
 PATIENCE = 300.0  # seconds that a program on a busy machine may take for what a test waits for
 # A run that takes a few seconds.

@@ -3,12 +3,12 @@
 import json
 import sys
 
-from engine import runs
-from engine.config import from_mapping
+from engine.data.pairs import Verdict
 from engine.errors import UserError
-from engine.hardware import import_mlx
-from engine.pairs import Verdict
+from engine.machine.device import import_mlx
+from engine.runs import archive
 from engine.session import Session
+from engine.settings.files import from_mapping
 
 
 def by_mean_alone(q_orders: tuple[float, float], margin: float) -> Verdict:
@@ -27,7 +27,7 @@ def main(values: str) -> None:
     settings = from_mapping(json.loads(values), "the test")
     assert settings.run_name
     try:
-        run = runs.open_run(settings.run_name)
+        run = archive.open_run(settings.run_name)
     except UserError:
         run = None
     session = Session(settings, run)

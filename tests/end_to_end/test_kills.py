@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from engine import durable, runs
-from engine.run_folder import LOG, METRICS, PAIRS, UNDECIDED, Run
+from engine.runs import archive, durable
+from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run
 from tests.end_to_end.program import SMALL, records, run, start, words, written
 
 VALUES = SMALL | {"iters": 10, "batch_size": 2, "save_every": 3, "eval_prompts": 4}
@@ -94,7 +94,7 @@ def whole(run: Run) -> None:
     """A run that was just killed is a row of the archive, and its files hold what they should."""
     if not run.path.exists():
         return
-    [row] = [each for each in runs.list_runs(run.path.parent) if each.path == run.path]
+    [row] = [each for each in archive.list_runs(run.path.parent) if each.path == run.path]
     assert row.status in ("paused", "interrupted", "finished"), row
     labels = [line["pair_id"] for file in (PAIRS, UNDECIDED) for line in run.read(file)]
     assert len(labels) == len(set(labels))

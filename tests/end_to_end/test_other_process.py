@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.run_folder import METRICS, PAIRS, Run
+from engine.runs.folder import METRICS, PAIRS, Run
 from tests.command import Command
 from tests.end_to_end import program
 from tests.end_to_end.in_training import config, steps, trained_in, until

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import runs
-from engine.config import preset, to_yaml
+from engine.runs import archive
+from engine.settings.files import preset, to_yaml
 from tests.end_to_end.program import SMALL, records, run, start, words
 from tests.end_to_end.pseudo_terminal import studio
 from tests.engine.small_models import write_model
@@ -80,7 +80,7 @@ def test_a_resume_that_fails_says_at_which_step(studio_home: Path) -> None:
     settings = words(**SHORT | {"iters": 2}, run_name="one")
     assert run("train", "starter", *settings, home=studio_home).returncode == 0
     folder = studio_home / "runs" / "one"
-    runs.open_run(folder).update(status="stopped")
+    archive.open_run(folder).update(status="stopped")
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace("model: starter", "model: /nowhere/at/all"))
     done = run("resume", "one", home=studio_home)
@@ -102,7 +102,7 @@ def test_a_kill_before_the_first_report_hides_no_step(studio_home: Path) -> None
             break
     process.kill()
     process.communicate()
-    (row,) = runs.list_runs(studio_home / "runs")
+    (row,) = archive.list_runs(studio_home / "runs")
     assert row.status == "interrupted"
     assert row.step is not None
     assert row.step >= taken - 1  # it is told before it is written
@@ -137,12 +137,12 @@ def test_in_a_terminal_it_is_live_in_the_app_without_a_key(
         terminal.wait_for("Finished", 120)
         terminal.press("q")
         assert terminal.wait() == 0
-    assert runs.open_run(studio_home / "runs" / "live").state()["status"] == "finished"
+    assert archive.open_run(studio_home / "runs" / "live").state()["status"] == "finished"
 
 
 def test_a_run_that_a_person_judges_is_gone_on_with_in_the_app(studio_home: Path) -> None:
     by_hand = preset("starter-human").model_copy(update={"run_name": "by-hand"})
-    runs.create(by_hand)
+    archive.create(by_hand)
     refused = run("resume", "by-hand", home=studio_home)
     assert refused.returncode == 2
     command = refused.stderr.partition("`lora-studio ")[2].partition("`")[0]

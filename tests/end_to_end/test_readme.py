@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from engine.settings_table import refreshed
-from engine.starter.presets import PRESETS
+from engine.settings.presets import PRESETS
+from engine.settings.readme_table import refreshed
 from tui.metrics import CARDS
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +19,7 @@ SHELL = [text for kind, text in BLOCKS if kind == "sh"]
 
 
 def test_the_settings_table_is_current() -> None:
-    assert refreshed(README) == README, "run: python -m engine.settings_table"
+    assert refreshed(README) == README, "run: python -m engine.settings.readme_table"
 
 
 def test_the_first_command_installs_and_begins() -> None:

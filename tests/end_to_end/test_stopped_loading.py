@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import runs
-from engine.run_folder import CONFIG, LOG, Run
-from engine.settings import Settings
+from engine.runs import archive
+from engine.runs.folder import CONFIG, LOG, Run
+from engine.settings.schema import Settings
 from tests.command import Command
 from tests.end_to_end.in_training import config, until
 from tests.end_to_end.pseudo_terminal import PseudoTerminal
@@ -40,12 +40,12 @@ def test_training_ends_and_leaves_no_run(number: signal.Signals, studio_home: Pa
         assert terminal.wait(NEVER_LATER) == 128 + number
         assert "nothing was trained" in terminal.text
         assert terminal.switched_on() == set()
-    assert runs.list_runs() == []
+    assert archive.list_runs() == []
     assert not list((studio_home / "runs").iterdir())
 
 
 def test_a_run_that_was_there_stays_as_it_was(studio_home: Path) -> None:
-    run = runs.create(
+    run = archive.create(
         Settings(model="starter", data="starter", judge="starter", run_name="watched")
     )
     run.update(status="stopped", step=3, total_steps=9)
@@ -78,7 +78,7 @@ def test_another_process_may_ask_for_it(studio_home: Path, command: Command) -> 
             assert process.wait(NEVER_LATER) == 130
         finally:
             process.kill()
-    assert runs.list_runs() == []
+    assert archive.list_runs() == []
 
 
 @pytest.mark.parametrize("how", ["q", "SIGTERM", "hang up"])
@@ -101,7 +101,7 @@ def test_the_app_ends_too(how: str, studio_home: Path) -> None:
         assert terminal.wait(NEVER_LATER) == status
         if how != "hang up":
             assert terminal.switched_on() == set()
-    assert runs.list_runs() == []
+    assert archive.list_runs() == []
 
 
 def test_the_app_stays_when_its_run_is_stopped(studio_home: Path) -> None:
@@ -114,7 +114,7 @@ def test_the_app_stays_when_its_run_is_stopped(studio_home: Path) -> None:
         terminal.wait_for("stop")
         terminal.press("\r")
         terminal.wait_for("Stopped while it was loading")
-        assert runs.list_runs() == []
+        assert archive.list_runs() == []
         terminal.press("\x1bOQ")  # F2: the form
         terminal.wait_for("start")
         terminal.press("s")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.run_folder import Run
+from engine.runs.folder import Run
 from tests.end_to_end.in_training import begin, config, steps, under_a_shell, until
 from tests.end_to_end.pseudo_terminal import PseudoTerminal
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import runs
-from engine.run_folder import PAIRS, UNDECIDED
+from engine.runs import archive
+from engine.runs.folder import PAIRS, UNDECIDED
 from tests.end_to_end.pseudo_terminal import PseudoTerminal, studio
 from tests.end_to_end.review_screen import Shown, joined, read
 
@@ -78,7 +78,7 @@ class Person:
 
 def stored(home: Path, name: str) -> dict[tuple[str, ...], tuple[str, str]]:
     """What the run's files say of each pair, in the form of `Person.meant`."""
-    run = runs.open_run(home / "runs" / name)
+    run = archive.open_run(home / "runs" / name)
     labels = {}
     for line in run.read(PAIRS):
         pair = (line["prompt"], *sorted((joined([line["chosen"]]), joined([line["rejected"]]))))
@@ -138,7 +138,7 @@ def test_labels_are_exactly_what_the_person_pressed(config: Path, studio_home: P
     labels = stored(studio_home, "by-hand")
     assert labels == again.meant
     assert len(labels) == 8
-    metrics = list(runs.open_run(studio_home / "runs" / "by-hand").read("metrics.jsonl"))
+    metrics = list(archive.open_run(studio_home / "runs" / "by-hand").read("metrics.jsonl"))
     assert [line["step"] for line in metrics if "loss" in line] == [1, 2, 3, 4]
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import runs
-from engine.config import preset, to_yaml
+from engine.runs import archive
+from engine.settings.files import preset, to_yaml
 from tests.end_to_end.pseudo_terminal import PseudoTerminal, studio
 
 F5, ESCAPE = "\x1b[15~", "\x1b"
@@ -60,16 +60,16 @@ def test_the_starter_as_it_is(studio_home: Path) -> None:
     """What `lora-studio` and one key do on a machine where nothing was set up."""
     with studio(studio_home) as terminal:
         first_minutes(terminal, "starter-lora")  # the beginning of its automatic name
-    [found] = runs.list_runs(studio_home / "runs")
+    [found] = archive.list_runs(studio_home / "runs")
     check(found.name, studio_home, steps=preset("starter").iters)
-    lines = runs.open_run(found.path).read("metrics.jsonl")
+    lines = archive.open_run(found.path).read("metrics.jsonl")
     rates = [line for line in lines if "win_rate" in line]
     assert rates[-1]["win_rate_low"] > rates[0]["win_rate"]  # the training can be seen
 
 
 def check(name: str, home: Path, *, steps: int) -> None:
     """The run is whole on the disk."""
-    run = runs.open_run(home / "runs" / name)
+    run = archive.open_run(home / "runs" / name)
     state = run.state()
     assert (state["status"], state["step"]) == ("finished", steps)
     assert run.latest_checkpoint()

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from engine import runs, starter
-from engine.metrics import TIMING
-from engine.settings import Settings
+from engine import starter
+from engine.runs import archive
+from engine.settings.schema import Settings
+from engine.train.metrics import TIMING
 from tests.end_to_end.program import PATIENCE, SMALL, records, run, start, words
 
 
@@ -87,7 +88,7 @@ def test_a_signal_stops_with_a_checkpoint_and_resume_goes_on_exactly(
 
 
 def test_a_finished_run_is_not_resumed(studio_home: Path) -> None:
-    runs.create(Settings(run_name="done")).update(status="finished")
+    archive.create(Settings(run_name="done")).update(status="finished")
     done = run("resume", "done", home=studio_home)
     assert done.returncode == 2
     assert "finished" in done.stderr

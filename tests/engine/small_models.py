@@ -12,11 +12,11 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from engine import arrays
-from engine.config import from_mapping
-from engine.models import LanguageModel, as_language_model, trainable_and_frozen
-from engine.pairs import Pair
-from engine.settings import Settings
+from engine.data.pairs import Pair
+from engine.model import arrays
+from engine.model.load import LanguageModel, as_language_model, trainable_and_frozen
+from engine.settings.files import from_mapping
+from engine.settings.schema import Settings
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
 EOS = SPECIAL.index("<|im_end|>")

@@ -10,17 +10,18 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine import arrays, runs
-from engine.adapter_files import WEIGHTS, find, settled, start_of
+from engine.data.pairs import Verdict
 from engine.errors import UserError
 from engine.export import export, fuse_run, write_adapters
 from engine.judges.llm import LLMJudge
-from engine.memory import plan
-from engine.models import add_adapters, load, load_roles
-from engine.pairs import Verdict
-from engine.run_folder import ADAPTERS, LOG, METRICS, START, Run
+from engine.model import arrays
+from engine.model.adapter_files import WEIGHTS, find, settled, start_of
+from engine.model.load import add_adapters, load, load_roles
+from engine.plan.memory import plan
+from engine.runs import archive
+from engine.runs.folder import ADAPTERS, LOG, METRICS, START, Run
 from engine.session import Session
-from engine.settings import Settings
+from engine.settings.schema import Settings
 from engine.trained import load_trained
 from tests.engine.small_models import (
     make_model,
@@ -316,7 +317,7 @@ def test_weights_that_do_not_fit_leave_no_run(chosen: Choose, tmp_path: Path) ->
     assert not session.run.path.exists()
     with pytest.raises(UserError, match="there is no file"):
         Session(chosen(resume_adapter_file=str(tmp_path / "nothing"))).start()
-    assert runs.list_runs() == []
+    assert archive.list_runs() == []
 
 
 def test_memory_counts_what_a_reference_keeps(chosen: Choose, files: Path) -> None:

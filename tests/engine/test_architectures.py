@@ -14,14 +14,17 @@ import mlx.core as mx
 import pytest
 from mlx_lm import load as load_with_mlx_lm
 
-from engine import arrays, cpu_math, hardware, models, runs
-from engine.checkpoints import WEIGHTS
+from engine.compute import cpu_math
+from engine.data.pairs import Verdict
 from engine.errors import UserError
 from engine.judges import llm
-from engine.metrics import TIMING
-from engine.pairs import Verdict
-from engine.run_folder import ADAPTERS, FUSED, Run
+from engine.machine import device
+from engine.model import arrays, load
+from engine.runs import archive
+from engine.runs.folder import ADAPTERS, FUSED, Run
 from engine.session import Session
+from engine.train.metrics import TIMING
+from engine.train.state import WEIGHTS
 from tests.engine.small_models import number, settings, write_model, write_prompts
 from tests.engine.zoo import ARCHITECTURES, write_architecture
 
@@ -65,7 +68,7 @@ def table() -> Iterator[list[str]]:
 def train(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Session]:
     """Trains a run of three steps, by a random judge who decides by the mean of both orders. On a
     CPU whatever can be handed to numpy is."""
-    if hardware.backend() == "cpu":
+    if device.backend() == "cpu":
         cpu_math.install()
         monkeypatch.setattr(cpu_math, "LARGE", 1)
     monkeypatch.setattr(llm, "LEAST_MASS", 0.0)
@@ -113,7 +116,7 @@ def resumed_halfway(run: Run) -> Run:
     shutil.copytree(run.path, copy)
     for later in (copy / "checkpoints" / "0000003", copy / ADAPTERS, copy / FUSED):
         shutil.rmtree(later)
-    again = runs.open_run("resumed")
+    again = archive.open_run("resumed")
     assert [int(each.name) for each in again.checkpoints()] == [2]
     run_to_its_end(Session(again.settings(), again))
     return again
@@ -131,10 +134,10 @@ def logits_of(run: Run) -> tuple[mx.array, mx.array]:
     """Logits of the base model, and with what the run's newest checkpoint trained."""
     chosen, newest = run.settings(), run.latest_checkpoint()
     assert newest is not None
-    model, _, _ = models.load(Path(chosen.model), "model", quantization=chosen.quantization)
+    model, _, _ = load.load(Path(chosen.model), "model", quantization=chosen.quantization)
     base = model(IDS)
-    models.add_adapters(model, chosen)
-    models.load_adapter_file(model, newest / WEIGHTS)
+    load.add_adapters(model, chosen)
+    load.load_adapter_file(model, newest / WEIGHTS)
     return base, model(IDS)
 
 

@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.caches import (
+from engine.compute.kv_cache import (
     CompletionCache,
     DecodeCache,
     PromptCache,

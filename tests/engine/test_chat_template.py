@@ -12,12 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
-from engine import chat_template
-from engine.chat_template import apply, knows_thinking
+from engine.data import chat_template
+from engine.data.chat_template import apply, knows_thinking
+from engine.data.prompts import Message, Prompt
+from engine.data.rendering import render_prompt
 from engine.errors import UserError
-from engine.prompts import Message, Prompt
-from engine.rendering import render_prompt
-from engine.settings import Settings
+from engine.settings.schema import Settings
 from tests.engine.small_models import TEMPLATE, byte_tokenizer, tokenizer
 
 TURNS = [{"role": "user", "content": "Why?"}]

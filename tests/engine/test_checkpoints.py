@@ -8,12 +8,13 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine import arrays, checkpoints
+from engine.data.pairs import Pair, Verdict
 from engine.errors import UserError
-from engine.optimizers import OPTIMIZERS, build_optimizer
-from engine.pairs import Pair, Verdict
-from engine.settings import Settings
-from engine.update import Update
+from engine.model import arrays
+from engine.settings.schema import Settings
+from engine.train import state
+from engine.train.optimizers import OPTIMIZERS, build_optimizer
+from engine.train.update import Update
 from tests.engine.small_models import pair, policy_and_reference, settings
 
 DROPOUT = {"rank": 4, "scale": 20.0, "dropout": 0.2}
@@ -53,11 +54,11 @@ def assert_goes_on(chosen: Settings, folder: Path, at: int = 2, steps: int = 4) 
         learned = unbroken.step(batch(step), step=step, last=step == steps)
         lines.append((learned.means, learned.grad_norm))
         if step == at:
-            checkpoints.save(folder, unbroken, {"step": at})
+            state.save(folder, unbroken, {"step": at})
             saved = state_of(unbroken)
     again = make(chosen, seed=0)
     mx.random.seed(12345)  # no random state is needed
-    assert checkpoints.restore(folder, again)["step"] == at
+    assert state.restore(folder, again)["step"] == at
     assert state_of(again) == saved
     for step in range(at + 1, steps + 1):
         learned = again.step(batch(step), step=step, last=step == steps)
@@ -92,13 +93,13 @@ def test_every_kind_of_run_goes_on(values: dict[str, Any], tmp_path: Path) -> No
 def test_gradients_that_wait_are_kept(at: int, tmp_path: Path) -> None:
     chosen = settings(gradient_accumulation_steps=3, lora_parameters=DROPOUT)
     assert_goes_on(chosen, tmp_path, at=at, steps=7)
-    assert (tmp_path / checkpoints.GRADIENTS).exists() == (at % 3 != 0)
+    assert (tmp_path / state.GRADIENTS).exists() == (at % 3 != 0)
 
 
 def test_a_checkpoint_before_the_first_step(tmp_path: Path) -> None:
     made, again = make(settings()), make(settings(), seed=0)
-    checkpoints.save(tmp_path, made, {"step": 0})
-    checkpoints.restore(tmp_path, again)
+    state.save(tmp_path, made, {"step": 0})
+    state.restore(tmp_path, again)
     made.step(batch(1), step=1, last=False)
     again.step(batch(1), step=1, last=False)
     assert state_of(again) == state_of(made)
@@ -107,23 +108,23 @@ def test_a_checkpoint_before_the_first_step(tmp_path: Path) -> None:
 def test_the_weights_are_adapters_as_mlx_lm_reads_them(tmp_path: Path) -> None:
     made = make(settings())
     made.step(batch(1), step=1, last=False)
-    checkpoints.save(tmp_path, made, {})
+    state.save(tmp_path, made, {})
     trainable = arrays.flat(made.policy.model.trainable_parameters())
-    saved = arrays.load(tmp_path / checkpoints.WEIGHTS)
+    saved = arrays.load(tmp_path / state.WEIGHTS)
     assert saved.keys() == trainable.keys()
     assert all(mx.array_equal(saved[name], trainable[name]) for name in saved)
     assert all("lora_" in name for name in saved)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
-    checkpoints.save(tmp_path, make(settings()), {})
+    state.save(tmp_path, make(settings()), {})
     with pytest.raises(UserError, match="checkpoint"):
-        checkpoints.restore(tmp_path, make(settings(lora_parameters={"rank": 2})))
+        state.restore(tmp_path, make(settings(lora_parameters={"rank": 2})))
 
 
-@pytest.mark.parametrize("file", [checkpoints.OPTIMIZER, checkpoints.STATE])
+@pytest.mark.parametrize("file", [state.OPTIMIZER, state.STATE])
 def test_a_damaged_checkpoint_is_refused(file: str, tmp_path: Path) -> None:
-    checkpoints.save(tmp_path, make(settings()), {"step": 1})
+    state.save(tmp_path, make(settings()), {"step": 1})
     (tmp_path / file).write_bytes(b"{broken")
     with pytest.raises(UserError, match="checkpoint"):
-        checkpoints.restore(tmp_path, make(settings()))
+        state.restore(tmp_path, make(settings()))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mlx_lm.models import base
 
-from engine import cpu_math
+from engine.compute import cpu_math
 from tests.close import assert_close
 from tests.engine.small_models import number
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.config import load, to_yaml
+from engine.data.prompts import load_prompts
 from engine.errors import UserError
-from engine.prompts import load_prompts
-from engine.settings import Settings
+from engine.settings.files import load, to_yaml
+from engine.settings.schema import Settings
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "What is MLX?", "system": "Be brief.", "n": 1},

@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import data_files
-from engine.data_files import Unusable
+from engine.data import files
+from engine.data.files import Unusable
+from engine.data.json_items import NotAList, TooLong, json_items
 from engine.errors import UserError
-from engine.json_items import NotAList, TooLong, json_items
 
 QUESTION = "What is the colour of coal?"
 
 
 def rows_of(file: Path) -> list[Any]:
-    return [row for _, row in data_files.rows(file)]
+    return [row for _, row in files.rows(file)]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def rows_of(file: Path) -> list[Any]:
 def test_the_separator_is_what_the_header_has(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(text.encode())
     assert rows_of(tmp_path / name) == [{"prompt": QUESTION, "answer": "x"}]
-    assert data_files.columns(tmp_path / name) == ["prompt", "answer"]
+    assert files.columns(tmp_path / name) == ["prompt", "answer"]
 
 
 def test_a_separator_inside_of_text_separates_nothing(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_row_with_more_cells_than_columns_is_no_row(tmp_path: Path) -> None:
 
 def test_a_place_is_the_line_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('\nsep=;\nprompt;b\n"x\ny";1\nz;2\n')
-    assert [place for place, _ in data_files.rows(tmp_path / "a.csv")] == [
+    assert [place for place, _ in files.rows(tmp_path / "a.csv")] == [
         "a.csv, line 5",
         "a.csv, line 6",
     ]
@@ -133,7 +133,7 @@ def test_other_kinds_are_named_with_those_that_are_read(name: str, tmp_path: Pat
 def test_a_row_that_is_too_long_is_left_out_and_the_rest_read(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_files, "LONGEST_ROW", 50)
+    monkeypatch.setattr(files, "LONGEST_ROW", 50)
     lines = ["first", "x" * 500, "third", "y" * 49]
     written = [json.dumps({"prompt": line}) if "json" in name else line for line in lines]
     content = "\n".join(written).encode()
@@ -154,14 +154,14 @@ def test_a_row_that_is_too_long_is_left_out_and_the_rest_read(
 def test_a_cell_that_does_not_end_is_an_error_that_names_its_row(
     name: str, content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_files, "LONGEST_ROW", 1000)
+    monkeypatch.setattr(files, "LONGEST_ROW", 1000)
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=r"(row|line) 2"):
         rows_of(tmp_path / name)
 
 
 def test_a_row_of_very_many_columns_is_left_out(tmp_path: Path) -> None:
-    wide = {f"c{number}": 1 for number in range(data_files.MOST_COLUMNS + 1)}
+    wide = {f"c{number}": 1 for number in range(files.MOST_COLUMNS + 1)}
     (tmp_path / "a.jsonl").write_text(json.dumps(wide) + '\n{"prompt": "a"}\n')
     (tmp_path / "b.csv").write_text(",".join(wide) + "\n1\n")
     first, second = rows_of(tmp_path / "a.jsonl")
@@ -178,15 +178,15 @@ def test_a_parquet_file_of_long_rows_is_decoded_few_at_a_time(tmp_path: Path) ->
     table = pyarrow.Table.from_pylist(rows)
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet", compression="none")
     metadata = pyarrow.parquet.read_metadata(tmp_path / "a.parquet")
-    batch = data_files._batch_rows
+    batch = files._batch_rows
     assert 1 <= batch(metadata, ["prompt"]) <= 5
     assert batch(metadata, ["n"]) == 1000
     assert rows_of(tmp_path / "a.parquet") == rows
-    assert data_files.columns(tmp_path / "a.parquet") == ["prompt", "n"]
+    assert files.columns(tmp_path / "a.parquet") == ["prompt", "n"]
 
 
 def test_every_file_of_a_split_is_looked_at_for_columns(tmp_path: Path) -> None:
-    from engine.dataset_rows import read_splits
+    from engine.data.sources import read_splits
 
     (tmp_path / "a.jsonl").write_text('{"prompt": "x"}\n')
     (tmp_path / "b.csv").write_text("question,answer\ny,z\n")

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from engine import runs
-from engine.duel import Duel, DuelAnswers, DuelEvent, DuelFailed, DuelReady
-from engine.run_folder import METRICS, Run
+from engine.runs import archive
+from engine.runs.folder import METRICS, Run
 from engine.session import Session
-from engine.settings import Settings
+from engine.settings.schema import Settings
+from engine.try_it import Duel, DuelAnswers, DuelEvent, DuelFailed, DuelReady
 from tests.engine.small_models import settings, write_model, write_prompts
 
 PATIENCE = 60.0  # seconds
@@ -115,7 +115,7 @@ def test_several_can_be_asked_at_once(trained: Session) -> None:
 
 
 def test_what_cannot_be_tried_is_said_in_a_sentence(chosen: Settings) -> None:
-    run = runs.create(chosen)  # nothing was trained
+    run = archive.create(chosen)  # nothing was trained
     duel = Duel(run)
     duel.start()
     [failed] = listen(duel, 1)

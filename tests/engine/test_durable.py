@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import durable
-from engine.durable import (
+from engine.runs import durable
+from engine.runs.durable import (
     Follower,
     StorageError,
     append_lines,
@@ -201,7 +201,7 @@ def test_a_link_or_a_pipe_in_the_place_of_a_file_is_refused(tmp_path: Path):
 
 def test_a_locale_without_utf8_changes_nothing(file: Path):
     code = (
-        "import sys; from pathlib import Path; from engine.durable import *;"
+        "import sys; from pathlib import Path; from engine.runs.durable import *;"
         "append_lines(Path(sys.argv[1]), [{'text': 'Gr\\u00fc\\u00dfe'}], sync=False);"
         "print(ascii(list(read_records(Path(sys.argv[1])))))"
     )
@@ -348,7 +348,7 @@ def test_a_file_that_is_written_tidies_what_kills_left_of_it_alone(tmp_path: Pat
 WRITER = """
 import sys
 from pathlib import Path
-from engine.durable import *
+from engine.runs.durable import *
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
 repair_last_line(folder / "pairs.jsonl")
 while True:

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from engine.evaluation import Evaluation, completion_text, wilson
+from engine.compute.sampling import Completion, Interrupted, Sampler
+from engine.data.pairs import Verdict
 from engine.judges.llm import LLMJudge
-from engine.models import LanguageModel
-from engine.pairs import Verdict
-from engine.sampling import Completion, Interrupted, Sampler
+from engine.model.load import LanguageModel
+from engine.train.evaluation import Evaluation, completion_text, wilson
 from tests.engine.small_models import EOS, language_model, settings, tokenizer
 
 PROMPTS = [[7, 8, 9], [10, 11], [12], [13, 14, 15, 16], [17, 18]]

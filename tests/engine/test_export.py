@@ -16,9 +16,6 @@ from mlx_lm import load as load_with_mlx_lm
 from mlx_lm.models import qwen3
 from mlx_lm.utils import dequantize_model
 
-from engine import arrays, hardware, models, runs
-from engine.checkpoints import WEIGHTS
-from engine.durable import StorageError
 from engine.errors import UserError
 from engine.export import (
     export,
@@ -28,9 +25,14 @@ from engine.export import (
     trained_weights,
     write_adapters,
 )
-from engine.run_folder import ADAPTERS, CONFIG, Run
-from engine.settings import Quantization, Settings
+from engine.machine import device
+from engine.model import arrays, load
+from engine.runs import archive
+from engine.runs.durable import StorageError
+from engine.runs.folder import ADAPTERS, CONFIG, Run
+from engine.settings.schema import Quantization, Settings
 from engine.starter import POLICY
+from engine.train.state import WEIGHTS
 from tests.command import Command
 from tests.engine.small_models import number
 from tests.engine.zoo import write_architecture
@@ -67,11 +69,11 @@ def trained(base: Path | str, amount: float = 0.05, **changes: Any) -> tuple[Run
         "run_name": "trial",
     }
     settings = Settings(**given | changes)
-    run = runs.create(settings)
-    folder = models.locate(settings.model, "model")
-    model, _, _ = models.load(folder, "model", quantization=settings.quantization)
+    run = archive.create(settings)
+    folder = load.locate(settings.model, "model")
+    model, _, _ = load.load(folder, "model", quantization=settings.quantization)
     mx.random.seed(1)
-    models.add_adapters(model, settings)
+    load.add_adapters(model, settings)
     learned = {
         name: array + amount * mx.random.normal(array.shape)
         for name, array in arrays.flat(model.trainable_parameters()).items()
@@ -131,7 +133,7 @@ def test_adapters_and_the_fused_model_do_in_mlx_lm_what_the_policy_does(
 def test_a_quantised_policy_is_fused_as_it_was_trained(
     base: Path, tmp_path: Path, quantization: str, train_type: str
 ):
-    if hardware.backend() != "cpu" and (quantization, train_type) == ("6-bit", "dora"):
+    if device.backend() != "cpu" and (quantization, train_type) == ("6-bit", "dora"):
         pytest.skip("mlx-lm has no DoRA on 6-bit layers")
     run, policy = trained(base, quantization=quantization, train_type=train_type)
     plain = fuse_run(run, tmp_path / "plain", dequantize=True)
@@ -162,7 +164,7 @@ def divergence(one: mx.array, other: mx.array) -> float:
 @pytest.mark.parametrize(
     ("quantization", "train_type", "amount"),
     [
-        *((form, kind, 0.003) for form in models.QUANTIZATIONS for kind in ("lora", "dora")),
+        *((form, kind, 0.003) for form in load.QUANTIZATIONS for kind in ("lora", "dora")),
         ("4-bit", "lora", 0.05),
         ("4-bit", "lora", 0.0005),
     ],
@@ -171,10 +173,10 @@ def test_what_was_trained_is_in_the_quantised_model(
     base: Path, tmp_path: Path, quantization: Quantization, train_type: str, amount: float
 ):
     """However little that was. On a CPU alone, where the policy is in float32."""
-    if hardware.backend() != "cpu":
+    if device.backend() != "cpu":
         pytest.skip("the policy is in half precision")
     run, policy = trained(base, amount, quantization=quantization, train_type=train_type)
-    start, _, _ = models.load(base, "model", quantization=quantization)
+    start, _, _ = load.load(base, "model", quantization=quantization)
     said: list[str] = []
     packed = fuse_run(run, tmp_path / "packed", dequantize=False, say=said.append)
     loaded: Any = load_with_mlx_lm(str(packed))
@@ -194,7 +196,7 @@ def test_what_was_trained_is_in_the_quantised_model(
     assert bool(wide) == (amount < 0.001)
     untouched = [module for path, module in modules.items() if path not in forms]
     bits = {module.bits for module in untouched if hasattr(module, "bits")}
-    assert bits == {models.QUANTIZATIONS[quantization]["bits"]}
+    assert bits == {load.QUANTIZATIONS[quantization]["bits"]}
 
 
 def test_a_layer_that_learned_nothing_stays_as_it_was(base: Path, tmp_path: Path):
@@ -204,7 +206,7 @@ def test_a_layer_that_learned_nothing_stays_as_it_was(base: Path, tmp_path: Path
         )
         packed = fuse_run(run, tmp_path / train_type, dequantize=False)
         loaded: Any = load_with_mlx_lm(str(base))
-        models.quantize(loaded[0], "4-bit")
+        load.quantize(loaded[0], "4-bit")
         before, after = (
             arrays.flat(loaded[0].parameters()),
             arrays.load(packed / "model.safetensors"),
@@ -334,7 +336,7 @@ def test_the_newest_checkpoint_is_what_is_exported(base: Path, tmp_path: Path):
 
 
 def test_a_run_without_weights_says_so(base: Path, tmp_path: Path):
-    run = runs.create(Settings(model=str(base), run_name="empty"))
+    run = archive.create(Settings(model=str(base), run_name="empty"))
     for fuse in (True, False):
         with pytest.raises(UserError, match="'empty' has no trained weights yet"):
             export(run, tmp_path / "out", fuse=fuse)

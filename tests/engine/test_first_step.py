@@ -11,14 +11,14 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from engine import arrays, models
+from engine.compute.logps import Scored, completion_logps
+from engine.data.pairs import Verdict
 from engine.export import write_adapters
-from engine.models import Roles, learning, load_roles
-from engine.optimizers import build_optimizer
-from engine.pairs import Verdict
-from engine.scoring import Scored, completion_logps
-from engine.settings import Settings
-from engine.update import Update
+from engine.model import arrays, load
+from engine.model.load import Roles, learning, load_roles
+from engine.settings.schema import Settings
+from engine.train.optimizers import build_optimizer
+from engine.train.update import Update
 from tests.engine.small_models import (
     QWEN2,
     QWEN3,
@@ -50,7 +50,7 @@ IDS = mx.array([[5, 90, 30, 7, 41, 110]])
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights stay in the precision of their files, and packed."""
-    monkeypatch.setattr(models, "compute_dtype", lambda: None)
+    monkeypatch.setattr(load, "compute_dtype", lambda: None)
 
 
 def in_half_precision(folder: Path, config: dict[str, Any] = WIDE) -> Path:
@@ -275,7 +275,7 @@ def test_of_all_dropout_only_that_of_adapters_is_ever_on() -> None:
             self.inner = make_model()
 
     body = Body()
-    models.add_adapters(body.inner, settings(lora_parameters=ADAPTERS | {"dropout": 0.5}))
+    load.add_adapters(body.inner, settings(lora_parameters=ADAPTERS | {"dropout": 0.5}))
     modules: list[Any] = body.modules()
     adapters = [each.dropout for each in modules if "lora_a" in each]
     assert adapters

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from engine.config import apply_overrides, from_mapping, notes
-from engine.contradictions import problems
 from engine.errors import UserError
-from engine.foreign_keys import ALIASES, FOREIGN, LOAD_IN, USE_DORA
-from engine.settings import Settings, fields
+from engine.settings.checks import problems
+from engine.settings.files import apply_overrides, from_mapping, notes
+from engine.settings.foreign_keys import ALIASES, FOREIGN, LOAD_IN, USE_DORA
+from engine.settings.schema import Settings, fields
 
 # The keys of CONFIG_DEFAULTS, of the command line and of the example files, in all versions up to
 # mlx-lm 0.32.2 and mlx-lm-lora 5.10.2.

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from engine import hardware
+from engine.machine import device as hardware
 
 on_linux_cpu = pytest.mark.skipif(
     not sys.platform.startswith("linux") or hardware.backend() != "cpu",
@@ -87,7 +87,7 @@ def test_products_repeat_bit_for_bit_with_each_library_at_hand():
 @on_linux_cpu
 def test_an_unusable_library_is_named():
     code = (
-        "from engine.hardware import load_fast_blas\n"
+        "from engine.machine.device import load_fast_blas\n"
         "from engine.errors import UserError\n"
         "try: load_fast_blas()\n"
         "except UserError as error: print(error)"

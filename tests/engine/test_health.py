@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from engine.health import CHECKS, ENOUGH_PAIRS, RECENT, Health, nothing_learned, sentence
+from engine.train.health import CHECKS, ENOUGH_PAIRS, RECENT, Health, nothing_learned, sentence
 
 
 def health_of(metric: str, values: list[float]) -> Health:

@@ -5,20 +5,22 @@ from typing import Any
 
 import pytest
 
-from engine import journal as subject
-from engine import runs
 from engine.control import Control
-from engine.durable import StorageError
+from engine.data.pairs import Pair, Verdict
 from engine.events import Event, Log, PairJudged, Progress, Saved
-from engine.journal import Journal
-from engine.pairs import Pair, Verdict
-from engine.run_folder import LOG, METRICS, PAIRS, SAMPLED, UNDECIDED, Run
+from engine.runs import archive
+from engine.runs.durable import StorageError
+from engine.runs.folder import LOG, METRICS, PAIRS, SAMPLED, UNDECIDED, Run
+from engine.train import reporting as subject
+from engine.train.reporting import Journal
 from tests.engine.small_models import pair, settings
 
 
 @pytest.fixture
 def run() -> Run:
-    return runs.create(settings(model="starter", judge="starter", data="starter", run_name="one"))
+    return archive.create(
+        settings(model="starter", judge="starter", data="starter", run_name="one")
+    )
 
 
 @pytest.fixture

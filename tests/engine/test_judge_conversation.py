@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
+from engine.data.prompts import Message, Prompt, transcript
+from engine.data.tokens import control_ids
 from engine.judges.presentation import (
     FIRST_LABEL,
     PROMPT_LABEL,
@@ -15,8 +17,6 @@ from engine.judges.presentation import (
     SECOND_LABEL,
     render_frame,
 )
-from engine.prompts import Message, Prompt, transcript
-from engine.tokens import control_ids
 from tests.engine.small_models import tokenizer
 
 TOKENIZER = tokenizer()

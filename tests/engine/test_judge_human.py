@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine.durable import StorageError
+from engine.data.pairs import Pair, Verdict, record
 from engine.events import Choice, PairSampled
 from engine.judges.human import HumanJudge
-from engine.pairs import Pair, Verdict, record
+from engine.runs.durable import StorageError
 from tests.engine.small_models import pair
 
 

@@ -10,13 +10,13 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from engine.compute.sampling import Completion, Interrupted
+from engine.data.pairs import Pair
 from engine.judges import llm
 from engine.judges.llm import LLMJudge
 from engine.judges.presentation import answer_ids, render_frame
-from engine.metrics import Means, add_judged
-from engine.models import LanguageModel
-from engine.pairs import Pair
-from engine.sampling import Completion, Interrupted
+from engine.model.load import LanguageModel
+from engine.train.metrics import Means, add_judged
 from tests.engine.small_models import (
     EOS,
     GEMMA2,

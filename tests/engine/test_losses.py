@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.losses import LogProbs, Loss, pair_losses, soft_pair_losses
+from engine.train.losses import LogProbs, Loss, pair_losses, soft_pair_losses
 from tests.close import assert_close
 from tests.engine.small_models import number
 

@@ -22,16 +22,20 @@ from mlx.utils import tree_flatten
 from mlx_lm.models import qwen3
 from mlx_lm.utils import load_model
 
-from engine import hardware, memory, model_files, models, packing, sampling, scoring, step_memory
+from engine.compute import logps, sampling
+from engine.compute.numpy import model as plain_model
+from engine.compute.sampling import Completion
+from engine.data.pairs import Pair, Verdict, make_pair
+from engine.data.prompts import Message, Prompt
 from engine.judges import llm
-from engine.memory import plan, refusal
-from engine.optimizers import build_optimizer
-from engine.pairs import Pair, Verdict, make_pair
-from engine.plain import model as plain_model
-from engine.prompts import Message, Prompt
-from engine.sampling import Completion
-from engine.settings import Settings
-from engine.update import Update
+from engine.machine import device
+from engine.model import files as model_files
+from engine.model import load, packing
+from engine.plan import memory, step_memory
+from engine.plan.memory import plan, refusal
+from engine.settings.schema import Settings
+from engine.train.optimizers import build_optimizer
+from engine.train.update import Update
 
 SIZES = {
     "hidden_size": 256,
@@ -44,7 +48,7 @@ SIZES = {
     "tie_word_embeddings": True,
 }
 PROMPT, COMPLETION, BATCH = 96, 48, 4
-on_cpu = pytest.mark.skipif(hardware.backend() != "cpu", reason="measured on the CPU backend")
+on_cpu = pytest.mark.skipif(device.backend() != "cpu", reason="measured on the CPU backend")
 
 
 def write_model(folder: Path, quantized: bool = False, **sizes: Any) -> Path:
@@ -126,7 +130,7 @@ def test_trained_weights_and_their_optimizer_are_told_to_the_byte(
 ):
     settings = of(folder, **changes)
     model = loaded(folder)
-    models.add_adapters(model, settings)
+    load.add_adapters(model, settings)
     trained = array_bytes(model.trainable_parameters())
     told = plan(settings)
     if settings.train_type == "full":
@@ -143,9 +147,9 @@ def test_quantised_sizes_are_those_of_mlx(
     folder: Path, quantization: Any, monkeypatch: pytest.MonkeyPatch
 ):
     """As on a machine with a GPU, where quantised weights stay packed."""
-    monkeypatch.setattr(hardware, "backend", lambda: "metal")
+    monkeypatch.setattr(device, "backend", lambda: "metal")
     model, _ = load_model(folder, lazy=True)
-    models.quantize(model, quantization)
+    load.quantize(model, quantization)
     assert plan(of(folder, quantization=quantization)).policy == array_bytes(model.parameters())
 
 
@@ -208,11 +212,11 @@ def test_a_step_takes_no_more_than_planned_and_not_far_less(
         monkeypatch.setattr(memory, "PLAIN_KINDS", set())
     settings = of(folder, grad_checkpoint=recompute, judge="human", quantization="none")
     model = loaded(folder)
-    reference = models.view(model)
-    models.add_adapters(model, settings)
+    reference = load.view(model)
+    load.add_adapters(model, settings)
     mx.eval(model.parameters())
     policy, frozen = (
-        replace(models.as_language_model(each, Tokenizer, PROMPT + COMPLETION), is_plain=by_numpy)
+        replace(load.as_language_model(each, Tokenizer, PROMPT + COMPLETION), is_plain=by_numpy)
         for each in (model, reference)
     )
     learning = Update(policy, frozen, settings, build_optimizer(settings, 10))
@@ -235,9 +239,9 @@ def test_limits_are_those_of_the_code_that_obeys_them():
     assert step_memory.SAMPLED_TOKENS == sampling.TOKENS_PER_BATCH
     assert step_memory.JUDGED_TOKENS == llm.TOKENS_PER_PASS
     assert step_memory.JUDGED_SCORES == llm.SCORES_PER_PASS
-    assert step_memory.LOGIT_VALUES == scoring.VALUES_PER_CHUNK
+    assert step_memory.LOGIT_VALUES == logps.VALUES_PER_CHUNK
     assert memory.MERGED_BYTES == plain_model.MOST_MERGED_BYTES
-    for name, form in models.QUANTIZATIONS.items():
+    for name, form in load.QUANTIZATIONS.items():
         assert memory.GROUPS[name][:2] == (form["group_size"], form["bits"])
 
 
@@ -277,7 +281,7 @@ def test_a_model_in_the_hub_cache_is_found(folder: Path, tmp_path: Path):
     (snapshot.parent.parent / "refs").mkdir()
     (snapshot.parent.parent / "refs" / "main").write_text("abc")
     code = (
-        "from engine.memory import plan; from engine.settings import Settings;"
+        "from engine.plan.memory import plan; from engine.settings.schema import Settings;"
         "told = plan(Settings(model='org/name', judge='org/name', data='starter'));"
         "print(told.total, told.judge, told.download)"
     )
@@ -314,7 +318,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 def test_the_hub_is_asked_for_the_size_of_the_download(tmp_path: Path):
     code = (
-        "from engine.memory import plan; from engine.settings import Settings;"
+        "from engine.plan.memory import plan; from engine.settings.schema import Settings;"
         "settings = Settings(model='org/name', judge='org/judge', data='org/data');"
         "print(plan(settings, ask_hub=True).download, plan(settings).download)"
     )
@@ -332,7 +336,7 @@ def test_the_hub_is_asked_for_the_size_of_the_download(tmp_path: Path):
 
 
 def test_planning_imports_no_mlx():
-    code = "import sys, engine.memory; print('mlx' in sys.modules)"
+    code = "import sys, engine.plan.memory; print('mlx' in sys.modules)"
     assert ask(code).strip() == "False"
 
 

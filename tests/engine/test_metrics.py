@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from engine.metrics import COUNTS, MEANS, RATES, Means, add_judged
-from engine.pairs import Verdict
+from engine.data.pairs import Verdict
+from engine.train.metrics import COUNTS, MEANS, RATES, Means, add_judged
 from tests.engine.small_models import pair
 
 

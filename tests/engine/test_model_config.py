@@ -15,11 +15,13 @@ import pytest
 from mlx_lm import load as load_with_mlx_lm
 from transformers import CONFIG_MAPPING
 
-from engine import arrays, model_config, models, runs
 from engine.errors import UserError
 from engine.export import fuse_run, readers, write_adapters
-from engine.run_folder import ADAPTERS
-from engine.settings import Settings
+from engine.model import arrays, load
+from engine.model import config as model_config
+from engine.runs import archive
+from engine.runs.folder import ADAPTERS
+from engine.settings.schema import Settings
 from tests.engine.small_models import GEMMA2, QWEN3, byte_tokenizer
 from tests.interop import weights
 
@@ -75,7 +77,7 @@ def off(logits: np.ndarray, name: str) -> float:
 
 
 def loaded(folder: Path) -> Any:
-    return models.load(folder, "model", quantization="none")
+    return load.load(folder, "model", quantization="none")
 
 
 @pytest.mark.parametrize("name", LOADED)
@@ -105,8 +107,8 @@ def test_a_fused_model_is_read_alike_by_mlx_lm_and_by_transformers(
         model=str(source), judge="human", data="starter", quantization="none", num_layers=-1,
         train_type="full",
     )  # fmt: skip
-    run = runs.create(settings)
-    models.add_adapters(model, settings)
+    run = archive.create(settings)
+    load.add_adapters(model, settings)
     write_adapters(model, settings, run.path / ADAPTERS)
     fused = fuse_run(run, tmp_path / "fused")
 
@@ -236,7 +238,7 @@ def test_a_run_says_what_its_model_is_computed_without(tmp_path: Path) -> None:
     settings = Settings(
         model=str(folder), judge="human", data="starter", quantization="none", num_layers=-1
     )
-    (note,) = models.load_roles(settings).notes
+    (note,) = load.load_roles(settings).notes
     assert "window of 16 tokens" in note
 
 

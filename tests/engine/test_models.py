@@ -8,10 +8,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine import arrays, models, packing
-from engine.caches import prompt_caches
+from engine.compute.kv_cache import prompt_caches
+from engine.data.pairs import Verdict
 from engine.errors import UserError
-from engine.models import (
+from engine.model import arrays, packing
+from engine.model import load as models
+from engine.model.load import (
     add_adapters,
     as_language_model,
     count_parameters,
@@ -21,10 +23,9 @@ from engine.models import (
     quantize,
     view,
 )
-from engine.optimizers import build_optimizer
-from engine.pairs import Verdict
-from engine.settings import Settings
-from engine.update import Update
+from engine.settings.schema import Settings
+from engine.train.optimizers import build_optimizer
+from engine.train.update import Update
 from tests.close import assert_close
 from tests.engine.small_models import (
     GEMMA2,

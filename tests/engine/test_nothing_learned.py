@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from engine import runs
+from engine.data.pairs import Verdict
 from engine.events import HealthChanged, Log, RunEnded
 from engine.judges import llm
-from engine.pairs import Verdict
+from engine.runs import archive
 from engine.session import Session
-from engine.settings import Settings
+from engine.settings.schema import Settings
 from tests.engine.small_models import settings, write_model, write_prompts
 
 
@@ -49,7 +49,7 @@ def chosen(files: Path) -> Callable[..., Settings]:
 Choose = Callable[..., Settings]
 
 
-def train(chosen: Settings, run: runs.Run | None = None) -> tuple[Session, list[Any]]:
+def train(chosen: Settings, run: archive.Run | None = None) -> tuple[Session, list[Any]]:
     session = Session(chosen, run)
     session.start()
     session.join()
@@ -145,7 +145,7 @@ def test_what_was_learned_before_a_stop_counts(
 def test_steps_that_are_all_dropped_are_the_reason(
     chosen: Choose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine import update
+    from engine.train import update
 
     always("first", monkeypatch)
     monkeypatch.setattr(update, "_norm", lambda gradients: float("nan"))

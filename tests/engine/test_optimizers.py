@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.errors import UserError
-from engine.optimizers import OPTIMIZERS, build_optimizer, learning_rate
+from engine.train.optimizers import OPTIMIZERS, build_optimizer, learning_rate
 from tests.engine.small_models import number, settings
 
 PEAK, FINAL, START, UPDATES, WARMUP = 1e-3, 1e-5, 1e-7, 101, 11

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.pairs import (
+from engine.data.pairs import (
     Layout,
     Pair,
     Verdict,
@@ -19,8 +19,8 @@ from engine.pairs import (
     verdict_from,
     verdict_of,
 )
-from engine.prompts import Message, Prompt
-from engine.relabel import completions, relabelled
+from engine.data.prompts import Message, Prompt
+from engine.runs.relabel import completions, relabelled
 from tests.engine.small_models import pair
 
 CHAT = (Message("system", "Be brief."), Message("user", "Why?"))

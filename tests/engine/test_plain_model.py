@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from mlx_lm.models import qwen3
 
-from engine import arrays, models
+from engine.compute.numpy import model as plain_module
+from engine.compute.numpy.kv_cache import LEAST_TURNS, Rows, is_plain
+from engine.compute.numpy.model import plain
 from engine.judges.llm import LLMJudge
-from engine.models import LanguageModel
-from engine.plain import model as plain_module
-from engine.plain.model import plain
-from engine.plain.rows import LEAST_TURNS, Rows, is_plain
+from engine.model import arrays, load
+from engine.model.load import LanguageModel
 from tests.close import assert_close
 from tests.engine.small_models import (
     GEMMA2,
@@ -105,7 +105,7 @@ def test_other_forms_of_weights_are_left_to_mlx() -> None:
     with_dora, _ = policy_and_reference(settings(train_type="dora"))
     assert not with_dora.is_plain
     packed = make_model(WIDE)
-    models.quantize(packed, "4-bit")
+    load.quantize(packed, "4-bit")
     assert not is_plain(packed)
     half = make_model()
     half.update(

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from engine.plain import pointwise
-from engine.plain.pointwise import Norm, gated, gated_back, rotated
+from engine.compute.numpy import pointwise
+from engine.compute.numpy.pointwise import Norm, gated, gated_back, rotated
 from tests.close import assert_close
 
 GENERATOR = np.random.default_rng(0)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.plain import products
-from engine.plain.products import multiply
+from engine.compute.numpy import products
+from engine.compute.numpy.products import multiply
 from tests.close import assert_close
 
 SIDES = st.integers(1, 9)

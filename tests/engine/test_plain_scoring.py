@@ -7,14 +7,15 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from engine import arrays, scoring
-from engine.models import LanguageModel, view
-from engine.optimizers import build_optimizer
-from engine.plain import layout, model, passes, products
-from engine.plain.passes import Pass
-from engine.plain.scoring import completion_logps, trains_adapters_alone, trunk_of
-from engine.scoring import Scored
-from engine.update import Update
+from engine.compute import logps as scoring
+from engine.compute.logps import Scored
+from engine.compute.numpy import layout, model, passes, products
+from engine.compute.numpy.logps import completion_logps, trains_adapters_alone, trunk_of
+from engine.compute.numpy.passes import Pass
+from engine.model import arrays
+from engine.model.load import LanguageModel, view
+from engine.train.optimizers import build_optimizer
+from engine.train.update import Update
 from tests.close import assert_all_close, assert_close
 from tests.engine.small_models import QWEN3, number, policy_and_reference, settings
 from tests.engine.test_plain_model import PLAIN, pytestmark, shake  # noqa: F401

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
-from engine.plain import threads
-from engine.plain.threads import has_one_core, side_by_side, split
+from engine.compute.numpy import threads
+from engine.compute.numpy.threads import has_one_core, side_by_side, split
 
 
 @given(st.lists(st.integers(1, 1_000), min_size=1, max_size=40), st.integers(1, 9))

@@ -9,12 +9,19 @@ from typing import Any
 
 import pytest
 
-from engine import prompts
-from engine.chat_messages import Message, messages_of, preference_of, text_of, tools_of, transcript
-from engine.data_files import Unusable
+from engine.data import prompts
+from engine.data.chat_messages import (
+    Message,
+    messages_of,
+    preference_of,
+    text_of,
+    tools_of,
+    transcript,
+)
+from engine.data.files import Unusable
+from engine.data.prompts import Prompt, PromptSet, load_prompts
 from engine.errors import UserError
-from engine.prompts import Prompt, PromptSet, load_prompts
-from engine.settings import Settings
+from engine.settings.schema import Settings
 
 
 def loaded(folder: Path, rows: list[dict[str, Any]], **values: Any) -> PromptSet:

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from engine.data.prompts import Message, PromptOrder, PromptSet, load_prompts
 from engine.errors import UserError
-from engine.prompts import Message, PromptOrder, PromptSet, load_prompts
-from engine.settings import Settings
+from engine.settings.schema import Settings
 
 
 def loaded(data: Path, **values: Any) -> PromptSet:
@@ -236,8 +236,8 @@ def test_an_empty_folder_says_what_it_lacks(tmp_path: Path) -> None:
 FROM_THE_HUB = """
 import sys
 from engine.errors import UserError
-from engine.prompts import load_prompts
-from engine.settings import Settings
+from engine.data.prompts import load_prompts
+from engine.settings.schema import Settings
 try:
     print(len(load_prompts(Settings(data=sys.argv[1], eval_prompts=0)).train))
 except UserError as error:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import preset
-from engine.durable import StorageError
+from engine.data.pairs import DECIDED, Verdict, record
 from engine.errors import UserError
-from engine.pairs import DECIDED, Verdict, record
-from engine.relabel import PLANNED, relabel, relabelled, set_flag, settle, settle_if_free
-from engine.run_folder import PAIRS, UNDECIDED, Run
-from engine.run_lock import RunBusy
+from engine.runs.durable import StorageError
+from engine.runs.folder import PAIRS, UNDECIDED, Run
+from engine.runs.lock import RunBusy
+from engine.runs.relabel import PLANNED, relabel, relabelled, set_flag, settle, settle_if_free
+from engine.settings.files import preset
 from tests.tui.archive import judged, make_run
 
 
@@ -86,8 +86,8 @@ def test_a_pair_that_is_not_there() -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from engine.relabel import relabel
-from engine.run_folder import Run
+from engine.runs.relabel import relabel
+from engine.runs.folder import Run
 
 left = int(sys.argv[4])
 

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from engine import chat_template
-from engine.chat_messages import as_mapping
+from engine.data import chat_template
+from engine.data.chat_messages import as_mapping
+from engine.data.prompts import Message, Prompt
+from engine.data.rendering import render_prompt
+from engine.data.tokens import control_ids
+from engine.data.tool_text import takes_tools
 from engine.errors import UserError
-from engine.prompts import Message, Prompt
-from engine.rendering import render_prompt
-from engine.settings import Settings
-from engine.tokens import control_ids
-from engine.tool_text import takes_tools
+from engine.settings.schema import Settings
 
 START, END, BOS = "<|im_start|>", "<|im_end|>", "<|begin|>"
 

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from engine import runs
-from engine.durable import StorageError
-from engine.run_folder import (
+from engine.runs import archive
+from engine.runs.archive import Run, RunBusy
+from engine.runs.durable import StorageError
+from engine.runs.folder import (
     ADAPTERS,
     CHECKPOINTS,
     LOCK,
@@ -27,13 +28,12 @@ from engine.run_folder import (
     PAIRS,
     checkpoint_damage,
 )
-from engine.runs import Run, RunBusy
-from engine.settings import Settings
+from engine.settings.schema import Settings
 
 
 @pytest.fixture
 def run() -> Run:
-    return runs.create(Settings(model="starter", judge="starter", run_name="trial"))
+    return archive.create(Settings(model="starter", judge="starter", run_name="trial"))
 
 
 # -- state and records ------------------------------------------------------------------
@@ -41,7 +41,7 @@ def run() -> Run:
 
 def test_an_update_keeps_what_others_wrote_meanwhile(run: Run):
     def count(key: str) -> None:
-        other = runs.open_run("trial")
+        other = archive.open_run("trial")
         for number in range(1, 41):
             other.update(**{key: number})
 
@@ -59,7 +59,7 @@ def test_how_far_a_run_is_goes_before_what_was_kept_of_it(run: Run):
     run.advance(step=7, pairs=28, seconds=3.5)
     expected = {"step": 7, "pairs": 28, "seconds": 3.5, "status": "running", "notes": "mine"}
     assert run.state().items() >= expected.items()
-    (row,) = runs.list_runs()
+    (row,) = archive.list_runs()
     assert (row.step, row.pairs, row.seconds) == (7, 28, 3.5)
     run.update(status="stopped")
     kept = json.loads((run.path / "run.json").read_text())
@@ -104,7 +104,7 @@ def test_a_torn_line_is_repaired_and_reported_before_the_next_is_added(run: Run)
     run.append(METRICS, [{"step": 1}])
     with (run.path / METRICS).open("a") as file:
         file.write('{"step": 2, "los')
-    resumed = runs.open_run("trial")
+    resumed = archive.open_run("trial")
     resumed.append(METRICS, [{"step": 2}])
     assert [record["step"] for record in run.read(METRICS)] == [1, 2]
     assert f"{METRICS} ended in an unfinished line" in (run.path / "log.txt").read_text()
@@ -131,7 +131,7 @@ def test_a_line_of_the_log_is_one_line_of_harmless_text(run: Run):
 
 def hold_in_another_process(run: Run) -> subprocess.Popen[str]:
     code = (
-        "import sys, time; from engine.runs import open_run\n"
+        "import sys, time; from engine.runs.archive import open_run\n"
         "with open_run(sys.argv[1]).lock(): print('held', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(run.path)]
@@ -149,7 +149,7 @@ def test_two_processes_cannot_train_one_run_and_a_killed_one_lets_go(run: Run):
         assert held.pid == other.pid
         with pytest.raises(RunBusy, match=f"process {other.pid} on "), run.lock():
             pass
-        assert [row.name for row in runs.list_runs()] == ["trial"]
+        assert [row.name for row in archive.list_runs()] == ["trial"]
     finally:
         other.send_signal(signal.SIGKILL)
         other.communicate()
@@ -304,7 +304,7 @@ def test_repair_tidies_up_what_a_kill_left(run: Run, aside: str, unfinished: str
 
 CHECKPOINTER = """
 import sys
-from engine.runs import open_run
+from engine.runs.archive import open_run
 run, step = open_run(sys.argv[1]), int(sys.argv[2])
 with run.lock():
     run.repair()
@@ -350,7 +350,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_last_one(
     """Written by MLX, which reports a full disk as an error of its own."""
     import mlx.core as mx
 
-    run = runs.create(Settings(model="starter", output_root=str(small_disk), run_name="trial"))
+    run = archive.create(Settings(model="starter", output_root=str(small_disk), run_name="trial"))
 
     def save_arrays(step: int) -> None:
         with run.checkpoint_folder(step) as folder:

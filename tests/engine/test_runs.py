@@ -14,15 +14,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from engine import durable, runs
 from engine.errors import UserError
-from engine.run_folder import CONFIG, PAIRS, STATE
-from engine.runs import Run, RunBusy
-from engine.settings import Settings
+from engine.runs import archive, durable
+from engine.runs.archive import Run, RunBusy
+from engine.runs.folder import CONFIG, PAIRS, STATE
+from engine.settings.schema import Settings
 
 
 def new_run(name: str | None = "trial", **changes: Any) -> Run:
-    return runs.create(Settings(model="starter", judge="starter", run_name=name, **changes))
+    return archive.create(Settings(model="starter", judge="starter", run_name=name, **changes))
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def run() -> Run:
 
 
 def names() -> set[str]:
-    return {summary.name for summary in runs.list_runs()}
+    return {summary.name for summary in archive.list_runs()}
 
 
 # -- names ---------------------------------------------------------------------------------------
@@ -56,31 +56,31 @@ def names() -> set[str]:
     ],
 )
 def test_a_name_is_made_one_harmless_component(text: str, name: str):
-    assert runs.safe_name(text) == name
+    assert archive.safe_name(text) == name
 
 
 @given(st.text(st.characters(), max_size=400))
 def test_any_name_stays_in_its_folder_and_is_stable(text: str):
-    name = runs.safe_name(text)
-    assert 0 < len(name.encode()) <= runs.NAME_LIMIT + len("run-run")
+    name = archive.safe_name(text)
+    assert 0 < len(name.encode()) <= archive.NAME_LIMIT + len("run-run")
     assert Path("root", name).parent == Path("root")
     assert name[0] not in ".-"
     assert name[-1] not in ".-"
     assert name.isprintable()
-    assert runs.safe_name(name) == name
+    assert archive.safe_name(name) == name
 
 
 def test_an_automatic_name_says_model_type_and_time():
     now = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
-    run = runs.create(Settings(model="Qwen/Qwen3-0.6B", train_type="dora"), now)
+    run = archive.create(Settings(model="Qwen/Qwen3-0.6B", train_type="dora"), now)
     assert run.name == "Qwen3-0.6B-dora-online-dpo-20260304-050607"
-    long = runs.create(Settings(model="org/" + "m" * 300), now)
+    long = archive.create(Settings(model="org/" + "m" * 300), now)
     assert long.name.endswith("-lora-online-dpo-20260304-050607")
 
 
 def test_a_taken_name_gets_a_number():
     assert [new_run().name for _ in range(3)] == ["trial", "trial-2", "trial-3"]
-    assert runs.open_run("trial-2").state()["name"] == "trial-2"
+    assert archive.open_run("trial-2").state()["name"] == "trial-2"
 
 
 def test_many_threads_creating_one_name_get_one_folder_each():
@@ -92,7 +92,7 @@ def test_many_threads_creating_one_name_get_one_folder_each():
         thread.join()
     assert len(set(made)) == 8
     assert names() == set(made)
-    assert not [name for name in os.listdir(runs.runs_root()) if name.startswith(".")]
+    assert not [name for name in os.listdir(archive.runs_root()) if name.startswith(".")]
 
 
 # -- creating and opening ------------------------------------------------------------------------
@@ -100,9 +100,9 @@ def test_many_threads_creating_one_name_get_one_folder_each():
 
 def test_a_new_run_holds_its_settings_and_first_state(studio_home: Path):
     settings = Settings(model="starter", beta=0.25, run_name="first")
-    run = runs.create(settings)
+    run = archive.create(settings)
     assert run.path == studio_home / "runs" / "first"
-    opened = runs.open_run("first")
+    opened = archive.open_run("first")
     assert opened.settings() == settings
     state = opened.state()
     assert (state["status"], state["step"], state["model"]) == ("paused", 0, "starter")
@@ -117,7 +117,7 @@ def test_output_root_moves_the_runs(tmp_path: Path):
     run = new_run(output_root=str(tmp_path / "elsewhere"))
     assert run.path == tmp_path / "elsewhere" / "runs" / "trial"
     assert names() == set()
-    assert runs.open_run(run.path).name == runs.open_run(str(run.path)).name == "trial"
+    assert archive.open_run(run.path).name == archive.open_run(str(run.path)).name == "trial"
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path):
@@ -129,15 +129,15 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path):
 def test_a_missing_run_names_the_nearest(run: Run):
     new_run("other")
     with pytest.raises(UserError, match=r"no run 'trail'; the nearest names are 'trial'"):
-        runs.open_run("trail")
+        archive.open_run("trail")
     with pytest.raises(UserError, match="holds no runs yet"):
-        runs.open_run("trail", run.path / "nothing")
+        archive.open_run("trail", run.path / "nothing")
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "x" * 5000, "a\0b", "../trial", "/nowhere"])
 def test_a_name_that_is_none_opens_nothing(run: Run, text: str):
     with pytest.raises(UserError, match="there is no run"):
-        runs.open_run(text)
+        archive.open_run(text)
 
 
 def test_a_link_in_the_archive_is_not_followed(run: Run, tmp_path: Path):
@@ -145,11 +145,11 @@ def test_a_link_in_the_archive_is_not_followed(run: Run, tmp_path: Path):
     run.path.rename(outside)
     run.path.symlink_to(outside)
     with pytest.raises(UserError, match="is a link"):
-        runs.open_run("trial")
-    (row,) = runs.list_runs()
+        archive.open_run("trial")
+    (row,) = archive.list_runs()
     assert row.damaged
-    trashed = runs.delete(run.path)
-    runs.empty_trash(older_than=timedelta(0))
+    trashed = archive.delete(run.path)
+    archive.empty_trash(older_than=timedelta(0))
     assert not trashed.is_symlink()
     assert (outside / STATE).exists()
 
@@ -160,7 +160,7 @@ def test_a_link_in_the_archive_is_not_followed(run: Run, tmp_path: Path):
 def test_a_row_states_what_the_run_stored(run: Run):
     run.update(status="finished", step=30, total_steps=90, pairs=480, loss=0.5, win_rate=0.75)
     run.update(tags=["good", 3], notes="a note", seconds=12.5)
-    (row,) = runs.list_runs()
+    (row,) = archive.list_runs()
     assert (row.status, row.step, row.total_steps, row.pairs) == ("finished", 30, 90, 480)
     assert (row.loss, row.win_rate, row.seconds) == (0.5, 0.75, 12.5)
     assert (row.model, row.judge, row.train_type) == ("starter", "starter", "lora")
@@ -174,15 +174,15 @@ def test_a_row_states_what_the_run_stored(run: Run):
 def test_the_newest_run_comes_first_even_if_the_clock_jumped_back():
     for name, created in [("a", "2026-01-02T00:00:00"), ("b", "2026-01-03"), ("c", "junk")]:
         new_run(name).update(created=created)
-    assert [row.name for row in runs.list_runs()] == ["b", "a", "c"]
+    assert [row.name for row in archive.list_runs()] == ["b", "a", "c"]
 
 
 @pytest.mark.parametrize("status", ["running", "paused"])
 def test_a_run_under_way_that_nobody_holds_is_interrupted(run: Run, status: str):
     run.update(status=status)
-    assert [row.status for row in runs.list_runs()] == ["interrupted"]
+    assert [row.status for row in archive.list_runs()] == ["interrupted"]
     with run.lock():
-        assert [row.status for row in runs.list_runs()] == [status]
+        assert [row.status for row in archive.list_runs()] == [status]
 
 
 def as_pipe(file: Path) -> None:
@@ -208,15 +208,15 @@ def test_a_damaged_run_is_a_row_and_harms_no_other(
 ):
     new_run("healthy")
     damage(run.path / STATE)
-    rows = {row.name: row for row in runs.list_runs()}
+    rows = {row.name: row for row in archive.list_runs()}
     assert rows["trial"].status == "damaged"
     assert reason in (rows["trial"].damaged or "")
     assert rows["healthy"].damaged is None
     with pytest.raises(UserError, match=reason):
-        runs.open_run("trial")
-    trashed = runs.delete(run.path)
+        archive.open_run("trial")
+    trashed = archive.delete(run.path)
     assert names() == {"healthy"}
-    runs.undelete(trashed)
+    archive.undelete(trashed)
     assert names() == {"healthy", "trial"}
 
 
@@ -232,7 +232,7 @@ STATE_KEYS += ["model", "judge", "train_type", "tags", "notes", "error", "second
 def list_anything(folder: Path, data: bytes) -> None:
     (folder / "odd").mkdir(exist_ok=True)
     (folder / "odd" / STATE).write_bytes(data)
-    (row,) = runs.list_runs(folder)
+    (row,) = archive.list_runs(folder)
     assert row.name == "odd"
     assert row.status
 
@@ -266,34 +266,34 @@ def test_ten_thousand_states_make_rows(studio_home: Path, state: dict, junk: byt
 
 def test_a_deleted_run_can_be_brought_back_until_the_trash_is_emptied(run: Run):
     run.append(PAIRS, [{"step": 1}])
-    trashed = runs.delete(run.path)
+    trashed = archive.delete(run.path)
     assert names() == set()
-    assert runs.undelete(trashed).name == "trial"
+    assert archive.undelete(trashed).name == "trial"
     assert list(run.read(PAIRS)) == [{"step": 1}]
 
-    trashed = runs.delete(run.path)
+    trashed = archive.delete(run.path)
     new_run("trial")
-    assert runs.undelete(trashed).name == "trial-2"
+    assert archive.undelete(trashed).name == "trial-2"
 
-    trashed = runs.delete(run.path)
-    assert runs.empty_trash() == 0  # it is kept for a day
+    trashed = archive.delete(run.path)
+    assert archive.empty_trash() == 0  # it is kept for a day
     assert trashed.exists()
-    long_ago = time.time() - 1.01 * runs.KEPT_IN_TRASH.total_seconds()
+    long_ago = time.time() - 1.01 * archive.KEPT_IN_TRASH.total_seconds()
     os.utime(trashed.parent, (long_ago, long_ago))
-    assert runs.empty_trash() == 1
+    assert archive.empty_trash() == 1
     assert not trashed.exists()
     with pytest.raises(durable.StorageError):
-        runs.undelete(trashed)
+        archive.undelete(trashed)
 
 
 def test_what_a_kill_in_the_middle_of_making_a_run_left_goes_with_the_trash(run: Run):
-    left = run.path.parent / f"{runs.NEW}k1ll3d"
+    left = run.path.parent / f"{archive.NEW}k1ll3d"
     (left / "adapters").mkdir(parents=True)
     assert names() == {"trial"}
-    assert runs.empty_trash() == 0  # it may be in the making
-    long_ago = time.time() - 1.01 * runs.KEPT_IN_TRASH.total_seconds()
+    assert archive.empty_trash() == 0  # it may be in the making
+    long_ago = time.time() - 1.01 * archive.KEPT_IN_TRASH.total_seconds()
     os.utime(left, (long_ago, long_ago))
-    assert runs.empty_trash() == 1
+    assert archive.empty_trash() == 1
     assert not left.exists()
     assert names() == {"trial"}
 
@@ -301,8 +301,8 @@ def test_what_a_kill_in_the_middle_of_making_a_run_left_goes_with_the_trash(run:
 def test_a_trash_that_leads_elsewhere_is_not_emptied(run: Run, tmp_path: Path):
     precious = tmp_path / "elsewhere" / "precious"
     precious.mkdir(parents=True)
-    (run.path.parent / runs.TRASH).symlink_to(precious.parent)
-    assert runs.empty_trash(older_than=timedelta(0)) == 0
+    (run.path.parent / archive.TRASH).symlink_to(precious.parent)
+    assert archive.empty_trash(older_than=timedelta(0)) == 0
     assert precious.exists()
 
 
@@ -310,19 +310,19 @@ def test_a_renamed_run_keeps_everything_and_takes_no_name(run: Run):
     run.append(PAIRS, [{"step": 1}])
     new_run("other")
     with pytest.raises(UserError, match="a run named 'other' already"):
-        runs.rename(run, "other")
-    renamed = runs.rename(run, "../a better name")
+        archive.rename(run, "other")
+    renamed = archive.rename(run, "../a better name")
     assert renamed.name == "a-better-name"
     assert renamed.state()["name"] == "a-better-name"
     assert list(renamed.read(PAIRS)) == [{"step": 1}]
     assert names() == {"a-better-name", "other"}
-    assert runs.rename(renamed, "a better name").path == renamed.path
+    assert archive.rename(renamed, "a better name").path == renamed.path
 
 
 def test_a_run_in_use_is_neither_deleted_nor_renamed(run: Run):
     with run.lock():
         with pytest.raises(RunBusy):
-            runs.delete(run.path)
+            archive.delete(run.path)
         with pytest.raises(RunBusy):
-            runs.rename(run, "other")
+            archive.rename(run, "other")
     assert names() == {"trial"}

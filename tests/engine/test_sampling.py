@@ -6,10 +6,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine import sampling
-from engine.models import LanguageModel
-from engine.sampling import Interrupted, Sampler, sample, stream_seed
-from engine.scoring import Scored, completion_logps
+from engine.compute import sampling
+from engine.compute.logps import Scored, completion_logps
+from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
+from engine.model.load import LanguageModel
 from tests.close import assert_close
 from tests.engine.small_models import (
     EOS,

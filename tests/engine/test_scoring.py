@@ -8,9 +8,10 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from engine import arrays, scoring
-from engine.models import LanguageModel
-from engine.scoring import Scored, completion_logps
+from engine.compute import logps as scoring
+from engine.compute.logps import Scored, completion_logps
+from engine.model import arrays
+from engine.model.load import LanguageModel
 from tests.close import assert_all_close, assert_close
 from tests.engine.small_models import (
     GEMMA2,

@@ -13,13 +13,14 @@ from typing import Any, Literal
 
 import pytest
 
-from engine import launch, mailbox, runs, trainer
 from engine.errors import UserError
 from engine.events import Event, PairSampled, RunEnded, RunStarted, StepDone
-from engine.run_folder import write_state
-from engine.run_lock import RunBusy
+from engine.runs import archive, remote
+from engine.runs.folder import write_state
+from engine.runs.lock import RunBusy
 from engine.session import Session
-from engine.settings import Settings
+from engine.settings.schema import Settings
+from engine.train import assemble, online_dpo
 from tests.engine.small_models import settings, write_model, write_prompts
 
 PATIENCE = 60  # seconds until a run that does not move is a failure
@@ -93,7 +94,7 @@ def next_pair(session: Session) -> PairSampled:
     return until(session.waiting, session)[0]
 
 
-def labels(run: runs.Run) -> dict[str, dict[str, Any]]:
+def labels(run: archive.Run) -> dict[str, dict[str, Any]]:
     lines = [line for file in ("pairs.jsonl", "undecided.jsonl") for line in run.read(file)]
     ids = [line["pair_id"] for line in lines]
     assert len(ids) == len(set(ids))  # no pair is labelled twice
@@ -163,7 +164,7 @@ def test_one_who_answers_faster_than_pairs_are_made_sees_the_policy_change(
 ) -> None:
     settings = chosen(iters=12, undo_seconds=0)
     ages: list[int] = []
-    sampled = trainer.sample
+    sampled = online_dpo.sample
 
     def press(each: PairSampled) -> Literal["left"]:
         ages.append(each.step - each.weights_step)
@@ -175,7 +176,7 @@ def test_one_who_answers_faster_than_pairs_are_made_sees_the_policy_change(
             assert session.answer(each.pair_id, press(each))
         return sampled(*given, **named)
 
-    monkeypatch.setattr(trainer, "sample", sample_slowly)
+    monkeypatch.setattr(online_dpo, "sample", sample_slowly)
     session = Session(settings)
     started(session=session)
     play(session, press)
@@ -242,7 +243,7 @@ def test_nothing_is_asked_twice(
     if killed:  # the folder as a kill at this instant would leave it
         folder = tmp_path / "two" / "runs" / session.run.name
         shutil.copytree(session.run.path, folder)
-        run = runs.Run(folder)
+        run = archive.Run(folder)
     else:
         session.stop()
         assert session.join(PATIENCE)
@@ -287,10 +288,10 @@ def test_labels_and_steps_are_counted_as_they_are_given(started: Start, chosen: 
     """Long before the first report, and for whoever reads the folder while a kill may come."""
     session = started(chosen(batch_size=2, steps_per_report=100, save_every=100, undo_seconds=0.0))
     run = until(lambda: session.run, session)
-    other = runs.Run(run.path)  # as another process reads it
+    other = archive.Run(run.path)  # as another process reads it
 
     def row() -> tuple[int | None, int | None]:
-        (summary,) = runs.list_runs()
+        (summary,) = archive.list_runs()
         assert (summary.step, summary.pairs) == (other.state()["step"], other.state()["pairs"])
         return summary.step, summary.pairs
 
@@ -319,15 +320,15 @@ def test_a_resume_says_what_it_has_kept(started: Start, chosen: Choose, tmp_path
     assert session.run is not None
     killed = tmp_path / "two" / "runs" / session.run.name  # as a kill at this instant leaves it
     shutil.copytree(session.run.path, killed)
-    again = started(values, runs.Run(killed))
+    again = started(values, archive.Run(killed))
     began = until(
         lambda: next((e for e in again.drain() if isinstance(e, RunStarted)), None), again
     )
     assert (began.step, began.pairs) == (0, 3)  # there was no checkpoint yet
     log = (killed / "log.txt").read_text()
     assert "step 0 of 20: training goes on; 3 labels are kept, " in log
-    assert runs.Run(killed).state()["pairs"] == 3
-    assert runs.Run(killed).state()["step"] == 0
+    assert archive.Run(killed).state()["pairs"] == 3
+    assert archive.Run(killed).state()["step"] == 0
 
 
 def test_a_person_checks_themselves(started: Start, chosen: Choose) -> None:
@@ -373,14 +374,14 @@ def test_what_a_user_gets_wrong_ends_the_run_in_a_sentence(started: Start, chose
     assert "/nowhere/at/all.jsonl" in session.error
     assert session.run is not None
     assert not session.kept
-    assert runs.list_runs() == []  # nothing was trained
+    assert archive.list_runs() == []  # nothing was trained
 
 
 def test_a_run_that_was_there_before_is_kept_whatever_goes_wrong(
     started: Start, chosen: Choose
 ) -> None:
     settings = chosen(data="/nowhere/at/all.jsonl")
-    run = runs.create(settings)
+    run = archive.create(settings)
     session = started(settings, run)
     assert session.join(PATIENCE)
     assert session.kept
@@ -391,7 +392,7 @@ def test_a_run_that_was_there_before_is_kept_whatever_goes_wrong(
 def test_contradictions_are_found_before_anything_starts(chosen: Choose) -> None:
     with pytest.raises(UserError, match="max_completion_length"):
         Session(chosen(max_completion_length=512)).start()
-    assert runs.list_runs() == []
+    assert archive.list_runs() == []
 
 
 def test_one_run_has_one_writer(started: Start, chosen: Choose) -> None:
@@ -424,10 +425,10 @@ def test_a_stop_for_an_earlier_process_does_not_stop_a_resumed_run(
     assert session.join(PATIENCE)
     run = session.run
     assert run is not None
-    mailbox.post(run, "stop")
+    remote.post(run, "stop")
     again = started(run.settings(), run)
     shown = next_pair(again)
-    posted = mailbox.post(run, "pause")
+    posted = remote.post(run, "pause")
     until(lambda: not posted.exists(), again)  # commands of now are obeyed, that one was not
     until(lambda: again.status == "paused", again)
     assert shown.pair_id in {each.pair_id for each in again.waiting()}
@@ -450,11 +451,11 @@ def test_the_engine_gives_way_to_a_screen_alone(
         seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         return True
 
-    monkeypatch.setattr(launch, "work", look)
+    monkeypatch.setattr(assemble, "work", look)
     session = Session(chosen(), beside_screen=beside)
     started(session=session)
     assert session.join(PATIENCE)
-    assert seen == [max(own, launch.NICENESS) if beside else own]
+    assert seen == [max(own, assemble.NICENESS) if beside else own]
     assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 
@@ -576,7 +577,7 @@ class Load:
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     load = Load()
-    monkeypatch.setattr("engine.prompts.load_prompts", load)
+    monkeypatch.setattr("engine.data.prompts.load_prompts", load)
     yield load
     load.end()
 
@@ -593,7 +594,7 @@ def test_a_stop_does_not_wait_for_loading(
     assert session.join(PATIENCE)
     assert (session.status, session.error, session.kept) == ("stopped", None, keep)
     assert session.lingers
-    assert [run.name for run in runs.list_runs()] == (["mine"] if keep else [])
+    assert [run.name for run in archive.list_runs()] == (["mine"] if keep else [])
     ends = [event for event in session.drain() if isinstance(event, RunEnded)]
     assert [event.status for event in ends] == ["stopped"]
     if keep:
@@ -626,9 +627,9 @@ def test_a_load_that_ends_in_time_is_left_in_order(
 ) -> None:
     """A stop between two steps of loading; nothing lingers, and a run that was there stays."""
     settings = chosen()
-    run = runs.create(settings)
+    run = archive.create(settings)
     session = Session(settings, run)
-    monkeypatch.setattr("engine.prompts.load_prompts", lambda settings: session.stop())
+    monkeypatch.setattr("engine.data.prompts.load_prompts", lambda settings: session.stop())
     started(session=session)
     assert session.join(PATIENCE)
     assert (session.status, session.error, session.kept) == ("stopped", None, True)

@@ -8,20 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.config import (
-    apply_overrides,
-    from_mapping,
-    load,
-    notes,
-    preset,
-    to_yaml,
-)
-from engine.contradictions import OPTIMIZER_ARGUMENTS, SCHEDULE_ARGUMENTS, check, problems
 from engine.errors import UserError
-from engine.setting_fields import SettingField
-from engine.settings import SECTIONS, Settings, changed, fields, no_effect
-from engine.starter.presets import PRESETS
-from engine.yaml_text import parse_yaml
+from engine.settings.checks import OPTIMIZER_ARGUMENTS, SCHEDULE_ARGUMENTS, check, problems
+from engine.settings.fields import SettingField
+from engine.settings.files import apply_overrides, from_mapping, load, notes, preset, to_yaml
+from engine.settings.presets import PRESETS
+from engine.settings.schema import SECTIONS, Settings, changed, fields, no_effect
+from engine.settings.yaml_text import parse_yaml
 
 
 def read_text(text: str) -> Settings:

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from engine.judges.presentation import answer_ids, render_frame
-from engine.settings import RUBRIC
-from engine.starter import DATA, DESCRIPTION, JUDGE, POLICY, PROMPTS, RUBRICS, grammar
-from engine.starter.presets import PRESETS
-from engine.starter.tokenizer import VOCABULARY, load_tokenizer
-from engine.starter.truth import RUBRIC_SCORES, read
+from engine.settings.presets import PRESETS
+from engine.settings.schema import RUBRIC
+from engine.starter import DATA, DESCRIPTION, JUDGE, POLICY, PROMPTS, RUBRICS
+from engine.starter.build import grammar
+from engine.starter.build.tokenizer import VOCABULARY, load_tokenizer
+from engine.starter.build.truth import RUBRIC_SCORES, read
 
 STYLE = ("polite", "rude", "pirate", "shorter", "longer")
 MEGABYTE = 1e6
@@ -28,21 +29,21 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def judge(tokenizer):
-    from engine.starter.model_folder import load
+    from engine.starter.build.model_folder import load
 
     return load(JUDGE, tokenizer)
 
 
 @pytest.fixture(scope="module")
 def policy(tokenizer):
-    from engine.starter.model_folder import load
+    from engine.starter.build.model_folder import load
 
     return load(POLICY, tokenizer)
 
 
 @pytest.fixture(scope="module")
 def known(judge, tokenizer):
-    from engine.starter.quality import judge_quality
+    from engine.starter.build.quality import judge_quality
 
     return {name: judge_quality(judge, tokenizer, name, count=90) for name in RUBRIC_SCORES}
 
@@ -71,7 +72,7 @@ def test_broken_text_loses(known):
 
 
 def test_the_two_answers_hold_the_mass(judge, tokenizer):
-    from engine.starter.quality import ask, test_pairs
+    from engine.starter.build.quality import ask, test_pairs
 
     for text in (*RUBRICS.values(), RUBRIC, "Say which one rhymes."):
         pairs, _ = test_pairs("correct", 8, seed=1)
@@ -80,7 +81,7 @@ def test_the_two_answers_hold_the_mass(judge, tokenizer):
 
 
 def test_the_default_rubric_means_correct_and_polite(judge, tokenizer):
-    from engine.starter.quality import ask_both, test_pairs
+    from engine.starter.build.quality import ask_both, test_pairs
 
     pairs, labels = test_pairs("correct and polite", 100, seed=2)
     q, _, _ = ask_both(judge, render_frame(tokenizer, RUBRIC), pairs)
@@ -89,9 +90,9 @@ def test_the_default_rubric_means_correct_and_polite(judge, tokenizer):
 
 def test_the_program_s_judge_reads_the_same(judge, tokenizer):
     from engine.judges.llm import LLMJudge
-    from engine.models import load_roles
-    from engine.settings import Settings
-    from engine.starter.quality import ask_both, test_pairs
+    from engine.model.load import load_roles
+    from engine.settings.schema import Settings
+    from engine.starter.build.quality import ask_both, test_pairs
 
     settings = Settings.model_validate(PRESETS["starter"])
     pairs, _ = test_pairs("correct and polite", 12, seed=3)
@@ -103,7 +104,7 @@ def test_the_program_s_judge_reads_the_same(judge, tokenizer):
 
 
 def test_the_policy_writes_the_world_s_sentences(policy, tokenizer):
-    from engine.starter.quality import policy_quality
+    from engine.starter.build.quality import policy_quality
 
     figures = policy_quality(policy, tokenizer, rounds=2)
     assert figures["well-formed"] >= 0.93
@@ -113,7 +114,7 @@ def test_the_policy_writes_the_world_s_sentences(policy, tokenizer):
 
 
 def test_the_policy_bears_a_system_message(policy, tokenizer):
-    from engine.starter.sample import sample
+    from engine.starter.build.sample import sample
 
     asked = [q.text for q in grammar.questions(held_out=False)][::40]
     texts = sample(policy, tokenizer, asked, 0.8, seed=1, system="You are a helpful assistant.")
@@ -166,7 +167,7 @@ def test_it_says_what_it_is():
 
 
 def test_the_presets_are_settings():
-    from engine.settings import Settings
+    from engine.settings.schema import Settings
 
     for preset in PRESETS.values():
         settings = Settings.model_validate(preset)

@@ -5,11 +5,11 @@ from random import Random
 
 import pytest
 
-from engine.starter import RUBRICS, grammar
-from engine.starter.broken import KINDS, broken
-from engine.starter.judge_pairs import is_known, value_end
-from engine.starter.rubrics import KNOWN
-from engine.starter.truth import (
+from engine.starter import RUBRICS
+from engine.starter.build import grammar
+from engine.starter.build.broken import KINDS, broken
+from engine.starter.build.judge_pairs import is_known, value_end
+from engine.starter.build.truth import (
     LENGTH_TIE,
     RUBRIC_SCORES,
     Traits,
@@ -18,7 +18,8 @@ from engine.starter.truth import (
     sentence_roles,
     statements,
 )
-from engine.starter.world import FAMILIES, TONES
+from engine.starter.build.world import FAMILIES, TONES
+from engine.starter.rubrics import KNOWN
 
 TRAINED = list(grammar.questions(held_out=False))
 HELD_OUT = list(grammar.questions(held_out=True))

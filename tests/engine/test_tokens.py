@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from engine.tokens import control_ids, data_ids, frame_ids
+from engine.data.tokens import control_ids, data_ids, frame_ids
 
 END, THINK, CALL, TURN, WORD, SHOUT = "<|end|>", "<think>", "<call>", "<｜User｜>", "stop", "<LOW>"
 ADDED = [

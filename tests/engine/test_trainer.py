@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from engine import runs
+from engine.data.pairs import Verdict
 from engine.events import Evaluated, Report, StepDone
 from engine.judges import llm
-from engine.metrics import COUNTS, MEANS, RATES, TIMING
-from engine.pairs import Verdict
+from engine.runs import archive
 from engine.session import Session
-from engine.settings import Settings
-from engine.trainer import total_steps
+from engine.settings.schema import Settings
+from engine.train.metrics import COUNTS, MEANS, RATES, TIMING
+from engine.train.online_dpo import total_steps
 from tests.engine.small_models import settings, write_model, write_prompts
 
 
@@ -75,12 +75,12 @@ def train(chosen: Settings, stop_at: int | None = None, run: Any = None) -> Sess
     return session
 
 
-def folder_of(session: Session) -> runs.Run:
+def folder_of(session: Session) -> archive.Run:
     assert session.run is not None
     return session.run
 
 
-def lines(run: runs.Run) -> list[list[dict[str, Any]]]:
+def lines(run: archive.Run) -> list[list[dict[str, Any]]]:
     """What a run wrote of its training: everything but the time it took."""
     return [
         [{k: v for k, v in line.items() if k not in TIMING} for line in run.read(file)]
@@ -203,7 +203,7 @@ def test_the_test_is_not_written_twice(chosen: Choose) -> None:
 def test_a_step_with_bad_numbers_is_dropped_counted_and_logged(
     chosen: Choose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine import update
+    from engine.train import update
 
     real = update.Update._logps
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from engine import runs
 from engine.errors import UserError
 from engine.events import Event
-from engine.models import load_roles
+from engine.model.load import load_roles
+from engine.runs import archive
 from engine.session import Session
-from engine.settings import Settings
+from engine.settings.schema import Settings
 from tests.engine.small_models import settings, write_model, write_prompts
 
 EVIL = "from pathlib import Path\nPath({mark!r}).write_text('it ran')\nraise SystemExit\n"
@@ -78,7 +78,7 @@ def cut_short(folder: Path, mark: Path) -> None:
 
 
 def missing_tensor(folder: Path, mark: Path) -> None:
-    from engine import arrays
+    from engine.model import arrays
 
     weights = arrays.load(folder / "model.safetensors")
     weights.pop(next(name for name in weights if "embed" in name))
@@ -190,7 +190,7 @@ def test_a_token_inside_an_address_is_neither_kept_nor_said(
     assert said
     assert TOKEN not in said
     assert TOKEN.encode() not in everything(studio_home)
-    assert not any(TOKEN in str(row) for row in runs.list_runs())
+    assert not any(TOKEN in str(row) for row in archive.list_runs())
 
 
 def test_a_token_in_an_error_of_a_library_is_hidden(
@@ -199,7 +199,7 @@ def test_a_token_in_an_error_of_a_library_is_hidden(
     def broken(*_: object) -> bool:
         raise RuntimeError(f"GET https://me:secret@hub.example/x failed with {TOKEN}")
 
-    monkeypatch.setattr("engine.launch.train", broken)
+    monkeypatch.setattr("engine.train.assemble.train", broken)
     session = Session(settings(model="starter", judge="human", data="starter", run_name="run"))
     session.start()
     assert session.join(120)

@@ -8,14 +8,15 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine import arrays, update
-from engine.models import load_roles
-from engine.optimizers import build_optimizer
-from engine.pairs import Pair, Verdict
-from engine.scoring import Scored, completion_logps
-from engine.settings import Settings
+from engine.compute.logps import Scored, completion_logps
+from engine.data.pairs import Pair, Verdict
+from engine.model import arrays
+from engine.model.load import load_roles
+from engine.settings.schema import Settings
 from engine.starter import POLICY
-from engine.update import Update, step_means
+from engine.train import update
+from engine.train.optimizers import build_optimizer
+from engine.train.update import Update, step_means
 from tests.close import assert_close
 from tests.engine.small_models import (
     WIDE,

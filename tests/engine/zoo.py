@@ -10,7 +10,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from engine import arrays
+from engine.model import arrays
 from tests.engine.small_models import EOS, VOCABULARY, byte_tokenizer
 
 DENSE: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """Tiny models as transformers makes them: one config an architecture, no value a default.
 
 What is left out of an entry is either a default that both libraries must agree on, or a value
-that mlx-lm does not take (`engine.model_config` names those when it meets them).
+that mlx-lm does not take (`engine.model.config` names those when it meets them).
 """
 
 from typing import Any

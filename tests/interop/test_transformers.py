@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import models, runs
 from engine.export import fuse_run, write_adapters
-from engine.run_folder import ADAPTERS
-from engine.settings import Settings
+from engine.model import load
+from engine.runs import archive
+from engine.runs.folder import ADAPTERS
+from engine.settings.schema import Settings
 from tests.engine.small_models import stir
 from tests.engine.test_model_config import (
     ARCHITECTURES,
@@ -56,9 +57,9 @@ def test_transformers_computes_from_a_fused_model_what_is_computed_here(
     settings = Settings(
         model=str(source), judge="human", data="starter", quantization="none", **given
     )
-    run = runs.create(settings)
-    policy, _, _ = models.load(source, "model", quantization="none")
-    models.add_adapters(policy, settings)
+    run = archive.create(settings)
+    policy, _, _ = load.load(source, "model", quantization="none")
+    load.add_adapters(policy, settings)
     stir(policy)
     write_adapters(policy, settings, run.path / ADAPTERS)
     fused = fuse_run(run, tmp_path / "fused")

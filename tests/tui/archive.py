@@ -5,11 +5,11 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from engine import runs
-from engine.config import preset
-from engine.pairs import Pair, Verdict, record
-from engine.run_folder import LOG, METRICS, PAIRS, UNDECIDED, Run
-from engine.settings import Settings
+from engine.data.pairs import Pair, Verdict, record
+from engine.runs import archive
+from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run
+from engine.settings.files import preset
+from engine.settings.schema import Settings
 
 START = 1_790_000_000.0  # seconds since the epoch
 CYCLE = (
@@ -32,7 +32,7 @@ def make_run(
 ) -> Run:
     """A run of `steps` lines of metrics and `pairs` judged pairs; `state` goes into run.json."""
     base = settings or preset("starter")
-    run = runs.create(base.model_copy(update={"run_name": name}))
+    run = archive.create(base.model_copy(update={"run_name": name}))
     lines = list(metrics(steps, seed))
     run.append(METRICS, lines)
     for number in range(pairs):

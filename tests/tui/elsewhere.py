@@ -6,9 +6,9 @@ import socket
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from engine import mailbox
-from engine.run_folder import LOCK, Run
-from engine.run_lock import Holder
+from engine.runs import remote
+from engine.runs.folder import LOCK, Run
+from engine.runs.lock import Holder
 
 PID = 4_194_305  # above what any system gives to a process
 
@@ -24,5 +24,5 @@ def trained_elsewhere(run: Run) -> Iterator[None]:
 
 def waiting(run: Run) -> list[str]:
     """The commands that wait to be taken."""
-    folder = run.path / mailbox.MAILBOX
+    folder = run.path / remote.MAILBOX
     return sorted(each.suffix[1:] for each in folder.iterdir()) if folder.is_dir() else []

@@ -4,11 +4,11 @@ import json
 import os
 from typing import Any
 
-from engine import runs
-from engine.config import preset
 from engine.events import RunStarted
-from engine.run_folder import LOG, METRICS, PAIRS, UNDECIDED, Run
-from engine.settings import Settings
+from engine.runs import archive
+from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run
+from engine.settings.files import preset
+from engine.settings.schema import Settings
 from tests.tui.archive import make_run
 
 
@@ -49,8 +49,8 @@ def hostile_runs(texts: list[str]) -> list[Run]:
             end.write(text.encode(errors="surrogatepass") + b"\n\xff\xfe\n")
         name = folder_of(number, text).encode(errors="replace")[:200].decode(errors="ignore")
         made.append(Run(run.path.rename(run.path.with_name(name))))
-    (runs.runs_root() / "damaged \x1b[2J\u202e").mkdir()
-    bad = os.fsencode(runs.runs_root()) + b"/\xff\xfe\x1b[31m"
+    (archive.runs_root() / "damaged \x1b[2J\u202e").mkdir()
+    bad = os.fsencode(archive.runs_root()) + b"/\xff\xfe\x1b[31m"
     os.mkdir(bad)
     return made
 

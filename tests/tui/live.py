@@ -4,7 +4,6 @@ import math
 import random
 from collections.abc import Iterable, Sequence
 
-from engine.config import preset
 from engine.events import (
     Evaluated,
     Event,
@@ -18,8 +17,9 @@ from engine.events import (
     RunStatus,
     StepDone,
 )
-from engine.run_folder import Run
-from engine.settings import Settings
+from engine.runs.folder import Run
+from engine.settings.files import preset
+from engine.settings.schema import Settings
 from tui.app import StudioApp
 from tui.run_view import RunView
 

@@ -3,8 +3,7 @@
 from itertools import groupby
 from typing import Literal
 
-from engine import runs
-from engine.durable import Record, StorageError
+from engine.data.pairs import Pair, Verdict, record, verdict_from
 from engine.events import (
     Choice,
     Event,
@@ -15,10 +14,11 @@ from engine.events import (
     RunStatus,
 )
 from engine.judges.human import HumanJudge
-from engine.pairs import Pair, Verdict, record, verdict_from
-from engine.relabel import find, relabel_own
-from engine.run_folder import PAIRS, UNDECIDED, Run
-from engine.settings import Settings
+from engine.runs import archive
+from engine.runs.durable import Record, StorageError
+from engine.runs.folder import PAIRS, UNDECIDED, Run
+from engine.runs.relabel import find, relabel_own
+from engine.settings.schema import Settings
 
 
 def pair(step: int, index: int = 0, first: str = "", second: str = "", prompt: str = "") -> Pair:
@@ -43,7 +43,7 @@ class PersonSession:
 
     def __init__(self, settings: Settings, run: Run | None = None) -> None:
         self.settings = settings
-        self.run = run or runs.create(settings)
+        self.run = run or archive.create(settings)
         self.alive = self.kept = True
         self.unbegun = self.lingers = False
         self.stopping = False

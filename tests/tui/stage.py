@@ -8,7 +8,7 @@ import pytest
 from textual.app import App
 from textual.pilot import Pilot
 
-from engine.settings import Settings
+from engine.settings.schema import Settings
 from tui.app import StudioApp
 from tui.widgets.key_line import KeyLine
 

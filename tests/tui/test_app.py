@@ -8,8 +8,8 @@ import pytest
 from textual.command import CommandPalette
 from textual.pilot import Pilot
 
-from engine.config import preset
 from engine.errors import UserError
+from engine.settings.files import preset
 from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.person import PersonSession, human_settings, pair
 from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until

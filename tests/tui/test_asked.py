@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import pytest
 
-from engine import mailbox
 from engine.errors import RunError, UserError
-from engine.run_folder import LOCK, METRICS, Run
+from engine.runs import remote
+from engine.runs.folder import LOCK, METRICS, Run
 from tests.command import Command
 from tests.tui.archive import make_run
 from tests.tui.elsewhere import trained_elsewhere, waiting
@@ -26,7 +26,7 @@ def run() -> Iterator[Run]:
 def test_a_pause_is_waiting_then_taken_then_done(run: Run) -> None:
     pause = Asked(run, "pause")
     assert pause.look() == "waiting"
-    assert mailbox.take(run) == ["pause"]
+    assert remote.take(run) == ["pause"]
     assert pause.look() == "taken"
     run.update(status="paused")
     assert pause.look() == "done"
@@ -37,7 +37,7 @@ def test_a_pause_is_waiting_then_taken_then_done(run: Run) -> None:
 def test_a_win_rate_from_before_does_not_count(run: Run) -> None:
     run.append(METRICS, [{"step": 2, "win_rate": 0.5}])
     evaluate = Asked(run, "evaluate")
-    mailbox.take(run)
+    remote.take(run)
     assert evaluate.look() == "taken"
     run.append(METRICS, [{"step": 3, "win_rate": 0.6}])
     assert evaluate.look() == "done"
@@ -47,7 +47,7 @@ def test_a_checkpoint_from_before_does_not_count_and_the_same_step_again_does(ru
     with run.checkpoint_folder(2):
         pass
     save = Asked(run, "save")
-    mailbox.take(run)
+    remote.take(run)
     assert save.look() == "taken"
     with run.checkpoint_folder(2):
         pass

@@ -3,9 +3,9 @@
 import pytest
 from textual.pilot import Pilot
 
-from engine.config import preset
-from engine.run_folder import Run
-from engine.settings import Settings
+from engine.runs.folder import Run
+from engine.settings.files import preset
+from engine.settings.schema import Settings
 from tests.command import Command
 from tests.tui.archive import make_run
 from tests.tui.stage import play, said, shown, until

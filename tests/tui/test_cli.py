@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import runs
-from engine.config import from_mapping, preset, to_yaml
-from engine.settings import Settings
-from engine.yaml_text import parse_yaml
+from engine.runs import archive
+from engine.settings.files import from_mapping, preset, to_yaml
+from engine.settings.schema import Settings
+from engine.settings.yaml_text import parse_yaml
 from tests.command import Command
 from tui.archive_lines import COLUMNS
 
@@ -98,8 +98,10 @@ def test_bad_usage_is_status_2(arguments: list[str], command: Command) -> None:
 
 def test_runs_are_listed_shown_and_deleted(command: Command) -> None:
     assert "no runs yet" in command("runs")[1]
-    runs.create(Settings(run_name="first", beta=0.3)).update(step=7, total_steps=9, win_rate=0.75)
-    runs.create(Settings(run_name="second"))
+    archive.create(Settings(run_name="first", beta=0.3)).update(
+        step=7, total_steps=9, win_rate=0.75
+    )
+    archive.create(Settings(run_name="second"))
     status, out, _ = command("runs")
     assert status == 0
     assert re.split("  +", out.splitlines()[0]) == list(COLUMNS)
@@ -126,7 +128,7 @@ def test_a_run_of_months_is_shown_from_the_end_of_its_files(command: Command) ->
     counts = Path("/proc/self/io")
     if not counts.exists():
         pytest.skip("this system does not count what a process reads")
-    run = runs.create(Settings(run_name="long"))
+    run = archive.create(Settings(run_name="long"))
     run.update(win_rate=0.75, win_rate_low=0.7, win_rate_high=0.8)
     line = {"step": 0, "loss": 0.25, "padding": "x" * 900}
     run.append("metrics.jsonl", [line | {"step": step} for step in range(20_000)])
@@ -148,12 +150,12 @@ def test_a_run_of_months_is_shown_from_the_end_of_its_files(command: Command) ->
 
 def test_what_is_wrong_with_a_run_is_shown(command: Command) -> None:
     finding = {"level": "bad", "text": "90% are ties", "means": "", "advice": "Be clear."}
-    runs.create(Settings(run_name="tied")).update(health=[finding | {"metric": "tie_rate"}])
+    archive.create(Settings(run_name="tied")).update(health=[finding | {"metric": "tie_rate"}])
     out = command("runs", "show", "tied").out
     assert "\nhealth\n  90% are ties\n  Be clear.\n" in out
     [record] = [json.loads(command("runs", "show", "tied", "--json").out)]
     assert record["health"][0]["text"] == "90% are ties"
-    runs.create(Settings(run_name="well"))
+    archive.create(Settings(run_name="well"))
     assert "health" not in command("runs", "show", "well").out
 
 
@@ -169,7 +171,7 @@ HOSTILE = "a\x1b[31mred\x1b]52;c;aGk=\x07\r\n\u202eb"
 
 
 def test_hostile_text_is_never_printed_raw(command: Command, studio_home: Path) -> None:
-    run = runs.create(Settings(run_name="run", model=HOSTILE, judge_system=HOSTILE))
+    run = archive.create(Settings(run_name="run", model=HOSTILE, judge_system=HOSTILE))
     run.update(error=HOSTILE)
     folder = studio_home / "runs" / "\x1b[31mname"
     folder.mkdir()

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import runs
 from engine.events import RunEnded, StepDone
-from engine.run_folder import METRICS
-from engine.settings import Settings
+from engine.runs import archive
+from engine.runs.folder import METRICS
+from engine.settings.schema import Settings
 from tests.command import Command
 from tests.end_to_end.program import run as run_program
 from tests.tui.archive import make_run
@@ -52,7 +52,7 @@ def test_a_run_of_tomorrow_is_as_old_as_one_of_now(command: Command) -> None:
     state = (made.path / "run.json").read_text()
     year = str(datetime.now(UTC).year)
     (made.path / "run.json").write_text(state.replace(year, str(int(year) + 1)))
-    [summary] = runs.list_runs()
+    [summary] = archive.list_runs()
     assert summary.updated
     assert summary.updated > datetime.now(UTC)
     assert "now" in row(summary, 80, Glance(), ()).plain
@@ -68,7 +68,9 @@ def test_a_run_of_tomorrow_is_as_old_as_one_of_now(command: Command) -> None:
 @pytest.fixture
 def named(studio_home: Path) -> str:
     """A run with letters that no ASCII locale has."""
-    made = runs.create(Settings(run_name="größe-日本", model="modèle", judge_system="Höflich! 😀"))
+    made = archive.create(
+        Settings(run_name="größe-日本", model="modèle", judge_system="Höflich! 😀")
+    )
     made.update(notes="naïve", tags=["größe"], error="Straße")
     return made.name
 

@@ -2,8 +2,8 @@
 
 from textual.pilot import Pilot
 
-from engine.config import preset
-from engine.settings import Settings
+from engine.settings.files import preset
+from engine.settings.schema import Settings
 from tests.tui.archive import make_run
 from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp

@@ -2,9 +2,9 @@
 
 import pytest
 
-from engine.config import preset
-from engine.memory import MemoryPlan
-from engine.settings import Settings
+from engine.plan.memory import MemoryPlan
+from engine.settings.files import preset
+from engine.settings.schema import Settings
 from tests.tui.archive import make_run
 from tui.amounts import size
 from tui.cost import Cost, cost, earlier_pace, length, sentence, table

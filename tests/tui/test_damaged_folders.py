@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import runs
 from engine.errors import UserError
-from engine.run_folder import CONFIG, LOG, METRICS, PAIRS, STATE, UNDECIDED, Run
+from engine.runs import archive
+from engine.runs.folder import CONFIG, LOG, METRICS, PAIRS, STATE, UNDECIDED, Run
 from tests.engine.test_damaged_files import RELAXED, damaged
 from tests.tui.archive import make_run
 from tests.tui.stage import COMPACT
@@ -41,7 +41,7 @@ def look_at_a_run(file: str, content: bytes, root: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         (folder / name).write_bytes(content if name == file else good()[name])
-    [row] = runs.list_runs(root / "runs")
+    [row] = archive.list_runs(root / "runs")
     width, _ = COMPACT
     run_rows.row(row, width, run_rows.glance(row), ())
     run_rows.about(row)
@@ -52,7 +52,7 @@ def look_at_a_run(file: str, content: bytes, root: Path) -> None:
         except UserError as error:
             _is_a_sentence(error, folder)
     try:
-        run = runs.open_run("run", root / "runs")
+        run = archive.open_run("run", root / "runs")
         ArchivedRun(run)
         run.settings()
     except UserError as error:

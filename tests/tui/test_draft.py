@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import config
 from engine.errors import UserError
-from engine.settings import Settings, value
+from engine.settings import files
+from engine.settings.schema import Settings, value
 from tui.draft import FIELDS, Draft, draft_of, number, parse, show
 
 FULL = Settings(model="m", train_type="full", quantization="4-bit")
-PRESETS = [Settings(), config.preset("starter"), config.preset("starter-human"), FULL]
+PRESETS = [Settings(), files.preset("starter"), files.preset("starter-human"), FULL]
 
 
 @pytest.mark.parametrize("settings", PRESETS)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.durable import making_of
+from engine.runs.durable import making_of
 from tui import exporting
 
 

@@ -6,8 +6,8 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Markdown
 
-from engine import metrics
-from engine.settings import fields
+from engine.settings.schema import fields
+from engine.train import metrics
 from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.guide_text import METRICS, SETTINGS, advice, find, search, topics

@@ -16,9 +16,9 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
-from engine import runs
-from engine.duel import DuelAnswers, DuelFailed
 from engine.events import Log, PairJudged, Progress, RunEnded, RunStarted
+from engine.runs import archive as runs
+from engine.try_it import DuelAnswers, DuelFailed
 from tests.hostile import EACH, FEW, MARK, harmful
 from tests.tui.hostile_runs import facts_of, folder_of, hostile_runs, settings
 from tests.tui.live import START, LiveSession, a_run, attach, judged, started

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import runs
 from engine.events import Example, Log, RunEnded, RunStarted
-from engine.run_folder import LOG
-from engine.settings import Settings
+from engine.runs import archive
+from engine.runs.folder import LOG
+from engine.settings.schema import Settings
 from tests.command import Command
 from tests.hostile import DIRECTIONS, EACH, FEW, MARK, TEXTS, harmful
 from tests.tui.hostile_runs import facts_of, hostile_runs
@@ -63,7 +63,7 @@ def test_json_is_ascii_where_a_terminal_would_obey(command: Command) -> None:
 
 
 def test_what_a_run_prints_and_logs_is_harmless() -> None:
-    made = runs.create(Settings(run_name="run"))
+    made = archive.create(Settings(run_name="run"))
     printed = io.StringIO()
     view = RunView()
     output = make_output(printed, view, json=False)
@@ -89,9 +89,9 @@ def test_what_a_run_prints_and_logs_is_harmless() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_name_leaves_the_runs_folder(name: str, command: Command, studio_home: Path) -> None:
     root = studio_home / "runs"
-    made = runs.create(Settings(run_name=name))
+    made = archive.create(Settings(run_name=name))
     assert made.path.parent == root
-    renamed = runs.rename(made, name + "2")
+    renamed = archive.rename(made, name + "2")
     assert renamed.path.parent == root
     assert [*studio_home.iterdir()] == [root]
     outside = studio_home / "outside"

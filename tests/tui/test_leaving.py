@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from engine.run_folder import Run
+from engine.runs.folder import Run
 from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.person import human_settings
 from tests.tui.stage import play, said, shown, until

@@ -1,8 +1,8 @@
 """The pairs of a run: filters, search, and what is added or replaced meanwhile."""
 
-from engine.pairs import Verdict, record
-from engine.relabel import relabel
-from engine.run_folder import PAIRS
+from engine.data.pairs import Verdict, record
+from engine.runs.folder import PAIRS
+from engine.runs.relabel import relabel
 from tests.tui.archive import judged, make_run
 from tui.pair_book import FILTERS, PairBook, disagrees, pair_line
 

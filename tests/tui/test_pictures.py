@@ -17,11 +17,12 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
-from engine import hardware, run_folder
-from engine.config import preset
-from engine.duel import DuelAnswers, DuelReady
 from engine.events import RunEnded
-from engine.run_folder import Run
+from engine.machine import device
+from engine.runs import folder
+from engine.runs.folder import Run
+from engine.settings.files import preset
+from engine.try_it import DuelAnswers, DuelReady
 from tests.tui import live
 from tests.tui.archive import make_run
 from tests.tui.person import PersonSession, human_settings, pair
@@ -177,11 +178,11 @@ def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     monkeypatch.setattr(time, "time", lambda: NOW)
-    monkeypatch.setattr(run_folder, "timestamp", lambda: "2026-09-21T13:00:00.000+00:00")
+    monkeypatch.setattr(folder, "timestamp", lambda: "2026-09-21T13:00:00.000+00:00")
     monkeypatch.setattr(Run, "size", lambda run: 3_400_000)
-    monkeypatch.setattr(hardware, "hub_reachable", lambda *_: False)
-    monkeypatch.setattr(hardware, "_processor_name", lambda: "a processor")
-    monkeypatch.setattr(hardware, "memory", lambda: (24 << 30, 20 << 30))
+    monkeypatch.setattr(device, "hub_reachable", lambda *_: False)
+    monkeypatch.setattr(device, "_processor_name", lambda: "a processor")
+    monkeypatch.setattr(device, "memory", lambda: (24 << 30, 20 << 30))
     monkeypatch.setattr(Input.cursor_blink, "_default", False)
     monkeypatch.setattr(TextArea.cursor_blink, "_default", False)
     yield

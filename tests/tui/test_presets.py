@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import config
 from engine.errors import UserError
-from engine.settings import Settings
-from engine.starter.presets import PRESETS
+from engine.settings import files
+from engine.settings.presets import PRESETS
+from engine.settings.schema import Settings
 from tui import presets
 
 
@@ -29,7 +29,7 @@ def test_the_starter_is_first_without_a_hub(
 
 
 def test_a_newcomer_begins_with_the_starter() -> None:
-    assert presets.first() == ("starter", config.preset("starter"))
+    assert presets.first() == ("starter", files.preset("starter"))
 
 
 def test_what_was_started_last_comes_back_without_its_name(studio_home: Path) -> None:

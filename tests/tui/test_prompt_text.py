@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from engine.durable import Record
-from engine.pairs import Layout, Pair, Verdict, record
-from engine.prompts import Message
+from engine.data.pairs import Layout, Pair, Verdict, record
+from engine.data.prompts import Message
+from engine.runs.durable import Record
 from tests.tui.archive import make_run
 from tests.tui.person import pair
 from tui.archived_view import to_pair

@@ -10,10 +10,10 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from engine import runs
+from engine.data.pairs import Pair
+from engine.data.prompts import Message
 from engine.events import Evaluated, PairSampled, Progress
-from engine.pairs import Pair
-from engine.prompts import Message
+from engine.runs import archive
 from tests.tui.person import PersonSession, human_settings, pair
 from tui.app import StudioApp
 from tui.run_view import RunView
@@ -477,7 +477,7 @@ def test_leaving_coming_back_and_resuming(review: Open) -> None:
             await table.press("2")
             before = table.session.labels()
 
-            again = PersonSession(table.session.settings, runs.open_run(table.session.run.name))
+            again = PersonSession(table.session.settings, archive.open_run(table.session.run.name))
             again.judge.restore(table.session.verdicts())
             attach(table.app, again)
             table.session = again

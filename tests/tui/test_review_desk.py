@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from engine.data.pairs import Pair, Verdict, record
 from engine.events import Choice
 from engine.judges.human import HumanJudge
-from engine.pairs import Pair, Verdict, record
-from engine.runs import create
-from engine.settings import Settings
+from engine.runs.archive import create
+from engine.settings.schema import Settings
 from tui.review_desk import Desk, Given, given_before, labels_a_minute
 
 

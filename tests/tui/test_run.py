@@ -6,7 +6,6 @@ from typing import cast
 import pytest
 from textual.pilot import Pilot
 
-from engine.config import preset
 from engine.events import (
     Finding,
     HealthChanged,
@@ -16,6 +15,7 @@ from engine.events import (
     Report,
     RunEnded,
 )
+from engine.settings.files import preset
 from tests.tui.live import LiveSession, a_run, attach, evaluated, judged, started, steps
 from tests.tui.stage import COMPACT, STANDARD, Scene, play, said, shown, until
 from tui.app import StudioApp

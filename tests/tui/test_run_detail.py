@@ -5,8 +5,8 @@ import threading
 import pytest
 from textual.pilot import Pilot
 
-from engine.config import preset
-from engine.run_folder import METRICS, PAIRS, UNDECIDED, Run
+from engine.runs.folder import METRICS, PAIRS, UNDECIDED, Run
+from engine.settings.files import preset
 from tests.tui.archive import make_run, metrics
 from tests.tui.stage import PATIENCE, STANDARD, play, said, shown, until
 from tui.app import StudioApp

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.runs import RunSummary
+from engine.runs.archive import RunSummary
 from tests.tui.archive import make_run
 from tui.run_rows import COLUMNS, Glance, Order, about, columns, glance, header, matching, row
 
@@ -96,7 +96,7 @@ def test_a_glance_at_the_metrics() -> None:
 
 
 def iter_summaries() -> Any:
-    from engine.runs import list_runs
+    from engine.runs.archive import list_runs
 
     make_run("a-run")
     yield from list_runs()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.events import Log, PairJudged, Progress, Report, RunEnded, StepDone
-from engine.run_folder import LOG, METRICS
+from engine.runs.folder import LOG, METRICS
 from tests.tui.archive import make_run
 from tests.tui.live import SECONDS, START, a_run, judged, started
 from tui.archived_view import ArchivedRun, to_pair

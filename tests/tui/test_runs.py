@@ -8,9 +8,9 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from engine import runs
-from engine.run_folder import METRICS, Run
-from engine.settings import Settings
+from engine.runs import archive
+from engine.runs.folder import METRICS, Run
+from engine.settings.schema import Settings
 from tests.tui.archive import make_run, metrics
 from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
@@ -158,8 +158,8 @@ def test_delete_and_undo() -> None:
 
 
 def test_what_was_deleted_more_than_a_day_ago_is_gone_for_good() -> None:
-    old, new = (runs.delete(make_run(name, steps=3).path) for name in ("old", "new"))
-    long_ago = time.time() - 1.01 * runs.KEPT_IN_TRASH.total_seconds()
+    old, new = (archive.delete(make_run(name, steps=3).path) for name in ("old", "new"))
+    long_ago = time.time() - 1.01 * archive.KEPT_IN_TRASH.total_seconds()
     os.utime(old.parent, (long_ago, long_ago))
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
@@ -214,9 +214,9 @@ def test_rename_and_tags() -> None:
         await until(pilot, lambda: named(screen) != ["old-name"])
         (name,) = named(screen)
         assert "/" not in name
-        assert (runs.runs_root() / name).is_dir()
+        assert (archive.runs_root() / name).is_dir()
         await pilot.press("t", *"keep, best,keep", "enter")
-        await until(pilot, lambda: runs.open_run(name).state()["tags"] == ["keep", "best"])
+        await until(pilot, lambda: archive.open_run(name).state()["tags"] == ["keep", "best"])
         await until(pilot, lambda: screen.run and screen.run.tags == ("keep", "best"))
         assert "tags keep, best" in " ".join(shown(app).split())
         await pilot.press("n", "escape")
@@ -301,7 +301,7 @@ def test_try_it_and_copy(monkeypatch: pytest.MonkeyPatch) -> None:
         await opened(app, pilot)
         await pilot.press("i", "y")
         assert asked == ["a-run"]
-        assert copied == [str(runs.runs_root() / "a-run")]
+        assert copied == [str(archive.runs_root() / "a-run")]
 
     play(scene)
 

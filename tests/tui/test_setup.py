@@ -6,9 +6,9 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
-from engine import config
 from engine.errors import UserError
-from engine.settings import SECTIONS, Settings
+from engine.settings import files
+from engine.settings.schema import SECTIONS, Settings
 from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.draft import FIELDS
@@ -20,7 +20,7 @@ from tui.widgets.setting_fields import Fields
 from tui.widgets.start_line import StartLine
 from tui.widgets.yaml_pane import YamlPane
 
-STEPS = config.preset("starter").iters
+STEPS = files.preset("starter").iters
 
 
 def form(app: StudioApp) -> SetupScreen:
@@ -53,7 +53,7 @@ def test_a_newcomer_starts_the_starter_with_one_key(monkeypatch: pytest.MonkeyPa
         assert f"trains the bundled model for {STEPS} steps" in shown(app)
         assert isinstance(app.focused, StartLine)
         await pilot.press("enter")
-        assert started == [config.preset("starter")]
+        assert started == [files.preset("starter")]
 
     play(scene)
 
@@ -305,10 +305,10 @@ def test_presets() -> None:
         assert isinstance(app.screen, AskChoice)
         assert shown(app).index("starter") < shown(app).index("Qwen3-0.6B")  # no hub in tests
         await pilot.press("j", "down", "up", "enter")
-        await until(pilot, lambda: form(app).draft.settings == config.preset("starter-human"))
+        await until(pilot, lambda: form(app).draft.settings == files.preset("starter-human"))
         assert "starter-human" in shown(app)
         await pilot.press("p", "escape")
-        assert form(app).draft.settings == config.preset("starter-human")
+        assert form(app).draft.settings == files.preset("starter-human")
         await pilot.press("p", "down", "down", "enter")
         await until(pilot, lambda: form(app).draft.settings == Settings())
 
@@ -324,7 +324,7 @@ def test_save_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(app.screen, AskText)
         await pilot.press("enter")
         await until(pilot, lambda: "saved" in said(app))
-        assert config.load("my.yaml").beta == 0.5
+        assert files.load("my.yaml").beta == 0.5
         await pilot.press("w", "enter")
         assert "is there already: replace it?" in shown(app)
         await pilot.press("enter")

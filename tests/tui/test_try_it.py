@@ -10,9 +10,9 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from engine import runs
-from engine.duel import DuelAnswers, DuelEvent, DuelFailed, DuelProgress, DuelReady
-from engine.run_folder import Run
+from engine.runs import archive
+from engine.runs.folder import Run
+from engine.try_it import DuelAnswers, DuelEvent, DuelFailed, DuelProgress, DuelReady
 from tests.tui.person import human_settings
 from tui.app import StudioApp
 from tui.screens.base import StudioScreen
@@ -21,7 +21,7 @@ from tui.widgets.key_line import KeyLine
 
 
 class Answering:
-    """Stands in for `engine.duel.Duel`, whose thread loads two models."""
+    """Stands in for `engine.try_it.Duel`, whose thread loads two models."""
 
     def __init__(self, run: Run) -> None:
         self.events: list[DuelEvent] = []
@@ -82,7 +82,7 @@ Open = Callable[..., contextlib.AbstractAsyncContextManager[Table]]
 def try_it() -> Open:
     @contextlib.asynccontextmanager
     async def opened(size: tuple[int, int] = (80, 24)) -> AsyncIterator[Table]:
-        run = runs.create(human_settings(run_name="basil"))
+        run = archive.create(human_settings(run_name="basil"))
         duels: list[Answering] = []
 
         def open_duel(run: Run) -> Answering:

@@ -3,8 +3,8 @@
 import pytest
 from textual.pilot import Pilot
 
-from engine import mailbox
-from engine.run_folder import Run
+from engine.runs import remote
+from engine.runs.folder import Run
 from tests.tui.archive import make_run
 from tests.tui.elsewhere import trained_elsewhere, waiting
 from tests.tui.live import LiveSession, a_run, attach
@@ -35,7 +35,7 @@ def test_pause_and_go_on(size: tuple[int, int]) -> None:
         await pilot.press("p")
         await until(pilot, lambda: waiting(run) == ["pause"])
         await until(pilot, lambda: "to pause" in said(app))
-        mailbox.take(run)
+        remote.take(run)
         run.update(status="paused")
         await until(pilot, lambda: said(app).startswith("paused, "))
         await pilot.press("u")  # the message gives way to the keys

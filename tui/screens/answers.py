@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from engine.prompts import Message
+from engine.data.prompts import Message
 from tui.differences import differences
 from tui.prompt_text import prompt_content
 from tui.safe_text import cut, safe, safe_line

@@ -12,8 +12,8 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from engine.errors import UserError
-from engine.runs import Run
-from engine.settings import Settings, fields, value
+from engine.runs.archive import Run
+from engine.settings.schema import Settings, fields, value
 from tui.archived_view import ArchivedRun
 from tui.draft import show
 from tui.metrics import ALL, metric

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Markdown, Static
 
-from engine.settings import fields
+from engine.settings.schema import fields
 from tui.draft import show
 from tui.guide_text import SETTINGS, Topic, find, search, topics
 from tui.safe_text import safe_line

@@ -96,7 +96,7 @@ class RunScreen(StudioScreen):
         self.run_worker(self._find_memory())
 
     async def _find_memory(self) -> None:
-        from engine.hardware import device
+        from engine.machine.device import device
 
         self._memory = (await asyncio.to_thread(device)).memory_total
         self.run_changed(())
@@ -245,12 +245,12 @@ class RunScreen(StudioScreen):
 
     def action_real_model(self) -> None:
         """Put the settings of a real model into the form."""
-        from engine.settings import Settings
+        from engine.settings.schema import Settings
 
         self.studio.open_setup(Settings(), "the preset Qwen3-0.6B")
 
     def action_by_hand(self) -> None:
         """Put the starter with a person as its judge into the form."""
-        from engine.config import preset
+        from engine.settings.files import preset
 
         self.studio.open_setup(preset("starter-human"), "the preset starter-human")

@@ -12,14 +12,14 @@ from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, Static
 from textual.worker import get_current_worker
 
-from engine import config
-from engine.durable import Record
 from engine.errors import RunError, UserError
 from engine.events import COMPLETE, Choice
-from engine.relabel import relabel, set_flag, settle_if_free
-from engine.run_folder import METRICS, PAIRS, UNDECIDED
-from engine.runs import Run, open_run
-from engine.settings import changed
+from engine.runs.archive import Run, open_run
+from engine.runs.durable import Record
+from engine.runs.folder import METRICS, PAIRS, UNDECIDED
+from engine.runs.relabel import relabel, set_flag, settle_if_free
+from engine.settings import files
+from engine.settings.schema import changed
 from tui.amounts import size
 from tui.archived_view import ArchivedRun, to_pair
 from tui.metrics import CARDS, MORE
@@ -203,7 +203,7 @@ class RunDetailScreen(WatchedScreen):
             key.rpartition(".")[2]: default for key, (_, default) in changed(settings).items()
         }
         lines = [Content.styled(safe_line(note), "$warning") for note in notes]
-        for line in config.to_yaml(settings, commented=False).splitlines():
+        for line in files.to_yaml(settings, commented=False).splitlines():
             key = line.strip().partition(":")[0]
             text = safe_line(line)
             if key in differs:

@@ -13,11 +13,11 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
-from engine import runs
 from engine.errors import RunError, UserError
 from engine.events import COMPLETE
-from engine.run_folder import METRICS
-from engine.runs import Run, RunSummary
+from engine.runs import archive
+from engine.runs.archive import Run, RunSummary
+from engine.runs.folder import METRICS
 from tui import completions, exporting
 from tui.amounts import size
 from tui.asked import elsewhere
@@ -101,7 +101,7 @@ class RunsScreen(StudioScreen):
         self.table.focus()
         self._show()
         self.set_interval(LEAST_SECONDS / 3, self._look_again)
-        self.run_worker(runs.empty_trash, thread=True)
+        self.run_worker(archive.empty_trash, thread=True)
 
     def on_screen_resume(self) -> None:
         """What changed while another screen was in front shows at once."""
@@ -123,7 +123,7 @@ class RunsScreen(StudioScreen):
         """Read the folder of runs, then the metrics of the rows in sight."""
         worker, began = get_current_worker(), time.monotonic()
         self._looked = began
-        found = runs.list_runs()
+        found = archive.list_runs()
         if worker.is_cancelled:
             return
         self.app.call_from_thread(self._found, found)
@@ -342,15 +342,15 @@ class RunsScreen(StudioScreen):
             return
         text = await self.app.push_screen_wait(AskText("rename to", safe_line(run.name)))
         if text and text != run.name:
-            renamed = run.path.with_name(runs.safe_name(text))
-            self._change(lambda: runs.rename(Run(run.path), text), renamed)
+            renamed = run.path.with_name(archive.safe_name(text))
+            self._change(lambda: archive.rename(Run(run.path), text), renamed)
 
     def action_delete(self) -> None:
         """Move the run into the trash; undo brings it back."""
         if run := self.run:
 
             def delete() -> None:
-                self._deleted.append(runs.delete(run.path))
+                self._deleted.append(archive.delete(run.path))
 
             if self._change(delete):
                 self.say(f"deleted {safe_line(run.name, 60)} · u brings it back", 15)
@@ -362,7 +362,7 @@ class RunsScreen(StudioScreen):
             return
         trashed = self._deleted.pop()
         back: list[Run] = []
-        if self._change(lambda: back.append(runs.undelete(trashed))):
+        if self._change(lambda: back.append(archive.undelete(trashed))):
             self.say(f"{safe_line(back[0].name, 60)} is back")
             self._show(back[0].path)
 
@@ -373,7 +373,7 @@ class RunsScreen(StudioScreen):
         except (UserError, RunError) as error:
             self.say(safe_line(str(error), 300), 15)
             return False
-        self._all = runs.list_runs()
+        self._all = archive.list_runs()
         self._show(cursor_at)
         return True
 

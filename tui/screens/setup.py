@@ -11,9 +11,11 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from engine import config, durable, hardware
 from engine.errors import RunError, UserError
-from engine.settings import SECTIONS, Settings
+from engine.machine import device
+from engine.runs import durable
+from engine.settings import files
+from engine.settings.schema import SECTIONS, Settings
 from tui import completions, presets
 from tui.draft import FIELDS, Draft, draft_of
 from tui.safe_text import safe_line
@@ -135,7 +137,7 @@ class SetupScreen(StudioScreen):
 
     @work(thread=True)
     def _look_for_hub(self) -> None:
-        self._hub = hardware.hub_reachable()
+        self._hub = device.hub_reachable()
 
     def show(self, settings: Settings, source: str) -> None:
         """Put other settings into the form. `source` says in the title where they come from."""
@@ -408,9 +410,9 @@ class SetupScreen(StudioScreen):
             AskText("load which config?", check=_cannot_load, complete=completions.paths)
         )
         if path:
-            data = config.read(completions.expanded(path))
-            self.show(config.from_mapping(data, path), Path(path).name)
-            if notes := config.notes(data):
+            data = files.read(completions.expanded(path))
+            self.show(files.from_mapping(data, path), Path(path).name)
+            if notes := files.notes(data):
                 self.say(safe_line(" · ".join(notes), 600), 15)
 
     @work
@@ -425,7 +427,7 @@ class SetupScreen(StudioScreen):
         if path:
             file = completions.expanded(path)
             try:
-                durable.write_file(file, config.to_yaml(self.draft.settings))
+                durable.write_file(file, files.to_yaml(self.draft.settings))
             except durable.StorageError as error:
                 self.say(safe_line(str(error), 400), 15)
                 return
@@ -471,7 +473,7 @@ class SetupScreen(StudioScreen):
 
 def _cannot_load(path: str) -> str | None:
     try:
-        config.load(completions.expanded(path))
+        files.load(completions.expanded(path))
     except UserError as error:
         return str(error)
     return None

@@ -8,13 +8,13 @@ from textual.binding import Binding
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from engine.duel import Duel, DuelAnswers, DuelEvent, DuelFailed, DuelProgress, DuelReady
+from engine.try_it import Duel, DuelAnswers, DuelEvent, DuelFailed, DuelProgress, DuelReady
 from tui.safe_text import safe
 from tui.screens.answers import READING_KEYS, Answers, AnswersScreen
 from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
-    from engine.run_folder import Run
+    from engine.runs.folder import Run
 
 LOOKS_PER_SECOND = 10
 Picked = Literal["left", "right", "tie"]

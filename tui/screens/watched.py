@@ -8,9 +8,9 @@ from textual import work
 from textual.binding import Binding
 
 from engine.errors import RunError, UserError
-from engine.mailbox import Command
-from engine.run_folder import Run
-from engine.run_lock import Holder
+from engine.runs.folder import Run
+from engine.runs.lock import Holder
+from engine.runs.remote import Command
 from tui.asked import Asked, elsewhere, process
 from tui.safe_text import safe_line
 from tui.screens.base import StudioScreen

@@ -9,7 +9,7 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from engine.errors import RunError, UserError
-from engine.settings import Settings
+from engine.settings.schema import Settings
 
 if TYPE_CHECKING:
     from tui.cost import Cost

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, TextArea
 
-from engine.setting_fields import SettingField as Setting
+from engine.settings.fields import SettingField as Setting
 from tui.completions import Complete
 from tui.draft import Draft, show
 from tui.safe_text import safe_line

@@ -4,9 +4,9 @@ from textual import on
 from textual.message import Message
 from textual.widgets import TextArea
 
-from engine import config
 from engine.errors import UserError
-from engine.settings import Settings
+from engine.settings import files
+from engine.settings.schema import Settings
 from tui.widgets.safe_editors import TextEditor
 
 
@@ -34,7 +34,7 @@ class YamlPane(TextEditor):
     def show(self, settings: Settings) -> None:
         """Put settings into the editor."""
         self.error = ""
-        self.text = config.to_yaml(settings, commented=False)
+        self.text = files.to_yaml(settings, commented=False)
 
     @on(TextArea.Changed)
     def _changed(self, event: TextArea.Changed) -> None:
@@ -48,9 +48,9 @@ class YamlPane(TextEditor):
 
 
 def _settings(text: str) -> Settings:
-    from engine.yaml_text import parse_yaml
+    from engine.settings.yaml_text import parse_yaml
 
     data = parse_yaml(text, "the text")
     if not isinstance(data or {}, dict):
         raise UserError("the text holds no settings: write one `key: value` a line")
-    return config.from_mapping(data or {}, "the text")
+    return files.from_mapping(data or {}, "the text")

@@ -1,4 +1,4 @@
-"""This program: `engine.launch.work`, as a run of the app or the command line has it.
+"""This program: `engine.train.assemble.work`, as a run of the app or the command line has it.
 
 Everything a run does is in the time: journal, files, metrics. The judge does all its work, but its
 verdict is replaced by a clear one: that of a model with random weights is no answer or a tie,
@@ -18,19 +18,20 @@ def main() -> None:
     setting = json.loads(sys.argv[1])
     turns = Turns(setting["threads"])
     os.environ["LORA_STUDIO_HOME"] = tempfile.mkdtemp(dir=setting["folder"])
-    from engine.config import from_mapping
     from engine.control import Control
     from engine.events import RunStarted, StepDone
-    from engine.hardware import load_fast_blas
+    from engine.machine.device import load_fast_blas
+    from engine.settings.files import from_mapping
 
     load_fast_blas()
 
-    from engine import launch, runs, trainer
     from engine.judges.llm import LLMJudge
+    from engine.runs import archive
+    from engine.train import assemble, online_dpo
 
     settings = from_mapping(setting["studio"], "the benchmark")
     decide(LLMJudge)
-    trainer.sample = turns.timed("sample", trainer.sample)
+    online_dpo.sample = turns.timed("sample", online_dpo.sample)
     LLMJudge.collect = turns.timed("judge", LLMJudge.collect)
 
     def emit(event: Any) -> None:
@@ -39,12 +40,12 @@ def main() -> None:
         if isinstance(event, RunStarted | StepDone):
             turns.wait()
 
-    launch.work(settings, runs.create(settings), Control(), emit)
+    assemble.work(settings, archive.create(settings), Control(), emit)
 
 
 def decide(judge: Any) -> None:
     """Let every verdict of a judge be for the first completion, once it is found."""
-    from engine.pairs import Verdict
+    from engine.data.pairs import Verdict
 
     found = judge.judge
 

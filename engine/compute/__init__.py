@@ -1,0 +1,1 @@
+"""What models compute: sampling, log-probabilities, and the caches under both."""

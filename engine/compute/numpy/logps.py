@@ -1,0 +1,130 @@
+"""Log-probabilities of completions under a plain model, and their gradient, in numpy.
+
+The counterpart of `engine.compute.logps` for models that `engine.compute.numpy.model` computes and
+that train LoRA adapters; MLX sees it as one operation. Adapters are merged into the weights of a
+small model, so that they cost no more than their own gradient.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx_lm.tuner.lora import LoRALinear
+
+from engine.compute.logps import Scored
+from engine.compute.numpy.layout import lay_out
+from engine.compute.numpy.model import linears, plain
+from engine.compute.numpy.passes import Pass
+from engine.compute.numpy.threads import side_by_side, split
+from engine.model import arrays
+
+
+@dataclass(slots=True)
+class Trunk:
+    """The layers below the lowest adapter, and what they make of a batch once they have read it:
+    of a policy and its reference the same."""
+
+    layers: int
+    states: list[np.ndarray] = field(default_factory=list)
+
+
+def trunk_of(policy: nn.Module) -> Trunk:
+    """That of a model with adapters, which has read nothing."""
+    return Trunk(min(number for number, _ in _adapters(policy)))
+
+
+def completion_logps(
+    model: nn.Module, scored: Scored, *, recompute: bool = False, trunk: Trunk | None = None
+) -> mx.array:
+    """Sum of the log-probabilities of each completion's tokens.
+
+    Args:
+        recompute: keep only what each layer reads for the backward pass, which finds the rest
+            anew.
+        trunk: of a model that shares those layers; asked of the same batch again, they are not
+            run again.
+
+    Returns:
+        float32 (prompts, completions of each). Differentiable in the adapters of the model.
+    """
+    read = plain(model)
+    layouts = [lay_out(read, part) for part in _parts_of(scored)]
+    found = _adapters(model)
+    lowest = min((number for number, _ in found), default=len(read.layers))
+    trunk = trunk or Trunk(0)
+
+    def passes() -> list[Pass]:
+        ready = trunk.states or [None] * len(layouts)
+        done = side_by_side(
+            [
+                partial(Pass, read, layout, lowest, recompute, trunk.layers, states)
+                for layout, states in zip(layouts, ready, strict=True)
+            ]
+        )
+        trunk.states = [each.above_trunk for each in done]
+        return done
+
+    def logps(passes: list[Pass]) -> mx.array:
+        return mx.array(np.concatenate([each.logps for each in passes]).reshape(-1, scored.copies))
+
+    if not found:
+        return logps(passes())
+    done: list[Pass] = []
+
+    @mx.custom_function
+    def scores(*_: mx.array) -> mx.array:
+        done[:] = passes()
+        return logps(done)
+
+    @scores.vjp
+    def gradient(primals: object, cotangent: mx.array, output: object) -> tuple[mx.array, ...]:
+        ends = np.cumsum([len(each.logps) for each in done])
+        weights = np.split(np.array(cotangent).reshape(-1), ends[:-1])
+        parts = side_by_side(
+            [partial(each.backward, own) for each, own in zip(done, weights, strict=True)]
+        )
+        done.clear()
+        return tuple(
+            # In one order in memory: sums over saved gradients are then those over these.
+            mx.array(np.ascontiguousarray(sum(arrays)))
+            for key in found
+            for arrays in zip(*(part[key] for part in parts), strict=True)
+        )
+
+    result: Any = scores(
+        *(array for each in found.values() for array in (each.lora_a, each.lora_b))
+    )
+    return result
+
+
+def _adapters(model: nn.Module) -> dict[tuple[int, str], LoRALinear]:
+    """Those that are trained, by layer and product; a reference's are not."""
+    return {
+        (number, name): module
+        for number, layer in enumerate(_layers(model))
+        for name, module in linears(layer).items()
+        if type(module) is LoRALinear and "lora_a" in module.trainable_parameters()
+    }
+
+
+def _parts_of(scored: Scored) -> list[Scored]:
+    """The prompts with their completions, a part for each thread."""
+    sizes = [
+        len(prompt) + sum(map(len, completions))
+        for prompt, completions in zip(scored.prompts, scored.completions, strict=True)
+    ]
+    return [Scored(scored.prompts[part], scored.completions[part]) for part in split(sizes)]
+
+
+def trains_adapters_alone(model: nn.Module) -> bool:
+    """Whether all that is trained are adapters without dropout, which have their gradient here."""
+    adapters = [each for each in _adapters(model).values() if each.dropout._p_1 == 1]
+    return 0 < 2 * len(adapters) == len(arrays.flat(model.trainable_parameters()))
+
+
+def _layers(model: Any) -> Sequence[Any]:
+    return model.model.layers

@@ -1,0 +1,314 @@
+"""A common kind of model computed in numpy, for MLX's CPU backend.
+
+There each operation costs some 20 us beside its work, and a decoded token takes a hundred of them
+a layer; numpy's cost 1 us. States are held feature by feature, (features, tokens), so that weights
+(out, in) are multiplied as they are stored: BLAS then copies none of them, which for a handful of
+tokens would take longer than the product.
+
+Served are float32 models laid out as Llama, Qwen2 and Qwen3 are, with plain layers or with LoRA
+adapters. In a small model these are merged into the weights, since they would more than double the
+operations; in a large one that would take memory for little. Any other model is computed by MLX
+(see `engine.compute.numpy.kv_cache.is_plain`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx_lm.tuner.lora import LoRALinear
+
+from engine.compute.numpy.pointwise import Norm, gated, rotated
+from engine.compute.numpy.products import multiply
+
+ATTENTION_PARTS = {"q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm", "rope"}
+MLP_PARTS = {"gate_proj", "up_proj", "down_proj"}
+# The products of a layer: their names here, and where mlx-lm's layer has them.
+LINEARS = {
+    "q": ("self_attn", "q_proj"),
+    "k": ("self_attn", "k_proj"),
+    "v": ("self_attn", "v_proj"),
+    "o": ("self_attn", "o_proj"),
+    "gate": ("mlp", "gate_proj"),
+    "up": ("mlp", "up_proj"),
+    "down": ("mlp", "down_proj"),
+}
+# Weights with adapters are copied, the adapters merged, up to this size of all of them in bytes.
+MOST_MERGED_BYTES = 256 << 20
+LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+
+
+class NotPlain(Exception):
+    """A model has something that is not served here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A low-rank change of a weight: scale (a b)', with a (in, rank) and b (rank, out)."""
+
+    a: np.ndarray
+    b: np.ndarray
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """weight (out, in), the adapter's part included if `merged`; bias (out, 1) or None."""
+
+    weight: np.ndarray
+    bias: np.ndarray | None = None
+    adapter: Adapter | None = None
+    merged: bool = True
+
+    def into(self, x: np.ndarray, out: np.ndarray) -> None:
+        """Write the product with x (in, tokens) into out (out, tokens)."""
+        multiply(self.weight, x, out)
+        if self.adapter is not None and not self.merged:
+            low = self.adapter.a.T @ x
+            low *= self.adapter.scale
+            multiply(self.adapter.b.T, low, out, add=True)
+        if self.bias is not None:
+            out += self.bias
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        out = np.empty((len(self.weight), x.shape[1]), np.float32)
+        self.into(x, out)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The arrays of one transformer layer."""
+
+    input_norm: Norm
+    q: Linear
+    k: Linear
+    v: Linear
+    o: Linear
+    turned_norm: Norm | None  # of queries and keys, weight (heads + kv heads, width, 1)
+    mlp_norm: Norm
+    gate: Linear
+    up: Linear
+    down: Linear
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Keys and values of one layer, (rows, kv heads, room, width) each."""
+
+    keys: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def empty(cls, model: "PlainModel", rows: int, room: int) -> "Context":
+        shape = (rows, model.kv_heads, room, model.width)
+        return cls(np.empty(shape, np.float32), np.empty(shape, np.float32))
+
+    def rows(self, rows: Sequence[int], more_room: int = 0) -> "Context":
+        """A copy of some rows, in that order, each as often as it is named."""
+        return Context(*(_rows(array, rows, more_room) for array in (self.keys, self.values)))
+
+
+def _rows(array: np.ndarray, rows: Sequence[int], more_room: int) -> np.ndarray:
+    _, heads, room, width = array.shape
+    result = np.empty((len(rows), heads, room + more_room, width), np.float32)
+    result[:, :, :room] = array[list(rows)]
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class PlainModel:
+    """Views of a model's weights, and how they are put together."""
+
+    embedding: np.ndarray  # (vocabulary, features)
+    layers: Sequence[Layer]
+    norm: Norm
+    head: Linear
+    heads: int
+    kv_heads: int
+    width: int
+    scale: float
+    rope: Any
+
+    def turns(self, positions: int) -> tuple[np.ndarray, np.ndarray]:
+        """Cosine and sine of the rotary angles, (width / 2, positions) each: what becomes of
+        (1, 0) in every pair of features."""
+        half = self.width // 2
+        unit = mx.concatenate([mx.ones((half,)), mx.zeros((half,))])
+        table = self.rope(mx.broadcast_to(unit, (1, 1, positions, self.width)))
+        turned = np.array(table[0, 0]).T
+        return np.ascontiguousarray(turned[:half]), np.ascontiguousarray(turned[half:])
+
+    def hidden(
+        self,
+        ids: np.ndarray,
+        contexts: Iterable[Context],
+        at: int,
+        turns: tuple[np.ndarray, np.ndarray],
+        mask: np.ndarray | None,
+        last: np.ndarray,
+    ) -> np.ndarray:
+        """Read ids (rows, tokens); hidden states (features, rows), before the last norm, of one
+        token of each row. The last layer is computed for these alone.
+
+        Args:
+            contexts: one a layer; keys and values are written into them from position `at` on.
+            turns: cosine and sine for every token, (width / 2, rows * tokens) each.
+            mask: added to scores, broadcast to (rows, 1, 1, tokens, at + tokens).
+            last: the index of each row's token, (rows,).
+        """
+        rows, tokens = ids.shape
+        with np.errstate(over="ignore", invalid="ignore"):  # a gate far below zero; broken weights
+            x = np.ascontiguousarray(self.embedding[ids.reshape(-1)].T)
+            for number, (layer, context) in enumerate(zip(self.layers, contexts, strict=True), 1):
+                asked = last if number == len(self.layers) and tokens > 1 else None
+                read = layer.input_norm(x)
+                if asked is not None:
+                    x = x[:, np.arange(rows) * tokens + asked]
+                x += self._attended(layer, read, ids.shape, context, at, turns, mask, asked)
+                x += _fed_forward(layer, layer.mlp_norm(x))
+            return x
+
+    def logits(self, hidden: np.ndarray) -> np.ndarray:
+        """Logits (rows, vocabulary) of hidden states (features, rows)."""
+        return self.head(self.norm(hidden)).T
+
+    def _attended(
+        self,
+        layer: Layer,
+        x: np.ndarray,
+        shape: tuple[int, ...],
+        context: Context,
+        at: int,
+        turns: tuple[np.ndarray, np.ndarray],
+        mask: np.ndarray | None,
+        asked: np.ndarray | None,
+    ) -> np.ndarray:
+        """Attention's part of a layer, for all tokens or for the one `asked` for in each row."""
+        rows, tokens = shape
+        heads, kv, width = self.heads, self.kv_heads, self.width
+        both, groups = heads + kv, heads // kv
+        made = np.empty(((both + kv) * width, rows * tokens), np.float32)
+        layer.q.into(x, made[: heads * width])
+        layer.k.into(x, made[heads * width : both * width])
+        layer.v.into(x, made[both * width :])
+        queries_keys = made[: both * width].reshape(both, width, -1)
+        if layer.turned_norm is not None:
+            queries_keys = layer.turned_norm(queries_keys)
+        turned = rotated(queries_keys, *turns).reshape(both, width, rows, tokens)
+        end = at + tokens
+        values = made[both * width :].reshape(kv, width, rows, tokens)
+        context.keys[:, :, at:end] = turned[heads:].transpose(2, 0, 3, 1)
+        context.values[:, :, at:end] = values.transpose(2, 0, 3, 1)
+        queries = turned[:heads]
+        if asked is not None:
+            each, tokens = np.arange(rows), 1
+            queries = queries[:, :, each, asked]
+            if mask is not None:
+                mask = mask[each % len(mask), :, :, asked, None]
+        queries = queries.reshape(kv, groups, width, rows, tokens)
+        queries = queries.transpose(3, 0, 1, 4, 2).reshape(rows, kv, groups * tokens, width)
+        queries *= self.scale
+        scores = queries @ context.keys[:, :, :end].swapaxes(2, 3)
+        if mask is not None:
+            by_token = scores.reshape(rows, kv, groups, tokens, end)
+            by_token += mask
+        scores -= scores.max(axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= scores.sum(axis=-1, keepdims=True)
+        mixed = (scores @ context.values[:, :, :end]).reshape(rows, kv, groups, tokens, width)
+        return layer.o(mixed.transpose(1, 2, 4, 0, 3).reshape(heads * width, rows * tokens))
+
+
+def _fed_forward(layer: Layer, x: np.ndarray) -> np.ndarray:
+    return layer.down(gated(layer.gate(x), layer.up(x)))
+
+
+# -- reading a model -----------------------------------------------------------------------------
+
+
+def plain(model: nn.Module) -> PlainModel:
+    """A view of a model's weights as they are now.
+
+    Raises:
+        NotPlain: it is of another kind.
+    """
+    whole: Any = model
+    body = whole.model
+    adapted = [each for each in whole.modules() if type(each) is LoRALinear]
+    merged = sum(each.linear.weight.nbytes for each in adapted) <= MOST_MERGED_BYTES
+    layers = [_layer(each, merged) for each in body.layers]
+    attention = body.layers[0].self_attn
+    width = len(layers[0].k.weight) // attention.n_kv_heads
+    head = _linear(whole.lm_head, merged) if "lm_head" in whole else None
+    embedding = _seen(_of_type(body.embed_tokens, nn.Embedding).weight)
+    return PlainModel(
+        embedding=embedding,
+        layers=layers,
+        norm=_norm(body.norm),
+        head=head or Linear(embedding),
+        heads=attention.n_heads,
+        kv_heads=attention.n_kv_heads,
+        width=width,
+        scale=attention.scale,
+        rope=attention.rope,
+    )
+
+
+def _layer(layer: Any, merged: bool) -> Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    for module, parts in ((layer, LAYER_PARTS), (attention, ATTENTION_PARTS), (mlp, MLP_PARTS)):
+        if set(module.children()) - parts:
+            raise NotPlain
+    turned_norm = None
+    if "q_norm" in attention:
+        q, k = _norm(attention.q_norm), _norm(attention.k_norm)
+        weights = [q.weight] * attention.n_heads + [k.weight] * attention.n_kv_heads
+        if q.eps != k.eps:
+            raise NotPlain
+        turned_norm = Norm(np.stack(weights), q.eps)
+    return Layer(
+        input_norm=_norm(layer.input_layernorm),
+        turned_norm=turned_norm,
+        mlp_norm=_norm(layer.post_attention_layernorm),
+        **{name: _linear(module, merged) for name, module in linears(layer).items()},
+    )
+
+
+def linears(layer: Any) -> dict[str, Any]:
+    """The modules of a layer's products, by their names here."""
+    return {name: layer[part][own] for name, (part, own) in LINEARS.items()}
+
+
+def _linear(module: Any, merged: bool) -> Linear:
+    if type(module) is LoRALinear:
+        a, b = _seen(module.lora_a), _seen(module.lora_b)
+        frozen = _linear(module.linear, merged)
+        weight = frozen.weight
+        if merged:
+            weight = (module.scale * b.T) @ a.T
+            weight += frozen.weight
+        return Linear(weight, frozen.bias, Adapter(a, b, module.scale), merged)
+    module = _of_type(module, nn.Linear)
+    bias = _seen(module.bias)[:, None] if "bias" in module else None
+    return Linear(_seen(module.weight), bias)
+
+
+def _norm(module: Any) -> Norm:
+    module = _of_type(module, nn.RMSNorm)
+    return Norm(_seen(module.weight)[:, None], module.eps)
+
+
+def _of_type(module: Any, kind: type) -> Any:
+    if type(module) is not kind:
+        raise NotPlain
+    return module
+
+
+def _seen(array: mx.array) -> np.ndarray:
+    """The values of an array, not copied."""
+    if array.dtype != mx.float32:
+        raise NotPlain
+    return np.array(array, copy=False)

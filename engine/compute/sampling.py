@@ -1,0 +1,187 @@
+"""Prompts -> completions, as token ids.
+
+All completions of all prompts are decoded as one batch from a prompt cache that is computed
+once a prompt. Finished rows leave the batch. What is sampled here is kept as ids and scored as
+ids; text is only made for judges and people.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from engine.compute.decode import decoder
+from engine.model.load import LanguageModel
+
+# Tokens that one decoded batch may hold in its cache; more prompts are decoded in turns.
+TOKENS_PER_BATCH = 16_384
+# top_p without top_k looks at this many of the likeliest tokens; a wider nucleus ends there.
+NUCLEUS_CANDIDATES = 1_024
+
+
+class Interrupted(Exception):
+    """Sampling was asked to stop between two tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """How the next token is drawn: temperature first, then top_k, top_p and min_p.
+
+    temperature 0 takes the likeliest token; top_k 0, top_p 1 and min_p 0 are off.
+    """
+
+    temperature: float = 0.8
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+
+    def draw(self, logits: mx.array, key: mx.array) -> mx.array:
+        """Token ids int32 (rows,) from logits (rows, vocabulary)."""
+        if self.temperature == 0:
+            return mx.argmax(logits, axis=-1).astype(mx.int32)
+        logits = logits.astype(mx.float32) * (1 / self.temperature)
+        vocabulary = logits.shape[-1]
+        narrow = min(self.top_k or vocabulary, vocabulary)
+        if self.top_p < 1 and not self.top_k:
+            narrow = min(narrow, NUCLEUS_CANDIDATES)
+        if narrow == vocabulary and self.top_p >= 1:
+            return self._categorical(logits, key).astype(mx.int32)
+        # The candidates, likeliest first; the total mass is that of the tokens top_k leaves.
+        if narrow < vocabulary:
+            candidates = mx.argpartition(-logits, narrow - 1, axis=-1)[:, :narrow]
+        else:
+            candidates = mx.broadcast_to(mx.arange(vocabulary), logits.shape)
+        values = mx.take_along_axis(logits, candidates, axis=-1)
+        order = mx.argsort(-values, axis=-1)
+        candidates = mx.take_along_axis(candidates, order, axis=-1)
+        values = mx.take_along_axis(values, order, axis=-1)
+        if self.top_p < 1:
+            everything = values if self.top_k else logits
+            mass = mx.exp(values - mx.logsumexp(everything, axis=-1, keepdims=True))
+            before = mx.cumsum(mass, axis=-1) - mass
+            values = mx.where(before < self.top_p, values, -mx.inf)
+        picked = self._categorical(values, key)
+        return mx.take_along_axis(candidates, picked[:, None], axis=-1).squeeze(-1).astype(mx.int32)
+
+    def _categorical(self, logits: mx.array, key: mx.array) -> mx.array:
+        if self.min_p > 0:
+            floor = logits.max(axis=-1, keepdims=True) + mx.log(mx.array(self.min_p))
+            logits = mx.where(logits >= floor, logits, -mx.inf)
+        return mx.random.categorical(logits, key=key)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A sampled completion: its ids (the end-of-turn token included where the model wrote it),
+    and whether the model ended it or the limit cut it."""
+
+    ids: tuple[int, ...]
+    finished: bool
+
+
+def sample(
+    lm: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    copies: int,
+    max_tokens: int,
+    sampler: Sampler,
+    seed: int,
+    progress: Callable[[int], None] = lambda tokens: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[list[Completion]]:
+    """Sample `copies` completions of every prompt.
+
+    Args:
+        prompts: token ids, each at least one.
+        max_tokens: of a completion.
+        seed: the same seed, prompts and weights give the same completions.
+        progress: told the number of tokens sampled so far, at every position.
+        stop: asked at every position; True raises `Interrupted`.
+
+    Returns:
+        For every prompt its completions, in order.
+    """
+    results: list[list[Completion]] = []
+    key = mx.random.key(seed)
+    for group in _groups(lm, prompts, copies, max_tokens):
+        key, group_key = mx.random.split(key)
+        done = sum(len(completion.ids) for row in results for completion in row)
+        rows = _decode(
+            lm,
+            group,
+            copies,
+            max_tokens,
+            sampler,
+            mx.random.split(group_key, max_tokens),
+            lambda tokens, done=done: progress(done + tokens),
+            stop,
+        )
+        results += [rows[at : at + copies] for at in range(0, len(rows), copies)]
+    return results
+
+
+def _groups(
+    lm: LanguageModel, prompts: Sequence[Sequence[int]], copies: int, max_tokens: int
+) -> list[Sequence[Sequence[int]]]:
+    """Prompts in the batches that are decoded together."""
+    if not lm.shares_prompts:
+        return [[prompt] for prompt in prompts]
+    longest = max(map(len, prompts))
+    size = max(1, TOKENS_PER_BATCH // (copies * (longest + max_tokens)))
+    return [prompts[at : at + size] for at in range(0, len(prompts), size)]
+
+
+def _decode(
+    lm: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    copies: int,
+    max_tokens: int,
+    sampler: Sampler,
+    keys: mx.array,
+    progress: Callable[[int], None],
+    stop: Callable[[], bool],
+) -> list[Completion]:
+    """Decode one batch; completions prompt by prompt."""
+    batch = decoder(lm, prompts, copies, max_tokens)
+    token = sampler.draw(batch.logits, keys[0])
+    mx.async_eval(token)
+    written: list[list[int]] = [[] for _ in range(len(prompts) * copies)]
+    finished = [False] * len(written)
+    alive = list(range(len(written)))  # which completion each row of the batch is
+    sampled = 0
+    for position in range(max_tokens):
+        following = None
+        if position + 1 < max_tokens:
+            # Asked for before the token at hand is read, so the device does not wait for us.
+            batch.feed(token)
+            following = sampler.draw(batch.logits, keys[position + 1])
+            mx.async_eval(following)
+        for index, value in zip(alive, np.array(token).tolist(), strict=True):
+            if not finished[index]:
+                written[index].append(value)
+                finished[index] = value in lm.eos_ids
+                sampled += 1
+        progress(sampled)
+        rows = [row for row, index in enumerate(alive) if not finished[index]]
+        if following is None or not rows:
+            break
+        if stop():
+            raise Interrupted
+        if lm.shares_prompts and len(rows) <= 0.8 * len(alive):
+            batch.keep(rows)
+            following = mx.take(following, mx.array(rows))
+            alive = [alive[row] for row in rows]
+        token = following
+    return [Completion(tuple(ids), ended) for ids, ended in zip(written, finished, strict=True)]
+
+
+def stream_seed(seed: int, *names: object) -> int:
+    """A 64-bit seed for one purpose of a run, such as the sampling of step 7.
+
+    Derived, not drawn: a resumed run needs no saved random state to go on as if unbroken.
+    """
+    text = "/".join(map(str, (seed, *names)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

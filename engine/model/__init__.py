@@ -1,0 +1,1 @@
+"""Models: found, loaded, quantised, given adapters, and described to the rest."""

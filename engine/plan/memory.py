@@ -1,0 +1,314 @@
+"""What a run will take, told before anything is loaded: memory by part, and the download.
+
+Weights, adapters and the optimizer's state are counted from the headers of the model's files and
+are exact. What a step needs on top is an estimate from the model's shape, for prompts as long as
+the settings allow; it is meant to be met or stayed below, and to be of the right size.
+"""
+
+import contextlib
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.errors import UserError
+from engine.machine import device
+from engine.model import adapter_files, files
+from engine.model.files import Shape, Tensor
+from engine.plan import step_memory
+from engine.settings.schema import Quantization, Settings
+
+PROGRAM = 250 << 20  # Python and the libraries, before any model
+GROUPS: dict[Quantization, tuple[int, int, int]] = {  # its weights, bits each, further bytes
+    "4-bit": (128, 4, 4),
+    "6-bit": (128, 6, 4),
+    "8-bit": (128, 8, 4),
+    "mxfp4": (32, 4, 1),
+}
+# Arrays as large as the trained weights that an optimizer keeps.
+MOMENTS = {"adam": 2, "adamw": 2, "adamax": 2, "adadelta": 2, "adafactor": 0}
+# Kinds of model that numpy computes on a CPU (`engine.compute.numpy`), by their config; a trial
+# decides.
+PLAIN_KINDS = {"llama", "qwen2", "qwen3"}
+# Weights with merged adapters are copied up to this size; kept equal by a test.
+MERGED_BYTES = 256 << 20
+_IN_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.(.+)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """Bytes by part; None where the files that would tell are not on this machine.
+
+    `cache` and `activations` are never there at once, so `total` counts the larger. A role that
+    shares another's weights counts 0. `download` is what is still to be fetched.
+    """
+
+    policy: int | None
+    reference: int | None
+    judge: int | None
+    adapters: int | None
+    optimizer: int | None
+    cache: int | None
+    activations: int | None
+    program: int = PROGRAM
+    download: int | None
+    machine_total: int
+    machine_available: int
+
+    @property
+    def known(self) -> int:
+        """Bytes of all parts that are known: the run takes at least about this."""
+        parts = (self.policy, self.reference, self.judge, self.adapters, self.optimizer)
+        return self.program + sum(part or 0 for part in parts) + self.step
+
+    @property
+    def step(self) -> int:
+        """Bytes that a step needs on top of what is always there."""
+        return max(self.cache or 0, self.activations or 0)
+
+    @property
+    def total(self) -> int | None:
+        """Bytes of the whole run; None unless every part is known."""
+        parts = (self.policy, self.reference, self.judge, self.adapters, self.optimizer)
+        return None if None in (*parts, self.cache, self.activations) else self.known
+
+
+@dataclass(frozen=True, slots=True)
+class _Weight:
+    """One array of a model, or a quantised layer's arrays together as the values they hold."""
+
+    name: str
+    shape: tuple[int, ...]
+    stored: int  # bytes as it is in the file
+    floating: bool
+    packed: bool
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def bytes(self, quantization: Quantization, wide: bool) -> int:
+        """Bytes once loaded; `wide`: every number as float32, none quantised."""
+        if wide:
+            return 4 * self.size if self.floating else self.stored
+        if quantization == "none" or self.packed or not self.is_matrix:
+            return self.stored
+        group, bits, extra = GROUPS[quantization]
+        if self.shape[-1] % group:
+            return self.stored
+        return self.size * bits // 8 + self.size // group * extra
+
+    @property
+    def is_matrix(self) -> bool:
+        return self.floating and self.name.endswith(".weight") and len(self.shape) >= 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A model as its files describe it."""
+
+    folder: Path
+    kind: str  # by its config
+    weights: list[_Weight]
+    shape: Shape | None
+
+
+def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
+    """The plan of a run. With `ask_hub`, the hub is asked for the size of what is not here."""
+    with contextlib.suppress(UserError):  # which the start of the run tells
+        settings, _ = adapter_files.settled(settings)
+    machine = device.device()
+    wide = machine.backend == "cpu"
+    full = settings.train_type == "full"
+    quantization = settings.quantization
+    other, human = settings.reference_model_path, settings.human_judge
+    policy = _model(settings.model, "model")
+    judge = None if human else _model(settings.judge, "judge")
+    reference = _model(other, "reference_model_path") if other else None
+    loaded: set[tuple[Path, Quantization]] = set()
+
+    def held(model: _Model | None, quantization: Quantization) -> int | None:
+        if model is None or (model.folder, quantization) in loaded:
+            return None if model is None else 0
+        loaded.add((model.folder, quantization))
+        return sum(weight.bytes(quantization, wide) for weight in model.weights)
+
+    policy_bytes = held(policy, quantization)
+    trained = _trained_values(policy, settings) if policy else None
+    if other:
+        reference_bytes = held(reference, quantization)
+    elif settings.train_type == "lora" and not settings.resume_adapter_file:
+        reference_bytes = 0  # a view of the policy, less its adapters
+    else:  # what is trained parts from the reference at the first update
+        reference_bytes = trained and 4 * trained
+    cache = scoring = None
+    if policy and policy.shape:
+        cache = step_memory.sampling(policy.shape, settings, wide)
+        by_numpy = _gradient_by_numpy(policy, settings)
+        scoring = step_memory.scoring(policy.shape, settings, wide, by_numpy)
+    if policy and cache is not None and scoring is not None:
+        merged = _merged(policy, settings)
+        cache, scoring = cache + merged, scoring + merged
+    if human:
+        judge_bytes = judging = 0
+    else:
+        judge_bytes = held(judge, settings.judge_quantization or quantization)
+        judging = (
+            step_memory.judging(judge.shape, settings, wide) if judge and judge.shape else None
+        )
+    return MemoryPlan(
+        policy=policy_bytes,
+        reference=reference_bytes,
+        judge=judge_bytes,
+        adapters=0 if full else trained and 4 * trained,
+        optimizer=None if trained is None else _optimizer(trained, settings),
+        cache=cache,
+        activations=None if scoring is None or judging is None else max(scoring, judging),
+        download=_download(settings, ask_hub),
+        machine_total=machine.memory_total,
+        machine_available=machine.memory_available,
+    )
+
+
+def refusal(plan: MemoryPlan, settings: Settings) -> str | None:
+    """Why the run will not fit into this machine, with the numbers; None when it may.
+
+    A `memory_limit` of 1 overrides: then nothing is refused.
+    """
+    allowed = int(plan.machine_total * settings.memory_limit)
+    if not plan.machine_total or plan.known <= allowed or settings.memory_limit >= 1:
+        return None
+    parts = {
+        "the model": (plan.policy, "choose a smaller model"),
+        "the reference": (plan.reference, "choose a smaller reference"),
+        "the judge": (plan.judge, "choose the model itself or a smaller one as judge"),
+        "the adapters": (plan.adapters, "lower lora_parameters.rank"),
+        "the optimizer": (plan.optimizer, "choose lora as train_type or a plainer optimizer"),
+        "a step": (plan.step, "lower batch_size, max_seq_length or max_completion_length"),
+    }
+    largest = sorted(parts, key=lambda part: -(parts[part][0] or 0))
+    listed = ", ".join(f"{part} {_gb(parts[part][0] or 0)}" for part in largest[:3])
+    return (
+        f"this run needs about {_gb(plan.known)} of memory ({listed}), and the share of "
+        f"{settings.memory_limit:g} that memory_limit allows it of this machine's "
+        f"{_gb(plan.machine_total)} is {_gb(allowed)}: {parts[largest[0]][1]}, "
+        "or set memory_limit to 1 to try all the same"
+    )
+
+
+# -- weights -------------------------------------------------------------------------------------
+
+
+def _model(name: str, role: str) -> _Model | None:
+    folder = files.find(name, role)
+    config = files.read_config(folder) if folder else None
+    tensors = files.read_tensors(folder) if folder else None
+    if folder is None or config is None or tensors is None:
+        return None
+    kind, shape = str(config.get("model_type")), files.read_shape(config)
+    return _Model(folder.resolve(), kind, _weights(tensors, config), shape)
+
+
+def _weights(tensors: list[Tensor], config: Mapping[str, Any]) -> list[_Weight]:
+    by_name = {tensor.name: tensor for tensor in tensors}
+    if config.get("tie_word_embeddings"):
+        by_name.pop("lm_head.weight", None)
+    form = config.get("quantization")
+    group = form.get("group_size", 64) if isinstance(form, Mapping) else 0
+    group = group if isinstance(group, int) and 0 < group < 1 << 20 else 0
+    weights = []
+    for name, tensor in by_name.items():
+        layer, _, part = name.rpartition(".")
+        scales = by_name.get(f"{layer}.scales") if group else None
+        if scales is None or part not in ("weight", "scales", "biases"):
+            weights.append(_Weight(name, tensor.shape, tensor.bytes, tensor.is_float, False))
+        elif part == "weight":
+            biases = by_name.get(f"{layer}.biases")
+            stored = tensor.bytes + scales.bytes + (biases.bytes if biases else 0)
+            shape = (*tensor.shape[:-1], scales.shape[-1] * group)
+            weights.append(_Weight(name, shape, stored, floating=True, packed=True))
+    return weights
+
+
+def _trained_values(model: _Model, settings: Settings) -> int:
+    """Numbers that are trained: those of the adapters, or of the top layers."""
+    count = 0
+    for weight in _trained_weights(model, settings):
+        if settings.train_type == "full":
+            count += weight.size
+            continue
+        *experts, output, width = weight.shape
+        magnitudes = output if settings.train_type == "dora" else 0
+        count += math.prod(experts) * (
+            settings.lora_parameters.rank * (output + width) + magnitudes
+        )
+    return count
+
+
+def _by_numpy(model: _Model, settings: Settings) -> bool:
+    """Whether numpy computes the model with its adapters, as far as the files tell."""
+    kind, lora = model.kind in PLAIN_KINDS, settings.train_type == "lora"
+    return device.backend() == "cpu" and kind and lora
+
+
+def _gradient_by_numpy(model: _Model, settings: Settings) -> bool:
+    """Whether it finds the adapters' gradient too."""
+    beyond_it = settings.lora_parameters.dropout or settings.efficient_long_context
+    return _by_numpy(model, settings) and not beyond_it
+
+
+def _merged(model: _Model, settings: Settings) -> int:
+    """Bytes of the copies that numpy makes of weights, adapters merged."""
+    if not _by_numpy(model, settings):
+        return 0
+    size = sum(4 * weight.size for weight in _trained_weights(model, settings))
+    return size if size <= MERGED_BYTES else 0
+
+
+def _trained_weights(model: _Model, settings: Settings) -> Iterator[_Weight]:
+    """The weights that are trained, or that have an adapter."""
+    in_layers = [(weight, _IN_LAYER.search(weight.name)) for weight in model.weights]
+    layers = 1 + max((int(found[1]) for _, found in in_layers if found), default=-1)
+    lowest = 0 if settings.num_layers < 0 else layers - settings.num_layers
+    keys = settings.lora_parameters.keys
+    for weight, found in in_layers:
+        trained_layer = found is not None and int(found[1]) >= lowest
+        if settings.train_type == "full":
+            if trained_layer:
+                yield weight
+            continue
+        module = weight.name.removesuffix(".weight")
+        within = found[2].removesuffix(".weight") if found else module
+        chosen = trained_layer if keys is None else within in keys
+        if weight.is_matrix and chosen and (trained_layer or found is None):
+            yield weight
+
+
+def _optimizer(trained: int, settings: Settings) -> int:
+    """Its state, the gradients, those added up over steps, and the new values beside the old."""
+    accumulated = settings.gradient_accumulation_steps > 1
+    return 4 * trained * (MOMENTS.get(settings.optimizer, 1) + 2 + accumulated)
+
+
+# -- the download, and words ---------------------------------------------------------------------
+
+
+def _download(settings: Settings, ask_hub: bool) -> int | None:
+    """Bytes still to be fetched; None when that is not known."""
+    roles = {settings.model: "model"}
+    if settings.reference_model_path:
+        roles[settings.reference_model_path] = "reference_model_path"
+    if not settings.human_judge:
+        roles[settings.judge] = "judge"
+    missing = [(name, "model") for name, role in roles.items() if not files.find(name, role)]
+    if not files.has_dataset(settings.data):
+        missing.append((settings.data, "dataset"))
+    sizes = [files.hub_size(name, kind) if ask_hub else None for name, kind in missing]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"

@@ -1,0 +1,169 @@
+"""Changing a label after the fact, in the files of a run: of one that nobody trains now, or by the
+process that trains it, of a pair that was learned from already.
+
+A decided pair is kept in pairs.jsonl, any other in undecided.jsonl. A change that moves a pair
+between them writes both files; what it is to be is written down first, in relabel.json, so that
+a kill between the two leaves something to finish from.
+"""
+
+import contextlib
+from collections.abc import Callable
+
+from engine.data.pairs import DECIDED, text_of
+from engine.errors import RunError, UserError
+from engine.events import Choice
+from engine.runs import durable
+from engine.runs.durable import Record, StorageError
+from engine.runs.folder import PAIRS, UNDECIDED, Run
+
+PLANNED = "relabel.json"
+PLAN_LIMIT = 1 << 28  # bytes; it holds one pair
+
+
+def relabel(run: Run, pair_id: str, choice: Choice) -> Record:
+    """Give a pair another verdict, a person's; return its new line.
+
+    Raises:
+        UserError: the run has no such pair, or is being trained (RunBusy).
+        StorageError: nothing was changed, or it is finished when the run is opened next.
+    """
+    return _change(run, pair_id, lambda line: relabelled(line, choice))
+
+
+def relabel_own(run: Run, pair_id: str, choice: Choice | None) -> None:
+    """Give a pair another verdict, or with None take its label out of the files, in the process
+    that holds the run.
+
+    Raises:
+        UserError: the run has no such pair.
+        StorageError: nothing was changed, or it is finished when the run is opened next.
+    """
+    if choice is not None:
+        _change_held(run, pair_id, lambda line: relabelled(line, choice))
+        return
+    settle(run)
+    for file in (PAIRS, UNDECIDED):
+        _replace(run, file, pair_id, None)
+
+
+def find(run: Run, pair_id: str) -> tuple[str, Record] | None:
+    """The file that a judged pair is in, and its line; None: it has no label."""
+    for file in (PAIRS, UNDECIDED):
+        lines = [line for line in run.read(file) if line.get("pair_id") == pair_id]
+        if lines:
+            return file, lines[-1]
+    return None
+
+
+def completions(line: Record) -> tuple[str, str]:
+    """The texts of the first and the second completion of a judged pair."""
+    names = _sides(line.get("choice") in DECIDED, line.get("choice") == "second")
+    first, second = (text_of(line.get(name)) for name in names)
+    return first, second
+
+
+def set_flag(run: Run, pair_id: str, flagged: bool) -> Record:
+    """Flag a pair, or take its flag away; return its new line. Raises as `relabel` does."""
+    return _change(run, pair_id, lambda line: {**line, "flagged": flagged})
+
+
+def relabelled(line: Record, choice: Choice) -> Record:
+    """A pair's line with another verdict: `was` says who had said what. Like any label of a
+    person it is kept when the run goes on from before its step."""
+    old = line.get("choice")
+    if old == choice:
+        return line
+    first, second = _sides(str(old) in DECIDED, old == "second")
+    new_first, new_second = _sides(choice in DECIDED, choice == "second")
+    names = {first: new_first, second: new_second}
+    changed: Record = {}
+    for key, entry in line.items():
+        side, joint, fact = key.partition("_")
+        renamed = side in names and fact in ("", "tokens", "finished")
+        changed[f"{names[side]}{joint}{fact}" if renamed else key] = entry
+    was = line.get("was") or {"choice": old, "judge": line.get("judge")}
+    return {**changed, "choice": choice, "judge": "human", "was": was, "keep": True}
+
+
+def _sides(decided: bool, swapped: bool) -> tuple[str, str]:
+    """What the fields of the first and the second completion are called."""
+    names = ("chosen", "rejected") if decided else ("first", "second")
+    return (names[1], names[0]) if swapped else names
+
+
+def settle(run: Run) -> str | None:
+    """Finish a change that a kill cut in two, with the lock held; a sentence if there was one.
+
+    Raises:
+        StorageError: it is still to be finished.
+    """
+    file = run.path / PLANNED
+    try:
+        plan = durable.from_line(durable.read_file(file, PLAN_LIMIT)) or {}
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(file, error) from error
+    line = plan.get("line")
+    if not isinstance(line, dict) or "pair_id" not in line:
+        _forget_plan(run)
+        return None
+    _store(run, line)
+    _forget_plan(run)
+    return f"the change of the label of pair {line['pair_id']} was finished"
+
+
+def settle_if_free(run: Run) -> None:
+    """`settle`, unless the run is in use or cannot be written now."""
+    if (run.path / PLANNED).exists():
+        with contextlib.suppress(UserError, RunError), run.lock():
+            settle(run)
+
+
+def _change(run: Run, pair_id: str, change: Callable[[Record], Record]) -> Record:
+    with run.lock():
+        return _change_held(run, pair_id, change)
+
+
+def _change_held(run: Run, pair_id: str, change: Callable[[Record], Record]) -> Record:
+    settle(run)
+    found = find(run, pair_id)
+    if found is None:
+        raise UserError(f"the run {run.name!r} has no pair {pair_id!r}.")
+    file, line = found
+    new = change(line)
+    if _home(new) == file:
+        _replace(run, file, pair_id, new)
+        return new
+    durable.write_file(run.path / PLANNED, durable.to_json({"line": new}) + "\n")
+    try:
+        run.append(_home(new), [new], sync=True)
+    except StorageError:
+        _forget_plan(run)  # nothing was changed
+        raise
+    settle(run)
+    return new
+
+
+def _store(run: Run, line: Record) -> None:
+    """Leave `line` as the only one of its pair; may be done again after it was cut short."""
+    home, pair_id = _home(line), line["pair_id"]
+    if all(each.get("pair_id") != pair_id for each in run.read(home)):
+        run.append(home, [line], sync=True)
+    else:
+        _replace(run, home, pair_id, line)
+    _replace(run, UNDECIDED if home == PAIRS else PAIRS, pair_id, None)
+
+
+def _home(line: Record) -> str:
+    return PAIRS if line.get("choice") in DECIDED else UNDECIDED
+
+
+def _replace(run: Run, file: str, pair_id: str, new: Record | None) -> None:
+    run.rewrite(file, lambda line: new if line.get("pair_id") == pair_id else line)
+
+
+def _forget_plan(run: Run) -> None:
+    with contextlib.suppress(OSError):
+        (run.path / PLANNED).unlink(missing_ok=True)
+        durable.sync_folder(run.path)

@@ -1,0 +1,1 @@
+"""Every setting, its checks, and the files that it stands in."""

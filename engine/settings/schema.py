@@ -1,0 +1,587 @@
+"""Every setting, once: its name, type, default, bounds, unit, section and what turning it does.
+
+The form, the YAML, the command line and the README's table are drawn from `Settings`. How
+settings are read from files and written to them is the subject of `engine.settings.files`.
+"""
+
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from engine.settings.fields import Condition, SettingField, SettingsModel, describe, setting
+
+SECTIONS = (
+    "Model and data",
+    "Fine-tune",
+    "Training",
+    "Online preference",
+    "Judge",
+    "Output",
+    "Session",
+)
+DATA, TUNE, TRAIN, PREFERENCE, JUDGE, OUTPUT, SESSION = SECTIONS
+
+Quantization = Literal["none", "4-bit", "6-bit", "8-bit", "mxfp4"]
+Schedule = Literal["constant", "cosine_decay", "linear_schedule", "exponential_decay", "step_decay"]
+Optimizer = Literal[
+    "sgd",
+    "rmsprop",
+    "adagrad",
+    "adadelta",
+    "adam",
+    "adamw",
+    "adamax",
+    "lion",
+    "adafactor",
+    "muon",
+]
+
+RUBRIC = """\
+Prefer the answer that helps the person more. It has to be true and to answer what was asked.
+Between two that are, prefer the one that is clear, natural and polite, and says no more than
+is useful. Text that is broken, repetitive or breaks off loses."""
+
+# The highest value of a count: far above any real one, and safe in every file format.
+MANY = 10**9
+
+
+LLM = Condition(lambda s: not s.human_judge, "a person judges this run")
+PERSON = Condition(lambda s: s.human_judge, "an LLM judges this run")
+ADAPTERS = Condition(lambda s: s.train_type != "full", "full fine-tuning has no adapters")
+DPOP = Condition(lambda s: s.dpo_cpo_loss_type == "dpop", "only the dpop loss has this term")
+SCHEDULED = Condition(lambda s: s.lr_schedule.name != "constant", "the rate is constant")
+SHAPED = Condition(
+    lambda s: s.lr_schedule.name != "constant" and not s.lr_schedule.arguments,
+    "lr_schedule.arguments say it, or the rate is constant",
+)
+WARMED = Condition(lambda s: s.lr_schedule.warmup_steps > 0, "there is no warmup")
+UNSCHEDULED_RATE = Condition(
+    lambda s: not s.lr_schedule.arguments, "lr_schedule.arguments give the rate"
+)
+COUNTED = Condition(lambda s: s.epochs == 0, "epochs is above 0 and decides the length")
+EVALUATED = Condition(
+    lambda s: not s.human_judge and s.steps_per_eval != -1 and s.eval_prompts != 0,
+    "nothing is evaluated: evaluation is off, or a person judges and is never asked for it",
+)
+TESTED = Condition(lambda s: s.test and not s.human_judge, "no test is made at the end")
+CHUNKED = Condition(lambda s: s.efficient_long_context, "efficient_long_context is off")
+FUSED = Condition(lambda s: s.fuse, "fuse is off")
+DEQUANTIZED = Condition(lambda s: s.fuse and s.quantization != "none", "nothing quantized is fused")
+NEVER = Condition(lambda s: s.mask_prompt, "prompt tokens never carry loss here")
+
+
+class LoraParameters(SettingsModel):
+    """The shape of LoRA and DoRA adapters."""
+
+    rank: int = setting(
+        8,
+        TUNE,
+        "Size of the adapters: higher can learn more, and costs memory and speed.",
+        applies=ADAPTERS,
+        ge=1,
+        le=4096,
+    )
+    scale: float = setting(
+        20.0,
+        TUNE,
+        "Factor on what the adapters add: higher makes every update count for more.",
+        applies=ADAPTERS,
+        gt=0,
+        le=10_000,
+    )
+    dropout: float = setting(
+        0.0,
+        TUNE,
+        "Share of adapter inputs dropped while training, against overfitting.",
+        applies=ADAPTERS,
+        ge=0,
+        lt=1,
+    )
+    keys: list[str] | None = setting(
+        None,
+        TUNE,
+        "Modules that get adapters, such as self_attn.q_proj; empty: all linear layers.",
+        applies=ADAPTERS,
+    )
+
+
+class LrSchedule(SettingsModel):
+    """How the learning rate moves over a run: up during the warmup, then down."""
+
+    name: Schedule = setting(
+        "constant", TRAIN, "Shape of the learning rate over the run after the warmup."
+    )
+    warmup: int | None = setting(
+        None,
+        TRAIN,
+        "Updates in which the rate climbs to its peak; empty: 40 where it decays later, else 0.",
+        unit="updates",
+        ge=0,
+        le=MANY,
+    )
+    warmup_init: float = setting(
+        1e-7, TRAIN, "Learning rate at the first update of the warmup.", applies=WARMED, ge=0, le=1
+    )
+    decay_fraction: float = setting(
+        0.8,
+        TRAIN,
+        "Share of the updates after the warmup over which the rate falls to its final value.",
+        applies=SHAPED,
+        gt=0,
+        le=1,
+    )
+    final_rate: float = setting(
+        2e-6, TRAIN, "Learning rate that the decay ends at.", applies=SHAPED, ge=0, le=1
+    )
+    arguments: list[float] | None = setting(
+        None,
+        TRAIN,
+        "The schedule's own arguments as mlx-lm's files give them, the peak rate first.",
+        applies=SCHEDULED,
+    )
+
+    @property
+    def warmup_steps(self) -> int:
+        """The warmup that is used: none unless asked for where nothing decays by our shape."""
+        if self.warmup is not None:
+            return self.warmup
+        return 0 if self.name == "constant" or self.arguments else 40
+
+
+class Settings(SettingsModel):
+    """All settings of a run, validated one by one; `problems` looks at them together."""
+
+    model: str = setting(
+        "Qwen/Qwen3-0.6B",
+        DATA,
+        "The model that is trained: hub id, local folder, or starter (the bundled one).",
+    )
+    data: str = setting(
+        "mlx-community/Human-Like-DPO",
+        DATA,
+        "The prompts: hub dataset id, local folder, file (jsonl, json, csv, tsv, parquet, txt; "
+        "also .gz), or starter.",
+    )
+    prompt_feature: str | None = setting(
+        None,
+        DATA,
+        "Column with the prompt, text or chat messages, or texts to join, such as context + "
+        "question; empty: the first of prompt, question, instruction, messages, conversations, a "
+        "text with its context and input.",
+    )
+    system_feature: str | None = setting(
+        None,
+        DATA,
+        "Column with a system message for each prompt; empty: system or system_prompt where there "
+        "is one.",
+    )
+    system_prompt: str | None = setting(
+        None,
+        DATA,
+        "One system message put before every prompt that brings none.",
+        multiline=True,
+    )
+    enable_thinking: bool = setting(
+        False,
+        DATA,
+        "Lets a model with a thinking mode think before it answers, policy and judge alike; "
+        "slower, and completions need room for it.",
+    )
+    max_prompts: int = setting(
+        0,
+        DATA,
+        "Use only this many prompts after the shuffle; 0: all.",
+        unit="prompts",
+        ge=0,
+        le=MANY,
+    )
+    eval_prompts: int = setting(
+        64,
+        DATA,
+        "Prompts never trained on, kept for the win rate; more make it surer and slower.",
+        unit="prompts",
+        applies=LLM,
+        ge=0,
+        le=MANY,
+    )
+    trust_remote_code: bool = setting(
+        False,
+        DATA,
+        "Runs Python code that the model's folder brings. Only for a source you trust as much "
+        "as a program you install.",
+        dangerous=True,
+    )
+    lm_studio_name: str | None = setting(
+        None,
+        DATA,
+        "Also writes the fused model into LM Studio's models folder under this name.",
+        applies=FUSED,
+    )
+
+    train_type: Literal["lora", "dora", "full"] = setting(
+        "lora",
+        TUNE,
+        "lora trains small adapters; dora adapters with their own magnitudes, a little better and "
+        "slower; full all weights, with several times the memory.",
+    )
+    num_layers: int = setting(
+        16,
+        TUNE,
+        "Layers, counted from the top, that are trained; -1: all.",
+        unit="layers",
+        ge=-1,
+        le=10_000,
+    )
+    lora_parameters: LoraParameters = Field(default_factory=LoraParameters)
+    quantization: Quantization = setting(
+        "4-bit",
+        TUNE,
+        "Precision of the frozen weights in memory: fewer bits need less memory and lose some "
+        "quality. Full fine-tuning takes none.",
+    )
+    resume_adapter_file: str | None = setting(
+        None,
+        TUNE,
+        "Saved adapters to start from: a safetensors file, or its folder. What adapter_config.json "
+        "beside it says takes the place of defaults, and the run keeps a copy.",
+    )
+
+    iters: int = setting(
+        1000, TRAIN, "Steps of the run.", unit="steps", applies=COUNTED, ge=1, le=MANY
+    )
+    epochs: float = setting(
+        0.0,
+        TRAIN,
+        "Passes over the prompts; above 0 it decides the length in place of iters.",
+        ge=0,
+        le=1e6,
+    )
+    batch_size: int = setting(
+        1,
+        TRAIN,
+        "Prompts (pairs) a step: more give steadier updates and need more memory.",
+        unit="prompts",
+        ge=1,
+        le=65_536,
+    )
+    gradient_accumulation_steps: int = setting(
+        1,
+        TRAIN,
+        "Steps whose gradients are added up to one update: a larger batch without its memory.",
+        unit="steps",
+        ge=1,
+        le=65_536,
+    )
+    learning_rate: float = setting(
+        1e-5,
+        TRAIN,
+        "Size of the updates at their peak: higher learns faster and breaks text sooner.",
+        applies=UNSCHEDULED_RATE,
+        gt=0,
+        le=10,
+    )
+    optimizer: Optimizer = setting("adamw", TRAIN, "The rule that turns gradients into updates.")
+    optimizer_config: dict[str, dict[str, Any]] = setting(
+        {}, TRAIN, "Arguments of optimizers by name, such as {adamw: {weight_decay: 0.01}}."
+    )
+    lr_schedule: LrSchedule = Field(default_factory=LrSchedule)
+    max_grad_norm: float = setting(
+        1.0,
+        TRAIN,
+        "Longer gradients are cut to this norm, so that one odd batch weighs less; 0: off.",
+        ge=0,
+        le=1e9,
+    )
+    max_seq_length: int = setting(
+        2048,
+        TRAIN,
+        "Prompt and completion together; a longer prompt loses its oldest turns.",
+        unit="tokens",
+        ge=8,
+        le=10_000_000,
+    )
+    grad_checkpoint: bool = setting(
+        True, TRAIN, "Recomputes activations in the backward pass: less memory, slower updates."
+    )
+    efficient_long_context: bool = setting(
+        False, TRAIN, "Scores long sequences in chunks over the KV cache: less memory, slower."
+    )
+    seq_step_size: int = setting(
+        512, TRAIN, "Length of those chunks.", unit="tokens", applies=CHUNKED, ge=1, le=10_000_000
+    )
+    steps_per_report: int = setting(
+        10, TRAIN, "Steps between two lines of metrics.", unit="steps", ge=1, le=MANY
+    )
+    steps_per_eval: int = setting(
+        200,
+        TRAIN,
+        "Steps between two measurements of the held-out win rate; -1: never.",
+        unit="steps",
+        applies=LLM,
+        ge=-1,
+        le=MANY,
+    )
+    save_every: int = setting(
+        100, TRAIN, "Steps between two checkpoints to resume from.", unit="steps", ge=1, le=MANY
+    )
+    val_batches: int = setting(
+        25,
+        TRAIN,
+        "Batches of an evaluation; -1: all held-out prompts.",
+        unit="batches",
+        applies=EVALUATED,
+        ge=-1,
+        le=MANY,
+    )
+    test: bool = setting(
+        False, TRAIN, "Measures the win rate on the test split at the end.", applies=LLM
+    )
+    test_batches: int = setting(
+        100,
+        TRAIN,
+        "Batches of that test; -1: all test prompts.",
+        unit="batches",
+        applies=TESTED,
+        ge=-1,
+        le=MANY,
+    )
+    seed: int = setting(
+        0, TRAIN, "Start of all chance: sampling, order of prompts, adapters.", ge=0, lt=2**32
+    )
+    mask_prompt: bool = setting(
+        True, TRAIN, "Prompt tokens carry no loss; always so, whatever is said here.", applies=NEVER
+    )
+
+    beta: float = setting(
+        0.1,
+        PREFERENCE,
+        "Pull towards the reference: larger asks for a smaller lead over it (about 1/beta nats), "
+        "so the model stays closer. How fast it learns is learning_rate's matter; sgd's first "
+        "steps alone grow with beta (with ipo, they shrink).",
+        gt=0,
+        le=1000,
+    )
+    dpo_cpo_loss_type: Literal["sigmoid", "hinge", "ipo", "dpop"] = setting(
+        "sigmoid",
+        PREFERENCE,
+        "How a pair becomes a loss: sigmoid (DPO), hinge (stops at a margin), ipo (aims at one), "
+        "dpop (keeps the winner likely).",
+    )
+    delta: float = setting(
+        50.0,
+        PREFERENCE,
+        "Weight of dpop's penalty on a winner that gets less likely.",
+        applies=DPOP,
+        ge=0,
+        le=1e6,
+    )
+    dpop_form: Literal["paper", "studio"] = setting(
+        "paper",
+        PREFERENCE,
+        "paper puts the penalty inside the sigmoid; studio adds it to the loss.",
+        applies=DPOP,
+    )
+    soft_labels: bool = setting(
+        False,
+        PREFERENCE,
+        "Weighs both orders of a pair by how sure the judge is, in place of taking its winner.",
+        applies=LLM,
+    )
+    reference_model_path: str | None = setting(
+        None,
+        PREFERENCE,
+        "Another frozen model to stay close to; empty: the model that the run starts from, the "
+        "adapters of resume_adapter_file included.",
+    )
+    max_completion_length: int = setting(
+        512,
+        PREFERENCE,
+        "Longest completion that is sampled; the time of a step grows with it.",
+        unit="tokens",
+        ge=1,
+        le=10_000_000,
+    )
+    temperature: float = setting(
+        0.8,
+        PREFERENCE,
+        "Chance in sampling: low gives pairs that are alike, high odd text.",
+        gt=0,
+        le=10,
+    )
+    top_p: float = setting(
+        0.95,
+        PREFERENCE,
+        "Samples from the likeliest tokens that hold this share; 1: from all.",
+        gt=0,
+        le=1,
+    )
+    top_k: int = setting(
+        0,
+        PREFERENCE,
+        "Samples from this many likeliest tokens; 0: from all.",
+        unit="tokens",
+        ge=0,
+        le=MANY,
+    )
+    min_p: float = setting(
+        0.0,
+        PREFERENCE,
+        "Drops tokens less likely than this share of the likeliest; 0: off.",
+        ge=0,
+        lt=1,
+    )
+    lookahead: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = setting(
+        "auto",
+        PREFERENCE,
+        "Batches sampled ahead of the updates, so that nobody waits; auto: 0 for an LLM judge, "
+        "1 for a person.",
+        unit="batches",
+    )
+
+    judge: str = setting(
+        "Qwen/Qwen3-0.6B",
+        JUDGE,
+        "Who picks the better answer: hub id, local folder, starter, or human (you).",
+    )
+    judge_system: str = setting(
+        RUBRIC, JUDGE, "The rubric: what makes one answer better.", applies=LLM, multiline=True
+    )
+    judge_quantization: Quantization | None = setting(
+        None,
+        JUDGE,
+        "Precision of the judge's weights; empty: the model's, so that both can share memory.",
+        applies=LLM,
+    )
+    judge_mode: Literal["logits", "generate"] = setting(
+        "logits",
+        JUDGE,
+        "logits reads how likely the judge finds each answer; generate lets it write first, for "
+        "judges that must think, and is far slower.",
+        applies=LLM,
+    )
+    judge_max_tokens: int | None = setting(
+        None,
+        JUDGE,
+        "Tokens of a prompt and its two answers that the judge reads: of longer ones the prompt's "
+        "end and each answer's start; empty: twice max_seq_length.",
+        unit="tokens",
+        applies=LLM,
+        ge=32,
+        le=10_000_000,
+    )
+    judge_margin: float = setting(
+        0.0,
+        JUDGE,
+        "A pair whose judge is closer than this to 0.5 is a tie and is not trained on.",
+        applies=LLM,
+        ge=0,
+        lt=0.5,
+    )
+
+    run_name: str | None = setting(
+        None, OUTPUT, "Name of the run and its folder; empty: model, type, date and time."
+    )
+    output_root: str | None = setting(
+        None, OUTPUT, "Folder that gets a runs folder; empty: LORA_STUDIO_HOME or your data folder."
+    )
+    fuse: bool = setting(True, OUTPUT, "Writes a standalone model at the end.")
+    fuse_dequantize: bool = setting(
+        True,
+        OUTPUT,
+        "Writes that model in full precision, which other programs read.",
+        applies=DEQUANTIZED,
+    )
+    fuse_remove_adapters: bool = setting(
+        False,
+        OUTPUT,
+        "Removes the adapters once they are part of that model.",
+        applies=Condition(lambda s: s.fuse and s.train_type != "full", "no adapters are fused"),
+    )
+
+    on_hangup: Literal["continue", "stop"] = setting(
+        "continue",
+        SESSION,
+        "When the terminal is lost: continue without a screen, or stop with a checkpoint.",
+        applies=Condition(lambda s: not s.human_judge, "without its person a run always stops"),
+    )
+    undo_seconds: float = setting(
+        8.0,
+        SESSION,
+        "An update waits for the next press or this long, so the last press can be undone.",
+        unit="s",
+        applies=PERSON,
+        ge=0,
+        le=3600,
+    )
+    self_check_every: int = setting(
+        20,
+        SESSION,
+        "Every so many pairs an earlier one comes again, swapped, to measure how steady you are; "
+        "0: never.",
+        unit="pairs",
+        applies=PERSON,
+        ge=0,
+        le=MANY,
+    )
+    memory_limit: float = setting(
+        0.85,
+        SESSION,
+        "Share of the machine's memory above which a run saves a checkpoint and pauses.",
+        gt=0,
+        le=1,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _full_takes_no_quantization(cls, data: Any) -> Any:
+        """The default gives way to full fine-tuning; an explicit choice is a problem instead."""
+        if isinstance(data, dict) and data.get("train_type") == "full":
+            return {"quantization": "none", **data}
+        return data
+
+    @property
+    def human_judge(self) -> bool:
+        return self.judge == "human"
+
+    @property
+    def judged_tokens(self) -> int:
+        """`judge_max_tokens`, or the default: room for what the policy reads and writes, also
+        where the judge's tokenizer makes more tokens of it."""
+        return self.judge_max_tokens or max(32, 2 * self.max_seq_length)
+
+    @property
+    def lookahead_batches(self) -> int:
+        """`lookahead` with `auto` resolved."""
+        if self.lookahead == "auto":
+            return 1 if self.human_judge else 0
+        return self.lookahead
+
+
+@cache
+def fields() -> tuple[SettingField, ...]:
+    """Every setting in the order of the form, nested ones with dotted keys."""
+    return tuple(describe(Settings))
+
+
+def value(settings: Settings, key: str) -> Any:
+    """The value of a setting by its dotted key."""
+    found: Any = settings
+    for name in key.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def no_effect(settings: Settings) -> dict[str, str]:
+    """The settings that change nothing now, each with the reason."""
+    return {
+        field.key: field.applies.otherwise
+        for field in fields()
+        if field.applies and not field.applies.holds(settings)
+    }
+
+
+def changed(settings: Settings) -> dict[str, tuple[Any, Any]]:
+    """The settings that are not at their default: key -> (value, default)."""
+    values = ((field.key, value(settings, field.key), field.default) for field in fields())
+    return {key: (now, default) for key, now, default in values if now != default}

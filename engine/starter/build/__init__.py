@@ -1,0 +1,1 @@
+"""Makes the starter from nothing: its world, its policy and its judge."""

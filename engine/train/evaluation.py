@@ -1,0 +1,112 @@
+"""The held-out win rate of a policy against its reference, asked of an LLM judge."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from engine.compute.sampling import Completion, Sampler, sample, stream_seed
+from engine.data.pairs import Verdict
+from engine.events import Example
+from engine.judges.llm import LLMJudge
+from engine.judges.presentation import Asked
+from engine.model.load import LanguageModel
+
+# Normal quantile of a two-sided 95% interval.
+Z = 1.959963984540054
+EXAMPLES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class WinRate:
+    """Share of prompts on which the policy's answer won, ties counted as halves, with a 95%
+    interval, and a few of the answers."""
+
+    win_rate: float
+    low: float
+    high: float
+    prompts: int
+    examples: tuple[Example, ...]
+
+
+class Evaluation:
+    """Measures the same prompts again and again; the reference answers them once."""
+
+    def __init__(
+        self,
+        reference: LanguageModel,
+        judge: LLMJudge,
+        *,
+        asked: Sequence[Asked],
+        prompts: Sequence[Sequence[int]],
+        sampler: Sampler,
+        max_tokens: int,
+        seed: int,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`asked` are the prompts for the judge, `prompts` their token ids for the policy."""
+        self._reference = reference
+        self._judge = judge
+        self._asked = asked
+        self._prompts = prompts
+        self._sampler = sampler
+        self._max_tokens = max_tokens
+        self._seed = seed
+        self._progress = progress
+        self._stop = stop
+        self._reference_answers: list[str] | None = None
+
+    def measure(self, policy: LanguageModel) -> WinRate:
+        """The win rate of the policy with the weights that it has now.
+
+        Raises:
+            Interrupted: asked to stop.
+        """
+        if self._reference_answers is None:
+            self._reference_answers = self._answers(self._reference, "reference")
+        before, after = self._reference_answers, self._answers(policy, "policy")
+        differing = [i for i in range(len(after)) if before[i] != after[i]]
+        verdicts = self._judge.judge([(self._asked[i], after[i], before[i]) for i in differing])
+        scores = [0.5] * len(after)
+        for i, verdict in zip(differing, verdicts, strict=True):
+            scores[i] = _score(verdict)
+        rate = sum(scores) / len(scores)
+        low, high = wilson(rate, len(scores))
+        examples = tuple(
+            Example(prompt if isinstance(prompt, str) else prompt.text, old, new)
+            for prompt, old, new in list(zip(self._asked, before, after, strict=True))[:EXAMPLES]
+        )
+        return WinRate(rate, low, high, len(scores), examples)
+
+    def _answers(self, lm: LanguageModel, name: str) -> list[str]:
+        """One answer of a model to every prompt; the same at every call for the same weights."""
+        completions = sample(
+            lm,
+            self._prompts,
+            copies=1,
+            max_tokens=self._max_tokens,
+            sampler=self._sampler,
+            seed=stream_seed(self._seed, "evaluation", name),
+            progress=lambda tokens: self._progress(tokens, 0),
+            stop=self._stop,
+        )
+        return [completion_text(lm, completion) for (completion,) in completions]
+
+
+def completion_text(lm: LanguageModel, completion: Completion) -> str:
+    """The text of a completion, without its end-of-turn token."""
+    return lm.tokenizer.decode([each for each in completion.ids if each not in lm.eos_ids])
+
+
+def wilson(rate: float, count: int) -> tuple[float, float]:
+    """95% interval of a rate over `count` prompts (Wilson 1927, "Probable inference"). Halves
+    for ties make the true variance smaller, so the interval errs on the wide side."""
+    spread = Z * Z / count
+    middle = (rate + spread / 2) / (1 + spread)
+    half = Z / (1 + spread) * math.sqrt(rate * (1 - rate) / count + spread / (4 * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _score(verdict: Verdict) -> float:
+    """1 for a win of the policy's answer, which was the first, 0 for a loss, else a half."""
+    return {"first": 1.0, "second": 0.0}.get(verdict.choice, 0.5)

@@ -1,0 +1,343 @@
+"""Is the run well? Findings in plain words, from what its steps measured.
+
+Every check is a pure function of a `Health`. A trend is not judged by fewer than `LEAST` steps:
+what looks like one in so few is noise.
+"""
+
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from engine.data.pairs import DECIDED
+from engine.events import Choice, Finding
+
+RECENT = 20  # steps that count as now, and as the beginning
+LEAST = 8
+ENOUGH_PAIRS = 16  # without one to learn from, so that it is worth saying
+KL_FAR = 25.0  # nats a completion
+WON = 0.9  # win rate from which on a judge may well be at a loss
+NEAR_ZERO_SIGNAL = 0.6  # judge q: hardly surer than a coin
+
+_VARY = "Raise temperature or top_p; if it came with training, raise beta or stop here."
+_TELL_APART = "Lower judge_margin, raise temperature, or make the rubric tell answers apart."
+_ONLY_WINNERS = "Only a pair with a winner is learned from; raise temperature, so that one differs."
+_READABLE = "Use a judge that follows instructions; judge_mode: generate lets one think first."
+# Why a pair was not learned from, and what to try where that is most of them.
+_UNUSED: dict[Choice, tuple[str, str]] = {
+    "tie": ("tied", _TELL_APART),
+    "both_bad": ("judged both bad", _ONLY_WINNERS),
+    "skip": ("skipped", _ONLY_WINNERS),
+    "identical": ("with two equal answers", "Raise temperature or top_p, so that answers differ."),
+    "empty": ("with two empty answers", "See what the model answers: its prompts may be cut off."),
+    "invalid": ("without a valid verdict", _READABLE),
+}
+_CALMER = "Lower learning_rate, set max_grad_norm to 1 or less, or raise beta."
+
+
+class Trace:
+    """The first and the newest values of one metric, `RECENT` of each, and how many there were."""
+
+    def __init__(
+        self, first: Iterable[float] = (), last: Iterable[float] = (), count: int = 0
+    ) -> None:
+        self.first = list(first)
+        self.last = deque(last, RECENT)
+        self.count = count
+
+    def add(self, value: float) -> None:
+        """Take in the newest value."""
+        if len(self.first) < RECENT:
+            self.first.append(value)
+        self.last.append(value)
+        self.count += 1
+
+    def then_and_now(self) -> tuple[list[float], list[float]]:
+        """As many of the first values as of the newest; no value is among both."""
+        size = min(RECENT, self.count // 2)
+        return self.first[:size], list(self.last)[len(self.last) - size :]
+
+
+class Health:
+    """What is remembered of a run's steps to tell how it is doing."""
+
+    def __init__(self, state: Mapping[str, Any] | None = None) -> None:
+        """Empty, or from what `state` gave."""
+        known = state or {}
+        self.verdicts: Counter[str] = Counter(known.get("verdicts"))  # on pairs, by choice
+        self.learned_pairs = int(known.get("learned_pairs", 0))
+        self.dropped_steps = int(known.get("dropped_steps", 0))
+        self._traces = {name: Trace(*kept) for name, kept in known.get("traces", {}).items()}
+        self._said = {metric: (step, level) for metric, step, level in known.get("said", ())}
+
+    def state(self) -> dict[str, Any]:
+        """Plain values from which `Health(state)` is the same."""
+        return {
+            "verdicts": dict(self.verdicts),
+            "learned_pairs": self.learned_pairs,
+            "dropped_steps": self.dropped_steps,
+            "traces": {
+                name: [trace.first, list(trace.last), trace.count]
+                for name, trace in self._traces.items()
+            },
+            "said": [[metric, *said] for metric, said in self._said.items()],
+        }
+
+    def add(self, metrics: Mapping[str, float]) -> None:
+        """Take in the metrics of a step, or of an evaluation; what is not finite is left out."""
+        for name, value in metrics.items():
+            if name in _LOOKED_AT and math.isfinite(value):
+                self._traces.setdefault(name, Trace()).add(value)
+        self.learned_pairs += int(metrics.get("trained_pairs", 0))
+        self.dropped_steps += int(metrics.get("dropped_steps", 0))
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong now, the worst first; nothing: the run is steady."""
+        found = [finding for check in CHECKS for finding in check(self)]
+        return tuple(sorted(found, key=lambda finding: finding.level != "bad"))
+
+    def news(self, step: int, found: Sequence[Finding]) -> list[Finding]:
+        """Those of a step's findings that are new, worse than before, or back after a while: what
+        comes and goes at its threshold is no news each time."""
+        news = []
+        for finding in found:
+            at, level = self._said.get(finding.metric, (-math.inf, ""))
+            if step - at > RECENT or (finding.level, level) == ("bad", "warning"):
+                news.append(finding)
+                level = finding.level
+            self._said[finding.metric] = (step, level)
+        return news
+
+    def latest(self, metric: str) -> float | None:
+        """The newest value of a metric."""
+        trace = self._traces.get(metric)
+        return trace.last[-1] if trace else None
+
+    def recent(self, metric: str) -> float | None:
+        """The mean of the recent values; None where there are too few to judge."""
+        trace = self._traces.get(metric)
+        return _mean(trace.last) if trace and trace.count >= LEAST else None
+
+    def then_and_now(self, metric: str) -> tuple[float, float, float] | None:
+        """Means of the first and of the recent values, and the spread of the first."""
+        first, now = self._traces.get(metric, Trace()).then_and_now()
+        if len(first) < LEAST:
+            return None
+        mean = _mean(first)
+        spread = math.hypot(*(value - mean for value in first)) / math.sqrt(len(first))
+        return mean, _mean(now), spread
+
+
+def nothing_learned(health: Health) -> Finding | None:
+    """That not one pair was learned from, why, and what to try; None where one was."""
+    if health.learned_pairs:
+        return None
+    counts = Counter({_UNUSED[choice]: health.verdicts[choice] for choice in _UNUSED})
+    decided = sum(health.verdicts[choice] for choice in DECIDED)
+    counts["in steps that were dropped, not finite", _CALMER] = decided
+    reasons = [(*reason, count) for reason, count in counts.most_common() if count]
+    why = ", ".join(f"{count:,} {words}" for words, _, count in reasons)
+    return Finding(
+        "bad",
+        f"none of {health.verdicts.total():,} pairs could be learned from{why and f': {why}'}",
+        "Nothing was trained: the policy is what it was at the start.",
+        reasons[0][1] if reasons else "See the log.",
+        "trained_pairs",
+    )
+
+
+def sentence(finding: Finding) -> str:
+    """A finding in one line, for a log."""
+    return f"health: {finding.text}. {finding.means} Try: {finding.advice}"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(value / len(values) for value in values)
+
+
+def _nothing_learned(health: Health) -> Iterator[Finding]:
+    if health.verdicts.total() >= ENOUGH_PAIRS and (found := nothing_learned(health)):
+        yield found
+
+
+def _not_finite(health: Health) -> Iterator[Finding]:
+    if count := health.dropped_steps:
+        yield Finding(
+            "bad" if count > 2 else "warning",
+            f"{count:,} step{'s' * (count > 1)} dropped: loss or gradient not finite",
+            "These steps changed nothing. A few are harmless; many mean that training is unstable.",
+            _CALMER,
+            "grad_norm",
+        )
+
+
+def _chosen_falls(health: Health) -> Iterator[Finding]:
+    """Both log-probabilities fall together, and the chosen one by more than noise."""
+    chosen = health.then_and_now("chosen_logp")
+    if not chosen:
+        return
+    first, now, spread = chosen
+    fall = first - now
+    if fall > 3 * spread and fall > 0.25 * abs(first) + 1:
+        yield Finding(
+            "warning",
+            f"chosen answers grow less likely: log-probability {first:.1f} to {now:.1f}",
+            "The margin grows because rejected answers fall faster, not because good ones rise.",
+            "Raise beta, lower learning_rate, or use the dpop loss, which holds chosen answers up.",
+            "chosen_logp",
+        )
+
+
+def _kl_runs_away(health: Health) -> Iterator[Finding]:
+    kl = health.recent("kl")
+    moved = health.then_and_now("kl")
+    if kl is None or kl < KL_FAR:
+        return
+    rising = moved is not None and moved[1] > 2 * moved[0]
+    yield Finding(
+        "bad" if kl > 3 * KL_FAR else "warning",
+        f"kl is {kl:.0f} nats{' and rising' if rising else ''}",
+        "The policy has left its reference behind; answers may please the judge and no one else.",
+        "Raise beta, lower learning_rate, or stop and use an earlier checkpoint.",
+        "kl",
+    )
+
+
+def _length_runs_away(health: Health) -> Iterator[Finding]:
+    length = health.then_and_now("completion_tokens")
+    if not length:
+        return
+    first, now, spread = length
+    if now > 1.6 * first and now - first > 3 * spread:
+        yield Finding(
+            "warning",
+            f"answers grow longer: {first:.0f} to {now:.0f} tokens",
+            "Judges often favour length, and the policy has found out.",
+            "Say in the rubric that short is good, raise beta, or lower max_completion_length.",
+            "completion_tokens",
+        )
+    elif now < 0.4 * first and first - now > 3 * spread:
+        yield Finding(
+            "warning",
+            f"answers grow shorter: {first:.0f} to {now:.0f} tokens",
+            "The policy may be collapsing to one short answer.",
+            "Look at the newest pairs; raise beta or temperature if they are all alike.",
+            "completion_tokens",
+        )
+
+
+def _never_ends(health: Health) -> Iterator[Finding]:
+    rate = health.recent("eos_rate")
+    if rate is not None and rate < 0.5:
+        yield Finding(
+            "warning",
+            f"only {rate:.0%} of answers end by themselves",
+            "Cut answers are judged unfinished, and nothing teaches the policy where to stop.",
+            "Raise max_completion_length, or favour short answers in the rubric.",
+            "eos_rate",
+        )
+
+
+def _judge_inconsistent(health: Health) -> Iterator[Finding]:
+    agrees = health.recent("swap_consistency")
+    if agrees is None or agrees >= 0.6:
+        return
+    if (health.latest("win_rate") or 0) >= WON:
+        yield Finding(
+            "warning",
+            f"the judge hardly tells answers apart any more: {agrees:.0%} agreement when swapped",
+            f"The policy wins {health.latest('win_rate'):.0%} of held-out prompts: its two answers "
+            "are now about equally good to this judge.",
+            "Stop here, or ask for more in the rubric.",
+            "swap_consistency",
+        )
+    else:
+        yield Finding(
+            "bad" if agrees < 0.4 else "warning",
+            f"the judge contradicts itself: {agrees:.0%} agreement when answers are swapped",
+            "Pairs on which its two orders disagree are ties, so little is left to learn from.",
+            "Make the rubric concrete, use a stronger judge, or judge by hand.",
+            "swap_consistency",
+        )
+
+
+def _judge_biased(health: Health) -> Iterator[Finding]:
+    first = health.recent("first_position_rate")
+    if first is not None and abs(first - 0.5) > 0.2:
+        place = "first" if first > 0.5 else "second"
+        share = max(first, 1 - first)
+        yield Finding(
+            "warning",
+            f"the judge favours the {place} place: {share:.0%}",
+            "Both orders are asked, so no wrong winner comes of it, but many pairs become ties.",
+            "Use a stronger judge, or a rubric that says what to look for.",
+            "first_position_rate",
+        )
+
+
+def _judge_unsure(health: Health) -> Iterator[Finding]:
+    q = health.recent("judge_q")
+    if q is not None and q < NEAR_ZERO_SIGNAL:
+        yield Finding(
+            "warning",
+            f"the judge is hardly sure of its winners: {q:.2f} on average",
+            "The labels are close to coin throws.",
+            "Raise temperature so that answers differ more, or make the rubric concrete.",
+            "judge_q",
+        )
+
+
+def _rate_high(metric: str, text: str, means: str, advice: str) -> Callable[..., Iterator[Finding]]:
+    """A check that a share of the recent pairs is above a third."""
+
+    def check(health: Health) -> Iterator[Finding]:
+        rate = health.recent(metric)
+        if rate is not None and rate > 1 / 3:
+            yield Finding("warning", text.format(rate=rate), means, advice, metric)
+
+    return check
+
+
+CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (
+    _nothing_learned,
+    _not_finite,
+    _kl_runs_away,
+    _chosen_falls,
+    _length_runs_away,
+    _never_ends,
+    _judge_inconsistent,
+    _judge_biased,
+    _judge_unsure,
+    _rate_high(
+        "tie_rate",
+        "{rate:.0%} of pairs are ties",
+        "Nothing is learned from a tie, so the run is that much slower.",
+        _TELL_APART,
+    ),
+    _rate_high(
+        "identical_rate",
+        "{rate:.0%} of pairs are two equal or empty answers",
+        "The policy hardly varies any more, so there is little to choose from.",
+        _VARY,
+    ),
+    _rate_high(
+        "invalid_rate",
+        "{rate:.0%} of pairs got no valid verdict",
+        "The judge did not give an answer that can be read.",
+        _READABLE,
+    ),
+)
+
+_LOOKED_AT = (
+    "kl",
+    "chosen_logp",
+    "completion_tokens",
+    "eos_rate",
+    "swap_consistency",
+    "first_position_rate",
+    "judge_q",
+    "tie_rate",
+    "identical_rate",
+    "invalid_rate",
+    "win_rate",
+)

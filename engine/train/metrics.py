@@ -1,0 +1,123 @@
+"""Metrics of a run: their names, and masked means that start anew at every report."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.data.pairs import Pair, Verdict
+
+# What a line of metrics.jsonl carries. Rewards, margin: nats times beta. kl: nats a completion,
+# of the policy to the reference on trained completions. entropy: nats a token. Rates: 0 to 1.
+MEANS = (
+    "loss",
+    "margin",
+    "accuracy",
+    "chosen_reward",
+    "rejected_reward",
+    "kl",
+    "chosen_logp",
+    "rejected_logp",
+    "entropy",
+    "completion_tokens",
+    "length_gap",
+    "eos_rate",
+    "judge_q",
+    "swap_consistency",
+    "first_position_rate",
+    "tie_rate",
+    "invalid_rate",
+    "identical_rate",
+    "grad_norm",
+    "learning_rate",
+    "sample_seconds",
+    "judge_seconds",
+    "update_seconds",
+    "step_seconds",
+)
+RATES = ("pairs_per_second", "sampled_tokens_per_second")
+COUNTS = ("trained_pairs", "dropped_steps", "cut_pairs")
+# What depends on the machine's speed, and so differs between two equal runs.
+TIMING = (
+    "sample_seconds",
+    "judge_seconds",
+    "update_seconds",
+    "step_seconds",
+    "pairs_per_second",
+    "sampled_tokens_per_second",
+    "peak_memory_gb",
+    "seconds",
+)
+
+
+class Means:
+    """Weighted means by name. A value that is not finite is left out, and so counts nowhere."""
+
+    def __init__(self, state: Mapping[str, Any] | None = None) -> None:
+        self._sums = {name: (float(a), float(b)) for name, (a, b) in (state or {}).items()}
+
+    def add(self, name: str, mean: float, weight: float = 1.0) -> None:
+        """Add a mean over `weight` things."""
+        if math.isfinite(mean) and weight > 0:
+            total, weights = self._sums.get(name, (0.0, 0.0))
+            self._sums[name] = (total + mean * weight, weights + weight)
+
+    def mean(self, name: str) -> float | None:
+        """The mean of what was added, None where nothing was."""
+        total, weights = self._sums.get(name, (0.0, 0.0))
+        return total / weights if weights else None
+
+    def total(self, name: str) -> float:
+        """The sum of what was added, each times its weight."""
+        return self._sums.get(name, (0.0, 0.0))[0]
+
+    def state(self) -> dict[str, list[float]]:
+        """Plain values from which `Means(state)` is the same."""
+        return {name: list(sums) for name, sums in self._sums.items()}
+
+    def report(self) -> dict[str, float | None]:
+        """All metrics over what was added: None for one that had nothing to be measured on."""
+        line = {name: self.mean(name) for name in MEANS}
+        for rate, count, seconds in (
+            ("pairs_per_second", "pairs", "step_seconds"),
+            ("sampled_tokens_per_second", "sampled_tokens", "sample_seconds"),
+        ):
+            time = self.total(seconds)
+            line[rate] = self.total(count) / time if time else None
+        return line | {name: self.total(name) for name in COUNTS}
+
+
+def add_judged(means: Means, judged: Sequence[tuple[Pair, Verdict]]) -> None:
+    """Add what a batch of judged pairs says about sampling and about the judge."""
+    verdicts = [verdict for _, verdict in judged]
+    completions = [
+        (len(ids), finished)
+        for pair, _ in judged
+        for ids, finished in (
+            (pair.first_ids, pair.first_finished),
+            (pair.second_ids, pair.second_finished),
+        )
+    ]
+    tokens = sum(length for length, _ in completions)
+    means.add("pairs", 1, len(judged))
+    means.add("cut_pairs", 1, sum(verdict.cut for verdict in verdicts))
+    means.add("completion_tokens", tokens / len(completions), len(completions))
+    ended = sum(finished for _, finished in completions)
+    means.add("eos_rate", ended / len(completions), len(completions))
+    for name, choices in (
+        ("tie_rate", ("tie", "both_bad")),
+        ("invalid_rate", ("invalid",)),
+        ("identical_rate", ("identical", "empty")),
+    ):
+        share = sum(verdict.choice in choices for verdict in verdicts) / len(verdicts)
+        means.add(name, share, len(verdicts))
+    for pair, verdict in judged:
+        gap = len(pair.first_ids) - len(pair.second_ids)
+        if verdict.decided:
+            means.add("length_gap", gap if verdict.choice == "first" else -gap)
+            if verdict.q is not None:
+                means.add("judge_q", max(verdict.q, 1 - verdict.q))
+        if verdict.q_orders is not None:
+            shown_first, shown_second = verdict.q_orders
+            means.add("swap_consistency", (shown_first > 0.5) == (shown_second > 0.5))
+            # In the second order position 1 holds the second completion.
+            means.add("first_position_rate", ((shown_first > 0.5) + (shown_second < 0.5)) / 2, 2)

@@ -1,0 +1,261 @@
+"""From judged pairs to an optimizer update: scores, loss, gradient, clip, step."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as opt
+import numpy as np
+
+from engine.compute.cpu_math import left_to_mlx
+from engine.compute.logps import Scored, completion_logps
+from engine.compute.numpy.logps import Trunk, trains_adapters_alone, trunk_of
+from engine.compute.numpy.logps import completion_logps as plain_completion_logps
+from engine.compute.sampling import stream_seed
+from engine.data.pairs import Pair, Verdict
+from engine.machine.device import backend
+from engine.model.arrays import Arrays, flat, tree
+from engine.model.load import LanguageModel, learning
+from engine.plan.step_memory import scored_tokens
+from engine.settings.schema import Settings
+from engine.train.losses import LogProbs, Loss, pair_losses, soft_pair_losses
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one step did: its means over trained pairs, or why it was dropped."""
+
+    pairs: int
+    means: dict[str, float]
+    dropped: str | None = None
+    grad_norm: float = math.nan  # of the averaged gradient before clipping; nan without an update
+
+
+class Update:
+    """Scores judged pairs and updates the policy, on the engine's thread.
+
+    Gradients of the pairs' losses are added up over `gradient_accumulation_steps` and divided by
+    the number of pairs that they came from, so every pair counts the same however the steps
+    are filled.
+    """
+
+    def __init__(
+        self,
+        policy: LanguageModel,
+        reference: LanguageModel,
+        settings: Settings,
+        optimizer: opt.Optimizer,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        self.policy = policy
+        self.reference = reference
+        self.optimizer = optimizer
+        self._settings = settings
+        self._progress = progress
+        self._loss = Loss(
+            settings.dpo_cpo_loss_type, settings.beta, settings.delta, settings.dpop_form
+        )
+        self._in_numpy = (
+            policy.is_plain
+            and reference.is_plain
+            and trains_adapters_alone(policy.model)
+            and not settings.efficient_long_context
+        )
+        # Another reference has other layers all the way down.
+        self._shares_trunk = self._in_numpy and not settings.reference_model_path
+        sizes: Any = policy.model
+        # Tokens of prompts and completions that are scored, forward and backward, in one pass.
+        self.tokens_per_pass = scored_tokens(
+            len(sizes.layers),
+            getattr(getattr(sizes, "args", None), "hidden_size", 0),
+            settings,
+            cpu=backend() == "cpu",
+            plain=self._in_numpy,
+        )
+        self._gradient = nn.value_and_grad(policy.model, self._summed_loss)
+        self.gradients: Arrays | None = None  # sums over the pairs since the last update
+        self.gradient_pairs = 0
+        self.steps_since_update = 0
+        optimizer.init(tree(flat(policy.model.trainable_parameters())))
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the newest update, or of the first where there was none."""
+        return float(mx.array(self.optimizer.learning_rate).item())  # pyright: ignore[reportArgumentType]
+
+    def step(self, judged: Sequence[tuple[Pair, Verdict]], *, step: int, last: bool) -> Learned:
+        """Learn from the decided pairs of a batch.
+
+        Args:
+            step: number of this step, from 1; seeds dropout.
+            last: whether the run ends with it, so that its gradients do not wait for more.
+
+        A batch whose loss or gradient is not finite changes nothing.
+        """
+        decided = [(pair, verdict) for pair, verdict in judged if verdict.decided]
+        learned = self._add_gradients(decided, step)
+        self.steps_since_update += 1
+        if last or self.steps_since_update >= self._settings.gradient_accumulation_steps:
+            grad_norm = self._apply()
+            learned = Learned(learned.pairs, learned.means, learned.dropped, grad_norm)
+        return learned
+
+    def _add_gradients(self, decided: list[tuple[Pair, Verdict]], step: int) -> Learned:
+        if not decided:
+            return Learned(0, {})
+        total, logps, done = 0.0, [], 0
+        gradients: Arrays | None = None
+        for part in _passes(decided, self.tokens_per_pass):
+            mx.random.seed(stream_seed(self._settings.seed, "dropout", step, done))
+            value, scores, added = self._pass(part)
+            total += value
+            logps.append(scores)
+            gradients = added if gradients is None else _sum(gradients, added)
+            mx.eval(gradients)
+            done += len(part)
+            self._progress(done, len(decided))
+        assert gradients is not None
+        norm = _norm(gradients)
+        if not math.isfinite(total) or not math.isfinite(norm):
+            what = "loss" if not math.isfinite(total) else "gradient"
+            return Learned(0, {}, dropped=f"its {what} is not finite")
+        if self.gradients is not None:
+            gradients = _sum(self.gradients, gradients)
+            mx.eval(gradients)
+        self.gradients = gradients
+        self.gradient_pairs += len(decided)
+        means = step_means(decided, np.concatenate(logps), self._settings.beta)
+        return Learned(len(decided), means | {"loss": total / len(decided)})
+
+    def _pass(self, part: list[tuple[Pair, Verdict]]) -> tuple[float, np.ndarray, Arrays]:
+        """Sum of losses, log-probabilities float64 (pairs, policy and reference, chosen and
+        rejected), and the gradient of the sum."""
+        scored = _scored(part)
+        # Policy and reference take the same way, so that equal weights give equal numbers.
+        with left_to_mlx(when=self._settings.grad_checkpoint):
+            trunk = trunk_of(self.policy.model) if self._shares_trunk else None
+            with learning(self.reference.model, drop_out=False):
+                reference = self._logps(self.reference, scored, trunk)
+                mx.eval(reference)
+            confidence = mx.array([_confidence(verdict) for _, verdict in part], mx.float32)
+            with learning(self.policy.model, drop_out=True):
+                (loss, policy), gradients = self._gradient(scored, trunk, reference, confidence)
+                mx.eval(loss, policy, gradients)
+        logps = np.stack([np.array(policy), np.array(reference)], axis=1)
+        return float(loss.item()), logps, flat(gradients)
+
+    def _summed_loss(
+        self, scored: Scored, trunk: Trunk | None, reference: mx.array, confidence: mx.array
+    ) -> tuple[mx.array, mx.array]:
+        """Sum of the pairs' losses, and the policy's log-probabilities (pairs, 2)."""
+        recompute = self._settings.grad_checkpoint
+        policy = self._logps(self.policy, scored, trunk, recompute=recompute)
+        tokens = mx.array([[len(ids) for ids in each] for each in scored.completions], mx.float32)
+        logps = LogProbs(
+            policy_chosen=policy[:, 0],
+            policy_rejected=policy[:, 1],
+            reference_chosen=reference[:, 0],
+            reference_rejected=reference[:, 1],
+            chosen_tokens=tokens[:, 0],
+            rejected_tokens=tokens[:, 1],
+        )
+        if self._settings.soft_labels:
+            losses = soft_pair_losses(self._loss, logps, confidence)
+        else:
+            losses = pair_losses(self._loss, logps)
+        return losses.sum(), policy
+
+    def _logps(
+        self, lm: LanguageModel, scored: Scored, trunk: Trunk | None, *, recompute: bool = False
+    ) -> mx.array:
+        """Log-probabilities of chosen and rejected completions, float32 (pairs, 2)."""
+        if self._in_numpy:
+            return plain_completion_logps(lm.model, scored, recompute=recompute, trunk=trunk)
+        long = self._settings.efficient_long_context
+        step_size = self._settings.seq_step_size if long else None
+        return completion_logps(lm, scored, recompute=recompute, step_size=step_size)
+
+    def _apply(self) -> float:
+        """Take the optimizer step; returns the norm of the averaged gradient, before clipping."""
+        gradients, pairs = self.gradients, self.gradient_pairs
+        self.gradients, self.gradient_pairs, self.steps_since_update = None, 0, 0
+        if gradients is None:
+            return math.nan
+        norm = _norm(gradients) / pairs
+        limit = self._settings.max_grad_norm
+        scale = min(1.0, limit / norm if limit and norm else 1.0) / pairs
+        scaled = {name: gradient * scale for name, gradient in gradients.items()}
+        self.optimizer.update(self.policy.model, tree(scaled))
+        mx.eval(self.policy.model.trainable_parameters(), self.optimizer.state)
+        return norm
+
+
+def step_means(
+    decided: Sequence[tuple[Pair, Verdict]], logps: np.ndarray, beta: float
+) -> dict[str, float]:
+    """Means over trained pairs, from log-probabilities (pairs, policy and reference, chosen and
+    rejected) in nats."""
+    tokens = np.array([[len(ids) for ids in _in_order(pair, v)] for pair, v in decided])
+    policy = logps[:, 0].astype(np.float64)
+    ratio = policy - logps[:, 1].astype(np.float64)
+    rewards = beta * ratio
+    margins = rewards[:, 0] - rewards[:, 1]
+    return {
+        "margin": float(margins.mean()),
+        "accuracy": float((margins > 0).mean()),
+        "chosen_reward": float(rewards[:, 0].mean()),
+        "rejected_reward": float(rewards[:, 1].mean()),
+        "kl": float(ratio.mean()),
+        "chosen_logp": float(policy[:, 0].mean()),
+        "rejected_logp": float(policy[:, 1].mean()),
+        "entropy": float(-policy.sum() / tokens.sum()),
+    }
+
+
+def _passes(decided: list[tuple[Pair, Verdict]], most: int) -> list[list[tuple[Pair, Verdict]]]:
+    """Pairs, in order, in groups of no more than `most` tokens, padding included."""
+    groups: list[list[tuple[Pair, Verdict]]] = [[]]
+    prompt = completion = 0
+    for pair, verdict in decided:
+        prompt = max(prompt, len(pair.prompt_ids))
+        completion = max(completion, len(pair.first_ids), len(pair.second_ids))
+        if groups[-1] and (len(groups[-1]) + 1) * (prompt + 2 * completion) > most:
+            groups.append([])
+            prompt = len(pair.prompt_ids)
+            completion = max(len(pair.first_ids), len(pair.second_ids))
+        groups[-1].append((pair, verdict))
+    return groups
+
+
+def _in_order(pair: Pair, verdict: Verdict) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Ids of the chosen and the rejected completion."""
+    if verdict.choice == "first":
+        return pair.first_ids, pair.second_ids
+    return pair.second_ids, pair.first_ids
+
+
+def _scored(part: Sequence[tuple[Pair, Verdict]]) -> Scored:
+    return Scored(
+        prompts=[pair.prompt_ids for pair, _ in part],
+        completions=[_in_order(pair, verdict) for pair, verdict in part],
+    )
+
+
+def _confidence(verdict: Verdict) -> float:
+    """The judge's probability that the chosen completion is better; 1 without one."""
+    if verdict.q is None:
+        return 1.0
+    return verdict.q if verdict.choice == "first" else 1 - verdict.q
+
+
+def _sum(first: Arrays, second: Arrays) -> Arrays:
+    return {name: gradient + second[name] for name, gradient in first.items()}
+
+
+def _norm(gradients: Arrays) -> float:
+    """Euclidean norm over all arrays; not finite where one of them is not."""
+    squares = [mx.square(array.astype(mx.float32)).sum() for array in gradients.values()]
+    return float(mx.sqrt(mx.stack(squares).sum()).item())  # pyright: ignore[reportArgumentType]
