@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tui import cli
+from tui import main
 
 
 class Done(NamedTuple):
@@ -26,7 +26,7 @@ def make_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[s
     def run(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["lora-studio", *arguments])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         sys.stdout.flush()
         code = ended.value.code
         printed = capfd.readouterr()

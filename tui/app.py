@@ -19,21 +19,22 @@ from textual.events import Key, Paste, Print
 from engine.data_folder import home
 from engine.errors import RunError, UserError
 from engine.events import Event, RunEnded
-from tui import keys, terminal
-from tui.key_order import KeyHandled, KeyOrder
-from tui.places import places
-from tui.run_view import RunView
-from tui.safe_text import safe_line
-from tui.screens.base import StudioScreen
-from tui.theme_shelf import ThemeShelf
+from tui.run.view import RunView
+from tui.shell import keys
+from tui.shell.base import StudioScreen
+from tui.shell.key_order import KeyHandled, KeyOrder
+from tui.shell.modes import places
+from tui.shell.theme_registry import ThemeShelf
+from tui.terminal import terminal
+from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:
     from engine.runs.folder import Run
     from engine.session import Session
     from engine.settings.schema import Settings
-    from tui.guard import Guard
-    from tui.library_output import LibraryOutput
-    from tui.palette import Commands
+    from tui.shell.palette import Commands
+    from tui.terminal.captured_output import LibraryOutput
+    from tui.terminal.guard import Guard
 
 DRAINS_PER_SECOND = 8
 THEME_LOOKS_PER_SECOND = 1
@@ -42,7 +43,7 @@ STRAY_LINES = 200  # of library output that wait for a run to belong to
 
 
 def _commands() -> "type[Commands]":
-    from tui.palette import Commands
+    from tui.shell.palette import Commands
 
     return Commands
 
@@ -87,7 +88,7 @@ class StudioApp(App[int], inherit_bindings=False):
         run: "Run | None" = None,
         output: "LibraryOutput | None" = None,
     ) -> None:
-        """As `tui.terminal.run_app` is asked."""
+        """As `tui.terminal.terminal.run_app` is asked."""
         # Textual drops colours only where the terminal's own are asked for.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.session: Session | None = None
@@ -118,7 +119,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
     async def on_ready(self) -> None:
         """The first frame is drawn; the form takes longer to import than all before it."""
-        from tui import job_control
+        from tui.terminal import job_control
 
         if not self.is_headless:
             job_control.install(self)
@@ -163,7 +164,7 @@ class StudioApp(App[int], inherit_bindings=False):
         self.refuse_second_run()
         view = RunView(settings=settings)
         if run:
-            from tui.archived_view import ArchivedRun
+            from tui.archive.run_from_files import ArchivedRun
 
             view = ArchivedRun(run).view
             view.status, view.error = "running", None
@@ -279,7 +280,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def open_setup(self, settings: "Settings | None" = None, source: str = "a run") -> None:
         """Show the form, with these settings in it if any are given; `source` says whose."""
-        from tui.screens.setup import SetupScreen
+        from tui.setup.screen import SetupScreen
 
         opened = "setup" in self._screen_stacks and self.get_screen_stack("setup")
         self.first_settings = settings
@@ -303,19 +304,19 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def open_run_detail(self, name: str) -> None:
         """Show a run from its files."""
-        from tui.screens.run_detail import RunDetailScreen
+        from tui.archive.detail_screen import RunDetailScreen
 
         self.push_screen(RunDetailScreen(name))
 
     def open_try_it(self, run: "Run") -> None:
         """Ask the starting and the trained policy of a run."""
-        from tui.screens.try_it import TryItScreen
+        from tui.archive.try_it_screen import TryItScreen
 
         self.push_screen(TryItScreen(run))
 
     def open_guide(self, topic: str | None = None) -> None:
         """Show the guide at a topic."""
-        from tui.screens.guide import GuideScreen
+        from tui.guide.screen import GuideScreen
 
         self.push_screen(GuideScreen(topic))
 
@@ -351,7 +352,7 @@ class StudioApp(App[int], inherit_bindings=False):
     def _fatal_error(self) -> None:
         """A defect of ours: the trace goes to a file, and one line to the terminal given back."""
         from engine.runs.durable import StorageError, write_file
-        from tui.guard import crash_file
+        from tui.terminal.guard import crash_file
 
         file = crash_file()
         with contextlib.suppress(StorageError):
@@ -384,26 +385,26 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def action_keys(self) -> None:
         """Show all keys of the screen."""
-        from tui.screens.keys_overlay import KeysOverlay
+        from tui.shell.keys_overlay import KeysOverlay
 
         self.push_screen(KeysOverlay(self.screen))
 
     def action_command_palette(self) -> None:
         """Offer all commands, by search."""
-        from tui.palette import Palette
+        from tui.shell.palette import Palette
 
         if not Palette.is_open(self):  # pyright: ignore[reportArgumentType]
             self.push_screen(Palette(id="--command-palette"))
 
     def action_themes(self) -> None:
         """Choose a theme, seeing each."""
-        from tui.screens.theme_picker import ThemePicker
+        from tui.shell.theme_picker import ThemePicker
 
         self.push_screen(ThemePicker())
 
     async def action_quit(self) -> None:
         """Quit; with a run going, ask what is to become of it."""
-        from tui.screens import leaving
+        from tui.shell import leaving
 
         session, name = self.session, self.view.name if self.view else "a run"
         if not session or not session.alive:
@@ -416,7 +417,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def action_suspend_process(self) -> None:
         """Leave the terminal to the shell until `fg`."""
-        from tui import job_control
+        from tui.terminal import job_control
 
         if not self.is_headless:
             job_control.suspend(self)

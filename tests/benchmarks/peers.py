@@ -193,7 +193,7 @@ def starter(bench: Bench) -> None:
 
 def seconds_to_win(home: Path, seed: int) -> float:
     """Of a run of the starter in a process of its own; infinite where it does not get there."""
-    program = [sys.executable, "-m", "tui.cli", "train", "starter", "--run-name", "run"]
+    program = [sys.executable, "-m", "tui.main", "train", "starter", "--run-name", "run"]
     subprocess.run(
         [*program, "--set", f"seed={seed}", "--set", "fuse=false", "--json"],
         env=os.environ | {"LORA_STUDIO_HOME": str(home), "HF_HUB_OFFLINE": "1"},

@@ -25,7 +25,7 @@ from engine.runs.folder import PAIRS, UNDECIDED, Run
 from engine.session import Session
 from engine.settings.files import from_mapping
 from tests.end_to_end.resumed_run import by_mean_alone
-from tui import preferences
+from tui.shell import preferences
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 

@@ -8,7 +8,7 @@ from typing import Any
 def main(fault: str) -> None:
     """Break the program's loading, its second step or its screen, and start it."""
     if fault == "screen":
-        from tui.screens.run import RunScreen
+        from tui.run.screen import RunScreen
 
         RunScreen.run_changed = broken_screen
     elif fault == "loading":
@@ -26,7 +26,7 @@ def main(fault: str) -> None:
                 os.abort() if fault == "abort" else exec("raise RuntimeError('no more')")
 
         Trainer._learn = broken
-    from tui import cli
+    from tui import main as cli
 
     cli.main()
 

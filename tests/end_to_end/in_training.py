@@ -46,7 +46,7 @@ def trained_in(home: Path, **values: Any) -> tuple[PseudoTerminal, Run]:
 
 
 def under_a_shell(
-    home: Path, program: str = "tui.cli", *arguments: str, shell: str = "sh -c"
+    home: Path, program: str = "tui.main", *arguments: str, shell: str = "sh -c"
 ) -> PseudoTerminal:
     """The app with a shell above it, which stays when the app is gone and says how it ended."""
     words = [sys.executable, "-m", program, str(config(home)), *arguments]

@@ -30,7 +30,7 @@ def words(**values: Any) -> list[str]:
 
 def start(*arguments: str, home: Path, **environment: str) -> subprocess.Popen[str]:
     """Start `lora-studio` with pipes for its output."""
-    command = [sys.executable, "-m", "tui.cli", *arguments]
+    command = [sys.executable, "-m", "tui.main", *arguments]
     variables = {**os.environ, "LORA_STUDIO_HOME": str(home), **environment}
     return subprocess.Popen(
         command, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE

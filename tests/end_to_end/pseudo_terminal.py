@@ -259,7 +259,7 @@ def feed(stream: pyte.ByteStream, data: bytes) -> bytes:
 def studio(home: Path, *arguments: str, columns: int = 80, rows: int = 24) -> PseudoTerminal:
     """LoRA Studio on a terminal, with `home` as the folder that it keeps its things in."""
     return PseudoTerminal(
-        [sys.executable, "-m", "tui.cli", *arguments],
+        [sys.executable, "-m", "tui.main", *arguments],
         columns=columns,
         rows=rows,
         environment={"LORA_STUDIO_HOME": str(home)},

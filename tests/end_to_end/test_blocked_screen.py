@@ -22,7 +22,7 @@ def test_ctrl_z_stops_bg_trains_and_fg_brings_the_screen_back(tmp_path: Path) ->
     environment = {"LORA_STUDIO_HOME": str(tmp_path), "PS1": PROMPT}
     with PseudoTerminal(SHELL, environment=environment) as terminal:
         terminal.wait_for(PROMPT)
-        terminal.press(f"{sys.executable} -m tui.cli {config(tmp_path, on_hangup='stop')}\r")
+        terminal.press(f"{sys.executable} -m tui.main {config(tmp_path, on_hangup='stop')}\r")
         run = begin(terminal, tmp_path)
         terminal.press("\x1a")
         terminal.wait_for("Stopped")
@@ -129,7 +129,7 @@ def test_ctrl_z_while_training_without_the_app_shows_the_cursor(tmp_path: Path) 
     environment = {"LORA_STUDIO_HOME": str(tmp_path), "PS1": PROMPT}
     with PseudoTerminal(SHELL, environment=environment) as terminal:
         terminal.wait_for(PROMPT)
-        terminal.press(f"{sys.executable} -m tui.cli train {config(tmp_path, on_hangup='stop')}\r")
+        terminal.press(f"{sys.executable} -m tui.main train {config(tmp_path, on_hangup='stop')}\r")
         run = Run(tmp_path / "runs" / "watched")
         until(lambda: steps(run) >= 2 and "25" in terminal.switched_on())
         terminal.press("\x1a")

@@ -116,7 +116,7 @@ def test_a_run_outlives_a_tmux_session_that_is_killed(
         return done.stdout.decode()
 
     file = config(studio_home)
-    words = ["env", f"LORA_STUDIO_HOME={studio_home}", sys.executable, "-m", "tui.cli", str(file)]
+    words = ["env", f"LORA_STUDIO_HOME={studio_home}", sys.executable, "-m", "tui.main", str(file)]
     tmux("-f", "/dev/null", "new-session", "-d", "-s", "s", "-x", "80", "-y", "24", *words)
     until(lambda: "start" in tmux("capture-pane", "-p", "-t", "s"))
     tmux("send-keys", "-t", "s", "s")

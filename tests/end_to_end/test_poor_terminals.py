@@ -14,7 +14,7 @@ def on(home: Path, *arguments: str, size: tuple[int, int], term: str | None) -> 
     environment = {"LORA_STUDIO_HOME": str(home)} | ({"TERM": term} if term is not None else {})
     unset = [] if term is not None else ["env", "-u", "TERM"]
     return PseudoTerminal(
-        [*unset, sys.executable, "-m", "tui.cli", *arguments],
+        [*unset, sys.executable, "-m", "tui.main", *arguments],
         columns=size[0],
         rows=size[1],
         environment=environment,

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from engine.settings.presets import PRESETS
 from engine.settings.readme_table import refreshed
-from tui.metrics import CARDS
+from tui.run.metric_labels import CARDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ def test_the_extras_it_names_are_there(extra: str) -> None:
 def test_the_commands_it_names_are_there() -> None:
     from typer.main import get_group
 
-    from tui.commands import cli
+    from tui.cli.commands import cli
 
     commands = {name for name, each in get_group(cli).commands.items() if not each.hidden}
     named = set(re.findall(r"^lora-studio ([a-z]+)", README, re.MULTILINE))

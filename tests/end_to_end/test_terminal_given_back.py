@@ -72,7 +72,7 @@ def cooked(terminal: PseudoTerminal) -> list[object]:
 
 
 def test_after_a_kill_of_training_without_the_app(tmp_path: Path) -> None:
-    words = f"-m tui.cli train {config(tmp_path)}"
+    words = f"-m tui.main train {config(tmp_path)}"
     line = f'{sys.executable} {words}; echo "ended with $?"; read line'
     environment = {"LORA_STUDIO_HOME": str(tmp_path)}
     with PseudoTerminal(["sh", "-c", line], environment=environment) as terminal:

@@ -123,15 +123,15 @@ def test_a_reader_that_goes_away_does_not_end_the_run(studio_home: Path) -> None
 def test_what_libraries_print_goes_to_the_log(studio_home: Path) -> None:
     noisy = (
         "import os, sys\n"
-        "from engine import launch\n"
-        "train = launch.train\n"
+        "from engine.train import assemble\n"
+        "train = assemble.train\n"
         "def noise(*arguments):\n"
         "    os.write(1, b'from descriptor 1\\n'), os.write(2, b'from descriptor 2\\n')\n"
         "    print('from print', flush=True)\n"
         "    return train(*arguments)\n"
-        "launch.train = noise\n"
-        "from tui import cli\n"
-        "cli.main()\n"
+        "assemble.train = noise\n"
+        "from tui.main import main\n"
+        "main()\n"
     )
     arguments = ["train", "starter", *words(**SMALL | {"iters": 1}), "--run-name", "one", "--json"]
     done = subprocess.run(
@@ -189,7 +189,7 @@ class Terminal:
         self.pid, self.screen = pty.fork()
         if self.pid == 0:
             os.environ |= {"LORA_STUDIO_HOME": str(home), "TERM": "xterm-256color"}
-            os.execv(sys.executable, [sys.executable, "-m", "tui.cli", *arguments])
+            os.execv(sys.executable, [sys.executable, "-m", "tui.main", *arguments])
         self.seen = ""
 
     def read_until(self, text: str, seconds: float = PATIENCE) -> None:

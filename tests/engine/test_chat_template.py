@@ -114,7 +114,7 @@ def test_a_process_that_was_ended_is_replaced() -> None:
 def test_the_process_ends_with_its_program() -> None:
     code = (
         "import os, signal\n"
-        "from engine import chat_template\n"
+        "from engine.data import chat_template\n"
         "from tests.engine.test_chat_template import TURNS, tokenizer\n"
         "chat_template.apply(tokenizer(), TURNS)\n"
         "print(chat_template._PROCESS._process.pid, flush=True)\n"

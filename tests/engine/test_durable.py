@@ -313,7 +313,7 @@ def test_what_another_process_is_writing_is_left_to_it(tmp_path: Path):
     with durable.new_folder(out, private=False) as theirs:
         (theirs / "half").write_text("more to come")
         code = (
-            "import sys; from pathlib import Path; from engine import durable\n"
+            "import sys; from pathlib import Path; from engine.runs import durable\n"
             "out = Path(sys.argv[1]); durable.tidy_folder(out, private=False)\n"
             "with durable.new_folder(out, private=False): pass"
         )

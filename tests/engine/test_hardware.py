@@ -43,7 +43,7 @@ def test_the_device_states_plausible_facts():
 
 def test_facts_come_without_importing_mlx():
     printed = python(
-        "import sys; from engine import hardware as h; h.load_fast_blas(); h.device();"
+        "import sys; from engine.machine import device as h; h.load_fast_blas(); h.device();"
         "print(any(name.split('.')[0] == 'mlx' for name in sys.modules))"
     )
     assert printed.strip() == "False"
@@ -52,7 +52,8 @@ def test_facts_come_without_importing_mlx():
 @on_linux_cpu
 def test_a_blas_is_loaded_once_and_speeds_up_mlx():
     code = (
-        "from engine import hardware as h; first = h.load_fast_blas(); speed = h.measure_gflops();"
+        "from engine.machine import device as h; first = h.load_fast_blas();"
+        "speed = h.measure_gflops();"
         "assert h.load_fast_blas() == first; print(first, speed)"
     )
 
@@ -71,7 +72,8 @@ def test_a_blas_is_loaded_once_and_speeds_up_mlx():
 def test_products_repeat_bit_for_bit_with_each_library_at_hand():
     """A resumed run equals an unbroken one only if the same product gives the same bits."""
     code = (
-        "from engine import hardware as h; h.load_fast_blas(); import mlx.core as mx, hashlib;"
+        "from engine.machine import device as h; h.load_fast_blas();"
+        "import mlx.core as mx, hashlib;"
         "mx.random.seed(0); a = mx.random.normal((129, 517)); b = mx.random.normal((517, 203));"
         "junk = [mx.zeros((n,)) + 1 for n in range(1, 60)]; mx.eval(junk);"
         "print(*{hashlib.sha256(bytes(memoryview((a + 0) @ (b + 0)))).hexdigest()"

@@ -59,17 +59,17 @@ def test_mlx_lm_gets_what_the_system_allows(
 
 def test_a_run_trains_and_is_exported_where_few_files_may_be_open(studio_home: Path) -> None:
     small = words(**SMALL | {"iters": 1, "steps_per_eval": -1})
-    done = with_limits(256, 1024, "-m", "tui.cli", "train", "starter", *small, "--run-name", "one")
+    done = with_limits(256, 1024, "-m", "tui.main", "train", "starter", *small, "--run-name", "one")
     assert done.returncode == 0, done.stderr
     to = studio_home / "exported"
-    done = with_limits(256, 1024, "-m", "tui.cli", "export", "one", "--to", str(to), "--fuse")
+    done = with_limits(256, 1024, "-m", "tui.main", "export", "one", "--to", str(to), "--fuse")
     assert done.returncode == 0, done.stderr
     assert (to / "model.safetensors").exists()
 
 
 def test_doctor_says_how_many() -> None:
-    done = with_limits(256, 1024, "-m", "tui.cli", "doctor", "--json")
+    done = with_limits(256, 1024, "-m", "tui.main", "doctor", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["open_files"] == {"now": 256, "at_most": 1024}
-    done = with_limits(1024, 1024, "-m", "tui.cli", "doctor")
+    done = with_limits(1024, 1024, "-m", "tui.main", "doctor")
     assert "\nopen files      now 1024, at most 1024\n" in done.stdout

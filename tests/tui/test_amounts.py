@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.amounts import age, count, duration, number
-from tui.metrics import ALL, metric
+from tui.run.metric_labels import ALL, metric
+from tui.text.format import age, count, duration, number
 
 
 @pytest.mark.parametrize(

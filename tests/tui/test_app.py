@@ -13,11 +13,11 @@ from engine.settings.files import preset
 from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.person import PersonSession, human_settings, pair
 from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
-from tui import palette
 from tui.app import StudioApp
-from tui.run_view import RunView
-from tui.screens.ask import AskChoice
-from tui.screens.guide import GuideScreen
+from tui.guide.screen import GuideScreen
+from tui.run.view import RunView
+from tui.shell import palette
+from tui.shell.ask import AskChoice
 
 
 @pytest.mark.parametrize("size", [COMPACT, STANDARD])

@@ -12,8 +12,8 @@ from engine.runs.folder import LOCK, METRICS, Run
 from tests.command import Command
 from tests.tui.archive import make_run
 from tests.tui.elsewhere import trained_elsewhere, waiting
-from tui import asked
-from tui.asked import Asked
+from tui.run import remote_commands
+from tui.run.remote_commands import Asked
 
 
 @pytest.fixture
@@ -73,12 +73,12 @@ def test_a_run_that_the_same_process_has_begun_again_is_another_one(run: Run) ->
 
 
 def test_a_process_that_does_not_answer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asked, "ANSWER_SECONDS", -1)
+    monkeypatch.setattr(remote_commands, "ANSWER_SECONDS", -1)
     stop = Asked(run, "stop")
     assert stop.look() == "silent"
     assert "has not answered" in stop.sentence()
     with pytest.raises(RunError, match="has not answered"):
-        asked.wait(stop)
+        remote_commands.wait(stop)
     assert waiting(run) == []
 
 

@@ -9,11 +9,11 @@ from engine.settings.schema import Settings
 from tests.command import Command
 from tests.tui.archive import make_run
 from tests.tui.stage import play, said, shown, until
-from tui import terminal
 from tui.app import StudioApp
-from tui.screens.setup import SetupScreen
-from tui.widgets.cost_line import CostLine
-from tui.widgets.start_line import StartLine
+from tui.setup.cost_line import CostLine
+from tui.setup.screen import SetupScreen
+from tui.setup.start_line import StartLine
+from tui.terminal import terminal
 
 SMALL = preset("starter").model_copy(update={"iters": 3})
 

@@ -13,13 +13,13 @@ from engine.settings.files import from_mapping, preset, to_yaml
 from engine.settings.schema import Settings
 from engine.settings.yaml_text import parse_yaml
 from tests.command import Command
-from tui.archive_lines import COLUMNS
+from tui.cli.run_lines import COLUMNS
 
 
 def test_help_and_version_answer_without_heavy_imports() -> None:
     heavy = {"mlx", "mlx_lm", "transformers", "datasets", "pandas", "pyarrow", "textual", "numpy"}
     program = (
-        "import sys\nfrom tui import cli\ntry:\n    cli.main()\nexcept SystemExit:\n    pass\n"
+        "import sys\nfrom tui.main import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
         "print(sorted(sys.modules))"
     )
     for flag in ("--help", "--version"):

@@ -13,10 +13,10 @@ from tests.command import Command
 from tests.end_to_end.program import run as run_program
 from tests.tui.archive import make_run
 from tests.tui.live import START, a_run, started
-from tui.amounts import age
-from tui.archived_view import ArchivedRun
-from tui.run_rows import Glance, row
-from tui.run_view import RunView
+from tui.archive.run_from_files import ArchivedRun
+from tui.archive.run_rows import Glance, row
+from tui.run.view import RunView
+from tui.text.format import age
 
 POOR = {
     "LC_ALL": "C",

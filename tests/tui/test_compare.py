@@ -7,7 +7,7 @@ from engine.settings.schema import Settings
 from tests.tui.archive import make_run
 from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
-from tui.screens.compare import CompareScreen, differences
+from tui.archive.compare_screen import CompareScreen, differences
 from tui.widgets.chart import Chart
 from tui.widgets.row_list import RowList
 

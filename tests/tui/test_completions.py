@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tui.completions import LIMIT, datasets, for_setting, hub_cache, models, paths
+from tui.setup.completions import LIMIT, datasets, for_setting, hub_cache, models, paths
 
 
 @pytest.fixture

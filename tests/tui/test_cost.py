@@ -6,8 +6,8 @@ from engine.plan.memory import MemoryPlan
 from engine.settings.files import preset
 from engine.settings.schema import Settings
 from tests.tui.archive import make_run
-from tui.amounts import size
-from tui.cost import Cost, cost, earlier_pace, length, sentence, table
+from tui.setup.cost import Cost, cost, earlier_pace, length, sentence, table
+from tui.text.format import size
 
 PLAN = MemoryPlan(
     policy=10**9,

@@ -18,10 +18,11 @@ from engine.runs.folder import CONFIG, LOG, METRICS, PAIRS, STATE, UNDECIDED, Ru
 from tests.engine.test_damaged_files import RELAXED, damaged
 from tests.tui.archive import make_run
 from tests.tui.stage import COMPACT
-from tui import run_rows, themes
-from tui.archive_lines import list_lines, run_lines
-from tui.archived_view import ArchivedRun
-from tui.pair_book import FILTERS, PairBook, pair_line
+from tui.archive import run_rows
+from tui.archive.pair_table import FILTERS, PairBook, pair_line
+from tui.archive.run_from_files import ArchivedRun
+from tui.cli.run_lines import list_lines, run_lines
+from tui.shell import themes
 
 FILES = (STATE, CONFIG, METRICS, PAIRS, UNDECIDED, LOG)
 

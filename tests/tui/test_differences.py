@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.differences import Span, differences
+from tui.text.differences import Span, differences
 
 
 def shown(text: str, spans: list[Span]) -> list[tuple[str, bool]]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from engine.errors import UserError
 from engine.settings import files
 from engine.settings.schema import Settings, value
-from tui.draft import FIELDS, Draft, draft_of, number, parse, show
+from tui.setup.form import FIELDS, Draft, draft_of, number, parse, show
 
 FULL = Settings(model="m", train_type="full", quantization="4-bit")
 PRESETS = [Settings(), files.preset("starter"), files.preset("starter-human"), FULL]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.runs.durable import making_of
-from tui import exporting
+from tui.archive import exporting
 
 
 def test_an_export_that_is_broken_off_leaves_nothing(

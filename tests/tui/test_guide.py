@@ -10,9 +10,9 @@ from engine.settings.schema import fields
 from engine.train import metrics
 from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
-from tui.guide_text import METRICS, SETTINGS, advice, find, search, topics
-from tui.metrics import ALL
-from tui.screens.guide import GuideScreen
+from tui.guide.screen import GuideScreen
+from tui.guide.topics import METRICS, SETTINGS, advice, find, search, topics
+from tui.run.metric_labels import ALL
 
 
 def titles(chapter: str) -> list[str]:
@@ -32,13 +32,13 @@ def test_every_metric_is_explained() -> None:
 
 
 def test_every_screen_has_its_topic() -> None:
-    from tui.screens.compare import CompareScreen
-    from tui.screens.review import ReviewScreen
-    from tui.screens.run import RunScreen
-    from tui.screens.run_detail import RunDetailScreen
-    from tui.screens.runs import RunsScreen
-    from tui.screens.setup import SetupScreen
-    from tui.screens.try_it import TryItScreen
+    from tui.archive.compare_screen import CompareScreen
+    from tui.archive.detail_screen import RunDetailScreen
+    from tui.archive.runs_screen import RunsScreen
+    from tui.archive.try_it_screen import TryItScreen
+    from tui.review.screen import ReviewScreen
+    from tui.run.screen import RunScreen
+    from tui.setup.screen import SetupScreen
 
     for screen in (
         CompareScreen,

@@ -26,9 +26,9 @@ from tests.tui.person import PersonSession, human_settings, pair
 from tests.tui.stage import COMPACT, STANDARD, play, shown, until
 from tests.tui.test_try_it import Answering
 from tui.app import StudioApp
-from tui.run_view import RunView
-from tui.screens.compare import CompareScreen
-from tui.screens.try_it import TryItScreen
+from tui.archive.compare_screen import CompareScreen
+from tui.archive.try_it_screen import TryItScreen
+from tui.run.view import RunView
 from tui.widgets.row_list import RowList
 
 Scene = Callable[[StudioApp, Pilot[int], list[str]], Awaitable[None]]

@@ -9,10 +9,10 @@ from textual.widgets import OptionList
 from tests.tui.archive import make_run
 from tests.tui.stage import play, said, shown, until
 from tui.app import StudioApp
-from tui.screens.ask import AskChoice
-from tui.screens.runs import RunsScreen
-from tui.screens.setup import SetupScreen
-from tui.widgets.start_line import StartLine
+from tui.archive.runs_screen import RunsScreen
+from tui.setup.screen import SetupScreen
+from tui.setup.start_line import StartLine
+from tui.shell.ask import AskChoice
 
 
 def send(app: StudioApp, *keys: str) -> None:

@@ -9,8 +9,8 @@ from textual.screen import ModalScreen
 
 from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.stage import play, said, shown, until
-from tui import keys
 from tui.app import StudioApp
+from tui.shell import keys
 from tui.widgets.key_line import KeyLine
 
 

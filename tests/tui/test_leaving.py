@@ -9,9 +9,9 @@ from engine.runs.folder import Run
 from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.person import human_settings
 from tests.tui.stage import play, said, shown, until
-from tui import terminal
 from tui.app import StudioApp
-from tui.screens.leaving import LeaveQuestion
+from tui.shell.leaving import LeaveQuestion
+from tui.terminal import terminal
 
 
 def test_ctrl_c_again_stops_with_a_checkpoint_and_never_without() -> None:

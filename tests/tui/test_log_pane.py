@@ -9,7 +9,7 @@ from tests.tui.live import START, LiveSession, a_run, started
 from tests.tui.stage import COMPACT, STANDARD, said, shown, until
 from tests.tui.test_run import watch
 from tui.app import StudioApp
-from tui.widgets.log_pane import LogPane, LogRows
+from tui.run.log_pane import LogPane, LogRows
 
 
 def rows(app: StudioApp) -> LogRows:

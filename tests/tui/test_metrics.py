@@ -2,7 +2,7 @@
 
 import pytest
 
-from tui.metrics import metric
+from tui.run.metric_labels import metric
 
 
 @pytest.mark.parametrize(

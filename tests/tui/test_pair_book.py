@@ -4,7 +4,7 @@ from engine.data.pairs import Verdict, record
 from engine.runs.folder import PAIRS
 from engine.runs.relabel import relabel
 from tests.tui.archive import judged, make_run
-from tui.pair_book import FILTERS, PairBook, disagrees, pair_line
+from tui.archive.pair_table import FILTERS, PairBook, disagrees, pair_line
 
 BY_NAME = {each.name: each for each in FILTERS}
 

@@ -30,8 +30,8 @@ from tests.tui.picture import letters, picture
 from tests.tui.stage import COMPACT, PATIENCE, STANDARD, play, shown, until
 from tests.tui.test_try_it import Answering
 from tui.app import StudioApp
-from tui.run_view import RunView
-from tui.screens.try_it import TryItScreen
+from tui.archive.try_it_screen import TryItScreen
+from tui.run.view import RunView
 
 KEPT = Path(__file__).with_name("pictures")
 NOW = live.START + 3_600
@@ -160,7 +160,7 @@ async def run_detail_pairs(app: StudioApp, pilot: Pilot[Any]) -> None:
 
 @scene
 async def compare(app: StudioApp, pilot: Pilot[Any]) -> None:
-    from tui.screens.compare import CompareScreen
+    from tui.archive.compare_screen import CompareScreen
 
     app.push_screen(CompareScreen(archive()[:2]))
     await until(pilot, lambda: "finished, 40 steps" in shown(app))

@@ -8,7 +8,7 @@ from engine.errors import UserError
 from engine.settings import files
 from engine.settings.presets import PRESETS
 from engine.settings.schema import Settings
-from tui import presets
+from tui.setup import presets
 
 
 def test_every_preset_has_settings_and_is_described() -> None:

@@ -9,11 +9,11 @@ from engine.data.prompts import Message
 from engine.runs.durable import Record
 from tests.tui.archive import make_run
 from tests.tui.person import pair
-from tui.archived_view import to_pair
-from tui.pair_book import FILTERS, PairBook, pair_line
-from tui.prompt_text import prompt_content, prompt_line
-from tui.safe_text import LIMIT
-from tui.widgets import pair_pane
+from tui.archive.pair_table import FILTERS, PairBook, pair_line
+from tui.archive.run_from_files import to_pair
+from tui.run import pair_pane
+from tui.text.prompt_text import prompt_content, prompt_line
+from tui.text.safe_text import LIMIT
 
 CHAT = (
     Message("system", "Answer in JSON only."),

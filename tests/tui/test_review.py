@@ -16,11 +16,11 @@ from engine.events import Evaluated, PairSampled, Progress
 from engine.runs import archive
 from tests.tui.person import PersonSession, human_settings, pair
 from tui.app import StudioApp
-from tui.run_view import RunView
-from tui.screens.answers import Answers
-from tui.screens.change_label import ChangeLabel
-from tui.screens.review import ReviewScreen
-from tui.widgets.answer_pane import AnswerPane
+from tui.review.answer_pane import AnswerPane
+from tui.review.answers import Answers
+from tui.review.change_label import ChangeLabel
+from tui.review.screen import ReviewScreen
+from tui.run.view import RunView
 from tui.widgets.key_line import KeyLine
 
 LONG = "\n".join(f"line {number} of a long answer" for number in range(100))

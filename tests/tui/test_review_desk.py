@@ -9,7 +9,7 @@ from engine.events import Choice
 from engine.judges.human import HumanJudge
 from engine.runs.archive import create
 from engine.settings.schema import Settings
-from tui.review_desk import Desk, Given, given_before, labels_a_minute
+from tui.review.label_queue import Desk, Given, given_before, labels_a_minute
 
 
 def pair(step: int, index: int) -> Pair:

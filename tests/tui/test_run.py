@@ -19,12 +19,12 @@ from engine.settings.files import preset
 from tests.tui.live import LiveSession, a_run, attach, evaluated, judged, started, steps
 from tests.tui.stage import COMPACT, STANDARD, Scene, play, said, shown, until
 from tui.app import StudioApp
-from tui.metrics import CARDS
-from tui.screens.ask import AskChoice
-from tui.screens.chart import ChartScreen
-from tui.screens.health import HealthOverlay
-from tui.screens.run import RunScreen
-from tui.widgets.card_grid import CardGrid
+from tui.run.card_grid import CardGrid
+from tui.run.chart_screen import ChartScreen
+from tui.run.health_screen import HealthOverlay
+from tui.run.metric_labels import CARDS
+from tui.run.screen import RunScreen
+from tui.shell.ask import AskChoice
 from tui.widgets.chart import Chart
 
 

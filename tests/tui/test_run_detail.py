@@ -10,13 +10,13 @@ from engine.settings.files import preset
 from tests.tui.archive import make_run, metrics
 from tests.tui.stage import PATIENCE, STANDARD, play, said, shown, until
 from tui.app import StudioApp
-from tui.archived_view import ArchivedRun
-from tui.screens import run_detail
-from tui.screens.ask import AskChoice
-from tui.screens.chart import ChartScreen
-from tui.screens.health import HealthOverlay
-from tui.screens.run_detail import RunDetailScreen
-from tui.screens.setup import SetupScreen
+from tui.archive import detail_screen
+from tui.archive.detail_screen import RunDetailScreen
+from tui.archive.run_from_files import ArchivedRun
+from tui.run.chart_screen import ChartScreen
+from tui.run.health_screen import HealthOverlay
+from tui.setup.screen import SetupScreen
+from tui.shell.ask import AskChoice
 
 
 async def opened(app: StudioApp, pilot: Pilot[int], run: Run) -> RunDetailScreen:
@@ -81,7 +81,7 @@ def test_long_files_are_read_beside_the_screen_which_says_so(
         assert may_read.wait(PATIENCE)
         return ArchivedRun(run)
 
-    monkeypatch.setattr(run_detail, "ArchivedRun", read)
+    monkeypatch.setattr(detail_screen, "ArchivedRun", read)
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         app.open_run_detail(str(run.path))

@@ -8,7 +8,17 @@ import pytest
 
 from engine.runs.archive import RunSummary
 from tests.tui.archive import make_run
-from tui.run_rows import COLUMNS, Glance, Order, about, columns, glance, header, matching, row
+from tui.archive.run_rows import (
+    COLUMNS,
+    Glance,
+    Order,
+    about,
+    columns,
+    glance,
+    header,
+    matching,
+    row,
+)
 
 
 def run(name: str, **facts: Any) -> RunSummary:

@@ -9,8 +9,8 @@ from engine.events import Log, PairJudged, Progress, Report, RunEnded, StepDone
 from engine.runs.folder import LOG, METRICS
 from tests.tui.archive import make_run
 from tests.tui.live import SECONDS, START, a_run, judged, started
-from tui.archived_view import ArchivedRun, to_pair
-from tui.run_view import LOG_LINES, RunView
+from tui.archive.run_from_files import ArchivedRun, to_pair
+from tui.run.view import LOG_LINES, RunView
 
 
 def view_of(*events: object) -> RunView:

@@ -14,14 +14,14 @@ from engine.settings.schema import Settings
 from tests.tui.archive import make_run, metrics
 from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
-from tui.run_rows import Order
-from tui.screens.ask import AskText
-from tui.screens.chart import ChartScreen
-from tui.screens.compare import CompareScreen
-from tui.screens.keys_overlay import KeysOverlay
-from tui.screens.run_detail import RunDetailScreen
-from tui.screens.runs import RunsScreen
-from tui.screens.setup import SetupScreen
+from tui.archive.compare_screen import CompareScreen
+from tui.archive.detail_screen import RunDetailScreen
+from tui.archive.run_rows import Order
+from tui.archive.runs_screen import RunsScreen
+from tui.run.chart_screen import ChartScreen
+from tui.setup.screen import SetupScreen
+from tui.shell.ask import AskText
+from tui.shell.keys_overlay import KeysOverlay
 
 
 async def opened(app: StudioApp, pilot: Pilot[int]) -> RunsScreen:

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from textual.content import Content
 from textual.strip import Strip
 
-from tui.safe_text import MARKS, content, safe, safe_line, wrap
+from tui.text.safe_text import MARKS, content, safe, safe_line, wrap
 
 ANY_TEXT = st.text(st.characters(), max_size=200)  # with surrogates, controls, unassigned
 

@@ -11,14 +11,14 @@ from engine.settings import files
 from engine.settings.schema import SECTIONS, Settings
 from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
-from tui.draft import FIELDS
-from tui.screens.ask import AskChoice, AskText
-from tui.screens.setup import SetupScreen
-from tui.setting_help import found
-from tui.widgets.setting_field import SettingField
-from tui.widgets.setting_fields import Fields
-from tui.widgets.start_line import StartLine
-from tui.widgets.yaml_pane import YamlPane
+from tui.setup.form import FIELDS
+from tui.setup.screen import SetupScreen
+from tui.setup.setting_field import SettingField
+from tui.setup.setting_help import found
+from tui.setup.setting_list import Fields
+from tui.setup.start_line import StartLine
+from tui.setup.yaml_pane import YamlPane
+from tui.shell.ask import AskChoice, AskText
 
 STEPS = files.preset("starter").iters
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui import plot
-from tui.plot import Line, Range
-from tui.series import Series
+from tui.run.series import Series
+from tui.widgets import plot
+from tui.widgets.plot import Line, Range
 from tui.widgets.sparkline import NOT_FINITE, sparkline
 
 ANY_FLOATS = st.lists(st.floats(), max_size=60)

@@ -7,8 +7,15 @@ import sys
 
 import pytest
 
-from tui.library_output import LibraryOutput
-from tui.terminal import COPY_LIMIT, Lines, copy_sequence, notify_sequence, refusal, wants_mouse
+from tui.terminal.captured_output import LibraryOutput
+from tui.terminal.terminal import (
+    COPY_LIMIT,
+    Lines,
+    copy_sequence,
+    notify_sequence,
+    refusal,
+    wants_mouse,
+)
 
 
 def test_copying_goes_through_osc_52() -> None:
@@ -56,7 +63,7 @@ def test_the_mouse_is_off_over_ssh(environ: dict[str, str], wanted: bool) -> Non
 
 def test_without_a_terminal_one_line_says_what_to_do() -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "tui.cli"],
+        [sys.executable, "-m", "tui.main"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -14,8 +14,8 @@ from textual.pilot import Pilot
 
 from engine.errors import UserError
 from tests.tui.stage import play, said, shown, until
-from tui import preferences, themes
 from tui.app import StudioApp
+from tui.shell import preferences, themes
 
 GOOD = (themes.BUNDLED / "dark.yaml").read_text()
 

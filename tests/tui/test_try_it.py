@@ -15,8 +15,8 @@ from engine.runs.folder import Run
 from engine.try_it import DuelAnswers, DuelEvent, DuelFailed, DuelProgress, DuelReady
 from tests.tui.person import human_settings
 from tui.app import StudioApp
-from tui.screens.base import StudioScreen
-from tui.screens.try_it import TryItScreen
+from tui.archive.try_it_screen import TryItScreen
+from tui.shell.base import StudioScreen
 from tui.widgets.key_line import KeyLine
 
 

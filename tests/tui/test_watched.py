@@ -9,11 +9,12 @@ from tests.tui.archive import make_run
 from tests.tui.elsewhere import trained_elsewhere, waiting
 from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
-from tui import asked, palette
 from tui.app import StudioApp
-from tui.screens.ask import AskChoice
-from tui.screens.run_detail import RunDetailScreen
-from tui.screens.watched import WatchedScreen
+from tui.archive.detail_screen import RunDetailScreen
+from tui.run import remote_commands
+from tui.run.watched import WatchedScreen
+from tui.shell import palette
+from tui.shell.ask import AskChoice
 
 
 async def opened(app: StudioApp, pilot: Pilot[int], run: Run) -> WatchedScreen:
@@ -73,7 +74,7 @@ def test_the_other_keys_and_their_palette_entries(key: str, command: str) -> Non
 def test_a_silent_process_is_named_and_leaving_takes_the_command_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(asked, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(remote_commands, "ANSWER_SECONDS", 0.1)
     run = make_run("far", status="running")
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:

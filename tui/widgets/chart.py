@@ -10,9 +10,9 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from tui import plot
-from tui.amounts import duration
-from tui.plot import Axis, Line, Range
+from tui.text.format import duration
+from tui.widgets import plot
+from tui.widgets.plot import Axis, Line, Range
 
 LABELS = 9  # cells left of the plot
 SMOOTHING = ("off", "light", "strong")

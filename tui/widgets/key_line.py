@@ -10,7 +10,7 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
 
-from tui.safe_text import safe
+from tui.text.safe_text import safe
 
 SECONDS = 6.0  # that a message stays
 GAP = "  "

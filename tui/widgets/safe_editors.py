@@ -5,7 +5,7 @@ from textual.document._document import EditResult
 from textual.document._edit import Edit
 from textual.widgets import Input, TextArea
 
-from tui.safe_text import safe, safe_line
+from tui.text.safe_text import safe, safe_line
 
 # Keys of characters that Textual does not know by the key's name.
 CHARACTER_KEYS = {"plus", "minus", "slash", "at", "backslash", "underscore"}

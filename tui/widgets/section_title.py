@@ -3,7 +3,7 @@
 from textual.content import Content
 from textual.widget import Widget
 
-from tui.safe_text import cut
+from tui.text.safe_text import cut
 
 
 class SectionTitle(Widget):

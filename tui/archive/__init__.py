@@ -1,0 +1,1 @@
+"""Runs that were: the list of them, one of them, several beside one another, and trying one."""

@@ -1,0 +1,216 @@
+"""Compare: the metrics of several runs over one another, and the settings that differ."""
+
+from collections.abc import Iterable, Sequence
+
+from textual import on, work
+from textual.binding import Binding
+from textual.containers import Container
+from textual.content import Content
+from textual.events import Resize
+from textual.widget import Widget
+from textual.widgets import Static
+from textual.worker import get_current_worker
+
+from engine.errors import UserError
+from engine.runs.archive import Run
+from engine.settings.schema import Settings, fields, value
+from tui.archive.run_from_files import ArchivedRun
+from tui.run.metric_labels import ALL, metric
+from tui.run.series import Series
+from tui.run.view import RunView
+from tui.setup.form import show
+from tui.shell.base import StudioScreen
+from tui.text.safe_text import cut, safe_line
+from tui.widgets.chart import Chart, reading
+from tui.widgets.plot import Line
+from tui.widgets.row_list import RowList
+from tui.widgets.section_title import SectionTitle
+
+SECONDS = 2.0  # between two looks at runs that still go on
+COLORS = 6
+Difference = tuple[str, tuple[str, ...]]  # a setting, and its value in each run
+
+
+class CompareScreen(StudioScreen):
+    """Two or more runs side by side."""
+
+    TITLE = "compare"
+    DEFAULT_CSS = """
+    CompareScreen {
+        padding: 0 1;
+        & #head { height: auto; max-height: 9; }
+        & #body { height: 1fr; margin: 1 0 0 0; }
+        & Chart { height: 3fr; }
+        & #different { height: 2fr; margin: 1 0 0 0; }
+        &.-wide #body { layout: horizontal; }
+        &.-wide Chart { width: 3fr; height: 1fr; }
+        &.-wide #different { width: 2fr; height: 1fr; margin: 0 0 0 3; }
+        &.-large #different { display: none; }
+    }
+    """
+    BINDINGS = [  # noqa: RUF012
+        Binding("n", "next(1)", "next metric", id="compare.next"),
+        Binding("N", "next(-1)", "metric before", show=False, id="compare.previous"),
+        Binding("d", "large", "chart alone", id="compare.large"),
+        Binding("tab", "other_part", "settings", id="compare.other_part"),
+        Binding("escape", "app.back", "back", id="compare.back"),
+    ]
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        super().__init__()
+        self._runs = runs
+        self._archived: list[ArchivedRun] = []
+        self._differences: list[Difference] = []
+        self.metric = metric("loss")
+
+    @property
+    def views(self) -> list[RunView]:
+        """What is known of each run."""
+        return [each.view for each in self._archived]
+
+    def body(self) -> Iterable[Widget]:
+        """Who is compared, the chart, and the settings."""
+        yield Static("reading the runs …", id="head", markup=False)
+        with Container(id="body"):
+            yield Chart()
+            with Container(id="different"):
+                yield SectionTitle("settings that differ")
+                yield RowList(self._difference_line, empty="none", id="settings")
+
+    def on_mount(self) -> None:
+        """Read the files."""
+        self.query_one(Chart).focus()
+        self._read()
+        self.set_interval(SECONDS, self._read_again)
+
+    def _read_again(self) -> None:
+        if self.is_current and any(view.live for view in self.views):
+            self._read()
+
+    @work(thread=True, exclusive=True)
+    def _read(self) -> None:
+        worker = get_current_worker()
+        try:
+            if self._archived:
+                for each in self._archived:
+                    each.update()
+                read = self._archived
+            else:
+                read = [ArchivedRun(run) for run in self._runs]
+            settings = [run.known_settings()[0] for run in self._runs]
+        except (UserError, OSError) as error:
+            if not worker.is_cancelled:
+                self.app.call_from_thread(self.say, safe_line(str(error), 300), 15)
+            return
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._taken, read, differences(settings))
+
+    def _taken(self, read: list[ArchivedRun], found: list[Difference]) -> None:
+        if not self.is_mounted:
+            return
+        self._archived, self._differences = read, found
+        self.query_one("#settings", RowList).show(found)
+        self._draw()
+
+    # -- drawing ---------------------------------------------------------------------------------
+
+    def _draw(self) -> None:
+        name = self.metric.name
+        lines = [Line(view.name, view.series.get(name, Series())) for view in self.views]
+        self.query_one(Chart).show(lines)
+        self._draw_head()
+
+    @on(Chart.Read)
+    def _draw_head(self) -> None:
+        if not self._archived:
+            return
+        chart = self.query_one(Chart)
+        at = " · ".join(part for part in (reading(chart), _smoothing(chart)) if part)
+        rows = [
+            Content.assemble(
+                (f"{self.metric.label}  ", "$foreground bold"),
+                (at, "$muted"),
+                (f"  {self.metric.meaning}" if self.size.width >= 100 else "", "$faint"),
+            )
+        ]
+        for number, (view, line) in enumerate(zip(self.views, chart.lines, strict=False)):
+            place = chart.nearest(line)
+            at_cursor = None if place is None else line.series.values[place]
+            shown = self.metric.show(at_cursor)
+            rows.append(
+                Content.assemble(
+                    (f"━━ {shown:>8} {self.metric.unit:<5}", _color(number)),
+                    (f" {safe_line(view.name, 60)}", "$foreground"),
+                    (f"  {view.status}, {view.step:,} steps", "$muted"),
+                )
+            )
+        self.query_one("#head", Static).update(Content("\n").join(rows))
+
+    def _difference_line(self, difference: Difference, width: int) -> Content:
+        """The setting, and its value in each run in the colour of that run."""
+        key, values = difference
+        name = min(28, max(12, width // 3))
+        room = max(6, (width - name - 2) // max(1, len(values)) - 2)
+        parts: list[tuple[str, str]] = [(f"{cut(key, name):<{name}}  ", "$muted")]
+        for number, text in enumerate(values):
+            shown = safe_line(text or "empty", room)
+            pad = " " * (room - Content(shown).cell_length + 2)
+            parts.append((shown + pad, _color(number)))
+        return Content.assemble(*parts)
+
+    @on(RowList.Chosen, "#settings")
+    def _whole_difference(self) -> None:
+        row = self.query_one("#settings", RowList).current
+        if row:
+            key, values = row
+            words = " · ".join(
+                f"{view.name}: {text or 'empty'}"
+                for view, text in zip(self.views, values, strict=False)
+            )
+            self.say(safe_line(f"{key}  {words}", 600), 15)
+
+    def on_resize(self, event: Resize) -> None:
+        """There may be room for more words."""
+        self.call_after_refresh(self._draw_head)
+
+    # -- keys ------------------------------------------------------------------------------------
+
+    def action_next(self, by: int) -> None:
+        """Go through the metrics that any of the runs has."""
+        names = [name for name in ALL if any(view.series.get(name) for view in self.views)]
+        if not names:
+            self.say("no run has any metrics yet")
+            return
+        place = names.index(self.metric.name) + by if self.metric.name in names else 0
+        self.metric = metric(names[place % len(names)])
+        self._draw()
+
+    def action_large(self) -> None:
+        """Give the chart all the room, or take it back."""
+        self.toggle_class("-large")
+        self.query_one(Chart).focus()
+
+    def action_other_part(self) -> None:
+        """From the chart to the settings and back."""
+        chart, settings = self.query_one(Chart), self.query_one("#settings", RowList)
+        if self.has_class("-large"):
+            self.remove_class("-large")
+        (settings if chart.has_focus else chart).focus()
+
+
+def differences(settings: Sequence[Settings]) -> list[Difference]:
+    """The settings, other than the name, that are not the same in all of the runs."""
+    found: list[Difference] = []
+    for field in fields():
+        values = [value(each, field.key) for each in settings]
+        if field.key != "run_name" and any(each != values[0] for each in values):
+            found.append((field.key, tuple(show(each) for each in values)))
+    return found
+
+
+def _color(number: int) -> str:
+    return f"$series-{number % COLORS + 1}"
+
+
+def _smoothing(chart: Chart) -> str:
+    return "" if chart.smoothing == "off" else f"{chart.smoothing} smoothing"

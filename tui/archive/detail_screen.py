@@ -1,0 +1,409 @@
+"""Run detail: a run from its files, as metrics, pairs, config and log."""
+
+import contextlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from textual import on, work
+from textual.binding import Binding
+from textual.containers import Container, Vertical, VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import ContentSwitcher, Input, Static
+from textual.worker import get_current_worker
+
+from engine.errors import RunError, UserError
+from engine.events import COMPLETE, Choice
+from engine.runs.archive import Run, open_run
+from engine.runs.durable import Record
+from engine.runs.folder import METRICS, PAIRS, UNDECIDED
+from engine.runs.relabel import relabel, set_flag, settle_if_free
+from engine.settings import files
+from engine.settings.schema import changed
+from tui.archive.pair_table import FILTERS, PairBook, pair_line
+from tui.archive.run_from_files import ArchivedRun, to_pair
+from tui.run.card_grid import CardGrid
+from tui.run.header import RunHeader
+from tui.run.health_line import HealthLine
+from tui.run.log_pane import LogPane
+from tui.run.metric_labels import CARDS, MORE
+from tui.run.pair_pane import PairPane
+from tui.run.watched import WatchedScreen
+from tui.shell.ask import AskChoice
+from tui.text.format import size
+from tui.text.safe_text import safe_line
+from tui.widgets.row_list import RowList
+from tui.widgets.safe_editors import LineEditor
+from tui.widgets.section_title import SectionTitle
+
+SECONDS = 1.0  # between two looks at a run that somebody trains
+PARTS = ("metrics", "pairs", "config", "log")
+SAID = {
+    "first": "the first won",
+    "second": "the second won",
+    "tie": "a tie",
+    "both_bad": "both bad",
+}
+
+
+class RunDetailScreen(WatchedScreen):
+    """A saved run, or one that another process trains."""
+
+    TITLE = "run detail"
+    DEFAULT_CSS = """
+    RunDetailScreen {
+        padding: 0 1;
+        & HealthLine { display: none; }
+        & #parts { height: 1; margin: 1 0 0 0; }
+        & ContentSwitcher { height: 1fr; margin: 1 0 0 0; }
+        & #metrics, & #pairs, & #config { height: 1fr; }
+        & #find { height: 1; border: none; padding: 0; display: none; background: $surface; }
+        & #list { height: 1fr; }
+        & PairPane { height: 1fr; margin: 1 0 0 0; }
+        & #facts { height: auto; max-height: 4; color: $muted; }
+        &.-wide #pairs { layout: horizontal; }
+        &.-wide #left { width: 1fr; height: 1fr; }
+        &.-wide #right { width: 1fr; height: 1fr; margin: 0 0 0 3; }
+        &.-wide PairPane { margin: 0; }
+        &.-narrow #left { height: 2fr; }
+        &.-narrow #right { height: 3fr; }
+        &.-large #left { display: none; }
+    }
+    """
+    BINDINGS = [  # noqa: RUF012
+        Binding("m", "part('metrics')", "metrics", id="detail.metrics"),
+        Binding("n", "part('pairs')", "pairs", id="detail.pairs"),
+        Binding("c", "part('config')", "config", id="detail.config"),
+        Binding("l", "part('log')", "log", id="detail.log"),
+        Binding("1", "label('first')", "first", id="detail.first"),
+        Binding("2", "label('second')", "second", id="detail.second"),
+        Binding("t", "label('tie')", "tie", show=False, id="detail.tie"),
+        Binding("b", "label('both_bad')", "both bad", show=False, id="detail.both_bad"),
+        Binding("g", "flag", "flag", show=False, id="detail.flag"),
+        Binding("v", "filter", "filter", id="detail.filter"),
+        Binding("slash", "find", "find", key_display="/", show=False, id="detail.find"),
+        Binding("h", "health", "health", show=False, id="detail.health"),
+        Binding("o", "open", "config in the form", show=False, id="detail.open"),
+        Binding("i", "try_it", "try it", show=False, id="detail.try_it"),
+        Binding("y", "copy", "copy its path", show=False, id="detail.copy"),
+        Binding("tab", "next_part", "next part", show=False, id="detail.next"),
+        Binding("escape", "back", "back", id="detail.back"),
+    ]
+
+    def __init__(self, name: str | Path) -> None:
+        """`name` is a run's name, or the path of its folder."""
+        super().__init__()
+        self.run: Run = open_run(name)
+        self.book = PairBook(self.run)
+        self._archived: ArchivedRun | None = None  # once its files were read
+        self._filter = FILTERS[0]
+
+    @property
+    def pairs(self) -> "RowList[Record]":
+        """The list of pairs."""
+        return self.query_one("#list", RowList)
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    def body(self) -> Iterable[Widget]:
+        """Head, health where something is wrong, the names of the parts, the part in sight."""
+        yield RunHeader((safe_line(self.run.name), f"reading its files, {self._to_read()} …"))
+        yield HealthLine()
+        yield Static(id="parts")
+        with ContentSwitcher(initial="metrics"):
+            yield VerticalScroll(CardGrid(metrics=(*CARDS, *MORE)), id="metrics", can_focus=False)
+            yield Container(
+                Vertical(
+                    SectionTitle("pairs", id="pairs-title"),
+                    LineEditor(placeholder="words of a prompt, an answer or a note", id="find"),
+                    RowList(pair_line, empty="reading the pairs …", id="list"),
+                    id="left",
+                ),
+                Vertical(PairPane("pair"), Static(id="facts"), id="right"),
+                id="pairs",
+            )
+            yield VerticalScroll(Static(id="settings"), id="config")
+            yield LogPane(id="log")
+
+    def on_mount(self) -> None:
+        """Read the files."""
+        self._show_parts()
+        self.query_one(CardGrid).focus()
+        self._read()
+        self.set_interval(SECONDS, self._read_again)
+
+    def _to_read(self) -> str:
+        """How much the files are that are read before anything is shown."""
+        sizes = []
+        for file in (METRICS, PAIRS, UNDECIDED):
+            with contextlib.suppress(OSError):
+                sizes.append((self.run.path / file).stat().st_size)
+        return size(sum(sizes))
+
+    def _read_again(self) -> None:
+        if self.is_current and self._archived and (self._archived.view.live or self.held):
+            self._read()
+
+    @work(thread=True, exclusive=True)
+    def _read(self) -> None:
+        """Take in what is new in the run's files."""
+        worker = get_current_worker()
+        archived, error = self._archived, ""
+        try:
+            if archived is None:
+                settle_if_free(self.run)
+                archived = ArchivedRun(self.run)
+            else:
+                archived.update()
+            if not worker.is_cancelled:
+                self.app.call_from_thread(self._taken, archived)
+            if self.book.update() and not worker.is_cancelled:
+                self.app.call_from_thread(self._show_pairs)
+        except (UserError, OSError) as wrong:
+            error = str(wrong)
+        if error and not worker.is_cancelled:
+            self.app.call_from_thread(self.say, safe_line(error, 300), 15)
+
+    def _taken(self, archived: ArchivedRun) -> None:
+        first, self._archived = self._archived is None, archived
+        if not self.is_mounted:
+            return
+        self.query_one(RunHeader).show(archived.view)
+        health = self.query_one(HealthLine)
+        health.show(archived.view.findings)
+        health.display = bool(archived.view.findings)
+        self.query_one(CardGrid).show(archived.view)
+        self.query_one(LogPane).show(archived.view)
+        self._show_parts()
+        if first:
+            self._show_config()
+            self._show_pairs()
+
+    # -- showing ---------------------------------------------------------------------------------
+
+    @property
+    def part(self) -> str:
+        """The part in sight."""
+        return self.query_one(ContentSwitcher).current or PARTS[0]
+
+    def _show_parts(self) -> None:
+        words: list[tuple[str, str] | str] = []
+        for part in PARTS:
+            style = "$accent bold" if part == self.part else "$muted"
+            words += [(part, style), "   "]
+        self.query_one("#parts", Static).update(Content.assemble(*words))
+
+    def _show_config(self) -> None:
+        try:
+            settings, notes = self.run.known_settings()
+        except UserError as error:
+            self.query_one("#settings", Static).update(Content.styled(str(error), "$bad"))
+            return
+        differs = {
+            key.rpartition(".")[2]: default for key, (_, default) in changed(settings).items()
+        }
+        lines = [Content.styled(safe_line(note), "$warning") for note in notes]
+        for line in files.to_yaml(settings, commented=False).splitlines():
+            key = line.strip().partition(":")[0]
+            text = safe_line(line)
+            if key in differs:
+                default = safe_line(f"  default {differs[key]}", 60)
+                remark = default if "\n" not in str(differs[key]) else ""
+                lines.append(Content.assemble((text, "$foreground"), (remark, "$faint")))
+            else:
+                inner = line.startswith("  ") and ":" not in line
+                lines.append(Content.styled(text, "$foreground" if inner else "$muted"))
+        self.query_one("#settings", Static).update(Content("\n").join(lines))
+
+    def _show_pairs(self) -> None:
+        if not self.is_mounted:
+            return
+        at = self.pairs.current
+        text = self.query_one("#find", Input).value
+        found = self.book.chosen(self._filter, text)
+        same = [place for place, each in enumerate(found) if at and _id(each) == _id(at)]
+        none = "no pair was judged yet" if not self.book.lines else "no such pair · v shows others"
+        self.pairs.show(found, same[0] if same else None, empty=none)
+        of = f" of {len(self.book.lines):,}" if len(found) < len(self.book.lines) else ""
+        words = f" · {safe_line(text, 20)}" if text else ""
+        state = f"{self._filter.name}{words} · {len(found):,}{of}"
+        lit = self.pairs.has_focus
+        self.query_one("#pairs-title", SectionTitle).show("pairs", state, accented=lit)
+
+    @on(RowList.Moved, "#list")
+    def _show_pair(self) -> None:
+        line = self.pairs.current
+        self.query_one(PairPane).show(to_pair(line) if line else None)
+        facts: list[str] = []
+        if line:
+            was = line.get("was")
+            if isinstance(was, dict):
+                before = SAID.get(str(was.get("choice")), str(was.get("choice")))
+                facts.append(f"label changed: {was.get('judge')} had said {before}")
+            facts += ["flagged"] if line.get("flagged") is True else []
+            facts += [f"note: {line['note']}"] if line.get("note") else []
+            facts += [_lengths(line)]
+        self.query_one("#facts", Static).update(Content(safe_line(" · ".join(facts), 400)))
+
+    # -- going about -----------------------------------------------------------------------------
+
+    def action_part(self, part: str) -> None:
+        """Show a part."""
+        if part == self.part and not self.has_class("-large"):
+            self.say(f"this is {part} already")
+        self.query_one(ContentSwitcher).current = part
+        self.remove_class("-large")
+        self._show_parts()
+        target: dict[str, Widget] = {
+            "metrics": self.query_one(CardGrid),
+            "pairs": self.pairs,
+            "config": self.query_one("#config"),
+            "log": self.query_one(LogPane).rows,
+        }
+        target[part].focus()
+        if part == "log":  # laid out for no width while it was out of sight
+            self.call_after_refresh(self.query_one(LogPane).rows.rebuild)
+
+    def action_next_part(self) -> None:
+        """Show the next part."""
+        self.action_part(PARTS[(PARTS.index(self.part) + 1) % len(PARTS)])
+
+    async def action_back(self) -> None:
+        """End the search or the large view, then leave."""
+        find = self.query_one("#find", Input)
+        if find.display:
+            find.value, find.display = "", False
+            self.pairs.focus()
+            self._show_pairs()
+        elif self.has_class("-large"):
+            self.remove_class("-large")
+            self.pairs.focus()
+        else:
+            await self.app.run_action("back")
+
+    @on(CardGrid.Opened)
+    def _open_chart(self, event: CardGrid.Opened) -> None:
+        from tui.run.chart_screen import ChartScreen
+
+        if self._archived:
+            self.app.push_screen(ChartScreen(self._archived.view, event.metric.name))
+
+    @on(RowList.Chosen, "#list")
+    def _enlarge(self) -> None:
+        self.toggle_class("-large")
+        if self.has_class("-large"):
+            self.query_one(PairPane).query_one(VerticalScroll).focus()
+
+    def why_not(self, action: str) -> str | None:
+        """Keys about pairs are there with the pairs only."""
+        about_pairs = action in ("label", "flag", "filter", "find")
+        if about_pairs and not (self.is_mounted and self.part == "pairs"):
+            return "that is for a pair: n shows them"
+        return super().why_not(action)
+
+    # -- pairs -----------------------------------------------------------------------------------
+
+    @work
+    async def action_filter(self) -> None:
+        """Choose which pairs to show."""
+        counts = self.book.counts()
+        name = await self.app.push_screen_wait(
+            AskChoice("show which pairs?", [(each.name, f"{count:,}") for each, count in counts])
+        )
+        if name:
+            self._filter = next(each for each in FILTERS if each.name == name)
+            self._show_pairs()
+
+    def action_find(self) -> None:
+        """Show only the pairs that hold some words."""
+        find = self.query_one("#find", Input)
+        find.display = True
+        find.focus()
+
+    @on(Input.Changed, "#find")
+    def _find_changed(self) -> None:
+        self._show_pairs()
+
+    @on(Input.Submitted, "#find")
+    def _find_done(self) -> None:
+        self.pairs.focus()
+
+    def action_label(self, choice: Choice) -> None:
+        """Give the pair under the cursor another verdict."""
+        line = self._pair()
+        if line and line.get("choice") == choice:
+            self.say(f"its label is that already: {SAID[choice]}")
+        elif line and self._write(lambda: relabel(self.run, _id(line), choice)):
+            self.say(f"label changed: {SAID[choice]}")
+
+    def action_flag(self) -> None:
+        """Flag the pair under the cursor, or take its flag away."""
+        if line := self._pair():
+            flagged = line.get("flagged") is not True
+            if self._write(lambda: set_flag(self.run, _id(line), flagged)):
+                self.say("flagged" if flagged else "no longer flagged")
+
+    def _pair(self) -> Record | None:
+        """The pair under the cursor; that there is none is said."""
+        if self.pairs.current is None:
+            self.say("there is no pair here")
+        return self.pairs.current
+
+    def _write(self, change: Callable[[], Record]) -> bool:
+        if held := self.run.holder():  # asked first, since a change would wait for it a while
+            self.say(f"process {held.pid} trains this run: its labels can be changed once it ends")
+            return False
+        try:
+            line = change()
+        except (UserError, RunError) as error:
+            self.say(safe_line(str(error), 300), 15)
+            return False
+        self.book.put(line)
+        self._show_pairs()
+        return True
+
+    # -- the run ---------------------------------------------------------------------------------
+
+    def action_health(self) -> None:
+        """Say what the health line means."""
+        from tui.run.health_screen import HealthOverlay
+
+        view = self._archived.view if self._archived else None
+        self.app.push_screen(HealthOverlay(view.findings if view else ()))
+
+    def action_open(self) -> None:
+        """Open the run's settings in the form."""
+        with contextlib.suppress(UserError):
+            self.studio.open_setup(self.run.settings(), self.run.name)
+
+    def action_resume(self) -> None:
+        """Go on with the run from its newest checkpoint."""
+        if self._archived and (status := self._archived.view.status) in COMPLETE:
+            self.say(f"this run is {status}; o opens its config for a new one")
+            return
+        try:
+            self.studio.resume_run(self.run)
+        except (UserError, RunError) as error:
+            self.say(safe_line(str(error), 300), 15)
+
+    def action_try_it(self) -> None:
+        """Ask the starting and the trained policy."""
+        self.studio.open_try_it(self.run)
+
+    def action_copy(self) -> None:
+        """Copy the path of the run's folder."""
+        self.app.copy_to_clipboard(str(self.run.path))
+        self.say(f"copied: {safe_line(str(self.run.path), 200)}")
+
+
+def _id(line: Record) -> str:
+    return str(line.get("pair_id"))
+
+
+def _lengths(line: Record) -> str:
+    sides = ("chosen", "rejected") if "chosen" in line else ("first", "second")
+    parts = []
+    for side in sides:
+        cut = ", cut" if line.get(f"{side}_finished") is False else ""
+        parts.append(f"{side} {line.get(f'{side}_tokens', '?')} tokens{cut}")
+    return ", ".join(parts)

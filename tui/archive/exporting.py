@@ -1,0 +1,80 @@
+"""Exporting a run beside the app: a process of its own, by the command line's means."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.runs import durable
+from tui.setup.completions import expanded
+from tui.text.format import duration, size
+from tui.text.safe_text import safe_line
+
+LOOK_SECONDS = 0.5  # between two looks at how far it is
+WHAT = (
+    ("adapters", "small; mlx-lm loads them beside the model"),
+    ("model", "fused and whole; mlx-lm loads it, and most kinds transformers too"),
+)
+
+
+def suggested(name: str, what: str) -> Path:
+    """A new folder for what is exported of the run of that name."""
+    try:
+        here = Path.cwd()
+    except OSError:  # it was removed
+        here = Path.home()
+    return here / f"{safe_line(name)}-{what}"
+
+
+def refused(text: str) -> str | None:
+    """Why the folder that `text` names cannot be written; None: it may be."""
+    folder = expanded(text)
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except (OSError, ValueError):
+        return "that is no folder that can be written"
+    if not text.strip() or taken:
+        return "give the name of a new folder" if not taken else "there is something in it already"
+    return None
+
+
+async def export(run: Path, what: str, to: Path, tell: Callable[[str], None]) -> str:
+    """Write what is exported of a run into the folder `to`; a sentence on what came of it.
+
+    `tell` is given how far it is from time to time.
+    """
+    fuse = ["--fuse"] if what == "model" else []
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tui.main", "export", str(run), "--to", str(to), *fuse),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    began, ending = time.monotonic(), asyncio.ensure_future(process.communicate())
+    try:
+        while not ending.done():
+            spent = time.monotonic() - began
+            written = await asyncio.to_thread(_bytes_in, durable.making_of(to, private=False))
+            far = f"{size(written)} written" if written else "reading the run"
+            tell(f"exporting the {what} · {far} · {duration(spent)}")
+            await asyncio.wait([ending], timeout=LOOK_SECONDS)
+    finally:
+        if process.returncode is None:  # the program ends
+            process.kill()
+            await process.wait()
+            await asyncio.to_thread(durable.tidy_folder, to, private=False)
+    output, _ = ending.result()
+    last = (output.decode(errors="replace").strip().splitlines() or ["no answer"])[-1]
+    if process.returncode == 0:
+        who = f"; {safe_line(last)}" if fuse else ""
+        return f"exported to {safe_line(str(to))}{who}"
+    return f"not exported: {safe_line(last.removeprefix('lora-studio: '))}"
+
+
+def _bytes_in(folder: Path) -> int:
+    """The bytes of a folder's files that are there at this moment."""
+    try:
+        return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    except OSError:  # not begun, or done
+        return 0

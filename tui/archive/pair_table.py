@@ -1,0 +1,148 @@
+"""The judged pairs of a run, read from its files: in order, filtered, each as one line."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from textual.content import Content
+
+from engine.data.pairs import messages_of, text_of
+from engine.runs.durable import Record
+from engine.runs.folder import PAIRS, UNDECIDED, Run
+from tui.text.prompt_text import prompt_line
+from tui.text.safe_text import LIMIT, safe_line
+
+SAID = {
+    "first": "1 ✓",
+    "second": "2 ✓",
+    "tie": "tie",
+    "both_bad": "bad",
+    "skip": "skip",
+    "identical": "same",
+    "empty": "none",
+    "invalid": "inv.",
+}
+LINE = 300  # characters of a prompt that a row may show
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which pairs to show."""
+
+    name: str
+    holds: Callable[[Record], bool]
+
+
+def disagrees(line: Record) -> bool:
+    """Whether the judge's two orders, or a person and the judge, say different things."""
+    orders, q, choice = line.get("q_orders"), line.get("q"), line.get("choice")
+    if isinstance(orders, list) and len(orders) == 2:
+        first, second = orders
+        numbers = isinstance(first, int | float) and isinstance(second, int | float)
+        if numbers and (first - 0.5) * (second - 0.5) <= 0:
+            return True
+    if isinstance(q, int | float) and line.get("judge") == "human":
+        return choice in ("first", "second") and (choice == "first") != (q > 0.5)
+    return False
+
+
+FILTERS = (
+    Filter("all", lambda line: True),
+    Filter("first won", lambda line: line.get("choice") == "first"),
+    Filter("second won", lambda line: line.get("choice") == "second"),
+    Filter("ties", lambda line: line.get("choice") == "tie"),
+    Filter("both bad", lambda line: line.get("choice") == "both_bad"),
+    Filter("skipped", lambda line: line.get("choice") == "skip"),
+    Filter("not judged", lambda line: line.get("choice") in ("identical", "empty", "invalid")),
+    Filter("disagreement", disagrees),
+    Filter("flagged", lambda line: line.get("flagged") is True),
+    Filter("with a note", lambda line: bool(line.get("note"))),
+    Filter("label changed", lambda line: bool(line.get("was"))),
+)
+
+
+class PairBook:
+    """All pairs of a run by id; `update` takes in what was written since."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.lines: dict[str, Record] = {}
+        self._followers = {file: run.follow(file) for file in (PAIRS, UNDECIDED)}
+
+    def update(self) -> bool:
+        """Read what is new; whether there was anything."""
+        read = [follower.read() for follower in self._followers.values()]
+        if any(replaced for replaced, _ in read):
+            self.lines = {}
+            self._followers = {file: self.run.follow(file) for file in (PAIRS, UNDECIDED)}
+            read = [follower.read() for follower in self._followers.values()]
+        for _, lines in read:
+            for line in lines:
+                known = self.lines.get(str(line.get("pair_id")))
+                if known is None or line.get("was") or not known.get("was"):
+                    self.put(line)
+        return any(lines for _, lines in read)
+
+    def put(self, line: Record) -> None:
+        """Add a pair, or replace what is known of it; of its texts, what a screen shows."""
+        self.lines[str(line.get("pair_id"))] = {key: _short(entry) for key, entry in line.items()}
+
+    def chosen(self, chosen: Filter, text: str = "") -> list[Record]:
+        """The pairs that a filter holds for, and that have every word of `text`, by step."""
+        words = text.lower().split()
+        found = [
+            line
+            for line in self.lines.values()
+            if chosen.holds(line) and (not words or all(w in _text(line) for w in words))
+        ]
+        return sorted(found, key=lambda line: str(line.get("pair_id")))
+
+    def counts(self) -> list[tuple[Filter, int]]:
+        """How many pairs each filter holds for; filters without any are left out, all stays."""
+        counted = [(each, sum(map(each.holds, self.lines.values()))) for each in FILTERS]
+        return [(each, count) for each, count in counted if count or each is FILTERS[0]]
+
+
+def pair_line(line: Record, width: int) -> Content:
+    """A row: step, verdict, how sure, marks, and the prompt."""
+    q, second = line.get("q"), line.get("choice") == "second"
+    sure = f"{1 - q if second else q:.2f}" if isinstance(q, int | float) else ""
+    marks = "".join(
+        mark if there else " "
+        for mark, there in (
+            ("⚑", line.get("flagged") is True),
+            ("✎", bool(line.get("note")) or bool(line.get("was"))),
+            ("≠", disagrees(line)),
+        )
+    )
+    choice = str(line.get("choice"))
+    won = choice in ("first", "second")
+    step = line.get("step")
+    return Content.assemble(
+        (f" {step if isinstance(step, int) else '–':>6} ", "$muted"),
+        (f"{SAID.get(choice, '?'):<5}", "$foreground" if won else "$muted"),
+        (f"{sure:>4} ", "$muted"),
+        (f"{marks} ", "$warning"),
+        (safe_line(_prompt(line), min(LINE, max(1, width - 22))), "$foreground"),
+    )
+
+
+def _text(line: Record) -> str:
+    keys = ("prompt", "chosen", "rejected", "first", "second", "note")
+    return " ".join(text_of(line[key]) for key in keys if key in line).lower()
+
+
+def _short(value: Any) -> Any:
+    """A value of a line without what is too long to be shown: a prompt may be a book."""
+    if isinstance(value, str):
+        return value[: LIMIT + 1]
+    if isinstance(value, list):
+        return [_short(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _short(each) for key, each in value.items()}
+    return value
+
+
+def _prompt(line: Record) -> str:
+    prompt = line.get("prompt")
+    return prompt_line(text_of(prompt), messages_of(prompt))

@@ -1,0 +1,232 @@
+"""The rows of the list of runs: columns, order, filter, and how a row is drawn. No widgets."""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.cells import cell_len
+from textual.content import Content
+
+from engine.runs.archive import Run, RunSummary
+from engine.runs.folder import METRICS
+from tui.text.format import age, duration
+from tui.text.safe_text import cut, safe_line
+from tui.widgets.sparkline import sparkline
+
+MARKS = 4  # cells before the name
+LEAST_NAME = 16
+TAIL = 60  # last lines of metrics that a trend is drawn from
+LIVE = ("running", "paused")
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What a row shows of a run's metrics: its losses, and the half width of the win rate."""
+
+    losses: tuple[float, ...] = ()
+    spread: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column. `sort` gives what rows are ordered by; None stands last in either direction."""
+
+    title: str
+    width: int  # cells; 0 for what is left over
+    text: Callable[[RunSummary, Glance], str]
+    sort: Callable[[RunSummary], Any]
+    right: bool = False
+    wide_only: bool = False
+    largest_first: bool = False
+
+
+def _steps(run: RunSummary) -> str:
+    return "–" if run.step is None else f"{run.step:,}"
+
+
+def _win_rate(run: RunSummary, glance: Glance) -> str:
+    if run.win_rate is None:
+        return "–"
+    spread = "" if glance.spread is None else f" ±{100 * glance.spread:.0f}"
+    return f"{100 * run.win_rate:.0f}{spread} %"
+
+
+def _age(run: RunSummary, glance: Glance) -> str:
+    return age(time.time() - run.updated.timestamp()) if run.updated else "–"
+
+
+def _trend(run: RunSummary, glance: Glance) -> str:
+    return sparkline(glance.losses, 8)[0] if glance.losses else ""
+
+
+COLUMNS = (
+    Column("name", 0, lambda run, _: run.name, lambda run: run.name.lower()),
+    Column("status", 11, lambda run, _: run.status, lambda run: run.status),
+    Column("model", 22, lambda run, _: _last(run.model), lambda run: run.model, wide_only=True),
+    Column("judge", 18, lambda run, _: _last(run.judge), lambda run: run.judge, wide_only=True),
+    Column(
+        "steps", 6, lambda run, _: _steps(run), lambda run: run.step, right=True, largest_first=True
+    ),
+    Column(
+        "pairs",
+        6,
+        lambda run, _: "–" if run.pairs is None else f"{run.pairs:,}",
+        lambda run: run.pairs,
+        right=True,
+        largest_first=True,
+    ),
+    Column(
+        "loss",
+        6,
+        lambda run, _: "–" if run.loss is None else f"{run.loss:.3f}",
+        lambda run: run.loss,
+        right=True,
+    ),
+    Column("win rate", 8, _win_rate, lambda run: run.win_rate, right=True, largest_first=True),
+    Column("trend", 8, _trend, lambda run: run.loss),
+    Column(
+        "age",
+        6,
+        _age,
+        lambda run: run.updated.timestamp() if run.updated else None,
+        right=True,
+        largest_first=True,
+    ),
+    Column(
+        "time",
+        10,
+        lambda run, _: "–" if run.seconds is None else duration(run.seconds),
+        lambda run: run.seconds,
+        right=True,
+        wide_only=True,
+        largest_first=True,
+    ),
+    Column("tags", 18, lambda run, _: ", ".join(run.tags), lambda run: run.tags, wide_only=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By which column rows are sorted; `flipped` against its natural direction."""
+
+    column: str = "age"
+    flipped: bool = False
+
+    def next(self) -> "Order":
+        """By the column to the right."""
+        titles = [column.title for column in COLUMNS]
+        return Order(titles[(titles.index(self.column) + 1) % len(titles)])
+
+    def sort(self, runs: Sequence[RunSummary]) -> list[RunSummary]:
+        """The runs in this order; those without a value stand last."""
+        column = next(each for each in COLUMNS if each.title == self.column)
+        known = [run for run in runs if column.sort(run) is not None]
+        known.sort(key=lambda run: run.name.lower())
+        known.sort(key=column.sort, reverse=column.largest_first != self.flipped)
+        return known + [run for run in runs if column.sort(run) is None]
+
+
+def matching(runs: Sequence[RunSummary], text: str) -> list[RunSummary]:
+    """The runs that hold every word of `text` in a name, model, judge, status or tag."""
+    words = text.lower().split()
+    return [run for run in runs if all(word in _searched(run) for word in words)]
+
+
+def columns(width: int) -> list[tuple[Column, int]]:
+    """The columns that fit, each with its width."""
+    shown = [each for each in COLUMNS if width >= 120 or not each.wide_only]
+    fixed = MARKS + sum(each.width + 1 for each in shown)
+    return [(each, each.width or max(LEAST_NAME, width - fixed)) for each in shown]
+
+
+def header(width: int, order: Order) -> Content:
+    """The line of titles; the one that rows are sorted by carries its direction."""
+    parts: list[Content] = [Content(" " * MARKS)]
+    for column, cells in columns(width):
+        sorted_by = column.title == order.column
+        arrow = "▲" if column.largest_first == order.flipped else "▼"
+        title = f"{column.title}{arrow}" if sorted_by else column.title
+        text = title.rjust(cells) if column.right else title.ljust(cells)
+        parts.append(Content.styled(text + " ", "$foreground" if sorted_by else "$muted"))
+    return Content.assemble(*parts)
+
+
+def row(run: RunSummary, width: int, glance: Glance, marked: Collection[Any]) -> Content:
+    """The line of a run."""
+    live = run.status in LIVE
+    parts: list[Content | tuple[str, str]] = [
+        (" ●" if live else " !" if run.damaged else "  ", "$accent" if live else "$bad"),
+        ("✓ " if run.path in marked else "  ", "$foreground"),
+    ]
+    for column, cells in columns(width):
+        if run.damaged and column.title not in ("name", "status"):
+            break
+        whole = safe_line(column.text(run, glance), None if column.title == "name" else cells)
+        text = _middle_out(whole, cells) if column.title == "name" else cut(whole, cells)
+        style = _style(run, column)
+        line = Content(text)
+        pad = " " * (cells - line.cell_length)
+        parts.append((f"{pad}{text} " if column.right else f"{text}{pad} ", style))
+    if run.damaged:
+        parts.append((safe_line(run.damaged, 300), "$muted"))
+    return Content.assemble(*parts)
+
+
+def about(run: RunSummary) -> Content:
+    """Two lines with what the columns leave out or cut."""
+    of = f" of {run.total_steps:,}" if run.total_steps else ""
+    facts = [
+        run.train_type,
+        run.model and f"model {run.model}",
+        run.judge and f"judge {run.judge}",
+        run.step is not None and f"step {run.step:,}{of}",
+        run.seconds is not None and f"took {duration(run.seconds)}",
+        run.tags and f"tags {', '.join(run.tags)}",
+        run.notes and f"notes {run.notes}",
+    ]
+    words = " · ".join(safe_line(fact, 120) for fact in facts if isinstance(fact, str) and fact)
+    reason = run.damaged or run.error
+    second = (safe_line(reason, 400), "$bad") if reason else (safe_line(words, 400), "$muted")
+    return Content.assemble((safe_line(run.name, 200), "$foreground"), "\n", second)
+
+
+def glance(run: RunSummary) -> Glance:
+    """What the end of a run's metrics says; reads its file."""
+    losses: list[float] = []
+    spread: float | None = None
+    for record in Run(run.path).last(METRICS, TAIL):
+        loss = record.get("loss")
+        if isinstance(loss, int | float):
+            losses.append(float(loss))
+        low, high = record.get("win_rate_low"), record.get("win_rate_high")
+        if isinstance(low, int | float) and isinstance(high, int | float):
+            spread = (high - low) / 2
+    return Glance(tuple(losses), spread)
+
+
+def _style(run: RunSummary, column: Column) -> str:
+    if column.title == "status":
+        bad = run.status in ("failed", "untrained", "damaged", "interrupted")
+        return "$bad" if bad else "$accent" if run.status in LIVE else "$muted"
+    if column.title in ("name", "loss", "win rate"):
+        return "$foreground"
+    return "$muted"
+
+
+def _searched(run: RunSummary) -> str:
+    return " ".join((run.name, run.model, run.judge, run.status, run.train_type, *run.tags)).lower()
+
+
+def _middle_out(name: str, width: int) -> str:
+    """A safe name in `width` cells: its start and its end, which tells runs of one day apart."""
+    if cell_len(name) <= width:
+        return name
+    end = name[len(name) - (width - 1) // 2 :]
+    while cell_len(end) > width // 2:
+        end = end[1:]
+    return cut(name, width - cell_len(end)) + end
+
+
+def _last(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2]

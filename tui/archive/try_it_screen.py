@@ -1,0 +1,187 @@
+"""Try it: ask the starting and the trained policy, and pick blind which answered better."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Literal
+
+from textual.binding import Binding
+from textual.widget import Widget
+from textual.widgets import Input, Static
+
+from engine.try_it import Duel, DuelAnswers, DuelEvent, DuelFailed, DuelProgress, DuelReady
+from tui.review.answers import READING_KEYS, Answers, AnswersScreen
+from tui.text.safe_text import safe
+from tui.widgets.safe_editors import LineEditor
+
+if TYPE_CHECKING:
+    from engine.runs.folder import Run
+
+LOOKS_PER_SECOND = 10
+Picked = Literal["left", "right", "tie"]
+Winner = Literal["trained", "starting", "tie"]
+HINT = "a prompt · enter asks both, escape leaves the line"
+LOADING = "Loading the policy as it started and as it was trained …"
+ASK_FIRST = """\
+Type a prompt and press enter.
+
+Both policies answer it, in an order that you do not see. Pick the better answer, \
+and the screen says whose it was. The score counts while this screen is open."""
+
+
+class TryItScreen(AnswersScreen):
+    """The starting and the trained policy side by side, whose is whose hidden until a verdict."""
+
+    TITLE = "try it"
+    BINDINGS = [  # noqa: RUF012
+        Binding("1", "pick('left')", "first", id="try_it.first"),
+        Binding("2", "pick('right')", "second", id="try_it.second"),
+        Binding("t", "pick('tie')", "tie", id="try_it.tie"),
+        Binding("r", "reveal", "reveal", id="try_it.reveal"),
+        Binding("enter,i", "ask", "new prompt", id="try_it.ask"),
+        Binding("d", "look('differences')", "diff", id="try_it.differences"),
+        Binding("escape", "leave", "back", id="try_it.back"),
+        *READING_KEYS,
+    ]
+    DEFAULT_CSS = """
+    TryItScreen {
+        & #place { padding: 0 1; height: auto; color: $muted; }
+        & #ask { border: none; height: 1; margin: 1 1 0 1; padding: 0 1; background: $surface; }
+        & #state { padding: 1 1 0 1; height: auto; color: $muted; }
+    }
+    """
+
+    def __init__(self, run: "Run", open_duel: "Callable[[Run], Duel]" = Duel) -> None:
+        super().__init__()
+        self.run = run
+        self.score: Counter[Winner] = Counter()
+        self._duel = open_duel(run)
+        self._step: int | None = None  # of the trained policy, once it is loaded
+        self._error = ""
+        self._asked = False  # whether a prompt is being answered
+        self._tokens = 0
+        self._shown: DuelAnswers | None = None
+        self._count = 0  # prompts answered
+        self._open = False  # whether the screen has said whose answers these are
+
+    def body(self) -> Iterable[Widget]:
+        """The score, the line for the prompt, and the answers."""
+        yield Static(id="place", markup=False)
+        yield LineEditor(id="ask", placeholder=HINT, compact=True)
+        yield Static(id="state", markup=False)
+        yield from self.answers_area()
+
+    def on_mount(self) -> None:
+        """Begin to load, with the cursor where the prompt goes."""
+        self._duel.start()
+        self.set_interval(1 / LOOKS_PER_SECOND, self._listen)
+        self.query_one("#ask").focus()
+        self._refresh()
+
+    def on_unmount(self) -> None:
+        """Nobody asks any more."""
+        self._duel.close()
+
+    # -- what is shown ---------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        if events := self._duel.drain():
+            for event in events:
+                self._take_in(event)
+            self._refresh()
+
+    def _take_in(self, event: DuelEvent) -> None:
+        match event:
+            case DuelReady():
+                self._step = event.step
+            case DuelProgress():
+                self._tokens = event.tokens
+            case DuelFailed():
+                self._error = event.error
+            case DuelAnswers():
+                self._shown, self._asked, self._open = event, False, False
+                self._count += 1
+
+    def _refresh(self) -> None:
+        shown = None if self._asked else self._shown
+        self.show_answers(
+            shown and Answers(str(self._count), shown.prompt, shown.left, shown.right)
+        )
+        for side in ("left", "right"):
+            self.pane(side).whose(self._whose(side) if shown and self._open else "")
+        facts = [] if self._step is None else [f"step {self._step:,} against the start"]
+        if self.score.total():
+            facts += [f"{who} {self.score[who]}" for who in ("trained", "starting", "tie")]
+        self.query_one("#place", Static).update(self.place_line(self.run.name, facts))
+        self.query_one("#state", Static).update(self._state())
+
+    def _state(self) -> str:
+        """What the screen waits for, or what there is to do."""
+        if self._error:
+            return f"{safe(self._error)}\n\nescape goes back."
+        if self._asked:
+            return f"Both answer: {self._tokens:,} tokens" if self._tokens else "Both answer …"
+        if self._shown is None:
+            return ASK_FIRST if self._step is not None else LOADING
+        return "enter asks the next" if self._open else "Which is better? 1, 2, or t for a tie"
+
+    def _whose(self, side: str) -> Literal["trained", "starting"]:
+        assert self._shown is not None
+        return "trained" if (side == "left") == self._shown.trained_is_left else "starting"
+
+    # -- keys ------------------------------------------------------------------------------------
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Have the prompt answered."""
+        prompt = event.value.strip()
+        if self._error:
+            self.say("nothing can be asked: the policies could not be loaded")
+        elif self._asked:
+            self.say("both still answer the last prompt")
+        elif not prompt:
+            self.say("type a prompt first")
+        else:
+            self._asked, self._tokens = True, 0
+            self._duel.ask(prompt)
+            event.input.clear()
+            self.set_focus(None)
+            self._refresh()
+
+    def action_ask(self) -> None:
+        """Go to the line for the prompt."""
+        self.query_one("#ask").focus()
+
+    def action_pick(self, side: Picked) -> None:
+        """Say which answer is better, and learn whose it was."""
+        if not self._may_judge():
+            return
+        self.score["tie" if side == "tie" else self._whose(side)] += 1
+        self._open = True
+        self._refresh()
+        for each in ("left", "right"):
+            mark = "=" if side == "tie" else "✓" * (side == each)
+            self.pane(each).flash(mark, chosen=side == each)
+
+    def action_reveal(self) -> None:
+        """Learn whose answers these are without a verdict."""
+        if self._may_judge():
+            self._open = True
+            self._refresh()
+
+    def _may_judge(self) -> bool:
+        """Whether answers are on the screen that nobody judged; says so where not."""
+        if self._asked or self._shown is None:
+            self.say("there are no answers to judge yet")
+        elif self._open:
+            self.say("these are judged already · enter asks the next")
+        elif not self.seen(str(self._count)):
+            self.say("that key came before the answers were on the screen; press it again")
+        else:
+            return True
+        return False
+
+    async def action_leave(self) -> None:
+        """Leave the line for the prompt, or the screen."""
+        if self.focused:
+            self.set_focus(None)
+        else:
+            await self.studio.action_back()

@@ -1,0 +1,285 @@
+"""The commands of `lora-studio`: what can be done without the app."""
+
+import difflib
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+
+import typer
+import typer.main
+
+from engine.errors import UserError
+
+if TYPE_CHECKING:
+    from engine.settings.schema import Settings
+
+cli = typer.Typer(
+    name="lora-studio",
+    help="Fine-tune a language model with Online DPO. Without a command: opens the app; with the "
+    "name of a preset, as in `lora-studio starter`: begins at once; with CONFIG.yaml: opens the "
+    "app with it in the form, or with --start begins.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+runs_cli = typer.Typer(help="List the runs; show, delete or steer one.", rich_markup_mode=None)
+cli.add_typer(runs_cli, name="runs")
+
+BEGIN = "begin"  # what a preset or a config stands for where a command is expected
+START = "--start"
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")]
+NewName = Annotated[str | None, typer.Option("--run-name", help="Name of the run.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
+]
+
+
+@cli.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as version_of
+
+        print(f"lora-studio {version_of('lora-studio')}")
+    elif context.invoked_subcommand is None:
+        from tui.terminal.terminal import run_app
+
+        raise typer.Exit(run_app())
+
+
+def full(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the command that a preset, a config or `--start` stands for."""
+    first = arguments[0]
+    known = first in typer.main.get_group(cli).commands
+    if known or (first.startswith("-") and START not in arguments):
+        return list(arguments)
+    return [BEGIN, *arguments]
+
+
+@cli.command(BEGIN, hidden=True)
+def begin(
+    source: Annotated[str | None, typer.Argument(metavar="starter|CONFIG.yaml")] = None,
+    start: Annotated[bool, typer.Option(START, help="Begin, and do not open the form.")] = False,
+    overrides: Overrides = None,
+    run_name: NewName = None,
+) -> None:
+    """Train in the app, at once or from the form; without a terminal as `train` does."""
+    from engine.settings.checks import check
+    from engine.settings.presets import PRESETS
+    from tui.terminal.terminal import refusal, run_app
+
+    if source is None:
+        raise UserError(f"{START} needs to know what: `lora-studio CONFIG.yaml {START}`")
+    _look_for(source)
+    settings = settings_of(source, overrides, run_name)
+    if not (start or source in PRESETS):
+        raise typer.Exit(run_app(settings))
+    reason = refusal()
+    if reason is None:
+        raise typer.Exit(run_app(settings, start=True))
+    if settings.human_judge:
+        raise UserError(f"{reason}, and a person as the judge needs the app")
+    check(settings)
+    print(f"{reason}; training without it, as `lora-studio train` does", file=sys.stderr)
+    _train(settings, json=False)
+
+
+@cli.command()
+def train(
+    source: Annotated[str, typer.Argument(metavar="starter|CONFIG.yaml")],
+    overrides: Overrides = None,
+    run_name: NewName = None,
+    json: Json = False,
+) -> None:
+    """Train without the app; Ctrl+C saves a checkpoint."""
+    _train(settings_of(source, overrides, run_name), json=json)
+
+
+def _train(settings: "Settings", *, json: bool) -> NoReturn:
+    from engine.settings.checks import check
+    from tui.cli.training import train as train_now
+
+    check(settings)
+    raise typer.Exit(train_now(settings, json=json))
+
+
+@cli.command()
+def resume(
+    run: RunName,
+    app: Annotated[
+        bool, typer.Option("--app", help="In the app, as a run that a person judges has to.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Go on with a run exactly where it was."""
+    from engine.events import COMPLETE
+    from engine.runs.archive import RunBusy, open_run
+    from engine.runs.folder import LOCK
+
+    found = open_run(run)
+    if (status := found.state().get("status")) in COMPLETE:
+        raise UserError(f"the run {found.name!r} is {status}; train a new one from its config.yaml")
+    settings = found.settings()
+    if app and json:
+        raise UserError("--json is for a run without the app: leave it out, or --app")
+    if app:
+        from tui.terminal.terminal import run_app
+
+        if held := found.holder():
+            raise RunBusy(found.name, held, found.path / LOCK)
+        raise typer.Exit(run_app(run=found))
+    if settings.human_judge:
+        raise UserError(
+            f"a person judges the run {found.name!r}, which needs the app: "
+            f"`lora-studio resume {shlex.quote(run)} --app` goes on with it there"
+        )
+    from tui.cli.training import train as train_now
+
+    raise typer.Exit(train_now(settings, found, json=json))
+
+
+@runs_cli.callback(invoke_without_command=True)
+def runs(context: typer.Context, json: Json = False) -> None:
+    """All runs, the newest first."""
+    if context.invoked_subcommand is None:
+        from tui.cli.run_lines import list_lines
+
+        _print_lines(list_lines(json=json))
+
+
+@runs_cli.command()
+def show(run: RunName, json: Json = False) -> None:
+    """What a run was, how it went, and where it is."""
+    from tui.cli.run_lines import run_lines
+
+    _print_lines(run_lines(run, json=json))
+
+
+@runs_cli.command()
+def delete(run: RunName) -> None:
+    """Move a run into the trash beside the runs."""
+    from engine.runs.archive import delete as delete_run
+    from engine.runs.archive import runs_root
+
+    place = delete_run(_run_folder(run, runs_root()))
+    _print_lines([f"{run} is in {place}; move it back to keep it"])
+
+
+def _asks(command: str, about: str) -> None:
+    """A command for a run that goes on elsewhere: what the app's key of the same name does."""
+
+    @runs_cli.command(name=command, help=about)
+    def ask(run: RunName) -> None:
+        from engine.runs.archive import open_run
+        from engine.runs.remote import Command
+        from tui.run.remote_commands import Asked, wait
+
+        asked = Asked(open_run(run), cast("Command", command))
+        _print_lines([f"{run}: {wait(asked)}"])
+
+
+for _command, _about in {
+    "stop": "End a run that goes on elsewhere, with a checkpoint.",
+    "pause": "Hold a run that goes on elsewhere still.",
+    "unpause": "Let a paused run go on.",
+    "save": "Have a checkpoint written after the step.",
+    "evaluate": "Have the win rate measured after the step.",
+}.items():
+    _asks(_command, _about)
+
+
+@cli.command()
+def export(
+    run: RunName,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to write.")],
+    fuse: Annotated[
+        bool, typer.Option("--fuse", help="Write the whole model, with the adapters part of it.")
+    ] = False,
+) -> None:
+    """Write a run's adapters or the fused model."""
+    from engine.machine.device import import_mlx
+    from engine.runs.archive import open_run
+
+    found = open_run(run)
+    import_mlx()
+    from engine.export import export as export_run
+    from engine.export import readers
+
+    for note in found.known_settings()[1]:
+        print(f"note: {note}", file=sys.stderr)
+    said: list[str] = []
+    export_run(found, to, fuse=fuse, say=said.append)
+    _print_lines([*said, f"written to {to}", *([readers(found, to)] if fuse else [])])
+
+
+@cli.command()
+def config(
+    preset_name: Annotated[str | None, typer.Argument(metavar="[starter]")] = None,
+) -> None:
+    """Print a config file with every setting, commented."""
+    from engine.settings.files import preset, to_yaml
+    from engine.settings.schema import Settings
+
+    sys.stdout.write(to_yaml(preset(preset_name) if preset_name else Settings()))
+
+
+@cli.command()
+def doctor(json: Json = False) -> None:
+    """Show what the program finds on this machine."""
+    from tui.cli.doctor import lines
+
+    _print_lines(lines(json=json))
+
+
+def settings_of(
+    source: str, overrides: Sequence[str] | None = None, run_name: str | None = None
+) -> "Settings":
+    """The settings of a preset or a config file with overrides; notes go to standard error."""
+    from engine.settings.files import apply_overrides, from_mapping, notes, preset_mapping, read
+    from engine.settings.presets import PRESETS
+
+    data: dict[str, Any] = preset_mapping(source) if source in PRESETS else read(Path(source))
+    settings = from_mapping(data, source)
+    for note in notes(data):
+        print(f"note: {note}", file=sys.stderr)
+    said = [*(overrides or []), *([f"run_name={run_name}"] if run_name is not None else [])]
+    return from_mapping(apply_overrides(data, said), source) if said else settings
+
+
+def _look_for(source: str) -> None:
+    """Raise `UserError` for a word that is no preset and names no file, with what is nearest."""
+    from engine.settings.presets import PRESETS
+
+    is_path = os.sep in source or source.endswith((".yaml", ".yml")) or Path(source).exists()
+    if source in PRESETS or is_path:
+        return
+    files = [path.name for path in Path().glob("*.y*ml")]
+    known = [name for name, each in typer.main.get_group(cli).commands.items() if not each.hidden]
+    near = difflib.get_close_matches(source[:100], [*PRESETS, *known, *files], n=1, cutoff=0.0)
+    raise UserError(f"there is no command, preset or file {source!r}; the nearest is {near[0]}")
+
+
+def _run_folder(name: str, root: Path) -> Path:
+    """The folder of a run to delete, which may be damaged, by its bare name."""
+    from engine.runs.archive import list_runs, open_run
+
+    for summary in list_runs(root):
+        if summary.name == name:
+            return summary.path
+    return open_run(name, root).path  # says what names there are
+
+
+def _print_lines(lines: list[str]) -> None:
+    text = "".join(f"{line}\n" for line in lines)
+    sys.stdout.buffer.write(text.encode(sys.stdout.encoding, errors="replace"))
+    sys.stdout.flush()

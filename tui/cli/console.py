@@ -1,0 +1,310 @@
+"""What a run prints while it trains without the app: JSON, plain lines or a live display."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any, Protocol, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from engine.events import (
+    Evaluated,
+    Event,
+    HealthChanged,
+    Log,
+    PairJudged,
+    PairSampled,
+    PhaseName,
+    Progress,
+    Report,
+    RunEnded,
+    RunStarted,
+    Saved,
+    StepDone,
+)
+from engine.runs.durable import to_json
+from tui.run.view import RunView
+from tui.text.format import duration
+from tui.text.safe_text import safe_line
+
+SHOWN_METRICS = ("loss", "margin", "accuracy", "kl")
+# Phases that are long enough, and seldom enough, for a line of their own.
+SAID_PHASES: set[PhaseName] = {"loading", "downloading", "evaluating", "fusing", "paused"}
+EXAMPLES = 4
+
+
+class Output(Protocol):
+    """Where the events of a run are shown. May raise OSError once nobody reads any more."""
+
+    def show(self, events: list[Event]) -> None:
+        """Take in events; called several times a second, also with none."""
+        ...
+
+    def close(self) -> None:
+        """Give the terminal back and print how it went."""
+        ...
+
+
+class _Console(Console):
+    """A console that says when its reader is gone; Rich's own would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
+def make_output(stream: TextIO, view: RunView, *, json: bool) -> Output:
+    """The output that fits the stream: JSON where asked, else by what kind of stream it is."""
+    if json:
+        return JsonLines(stream)
+    console = _Console(file=stream, highlight=False, markup=False, emoji=False)
+    if console.is_terminal and os.environ.get("TERM", "") not in ("", "dumb", "unknown"):
+        return LiveDisplay(console, view)
+    console.soft_wrap = True  # a line of a pipe or a file has no width
+    return PlainLines(console, view)
+
+
+class Silence:
+    """For a run that goes on after its terminal is gone."""
+
+    def show(self, events: list[Event]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class JsonLines:
+    """One JSON object a line: an `event` and its fields, metrics side by side with them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def show(self, events: list[Event]) -> None:
+        for event in events:
+            if not isinstance(event, Progress):
+                self._stream.write(to_json(as_record(event)) + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        self._stream.flush()
+
+
+def as_record(event: Event) -> dict[str, Any]:
+    """An event as a flat mapping: `event` says which."""
+    facts = asdict(event)
+    metrics = facts.pop("metrics", {})
+    return {"event": _EVENT_NAMES[type(event)]} | facts | metrics
+
+
+_EVENT_NAMES: dict[type[Event], str] = {
+    RunStarted: "started",
+    Log: "log",
+    StepDone: "step",
+    Report: "report",
+    Evaluated: "evaluated",
+    HealthChanged: "health",
+    PairSampled: "sampled",
+    PairJudged: "pair",
+    Saved: "saved",
+    RunEnded: "ended",
+}
+
+
+class PlainLines:
+    """A line for everything worth one: for pipes, files and terminals that can do no more."""
+
+    def __init__(self, console: Console, view: RunView) -> None:
+        self._console, self._view = console, view
+        self._summary = Summary(view)
+        self._phase = ""
+
+    def show(self, events: list[Event]) -> None:
+        self._summary.fold(events)
+        for event in events:
+            for line in self._lines(event):
+                self._console.print(Text(line))
+
+    def close(self) -> None:
+        self._console.print(self._summary.closing())
+
+    def _lines(self, event: Event) -> Iterable[str]:
+        view = self._view
+        match event:
+            case RunStarted():
+                yield from opening(event)
+            case Report():
+                yield f"step {event.step}/{view.total_steps}  {figures(view)}  {time_left(view)}"
+            case Evaluated():
+                yield f"step {event.step}/{view.total_steps}  win rate {rate(event)}"
+            case Log() if wants_attention(event, view):
+                yield f"{event.level}: {safe_line(event.text)}"
+            case Progress() if event.phase != self._phase:
+                self._phase = event.phase
+                if event.phase in SAID_PHASES:
+                    yield f"{event.phase} …"
+            case _:
+                pass
+
+
+class LiveDisplay:
+    """A calm display that stays in place; what has to be kept scrolls away above it."""
+
+    def __init__(self, console: Console, view: RunView) -> None:
+        self._console, self._view = console, view
+        self._summary = Summary(view)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._live.start()
+
+    def show(self, events: list[Event]) -> None:
+        self._summary.fold(events)
+        for event in events:
+            match event:
+                case RunStarted():
+                    for line in opening(event):
+                        self._console.print(Text(line, "dim"))
+                case Evaluated():
+                    line = f"step {event.step}  win rate {rate(event)}"
+                    self._console.print(Text(line))
+                case Log() if wants_attention(event, self._view):
+                    self._console.print(Text(f"{event.level}: {safe_line(event.text)}", "yellow"))
+                case _:
+                    pass
+        self._live.update(self._picture(), refresh=True)
+
+    def close(self) -> None:
+        self._live.update(Text())
+        self._live.stop()
+        self._console.print(self._summary.closing())
+
+    def _picture(self) -> RenderableType:
+        view = self._view
+        title = Table.grid(expand=True)
+        title.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        title.add_column(no_wrap=True, justify="right")
+        name = safe_line(view.name) or "starting"
+        facts = " · ".join(safe_line(fact) for fact in (view.model, view.judge) if fact)
+        steps = f"step {view.step} / {view.total_steps}" if view.total_steps else ""
+        title.add_row(Text.assemble((name, "bold"), ("  " + facts, "dim")), Text(steps))
+        bar = Table.grid(expand=True, padding=(0, 1, 0, 0))
+        bar.add_column(ratio=1)
+        bar.add_column(no_wrap=True)
+        share = view.step / view.total_steps if view.total_steps else 0.0
+        left = time_left(view)
+        bar.add_row(
+            ProgressBar(total=max(1, view.total_steps), completed=view.step),
+            Text(f"{share:.0%}{' · ' + left if left else ''}"),
+        )
+        return Group(title, bar, Text(activity(view), "dim"), Text(figures(view)))
+
+
+class Summary:
+    """What is told at the end: win rates, a few answers before and after, how the run ended, what
+    was wrong with it, and where it is."""
+
+    def __init__(self, view: RunView) -> None:
+        self._view = view
+        self._evaluations: list[Evaluated] = []
+
+    def fold(self, events: Iterable[Event]) -> None:
+        """Remember the first and the last evaluation of a split."""
+        for event in events:
+            if isinstance(event, Evaluated):
+                same = [one for one in self._evaluations if one.split == event.split]
+                self._evaluations = [*same[:1], event]
+
+    def closing(self) -> Text:
+        """The last words of a run."""
+        view, text = self._view, Text()
+        if self._evaluations and view.status not in ("failed", "untrained"):
+            first, last = self._evaluations[0], self._evaluations[-1]
+            for example in last.examples[:EXAMPLES]:
+                text.append(f"\n> {safe_line(example.prompt)}\n")
+                text.append(f"  before  {safe_line(example.before)}\n", "dim")
+                text.append(f"  after   {safe_line(example.after)}\n")
+            text.append("\nheld-out win rate: ")
+            if last is not first:
+                text.append(f"{first.win_rate:.1%} before, ")
+            text.append(f"{last.win_rate:.1%}", "bold")
+            text.append(f"{' after' if last is not first else ''} {interval(last)}\n")
+        text.append(f"{self._ending()}\n")
+        for finding in view.findings:
+            if finding.text in (view.error or ""):  # said beside this
+                continue
+            text.append(f"health: {safe_line(finding.text)}\n", "yellow")
+        if view.folder:
+            text.append(f"the run is kept in {safe_line(view.folder)}")
+        return text
+
+    def _ending(self) -> str:
+        view, name = self._view, safe_line(self._view.name)
+        at = f"step {view.step} of {view.total_steps}"
+        match view.status:
+            case "finished":
+                return f"done: {at} in {duration(view.elapsed() or 0)}"
+            case "untrained":
+                return f"nothing was learned: {at} in {duration(view.elapsed() or 0)}"
+            case "failed":
+                return f"failed at {at}" if view.total_steps else "failed before the first step"
+            case "stopped" if not view.total_steps:
+                return "stopped while loading: nothing was trained, and nothing is changed"
+            case _:
+                return f"stopped at {at} with a checkpoint; `lora-studio resume {name}` goes on"
+
+
+def opening(event: RunStarted) -> Iterable[str]:
+    """What is said once the model is loaded."""
+    dropped = ", ".join(f"{count} {why}" for why, count in event.dropped_prompts.items() if count)
+    trained = f"{event.trainable_parameters:,} of {event.total_parameters:,} parameters"
+    yield (
+        f"{safe_line(event.name)}: {event.total_steps} steps, {event.prompts} prompts"
+        f"{f' ({dropped} dropped)' if dropped else ''}, {trained}, {safe_line(event.device)}"
+    )
+    if event.step or event.pairs:
+        yield f"going on after step {event.step}, with {event.pairs:,} labels kept"
+
+
+def wants_attention(event: Log, view: RunView) -> bool:
+    """Whether a line of the log is worth a line here: no traces, nor what is told at the end."""
+    serious = event.level in ("warning", "error")
+    return serious and "\n" not in event.text and event.text != view.error
+
+
+def figures(view: RunView) -> str:
+    """The newest metrics in one line."""
+    values = ((name, view.latest(name)) for name in SHOWN_METRICS)
+    return "  ".join(f"{name} {value:.3f}" for name, value in values if value is not None)
+
+
+def activity(view: RunView) -> str:
+    """What the run is doing now, and how fast it goes."""
+    progress = view.progress
+    words = [view.phase]
+    if progress and progress.done and view.phase == progress.phase:
+        of = f" of {progress.total}" if progress.total else ""
+        words = [f"{view.phase} {progress.done}{of} {progress.unit}".rstrip()]
+    for metric, unit in (("pairs_per_second", "pairs/s"), ("sampled_tokens_per_second", "tok/s")):
+        value = view.latest(metric)
+        if value is not None:
+            words.append(f"{value:,.1f} {unit}" if value < 100 else f"{value:,.0f} {unit}")
+    return " · ".join(words)
+
+
+def rate(event: Evaluated) -> str:
+    """A win rate with its interval."""
+    return f"{event.win_rate:.1%} {interval(event)}"
+
+
+def interval(event: Evaluated) -> str:
+    """How sure a win rate is."""
+    low, high = event.win_rate_low, event.win_rate_high
+    return f"({low:.0%} to {high:.0%}, {event.prompts} prompts)"
+
+
+def time_left(view: RunView) -> str:
+    """How long the rest will take, in words; nothing before the first step."""
+    left = view.seconds_left()
+    return "" if left is None else f"{duration(left)} left"

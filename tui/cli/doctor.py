@@ -1,0 +1,84 @@
+"""What the program finds on this machine, for `lora-studio doctor`."""
+
+import importlib.metadata
+import locale
+import os
+import platform
+import shutil
+import sys
+from typing import Any
+
+from engine.machine import open_files
+from engine.machine.device import device, disk_free, hub_reachable, load_fast_blas, measure_gflops
+from engine.runs.archive import home
+from engine.runs.durable import to_json
+from tui.text.safe_text import safe_line
+
+PACKAGES = ("lora-studio", "mlx", "mlx-lm", "transformers", "datasets", "textual")
+GB = 1e9
+
+
+def lines(*, json: bool) -> list[str]:
+    """The findings: a line each, or one JSON object."""
+    facts = findings()
+    if json:
+        return [to_json(facts)]
+    words = {key: safe_line(_words(value)) for key, value in facts.items()}
+    width = max(map(len, words))
+    return [f"{key.replace('_', ' '):<{width}}  {value}" for key, value in words.items()]
+
+
+def findings() -> dict[str, Any]:
+    """Everything that decides how well a run will go here."""
+    blas = load_fast_blas()  # before anything imports mlx
+    machine = device()
+    return {
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "versions": {name: _version(name) for name in PACKAGES},
+        "device": f"{machine.backend}, {machine.name}, {machine.cores} cores",
+        "blas": blas or "the one that MLX brings",
+        "gflops": round(measure_gflops(), 1),
+        "memory_gb": round(machine.memory_total / GB, 1),
+        "memory_free_gb": round(machine.memory_available / GB, 1),
+        "open_files": _open_files(),
+        "home": str(home()),
+        "disk_free_gb": round(disk_free(home()) / GB, 1),
+        "hub_reachable": hub_reachable(),
+        "terminal": _terminal(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _open_files() -> dict[str, int | str]:
+    now, most = ("unlimited" if limit is None else limit for limit in open_files.limits())
+    return {"now": now, "at_most": most}
+
+
+def _terminal() -> str:
+    if not sys.stdout.isatty():
+        return "none"
+    columns, rows = shutil.get_terminal_size()
+    true_colour = os.environ.get("COLORTERM", "") in ("truecolor", "24bit")
+    facts = [
+        f"{columns} x {rows}",
+        os.environ.get("TERM") or "TERM is not set",
+        "true colour" if true_colour else "256 colours or fewer",
+        locale.getpreferredencoding(),
+        *(["over SSH"] if "SSH_CONNECTION" in os.environ else []),
+        *(["in tmux"] if "TMUX" in os.environ else []),
+    ]
+    return ", ".join(facts)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {each}" for name, each in value.items())
+    return (
+        {True: "yes", False: "no"}.get(value, str(value)) if value in (True, False) else str(value)
+    )

@@ -1,0 +1,113 @@
+"""The archive as lines of text or JSON, for `lora-studio runs`."""
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from engine.runs.archive import RunSummary, list_runs, open_run
+from engine.runs.durable import to_json
+from engine.runs.folder import METRICS
+from engine.settings.schema import changed
+from tui.archive.run_from_files import findings_in
+from tui.run.view import WIN_RATE
+from tui.text.format import age, duration
+from tui.text.safe_text import safe_line
+
+COLUMNS = ("name", "status", "steps", "pairs", "loss", "win rate", "age")
+RIGHT = ("steps", "pairs", "loss", "win rate", "age")
+TAIL = 20  # last lines of metrics that are read: a run of days has very many
+
+
+def list_lines(*, json: bool) -> list[str]:
+    """All runs, the newest first: a table, or an object a line."""
+    summaries = list_runs()
+    if json:
+        return [to_json(_record(summary)) for summary in summaries]
+    if not summaries:
+        return ["no runs yet; `lora-studio train starter` makes the first"]
+    return _table([COLUMNS, *map(_row, summaries)])
+
+
+def run_lines(name: str, *, json: bool) -> list[str]:
+    """One run: its state and health, its settings that differ from the defaults, its last
+    metrics."""
+    run = open_run(name)
+    state, (settings, notes) = run.state(), run.known_settings()
+    # An evaluation may be further back than the lines that are read.
+    metrics = {name: state[name] for name in WIN_RATE if name in state}
+    for record in run.last(METRICS, TAIL):
+        metrics.update(record)
+    if json:
+        facts = {"path": str(run.path), "settings": settings.model_dump(), "metrics": metrics}
+        facts |= {"notes_on_settings": notes} if notes else {}
+        return [to_json(state | facts)]
+    facts = {
+        "name": run.name,
+        "folder": run.path,
+        **{key: state[key] for key in ("status", "error", "created", "device") if state.get(key)},
+        "step": _fraction(state.get("step"), state.get("total_steps")),
+        "pairs": state.get("pairs"),
+        "time": duration(state["seconds"]) if isinstance(state.get("seconds"), float) else None,
+    }
+    health = [each for found in findings_in(state) for each in (found.text, found.advice)]
+    return [
+        *_pairs(facts),
+        *(["", "health"] if health else []),
+        *(f"  {safe_line(each)}" for each in health),
+        "",
+        "settings that differ from the defaults",
+        *_pairs({f"  {key}": value for key, (value, _) in changed(settings).items()}),
+        *(f"  note: {safe_line(note)}" for note in notes),
+        "",
+        "last metrics",
+        *_pairs({f"  {key}": value for key, value in metrics.items()}),
+    ]
+
+
+def _pairs(facts: dict[str, Any]) -> list[str]:
+    known = {key: value for key, value in facts.items() if value is not None}
+    width = max((len(key) for key in known), default=0)
+    return [f"{safe_line(key):<{width}}  {_shown(value)}" for key, value in known.items()]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else safe_line(str(value))
+
+
+def _record(summary: RunSummary) -> dict[str, Any]:
+    facts = asdict(summary) | {"path": str(summary.path), "tags": list(summary.tags)}
+    for key in ("created", "updated"):
+        facts[key] = facts[key].isoformat() if facts[key] else None
+    return facts
+
+
+def _row(run: RunSummary) -> tuple[str, ...]:
+    win_rate = f"{run.win_rate:.0%}" if run.win_rate is not None else "–"
+    return (
+        safe_line(run.name),
+        safe_line((run.damaged and f"damaged: {run.damaged}") or run.status),
+        _fraction(run.step, run.total_steps) or "–",
+        f"{run.pairs:,}" if run.pairs is not None else "–",
+        f"{run.loss:.3f}" if run.loss is not None else "–",
+        win_rate,
+        age(time.time() - run.updated.timestamp()) if run.updated else "–",
+    )
+
+
+def _fraction(step: Any, total: Any) -> str | None:
+    if step is None:
+        return None
+    return f"{step}/{total}" if total else f"{step}"
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows as aligned columns, widths measured in cells."""
+    from rich.cells import cell_len
+
+    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+
+    def cell(text: str, index: int) -> str:
+        space = " " * (widths[index] - cell_len(text))
+        return space + text if COLUMNS[index] in RIGHT else text + space
+
+    return ["  ".join(cell(text, i) for i, text in enumerate(row)).rstrip() for row in rows]

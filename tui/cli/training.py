@@ -1,0 +1,143 @@
+"""Train in the foreground of a terminal, a pipe or nothing at all, without the app."""
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from engine.errors import UserError
+from engine.events import Event, Log
+from engine.settings.schema import Settings
+from tui.archive.run_from_files import whole
+from tui.cli.console import Output, Silence, make_output
+from tui.run.view import RunView
+from tui.terminal.captured_output import LibraryOutput
+from tui.terminal.guard import Guard, crash_file
+from tui.terminal.job_control import SHOW_CURSOR, cursor_back_when_stopped
+from tui.text.safe_text import safe_line
+
+if TYPE_CHECKING:
+    from engine.runs.folder import Run
+    from engine.session import Session
+
+REFRESH = 0.15  # seconds between two looks at the run
+DONE, FAILED, BAD_INPUT, NOTHING_CAME = 0, 1, 2, 3
+STOPPED_BY = 128  # plus the number of the signal
+STOPPING = "stopping with a checkpoint; the same again ends at once, without one"
+STOPPING_TO_LOAD = "stopping: the run was still loading, and nothing is there to save"
+
+
+def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -> int:
+    """Train to the end, or to the first signal; returns the exit status: `NOTHING_CAME` where no
+    pair was learned from, and where the run stopped since nobody is there to help it.
+
+    Ctrl+C and SIGTERM stop with a checkpoint, or at once while the run loads; a second one ends the
+    process at once. A terminal that goes away does what the setting `on_hangup` says.
+
+    Raises:
+        UserError: the settings want a person as the judge, or the run cannot start.
+    """
+    if settings.human_judge:
+        raise UserError(
+            "judge: human needs a person at the screen, and so the app: `lora-studio CONFIG.yaml`"
+        )
+    with (
+        LibraryOutput() as streams,
+        Guard(streams.out.fileno(), streams.last_words, crash_file(), SHOW_CURSOR) as guard,
+        cursor_back_when_stopped(streams.out),
+    ):
+        faulthandler.enable(2)
+        from engine.runs.archive import empty_trash
+        from engine.runs.folder import LOG
+        from engine.session import Session
+
+        empty_trash()
+
+        view = RunView(settings=settings)
+        if run:  # which may end before the engine tells how far it was
+            state = run.state()
+            view.name, view.folder = run.name, str(run.path)
+            view.step = whole(state.get("step"))
+            view.total_steps = whole(state.get("total_steps"))
+        session = Session(settings, run)
+        with _signals(session, settings, streams, guard) as received:
+            session.start()
+            if session.run:
+                streams.move_to(session.run.path / LOG)
+            output = make_output(streams.out, view, json=json)
+            told = False
+            while session.alive:
+                session.join(REFRESH)
+                events = session.drain()
+                if received and not told:
+                    told = True
+                    said = STOPPING_TO_LOAD if session.unbegun else STOPPING
+                    events.insert(0, Log(level="warning", text=said))
+                output = _show(events, view, output)
+            output = _show(session.drain(), view, output)
+        with contextlib.suppress(OSError):
+            output.close()
+            if view.error:
+                streams.err.write(f"lora-studio: {safe_line(view.error or '')}\n")
+    status = _status(view, session, received)
+    if session.lingers:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(status)
+    return status
+
+
+def _status(view: RunView, session: "Session", received: list[signal.Signals]) -> int:
+    if view.status == "finished":
+        return DONE
+    if view.status == "untrained" or (view.status == "stopped" and view.error):
+        return NOTHING_CAME
+    if view.status == "stopped":
+        return STOPPED_BY + (received[0] if received else signal.SIGINT)
+    return BAD_INPUT if session.error_is_users else FAILED
+
+
+def _show(events: list[Event], view: RunView, output: Output) -> Output:
+    """Show events; returns the output that is still good."""
+    view.fold(events)
+    try:
+        output.show(events)
+    except OSError:  # the terminal or the reader of the pipe is gone; the run is not
+        return Silence()
+    return output
+
+
+@contextlib.contextmanager
+def _signals(
+    session: "Session", settings: Settings, streams: LibraryOutput, guard: Guard
+) -> Iterator[list[signal.Signals]]:
+    """Let signals stop the session while the context lasts; gives those that came."""
+    received: list[signal.Signals] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and settings.on_hangup == "continue":
+            return
+        if received:
+            with contextlib.suppress(OSError):
+                if streams.out.isatty():
+                    os.write(streams.out.fileno(), SHOW_CURSOR.encode())
+            guard.dismiss()
+            os._exit(STOPPED_BY + number)
+        received.append(signal.Signals(number))
+        session.stop()
+
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # What the parent told this process to ignore, as nohup does, stays ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, handle)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

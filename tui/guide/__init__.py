@@ -1,0 +1,1 @@
+"""The guide: its text, and the screen that shows it."""

@@ -1,0 +1,1 @@
+"""A person picks the better of two answers."""

@@ -1,0 +1,128 @@
+"""One of two answers: a titled column that scrolls; plain, against the other, or Markdown."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from tui.text.differences import Span
+
+if TYPE_CHECKING:
+    from textual.widgets import Markdown
+
+Look = Literal["plain", "differences", "markdown"]
+MOST_MARKDOWN = 20_000  # characters; longer texts are shown plain
+FLASH_SECONDS = 0.4
+
+
+class AnswerPane(Vertical):
+    """An answer under its number, and below it how long it is. It never has the focus."""
+
+    DEFAULT_CSS = """
+    AnswerPane {
+        width: 1fr; height: 1fr; min-height: 4;
+        border-top: solid $faint; border-title-color: $muted; border-title-style: bold;
+        & > VerticalScroll { height: 1fr; }
+        & > .facts { height: auto; color: $muted; text-align: right; }
+        & Markdown { padding: 0; margin: 0; }
+        & MarkdownH1, & MarkdownH2, & MarkdownH3 {
+            content-align: left middle; text-style: bold; margin: 1 0; color: $foreground;
+        }
+        & MarkdownFence { margin: 1 0; max-height: 999; background: $surface; }
+        &.-chosen {
+            border-top: heavy $accent; border-title-color: $accent;
+        }
+    }
+    """
+
+    def __init__(self, number: int, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.number = number
+        self.text = ""
+        self._shown: tuple[object, ...] = ()
+        self._who = ""
+        self._markdown: Markdown | None = None
+        self._title()
+
+    def compose(self) -> ComposeResult:
+        """The text, which scrolls, and the facts, which do not."""
+        with VerticalScroll(can_focus=False):
+            yield Static(classes="plain", markup=False)
+        yield Static(classes="facts", markup=False)
+
+    @property
+    def scroll(self) -> VerticalScroll:
+        """What moves when the pane is scrolled."""
+        return self.query_one(VerticalScroll)
+
+    def show(
+        self, text: str, facts: str = "", look: Look = "plain", spans: Sequence[Span] = ()
+    ) -> None:
+        """Show a text that was made safe; `spans` say what the other text shares with it."""
+        wanted = (text, facts, look, tuple(spans))
+        if wanted == self._shown:
+            return
+        if text != self.text:
+            self.scroll.scroll_home(animate=False)
+        self._shown, self.text = wanted, text
+        rich = look == "markdown" and len(text) <= MOST_MARKDOWN
+        plain = self.query_one(".plain", Static)
+        plain.display = not rich
+        if self._markdown:
+            self._markdown.remove()
+            self._markdown = None
+        if rich:
+            self._show_markdown(text)
+        else:
+            plain.update(_against_other(text, spans) if look == "differences" else Content(text))
+        if look == "markdown" and not rich:
+            facts = f"too long for Markdown · {facts}"
+        self.query_one(".facts", Static).update(facts)
+
+    def whose(self, who: str) -> None:
+        """Say beside the number whose answer this is; empty while that is hidden."""
+        if who != self._who:
+            self._who = who
+            self._title()
+
+    def flash(self, mark: str, *, chosen: bool) -> None:
+        """Show for a moment what was said of the answer that stood here."""
+        self._title(mark)
+        self.set_class(chosen, "-chosen")
+        self.set_timer(FLASH_SECONDS, self._calm)
+
+    def _calm(self) -> None:
+        self._title()
+        self.remove_class("-chosen")
+
+    def _title(self, mark: str = "") -> None:
+        self.border_title = f" {' '.join(filter(None, (str(self.number), mark, self._who)))} "
+
+    def _show_markdown(self, text: str) -> None:
+        """Put rendered Markdown into the pane; its parser takes time to import, so not before."""
+        from markdown_it import MarkdownIt
+        from textual.widgets import Markdown
+
+        self._markdown = Markdown(
+            text,
+            # HTML is text like any other here: nothing that was written is left out.
+            parser_factory=lambda: MarkdownIt("commonmark", {"html": False}).enable("table"),
+            open_links=False,
+        )
+        self.scroll.mount(self._markdown)
+
+
+def _against_other(text: str, spans: Sequence[Span]) -> Content:
+    """The text with what the other shares in the background, and what is its own in front."""
+    content = Content(text)
+    for start, end, shared in spans:
+        content = content.stylize("$muted" if shared else "bold", start, end)
+    return content
+
+
+def length(tokens: int, cut: bool) -> str:
+    """How long a completion is, in words."""
+    return f"{tokens:,} token{'' if tokens == 1 else 's'}" + (" · cut at the limit" if cut else "")

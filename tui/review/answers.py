@@ -1,0 +1,199 @@
+"""What the screens share that show two answers to a prompt: how they lie, look and scroll."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from textual._time import get_time
+from textual.binding import Binding
+from textual.containers import Container, Vertical, VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from engine.data.prompts import Message
+from tui.review.answer_pane import AnswerPane, Look
+from tui.shell.base import StudioScreen
+from tui.text.differences import differences
+from tui.text.prompt_text import prompt_content
+from tui.text.safe_text import cut, safe, safe_line
+
+Layout = Literal["side by side", "stacked", "one at a time"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+LOOKS: dict[Look, str] = {
+    "plain": "plain text",
+    "differences": "what the answers share in grey, what is their own in bold",
+    "markdown": "Markdown",
+}
+# A screen puts these after its own keys.
+READING_KEYS = [
+    Binding("m", "look('markdown')", "Markdown or plain", show=False, id="answers.markdown"),
+    Binding("v", "layout", "side by side, stacked, one", show=False, id="answers.layout"),
+    Binding("p", "prompt", "the whole prompt", show=False, id="answers.prompt"),
+    Binding("tab,left,right", "other", "the other answer", show=False, id="answers.other"),
+    Binding("down,j", "scroll(1)", "down", show=False, id="answers.down"),
+    Binding("up,k", "scroll(-1)", "up", show=False, id="answers.up"),
+    Binding("pagedown,space", "page(1)", "a page down", show=False, id="answers.page_down"),
+    Binding("pageup", "page(-1)", "a page up", show=False, id="answers.page_up"),
+    Binding("home,g", "to_end(False)", "to the start", show=False, id="answers.start"),
+    Binding("end,G", "to_end(True)", "to the end", show=False, id="answers.end"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """A prompt, two answers in the order in which they stand, and what is said under each.
+
+    `key` tells apart answers that read the same. `messages` are the turns of a prompt that is
+    more than one of a user. The texts are untrusted.
+    """
+
+    key: str
+    prompt: str
+    left: str
+    right: str
+    left_facts: str = ""
+    right_facts: str = ""
+    messages: tuple[Message, ...] = ()
+
+
+class AnswersScreen(StudioScreen):
+    """A screen with two answers, of which the keys need no focus."""
+
+    DEFAULT_CSS = """
+    AnswersScreen {
+        & #pair { height: 1fr; padding: 1 1 0 1; }
+        & #prompt { height: auto; max-height: 30%; margin-bottom: 1; }
+        & #prompt-more { height: 1; color: $muted; display: none; }
+        & #answers { height: 1fr; }
+
+        & .-side-by-side #answers { layout: horizontal; }
+        & .-side-by-side AnswerPane#right { margin-left: 3; }
+        & .-one-at-a-time.-on-left AnswerPane#right { display: none; }
+        & .-one-at-a-time.-on-right AnswerPane#left { display: none; }
+        & .-prompt-alone #prompt { max-height: 100%; height: 1fr; }
+        & .-prompt-alone #answers { display: none; }
+    }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.painted: str | None = None  # the key of the answers that have been on the screen
+        self._painted_at = 0.0
+        self._answers: Answers | None = None
+        self._look: Look = "plain"
+        self._layout: Layout = "side by side"
+
+    def answers_area(self) -> Iterable[Widget]:
+        """The widgets for a prompt and two answers; not shown until there are some."""
+        with Vertical(id="pair", classes="-side-by-side -on-left") as pair:
+            with VerticalScroll(id="prompt", can_focus=False):
+                yield Static(id="prompt-text", markup=False)
+            yield Static("… p shows the whole prompt", id="prompt-more")
+            with Container(id="answers"):
+                yield AnswerPane(1, id="left")
+                yield AnswerPane(2, id="right")
+        pair.display = False
+
+    def place_line(self, name: str, facts: Sequence[str]) -> Content:
+        """The run and where one is in it; of a long name, what the facts leave room for."""
+        said = " · ".join(facts)
+        room = max(16, self.size.width - len(said) - len("   ") - 2)
+        return Content.assemble((cut(safe_line(name), room), "bold $foreground"), "   ", said)
+
+    def pane(self, side: str) -> AnswerPane:
+        """The pane of the answer on the "left" or "right"."""
+        return self.query_one(f"#{side}", AnswerPane)
+
+    def show_answers(self, answers: Answers | None) -> None:
+        """Show two answers, from their start where they are new, or none."""
+        self.query_one("#pair").display = answers is not None
+        if answers is None:
+            self._answers = self.painted = None
+            return
+        left, right = safe(answers.left), safe(answers.right)
+        spans = differences(left, right) if self._look == "differences" else ([], [])
+        self.pane("left").show(left, answers.left_facts, self._look, spans[0])
+        self.pane("right").show(right, answers.right_facts, self._look, spans[1])
+        if answers != self._answers:
+            self._answers = answers
+            prompt = prompt_content(answers.prompt, answers.messages)
+            self.query_one("#prompt-text", Static).update(prompt)
+            self.query_one("#prompt").scroll_home(animate=False)
+            self.painted = None
+            self.call_after_refresh(self._drawn, answers)
+
+    def _drawn(self, answers: Answers) -> None:
+        self._mark_long_prompt()
+        if answers == self._answers:
+            self.painted, self._painted_at = answers.key, get_time()
+
+    def seen(self, key: str) -> bool:
+        """Whether the answers `key` were on the screen when the key was pressed that is handled."""
+        return self.painted == key and self.studio.key_pressed >= self._painted_at
+
+    def on_resize(self) -> None:
+        """A prompt that fitted may do so no longer."""
+        self.call_after_refresh(self._mark_long_prompt)
+
+    def _mark_long_prompt(self) -> None:
+        alone = self.query_one("#pair").has_class("-prompt-alone")
+        more = self.query_one("#prompt").max_scroll_y > 0
+        self.query_one("#prompt-more").display = more and not alone
+
+    # -- keys ------------------------------------------------------------------------------------
+
+    def action_look(self, look: Look) -> None:
+        """Show differences or Markdown, or go back to plain text."""
+        self._look = "plain" if self._look == look else look
+        self.say(f"showing {LOOKS[self._look]}", 2)
+        self.show_answers(self._answers)
+
+    def action_layout(self) -> None:
+        """Put the answers side by side, one over the other, or one at a time."""
+        self._layout = LAYOUTS[(LAYOUTS.index(self._layout) + 1) % len(LAYOUTS)]
+        pair = self.query_one("#pair")
+        for layout in LAYOUTS:
+            pair.set_class(layout == self._layout, "-" + layout.replace(" ", "-"))
+        more = " · tab shows the other" if self._layout == "one at a time" else ""
+        self.say(self._layout + more, 2)
+
+    def action_other(self) -> None:
+        """Show the other answer, where they are shown one at a time."""
+        if self._layout == "one at a time":
+            self.query_one("#pair").toggle_class("-on-left", "-on-right")
+        else:
+            self.say("both answers are on the screen; v shows one at a time")
+
+    def action_prompt(self) -> None:
+        """Give the whole screen to the prompt, or back to the answers."""
+        self.query_one("#pair").toggle_class("-prompt-alone")
+        self._mark_long_prompt()
+
+    def action_scroll(self, lines: int) -> None:
+        """Scroll both answers by lines."""
+        for scroll in self._scrolled_or_say():
+            scroll.scroll_relative(y=lines, animate=False)
+
+    def action_page(self, pages: int) -> None:
+        """Scroll both answers by a page."""
+        for scroll in self._scrolled_or_say():
+            scroll.scroll_relative(y=pages * max(1, scroll.size.height - 1), animate=False)
+
+    def action_to_end(self, end: bool) -> None:
+        """Scroll both answers to their start or end."""
+        for scroll in self._scrolled_or_say():
+            (scroll.scroll_end if end else scroll.scroll_home)(animate=False)
+
+    def _scrolled_or_say(self) -> list[VerticalScroll]:
+        """What the scrolling keys move; that there is nothing to scroll is said."""
+        scrolled = self._scrolled()
+        if not any(scroll.max_scroll_y for scroll in scrolled):
+            self.say("all of it is in sight" if self._answers else "there is nothing to scroll", 2)
+        return scrolled
+
+    def _scrolled(self) -> list[VerticalScroll]:
+        """What the scrolling keys move: both answers, or the prompt where it stands alone."""
+        if self.query_one("#pair").has_class("-prompt-alone"):
+            return [self.query_one("#prompt", VerticalScroll)]
+        return [pane.scroll for pane in self.query(AnswerPane)]

@@ -1,0 +1,90 @@
+"""The question that an undo asks once the model has learned from the pair."""
+
+from typing import TYPE_CHECKING, Literal
+
+from textual._time import get_time
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tui.text.safe_text import safe_line
+
+if TYPE_CHECKING:
+    from engine.judges.human import Given
+    from tui.app import StudioApp
+
+Change = Literal["left", "right", "tie", "both_bad", "skip", "remove", "before"]
+SAID = {"left": "1", "right": "2", "tie": "tie", "both_bad": "both bad", "skip": "skipped"}
+ABOUT = """\
+The model has learned from this pair already, and that stays. Its label in the
+run's files can be changed, for whatever is trained on them from now on."""
+SHOWN = 400  # characters of a text
+
+
+class ChangeLabel(ModalScreen[Change | None]):
+    """Asks for another label of a pair that was learned from; None after escape keeps it."""
+
+    DEFAULT_CSS = """
+    ChangeLabel {
+        align: center middle; background: $background 60%;
+        & > Vertical {
+            width: 80; max-width: 100%; height: auto; max-height: 100%;
+            background: $surface; padding: 1 2;
+        }
+        & .text { height: auto; max-height: 3; }
+        & .why { color: $muted; height: auto; }
+    }
+    """
+    BINDINGS = [  # noqa: RUF012
+        Binding("1", "change('left')", "first", id="relabel.first"),
+        Binding("2", "change('right')", "second", id="relabel.second"),
+        Binding("t", "change('tie')", "tie", id="relabel.tie"),
+        Binding("b", "change('both_bad')", "both bad", id="relabel.both_bad"),
+        Binding("delete,backspace", "change('remove')", "remove", id="relabel.remove"),
+        Binding("u", "change('before')", "the one before", id="relabel.before"),
+        Binding("escape", "dismiss(None)", "keep the label", id="relabel.keep"),
+    ]
+
+    def __init__(self, label: "Given") -> None:
+        super().__init__()
+        self._label = label
+        self._drawn_at = float("inf")
+
+    def compose(self) -> ComposeResult:
+        """What it is about, the pair with its label marked, and the keys."""
+        label = self._label
+        with Vertical():
+            yield Static(Content(ABOUT + "\n"), classes="why")
+            yield self._line("> ", label.prompt, marked=False)
+            for number, side, text in (("1", "left", label.left), ("2", "right", label.right)):
+                yield self._line(f"{number} ", text, marked=label.shown == side)
+            yield Static(Content(f"\nits label is: {SAID[label.shown]}"), classes="why")
+            yield Static(
+                Content(
+                    "\n1 first · 2 second · t tie · b both bad · del remove it\n"
+                    "u the label before · esc keep it"
+                ),
+                classes="why",
+            )
+
+    @staticmethod
+    def _line(before: str, text: str, *, marked: bool) -> Static:
+        style = "$foreground bold" if marked else "$foreground"
+        words = Content.assemble((before, "$muted"), (safe_line(text, SHOWN), style))
+        return Static(words, classes="text", markup=False)
+
+    def on_mount(self) -> None:
+        """A key that was pressed before the question was in sight does not answer it."""
+        self.call_after_refresh(self._drawn)
+
+    def _drawn(self) -> None:
+        self._drawn_at = get_time()
+
+    def action_change(self, change: Change) -> None:
+        """Answer, if the question was in sight when the key was pressed."""
+        app: StudioApp = self.app  # pyright: ignore[reportAssignmentType]
+        if app.key_pressed >= self._drawn_at:
+            self.dismiss(change)

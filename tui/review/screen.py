@@ -1,0 +1,251 @@
+"""Review: a person picks the better of two answers."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from textual.binding import Binding
+from textual.widget import Widget
+from textual.widgets import Input, Static
+
+from engine.errors import RunError
+from engine.events import Event, PairSampled
+from tui.review.answer_pane import length
+from tui.review.answers import READING_KEYS, Answers, AnswersScreen
+from tui.review.label_queue import Desk, Undone, given_before
+from tui.review.words import RELABELLED, UNDO_SAYS, idle_reason, place_facts
+from tui.text.safe_text import safe
+from tui.widgets.safe_editors import LineEditor
+
+if TYPE_CHECKING:
+    from engine.judges.human import Given as Label
+    from engine.session import Session, Shown
+
+# What stands for a moment beside each number after a verdict: left, right.
+MARKS: dict[str, tuple[str, str]] = {
+    "left": ("✓", ""),
+    "right": ("", "✓"),
+    "tie": ("=", "="),
+    "both_bad": ("✗", "✗"),
+    "skip": ("–", "–"),
+}
+NOTE_HINT = "a note on this pair · enter keeps it, escape does not"
+
+
+class ReviewScreen(AnswersScreen):
+    """Shows the pair that waits, takes the verdict and shows the next."""
+
+    TITLE = "review"
+    BINDINGS = [  # noqa: RUF012
+        Binding("1", "give('left')", "first", id="review.first"),
+        Binding("2", "give('right')", "second", id="review.second"),
+        Binding("t", "give('tie')", "tie", id="review.tie"),
+        Binding("b", "give('both_bad')", "both bad", id="review.both_bad"),
+        Binding("s", "give('skip')", "skip", id="review.skip"),
+        Binding("u", "undo", "undo", id="review.undo"),
+        Binding("n", "note", "note", id="review.note"),
+        Binding("f", "flag", "flag", show=False, id="review.flag"),
+        Binding("d", "look('differences')", "diff", id="review.differences"),
+        Binding("escape", "cancel", "drop the note", show=False, id="review.cancel"),
+        *READING_KEYS,
+    ]
+    DEFAULT_CSS = """
+    ReviewScreen {
+        & #place { padding: 0 1; height: auto; color: $muted; }
+        & #idle { padding: 1 1; height: auto; }
+        & #remark { height: auto; padding: 0 1; color: $muted; display: none; }
+        & #note { display: none; border: none; height: 1; padding: 0 1; background: $surface; }
+    }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._desk: Desk | None = None
+        self._session: Session | None = None
+        self._busy = False  # a verdict is on its way to the disk
+
+    def body(self) -> Iterable[Widget]:
+        """The pair with its place in the run, or why there is none."""
+        yield Static(id="place", markup=False)
+        yield Static(id="idle", markup=False)
+        yield from self.answers_area()
+        yield Static(id="remark", markup=False)
+        yield LineEditor(id="note", placeholder=NOTE_HINT, compact=True)
+
+    # -- what is shown ---------------------------------------------------------------------------
+
+    def run_changed(self, events: Sequence[Event]) -> None:
+        """Show the next pair as soon as one waits."""
+        if not self._busy:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        desk = self._desk_now()
+        pair = desk.look() if desk else None
+        idle = self.query_one("#idle", Static)
+        idle.display = pair is None
+        self.show_answers(answers_of(pair) if pair else None)
+        if pair is None:
+            idle.update(idle_reason(self.studio.session, self.studio.view))
+        self._show_place(desk)
+        self._show_remark(desk)
+
+    def _desk_now(self) -> Desk | None:
+        """The desk of the run that asks a person now; a new run gets a new desk."""
+        session = self.studio.session
+        if session is None or not session.alive or not session.settings.human_judge:
+            self._desk = self._session = None
+        elif session is not self._session:
+            self._session = session
+            self._desk = Desk(session, given_before(session.run) if session.run else [])
+        return self._desk
+
+    def _show_place(self, desk: Desk | None) -> None:
+        name = self.studio.view.name if self.studio.view else ""
+        facts = place_facts(desk) if desk and desk.current else []
+        self.query_one("#place", Static).update(self.place_line(name, facts))
+
+    def _show_remark(self, desk: Desk | None) -> None:
+        remark = desk.remark() if desk else None
+        parts = []
+        if remark and remark.flagged:
+            parts.append("flagged")
+        if remark and remark.note:
+            parts.append(f"note: {safe(remark.note)}")
+        line = self.query_one("#remark", Static)
+        line.update(" · ".join(parts))
+        line.display = bool(parts)
+
+    # -- verdicts --------------------------------------------------------------------------------
+
+    def action_give(self, shown: "Shown") -> None:
+        """Label the pair on the screen. A key pressed before it was there does not count."""
+        desk = self._desk_or_say()
+        if desk is None or self._busy:
+            return
+        if desk.current is None:
+            self.say("no pair waits for a verdict yet")
+        elif not self.seen(desk.current.pair_id):
+            self.say("that key came before this pair was on the screen; press it again")
+        else:
+            self._keep_busy(lambda: desk.give(shown), lambda _: self._given(shown))
+
+    def _given(self, shown: "Shown") -> None:
+        for side, mark in zip(("left", "right"), MARKS[shown], strict=True):
+            self.pane(side).flash(mark, chosen=mark == "✓")
+
+    def action_undo(self) -> None:
+        """Take the newest label back; one that was learned from can be changed."""
+        desk = self._desk_or_say()
+        if desk and not self._busy:
+            self._keep_busy(
+                lambda: (desk.undo(), desk.label()), lambda told: self._undone(desk, *told)
+            )
+
+    def _undone(self, desk: Desk, outcome: Undone, label: "Label | None") -> None:
+        if outcome == "learned" and label:
+            self._ask_for_change(desk, label, 0)
+        else:
+            self.say(UNDO_SAYS[outcome])
+
+    def _ask_for_change(self, desk: Desk, label: "Label", back: int) -> None:
+        """Ask for another label of a pair that was learned from, `back` before the newest."""
+        from tui.review.change_label import Change, ChangeLabel
+
+        def answered(change: Change | None) -> None:
+            if change == "before":
+                self._keep_busy(
+                    lambda: desk.label(back + 1),
+                    lambda earlier: self._ask_for_change(
+                        desk, earlier or label, back + 1 if earlier else back
+                    ),
+                )
+            elif change is None:
+                self.say(UNDO_SAYS["learned"])
+            else:
+                shown = None if change == "remove" else change
+                self._keep_busy(
+                    lambda: desk.relabel(label.pair_id, shown),
+                    lambda done: self.say(RELABELLED[shown] if done else UNDO_SAYS["learned"]),
+                )
+
+        self.app.push_screen(ChangeLabel(label), answered)
+
+    def _keep_busy(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Do `work`, which waits for the disk, on a thread; then draw what came of it."""
+        self._busy = True
+
+        async def run() -> None:
+            try:
+                outcome = await asyncio.to_thread(work)
+            except RunError as error:
+                self.say(f"{safe(str(error))}: nothing was changed, the pair still waits")
+            else:
+                done(outcome)
+            finally:
+                self._busy = False
+            self._refresh()
+
+        self.run_worker(run(), group="verdict")
+
+    def _desk_or_say(self) -> Desk | None:
+        if self._desk is None:
+            self.say("no run asks for a person's verdict now")
+        return self._desk
+
+    # -- remarks ---------------------------------------------------------------------------------
+
+    def action_note(self) -> None:
+        """Write a note on the pair."""
+        desk = self._desk_or_say()
+        if desk is None:
+            return
+        if desk.current is None:
+            self.say("no pair is here to write a note on")
+            return
+        note = self.query_one("#note", Input)
+        note.value = desk.remark().note
+        note.display = True
+        note.focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Keep the note; it is stored with the verdict."""
+        if self._desk:
+            self._desk.remark().note = event.value.strip()
+        self._leave_note()
+
+    def action_cancel(self) -> None:
+        """Leave the note as it was."""
+        if self.query_one("#note").display:
+            self._leave_note()
+        else:
+            self.say("no note is open · f3 shows the run")
+
+    def _leave_note(self) -> None:
+        self.query_one("#note", Input).display = False
+        self.set_focus(None)
+        self._refresh()
+
+    def action_flag(self) -> None:
+        """Flag the pair, or take the flag away."""
+        desk = self._desk_or_say()
+        if desk is None:
+            return
+        if desk.current is None:
+            self.say("no pair is here to flag")
+            return
+        desk.remark().flagged = not desk.remark().flagged
+        self._show_remark(desk)
+
+
+def answers_of(pair: PairSampled) -> Answers:
+    """What is shown of a pair."""
+    return Answers(
+        key=pair.pair_id,
+        prompt=pair.prompt,
+        left=pair.left,
+        right=pair.right,
+        left_facts=length(pair.left_tokens, pair.left_cut),
+        right_facts=length(pair.right_tokens, pair.right_cut),
+        messages=pair.messages,
+    )

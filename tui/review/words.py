@@ -1,0 +1,90 @@
+"""What Review says in words: where a pair stands, why there is none, what came of an undo."""
+
+from typing import TYPE_CHECKING
+
+from tui.review.label_queue import Desk, Undone
+from tui.run.view import RunView
+from tui.text.safe_text import safe_line
+
+if TYPE_CHECKING:
+    from engine.judges.human import Shown
+    from engine.session import Session
+
+UNDO_SAYS: dict[Undone, str] = {
+    "undone": "taken back: this pair waits for you again",
+    "learned": "the label is as it was",
+    "check": "that pair was shown a second time to check your consistency; it trains nothing",
+    "nothing": "there is nothing to undo",
+}
+RELABELLED: dict["Shown | None", str] = {
+    "left": "label changed: the first is better",
+    "right": "label changed: the second is better",
+    "tie": "label changed: tie",
+    "both_bad": "label changed: both bad",
+    "skip": "label changed: skipped",
+    None: "label removed; what the model has learned from it stays",
+}
+NO_RUN = """\
+No run is going.
+
+A run whose judge is human asks here which of two answers is better.
+f2 opens the form: take the preset starter-human, or set judge to human."""
+OTHER_JUDGE = """\
+{name} is judged by {judge}, so no pair waits for you.
+
+f2 opens the form: set judge to human to label pairs by hand. f3 shows the run."""
+OVER = """\
+{name} has {how}; no pair waits any more.
+
+f5 lists the runs: resume it there, or look at its pairs and try its model."""
+BATCH_DONE = """\
+Every pair of this batch has its verdict; the update follows in a moment.
+
+u takes the last verdict back."""
+COMING = "{phase}{done}. The next pair comes here by itself."
+PHASES = {
+    "loading": "Loading the model",
+    "downloading": "Downloading",
+    "sampling": "Sampling the next pairs",
+    "updating": "Learning from the last batch",
+    "evaluating": "Evaluating",
+    "saving": "Saving a checkpoint",
+    "paused": "The run is paused; f3 and p let it go on",
+}
+
+
+def place_facts(desk: Desk) -> list[str]:
+    """Where the pair that is shown stands and how the labelling goes, in a few words each."""
+    place, pair = desk.place(), desk.current
+    facts = [
+        f"pair {place.index} of {place.batch}",
+        f"{place.of_run:,} of the run",
+        f"{place.waiting} waiting",
+    ]
+    if pair:
+        age = max(0, pair.step - 1 - pair.weights_step)
+        facts.append(f"{age} step{'' if age == 1 else 's'} old" if age else "fresh")
+    if pace := desk.labels_a_minute():
+        facts.append(f"{pace:.0f} a minute")
+    agreed, checked = desk.judge.agreement()
+    if checked:
+        facts.append(f"same verdict on {agreed} of {checked} repeats")
+    return facts
+
+
+def idle_reason(session: "Session | None", view: RunView | None) -> str:
+    """Why no pair is on the screen, and what to do or to wait for."""
+    if session is None or view is None:
+        return NO_RUN
+    name = safe_line(view.name) or "This run"
+    if not session.settings.human_judge:
+        return OTHER_JUDGE.format(name=name, judge=safe_line(session.settings.judge))
+    if not session.alive:
+        return OVER.format(name=name, how="ended" if view.live else view.status)
+    progress = view.progress
+    if progress is None:
+        return COMING.format(phase="The run is starting", done="")
+    if progress.phase == "waiting":
+        return BATCH_DONE
+    done = f": {progress.done:,} of {progress.total:,} {progress.unit}" if progress.total else ""
+    return COMING.format(phase=PHASES.get(progress.phase, progress.phase.capitalize()), done=done)

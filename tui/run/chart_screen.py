@@ -1,0 +1,114 @@
+"""A metric as a full chart, of the live run or of one from its files."""
+
+from collections.abc import Iterable, Sequence
+
+from textual import on
+from textual.binding import Binding
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from engine.events import Event
+from tui.run.metric_labels import ALL, Metric, metric
+from tui.run.series import Series
+from tui.run.view import RunView
+from tui.shell.base import StudioScreen
+from tui.text.safe_text import safe_line
+from tui.widgets.chart import Chart, reading
+from tui.widgets.plot import Line
+
+
+class ChartScreen(StudioScreen):
+    """One metric, and those that belong with it, over the steps of a run."""
+
+    TITLE = "chart"
+    CSS = """
+    ChartScreen #head { height: 2; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
+    ChartScreen Chart { padding: 0 1; }
+    """
+    BINDINGS = [  # noqa: RUF012
+        Binding("n", "next(1)", "next metric", id="chart.next"),
+        Binding("N", "next(-1)", "metric before", show=False, id="chart.previous"),
+        Binding("escape,c", "app.back", "back", id="chart.back"),
+    ]
+
+    def __init__(self, view: RunView, name: str) -> None:
+        super().__init__()
+        self.view = view
+        self.metric = metric(name)
+        self._points = 0  # of the metric, when it was last drawn
+
+    def body(self) -> Iterable[Widget]:
+        """What the cursor stands on, above the chart."""
+        yield Static(id="head", markup=False)
+        yield Chart(lines(self.view, self.metric))
+
+    def on_mount(self) -> None:
+        """The chart has the keys."""
+        self.query_one(Chart).focus()
+        self._draw_head()
+
+    def run_changed(self, events: Sequence[Event]) -> None:
+        """Draw new points, where they are of this run."""
+        points = self.view.points(self.metric.name)
+        if self.view is self.studio.view and points != self._points:
+            self._points = points
+            self.query_one(Chart).show(lines(self.view, self.metric))
+            self._draw_head()
+
+    def guide_topic(self) -> str | None:
+        """The metric that is drawn."""
+        return self.metric.name
+
+    def action_next(self, by: int) -> None:
+        """Go through all metrics that have points."""
+        names = [name for name in ALL if self.view.series.get(name)]
+        names += [name for name in self.view.series if name not in ALL and "win_rate" not in name]
+        if not names:
+            self.say("there are no points yet")
+            return
+        place = names.index(self.metric.name) + by if self.metric.name in names else 0
+        self.metric = metric(names[place % len(names)])
+        self.query_one(Chart).show(lines(self.view, self.metric))
+        self._draw_head()
+
+    @on(Chart.Refused)
+    def _refused(self, event: Chart.Refused) -> None:
+        self.say(event.reason)
+
+    @on(Chart.Read)
+    def _draw_head(self) -> None:
+        chart = self.query_one(Chart)
+        parts: list[Content] = [
+            Content.styled(f"{self.metric.label}  ", "$foreground bold"),
+            Content.styled(f"{reading(chart)}  ", "$muted"),
+        ]
+        for index, line in enumerate(chart.lines):
+            parts.append(Content.styled(f"  {value_at(chart, line)}", f"$series-{index + 1}"))
+        about = " · ".join(filter(None, (self.metric.meaning, safe_line(self.view.name, 60))))
+        if chart.smoothing != "off":
+            about = f"{chart.smoothing} smoothing · {about}"
+        head = Content("\n").join([Content("").join(parts), Content.styled(about, "$muted")])
+        self.query_one("#head", Static).update(head)
+
+
+def lines(view: RunView, shown: Metric) -> list[Line]:
+    """The line of a metric, and of those that its chart shows beside it."""
+    series = view.series
+    bounds = series.get(f"{shown.name}_low"), series.get(f"{shown.name}_high")
+    band = (bounds[0], bounds[1]) if bounds[0] and bounds[1] else None
+    found = [Line(shown.label, series.get(shown.name, Series()), band)]
+    found += [Line(metric(name).label, series[name]) for name in shown.also if series.get(name)]
+    return found
+
+
+def value_at(chart: Chart, line: Line) -> str:
+    """`judge q 0.88 (0.86 smoothed)`: the value of a line under the cursor."""
+    place = chart.nearest(line)
+    if place is None:
+        return f"{line.label} –"
+    known = next((each for each in ALL.values() if each.label == line.label), metric(line.label))
+    text = f"{line.label} {known.show(line.series.values[place])} {known.unit}".rstrip()
+    if means := chart.means(line):
+        text += f" ({known.show(means[place])} smoothed)"
+    return text

@@ -1,0 +1,150 @@
+"""The head of a run: who it is, how far it is, and what it does at this moment."""
+
+from rich.cells import cell_len
+from textual.content import Content
+from textual.widget import Widget
+
+from tui.run.view import RunView
+from tui.text.format import count, duration, number
+from tui.text.safe_text import cut, safe_line
+
+DOING = {
+    "starting": "starting",
+    "loading": "loading the models",
+    "downloading": "downloading",
+    "sampling": "sampling",
+    "judging": "judging",
+    "waiting": "waiting for your verdict",
+    "updating": "updating",
+    "evaluating": "evaluating",
+    "saving": "saving a checkpoint",
+    "fusing": "fusing the model",
+    "paused": "paused",
+    "idle": "idle",
+}
+NO_RUN = (
+    "no run yet",
+    "f2 sets one up and starts it · f5 lists earlier ones, to look at or resume",
+)
+PHASE_BAR = 12  # cells
+FULL, HALF, REST = "━", "╸", "─"
+
+
+class RunHeader(Widget):
+    """Three lines: the run and its step, its bar, and the phase with its speed."""
+
+    DEFAULT_CSS = "RunHeader { height: 3; }"
+
+    def __init__(self, instead: tuple[str, str] = NO_RUN, *, id: str | None = None) -> None:
+        """`instead` are two lines to show as long as there is no view."""
+        super().__init__(id=id)
+        self._view: RunView | None = None
+        self._instead = instead
+        self._memory = 0
+        self._stopping = False
+
+    def show(self, view: RunView | None, *, memory: int = 0, stopping: bool = False) -> None:
+        """Draw a view. `memory` is the machine's, in bytes; 0: not known."""
+        self._view, self._memory, self._stopping = view, memory, stopping
+        self.refresh()
+
+    def render(self) -> Content:
+        """The three lines."""
+        width = self.size.width
+        if self._view is None:
+            first, second = self._instead
+            return Content.assemble((f"{first}\n", "$foreground bold"), (second, "$muted"))
+        return Content("\n").join(
+            [
+                _title(self._view, width),
+                _bar_line(self._view, width),
+                _phase_line(self._view, width, self._memory, self._stopping),
+            ]
+        )
+
+
+def _title(view: RunView, width: int) -> Content:
+    step = Content.assemble(
+        ("step ", "$muted"),
+        (count(view.step), "$foreground bold"),
+        (f" / {count(view.total_steps)}" if view.total_steps else "", "$muted"),
+    )
+    room = width - step.cell_length - 2
+    name = cut(safe_line(view.name or "new run", 200), max(8, room))
+    about = ""
+    for part in (view.train_type, _short(view.model), f"judge {_short(view.judge)}"):
+        longer = safe_line(f"{about} · {part}" if about else part, 200)
+        if cell_len(longer) > room - cell_len(name) - 2:
+            break
+        about = longer
+    left = Content.assemble((name, "$foreground bold"), "  ", (about, "$muted"))
+    return left + Content(" " * max(1, width - left.cell_length - step.cell_length)) + step
+
+
+def _short(model: str) -> str:
+    """The last part of a hub id or path."""
+    return model.rstrip("/").rpartition("/")[2] or model
+
+
+def _bar_line(view: RunView, width: int) -> Content:
+    share = view.step / view.total_steps if view.total_steps else 0.0
+    parts = [f"{share:.0%}"]
+    elapsed, left = view.elapsed(), view.seconds_left()
+    if elapsed:
+        parts.append(duration(elapsed))
+    if left is not None and view.status == "running":
+        parts.append(f"{duration(left)} left")
+    text = " " + " · ".join(parts)
+    return bar(share, width - len(text), live=view.live) + Content.styled(text, "$muted")
+
+
+def bar(share: float, width: int, *, live: bool = True) -> Content:
+    """A thin bar, filled to `share` (0 to 1), in half cells."""
+    halves = round(min(1.0, max(0.0, share)) * 2 * max(0, width))
+    filled = FULL * (halves // 2) + HALF * (halves % 2)
+    return Content.assemble(
+        (filled, "$accent" if live else "$muted"), (REST * max(0, width - len(filled)), "$faint")
+    )
+
+
+def _phase_line(view: RunView, width: int, memory: int, stopping: bool) -> Content:
+    """What it does, and the facts about speed that fit."""
+    if view.status in ("failed", "untrained"):
+        why = view.error or "see the log"
+        return Content.styled(cut(safe_line(f"{view.status}: {why}"), width), "$bad")
+    doing = _doing(view, stopping)
+    line = Content.assemble((doing, "$accent" if view.status == "running" else "$foreground bold"))
+    progress = view.progress
+    if view.status == "running" and progress and progress.total > 0:
+        line = line + Content("  ") + bar(progress.done / progress.total, PHASE_BAR)
+    for fact in _facts(view, memory):
+        if line.cell_length + len(fact) + 3 > width:
+            break
+        line = line + Content.styled(f" · {fact}", "$muted")
+    return line
+
+
+def _doing(view: RunView, stopping: bool) -> str:
+    if view.live and stopping:
+        return "stopping after this step, with a checkpoint"
+    if not view.live:
+        return f"{view.status} at step {count(view.step)}"
+    doing = DOING.get(view.phase, view.phase)
+    progress = view.progress
+    if not progress or view.status == "paused" or not (progress.done or progress.total):
+        return doing
+    amount = f"{progress.done:,}" + (f" of {progress.total:,}" if progress.total else "")
+    return safe_line(f"{doing} {amount} {progress.unit}".rstrip())
+
+
+def _facts(view: RunView, memory: int) -> list[str]:
+    facts: list[str] = []
+    for metric, unit in (("pairs_per_second", "pairs/s"), ("sampled_tokens_per_second", "tok/s")):
+        if (value := view.latest(metric)) is not None:
+            facts.append(f"{number(value, 2) if value < 100 else count(value)} {unit}")
+    if (peak := view.latest("peak_memory_gb")) is not None:
+        of = f" of {memory / 1e9:.0f}" if memory else ""
+        facts.append(f"{peak:.1f}{of} GB")
+    if view.device:
+        facts.append(safe_line(view.device, 40))
+    return facts

@@ -1,0 +1,60 @@
+"""A metric as a card: its label, latest value with unit, and a sparkline."""
+
+from textual.content import Content
+
+from tui.run.metric_labels import Metric
+from tui.run.view import RunView
+from tui.widgets.sparkline import sparkline
+
+LABEL = 11  # cells
+VALUE = 7
+SPACE = 3  # between two cards of several lines
+
+
+def card(
+    metric: Metric, view: RunView | None, width: int, height: int, focused: bool
+) -> list[Content]:
+    """The lines of a card.
+
+    In one line the sparkline follows the value; in more it stands below, and the last is empty.
+    """
+    series = view.series.get(metric.name) if view else None
+    value, unit = reading(metric, view)
+    label = Content.styled(
+        f"{metric.label:<{LABEL}}", "$accent bold underline" if focused else "$muted"
+    )
+    spark_style = "$accent" if focused else "$muted"
+    values = series.values if series else ()
+    if height == 1:
+        gap = "  " if width > 30 else " "
+        shown = Content.assemble((f"{value:>{VALUE}}", "$foreground"), (f" {unit:<5}", "$muted"))
+        room = width - LABEL - shown.cell_length - 1
+        spark = sparkline(values, room)[0]
+        return [_fill(Content.assemble(label, shown, " ", (spark, spark_style)), width, gap)]
+    shown = Content.assemble((value, "$foreground bold"), (f" {unit}" if unit else "", "$muted"))
+    room = max(1, width - SPACE - label.cell_length - shown.cell_length)
+    lines = [_fill(Content.assemble(label, " " * room, shown), width)]
+    lines += [
+        _fill(Content.styled(row, spark_style), width)
+        for row in sparkline(values, width - SPACE, height - 2)
+    ]
+    return [*lines, Content(" " * width)]
+
+
+def reading(metric: Metric, view: RunView | None) -> tuple[str, str]:
+    """The latest value of a metric and its unit, as text."""
+    value = view.latest(metric.name) if view else None
+    if value is None:
+        return "–", ""
+    if metric.name == "win_rate" and view:
+        low, high = view.latest("win_rate_low"), view.latest("win_rate_high")
+        rate = f"{100 * value:.0f}"
+        if low is not None and high is not None:
+            rate += f" ±{50 * (high - low):.0f}"
+        return rate, metric.unit
+    return metric.show(value), metric.unit
+
+
+def _fill(line: Content, width: int, gap: str = "") -> Content:
+    line = line.truncate(max(0, width - len(gap)))
+    return line + Content(" " * max(0, width - line.cell_length))

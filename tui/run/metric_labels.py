@@ -1,0 +1,99 @@
+"""The metrics of a run as the screens show them: label, unit, form, and what each means.
+
+The names are those of metrics.jsonl; what they measure is said in `engine.train.metrics`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tui.text.format import count, number
+
+Form = Literal["number", "count", "share", "tenths", "percent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a metric is shown. `also` are metrics that its chart shows beside it."""
+
+    name: str
+    label: str
+    meaning: str
+    unit: str = ""
+    form: Form = "number"
+    also: tuple[str, ...] = ()
+
+    def show(self, value: float | None) -> str:
+        """A value without its unit; a dash where there is none."""
+        if value is None:
+            return "–"
+        match self.form:
+            case "count":
+                return count(value)
+            case "share":
+                return f"{value:.2f}" if value == value and abs(value) < 100 else number(value)
+            case "percent":  # of a share
+                return number(100 * value)
+            case "tenths":
+                return f"{value:,.1f}" if abs(value) < 1e6 else number(value)
+            case _:
+                return number(value)
+
+
+# The cards of a run, in the order in which they are shown.
+CARDS = (
+    Metric("loss", "loss", "the preference loss; falls as the policy learns what wins"),
+    Metric(
+        "win_rate", "win rate", "held-out answers that beat the starting policy's", "%", "percent"
+    ),
+    Metric("margin", "margin", "how far chosen answers are ahead of rejected ones, in reward"),
+    Metric("accuracy", "accuracy", "pairs whose chosen answer is ahead", form="share"),
+    Metric("kl", "kl", "how far the policy has moved from its reference", "nats"),
+    Metric(
+        "completion_tokens", "length", "tokens a completion", "tok", "count", also=("length_gap",)
+    ),
+    Metric(
+        "swap_consistency",
+        "judge agree",
+        "how often the judge says the same with the answers swapped",
+        form="share",
+        also=("judge_q", "first_position_rate"),
+    ),
+    Metric("eos_rate", "eos rate", "completions that ended by themselves", form="share"),
+    Metric("grad_norm", "grad norm", "size of the gradient before clipping"),
+    Metric("learning_rate", "learn rate", "the learning rate of the step"),
+    Metric(
+        "sampled_tokens_per_second", "speed", "tokens sampled a second", "tok/s", "count",
+        also=("pairs_per_second",),
+    ),
+    Metric("peak_memory_gb", "memory", "most memory held so far", "GB", "tenths"),
+)  # fmt: skip
+
+# Metrics without a card of their own, in the order in which a chart offers them.
+MORE = (
+    Metric("chosen_reward", "chosen reward", "reward of chosen answers"),
+    Metric("rejected_reward", "rejected reward", "reward of rejected answers"),
+    Metric("chosen_logp", "chosen logp", "log-probability of chosen answers", "nats"),
+    Metric("rejected_logp", "rejected logp", "log-probability of rejected answers", "nats"),
+    Metric("entropy", "entropy", "spread of the policy's next token", "nats"),
+    Metric("length_gap", "length gap", "tokens that chosen answers are longer", "tok"),
+    Metric("judge_q", "judge q", "how sure the judge is of its winner", form="share"),
+    Metric("first_position_rate", "first position", "how often the first place wins", form="share"),
+    Metric("tie_rate", "ties", "pairs without a winner", form="share"),
+    Metric("invalid_rate", "invalid", "pairs that the judge gave no answer on", form="share"),
+    Metric("identical_rate", "identical", "pairs of equal or empty answers", form="share"),
+    Metric("pairs_per_second", "pairs/s", "pairs a second"),
+    Metric("sample_seconds", "sampling", "time of a step spent on sampling", "s"),
+    Metric("judge_seconds", "judging", "time of a step spent on judging", "s"),
+    Metric("update_seconds", "updating", "time of a step spent on the update", "s"),
+    Metric("step_seconds", "step", "time of a step", "s"),
+    Metric("trained_pairs", "trained pairs", "pairs trained on", form="count"),
+    Metric("dropped_steps", "dropped steps", "steps dropped as not finite", form="count"),
+    Metric("cut_pairs", "cut pairs", "pairs that the judge read only a part of", form="count"),
+)
+
+ALL = {metric.name: metric for metric in (*CARDS, *MORE)}
+
+
+def metric(name: str) -> Metric:
+    """The metric of that name; one that is not known is shown under its name."""
+    return ALL.get(name) or Metric(name, name.replace("_", " "), "")

@@ -1,0 +1,61 @@
+"""What came of a run that is over, in a sentence."""
+
+from textual.content import Content
+from textual.widget import Widget
+
+from tui.run.view import RunView
+from tui.text.safe_text import safe_line
+
+
+class Outcome(Widget):
+    """Shown once the run has ended: its win rate, or why it failed and where to look."""
+
+    DEFAULT_CSS = """
+    Outcome { height: auto; max-height: 4; margin: 1 0 0 0; display: none; }
+    Outcome.-over { display: block; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._text = Content("")
+
+    def show(self, view: RunView | None) -> None:
+        """Show the outcome of a view, or nothing while it is live."""
+        over = view is not None and not view.live
+        self.set_class(over, "-over")
+        text = outcome(view) if view and over else Content("")
+        if text != self._text:
+            self._text = text
+            self.refresh(layout=True)
+
+    def render(self) -> Content:
+        """The sentence."""
+        return self._text
+
+
+def outcome(view: RunView) -> Content:
+    """In words: how the run ended and what it is worth."""
+    if view.status == "failed":
+        reason = safe_line(view.error or "see the log", 600)
+        return Content.assemble((f"It failed: {reason}", "$bad"), (" l opens the log.", "$muted"))
+    if view.status == "untrained":
+        reason = safe_line(view.error or "see the log", 600)
+        return Content.assemble(("Nothing was learned: ", "$bad bold"), (reason, "$bad"))
+    if view.error:
+        return Content.styled(f"It can be resumed: {safe_line(view.error, 600)}", "$bad")
+    if view.status == "stopped" and not view.total_steps:
+        return Content.styled(
+            "Stopped while it was loading: nothing was trained.", "$foreground bold"
+        )
+    ended = "Finished" if view.status == "finished" else "Stopped, and can be resumed"
+    rated = view.evaluation
+    if rated is None:
+        return Content.styled(f"{ended}.", "$foreground bold")
+    half = 50 * (rated.win_rate_high - rated.win_rate_low)
+    rate = f"{100 * rated.win_rate:.0f} ±{half:.0f} %"
+    return Content.assemble(
+        (f"{ended}. ", "$foreground bold"),
+        ("Its answers beat those of the model it started from ", "$foreground"),
+        (rate, "$good bold" if rated.win_rate_low > 0.5 else "$foreground bold"),
+        (" of the time, on prompts held out.", "$foreground"),
+    )

@@ -1,0 +1,126 @@
+"""The newest pair and its verdict: four lines, or the whole of it where there is room."""
+
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.events import Resize
+from textual.widgets import Static
+
+from engine.events import PairJudged
+from tui.text.prompt_text import prompt_line, shown_prompt
+from tui.text.safe_text import safe, safe_line, wrap
+from tui.widgets.section_title import SectionTitle
+
+COMPACT = 5  # lines of text up to which each part gets only one
+LIMIT = 20_000  # characters of a text
+MARK = 4  # cells before each line
+VERDICTS = {
+    "first": "the first",
+    "second": "the second",
+    "tie": "a tie",
+    "both_bad": "both bad",
+    "skip": "skipped",
+    "identical": "equal answers, not judged",
+    "empty": "empty answers, not judged",
+    "invalid": "no valid verdict",
+}
+SHORT = {"user": "usr", "assistant": "ast", "tool": "tl"}  # roles of earlier turns
+FIRST_PAIR = "the first pair comes as soon as two answers are sampled"
+
+
+class PairPane(Vertical):
+    """A judged pair under a line that says how it was judged; scrolls where it is long."""
+
+    DEFAULT_CSS = """
+    PairPane { height: 4; }
+    PairPane VerticalScroll { height: 1fr; }
+    PairPane Static { height: auto; }
+    """
+
+    def __init__(self, title: str = "newest pair", *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._about = title
+        self._title = SectionTitle(title)
+        self._text = Static(markup=False)
+        self._scroll = VerticalScroll(self._text)
+        self.pair: PairJudged | None = None
+        self._empty = FIRST_PAIR
+
+    def compose(self) -> ComposeResult:
+        """The title and the text."""
+        yield self._title
+        yield self._scroll
+
+    def show(self, pair: PairJudged | None, empty: str = FIRST_PAIR) -> None:
+        """Show a pair, or the words `empty`; the same again costs nothing."""
+        if pair is not self.pair or empty != self._empty:
+            self.pair, self._empty = pair, empty
+            self._draw()
+
+    def on_resize(self, event: Resize) -> None:
+        """More room shows more of the pair, once its parts have it too."""
+        self.call_after_refresh(self._draw)
+
+    def on_descendant_focus(self) -> None:
+        """The title of the part in focus is lit."""
+        self._draw_title()
+
+    def on_descendant_blur(self) -> None:
+        """And goes out again."""
+        self._draw_title()
+
+    def _draw(self) -> None:
+        self._draw_title()
+        compact = self._scroll.size.height <= COMPACT
+        width = self._scroll.size.width or self.size.width
+        if self.pair is None:
+            self._text.update(Content.styled(self._empty, "$muted"))
+        else:
+            self._text.update(_text(self.pair, max(8, width - 1), compact))
+
+    def _draw_title(self) -> None:
+        title = self._about
+        if self.pair:
+            title += f" · step {self.pair.step:,} · {verdict(self.pair)}"
+        self._title.show(safe_line(title, 200), accented=self._scroll.has_focus)
+
+    def focus_text(self) -> None:
+        """Give the focus to the text, which scrolls."""
+        self._scroll.focus()
+
+
+def verdict(pair: PairJudged) -> str:
+    """Who said what: `judge 0.88 for the first`."""
+    who = "you" if pair.judge == "human" else "judge"
+    said = VERDICTS.get(pair.choice, pair.choice)
+    if pair.q is None or pair.choice not in ("first", "second", "tie"):
+        return f"{who}: {said}"
+    if pair.choice == "tie":
+        return f"{who}: a tie at {pair.q:.2f}"
+    return f"{who} {pair.q if pair.choice == 'first' else 1 - pair.q:.2f} for {said}"
+
+
+def _text(pair: PairJudged, width: int, compact: bool) -> Content:
+    """Prompt and both answers, the winner marked; when `compact`, one line each."""
+    prompt = shown_prompt(pair.prompt, pair.messages)
+    answers = [("1", pair.first, "first"), ("2", pair.second, "second")]
+    if compact:
+        parts = [("> ", prompt_line(pair.prompt, pair.messages), ""), *answers]
+    else:
+        before = [(SHORT[turn.role], turn.content, "") for turn in prompt.earlier]
+        system = [("sys", prompt.system, "")] if prompt.system else []
+        parts = [*system, ("> ", prompt.last, ""), *answers, *before]
+    lines: list[Content] = []
+    for mark, text, choice in parts:
+        won = bool(choice) and pair.choice == choice
+        style = "$foreground" if won or not choice else "$muted"
+        shown = (
+            [safe_line(text, width - MARK)] if compact else wrap(safe(text, LIMIT), width - MARK)
+        )
+        for number, line in enumerate(shown):
+            margin = f"{mark} ✓" if won else mark
+            margin = f"{'' if number else margin:<{MARK}}"
+            lines.append(Content.assemble((margin, "$accent" if won else "$muted"), (line, style)))
+        if not compact:
+            lines.append(Content(""))
+    return Content("\n").join(lines)

@@ -1,0 +1,256 @@
+"""Run: what the run that trains now is doing, and what can be asked of it."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from textual import on
+from textual.binding import Binding
+from textual.containers import Container
+from textual.widget import Widget
+
+from engine.events import Event
+from tui.run.card_grid import CardGrid
+from tui.run.header import RunHeader
+from tui.run.health_line import HealthLine
+from tui.run.log_pane import LogPane
+from tui.run.metric_labels import Metric
+from tui.run.outcome import Outcome
+from tui.run.pair_pane import FIRST_PAIR, PairPane
+from tui.shell.base import StudioScreen
+from tui.terminal.terminal import LEAST_LINES
+
+NO_RUN = "no run is going: start one in Setup (f2) or resume one in Runs (f5)"
+ENDED = {
+    "finished": "finished",
+    "untrained": "learned from no pair",
+    "stopped": "was stopped",
+    "failed": "failed",
+}
+
+
+class RunScreen(StudioScreen):
+    """The live run, or the last one that this program trained."""
+
+    TITLE = "run"
+    # Below 22 lines the newest pair is only shown on its own.
+    VERTICAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-too-low"), (LEAST_LINES, "-flat"), (22, "-low"), (36, "-tall"),
+    ]  # fmt: skip
+    CSS = """
+    RunScreen RunHeader, RunScreen Outcome, RunScreen CardGrid, RunScreen HealthLine {
+        padding: 0 1;
+    }
+    RunScreen CardGrid { margin: 1 0; }
+    RunScreen #below { height: 1fr; layout: vertical; padding: 0 1; }
+    RunScreen.-low PairPane { margin: 0 0 1 0; }
+    RunScreen.-flat PairPane { display: none; }
+    RunScreen.-flat.-large-pair PairPane { display: block; }
+    RunScreen.-tall PairPane { height: 2fr; margin: 0 0 1 0; }
+    RunScreen.-tall LogPane { height: 3fr; }
+    RunScreen.-wide #below { layout: horizontal; }
+    RunScreen.-wide PairPane { width: 1fr; height: 1fr; margin: 0 3 0 0; }
+    RunScreen.-wide LogPane { width: 1fr; height: 1fr; }
+    RunScreen.-large-log CardGrid, RunScreen.-large-log PairPane,
+    RunScreen.-large-pair CardGrid, RunScreen.-large-pair LogPane { display: none; }
+    RunScreen.-large-log #below, RunScreen.-large-pair #below { margin: 1 0 0 0; }
+    RunScreen.-large-log LogPane, RunScreen.-large-pair PairPane {
+        width: 1fr; height: 1fr; margin: 0;
+    }
+    """
+    BINDINGS = [  # noqa: RUF012
+        Binding("p", "pause", "pause", id="run.pause"),
+        Binding("p", "unpause", "go on", id="run.pause"),
+        Binding("s", "stop", "stop", id="run.stop"),
+        Binding("e", "evaluate", "evaluate", id="run.evaluate"),
+        Binding("w", "save", "save now", show=False, id="run.save"),
+        Binding("t", "try_it", "try it", id="run.try_it"),
+        Binding("d", "detail", "details", id="run.detail"),
+        Binding("m", "real_model", "real model", id="run.real_model"),
+        Binding("b", "by_hand", "label by hand", id="run.by_hand"),
+        Binding("r", "review", "judge pairs", id="run.review"),
+        Binding("c", "chart", "charts", id="run.chart"),
+        Binding("l", "large('log')", "log", id="run.log"),
+        Binding("n", "large('pair')", "newest pair", show=False, id="run.pair"),
+        Binding("h", "health", "health", show=False, id="run.health"),
+        Binding("escape", "large('')", "all parts", show=False, id="run.all"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._memory = 0
+        self._offered = ""  # the state that the offered keys were drawn for
+
+    def body(self) -> Iterable[Widget]:
+        """Head, cards, the newest pair and the log, health."""
+        yield RunHeader()
+        yield Outcome()
+        yield CardGrid()
+        with Container(id="below"):
+            yield PairPane()
+            yield LogPane()
+        yield HealthLine()
+
+    def on_mount(self) -> None:
+        """Begin at the cards."""
+        self.query_one(CardGrid).focus()
+        self.run_worker(self._find_memory())
+
+    async def _find_memory(self) -> None:
+        from engine.machine.device import device
+
+        self._memory = (await asyncio.to_thread(device)).memory_total
+        self.run_changed(())
+
+    # -- drawing ---------------------------------------------------------------------------------
+
+    def run_changed(self, events: Sequence[Event]) -> None:
+        """Draw what is new."""
+        view, session = self.studio.view, self.studio.session
+        stopping = session is not None and session.stopping
+        self.query_one(RunHeader).show(view, memory=self._memory, stopping=stopping)
+        self.query_one(CardGrid).show(view)
+        asks = session is not None and session.settings.human_judge and bool(session.waiting())
+        empty = "a pair waits for you: r shows it" if asks else FIRST_PAIR
+        self.query_one(PairPane).show(view.newest if view else None, empty)
+        self.query_one(LogPane).show(view)
+        self.query_one(Outcome).show(view)
+        self.query_one(HealthLine).show(view.findings if view else ())
+        offered = f"{view.status} {view.judge}" if view else ""
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
+
+    def guide_topic(self) -> str | None:
+        """The metric under the cursor, or this screen."""
+        grid = self.query_one(CardGrid)
+        return grid.metric.name if grid.has_focus else self.TITLE
+
+    # -- keys ------------------------------------------------------------------------------------
+
+    def why_not(self, action: str) -> str | None:
+        """What the run's state does not allow."""
+        view, session = self.studio.view, self.studio.session
+        alive = session is not None and session.alive
+        match action:
+            case "pause" | "unpause" | "stop" | "evaluate" | "save" if not alive:
+                return (
+                    NO_RUN
+                    if view is None
+                    else f"the run is over: it {ENDED.get(view.status, view.status)}"
+                )
+            case "pause" if view and view.status == "paused":
+                return "the run is paused already"
+            case "unpause" if view and view.status != "paused":
+                return "the run is not paused"
+            case "evaluate" if session and session.settings.human_judge:
+                return "a person judges this run, and is never asked for an evaluation"
+            case "review" if not (alive and session and session.settings.human_judge):
+                return "an LLM judges this run" if session else NO_RUN
+            case "try_it" | "detail" | "chart" if view is None:
+                return NO_RUN
+            case "try_it" | "real_model" | "by_hand" if alive:
+                return "the run is still going"
+            case "try_it" | "detail" if session and not session.kept:
+                return "nothing was trained, so no run was kept"
+        return None
+
+    def action_pause(self) -> None:
+        """Hold the run still."""
+        if session := self.studio.session:
+            session.pause()
+            self.say("pausing · p goes on")
+
+    def action_unpause(self) -> None:
+        """Let the run go on."""
+        if session := self.studio.session:
+            session.unpause()
+
+    def action_stop(self) -> None:
+        """End the run with a checkpoint, after a question."""
+        from tui.shell.ask import AskChoice
+
+        session = self.studio.session
+        loading = session is not None and session.unbegun
+        question = "stop this run?" if loading else "stop this run? It can be resumed later."
+        end = "nothing was trained yet" if loading else "write a checkpoint and end"
+        choices = (("stop", end), ("go on", f"keep {'loading' if loading else 'training'}"))
+        self.app.push_screen(AskChoice(question, choices), self._stop)
+
+    def _stop(self, answer: str | None) -> None:
+        if answer == "stop":
+            self.studio.stop_run()
+
+    def action_evaluate(self) -> None:
+        """Measure the win rate after the current step."""
+        if session := self.studio.session:
+            session.evaluate_now()
+            self.say("the win rate is measured after the current step")
+
+    def action_save(self) -> None:
+        """Write a checkpoint after the current step."""
+        if session := self.studio.session:
+            session.save_now()
+            self.say("a checkpoint is written after the current step")
+
+    def action_large(self, part: str) -> None:
+        """Give all the room to one part, or, asked again, to all parts."""
+        if not part and not (self.has_class("-large-log") or self.has_class("-large-pair")):
+            self.query_one(CardGrid).focus()
+            self.say("all parts are in sight · q quits")
+            return
+        part = "" if self.has_class(f"-large-{part}") else part
+        for each in ("log", "pair"):
+            self.set_class(each == part, f"-large-{each}")
+        if part == "log":
+            self.query_one(LogPane).rows.focus()
+        elif part == "pair":
+            self.query_one(PairPane).focus_text()
+        else:
+            self.query_one(CardGrid).focus()
+
+    def action_health(self) -> None:
+        """Say what the health line means."""
+        from tui.run.health_screen import HealthOverlay
+
+        view = self.studio.view
+        self.app.push_screen(HealthOverlay(view.findings if view else ()))
+
+    def action_chart(self) -> None:
+        """Open the chart of the card under the cursor."""
+        self._open_chart(self.query_one(CardGrid).metric)
+
+    @on(CardGrid.Opened)
+    def _opened(self, event: CardGrid.Opened) -> None:
+        self._open_chart(event.metric)
+
+    def _open_chart(self, metric: Metric) -> None:
+        from tui.run.chart_screen import ChartScreen
+
+        if view := self.studio.view:
+            self.app.push_screen(ChartScreen(view, metric.name))
+
+    def action_review(self) -> None:
+        """Go to the pairs that wait."""
+        self.studio.open_review()
+
+    def action_try_it(self) -> None:
+        """Ask the trained policy something."""
+        if (session := self.studio.session) and session.run:
+            self.studio.open_try_it(session.run)
+
+    def action_detail(self) -> None:
+        """Show the run's pairs, config and files."""
+        if (session := self.studio.session) and session.run:
+            self.studio.open_run_detail(str(session.run.path))
+
+    def action_real_model(self) -> None:
+        """Put the settings of a real model into the form."""
+        from engine.settings.schema import Settings
+
+        self.studio.open_setup(Settings(), "the preset Qwen3-0.6B")
+
+    def action_by_hand(self) -> None:
+        """Put the starter with a person as its judge into the form."""
+        from engine.settings.files import preset
+
+        self.studio.open_setup(preset("starter-human"), "the preset starter-human")

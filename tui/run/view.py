@@ -1,0 +1,215 @@
+"""What a screen knows of a run: state folded from its events, or from the files of its folder.
+
+Nothing here draws. The same view serves the run that trains now and one read from the archive.
+"""
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from engine.events import (
+    STATUSES,
+    Evaluated,
+    Event,
+    Finding,
+    HealthChanged,
+    Level,
+    Log,
+    PairJudged,
+    PairSampled,
+    Progress,
+    Report,
+    RunEnded,
+    RunStarted,
+    Saved,
+    StepDone,
+)
+from tui.run.series import Series
+
+if TYPE_CHECKING:
+    from engine.settings.schema import Settings
+
+LOG_LINES = 5_000
+WIN_RATE = ("win_rate", "win_rate_low", "win_rate_high")
+SHOWN = {*STATUSES, "damaged"}
+NOT_METRICS = {"step", "total_steps", "time", "split", "prompts", "seconds"}
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of the log. `text` is untrusted."""
+
+    time: float
+    level: Level
+    text: str
+
+
+class RunView:
+    """The state of one run, as far as its events or files tell.
+
+    `status` is that of `engine.events.RunStatus`, or `interrupted`, `damaged` or `unknown` where it
+    was read from the archive. All text that comes from a model, a data set or a file is untrusted.
+    """
+
+    def __init__(self, name: str = "", *, settings: "Settings | None" = None) -> None:
+        self.name = name
+        self.folder = ""
+        self.model = settings.model if settings else ""
+        self.judge = settings.judge if settings else ""
+        self.train_type = settings.train_type if settings else ""
+        self.device = ""
+        self.status = "running"
+        self.error: str | None = None
+        self.step = 0
+        self.total_steps = 0
+        self.prompts = 0
+        self.choices: Counter[str] = Counter()
+        self.progress: Progress | None = None
+        self.started: float | None = None  # when this process began the loop
+        self.first_step: int = 0  # the step it began at
+        self.earlier = 0.0  # seconds that the run had trained before
+        self.ended: float | None = None
+        self.saved_step: int | None = None
+        self.series: dict[str, Series] = {}
+        self.log: deque[LogLine] = deque(maxlen=LOG_LINES)
+        self.log_count = 0  # lines ever, so that a reader can tell what is new
+        self.newest: PairJudged | None = None
+        self.sampled: PairSampled | None = None
+        self.evaluation: Evaluated | None = None
+        self.findings: tuple[Finding, ...] = ()  # what is wrong with the run, the worst first
+
+    @property
+    def status(self) -> str:
+        """What the run does, or how it ended."""
+        return self._status
+
+    @status.setter
+    def status(self, status: str) -> None:
+        self._status = status if status in SHOWN else "unknown"
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def latest(self, metric: str) -> float | None:
+        """The newest value of a metric."""
+        series = self.series.get(metric)
+        return series.latest if series else None
+
+    def points(self, metric: str) -> int:
+        """How many points of a metric were ever added: what tells whether it has changed."""
+        series = self.series.get(metric)
+        return series.added if series else 0
+
+    @property
+    def phase(self) -> str:
+        """What the run does now, in one word."""
+        if self.status != "running":
+            return self.status
+        if self.progress:
+            return self.progress.phase
+        return "training" if self.step else "starting"  # files do not tell of phases
+
+    @property
+    def live(self) -> bool:
+        """Whether the run may still change."""
+        return self.status in ("running", "paused")
+
+    def elapsed(self, now: float | None = None) -> float | None:
+        """Seconds that the run has been at it, earlier sittings included; None before it began."""
+        if self.started is None:
+            return self.earlier or None
+        return self.earlier + max(0.0, (self.ended or now or time.time()) - self.started)
+
+    def seconds_left(self) -> float | None:
+        """Seconds to the last step at the pace so far; None before the first step."""
+        taken, spent = self.step - self.first_step, (self.elapsed() or 0.0) - self.earlier
+        if self.started is None:  # read from files, which tell of all sittings together
+            taken, spent = self.step, self.earlier
+        if not self.live or taken <= 0 or spent <= 0 or not self.total_steps:
+            return None
+        return spent / taken * max(0, self.total_steps - self.step)
+
+    # -- folding ---------------------------------------------------------------------------------
+
+    def fold(self, events: Iterable[Event]) -> None:
+        """Take in events, oldest first."""
+        for event in events:
+            self._fold_one(event)
+
+    def _fold_one(self, event: Event) -> None:
+        match event:
+            case RunStarted():
+                self.name, self.folder, self.device = event.name, event.folder, event.device
+                self.step = self.first_step = event.step
+                self.total_steps, self.prompts = event.total_steps, event.prompts
+                self.earlier, self.started, self.ended = self._trained(), event.time, None
+                self.status, self.error = "running", None
+                for series in self.series.values():
+                    series.cut(event.step)
+            case HealthChanged():
+                self.findings = event.findings
+            case Progress():
+                self.progress = event
+                if self.status in ("running", "paused"):
+                    self.status = "paused" if event.phase == "paused" else "running"
+            case Log():
+                self.add_log(event.time, event.level, event.text)
+            case StepDone():
+                self.step, self.total_steps = event.step, event.total_steps
+                self.add_metrics(event.step, event.metrics, self.elapsed(event.time))
+            case Report():
+                own = {k: v for k, v in event.metrics.items() if not self._has(k, event.step)}
+                self.add_metrics(event.step, own, self.elapsed(event.time))
+            case Evaluated():
+                self.evaluation = event
+                values = {name: getattr(event, name) for name in WIN_RATE}
+                self.add_metrics(event.step, values, self.elapsed(event.time))
+            case PairSampled():
+                self.sampled = event
+            case PairJudged():
+                self.newest = event
+                self.choices[event.choice] += 1
+            case Saved():
+                self.saved_step = event.step
+            case RunEnded():
+                self.status, self.error, self.ended = event.status, event.error, event.time
+                if event.error:
+                    self.add_log(event.time, "error", event.error)
+            case _:
+                pass
+
+    def add_metrics(
+        self, step: float, metrics: Mapping[str, Any], seconds: float | None = None
+    ) -> None:
+        """Add a point to each metric's series; what is no number is left out.
+
+        `seconds` is how long the run had trained, if known.
+        """
+        at = math.nan if seconds is None else seconds
+        for name, value in metrics.items():
+            if type(value) not in (float, int) or name in NOT_METRICS:
+                continue
+            try:
+                number = float(value)
+            except OverflowError:  # a whole number of hundreds of digits
+                continue
+            series = self.series.get(name)
+            if series is None:
+                series = self.series[name] = Series()
+            series.add(step, number, at)
+
+    def _trained(self) -> float:
+        """Seconds of training up to the newest point."""
+        times = [series.times[-1] for series in self.series.values() if series]
+        return max((each for each in times if math.isfinite(each)), default=0.0)
+
+    def _has(self, metric: str, step: float) -> bool:
+        series = self.series.get(metric)
+        return bool(series) and series.steps[-1] >= step
+
+    def add_log(self, at: float, level: Level, text: str) -> None:
+        """Add a line to the log, which keeps the newest."""
+        self.log.append(LogLine(at, level, text))
+        self.log_count += 1

@@ -1,0 +1,166 @@
+"""The keys for a run that another process trains: they ask it, and say what became of it."""
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from textual import work
+from textual.binding import Binding
+
+from engine.errors import RunError, UserError
+from engine.runs.folder import Run
+from engine.runs.lock import Holder
+from engine.runs.remote import Command
+from tui.run.remote_commands import Asked, elsewhere, process
+from tui.shell.base import StudioScreen
+from tui.text.safe_text import safe_line
+
+if TYPE_CHECKING:
+    from tui.app import StudioApp
+
+LOOK_SECONDS = 0.25  # between two looks at what became of a command
+HOLDER_SECONDS = 1.0  # between two looks at who trains the run
+LONG = 600.0  # seconds that a message may stay while it is being replaced
+TAKE_OVER = (
+    ("take over", "it stops there with a checkpoint and goes on here from it"),
+    ("leave it", "it goes on there as it does"),
+)
+
+
+class WatchedScreen(StudioScreen):
+    """A screen about one `run`, which may go on in another process."""
+
+    BINDINGS = [  # noqa: RUF012
+        Binding("p", "pause", "pause", id="watched.pause"),
+        Binding("p", "unpause", "go on", id="watched.pause"),
+        Binding("s", "stop", "stop", id="watched.stop"),
+        Binding("e", "evaluate", "evaluate", show=False, id="watched.evaluate"),
+        Binding("w", "save", "save now", show=False, id="watched.save"),
+        Binding("r", "take_over", "take over", id="watched.take_over"),
+        Binding("r", "resume", "resume", show=False, id="watched.take_over"),
+    ]
+
+    run: Run
+    held: Holder | None = None  # who trains it
+    paused = False
+    human = False
+
+    def on_mount(self) -> None:
+        """Keep an eye on who trains the run."""
+        self._look()
+        self.set_interval(HOLDER_SECONDS, self._look)
+
+    @work(thread=True, exclusive=True, group="holder")
+    def _look(self) -> None:
+        held = self.run.holder()
+        paused = human = False
+        with contextlib.suppress(UserError):
+            state = self.run.state()
+            paused, human = state.get("status") == "paused", state.get("judge") == "human"
+        self.app.call_from_thread(self._looked, held, paused, human)
+
+    def _looked(self, held: Holder | None, paused: bool, human: bool) -> None:
+        if (held, paused, human) != (self.held, self.paused, self.human):
+            self.held, self.paused, self.human = held, paused, human
+            self.refresh_bindings()
+
+    def why_not(self, action: str) -> str | None:
+        """What may be asked of the process that trains the run."""
+        if action == "resume" and elsewhere(self.held):
+            return "another process trains this run"
+        if action not in ("pause", "unpause", "stop", "evaluate", "save", "take_over"):
+            return None
+        if self.held is None:
+            return "nobody trains this run now"
+        if not elsewhere(self.held):
+            return "this program trains it: f3 shows it, with these keys"
+        match action:
+            case "pause" if self.paused:
+                return "the run is paused already"
+            case "unpause" if not self.paused:
+                return "the run is not paused"
+            case "evaluate" if self.human:
+                return "a person judges this run, and is never asked for an evaluation"
+        return None
+
+    # -- asking ----------------------------------------------------------------------------------
+
+    def action_pause(self) -> None:
+        """Hold the run still."""
+        self.ask("pause")
+
+    def action_unpause(self) -> None:
+        """Let the run go on."""
+        self.ask("unpause")
+
+    def action_evaluate(self) -> None:
+        """Have the win rate measured after the current step."""
+        self.ask("evaluate")
+
+    def action_save(self) -> None:
+        """Have a checkpoint written after the current step."""
+        self.ask("save")
+
+    @work
+    async def action_stop(self) -> None:
+        """End the run with a checkpoint, after a question."""
+        from tui.shell.ask import AskChoice
+
+        if self.held is None:
+            return
+        question = f"stop this run, in {process(self.held)}? It can be resumed later."
+        choices = (("stop", "it writes a checkpoint and ends"), ("go on", "keep training"))
+        if await self.app.push_screen_wait(AskChoice(question, choices)) == "stop":
+            self.ask("stop")
+
+    @work(exclusive=True, group="asked")
+    async def ask(self, command: Command) -> None:
+        """Leave a command, and say what becomes of it."""
+        try:
+            await follow(self, Asked(self.run, command))
+        except (UserError, RunError) as error:
+            self.say(safe_line(str(error), 300), 15)
+        self._look()
+
+    @work(exclusive=True, group="asked")
+    async def action_take_over(self) -> None:
+        """Stop the run there and resume it here."""
+        await take_over(self, self.run)
+
+
+async def follow(screen: StudioScreen, asked: Asked) -> None:
+    """Say what becomes of a command until it is obeyed. One that is still not taken when the
+    screen is left is taken back."""
+    told = ""
+    try:
+        while not asked.settled:
+            await asyncio.to_thread(asked.look)
+            if asked.sentence() != told:
+                told = asked.sentence()
+                screen.say(told, 6 if asked.settled else LONG)
+            if not asked.settled:
+                await asyncio.sleep(LOOK_SECONDS)
+    finally:
+        if asked.outcome == "silent":
+            asked.withdraw()
+
+
+async def take_over(screen: StudioScreen, run: Run) -> None:
+    """Ask, have the process that trains the run stop, and resume it in this one."""
+    from tui.shell.ask import AskChoice
+
+    app: StudioApp = screen.studio
+    try:
+        app.refuse_second_run()
+        if held := run.holder():
+            question = f"{process(held)} trains {safe_line(run.name, 60)}."
+            if await app.push_screen_wait(AskChoice(question, TAKE_OVER)) != "take over":
+                return
+            if run.holder():
+                asked = Asked(run, "stop")
+                await follow(screen, asked)
+                if asked.outcome != "done":
+                    return
+        app.resume_run(run)
+    except (UserError, RunError) as error:
+        screen.say(safe_line(str(error), 300), 15)

@@ -1,0 +1,1 @@
+"""Setting up a run: the form, what it will cost, and its start."""

@@ -1,0 +1,119 @@
+"""What a run will take, in the words of the line under the form and of the table behind it."""
+
+from dataclasses import dataclass
+
+from engine.errors import UserError
+from engine.plan.memory import MemoryPlan, plan, refusal
+from engine.runs import archive
+from engine.runs.folder import METRICS
+from engine.settings.schema import Settings
+from tui.text.format import duration, size
+from tui.text.safe_text import safe_line
+
+LOOKED_AT = 3  # earlier runs that may tell how long a step takes
+# What a step's duration depends on most.
+PACE = ("batch_size", "max_completion_length", "train_type", "quantization", "grad_checkpoint")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The plan of a run, why it will not fit if so, and how long a step took before."""
+
+    plan: MemoryPlan
+    refusal: str | None
+    step_seconds: float | None
+    measured_in: str = ""
+
+
+def cost(settings: Settings, *, ask_hub: bool = False) -> Cost:
+    """What a run with these settings will take. Reads files, and may ask the hub.
+
+    Raises:
+        UserError: a model is not what the settings take it for.
+    """
+    planned = plan(settings, ask_hub=ask_hub)
+    seconds, name = earlier_pace(settings)
+    return Cost(planned, refusal(planned, settings), seconds, name)
+
+
+def earlier_pace(settings: Settings) -> tuple[float | None, str]:
+    """Seconds a step took in the newest run of the same kind, and the name of that run."""
+    looked = 0
+    for run in archive.list_runs(archive.runs_root(settings)):
+        same = (run.model, run.judge) == (settings.model, settings.judge)
+        if run.damaged or not same or not run.step:
+            continue
+        if (looked := looked + 1) > LOOKED_AT:
+            break
+        try:
+            then = archive.Run(run.path).known_settings()[0]
+        except UserError:
+            continue
+        if all(getattr(then, key) == getattr(settings, key) for key in PACE):
+            for record in reversed(archive.Run(run.path).last(METRICS, 3)):
+                seconds = record.get("step_seconds")
+                if isinstance(seconds, int | float) and seconds > 0:
+                    return float(seconds), run.name
+    return None, ""
+
+
+def sentence(settings: Settings, cost: Cost | None) -> str:
+    """The line that is always true: memory, download, time a step, steps."""
+    parts = [_memory(cost.plan), _download(cost.plan)] if cost else ["looking at the model …"]
+    if cost and cost.step_seconds:
+        parts.append(f"about {duration(cost.step_seconds)} a step")
+    if settings.human_judge:
+        parts.append("as fast as you judge")
+    parts.append(length(settings))
+    return " · ".join(parts)
+
+
+def length(settings: Settings) -> str:
+    """How long the run is, in its own measure."""
+    if settings.epochs:
+        return (
+            f"{settings.epochs:g} {'pass' if settings.epochs == 1 else 'passes'} over the prompts"
+        )
+    return f"{settings.iters:,} step{'s' * (settings.iters != 1)}"
+
+
+def table(cost: Cost) -> list[tuple[str, str, str]]:
+    """Memory by part: name, size and a remark; the sum and the machine last."""
+    each = cost.plan
+    shared = "shares the weights above"
+    rows = [
+        ("policy", each.policy, ""),
+        ("reference", each.reference, shared if each.reference == 0 else ""),
+        ("judge", each.judge, shared if each.judge == 0 else ""),
+        ("adapters", each.adapters, ""),
+        ("optimizer", each.optimizer, "with gradients"),
+        ("cache", each.cache, "while sampling, at most"),
+        ("activations", each.activations, "while scoring, at most"),
+        ("program", each.program, ""),
+    ]
+    lines = [(name, _size(size), remark) for name, size, remark in rows]
+    total = size(each.known) if each.total is not None else f"over {size(each.known)}"
+    lines.append(("needs", total, "cache or activations"))
+    free = f"{size(each.machine_available)} free now"
+    lines.append(("machine", size(each.machine_total), free))
+    lines.append(("download", _size(each.download), ""))
+    if cost.step_seconds:
+        remark = f"as in {safe_line(cost.measured_in, 40)}"
+        lines.append(("a step", duration(cost.step_seconds), remark))
+    return lines
+
+
+def _size(count: int | None) -> str:
+    return "?" if count is None else size(count) if count else "–"
+
+
+def _memory(each: MemoryPlan) -> str:
+    needed = f"{each.known / 1e9:.1f}{'' if each.total is not None else '+'}"
+    machine = f"of {each.machine_total / 1e9:.0f} GB" if each.machine_total else "GB"
+    return f"needs {needed} {machine}"
+
+
+def _download(each: MemoryPlan) -> str:
+    if each.download is None:
+        return "downloads the model"
+    return f"downloads {size(each.download)}" if each.download else "no download"

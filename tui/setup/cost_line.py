@@ -1,0 +1,88 @@
+"""The line under the form that is always true: what a run will take, and its parts."""
+
+from typing import TYPE_CHECKING
+
+from textual import work
+from textual.content import Content
+from textual.message import Message
+from textual.timer import Timer
+from textual.widgets import Static
+
+from engine.errors import RunError, UserError
+from engine.settings.schema import Settings
+
+if TYPE_CHECKING:
+    from tui.setup.cost import Cost
+
+PATIENCE = 0.3  # seconds without an edit before the cost is worked out anew
+
+
+class CostLine(Static):
+    """Works out, on a thread, what a run with the form's settings will take."""
+
+    DEFAULT_CSS = "CostLine { height: auto; max-height: 2; padding: 0 1; color: $muted; }"
+
+    class Found(Message):
+        """The cost is known, or why it cannot be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked: Settings | None = None  # whose cost is wanted
+        self._known: Settings | None = None  # whose cost this is
+        self._cost: Cost | None = None
+        self._error = ""
+        self._timer: Timer | None = None
+
+    @property
+    def refusal(self) -> str:
+        """Why the run cannot start; empty where it can, and where that is not known yet."""
+        if self._known != self._asked:
+            return ""
+        return self._error or (self._cost.refusal or "" if self._cost else "")
+
+    def look(self, settings: Settings) -> None:
+        """Work out the cost of these settings, once they stay for a moment."""
+        self._asked = settings
+        if self._timer:
+            self._timer.stop()
+        self._timer = self.set_timer(PATIENCE, self._work_out)
+        if self._cost:
+            self._draw()
+
+    def parts(self) -> Content:
+        """A row a part: memory, download, time."""
+        from tui.setup.cost import table
+
+        rows = [
+            Content.assemble((f"{name:<12}", "$muted"), f"{size:>9}  ", (remark, "$faint"))
+            for name, size, remark in (table(self._cost) if self._cost else ())
+        ]
+        return Content("\n").join(rows)
+
+    @work(thread=True, exclusive=True)
+    def _work_out(self) -> None:
+        """Ask the files first, which is quick, and the hub only for what is not here."""
+        from tui.setup.cost import cost
+
+        settings = self._asked
+        assert settings is not None
+        for ask_hub in (False, True):
+            try:
+                found, error = cost(settings, ask_hub=ask_hub), ""
+            except (UserError, RunError, OSError) as wrong:
+                found, error = None, str(wrong)
+            self.app.call_from_thread(self._take, settings, found, error)
+            if found is None or found.plan.download is not None:
+                return
+
+    def _take(self, settings: Settings, found: "Cost | None", error: str) -> None:
+        if settings == self._asked and self.is_mounted:  # gone when the app closes
+            self._known, self._cost, self._error = settings, found, error
+            self._draw()
+            self.post_message(self.Found())
+
+    def _draw(self) -> None:
+        from tui.setup.cost import sentence
+
+        if self._asked:
+            self.update(sentence(self._asked, self._cost))

@@ -1,0 +1,110 @@
+"""Where a form begins: the ready-made settings, and those that were started last."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import RunError, UserError
+from engine.runs import archive, durable
+from engine.settings import files
+from engine.settings.presets import PRESETS
+from engine.settings.schema import Settings
+
+QWEN, LAST = "Qwen3-0.6B", "last start"
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A ready-made set of settings, and what it is in a few words."""
+
+    name: str
+    what: str
+
+
+_KNOWN = {
+    "starter": "the bundled small model and judge; trains in a minute or two, offline",
+    "starter-human": "the bundled small model; you pick the better answers",
+}
+
+
+def all_presets(hub: bool | None = None) -> list[Preset]:
+    """The presets in the order to offer them: what needs no hub first where there is none.
+
+    `hub`: whether it answers; None where that is not known.
+    """
+    bundled = [Preset(name, _KNOWN.get(name, "bundled")) for name in PRESETS]
+    real = Preset(QWEN, "a real small model on human-like answers, its own judge")
+    offered = [real, *bundled] if _qwen_is_near(hub) else [*bundled, real]
+    if _last_file().is_file():
+        offered.append(Preset(LAST, "the settings of the run that was started last"))
+    return offered
+
+
+def settings(name: str) -> Settings:
+    """The settings of a preset.
+
+    Raises:
+        UserError: there is none of that name, or what was started last cannot be read.
+    """
+    if name == QWEN:
+        return Settings()
+    return files.load(_last_file()) if name == LAST else files.preset(name)
+
+
+def first() -> tuple[str, Settings]:
+    """What the form opens on: what was started last, and for a newcomer the starter."""
+    if _last_file().is_file():
+        with contextlib.suppress(UserError):
+            return LAST, settings(LAST)
+    return "starter", settings("starter")
+
+
+def remember(started: Settings) -> None:
+    """Keep the settings of a start for the next time the form opens."""
+    nameless = started.model_copy(update={"run_name": None})
+    with contextlib.suppress(RunError, OSError):
+        durable.write_file(_last_file(), files.to_yaml(nameless, commented=False))
+
+
+def describe(chosen: Settings) -> str:
+    """One sentence on what a start will do."""
+    from tui.setup.cost import length
+
+    bundled = chosen.model == "starter"
+    model = "the bundled model" if bundled else Path(chosen.model).name or chosen.model
+    if chosen.human_judge:
+        judged = "you pick the better answers"
+    elif chosen.judge == "starter":
+        judged = "judged by the bundled judge"
+    elif chosen.judge == chosen.model:
+        judged = "which judges its own answers"
+    else:
+        judged = f"judged by {Path(chosen.judge).name}"
+    return f"trains {model} for {length(chosen)}, {judged}"
+
+
+def prospect(chosen: Settings) -> str:
+    """What somebody who is about to start will see, in a few sentences."""
+    if chosen.human_judge:
+        seen = "Pairs wait for you in Review as soon as the first are sampled."
+    elif chosen.steps_per_eval == -1 or not chosen.eval_prompts:
+        seen = "No win rate is measured: watch margin, accuracy and the pairs."
+    else:
+        seen = f"The win rate is measured at the start and every {chosen.steps_per_eval:,} steps."
+    if chosen.model != "starter":
+        return seen
+    return (
+        f"{seen} The starter is a small bundled world for a first run: simple questions, and a "
+        "judge that knows a few rubrics. p takes a real model instead."
+    )
+
+
+def _last_file() -> Path:
+    return archive.home() / "last-start.yaml"
+
+
+def _qwen_is_near(hub: bool | None) -> bool:
+    """Whether the model can be had from the hub, or is in its cache."""
+    from tui.setup.completions import cached
+
+    return bool(hub) or Settings().model in cached("models--")

@@ -1,0 +1,488 @@
+"""Setup: the form for every setting, what the run will cost, and its start."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Input, Static
+
+from engine.errors import RunError, UserError
+from engine.machine import device
+from engine.runs import durable
+from engine.settings import files
+from engine.settings.schema import SECTIONS, Settings
+from tui.setup import completions, presets
+from tui.setup.cost_line import CostLine
+from tui.setup.form import FIELDS, Draft, draft_of
+from tui.setup.setting_field import SettingField
+from tui.setup.setting_help import about, found
+from tui.setup.setting_list import Fields
+from tui.setup.start_line import StartLine
+from tui.setup.yaml_pane import YamlPane
+from tui.shell.ask import AskChoice, AskText
+from tui.shell.base import StudioScreen
+from tui.text.safe_text import safe_line
+from tui.widgets.row_list import RowList
+from tui.widgets.safe_editors import LineEditor
+
+if TYPE_CHECKING:
+    pass
+
+CHANGED = "Changed"  # the section of what differs from the defaults
+
+
+class SetupScreen(StudioScreen):
+    """The form. `draft` is what it holds; every field shows a part of it."""
+
+    TITLE = "setup"
+    DEFAULT_CSS = """
+    SetupScreen {
+        & #title { height: 1; padding: 0 1; }
+        & #search { height: 1; border: none; padding: 0 1; display: none; background: $surface; }
+        & #form { height: 1fr; margin: 1 0 0 0; }
+        & #sections { width: 19; height: 1fr; }
+        & #fields { width: 1fr; height: 1fr; padding: 0 1 0 0; }
+        & YamlPane { display: none; }
+        & #help, & #parts { padding: 0 1; color: $foreground; }
+        &.-yaml #fields, &.-yaml #sections { display: none; }
+        &.-yaml YamlPane { display: block; }
+        & #side { height: 5; width: 100%; border-top: solid $faint; }
+        & #parts { height: auto; margin-top: 1; display: none; }
+        & #help { height: auto; }
+        &.-parts #parts { display: block; }
+        &.-parts #help { display: none; }
+        &.-narrow.-parts #side { height: 14; }
+        &.-wide #body { layout: horizontal; }
+        &.-wide #form { width: 1fr; margin: 1 2 0 0; }
+        &.-wide #side {
+            width: 56; height: 1fr; border-top: none; margin-top: 1; padding: 0 1;
+            border-left: solid $faint;
+        }
+        &.-wide #parts, &.-wide.-parts #help { display: block; }
+        &.-wide #sections { width: 22; }
+    }
+    """
+    BINDINGS = [  # noqa: RUF012
+        Binding("s", "start", "start", id="setup.start"),
+        Binding("slash", "search", "search", key_display="/", id="setup.search"),
+        Binding("p", "preset", "presets", id="setup.preset"),
+        Binding("y", "yaml", "yaml", id="setup.yaml"),
+        Binding("m", "parts", "memory", id="setup.parts"),
+        Binding("o", "load", "load", id="setup.load"),
+        Binding("w", "save", "save", id="setup.save"),
+        Binding("down,j", "to_field(1)", "next setting", show=False, id="setup.next"),
+        Binding("up,k", "to_field(-1)", "previous setting", show=False, id="setup.previous"),
+        Binding(
+            "right_square_bracket,pagedown",
+            "to_section(1)",
+            "next section",
+            show=False,
+            id="setup.next_section",
+        ),
+        Binding(
+            "left_square_bracket,pageup",
+            "to_section(-1)",
+            "previous section",
+            show=False,
+            id="setup.previous_section",
+        ),
+        Binding("escape", "leave", "back", id="setup.leave"),
+        Binding("escape", "to_start", "to start", show=False, id="setup.to_start"),
+    ]
+
+    def __init__(self, settings: Settings | None = None, *, start: bool = False) -> None:
+        """With `start`, what it opens with is started as soon as it is known to fit."""
+        super().__init__()
+        name, first = presets.first()
+        self.draft = draft_of(settings or first)
+        self.source = "the given config" if settings else name
+        self._start_from = self.draft
+        self._starts = start  # by itself, as long as nobody has touched the form
+        self._ready = False  # whether the widgets are there
+        self._hub: bool | None = None  # whether the hub answers; None until it is known
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    def body(self) -> Iterable[Widget]:
+        """Sections, fields, help, cost and start."""
+        yield Static(id="title")
+        yield LineEditor(placeholder="search names and help", compact=True, id="search")
+        yield Vertical(
+            Horizontal(
+                RowList(self._section_line, [*SECTIONS, CHANGED], id="sections"),
+                Fields(id="fields"),
+                YamlPane(),
+                id="form",
+            ),
+            VerticalScroll(Static(id="help"), Static(id="parts"), id="side", can_focus=False),
+            id="body",
+        )
+        yield CostLine()
+        yield StartLine()
+
+    def on_mount(self) -> None:
+        """Open on the first section with the cursor on Start."""
+        self._ready = True
+        self._show_section()
+        self.query_one(StartLine).focus()
+        self._show_draft()
+        self.set_timer(1.0, self._look_for_hub)
+        if self._starts and self.draft.problems:
+            self.call_after_refresh(self.action_start)
+
+    @work(thread=True)
+    def _look_for_hub(self) -> None:
+        self._hub = device.hub_reachable()
+
+    def show(self, settings: Settings, source: str) -> None:
+        """Put other settings into the form. `source` says in the title where they come from."""
+        self.replace(draft_of(settings), source)
+        if self._ready:
+            if self.has_class("-yaml"):
+                self.query_one(YamlPane).show(settings)
+            self.query_one(StartLine).focus()
+
+    def replace(self, draft: Draft, source: str | None = None) -> None:
+        """Take another draft, which comes from `source` unless the form itself made it."""
+        self.draft, self._starts = draft, False
+        if source:
+            self.source, self._start_from = source, draft
+        self._show_draft()
+
+    def guide_topic(self) -> str | None:
+        """The setting under the cursor."""
+        field = self._field()
+        return field.key if field else self.TITLE
+
+    # -- showing ---------------------------------------------------------------------------------
+
+    def _show_draft(self) -> None:
+        if not self._ready:  # shown once it is there
+            return
+        if self._section() == CHANGED and not self._searching():
+            self._show_section()
+        else:
+            for field in self.query_one(Fields).shown():
+                field.show(self.draft)
+        self.query_one("#sections", RowList).redraw()
+        self._show_title()
+        self._show_help()
+        self.query_one(CostLine).look(self.draft.settings)
+        self._show_start()
+
+    def _show_title(self) -> None:
+        count = len(self.draft.changed)
+        edited = " · edited" if self.draft.settings != self._start_from.settings else ""
+        said = f"{safe_line(self.source, 60)}{edited} · {count} not at their default"
+        self.query_one("#title", Static).update(
+            Content.assemble(("setup  ", "bold"), (said, "$muted"))
+        )
+
+    def _section_line(self, section: str, width: int) -> Content:
+        keys = [key for key, each in FIELDS.items() if each.section == section]
+        wrong = sum(key in self.draft.problems for key in keys)
+        count = len(self.draft.changed) if section == CHANGED else 0
+        mark = Content.styled("!" if wrong else " ", "$bad")
+        tail = f" {count}" if count else ""
+        return Content.assemble(mark, section, (tail, "$muted"))
+
+    def _show_help(self) -> None:
+        field = self._field()
+        help = about(field.key, self.draft) if field else self._help_on_the_whole()
+        self.query_one("#help", Static).update(help)
+
+    def _help_on_the_whole(self) -> Content:
+        if self.has_class("-yaml"):
+            error = safe_line(self.query_one(YamlPane).error, 400)
+            words = error or "the same settings as text; what is valid is in the form"
+            return Content.styled(words, "$bad" if error else "$muted")
+        return Content.assemble(
+            ("enter starts the run.  ", "bold"), presets.prospect(self.draft.settings)
+        )
+
+    def _show_start(self) -> None:
+        if self.draft.problems:
+            key, reason = next(iter(self.draft.problems.items()))
+            text = Content.assemble(("! cannot start  ", "$bad"), safe_line(f"{key} {reason}", 300))
+        elif refusal := self.query_one(CostLine).refusal:
+            text = Content.assemble(("! will not fit  ", "$bad"), safe_line(refusal, 400))
+        else:
+            words = safe_line(presets.describe(self.draft.settings), 200)
+            text = Content.assemble(("▶ start  ", "$accent"), (words, "$muted"))
+        self.query_one(StartLine).update(text)
+
+    @on(CostLine.Found)
+    def _cost_found(self) -> None:
+        self.query_one("#parts", Static).update(self.query_one(CostLine).parts())
+        self._show_start()
+        if self._starts:
+            self.action_start()
+
+    # -- moving ----------------------------------------------------------------------------------
+
+    def _section(self) -> str:
+        return self.query_one("#sections", RowList).current or SECTIONS[0]
+
+    def _field(self) -> SettingField | None:
+        focused = self.focused
+        while focused is not None and not isinstance(focused, SettingField):
+            focused = focused.parent if isinstance(focused.parent, Widget) else None
+        return focused
+
+    def _searching(self) -> bool:
+        return bool(self.query_one("#search", Input).display)
+
+    def _show_section(self) -> None:
+        section = self._section()
+        if section == CHANGED:
+            keys = list(self.draft.changed)
+        else:
+            keys = [key for key, each in FIELDS.items() if each.section == section]
+        self.query_one(Fields).show(keys, self.draft)
+
+    @on(RowList.Moved, "#sections")
+    def _section_chosen(self) -> None:
+        if not self._searching():
+            self._show_section()
+
+    @on(RowList.Chosen, "#sections")
+    def _into_section(self) -> None:
+        self.query_one(Fields).focus_first()
+
+    def on_descendant_focus(self) -> None:
+        """The help follows the focus."""
+        self._show_help()
+
+    def action_to_field(self, by: int) -> None:
+        """To the next or previous setting, and from the last to Start."""
+        self._move(self._field(), by)
+
+    @on(SettingField.Left)
+    def _left_editor(self, event: SettingField.Left) -> None:
+        self._move(event.field, event.by)
+
+    def _move(self, field: SettingField | None, by: int) -> None:
+        fields = self.query_one(Fields).shown()
+        start = self.query_one(StartLine)
+        at = fields.index(field) + by if field in fields else (0 if by > 0 else len(fields) - 1)
+        if field is None and self.focused is start and by > 0:
+            self.say("this is the last line · up goes to the settings")
+        elif 0 <= at < len(fields):
+            fields[at].focus()
+        elif at >= len(fields):
+            start.focus()
+        elif self._searching():
+            self.query_one("#search", Input).focus()
+        else:
+            self.query_one("#sections", RowList).focus()
+
+    def action_to_section(self, by: int) -> None:
+        """To the next or previous section."""
+        if self._searching():
+            self.action_leave()
+        sections = self.query_one("#sections", RowList)
+        if not 0 <= sections.cursor + by < len(sections.rows):
+            self.say(f"this is the {'last' if by > 0 else 'first'} section")
+            return
+        in_fields = self._field() is not None
+        sections.cursor += by
+        self._show_section()
+        if in_fields:
+            self.query_one(Fields).focus_first()
+
+    # -- editing ---------------------------------------------------------------------------------
+
+    @on(SettingField.Edited)
+    def _edited(self, event: SettingField.Edited) -> None:
+        key = event.field.key
+        if event.text is not None:
+            self.replace(self.draft.typed(key, event.text))
+        elif key in self.draft.changed or key in self.draft.refused:
+            self.replace(self.draft.reset(key))
+        else:
+            self.say(f"{key} is at its default already")
+
+    # -- searching -------------------------------------------------------------------------------
+
+    def action_search(self) -> None:
+        """Find settings by name and help text."""
+        line = self.query_one("#search", Input)
+        line.display = True
+        self.query_one("#title").display = False
+        line.focus()
+        self._search(line.value)
+
+    @on(Input.Changed, "#search")
+    def _search_changed(self, event: Input.Changed) -> None:
+        if self._searching():
+            self._search(event.value)
+
+    def _search(self, text: str) -> None:
+        keys = list(FIELDS) if not text.strip() else found(text)
+        self.query_one(Fields).show(keys, self.draft)
+        if not keys:
+            self.query_one("#help", Static).update(
+                Content.styled("no setting has these words · esc ends the search", "$muted")
+            )
+
+    @on(Input.Submitted, "#search")
+    def _to_results(self) -> None:
+        if not self.query_one(Fields).focus_first():
+            self.say("no setting has these words")
+
+    def action_leave(self) -> None:
+        """End the search, or leave the text for the form."""
+        if self.has_class("-yaml"):
+            self._leave_yaml()
+        elif self._searching():
+            field = self._field()
+            self.query_one("#search", Input).display = False
+            self.query_one("#title").display = True
+            if field:  # stay at the setting that was found
+                sections = self.query_one("#sections", RowList)
+                sections.cursor = SECTIONS.index(FIELDS[field.key].section)
+            self._show_section()
+            self.query_one(Fields).focus_first(field.key if field else None)
+        else:
+            self.remove_class("-parts")
+        self.refresh_bindings()
+
+    def action_to_start(self) -> None:
+        """Put the cursor on Start."""
+        if self.focused is self.query_one(StartLine):
+            self.say("the cursor is on start already · q quits")
+        self.query_one(StartLine).focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is something to leave only while it is open."""
+        if action == "leave" and self.is_mounted:
+            return self.has_class("-yaml") or self.has_class("-parts") or self._searching()
+        return True
+
+    # -- as text ---------------------------------------------------------------------------------
+
+    def action_yaml(self) -> None:
+        """Show the same settings as YAML, to be read, copied and edited."""
+        if self._searching():
+            self.action_leave()
+        self.add_class("-yaml")
+        text = self.query_one(YamlPane)
+        text.show(self.draft.settings)
+        text.focus()
+        self._show_help()
+
+    @on(YamlPane.Edited)
+    def _yaml_edited(self, event: YamlPane.Edited) -> None:
+        if not self.has_class("-yaml"):
+            return
+        if event.settings not in (None, self.draft.settings):
+            self.replace(draft_of(event.settings))
+        self._show_help()
+
+    def _leave_yaml(self) -> None:
+        if error := self.query_one(YamlPane).error:
+            self.say(safe_line(f"left out of the form: {error}", 400))
+        self.remove_class("-yaml")
+        self.query_one(Fields).focus_first()
+
+    # -- presets, files, start -------------------------------------------------------------------
+
+    @work
+    async def action_preset(self) -> None:
+        """Choose one of the ready-made settings."""
+        name = await self.app.push_screen_wait(
+            AskChoice(
+                "start from", [(each.name, each.what) for each in presets.all_presets(self._hub)]
+            )
+        )
+        if name:
+            self.show(presets.settings(name), name)
+
+    @work
+    async def action_load(self) -> None:
+        """Load a config file."""
+        path = await self.app.push_screen_wait(
+            AskText("load which config?", check=_cannot_load, complete=completions.paths)
+        )
+        if path:
+            data = files.read(completions.expanded(path))
+            self.show(files.from_mapping(data, path), Path(path).name)
+            if notes := files.notes(data):
+                self.say(safe_line(" · ".join(notes), 600), 15)
+
+    @work
+    async def action_save(self) -> None:
+        """Save the settings as a commented config file."""
+        if self.draft.refused:
+            self.say("mend what is marked ! first: a file holds only settings that are valid")
+            return
+        path = await self.app.push_screen_wait(
+            AskText("save as?", "my.yaml", check=_doubt_saving, complete=completions.paths)
+        )
+        if path:
+            file = completions.expanded(path)
+            try:
+                durable.write_file(file, files.to_yaml(self.draft.settings))
+            except durable.StorageError as error:
+                self.say(safe_line(str(error), 400), 15)
+                return
+            self.source, self._start_from = file.name, self.draft
+            self._show_title()
+            self.say(safe_line(f"saved: {file}", 300))
+
+    def action_parts(self) -> None:
+        """Show memory part by part."""
+        if self.has_class("-wide"):
+            self.say("memory by part stands on the right")
+        else:
+            self.toggle_class("-parts")
+            self.refresh_bindings()
+
+    @on(StartLine.Pressed)
+    def action_start(self) -> None:
+        """Start the run, or go to what is wrong."""
+        self._starts = False
+        if self.draft.problems:
+            key, reason = next(iter(self.draft.problems.items()))
+            self._go_to(key)
+            self.say(safe_line(f"cannot start: {key} {reason}", 300))
+            return
+        if refusal := self.query_one(CostLine).refusal:
+            self.say(safe_line(f"cannot start: {refusal}", 400), 15)
+            return
+        try:
+            self.studio.start_run(self.draft.settings)
+        except (UserError, RunError) as error:
+            self.say(safe_line(f"cannot start: {error}", 400), 15)
+        else:
+            presets.remember(self.draft.settings)
+
+    def _go_to(self, key: str) -> None:
+        if self.has_class("-yaml") or self._searching():
+            self.action_leave()
+        sections = self.query_one("#sections", RowList)
+        sections.cursor = SECTIONS.index(FIELDS[key].section)
+        self._show_section()
+        self.query_one(Fields).focus_first(key)
+
+
+def _cannot_load(path: str) -> str | None:
+    try:
+        files.load(completions.expanded(path))
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _doubt_saving(path: str) -> str | None:
+    file = completions.expanded(path)
+    if not path.strip() or file.is_dir():
+        return "give the name of a file"
+    if not file.parent.is_dir():
+        return f"there is no folder {file.parent}"
+    return f"{file.name} is there already: replace it?" if file.exists() else None

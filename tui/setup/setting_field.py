@@ -1,0 +1,340 @@
+"""One setting in the form: its name, value and mark, and the editor that fits its type.
+
+A field is a single line until somebody edits it. What is typed is told to the screen, which keeps
+the settings and shows each field what became of it.
+"""
+
+from dataclasses import dataclass
+
+from textual import events, on
+from textual.binding import Binding
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Input, OptionList, TextArea
+
+from engine.settings.fields import SettingField as Setting
+from tui.setup.completions import Complete
+from tui.setup.form import Draft, show
+from tui.text.safe_text import safe_line
+from tui.widgets.offers import Offers
+from tui.widgets.safe_editors import LineEditor, TextEditor
+
+NAME_WIDTH = 31  # cells, the marks before the name included
+NARROW_VALUE, WIDE_VALUE = 11, 32  # cells for a value before the remark on it, where they fit
+EDITOR_LINES = 8
+
+
+class SettingField(Widget, can_focus=True):
+    """A setting; `complete` offers values for a text."""
+
+    DEFAULT_CSS = """
+    SettingField {
+        height: 1; width: 1fr;
+        &:focus, &:focus-within { background: $accent 22%; }
+        & > Input {
+            margin-left: 31; width: 1fr; height: 1; padding: 0; border: none;
+            background: $background; color: $foreground;
+        }
+        & > TextArea {
+            margin: 1 0 0 2; height: 8; border: none; padding: 0 1;
+            background: $background; color: $foreground;
+            &:focus { border: none; }
+        }
+        & > OptionList {
+            overlay: screen; constrain: none inside; offset: 30 0;
+            width: auto; min-width: 24; max-width: 48; height: auto; max-height: 8;
+            border: none; padding: 0; background: $surface;
+            &:focus { border: none; }
+        }
+    }
+    """
+    BINDINGS = [  # noqa: RUF012
+        Binding("enter", "edit", "edit", id="field.edit"),
+        Binding("space", "edit", "edit", show=False, id="field.edit_too"),
+        Binding("left", "step(-1)", "previous choice", show=False, id="field.previous"),
+        Binding("right", "step(1)", "next choice", show=False, id="field.next"),
+        Binding("r,delete,backspace", "reset", "reset", id="field.reset"),
+        Binding("escape", "cancel", "as it was", id="field.cancel"),
+    ]
+
+    @dataclass
+    class Edited(Message):
+        """A text was typed or chosen; None asks for the default."""
+
+        field: "SettingField"
+        text: str | None
+
+        @property
+        def control(self) -> "SettingField":
+            return self.field
+
+    @dataclass
+    class Left(Message):
+        """An editor was left towards the field `by` places further; 0 stays."""
+
+        field: "SettingField"
+        by: int
+
+    def __init__(self, setting: Setting, draft: Draft, complete: Complete | None = None) -> None:
+        super().__init__(id=f"field-{setting.key.replace('.', '-')}")
+        self.setting = setting
+        self._draft = draft
+        self._complete = complete
+        self._before = ""  # the text when the editor was opened
+        self._told = ""  # the editor's text as the screen knows it
+        self.editor: LineEditor | TextEditor | None = None  # while the field is being edited
+        self._list: OptionList | None = None  # the choices, or offers for the text
+        self._lines = 0
+        self._height()
+
+    @property
+    def key(self) -> str:
+        """The setting's dotted key."""
+        return self.setting.key
+
+    # -- what it shows ---------------------------------------------------------------------------
+
+    def show(self, draft: Draft) -> None:
+        """Show the setting as it is in a draft."""
+        self._draft = draft
+        self._height()
+        self.refresh()
+
+    def render(self) -> Content:
+        """Marks, name, value and a remark; below, what is wrong with the value."""
+        width = self.size.width
+        reason = self._draft.problems.get(self.key)
+        idle = self._draft.no_effect.get(self.key)
+        changed = self.key in self._draft.changed
+        mark = ("!", "$bad") if reason else ("•" if changed else " ", "$foreground")
+        focus = ("›" if self.has_focus_within else " ", "$accent")
+        quiet = "$faint" if idle else "$muted"
+        name = (f" {self.key:<{NAME_WIDTH - 3}}", quiet if idle or not changed else "$foreground")
+        room = max(0, width - NAME_WIDTH)
+        value = self._value("$faint" if idle else "$foreground").truncate(room, ellipsis=True)
+        column = NARROW_VALUE if width < 90 else WIDE_VALUE
+        gap = " " * max(2, column - value.cell_length)
+        remark = self._remark(room - value.cell_length - len(gap))
+        line = Content.assemble(focus, mark, name, value, gap, remark)
+        if not reason:
+            return line
+        below = "\n" * (1 + EDITOR_LINES * isinstance(self.editor, TextEditor))
+        indent = 3 if self.setting.kind == "multiline" else NAME_WIDTH
+        text = Content.styled(safe_line(reason, 400), "$bad").truncate(
+            max(1, width - indent), ellipsis=True
+        )
+        return Content.assemble(line, below, " " * indent, text)
+
+    def _value(self, style: str) -> Content:
+        setting, text = self.setting, self._draft.text(self.key)
+        if setting.kind == "switch":
+            on = text == "on"
+            dangerous = on and setting.dangerous
+            return Content.styled("● on" if on else "○ off", "$bad" if dangerous else style)
+        if not text:
+            return Content.styled(_empty(setting), "$faint")
+        if setting.kind == "choice":
+            arrows = self.has_focus
+            return Content.styled(f"‹ {text} ›" if arrows else text, style)
+        first, *rest = text.split("\n")
+        more = (f"  … {len(rest) + 1} lines", "$muted") if rest else ""
+        unit = (f" {setting.unit}", "$muted") if setting.unit and text[0].isdigit() else ""
+        return Content.assemble((safe_line(first, 500), style), unit, more)
+
+    def _remark(self, room: int) -> Content:
+        """Why the setting has no effect, or the default it differs from."""
+        if idle := self._draft.no_effect.get(self.key):
+            words = idle
+        elif self.key in self._draft.changed and self.setting.kind != "multiline":
+            words = f"default {show(self.setting.default) or 'empty'}"
+        else:
+            return Content("")
+        return (
+            Content.styled(words, "$faint").truncate(room, ellipsis=True)
+            if room > 7
+            else Content("")
+        )
+
+    def _height(self) -> None:
+        lines = 1 + (self.key in self._draft.problems)
+        lines += EDITOR_LINES * isinstance(self.editor, TextEditor)
+        if lines != self._lines:
+            self._lines = self.styles.height = lines
+
+    def on_focus(self) -> None:
+        """Draw the mark of the focus."""
+        self.refresh()
+
+    def on_blur(self) -> None:
+        """Take the mark of the focus away."""
+        self.refresh()
+
+    # -- editing ---------------------------------------------------------------------------------
+
+    async def action_edit(self) -> None:
+        """Toggle, offer the choices, or open an editor."""
+        kind = self.setting.kind
+        if kind == "switch":
+            self._tell("off" if self._draft.text(self.key) == "on" else "on")
+        elif kind == "choice":
+            await self._show_choices()
+        else:
+            await self.edit(self._draft.text(self.key))
+
+    async def edit(self, text: str, *, select: bool = True) -> None:
+        """Open the editor with a text in it; without `select`, as if it had just been typed."""
+        self._before = self._draft.text(self.key)
+        if self.setting.kind == "multiline":
+            self.editor = TextEditor(text, soft_wrap=True, highlight_cursor_line=False)
+            self._told = self.editor.text
+        else:
+            self.editor = LineEditor(text, compact=True, select_on_focus=select)
+            self._told = self.editor.value
+        await self.mount(self.editor)
+        self._height()
+        self.editor.focus()
+        self.call_after_refresh(self.scroll_visible, animate=False)
+        if self._complete:
+            self._list = Offers()
+            await self.mount(self._list)
+            self._offer("")
+        if not select and isinstance(self.editor, LineEditor):
+            self.editor.cursor_position = len(text)
+            self._tell(text)
+
+    async def close(self, *, keep: bool = True) -> None:
+        """Put away what is open; without `keep`, as if nothing had been typed."""
+        if self.editor and not keep:
+            self._tell(self._before)
+        had_focus = self.has_focus_within
+        self.editor = self._list = None
+        await self.remove_children()
+        self._height()
+        self.refresh()
+        if had_focus:
+            self.focus()
+
+    def action_step(self, by: int) -> None:
+        """Take the next or the previous choice."""
+        choices = self._choices()
+        if self.setting.kind == "switch":
+            self._tell("on" if by > 0 else "off")
+        elif self.setting.kind == "choice":
+            at = choices.index(self._draft.text(self.key))
+            self._tell(choices[(at + by) % len(choices)])
+
+    def action_reset(self) -> None:
+        """Back to the default."""
+        self.post_message(self.Edited(self, None))
+
+    @property
+    def _open(self) -> bool:
+        return self.editor is not None or self._list is not None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Escape is the field's while something is open, the other keys while nothing is."""
+        if action == "cancel":
+            return self._open
+        return not (self._open and action in ("edit", "step", "reset"))
+
+    async def action_cancel(self) -> None:
+        """Leave the editor as if nothing had been typed, or the list of choices."""
+        await self.close(keep=False)
+
+    async def on_key(self, event: events.Key) -> None:
+        """A digit on a number begins to edit; the arrows leave a line or move in its offers."""
+        if not self._open:
+            if self.setting.kind in ("integer", "number") and _begins_a_number(event.character):
+                event.stop()
+                await self.edit(event.character or "", select=False)
+        elif isinstance(self.editor, LineEditor) and event.key in ("up", "down"):
+            event.stop()
+            by = 1 if event.key == "down" else -1
+            if isinstance(self._list, Offers) and self._list.texts:
+                self._list.move(by)
+            else:
+                await self.close()
+                self.post_message(self.Left(self, by))
+        elif event.key == "tab" and isinstance(self._list, Offers) and self._list.likely:
+            event.stop()
+            event.prevent_default()
+            await self._take(self._list.likely)
+
+    @on(Input.Changed)
+    def _line_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if event.input is self.editor and event.value != self._told:
+            self._told = event.value
+            self._tell(event.value)
+            self._offer(event.value)
+
+    @on(TextArea.Changed)
+    def _text_changed(self, event: TextArea.Changed) -> None:
+        event.stop()
+        if event.text_area is self.editor and event.text_area.text != self._told:
+            self._told = event.text_area.text
+            self._tell(self._told)
+
+    @on(Input.Submitted)
+    async def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        if isinstance(self._list, Offers) and self._list.chosen:
+            await self._take(self._list.chosen)
+        else:
+            await self.close()
+
+    async def on_descendant_blur(self, event: events.DescendantBlur) -> None:
+        """Whoever goes elsewhere in the app closes the editor; what is typed stays."""
+        self.refresh()
+        if self._open and self.app.focused and not self.has_focus_within:
+            await self.close()
+
+    # -- choices and offers ----------------------------------------------------------------------
+
+    def _choices(self) -> list[str]:
+        return ["", *self.setting.choices] if self.setting.optional else [*self.setting.choices]
+
+    async def _show_choices(self) -> None:
+        choices = self._choices()
+        words = [Content(word or _empty(self.setting)) for word in choices]
+        self._list = OptionList(*words, markup=False)
+        await self.mount(self._list)
+        self._list.highlighted = choices.index(self._draft.text(self.key))
+        self._list.focus()
+
+    def _offer(self, text: str) -> None:
+        """List what the text may become, below the editor."""
+        if self._complete and isinstance(self._list, Offers):
+            self._list.offer([each for each in self._complete(text) if each != text])
+
+    async def _take(self, text: str) -> None:
+        """Put an offered text into the editor; a folder stays open for what is in it."""
+        if isinstance(self.editor, LineEditor):
+            self.editor.value = text
+            self.editor.cursor_position = len(text)
+            if not text.endswith("/"):
+                self._tell(text)
+                await self.close()
+
+    @on(OptionList.OptionSelected)
+    async def _picked(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        if isinstance(self._list, Offers):
+            await self._take(self._list.texts[event.option_index])
+        else:
+            self._tell(self._choices()[event.option_index])
+            await self.close()
+
+    def _tell(self, text: str) -> None:
+        self.post_message(self.Edited(self, text))
+
+
+def _begins_a_number(character: str | None) -> bool:
+    return bool(character) and character in "0123456789.-"
+
+
+def _empty(setting: Setting) -> str:
+    """What stands for no value, in the words of its help: `empty: ...`."""
+    _, found, words = setting.help.partition("empty: ")
+    return words.rstrip(".").split(";")[0] if found else "empty"

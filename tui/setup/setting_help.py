@@ -1,0 +1,37 @@
+"""What is said of a setting, and the settings that some words are said of."""
+
+from textual.content import Content
+
+from tui.guide import topics
+from tui.setup.form import FIELDS, Draft, show
+from tui.text.safe_text import safe_line
+
+
+def found(text: str) -> list[str]:
+    """The settings whose name or help holds every word of `text`."""
+    words = text.lower().split()
+    return [
+        key
+        for key, each in FIELDS.items()
+        if all(
+            w in f"{key} {key.replace('_', ' ')} {each.help} {each.section}".lower() for w in words
+        )
+    ]
+
+
+def about(key: str, draft: Draft) -> Content:
+    """All about one setting: what it does, what it may be, what it is at."""
+    each = FIELDS[key]
+    facts = [fact for fact in (each.unit, each.bounds) if fact]
+    if each.kind != "multiline":
+        facts.append(f"default {safe_line(show(each.default), 60) or 'empty'}")
+    lines = [Content.assemble((key, "bold"), ("  " + " · ".join(facts), "$muted"))]
+    if reason := draft.problems.get(key):
+        lines.append(Content.styled(safe_line(reason, 400), "$bad"))
+    if idle := draft.no_effect.get(key):
+        lines.append(Content.styled(f"no effect now: {idle}", "$warning"))
+    danger = ("dangerous  ", "$bad") if each.dangerous else ""
+    lines.append(Content.assemble(danger, each.help))
+    if advice := topics.advice(key):
+        lines.append(Content.styled(advice, "$muted"))
+    return Content("\n").join(lines)

@@ -1,0 +1,1 @@
+"""What all screens share: keys, places, themes, questions."""

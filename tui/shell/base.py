@@ -1,0 +1,96 @@
+"""What all screens share: the key line, and how they hear of the run."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from engine.events import Event
+from tui.terminal.terminal import LEAST_COLUMNS, LEAST_LINES
+from tui.widgets.key_line import KeyLine
+
+if TYPE_CHECKING:
+    from tui.app import StudioApp
+
+
+class StudioScreen(Screen[None]):
+    """A full screen of the program.
+
+    A subclass yields its widgets from `body`; the key line comes last by itself. Every binding
+    has an id, `<screen>.<action>`, by which keys.yaml can give it another key. For an action that
+    can do nothing now, `why_not` gives the reason: its key is not shown, and pressing it says so.
+    """
+
+    # From 120 columns on, parts stand side by side; below the least size, one line says so.
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-too-small"), (LEAST_COLUMNS, "-narrow"), (120, "-wide"),
+    ]  # fmt: skip
+    VERTICAL_BREAKPOINTS = [(0, "-too-low"), (LEAST_LINES, "-low"), (36, "-tall")]  # noqa: RUF012
+    DEFAULT_CSS = """
+    StudioScreen #too-small { display: none; }
+    StudioScreen.-too-small > *, StudioScreen.-too-low > * { display: none !important; }
+    StudioScreen.-too-small #too-small, StudioScreen.-too-low #too-small {
+        display: block !important;
+    }
+    """
+
+    AUTO_FOCUS = ""  # a screen says itself where the cursor begins; the first may be hidden
+    TITLE = ""  # of the screen, in the list of its keys
+    ready = False  # whether all parts are mounted, so that they can be drawn
+
+    @property
+    def studio(self) -> "StudioApp":
+        """The app, with its own type."""
+        from tui.app import StudioApp
+
+        assert isinstance(self.app, StudioApp)
+        return self.app
+
+    def body(self) -> Iterable[Widget]:
+        """The widgets of the screen."""
+        return ()
+
+    def compose(self) -> ComposeResult:
+        """The body above the key line."""
+        yield from self.body()
+        yield KeyLine()
+        size = f"{LEAST_COLUMNS} x {LEAST_LINES}"
+        yield Static(f"enlarge the terminal to {size} cells at least", id="too-small", markup=False)
+
+    def on_mount(self) -> None:
+        """Draw the run once all parts are there."""
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self.ready = True
+        self.run_changed(())
+
+    def on_screen_resume(self) -> None:
+        """Catch up with the run after another screen was in front."""
+        if self.ready:
+            self.run_changed(())
+
+    def run_changed(self, events: Sequence[Event]) -> None:
+        """Called when `studio.view` has changed; `events` are those folded into it since.
+
+        It is called only while this screen is in front, and with no events when it comes there.
+        """
+
+    def why_not(self, action: str) -> str | None:
+        """Why an action can do nothing now, in a short sentence; None: it can."""
+        return None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What cannot be done is not offered."""
+        return self.why_not(action) is None
+
+    def guide_topic(self) -> str | None:
+        """What the guide opens at: for Setup the focused field, for others the screen's topic."""
+        return self.TITLE or None
+
+    def say(self, message: str, seconds: float | None = None) -> None:
+        """Put a sentence in the place of the keys for some seconds. It is never markup."""
+        self.query_one(KeyLine).say(message, *(() if seconds is None else (seconds,)))

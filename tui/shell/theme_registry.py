@@ -1,0 +1,47 @@
+"""The themes that the app offers, kept in step with their files while it runs."""
+
+from collections.abc import Sequence
+
+from textual.app import App
+
+from engine.data_folder import home
+from tui.shell import preferences, themes
+
+
+class ThemeShelf:
+    """Registers themes with an app: one for the first frame, all of them by `reload`."""
+
+    def __init__(self, app: App[int]) -> None:
+        self._app = app
+        self._folders = (themes.BUNDLED, home() / "themes")
+        self._stamps: object = None
+        wanted = themes.MONOCHROME if app.no_color else str(preferences.load().get("theme"))
+        self._register_only(themes.first(wanted, self._folders))
+
+    def _register_only(self, theme: themes.Theme) -> None:
+        """Textual's own themes are not offered."""
+        self._app.register_theme(theme)
+        self._app.theme = theme.name
+        for name in set(self._app.available_themes) - {theme.name}:
+            self._app.unregister_theme(name)
+
+    def reload(self) -> Sequence[str]:
+        """Read the theme files again if any has changed; what is wrong with them, a sentence each.
+
+        The theme in use changes with its file, and gives way to the default where that is gone.
+        """
+        stamps = themes.stamps(self._folders)
+        if stamps == self._stamps:
+            return ()
+        self._stamps = stamps
+        app, found = self._app, themes.find(self._folders)
+        before = app.current_theme
+        for theme in found.themes.values():
+            app.register_theme(theme)
+        if before.name not in found.themes:
+            app.theme = themes.DEFAULT
+        elif found.themes[before.name] != before:
+            app.mutate_reactive(App.theme)
+        for name in set(app.available_themes) - set(found.themes):
+            app.unregister_theme(name)
+        return found.problems

@@ -1,0 +1,1 @@
+"""The terminal itself: what it can do, how it is left, and how it is given back."""

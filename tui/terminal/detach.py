@@ -1,0 +1,37 @@
+"""A run that goes on without a screen after the app has quit, in a process of its own."""
+
+import subprocess
+import sys
+import time
+
+from engine.runs.folder import Run
+from tui.text.safe_text import safe_line
+
+PATIENCE = 60.0  # seconds until the process is not waited for any longer
+LOOK_SECONDS = 0.1
+
+
+def go_on(run: Run) -> str:
+    """Resume a stopped run behind the shell; the sentence that says whether it goes on.
+
+    Nobody else may hold the run any more.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tui.main", "resume", str(run.path)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # signals for this terminal are not for it
+    )
+    name = safe_line(run.name, 120)
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and process.poll() is None:
+        held = run.holder()
+        if held and held.pid == process.pid:
+            process.returncode = 0  # it is not this process's to wait for
+            return (
+                f"{name} goes on without a screen, as process {held.pid}: `lora-studio` shows it, "
+                f"`lora-studio runs stop {name}` ends it"
+            )
+        time.sleep(LOOK_SECONDS)
+    return f"{name} did not go on; `lora-studio resume {name}` says why"

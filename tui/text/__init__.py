@@ -1,0 +1,1 @@
+"""Text as a terminal may show it: safe, short, with its unit."""
