@@ -167,14 +167,13 @@ class Settings(SettingsModel):
         None,
         DATA,
         "Column with the prompt, text or chat messages, or texts to join, such as context + "
-        "question; empty: the first of prompt, question, instruction, messages, conversations, a "
-        "text with its context and input.",
+        "question. Found by itself are prompt, question, instruction, messages and conversations, "
+        "a text with the context and input beside it; empty: found by itself.",
     )
     system_feature: str | None = setting(
         None,
         DATA,
-        "Column with a system message for each prompt; empty: system or system_prompt where there "
-        "is one.",
+        "Column with a system message for each prompt; empty: system or system_prompt, if any.",
     )
     system_prompt: str | None = setting(
         None,
