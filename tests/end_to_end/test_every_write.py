@@ -25,7 +25,7 @@ from tests.engine.small_models import QWEN3, write_model, write_prompts
 
 pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="Metal does not survive a fork")
 # Files that tell of times, beside those that `written` reads.
-TIMED = re.compile(r"(log\.txt|run\.json|lock|manifest\.json|state\.json|.*\.jsonl)$")
+TIMED = re.compile(r"(log\.txt|(run|progress|manifest|state)\.json|lock|.*\.jsonl)$")
 KEPT = ("status", "step", "total_steps", "pairs", "error", "win_rate", "name")  # of run.json
 
 

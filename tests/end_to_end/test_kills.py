@@ -3,6 +3,7 @@
 pytest -s -m slow tests/end_to_end/test_kills.py      hundreds of kills, and how many there were
 """
 
+import itertools
 import json
 import os
 import random
@@ -34,6 +35,7 @@ BY_HAND = {
     "self_check_every": 0,
 }
 EARLY = 0.2  # share of the kills that come while a run is being loaded
+INSTANT = 0.05  # seconds within which a kill comes after a line
 TORN = 0.3  # share after which a file is torn too, as a power cut may tear what was not synced
 
 
@@ -43,7 +45,7 @@ class Killer:
 
     chance: random.Random
     loading: float  # seconds that a run takes to load
-    training: float  # seconds that a few steps take
+    lines: int  # that a run says of a few steps
     kills: int = 0
     torn: int = 0
     trials: int = 0
@@ -61,7 +63,8 @@ class Killer:
                 self.told.append(line)
                 if begun in line:
                     break
-        time.sleep(self.chance.uniform(0, self.loading if early else self.training))
+            self.told += itertools.islice(process.stdout, self.chance.randrange(self.lines))
+        time.sleep(self.chance.uniform(0, self.loading if early else INSTANT))
         alive = process.poll() is None
         process.send_signal(signal.SIGKILL)
         self.told += process.stdout.readlines()
@@ -124,9 +127,11 @@ def check_train(home: Path, kills: int, seed: int) -> Killer:
     assert done.returncode == 0, done.stderr
     wanted = written(home / "runs" / "unbroken")
     assert len(wanted["pairs.jsonl"]) > 5
-    steps = [each["time"] for each in records(done.stdout) if each["event"] == "step"]
     took = time.monotonic() - began
-    killer = Killer(random.Random(seed), took - (steps[-1] - steps[0]), (steps[-1] - steps[0]) / 2)
+    said = records(done.stdout)
+    steps = [at for at, each in enumerate(said) if each["event"] == "step"]
+    training = said[steps[-1]]["time"] - said[steps[0]]["time"]
+    killer = Killer(random.Random(seed), took - training, (steps[-1] - steps[0]) // 2)
     while killer.kills < kills:
         killer.trials += 1
         broken = Run(home / "runs" / f"broken-{killer.trials}")
@@ -210,7 +215,7 @@ class Ledger:
 
 def check_labels(home: Path, kills: int, seed: int) -> Killer:
     """A run judged by hand, killed until `kills` are reached and the run is done."""
-    killer = Killer(random.Random(seed), loading=4.0, training=0.7)
+    killer = Killer(random.Random(seed), loading=4.0, lines=12)
     acknowledged = 0
     while killer.kills < kills:
         killer.trials += 1

@@ -325,8 +325,8 @@ def test_a_resume_says_what_it_has_kept(started: Start, chosen: Choose, tmp_path
         lambda: next((e for e in again.drain() if isinstance(e, RunStarted)), None), again
     )
     assert (began.step, began.pairs) == (0, 3)  # there was no checkpoint yet
-    log = (killed / "log.txt").read_text()
-    assert "step 0 of 20: training goes on; 3 labels are kept, " in log
+    goes_on = "step 0 of 20: training goes on; 3 labels are kept, "
+    until(lambda: goes_on in (killed / "log.txt").read_text(), again)
     assert archive.Run(killed).state()["pairs"] == 3
     assert archive.Run(killed).state()["step"] == 0
 

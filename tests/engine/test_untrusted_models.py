@@ -166,7 +166,7 @@ def test_a_token_is_nowhere_in_a_run(with_token: Path, studio_home: Path) -> Non
     session.start()
     assert session.join(120)
     events: list[Event] = session.drain()
-    assert session.status == "finished", session.error
+    assert session.status in ("finished", "untrained"), session.error
     assert TOKEN not in repr(events)
     assert TOKEN.encode() not in everything(studio_home)
 
