@@ -23,7 +23,7 @@ from tests.signals import let_programs_take_signals
 let_programs_take_signals()
 for number in numbers:
     signal.raise_signal(number) if sys.argv[1] == "ignored" else None  # does nothing here
-    started = subprocess.Popen(["sleep", "1000"])
+    started = subprocess.Popen(["sleep", "10"])
     started.send_signal(number)
     print(started.wait())
 """
