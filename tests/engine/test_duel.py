@@ -1,11 +1,14 @@
 """Try it, with real models: what it answers, and that it leaves a run that trains alone."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.data.pairs import Verdict
+from engine.judges.llm import LLMJudge
 from engine.runs import archive
 from engine.runs.folder import METRICS, Run
 from engine.session import Session
@@ -23,6 +26,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(folder / "policy", scale=1.0)
     write_prompts(folder / "prompts.jsonl", 24)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The judge prefers what comes later in the alphabet, so that there is something to learn."""
+
+    def judge(self: LLMJudge, texts: Sequence[Any], names: Any = ()) -> list[Verdict]:
+        return [Verdict("first" if text[-2] > text[-1] else "second") for text in texts]
+
+    monkeypatch.setattr(LLMJudge, "judge", judge)
 
 
 @pytest.fixture
