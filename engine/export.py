@@ -143,7 +143,7 @@ def readers(run: Run, folder: Path) -> str:
     mlx-lm renames, joins and splits the tensors of some architectures, and leaves out parts for
     images and sound; transformers reads what has the names and shapes of the model's own files.
     """
-    source = load.locate(run.settings().model, "model")
+    source = load.locate(run.known_settings()[0].model, "model")
     before, after = (
         {tensor.name: tensor.shape for tensor in read_tensors(each) or ()}
         for each in (source, folder.expanduser())
