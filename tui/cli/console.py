@@ -1,7 +1,7 @@
 """What a run prints while it trains without the app: JSON, plain lines or a live display."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol, TextIO
 
@@ -137,7 +137,8 @@ class PlainLines:
             case RunStarted():
                 yield from opening(event)
             case Report():
-                yield f"step {event.step}/{view.total_steps}  {figures(view)}  {time_left(view)}"
+                told = figures(event.metrics) or "no pair to learn from"
+                yield f"step {event.step}/{view.total_steps}  {told}  {time_left(view)}"
             case Evaluated():
                 yield f"step {event.step}/{view.total_steps}  win rate {rate(event)}"
             case Log() if wants_attention(event, view):
@@ -198,7 +199,8 @@ class LiveDisplay:
             ProgressBar(total=max(1, view.total_steps), completed=view.step),
             Text(f"{share:.0%}{' · ' + left if left else ''}"),
         )
-        return Group(title, bar, Text(activity(view), "dim"), Text(figures(view)))
+        newest = figures({name: view.latest(name) for name in SHOWN_METRICS})
+        return Group(title, bar, Text(activity(view), "dim"), Text(newest))
 
 
 class Summary:
@@ -273,9 +275,9 @@ def wants_attention(event: Log, view: RunView) -> bool:
     return serious and "\n" not in event.text and event.text != view.error
 
 
-def figures(view: RunView) -> str:
-    """The newest metrics in one line."""
-    values = ((name, view.latest(name)) for name in SHOWN_METRICS)
+def figures(metrics: Mapping[str, float | None]) -> str:
+    """Metrics in one line, those that have a value."""
+    values = ((name, metrics.get(name)) for name in SHOWN_METRICS)
     return "  ".join(f"{name} {value:.3f}" for name, value in values if value is not None)
 
 
