@@ -32,6 +32,9 @@ from tests.engine.small_models import (
     write_prompts,
 )
 
+pytestmark = pytest.mark.quick
+
+
 PATIENCE = 60  # seconds
 IDS = mx.array([[5, 90, 30, 7, 41, 110]])
 SHAPE = {"rank": 4, "scale": 10.0}

@@ -17,6 +17,9 @@ from engine.compute.kv_cache import (
 from tests.close import assert_close
 from tests.engine.small_models import GEMMA3, MAMBA2, QWEN2, QWEN3, make_model
 
+pytestmark = pytest.mark.quick
+
+
 PROMPTS = [[7, 8, 9, 10, 11], [12, 13], [14, 15, 16]]
 LENGTHS = mx.array([5, 2, 3])
 

@@ -18,6 +18,9 @@ from engine.data.files import Unusable
 from engine.data.json_items import NotAList, TooLong, json_items
 from engine.errors import UserError
 
+pytestmark = pytest.mark.quick
+
+
 QUESTION = "What is the colour of coal?"
 
 

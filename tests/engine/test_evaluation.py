@@ -12,6 +12,9 @@ from engine.model.load import LanguageModel
 from engine.train.evaluation import Evaluation, completion_text, wilson
 from tests.engine.small_models import EOS, language_model, settings, tokenizer
 
+pytestmark = pytest.mark.quick
+
+
 PROMPTS = [[7, 8, 9], [10, 11], [12], [13, 14, 15, 16], [17, 18]]
 
 

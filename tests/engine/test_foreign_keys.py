@@ -10,6 +10,9 @@ from engine.settings.files import apply_overrides, from_mapping, notes
 from engine.settings.foreign_keys import ALIASES, FOREIGN, LOAD_IN, USE_DORA
 from engine.settings.schema import Settings, fields
 
+pytestmark = pytest.mark.quick
+
+
 # The keys of CONFIG_DEFAULTS, of the command line and of the example files, in all versions up to
 # mlx-lm 0.32.2 and mlx-lm-lora 5.10.2.
 MLX_LM = """\

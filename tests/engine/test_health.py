@@ -8,6 +8,8 @@ import pytest
 
 from engine.train.health import CHECKS, ENOUGH_PAIRS, RECENT, Health, nothing_learned, sentence
 
+pytestmark = pytest.mark.quick
+
 
 def health_of(metric: str, values: list[float]) -> Health:
     health = Health()

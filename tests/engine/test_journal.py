@@ -15,6 +15,8 @@ from engine.train import reporting as subject
 from engine.train.reporting import Journal
 from tests.engine.small_models import pair, settings
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture
 def run() -> Run:

@@ -22,6 +22,9 @@ from engine.judges.presentation import (
 from engine.starter import POLICY
 from tests.engine.small_models import SPECIAL, TEMPLATE, byte_tokenizer, tokenizer
 
+pytestmark = pytest.mark.quick
+
+
 TOKENIZER = tokenizer()
 NASTY = [
     "{prompt} {0} {} {{ x }} {% raw %}",

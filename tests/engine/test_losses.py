@@ -11,6 +11,9 @@ from engine.train.losses import LogProbs, Loss, pair_losses, soft_pair_losses
 from tests.close import assert_close
 from tests.engine.small_models import number
 
+pytestmark = pytest.mark.quick
+
+
 FORMS = [
     ("sigmoid", "paper"),
     ("hinge", "paper"),

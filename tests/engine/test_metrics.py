@@ -9,6 +9,8 @@ from engine.data.pairs import Verdict
 from engine.train.metrics import COUNTS, MEANS, RATES, Means, add_judged
 from tests.engine.small_models import pair
 
+pytestmark = pytest.mark.quick
+
 
 def test_means_are_weighted() -> None:
     means = Means()

@@ -12,6 +12,9 @@ from engine.errors import UserError
 from engine.train.optimizers import OPTIMIZERS, build_optimizer, learning_rate
 from tests.engine.small_models import number, settings
 
+pytestmark = pytest.mark.quick
+
+
 PEAK, FINAL, START, UPDATES, WARMUP = 1e-3, 1e-5, 1e-7, 101, 11
 DECAY = round(0.8 * (UPDATES - WARMUP))
 

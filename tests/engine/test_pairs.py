@@ -23,6 +23,9 @@ from engine.data.prompts import Message, Prompt
 from engine.runs.relabel import completions, relabelled
 from tests.engine.small_models import pair
 
+pytestmark = pytest.mark.quick
+
+
 CHAT = (Message("system", "Be brief."), Message("user", "Why?"))
 PLAIN = (Message("user", "Why?"),)
 TOOLS = ({"name": "look", "parameters": {"where": {"type": "string"}}},)

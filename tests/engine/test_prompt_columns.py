@@ -23,6 +23,8 @@ from engine.data.prompts import Prompt, PromptSet, load_prompts
 from engine.errors import UserError
 from engine.settings.schema import Settings
 
+pytestmark = pytest.mark.quick
+
 
 def loaded(folder: Path, rows: list[dict[str, Any]], **values: Any) -> PromptSet:
     file = folder / "a.jsonl"

@@ -17,6 +17,8 @@ from engine.data.prompts import Message, PromptOrder, PromptSet, load_prompts
 from engine.errors import UserError
 from engine.settings.schema import Settings
 
+pytestmark = pytest.mark.quick
+
 
 def loaded(data: Path, **values: Any) -> PromptSet:
     return load_prompts(Settings(**{"data": str(data), "eval_prompts": 0, **values}))

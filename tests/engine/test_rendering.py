@@ -18,6 +18,9 @@ from engine.data.tool_text import takes_tools
 from engine.errors import UserError
 from engine.settings.schema import Settings
 
+pytestmark = pytest.mark.quick
+
+
 START, END, BOS = "<|im_start|>", "<|im_end|>", "<|begin|>"
 
 CHATML = """\

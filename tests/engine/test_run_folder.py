@@ -30,6 +30,8 @@ from engine.runs.folder import (
 )
 from engine.settings.schema import Settings
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture
 def run() -> Run:

@@ -16,6 +16,8 @@ from engine.settings.presets import PRESETS
 from engine.settings.schema import SECTIONS, Settings, changed, fields, no_effect
 from engine.settings.yaml_text import parse_yaml
 
+pytestmark = pytest.mark.quick
+
 
 def read_text(text: str) -> Settings:
     return from_mapping(parse_yaml(text, "my.yaml"), "my.yaml")

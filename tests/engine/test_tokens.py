@@ -11,6 +11,9 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.data.tokens import control_ids, data_ids, frame_ids
 
+pytestmark = pytest.mark.quick
+
+
 END, THINK, CALL, TURN, WORD, SHOUT = "<|end|>", "<think>", "<call>", "<｜User｜>", "stop", "<LOW>"
 ADDED = [
     AddedToken(END, special=True),

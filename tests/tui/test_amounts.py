@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tui.run.metric_labels import ALL, metric
 from tui.text.format import age, count, duration, number
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(
     ("value", "shown"),

@@ -6,6 +6,8 @@ import pytest
 
 from tui.setup.completions import LIMIT, datasets, for_setting, hub_cache, models, paths
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

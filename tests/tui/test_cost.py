@@ -9,6 +9,9 @@ from tests.tui.archive import make_run
 from tui.setup.cost import Cost, cost, earlier_pace, length, sentence, table
 from tui.text.format import size
 
+pytestmark = pytest.mark.quick
+
+
 PLAN = MemoryPlan(
     policy=10**9,
     reference=0,

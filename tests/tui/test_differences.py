@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from tui.text.differences import Span, differences
 
+pytestmark = pytest.mark.quick
+
 
 def shown(text: str, spans: list[Span]) -> list[tuple[str, bool]]:
     return [(text[start:end], shared) for start, end, shared in spans]

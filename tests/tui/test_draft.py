@@ -9,6 +9,9 @@ from engine.settings import files
 from engine.settings.schema import Settings, value
 from tui.setup.form import FIELDS, Draft, draft_of, number, parse, show
 
+pytestmark = pytest.mark.quick
+
+
 FULL = Settings(model="m", train_type="full", quantization="4-bit")
 PRESETS = [Settings(), files.preset("starter"), files.preset("starter-human"), FULL]
 

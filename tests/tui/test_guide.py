@@ -14,6 +14,8 @@ from tui.guide.screen import GuideScreen
 from tui.guide.topics import METRICS, SETTINGS, advice, find, search, topics
 from tui.run.metric_labels import ALL
 
+pytestmark = pytest.mark.quick
+
 
 def titles(chapter: str) -> list[str]:
     return [topic.title for topic in topics() if topic.chapter == chapter]

@@ -4,6 +4,8 @@ import pytest
 
 from tui.run.metric_labels import metric
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(
     ("name", "value", "shown"),

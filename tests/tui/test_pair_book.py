@@ -1,10 +1,15 @@
 """The pairs of a run: filters, search, and what is added or replaced meanwhile."""
 
+import pytest
+
 from engine.data.pairs import Verdict, record
 from engine.runs.folder import PAIRS
 from engine.runs.relabel import relabel
 from tests.tui.archive import judged, make_run
 from tui.archive.pair_table import FILTERS, PairBook, disagrees, pair_line
+
+pytestmark = pytest.mark.quick
+
 
 BY_NAME = {each.name: each for each in FILTERS}
 

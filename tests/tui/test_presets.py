@@ -10,6 +10,8 @@ from engine.settings.presets import PRESETS
 from engine.settings.schema import Settings
 from tui.setup import presets
 
+pytestmark = pytest.mark.quick
+
 
 def test_every_preset_has_settings_and_is_described() -> None:
     for each in presets.all_presets():

@@ -11,6 +11,8 @@ from engine.runs.archive import create
 from engine.settings.schema import Settings
 from tui.review.label_queue import Desk, Given, given_before, labels_a_minute
 
+pytestmark = pytest.mark.quick
+
 
 def pair(step: int, index: int) -> Pair:
     return Pair(

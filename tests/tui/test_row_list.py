@@ -3,12 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
 from textual.app import App, ComposeResult
 from textual.content import Content
 from textual.pilot import Pilot
 
 from tests.tui.stage import shown
 from tui.widgets.row_list import RowList
+
+pytestmark = pytest.mark.quick
+
 
 MANY = 100_000
 

@@ -20,6 +20,8 @@ from tui.archive.run_rows import (
     row,
 )
 
+pytestmark = pytest.mark.quick
+
 
 def run(name: str, **facts: Any) -> RunSummary:
     known = {"path": Path("/runs") / name, "status": "finished", **facts}

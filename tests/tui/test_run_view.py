@@ -12,6 +12,8 @@ from tests.tui.live import SECONDS, START, a_run, judged, started
 from tui.archive.run_from_files import ArchivedRun, to_pair
 from tui.run.view import LOG_LINES, RunView
 
+pytestmark = pytest.mark.quick
+
 
 def view_of(*events: object) -> RunView:
     view = RunView()

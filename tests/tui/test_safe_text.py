@@ -11,6 +11,9 @@ from textual.strip import Strip
 
 from tui.text.safe_text import MARKS, content, safe, safe_line, wrap
 
+pytestmark = pytest.mark.quick
+
+
 ANY_TEXT = st.text(st.characters(), max_size=200)  # with surrogates, controls, unassigned
 
 

@@ -13,6 +13,9 @@ from tui.widgets import plot
 from tui.widgets.plot import Line, Range
 from tui.widgets.sparkline import NOT_FINITE, sparkline
 
+pytestmark = pytest.mark.quick
+
+
 ANY_FLOATS = st.lists(st.floats(), max_size=60)
 
 

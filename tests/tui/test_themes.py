@@ -17,6 +17,9 @@ from tests.tui.stage import play, said, shown, until
 from tui.app import StudioApp
 from tui.shell import preferences, themes
 
+pytestmark = pytest.mark.quick
+
+
 GOOD = (themes.BUNDLED / "dark.yaml").read_text()
 
 
