@@ -20,7 +20,10 @@ WON = 0.9  # win rate from which on a judge may well be at a loss
 NEAR_ZERO_SIGNAL = 0.6  # judge q: hardly surer than a coin
 
 _VARY = "Raise temperature or top_p; if it came with training, raise beta or stop here."
-_TELL_APART = "Lower judge_margin, raise temperature, or make the rubric tell answers apart."
+_TELL_APART = (
+    "Make the rubric tell answers apart, raise temperature, use a judge that keeps to its winner "
+    "when answers are swapped, or lower judge_margin if it is above 0."
+)
 _ONLY_WINNERS = "Only a pair with a winner is learned from; raise temperature, so that one differs."
 _READABLE = "Use a judge that follows instructions; judge_mode: generate lets one think first."
 # Why a pair was not learned from, and what to try where that is most of them.
@@ -311,7 +314,7 @@ CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (
     _rate_high(
         "tie_rate",
         "{rate:.0%} of pairs are ties",
-        "Nothing is learned from a tie, so the run is that much slower.",
+        "Nothing is learned from a tie: its two orders disagree, or it is within judge_margin.",
         _TELL_APART,
     ),
     _rate_high(

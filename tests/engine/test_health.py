@@ -97,6 +97,13 @@ def test_a_judge_at_a_loss_is_not_blamed_when_the_policy_has_won() -> None:
     assert ["hardly tells answers apart" in text for text in texts(health)] == [True]
 
 
+def test_the_advice_on_ties_holds_where_the_margin_is_0() -> None:
+    (finding,) = health_of("tie_rate", [0.6] * 20).findings()
+    assert "two orders disagree" in finding.means
+    assert "when answers are swapped" in finding.advice
+    assert "lower judge_margin if it is above 0" in finding.advice
+
+
 @pytest.mark.parametrize("metric", ["swap_consistency", "tie_rate", "judge_q", "eos_rate"])
 def test_a_few_steps_are_no_trend(metric: str) -> None:
     assert texts(health_of(metric, [0.45] * 5)) == []

@@ -252,10 +252,10 @@ def test_health_is_explained() -> None:
         await until(pilot, lambda: "80% of pairs are ties" in shown(app))
         await pilot.press("h")
         assert isinstance(app.screen, HealthOverlay)
-        assert "Lower judge_margin" in shown(app)
+        assert "Raise temperature" in shown(app)
         await pilot.press("escape")
 
-    advice = "Lower judge_margin or raise temperature."
+    advice = "Raise temperature or use a stronger judge."
     finding = Finding("warning", "80% of pairs are ties", "Slow.", advice, "tie_rate")
     watch(scene, LiveSession([started(), HealthChanged(step=20, findings=(finding,))]))
 
