@@ -19,13 +19,15 @@ EXAMPLES = 4
 @dataclass(frozen=True, slots=True)
 class WinRate:
     """Share of prompts on which the policy's answer won, ties counted as halves, with a 95%
-    interval, and a few of the answers."""
+    interval, and a few of the answers. `prompts` are those that count, `invalid` those left out
+    because the judge gave no valid verdict."""
 
     win_rate: float
     low: float
     high: float
     prompts: int
     examples: tuple[Example, ...]
+    invalid: int = 0
 
 
 class Evaluation:
@@ -56,8 +58,13 @@ class Evaluation:
         self._stop = stop
         self._reference_answers: list[str] | None = None
 
-    def measure(self, policy: LanguageModel) -> WinRate:
-        """The win rate of the policy with the weights that it has now.
+    def __len__(self) -> int:
+        """How many prompts are measured."""
+        return len(self._prompts)
+
+    def measure(self, policy: LanguageModel) -> WinRate | None:
+        """The win rate of the policy with the weights that it has now; None where the judge gave
+        no valid verdict on any prompt.
 
         Raises:
             Interrupted: asked to stop.
@@ -67,16 +74,18 @@ class Evaluation:
         before, after = self._reference_answers, self._answers(policy, "policy")
         differing = [i for i in range(len(after)) if before[i] != after[i]]
         verdicts = self._judge.judge([(self._asked[i], after[i], before[i]) for i in differing])
-        scores = [0.5] * len(after)
-        for i, verdict in zip(differing, verdicts, strict=True):
-            scores[i] = _score(verdict)
+        valid = [verdict for verdict in verdicts if verdict.choice != "invalid"]
+        equal = len(after) - len(differing)
+        scores = [0.5] * equal + [_score(verdict) for verdict in valid]
+        if not scores:
+            return None
         rate = sum(scores) / len(scores)
         low, high = wilson(rate, len(scores))
         examples = tuple(
             Example(prompt if isinstance(prompt, str) else prompt.text, old, new)
             for prompt, old, new in list(zip(self._asked, before, after, strict=True))[:EXAMPLES]
         )
-        return WinRate(rate, low, high, len(scores), examples)
+        return WinRate(rate, low, high, len(scores), examples, len(verdicts) - len(valid))
 
     def _answers(self, lm: LanguageModel, name: str) -> list[str]:
         """One answer of a model to every prompt; the same at every call for the same weights."""

@@ -19,6 +19,7 @@ import mlx.core as mx
 
 from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
 from engine.control import Control
+from engine.data.columns import counted
 from engine.data.pairs import Pair, Verdict, make_pair
 from engine.data.prompts import Prompt, PromptOrder
 from engine.data.rendering import render_prompt
@@ -262,6 +263,10 @@ class Trainer:
         self.journal.progress("evaluating")
         result = evaluation.measure(self.policy)
         self.evaluated = self.step
+        if result is None:
+            invalid = counted(len(evaluation), "prompt")
+            self._no_win_rate(split, f"the judge gave no valid verdict on {invalid}")
+            return
         line = {
             "win_rate": result.win_rate,
             "win_rate_low": result.low,
@@ -277,7 +282,8 @@ class Trainer:
         self.journal.log(
             "info",
             f"step {self.step} win rate {result.win_rate:.1%} on {split} "
-            f"({result.low:.1%} to {result.high:.1%}, {result.prompts} prompts)",
+            f"({result.low:.1%} to {result.high:.1%}, {result.prompts} prompts)"
+            + (f"; {result.invalid} more got no valid verdict" if result.invalid else ""),
         )
         self.journal.emit(
             Evaluated(
@@ -288,6 +294,12 @@ class Trainer:
                 **line,
             )
         )
+
+    def _no_win_rate(self, split: str, why: str) -> None:
+        """Say why; the line of metrics is there for who waits for an evaluation that was asked."""
+        nothing = dict.fromkeys(("win_rate", "win_rate_low", "win_rate_high"))
+        self.journal.metrics({"step": self.step, "split": split, "prompts": 0} | nothing)
+        self.journal.log("warning", f"step {self.step}: no win rate, {why}")
 
     def test(self) -> None:
         """The win rate on the test split, where the settings ask for it."""
@@ -310,7 +322,10 @@ class Trainer:
 
     def _serve_requests(self) -> None:
         if self.control.take("evaluate"):
-            self._evaluate("valid")
+            if "valid" in self.evaluations:
+                self._evaluate("valid")
+            else:
+                self._no_win_rate("valid", "this run has no prompts to evaluate on")
         if self.control.take("save"):
             self.save()
 

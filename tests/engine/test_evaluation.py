@@ -9,7 +9,7 @@ from engine.compute.sampling import Completion, Interrupted, Sampler
 from engine.data.pairs import Verdict
 from engine.judges.llm import LLMJudge
 from engine.model.load import LanguageModel
-from engine.train.evaluation import Evaluation, completion_text, wilson
+from engine.train.evaluation import Evaluation, WinRate, completion_text, wilson
 from tests.engine.small_models import EOS, language_model, settings, tokenizer
 
 pytestmark = pytest.mark.quick
@@ -43,6 +43,12 @@ def evaluation(reference: LanguageModel, judge: Any, **more: Any) -> Evaluation:
     )
 
 
+def measured(made: Evaluation, policy: LanguageModel) -> WinRate:
+    result = made.measure(policy)
+    assert result is not None
+    return result
+
+
 # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3.
 @pytest.mark.parametrize(
     ("wins", "count", "low", "high"),
@@ -61,35 +67,53 @@ def test_wilson(wins: int, count: int, low: float, high: float) -> None:
 
 def test_wins_losses_and_halves() -> None:
     policy, reference = language_model(seed=1), language_model(seed=2)
-    verdicts = [Verdict(choice) for choice in ("first", "second", "tie", "invalid", "first")]
-    result = evaluation(reference, Recorder(verdicts)).measure(policy)
+    verdicts = [Verdict(choice) for choice in ("first", "second", "tie", "tie", "first")]
+    result = measured(evaluation(reference, Recorder(verdicts)), policy)
     assert result.win_rate == pytest.approx((1 + 0 + 0.5 + 0.5 + 1) / 5)
     assert (result.low, result.high) == wilson(result.win_rate, 5)
-    assert result.prompts == 5
+    assert (result.prompts, result.invalid) == (5, 0)
+
+
+def test_a_prompt_without_a_valid_verdict_is_left_out() -> None:
+    policy, reference = language_model(seed=1), language_model(seed=2)
+    verdicts = [Verdict(choice) for choice in ("first", "invalid", "tie", "invalid", "first")]
+    result = measured(evaluation(reference, Recorder(verdicts)), policy)
+    assert result.win_rate == pytest.approx((1 + 0.5 + 1) / 3)
+    assert (result.low, result.high) == wilson(result.win_rate, 3)
+    assert (result.prompts, result.invalid) == (3, 2)
+    assert len(result.examples) == 4
+
+
+def test_a_judge_that_never_answers_gives_no_win_rate() -> None:
+    policy, reference = language_model(seed=1), language_model(seed=2)
+    made = evaluation(reference, Recorder([Verdict("invalid")]))
+    assert made.measure(policy) is None
+    assert len(made) == len(PROMPTS)
 
 
 def test_the_policy_is_the_first_of_every_question() -> None:
     policy, reference = language_model(seed=1), language_model(seed=2)
     judge = Recorder([Verdict("tie")])
-    examples = evaluation(reference, judge).measure(policy).examples
+    examples = measured(evaluation(reference, judge), policy).examples
     for (prompt, after, before), example in zip(judge.asked[0], examples, strict=False):
         assert (prompt, after, before) == (example.prompt, example.after, example.before)
-    greedy = evaluation(reference, judge, sampler=Sampler(0)).measure(policy).examples
-    same = evaluation(policy, judge, sampler=Sampler(0)).measure(reference).examples
+    greedy = measured(evaluation(reference, judge, sampler=Sampler(0)), policy).examples
+    same = measured(evaluation(policy, judge, sampler=Sampler(0)), reference).examples
     assert [(each.before, each.after) for each in greedy] == [(e.after, e.before) for e in same]
 
 
 def test_identical_answers_are_halves_that_nobody_is_asked_about() -> None:
     lm = language_model()
     judge = Recorder([Verdict("first")])
-    result = evaluation(lm, judge, sampler=Sampler(0)).measure(lm)
+    result = measured(evaluation(lm, judge, sampler=Sampler(0)), lm)
     assert result.win_rate == 0.5
     assert judge.asked == [[]]
 
 
 def test_an_llm_judge_takes_an_empty_question() -> None:
     lm = language_model()
-    assert evaluation(lm, LLMJudge(lm, settings()), sampler=Sampler(0)).measure(lm).win_rate == 0.5
+    made = evaluation(lm, LLMJudge(lm, settings()), sampler=Sampler(0))
+    assert measured(made, lm).win_rate == 0.5
 
 
 def test_the_reference_answers_once_and_the_policy_each_time() -> None:

@@ -118,6 +118,22 @@ def test_a_run_reports_evaluates_and_saves_when_due(chosen: Choose) -> None:
     assert [e.step for e in events if isinstance(e, Evaluated)] == [0, 4, 7, 7]
 
 
+def test_a_judge_that_never_answers_gives_no_win_rate(
+    chosen: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llm, "verdict_of", lambda q, _: Verdict("invalid"))
+    session = Session(chosen(iters=2, eval_prompts=3, val_batches=1))
+    session.start()
+    session.join()
+    run = folder_of(session)
+    evaluations = [line for line in run.read("metrics.jsonl") if "split" in line]
+    assert [(line["step"], line["win_rate"]) for line in evaluations] == [(0, None), (2, None)]
+    assert "win_rate" not in run.state()
+    log = (run.path / "log.txt").read_text()
+    assert "step 2: no win rate, the judge gave no valid verdict on 3 prompts" in log
+    assert not [e for e in session.drain() if isinstance(e, Evaluated)]
+
+
 def test_reports_are_means_of_their_own_steps(chosen: Choose) -> None:
     session = train(chosen(iters=6, steps_per_report=3, steps_per_eval=-1))
     steps = [event.metrics for event in session.drain() if isinstance(event, StepDone)]

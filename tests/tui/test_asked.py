@@ -43,6 +43,14 @@ def test_a_win_rate_from_before_does_not_count(run: Run) -> None:
     assert evaluate.look() == "done"
 
 
+def test_an_evaluation_without_a_win_rate_ends_the_wait(run: Run) -> None:
+    evaluate = Asked(run, "evaluate")
+    remote.take(run)
+    run.append(METRICS, [{"step": 3, "split": "valid", "win_rate": None}])
+    assert evaluate.look() == "done"
+    assert evaluate.sentence().startswith("no win rate could be measured, and the run's log says")
+
+
 def test_a_checkpoint_from_before_does_not_count_and_the_same_step_again_does(run: Run) -> None:
     with run.checkpoint_folder(2):
         pass

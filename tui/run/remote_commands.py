@@ -45,6 +45,7 @@ class Asked:
         self.outcome: Outcome = "waiting"
         self.seconds = 0.0  # from the asking to the last look
         self._saved = True  # a run that stopped, its state
+        self._rated = True  # an evaluation that was made, with a win rate
         self._checkpoints = _checkpoints(run)
         self._metrics = run.follow(METRICS)
         if command == "evaluate":
@@ -95,6 +96,8 @@ class Asked:
                 return f"{who} was asked to {self.command}, and has heard it …"
             case "done":
                 done = DONE[self.command] if self._saved else "stopped while loading"
+                if not self._rated:
+                    done = "no win rate could be measured, and the run's log says why"
                 return f"{done}, {self.seconds:.1f} s after it was asked"
         return f"the run ended before it could {self.command}"
 
@@ -117,7 +120,9 @@ class Asked:
             case "save":
                 return bool(_checkpoints(self.run) - self._checkpoints)
             case "evaluate":
-                return any("win_rate" in line for line in self._metrics.read()[1])
+                made = [line for line in self._metrics.read()[1] if "win_rate" in line]
+                self._rated = not made or made[-1]["win_rate"] is not None
+                return bool(made)
         return False  # a stop is seen by the end of the process
 
 
