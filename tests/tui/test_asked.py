@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 
 from engine.errors import RunError, UserError
 from engine.runs import remote
 from engine.runs.folder import LOCK, METRICS, Run
+from engine.settings.files import preset
 from tests.command import Command
 from tests.tui.archive import make_run
 from tests.tui.elsewhere import trained_elsewhere, waiting
@@ -41,6 +43,25 @@ def test_a_win_rate_from_before_does_not_count(run: Run) -> None:
     assert evaluate.look() == "taken"
     run.append(METRICS, [{"step": 3, "win_rate": 0.6}])
     assert evaluate.look() == "done"
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"judge": "human"}, "a person judges this run, and is never asked for an evaluation"),
+        ({"eval_prompts": 0}, "nothing is evaluated in this run: eval_prompts is 0"),
+        ({"steps_per_eval": -1}, "nothing is evaluated in this run: steps_per_eval is -1"),
+    ],
+)
+def test_a_run_without_evaluations_is_not_asked_for_one(
+    values: dict[str, Any], why: str, command: Command
+) -> None:
+    settings = preset("starter").model_copy(update=values)
+    run = make_run("far", status="running", steps=2, settings=settings)
+    with trained_elsewhere(run):
+        done = command("runs", "evaluate", "far")
+        assert (done.status, done.err) == (2, f"lora-studio: {why}\n")
+        assert waiting(run) == []
 
 
 def test_an_evaluation_without_a_win_rate_ends_the_wait(run: Run) -> None:

@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from engine.errors import RunError, UserError
 from engine.runs import remote
@@ -12,10 +12,14 @@ from engine.runs.folder import METRICS, Run
 from engine.runs.lock import Holder
 from engine.runs.remote import Command
 
+if TYPE_CHECKING:
+    from engine.settings.schema import Settings
+
 Outcome = Literal["waiting", "silent", "taken", "done", "over"]
 
 ANSWER_SECONDS = 5.0  # after which a process that has not taken a command is said to be silent
 LOOK_SECONDS = 0.2
+PERSON = "a person judges this run, and is never asked for an evaluation"
 DONE: dict[Command, str] = {
     "pause": "paused",
     "unpause": "it goes on",
@@ -32,13 +36,15 @@ class Asked:
         """Leave the command.
 
         Raises:
-            UserError: nobody trains the run.
+            UserError: nobody trains the run, or it has no evaluation to ask for.
             StorageError: its folder cannot be written.
         """
         holder = run.holder()
         if holder is None:
             status = run.state().get("status")
             raise UserError(f"nobody trains the run {run.name!r} now: it is {status}")
+        if command == "evaluate" and (why := why_not_evaluated(run.known_settings()[0])):
+            raise UserError(why)
         self.run = run
         self.command: Command = command
         self.holder: Holder = holder
@@ -143,6 +149,19 @@ def wait(asked: Asked) -> str:
     if asked.outcome == "over":
         raise RunError(asked.sentence())
     return asked.sentence()
+
+
+def why_not_evaluated(settings: "Settings") -> str | None:
+    """Why a run with these settings has no evaluation, if it has none."""
+    if settings.human_judge:
+        return PERSON
+    off = {
+        "steps_per_eval": settings.steps_per_eval <= 0,
+        "eval_prompts": settings.eval_prompts == 0,
+        "val_batches": settings.val_batches == 0,
+    }
+    named = [f"{name} is {getattr(settings, name)}" for name, is_off in off.items() if is_off]
+    return f"nothing is evaluated in this run: {', '.join(named)}" if named else None
 
 
 def process(holder: Holder) -> str:

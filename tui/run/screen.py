@@ -16,6 +16,7 @@ from tui.run.log_pane import LogPane
 from tui.run.metric_labels import Metric
 from tui.run.outcome import Outcome
 from tui.run.pair_pane import FIRST_PAIR, PairPane
+from tui.run.remote_commands import why_not_evaluated
 from tui.shell.base import StudioScreen
 from tui.terminal.terminal import LEAST_LINES
 
@@ -142,8 +143,8 @@ class RunScreen(StudioScreen):
                 return "the run is paused already"
             case "unpause" if view and view.status != "paused":
                 return "the run is not paused"
-            case "evaluate" if session and session.settings.human_judge:
-                return "a person judges this run, and is never asked for an evaluation"
+            case "evaluate" if session and (why := why_not_evaluated(session.settings)):
+                return why
             case "review" if not (alive and session and session.settings.human_judge):
                 return "an LLM judges this run" if session else NO_RUN
             case "try_it" | "detail" | "chart" if view is None:

@@ -11,7 +11,7 @@ from engine.errors import RunError, UserError
 from engine.runs.folder import Run
 from engine.runs.lock import Holder
 from engine.runs.remote import Command
-from tui.run.remote_commands import Asked, elsewhere, process
+from tui.run.remote_commands import PERSON, Asked, elsewhere, process
 from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
 
@@ -80,7 +80,7 @@ class WatchedScreen(StudioScreen):
             case "unpause" if not self.paused:
                 return "the run is not paused"
             case "evaluate" if self.human:
-                return "a person judges this run, and is never asked for an evaluation"
+                return PERSON
         return None
 
     # -- asking ----------------------------------------------------------------------------------
