@@ -13,6 +13,7 @@ from engine.data.pairs import Verdict
 from engine.events import Evaluated, Report, StepDone
 from engine.judges import llm
 from engine.runs import archive
+from engine.runs.folder import LOG
 from engine.session import Session
 from engine.settings.schema import Settings
 from engine.train.metrics import COUNTS, MEANS, RATES, TIMING
@@ -129,9 +130,20 @@ def test_a_judge_that_never_answers_gives_no_win_rate(
     evaluations = [line for line in run.read("metrics.jsonl") if "split" in line]
     assert [(line["step"], line["win_rate"]) for line in evaluations] == [(0, None), (2, None)]
     assert "win_rate" not in run.state()
-    log = (run.path / "log.txt").read_text()
+    log = (run.path / LOG).read_text()
     assert "step 2: no win rate, the judge gave no valid verdict on 3 prompts" in log
     assert not [e for e in session.drain() if isinstance(e, Evaluated)]
+
+
+def test_an_evaluation_is_answered_where_no_prompts_are_held_out(chosen: Choose) -> None:
+    session = Session(chosen(iters=2, steps_per_eval=-1))
+    session.evaluate_now()
+    session.start()
+    session.join()
+    run = folder_of(session)
+    evaluations = [line for line in run.read("metrics.jsonl") if "split" in line]
+    assert [(line["step"], line["win_rate"]) for line in evaluations] == [(0, None)]
+    assert "no win rate, this run has no prompts to evaluate on" in (run.path / LOG).read_text()
 
 
 def test_reports_are_means_of_their_own_steps(chosen: Choose) -> None:
