@@ -138,6 +138,7 @@ def test_in_a_terminal_it_is_live_in_the_app_without_a_key(
         terminal.wait_for("Finished", 120)
         terminal.press("q")
         assert terminal.wait() == 0
+        assert "live: done: step 4 of 4" in terminal.text
     assert archive.open_run(studio_home / "runs" / "live").state()["status"] == "finished"
 
 

@@ -176,3 +176,21 @@ def test_a_run_that_a_person_judges_says_how_it_goes_on(command: Command, opened
     assert "is in use by" in done.err
     run.update(status="untrained")
     assert "is untrained" in command("resume", "by-hand", "--app").err
+
+
+@pytest.mark.parametrize(
+    ("judge", "advice"),
+    [
+        ("starter", "the app needs a terminal; `lora-studio resume ended` goes on without the app"),
+        ("starter-human", "the app needs a terminal; a person judges the run 'ended', which needs"),
+    ],
+)
+def test_a_resume_without_a_terminal_says_how_that_run_goes_on(
+    judge: str, advice: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "refusal", lambda: "the app needs a terminal")
+    make_run("ended", status="stopped", settings=preset(judge))
+    done = command("resume", "ended", "--app")
+    assert done.status == 2
+    assert advice in done.err
+    assert "train" not in done.err

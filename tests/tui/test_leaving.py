@@ -1,10 +1,12 @@
 """Leaving the program while a run trains: what is asked, and what Ctrl+C again and again does."""
 
+import signal
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 
+from engine.events import RunStatus
 from engine.runs.folder import Run
 from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.person import human_settings
@@ -72,13 +74,46 @@ def test_a_run_that_a_person_judges_may_not() -> None:
     play(scene)
 
 
-def test_a_run_that_failed_while_one_was_leaving_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("status", "error", "said"),
+    [
+        ("finished", None, "polite: done: step 40 of 100 in 0.0 s"),
+        ("stopped", None, "polite: stopped at step 40 of 100 with a checkpoint; `{back}` goes on"),
+        ("failed", "cannot write.", "polite: failed at step 40 of 100; cannot write"),
+        ("untrained", "all tied", "polite: nothing was learned: step 40 of 100 in 0.0 s; all tied"),
+    ],
+)
+@pytest.mark.parametrize("person", [False, True])
+def test_how_the_run_ended_is_said_after_the_app(
+    status: RunStatus, error: str | None, said: str, person: bool, tmp_path: Path
+) -> None:
     app = StudioApp()
-    session = LiveSession()
-    session.run, session.error = Run(tmp_path / "polite"), "cannot write \x1b[2J"
-    app.session = session  # type: ignore[assignment]
     assert terminal._last_line(app) == ""
-    app.quitting = True
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LiveSession, "status", "failed")
-        assert terminal._last_line(app).startswith("lora-studio: polite failed: cannot write")
+    session = LiveSession(a_run(), human_settings() if person else None)
+    session.run = Run(tmp_path / "polite")
+    attach(app, session)
+    session.end(status, error)
+    back = "lora-studio resume polite --app" if person else "lora-studio resume polite"
+    line = terminal._last_line(app)
+    assert line == f"{said.format(back=back)}; the run is kept in {tmp_path / 'polite'}"
+    app.ended_by = signal.SIGHUP
+    assert terminal._last_line(app) == ""
+
+
+def test_of_a_run_that_nothing_is_kept_of_no_folder_is_said(tmp_path: Path) -> None:
+    app, session = StudioApp(), LiveSession()
+    session.run, session.kept = Run(tmp_path / "polite"), False
+    attach(app, session)
+    session.end()
+    line = terminal._last_line(app)
+    assert line.startswith("polite: stopped while loading")
+    assert "kept" not in line
+
+
+def test_a_run_that_was_left_at_once_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    app, session = StudioApp(), LiveSession(a_run())
+    session.run = Run(tmp_path / "polite")
+    attach(app, session)
+    app.abandoned = True
+    line = terminal._last_line(app)
+    assert line.startswith("polite was left at step 40 of 100; `lora-studio resume polite` goes on")

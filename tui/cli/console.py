@@ -27,6 +27,7 @@ from engine.events import (
     StepDone,
 )
 from engine.runs.durable import to_json
+from tui.run.ending import ending
 from tui.run.view import RunView
 from tui.text.format import duration
 from tui.text.safe_text import safe_line
@@ -232,7 +233,7 @@ class Summary:
                 text.append(f"{first.win_rate:.1%} before, ")
             text.append(f"{last.win_rate:.1%}", "bold")
             text.append(f"{' after' if last is not first else ''} {interval(last)}\n")
-        text.append(f"{self._ending()}\n")
+        text.append(f"{ending(view)}\n")
         for finding in view.findings:
             if finding.text in (view.error or ""):  # said beside this
                 continue
@@ -240,21 +241,6 @@ class Summary:
         if view.folder:
             text.append(f"the run is kept in {safe_line(view.folder)}")
         return text
-
-    def _ending(self) -> str:
-        view, name = self._view, safe_line(self._view.name)
-        at = f"step {view.step} of {view.total_steps}"
-        match view.status:
-            case "finished":
-                return f"done: {at} in {duration(view.elapsed() or 0)}"
-            case "untrained":
-                return f"nothing was learned: {at} in {duration(view.elapsed() or 0)}"
-            case "failed":
-                return f"failed at {at}" if view.total_steps else "failed before the first step"
-            case "stopped" if not view.total_steps:
-                return "stopped while loading: nothing was trained, and nothing is changed"
-            case _:
-                return f"stopped at {at} with a checkpoint; `lora-studio resume {name}` goes on"
 
 
 def opening(event: RunStarted) -> Iterable[str]:

@@ -1,8 +1,10 @@
 """The terminal itself: whether the app can run in it, and what is written beside the screen."""
 
 import base64
+import contextlib
 import faulthandler
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 LEAST_COLUMNS, LEAST_LINES = 60, 16
 WITHOUT = "`lora-studio train starter` or `lora-studio train CONFIG.yaml` trains without the app"
+RESUMED_WITHOUT = "`lora-studio resume {}` goes on without the app"
+ONLY_HERE = "a person judges the run {!r}, which needs the app"
 ENGINE_TURN = 0.001  # seconds that the engine's thread may keep Python while the screen wants it
 COPY_LIMIT = 74_000  # bytes that terminals take through OSC 52
 CHUNK = 512  # bytes of a sequence that GNU screen passes on at once
@@ -35,7 +39,7 @@ def run_app(
         UserError: there is no terminal here, or one that the app cannot run in.
     """
     if reason := refusal():
-        raise UserError(f"{reason}; {WITHOUT}")
+        raise UserError(f"{reason}; {_instead(run)}")
     from tui.terminal.captured_output import LibraryOutput
     from tui.terminal.guard import Guard, crash_file
 
@@ -64,27 +68,43 @@ def run_app(
                     app.end_session()
         finally:
             sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = saved  # pyright: ignore[reportConstantRedefinition]
-    if app.abandoned:
-        os._exit(app.return_code or 0)  # not waiting for the engine's thread
     if line := _last_line(app):
-        print(safe_line(line), file=sys.stderr, flush=True)
-    if app.session and app.session.lingers:
-        os._exit(app.return_code or 0)  # nothing else ends what its thread loads
+        with contextlib.suppress(OSError):  # the terminal is gone
+            print(safe_line(line), file=sys.stderr, flush=True)
+    if app.abandoned or (app.session and app.session.lingers):
+        os._exit(app.return_code or 0)  # not waiting for the engine's thread, or for what it loads
     return app.return_code or 0
 
 
 def _last_line(app: "StudioApp") -> str:
-    """What is to be said of the run once the terminal is the shell's again."""
-    session = app.session
-    if not session or not session.run or not app.quitting:
+    """What became of the run of this sitting, said once the terminal is the shell's again."""
+    session, view = app.session, app.view
+    if not session or not session.run or not view:
         return ""
-    if session.status == "failed":
-        return f"lora-studio: {session.run.name} failed: {session.error}"
+    from tui.run.ending import ending, way_back
+
+    view.fold(session.drain())  # what came after the screen had gone
+    if app.abandoned:
+        at = f"{view.name} was left at step {view.step} of {view.total_steps}"
+        return f"{at}; {way_back(view)} goes on from its newest checkpoint"
     if app.leaves_running and session.status == "stopped":
         from tui.terminal.detach import go_on
 
         return go_on(session.run)
-    return ""
+    if app.ended_by == signal.SIGHUP:  # whoever sits there now has not seen the run
+        return ""
+    error = [view.error.rstrip(".")] if view.error else []
+    kept = [f"the run is kept in {session.run.path}"] if session.kept else []
+    return "; ".join([f"{view.name}: {ending(view)}", *error, *kept])
+
+
+def _instead(run: "Run | None") -> str:
+    """What is to be done where the app cannot run."""
+    if run is None:
+        return WITHOUT
+    if run.settings().human_judge:
+        return ONLY_HERE.format(run.name)
+    return RESUMED_WITHOUT.format(run.name)
 
 
 def refusal() -> str | None:
