@@ -235,6 +235,23 @@ def test_a_label_that_was_learned_from_is_changed(
     run(test)
 
 
+@pytest.mark.parametrize(("key", "name"), [("1", "1"), ("2", "2"), ("t", "tie"), ("b", "both bad")])
+def test_the_label_that_a_pair_has_already_is_no_change(review: Open, key: str, name: str) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0), pair(2, 0)) as table:
+            await table.press(key)
+            table.session.learn()
+            before = table.session.labels()
+            await table.press("u")
+            about = str(table.app.screen.query(Static).first().visual)
+            assert "\n" not in about.strip()  # it is wrapped where it is drawn
+            await table.press(key)
+            assert table.said == f"its label is that already: {name}"
+            assert table.session.labels() == before
+
+    run(test)
+
+
 def test_a_label_before_the_newest_is_changed(review: Open) -> None:
     async def test() -> None:
         async with review(pair(1, 0), pair(1, 1), pair(2, 0)) as table:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 Change = Literal["left", "right", "tie", "both_bad", "skip", "remove", "before"]
 SAID = {"left": "1", "right": "2", "tie": "tie", "both_bad": "both bad", "skip": "skipped"}
-ABOUT = """\
-The model has learned from this pair already, and that stays. Its label in the
-run's files can be changed, for whatever is trained on them from now on."""
+ABOUT = (
+    "The model has learned from this pair already, and that stays. Its label in the run's files "
+    "can be changed, for whatever is trained on them from now on."
+)
 SHOWN = 400  # characters of a text
 
 

@@ -150,7 +150,7 @@ class ReviewScreen(AnswersScreen):
 
     def _ask_for_change(self, desk: Desk, label: "Label", back: int) -> None:
         """Ask for another label of a pair that was learned from, `back` before the newest."""
-        from tui.review.change_label import Change, ChangeLabel
+        from tui.review.change_label import SAID, Change, ChangeLabel
 
         def answered(change: Change | None) -> None:
             if change == "before":
@@ -162,6 +162,8 @@ class ReviewScreen(AnswersScreen):
                 )
             elif change is None:
                 self.say(UNDO_SAYS["learned"])
+            elif change == label.shown:
+                self.say(f"its label is that already: {SAID[change]}")
             else:
                 shown = None if change == "remove" else change
                 self._keep_busy(
