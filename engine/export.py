@@ -41,6 +41,8 @@ def export(
         UserError: the run has no trained weights, or `to` has something in it.
         StorageError: `to` cannot be written; nothing is left of it.
     """
+    if run.state().get("status") == "untrained":
+        say(f"{run.name!r} learned nothing: this is the model as it was at the start")
     if fuse:
         return fuse_run(run, to, say=say)
     weights = trained_weights(run)

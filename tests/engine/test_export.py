@@ -432,6 +432,19 @@ def test_an_export_says_who_reads_the_model(base: Path, tmp_path: Path, command:
     assert readers(run, packed).startswith("mlx-lm only")
 
 
+@pytest.mark.parametrize("fuse", [True, False])
+def test_an_export_of_a_run_that_learned_nothing_says_so(
+    fuse: bool, base: Path, tmp_path: Path, command: Command
+) -> None:
+    run, _ = trained(base)
+    for status in ("finished", "untrained"):
+        run.update(status=status)
+        to = str(tmp_path / status)
+        done = command("export", run.name, "--to", to, *(["--fuse"] if fuse else []))
+        assert done.status == 0
+        assert ("note: 'trial' learned nothing" in done.err) == (status == "untrained")
+
+
 def test_a_run_of_a_newer_version_is_shown_and_exported_but_not_gone_on_with(
     base: Path, tmp_path: Path, command: Command
 ):

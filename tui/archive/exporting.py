@@ -65,10 +65,12 @@ async def export(run: Path, what: str, to: Path, tell: Callable[[str], None]) ->
             await process.wait()
             await asyncio.to_thread(durable.tidy_folder, to, private=False)
     output, _ = ending.result()
-    last = (output.decode(errors="replace").strip().splitlines() or ["no answer"])[-1]
+    lines = output.decode(errors="replace").strip().splitlines() or ["no answer"]
+    last = lines[-1]
     if process.returncode == 0:
-        who = f"; {safe_line(last)}" if fuse else ""
-        return f"exported to {safe_line(str(to))}{who}"
+        notes = [line.removeprefix("note: ") for line in lines if line.startswith("note: ")]
+        said = [*notes, *([last] if fuse else [])]
+        return "; ".join([f"exported to {safe_line(str(to))}", *map(safe_line, said)])
     return f"not exported: {safe_line(last.removeprefix('lora-studio: '))}"
 
 

@@ -215,11 +215,11 @@ def export(
     from engine.export import export as export_run
     from engine.export import readers
 
-    for note in found.known_settings()[1]:
-        print(f"note: {note}", file=sys.stderr)
-    said: list[str] = []
+    said = list(found.known_settings()[1])
     export_run(found, to, fuse=fuse, say=said.append)
-    _print_lines([*said, f"written to {to}", *([readers(found, to)] if fuse else [])])
+    for note in said:
+        print(f"note: {note}", file=sys.stderr)
+    _print_lines([f"written to {to}", *([readers(found, to)] if fuse else [])])
 
 
 @cli.command()
