@@ -194,3 +194,10 @@ def test_a_resume_without_a_terminal_says_how_that_run_goes_on(
     assert done.status == 2
     assert advice in done.err
     assert "train" not in done.err
+
+
+def test_the_usage_of_a_start_names_no_command_that_nobody_types(command: Command) -> None:
+    done = command("starter", "--start", "--x")
+    assert done.status == 2
+    assert "[OPTIONS] [starter|CONFIG.yaml]" in done.err
+    assert "begin" not in done.err

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 import typer.main
+from typer.core import TyperCommand
 
 from engine.errors import UserError
 
@@ -66,7 +67,19 @@ def full(arguments: Sequence[str]) -> list[str]:
     return [BEGIN, *arguments]
 
 
-@cli.command(BEGIN, hidden=True)
+class _NoWord(typer.Context):
+    """A command that nobody types: usage lines leave its name out."""
+
+    @property
+    def command_path(self) -> str:
+        return self.parent.command_path if self.parent else ""
+
+
+class _Begin(TyperCommand):
+    context_class = _NoWord
+
+
+@cli.command(BEGIN, cls=_Begin, hidden=True)
 def begin(
     source: Annotated[str | None, typer.Argument(metavar="starter|CONFIG.yaml")] = None,
     start: Annotated[bool, typer.Option(START, help="Begin, and do not open the form.")] = False,
