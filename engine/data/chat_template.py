@@ -132,6 +132,9 @@ class _Process:
                     reply = _pipe(process.stdout).readline()
                 except BrokenPipeError:
                     reply = b""
+                except BaseException:  # the thread was interrupted: nobody else may get its reply
+                    self._end(seconds=0)
+                    raise
                 if reply.endswith(b"\n"):
                     return json.loads(reply)
                 if self._end() == -signal.SIGALRM:

@@ -111,6 +111,26 @@ def test_a_process_that_was_ended_is_replaced() -> None:
     assert apply(tokenizer(), TURNS) == wanted
 
 
+def test_who_is_interrupted_leaves_no_reply_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = chat_template.apply(tokenizer(), TURNS)
+    process = chat_template._PROCESS._process
+    assert process is not None
+    assert process.stdout is not None
+
+    class Interrupted:
+        def readline(self) -> bytes:
+            raise KeyboardInterrupt
+
+        def close(self) -> None:
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(process, "stdout", Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            chat_template.apply(tokenizer(), [{"role": "user", "content": "another"}])
+    assert chat_template.apply(tokenizer(), TURNS) == wanted
+
+
 def test_the_process_ends_with_its_program() -> None:
     code = (
         "import os, signal\n"
