@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(name: str, command: list[str]) -> bool:
     """Run one check and report it; the tests show what they do as they do it."""
-    print(f"{name:<8} …", end="\n" if name == "tests" else "", flush=True)
+    shows = name == "tests" or not sys.stdout.isatty()
+    print(f"{name:<8} …", end="\n" if shows else "\r", flush=True)
     start = time.monotonic()
     done = subprocess.run(
         command,
@@ -51,7 +52,7 @@ def _run(name: str, command: list[str]) -> bool:
         stderr=subprocess.STDOUT,
     )
     result = "ok" if done.returncode == 0 else "FAILED"
-    print(f"\r{name:<8} {result:<6} {time.monotonic() - start:5.0f} s", flush=True)
+    print(f"{name:<8} {result:<6} {time.monotonic() - start:5.0f} s", flush=True)
     if done.returncode and done.stdout:
         print(done.stdout.rstrip(), flush=True)
     return done.returncode == 0
