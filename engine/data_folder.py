@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def home() -> Path:
+def data_folder() -> Path:
     """LORA_STUDIO_HOME, or the user's data folder."""
     if chosen := os.environ.get("LORA_STUDIO_HOME"):
         return Path(chosen).expanduser().absolute()

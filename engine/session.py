@@ -23,7 +23,7 @@ from engine.settings.schema import Settings
 if TYPE_CHECKING:
     from engine.judges.human import Given
 
-LOAD_PATIENCE = 0.3  # seconds that loading gets to end by itself when the run is to stop
+LOAD_TIMEOUT = 0.3  # seconds that loading gets to end by itself when the run is to stop
 LOAD_LOOK = 0.05  # between two looks at whether it is
 
 Shown = Literal["left", "right", "tie", "both_bad", "skip"]
@@ -254,7 +254,7 @@ class Session:
         while thread.is_alive() and not self._control.begun:
             now = time.monotonic()
             since = min(since, now) if self._control.stopping else since
-            if now - since > LOAD_PATIENCE and self._control.give_up():
+            if now - since > LOAD_TIMEOUT and self._control.give_up():
                 self._end(run, "stopped", let_go=True)
                 return
             time.sleep(LOAD_LOOK)

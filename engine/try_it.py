@@ -14,14 +14,14 @@ from engine.runs.folder import Run
 
 
 @dataclass(frozen=True, slots=True)
-class DuelReady:
+class SideBySideReady:
     """Both policies are loaded, the trained one as it was after `step`."""
 
     step: int
 
 
 @dataclass(frozen=True, slots=True)
-class DuelProgress:
+class SideBySideProgress:
     """Tokens sampled so far for the prompt at hand."""
 
     prompt: str
@@ -29,7 +29,7 @@ class DuelProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class DuelAnswers:
+class SideBySideAnswers:
     """Two answers in a random order; whose is whose is for the screen to hide."""
 
     prompt: str
@@ -39,25 +39,25 @@ class DuelAnswers:
 
 
 @dataclass(frozen=True, slots=True)
-class DuelFailed:
+class SideBySideFailed:
     """It cannot go on; `error` is one sentence."""
 
     error: str
 
 
-DuelEvent = DuelReady | DuelProgress | DuelAnswers | DuelFailed
+SideBySideEvent = SideBySideReady | SideBySideProgress | SideBySideAnswers | SideBySideFailed
 
 
-class Duel:
+class SideBySide:
     """Answers prompts by both policies of a run until closed. Thread-safe."""
 
     def __init__(self, run: Run, seed: int = 0) -> None:
         self._run = run
         self._random = random.Random(seed)
         self._prompts: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._events: deque[DuelEvent] = deque(maxlen=1_000)
+        self._events: deque[SideBySideEvent] = deque(maxlen=1_000)
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="duel", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="side-by-side", daemon=True)
 
     def start(self) -> None:
         """Begin to load."""
@@ -67,7 +67,7 @@ class Duel:
         """Have a prompt answered; several are answered in order."""
         self._prompts.put(prompt)
 
-    def drain(self) -> list[DuelEvent]:
+    def drain(self) -> list[SideBySideEvent]:
         """Events since the last call, oldest first."""
         events = []
         while self._events:
@@ -92,9 +92,9 @@ class Duel:
         try:
             self._serve()
         except UserError as error:
-            self._events.append(DuelFailed(str(error)))
+            self._events.append(SideBySideFailed(str(error)))
         except Exception as error:  # a defect, ours or a library's
-            self._events.append(DuelFailed(f"{type(error).__name__}: {error}"))
+            self._events.append(SideBySideFailed(f"{type(error).__name__}: {error}"))
         finally:
             leave_thread()
 
@@ -108,7 +108,7 @@ class Duel:
 
         settings, _ = self._run.known_settings()
         trained = load_trained(self._run)
-        self._events.append(DuelReady(trained.step))
+        self._events.append(SideBySideReady(trained.step))
         budget = settings.max_seq_length - settings.max_completion_length
         while (prompt := self._prompts.get()) is not None:
             system = [Message("system", settings.system_prompt)] if settings.system_prompt else []
@@ -117,7 +117,7 @@ class Duel:
             tokens = 0
 
             def progress(more: int, prompt: str = prompt) -> None:
-                self._events.append(DuelProgress(prompt, tokens + more))  # noqa: B023
+                self._events.append(SideBySideProgress(prompt, tokens + more))  # noqa: B023
 
             try:
                 for lm in (trained.policy, trained.reference):
@@ -138,4 +138,4 @@ class Duel:
                 return
             trained_is_left = self._random.random() < 0.5
             left, right = answers if trained_is_left else reversed(answers)
-            self._events.append(DuelAnswers(prompt, left, right, trained_is_left))
+            self._events.append(SideBySideAnswers(prompt, left, right, trained_is_left))

@@ -1,4 +1,4 @@
-"""The app: it owns the run that trains, the places one can go to, and what all screens share."""
+"""The app: it owns the run that trains, the modes one can go to, and what all screens share."""
 
 import contextlib
 import os
@@ -16,15 +16,15 @@ from textual.binding import Binding
 from textual.events import Event as TextualEvent
 from textual.events import Key, Paste, Print
 
-from engine.data_folder import home
+from engine.data_folder import data_folder
 from engine.errors import RunError, UserError
 from engine.events import Event, RunEnded
 from tui.run.view import RunView
 from tui.shell import keys
 from tui.shell.base import StudioScreen
 from tui.shell.key_order import KeyHandled, KeyOrder
-from tui.shell.modes import places
-from tui.shell.theme_registry import ThemeShelf
+from tui.shell.modes import modes
+from tui.shell.theme_registry import ThemeRegistry
 from tui.terminal import terminal
 from tui.text.safe_text import safe_line
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from engine.session import Session
     from engine.settings.schema import Settings
     from tui.shell.palette import Commands
-    from tui.terminal.captured_output import LibraryOutput
+    from tui.terminal.captured_output import CapturedOutput
     from tui.terminal.guard import Guard
 
 DRAINS_PER_SECOND = 8
@@ -86,7 +86,7 @@ class StudioApp(App[int], inherit_bindings=False):
         *,
         start: bool = False,
         run: "Run | None" = None,
-        output: "LibraryOutput | None" = None,
+        output: "CapturedOutput | None" = None,
     ) -> None:
         """As `tui.terminal.terminal.run_app` is asked."""
         # Textual drops colours only where the terminal's own are asked for.
@@ -107,8 +107,8 @@ class StudioApp(App[int], inherit_bindings=False):
         self.quitting = False  # as soon as the run has ended
         self._pairs_waited = False
         self._ticked = 0.0
-        self._modes.update(places(self))
-        self._themes = ThemeShelf(self)
+        self._modes.update(modes(self))
+        self._themes = ThemeRegistry(self)
         self._key_order = KeyOrder(self, super().on_event)
 
     def on_mount(self) -> None:
@@ -124,7 +124,7 @@ class StudioApp(App[int], inherit_bindings=False):
         if not self.is_headless:
             job_control.install(self)
         await self.switch_mode("setup")
-        keymap = keys.load(home())
+        keymap = keys.load(data_folder())
         self.set_keymap(keymap.keys)
         self._say_problems([*self._themes.reload(), *keymap.problems])
         if self._first_run:
@@ -164,9 +164,9 @@ class StudioApp(App[int], inherit_bindings=False):
         self.refuse_second_run()
         view = RunView(settings=settings)
         if run:
-            from tui.archive.run_from_files import ArchivedRun
+            from tui.archive.run_from_files import RunFromFiles
 
-            view = ArchivedRun(run).view
+            view = RunFromFiles(run).view
             view.status, view.error = "running", None
         session = Session(settings, run, beside_screen=True)
         session.start()
@@ -276,7 +276,7 @@ class StudioApp(App[int], inherit_bindings=False):
             else:
                 self._stray.append(line)
 
-    # -- going places ----------------------------------------------------------------------------
+    # -- going modes ----------------------------------------------------------------------------
 
     def open_setup(self, settings: "Settings | None" = None, source: str = "a run") -> None:
         """Show the form, with these settings in it if any are given; `source` says whose."""
@@ -364,7 +364,7 @@ class StudioApp(App[int], inherit_bindings=False):
     # -- actions ---------------------------------------------------------------------------------
 
     def action_go(self, place: str) -> None:
-        """Go to one of the places; from what lies over it, back to it."""
+        """Go to one of the modes; from what lies over it, back to it."""
         if place != self.current_mode:
             getattr(self, f"open_{place}")()
         elif len(self.screen_stack) == 1:

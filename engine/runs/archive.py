@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.data_folder import home
+from engine.data_folder import data_folder
 from engine.errors import UserError
 from engine.machine import device
 from engine.runs import durable
@@ -49,7 +49,6 @@ __all__ = [
     "delete",
     "discard",
     "empty_trash",
-    "home",
     "list_runs",
     "open_run",
     "rename",
@@ -98,9 +97,9 @@ class RunSummary:
 
 
 def runs_root(settings: "Settings | None" = None) -> Path:
-    """The folder whose folders are runs: `runs` in `output_root`, or else in `home()`."""
+    """The folder whose folders are runs: `runs` in `output_root`, or else in `data_folder()`."""
     chosen = settings.output_root if settings else None
-    return (Path(chosen).expanduser().absolute() if chosen else home()) / "runs"
+    return (Path(chosen).expanduser().absolute() if chosen else data_folder()) / "runs"
 
 
 def safe_name(text: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from engine.errors import UserError
 from engine.runs.durable import StorageError, from_line, read_file
 
-PATIENCE = 0.5  # seconds; someone who only asks whether the lock is held takes it for an instant
+TIMEOUT = 0.5  # seconds; someone who only asks whether the lock is held takes it for an instant
 # What `flock` says on file systems that know no locks; the file's text is then advice.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
@@ -85,7 +85,7 @@ def holder(file: Path) -> Holder | None:
 
 
 def _taken(descriptor: int, file: Path) -> bool:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,7 +93,7 @@ def _taken(descriptor: int, file: Path) -> bool:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 return False
-            time.sleep(PATIENCE / 10)
+            time.sleep(TIMEOUT / 10)
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 return _alive(_named_in(file)) is None

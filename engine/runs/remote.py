@@ -21,7 +21,7 @@ from engine.runs.folder import MAILBOX, Run
 
 Command = Literal["pause", "unpause", "stop", "evaluate", "save"]
 COMMANDS: tuple[str, ...] = get_args(Command)
-LOOK_SECONDS = 0.25
+POLL_SECONDS = 0.25
 
 _numbers = itertools.count()
 
@@ -114,6 +114,6 @@ class Watch:
         self._closed.set()
 
     def _look(self) -> None:
-        while not self._closed.wait(LOOK_SECONDS):
+        while not self._closed.wait(POLL_SECONDS):
             for command in take(self._run):
                 self._obey(command)

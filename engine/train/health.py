@@ -122,7 +122,7 @@ class Health:
         return _mean(trace.last) if trace and trace.count >= LEAST else None
 
     def then_and_now(self, metric: str) -> tuple[float, float, float] | None:
-        """Means of the first and of the recent values, and the spread of the first."""
+        """Averages of the first and of the recent values, and the spread of the first."""
         first, now = self._traces.get(metric, Trace()).then_and_now()
         if len(first) < LEAST:
             return None

@@ -49,7 +49,7 @@ TIMING = (
 )
 
 
-class Means:
+class Averages:
     """Weighted means by name. A value that is not finite is left out, and so counts nowhere."""
 
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
@@ -71,7 +71,7 @@ class Means:
         return self._sums.get(name, (0.0, 0.0))[0]
 
     def state(self) -> dict[str, list[float]]:
-        """Plain values from which `Means(state)` is the same."""
+        """Plain values from which `Averages(state)` is the same."""
         return {name: list(sums) for name, sums in self._sums.items()}
 
     def report(self) -> dict[str, float | None]:
@@ -86,7 +86,7 @@ class Means:
         return line | {name: self.total(name) for name in COUNTS}
 
 
-def add_judged(means: Means, judged: Sequence[tuple[Pair, Verdict]]) -> None:
+def add_judged(means: Averages, judged: Sequence[tuple[Pair, Verdict]]) -> None:
     """Add what a batch of judged pairs says about sampling and about the judge."""
     verdicts = [verdict for _, verdict in judged]
     completions = [

@@ -32,13 +32,13 @@ from engine.settings.schema import Settings
 from engine.train import state as checkpoints
 from engine.train.evaluation import Evaluation, completion_text
 from engine.train.health import Health, sentence
-from engine.train.metrics import Means, add_judged
+from engine.train.metrics import Averages, add_judged
 from engine.train.optimizers import build_optimizer
 from engine.train.reporting import Journal
-from engine.train.update import Learned, Update
+from engine.train.update import StepResult, Update
 
 # How long a loop that waits for a person sleeps before it looks around again, in seconds.
-LOOK_AROUND = 0.25
+POLL_SECONDS = 0.25
 # What a line that something else has changed raises when it is read.
 DAMAGE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
@@ -82,7 +82,7 @@ class Trainer:
         self.evaluated = -1  # the last step that was evaluated
         self.halted: str | None = None  # why it stopped, where nobody asked it to
         self.seconds = 0.0
-        self.means = Means()
+        self.means = Averages()
         self.health = Health()
         self._findings: tuple[Finding, ...] | None = None  # as last told
         self._mark = time.monotonic()
@@ -205,9 +205,9 @@ class Trainer:
 
     # -- measuring -------------------------------------------------------------------------------
 
-    def _measure(self, judged: list[tuple[Pair, Verdict]], learned: Learned) -> None:
+    def _measure(self, judged: list[tuple[Pair, Verdict]], learned: StepResult) -> None:
         """Add this step to the means of the next report, and tell of it."""
-        own = Means()
+        own = Averages()
         for means in (own, self.means):
             add_judged(means, judged)
             for name, value in learned.means.items():
@@ -249,7 +249,7 @@ class Trainer:
         line["peak_memory_gb"] = max(mx.get_peak_memory(), process) / 1e9
         line["seconds"] = self.seconds
         mx.reset_peak_memory()
-        self.means = Means()
+        self.means = Averages()
         self.journal.metrics(line)
         metrics = {name: value for name, value in line.items() if value is not None}
         self.journal.emit(Report(step=self.step, metrics=metrics))
@@ -314,7 +314,7 @@ class Trainer:
             self.journal.update(status="paused")
             while self.control.paused:
                 self.journal.progress("paused")
-                self.control.wait(LOOK_AROUND)
+                self.control.wait(POLL_SECONDS)
             self._mark += time.monotonic() - paused
             if not self.control.stopping:
                 self.journal.update(status="running")
@@ -332,7 +332,7 @@ class Trainer:
     def _wait(self) -> None:
         """A person is at work."""
         self.journal.progress("waiting")
-        self.control.wait(min(LOOK_AROUND, self.judge.settles_in()))
+        self.control.wait(min(POLL_SECONDS, self.judge.settles_in()))
 
     def _start_clock(self) -> None:
         self._mark = time.monotonic()
@@ -384,7 +384,7 @@ class Trainer:
             self.evaluated = state["evaluated"]
             self.seconds = state["seconds"]
             self.order.restore(state["order"])
-            self.means = Means(state["means"])
+            self.means = Averages(state["means"])
             # Older checkpoints do not tell; their runs are taken to have learned.
             self.health = Health(state.get("health", {"learned_pairs": self.step}))
             pending = [[Pair.from_json(pair) for pair in batch] for batch in state["pending"]]

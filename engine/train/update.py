@@ -25,7 +25,7 @@ from engine.train.losses import LogProbs, Loss, pair_losses, soft_pair_losses
 
 
 @dataclass(frozen=True)
-class Learned:
+class StepResult:
     """What one step did: its means over trained pairs, or why it was dropped."""
 
     pairs: int
@@ -86,7 +86,7 @@ class Update:
         """The rate of the newest update, or of the first where there was none."""
         return float(mx.array(self.optimizer.learning_rate).item())  # pyright: ignore[reportArgumentType]
 
-    def step(self, judged: Sequence[tuple[Pair, Verdict]], *, step: int, last: bool) -> Learned:
+    def step(self, judged: Sequence[tuple[Pair, Verdict]], *, step: int, last: bool) -> StepResult:
         """Learn from the decided pairs of a batch.
 
         Args:
@@ -100,12 +100,12 @@ class Update:
         self.steps_since_update += 1
         if last or self.steps_since_update >= self._settings.gradient_accumulation_steps:
             grad_norm = self._apply()
-            learned = Learned(learned.pairs, learned.means, learned.dropped, grad_norm)
+            learned = StepResult(learned.pairs, learned.means, learned.dropped, grad_norm)
         return learned
 
-    def _add_gradients(self, decided: list[tuple[Pair, Verdict]], step: int) -> Learned:
+    def _add_gradients(self, decided: list[tuple[Pair, Verdict]], step: int) -> StepResult:
         if not decided:
-            return Learned(0, {})
+            return StepResult(0, {})
         total, logps, done = 0.0, [], 0
         gradients: Arrays | None = None
         for part in _passes(decided, self.tokens_per_pass):
@@ -121,14 +121,14 @@ class Update:
         norm = _norm(gradients)
         if not math.isfinite(total) or not math.isfinite(norm):
             what = "loss" if not math.isfinite(total) else "gradient"
-            return Learned(0, {}, dropped=f"its {what} is not finite")
+            return StepResult(0, {}, dropped=f"its {what} is not finite")
         if self.gradients is not None:
             gradients = _sum(self.gradients, gradients)
             mx.eval(gradients)
         self.gradients = gradients
         self.gradient_pairs += len(decided)
         means = step_means(decided, np.concatenate(logps), self._settings.beta)
-        return Learned(len(decided), means | {"loss": total / len(decided)})
+        return StepResult(len(decided), means | {"loss": total / len(decided)})
 
     def _pass(self, part: list[tuple[Pair, Verdict]]) -> tuple[float, np.ndarray, Arrays]:
         """Sum of losses, log-probabilities float64 (pairs, policy and reference, chosen and
@@ -196,7 +196,7 @@ class Update:
 def step_means(
     decided: Sequence[tuple[Pair, Verdict]], logps: np.ndarray, beta: float
 ) -> dict[str, float]:
-    """Means over trained pairs, from log-probabilities (pairs, policy and reference, chosen and
+    """Averages over trained pairs, from log-probabilities (pairs, policy and reference, chosen and
     rejected) in nats."""
     tokens = np.array([[len(ids) for ids in _in_order(pair, v)] for pair, v in decided])
     policy = logps[:, 0].astype(np.float64)

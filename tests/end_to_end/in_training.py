@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.runs.folder import METRICS, Run
-from tests.end_to_end.program import PATIENCE
+from tests.end_to_end.program import TIMEOUT
 from tests.end_to_end.pseudo_terminal import PseudoTerminal, studio
 
 CONFIG = """\
@@ -71,7 +71,7 @@ def steps(run: Run) -> int:
     return int(lines[0]["step"]) if lines else 0
 
 
-def until(holds: Any, seconds: float = PATIENCE) -> None:
+def until(holds: Any, seconds: float = TIMEOUT) -> None:
     """Wait for something that another process brings about."""
     end = time.monotonic() + seconds
     while not holds():

@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.train.metrics import TIMING
 
-PATIENCE = 300.0  # seconds that a program on a busy machine may take for what a test waits for
+TIMEOUT = 300.0  # seconds that a program on a busy machine may take for what a test waits for
 # A run that takes a few seconds.
 SMALL = {
     "iters": 6,
@@ -40,7 +40,7 @@ def start(*arguments: str, home: Path, **environment: str) -> subprocess.Popen[s
 def run(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `lora-studio` to its end."""
     process = start(*arguments, home=home, **environment)
-    out, err = process.communicate(timeout=PATIENCE)
+    out, err = process.communicate(timeout=TIMEOUT)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 

@@ -18,7 +18,7 @@ from types import TracebackType
 
 import pyte
 
-from tests.end_to_end.program import PATIENCE
+from tests.end_to_end.program import TIMEOUT
 
 # Sequences that pyte does not know and would show as text.
 _UNKNOWN = re.compile(rb"\x1b\[[<>=][0-9;]*[A-Za-z]|\x1b\[\?[0-9;]*\$p|\x1b[P_^X][^\x1b]*\x1b\\")
@@ -88,7 +88,7 @@ class PseudoTerminal:
         """Send characters, or the sequence of a key, as a terminal does."""
         os.write(self._terminal, keys.encode())
 
-    def wait_for(self, what: str | Callable[[str], object], seconds: float = PATIENCE) -> str:
+    def wait_for(self, what: str | Callable[[str], object], seconds: float = TIMEOUT) -> str:
         """Wait until the screen shows `what`, a text or a condition on the screen's text.
 
         Raises:
@@ -106,7 +106,7 @@ class PseudoTerminal:
             self._wait(min(0.25, max(0.0, end - now)))
 
     def seen_at(
-        self, what: Callable[[str], object], *, quietly: float = 0, seconds: float = PATIENCE
+        self, what: Callable[[str], object], *, quietly: float = 0, seconds: float = TIMEOUT
     ) -> float:
         """When the screen first showed what holds, by `time.perf_counter`.
 
@@ -171,7 +171,7 @@ class PseudoTerminal:
         """Whether the program is gone and all that it wrote has been read."""
         return not self._reader.is_alive()
 
-    def wait(self, seconds: float = PATIENCE) -> int:
+    def wait(self, seconds: float = TIMEOUT) -> int:
         """Wait for the program to end; its exit status, negative for a signal.
 
         Raises:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.program import PATIENCE, written
+from tests.end_to_end.program import TIMEOUT, written
 from tests.engine.small_models import QWEN3, write_model, write_prompts
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def start(values: dict[str, Any], home: Path) -> subprocess.Popen[str]:
 
 def finish(values: dict[str, Any], home: Path) -> None:
     process = start(values, home)
-    out, _ = process.communicate(timeout=PATIENCE)
+    out, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, out
     assert out.startswith("finished None"), out
 

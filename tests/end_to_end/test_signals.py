@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.program import PATIENCE
+from tests.end_to_end.program import TIMEOUT
 from tests.signals import SIGNALS
 
 # A test run that was told to ignore and to hold back signals, and what it starts.
@@ -34,5 +34,5 @@ def test_what_a_caller_keeps_from_a_test_run_reaches_its_programs(how: str) -> N
     numbers = [number for number in SIGNALS if number != signal.SIGTSTP]  # that only stops
     command = [sys.executable, "-c", CALLED, how, *(str(int(number)) for number in numbers)]
     root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.stdout.split() == [str(-number) for number in numbers], done.stderr

@@ -19,7 +19,7 @@ from engine import starter
 from engine.runs import archive
 from engine.settings.schema import Settings
 from engine.train.metrics import TIMING
-from tests.end_to_end.program import PATIENCE, SMALL, records, run, start, words
+from tests.end_to_end.program import SMALL, TIMEOUT, records, run, start, words
 
 
 def metrics_of(home: Path, name: str) -> list[dict]:
@@ -79,7 +79,7 @@ def test_a_signal_stops_with_a_checkpoint_and_resume_goes_on_exactly(
             process.send_signal(number)
             break
     ended = records(process.stdout.read())[-1]
-    assert process.wait(timeout=PATIENCE) == status
+    assert process.wait(timeout=TIMEOUT) == status
     assert ended["status"] == "stopped"
     assert ended["step"] < LONGER["iters"]
     again = run("resume", "cut", "--json", home=studio_home)
@@ -106,7 +106,7 @@ def test_a_second_signal_ends_at_once(studio_home: Path) -> None:
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGCONT)
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT)
     assert process.returncode in (130, 143)
     assert run("runs", home=studio_home).returncode == 0
 
@@ -116,7 +116,7 @@ def test_a_reader_that_goes_away_does_not_end_the_run(studio_home: Path) -> None
     assert process.stdout
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(timeout=PATIENCE) == 0
+    assert process.wait(timeout=TIMEOUT) == 0
     assert metrics_of(studio_home, "one")[-1]["step"] == 6
 
 
@@ -139,7 +139,7 @@ def test_what_libraries_print_goes_to_the_log(studio_home: Path) -> None:
         capture_output=True,
         text=True,
         env={**os.environ, "LORA_STUDIO_HOME": str(studio_home)},
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
     assert done.returncode == 0, done.stderr
     assert records(done.stdout)
@@ -192,7 +192,7 @@ class Terminal:
             os.execv(sys.executable, [sys.executable, "-m", "tui.main", *arguments])
         self.seen = ""
 
-    def read_until(self, text: str, seconds: float = PATIENCE) -> None:
+    def read_until(self, text: str, seconds: float = TIMEOUT) -> None:
         """Read what is painted until `text` is."""
         end = time.monotonic() + seconds
         while text not in self.seen:

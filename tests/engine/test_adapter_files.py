@@ -35,7 +35,7 @@ from tests.engine.small_models import (
 pytestmark = pytest.mark.quick
 
 
-PATIENCE = 60  # seconds
+TIMEOUT = 60  # seconds
 IDS = mx.array([[5, 90, 30, 7, 41, 110]])
 SHAPE = {"rank": 4, "scale": 10.0}
 
@@ -94,7 +94,7 @@ def trained(settings: Settings, run: Run | None = None) -> Run:
     """The run, trained to its end."""
     session = Session(settings, run)
     session.start()
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     assert session.status == "finished", session.error
     assert session.run is not None
     return session.run
@@ -313,7 +313,7 @@ def test_weights_that_do_not_fit_leave_no_run(chosen: Choose, tmp_path: Path) ->
     (tmp_path / "adapters" / "adapter_config.json").unlink()
     session = Session(chosen())
     session.start()
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     assert session.error_is_users
     assert "set num_layers" in (session.error or "")
     assert session.run is not None

@@ -16,7 +16,7 @@ from engine.judges import llm
 from engine.judges.llm import LLMJudge
 from engine.judges.presentation import answer_ids, render_frame
 from engine.model.load import LanguageModel
-from engine.train.metrics import Means, add_judged
+from engine.train.metrics import Averages, add_judged
 from tests.engine.small_models import (
     EOS,
     GEMMA2,
@@ -196,7 +196,7 @@ def test_pairs_that_are_cut_are_marked_and_the_first_is_named() -> None:
     assert [verdict.cut for _, verdict in judged] == [False, True, True]
     (text,) = said
     assert text.startswith("pair 0000001-001 has more than judge_max_tokens (32)")
-    means = Means()
+    means = Averages()
     add_judged(means, judged)
     assert means.report()["cut_pairs"] == 2
 

@@ -15,7 +15,7 @@ from engine.settings.schema import Settings
 from engine.train import online_dpo
 from tests.engine.small_models import settings, write_model, write_prompts
 
-PATIENCE = 300  # seconds
+TIMEOUT = 300  # seconds
 
 Use = Callable[[int], None]
 
@@ -50,7 +50,7 @@ def test_a_run_above_its_share_of_memory_pauses_with_a_checkpoint(
     session = Session(small, beside_screen=True)
     seen: list[Event] = []
     session.start()
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not any(isinstance(event, Saved) for event in seen) or session.status != "paused":
         seen += session.drain()
         assert time.monotonic() < end
@@ -65,7 +65,7 @@ def test_a_run_above_its_share_of_memory_pauses_with_a_checkpoint(
     assert "GB" in said
     use(0)
     session.unpause()
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     assert session.status in ("finished", "untrained"), session.error
 
 
@@ -75,7 +75,7 @@ def test_what_mlx_keeps_for_later_is_given_back_before_a_run_pauses(
     monkeypatch.setattr(online_dpo.mx, "clear_cache", lambda: use(0))
     session = Session(small)
     session.start()
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     assert session.status in ("finished", "untrained"), session.error
     assert not any("memory_limit" in e.text for e in session.drain() if isinstance(e, Log))
 
@@ -88,7 +88,7 @@ def test_without_anybody_to_end_the_pause_it_stops(
     if screen_lost:
         session.screen_has_gone()
     session.start()
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     assert session.status == "stopped"
     assert session.error
     assert "stopped with a checkpoint" in session.error
@@ -103,6 +103,6 @@ def test_without_anybody_to_end_the_pause_it_stops(
     use(0)
     again = Session(small, run)
     again.start()
-    assert again.join(PATIENCE)
+    assert again.join(TIMEOUT)
     assert run.state()["step"] == 3
     assert again.error != session.error

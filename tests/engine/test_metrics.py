@@ -6,14 +6,14 @@ import math
 import pytest
 
 from engine.data.pairs import Verdict
-from engine.train.metrics import COUNTS, MEANS, RATES, Means, add_judged
+from engine.train.metrics import COUNTS, MEANS, RATES, Averages, add_judged
 from tests.engine.small_models import pair
 
 pytestmark = pytest.mark.quick
 
 
 def test_means_are_weighted() -> None:
-    means = Means()
+    means = Averages()
     means.add("loss", 1.0, 3)
     means.add("loss", 5.0, 1)
     assert means.mean("loss") == 2.0
@@ -22,7 +22,7 @@ def test_means_are_weighted() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_counts_nowhere(value: float) -> None:
-    means = Means()
+    means = Averages()
     means.add("loss", value, 5)
     assert means.mean("loss") is None
     means.add("loss", 2.0)
@@ -31,25 +31,25 @@ def test_what_is_not_finite_counts_nowhere(value: float) -> None:
 
 
 def test_nothing_measured_is_none() -> None:
-    line = Means().report()
+    line = Averages().report()
     assert set(line) == {*MEANS, *RATES, *COUNTS}
     assert all(line[name] is None for name in (*MEANS, *RATES))
     assert all(line[name] == 0 for name in COUNTS)
 
 
 def test_state_goes_through_json_bit_for_bit() -> None:
-    means = Means()
+    means = Averages()
     for value in (0.1, 1 / 3, 1e-300, 123456.789):
         means.add("loss", value, 0.7)
         means.add("kl", -value)
-    again = Means(json.loads(json.dumps(means.state())))
+    again = Averages(json.loads(json.dumps(means.state())))
     for each in (means, again):
         each.add("loss", 0.3)
     assert again.report() == means.report()
 
 
 def test_rates_are_of_all_the_time() -> None:
-    means = Means()
+    means = Averages()
     for seconds, pairs in ((1.0, 4), (3.0, 4)):
         means.add("step_seconds", seconds)
         means.add("pairs", 1, pairs)
@@ -64,7 +64,7 @@ def test_rates_are_of_all_the_time() -> None:
 def test_what_a_batch_says() -> None:
     first = pair(0, first="abc", second="de")  # 4 tokens with its end, and 2 cut off
     second = pair(1, first="f", second="ghij")  # 2 with its end, and 4 cut off
-    means = Means()
+    means = Averages()
     add_judged(
         means,
         [
@@ -97,7 +97,7 @@ def test_what_a_batch_says() -> None:
 
 
 def test_rates_stay_rates_over_many_batches() -> None:
-    means = Means()
+    means = Averages()
     for _ in range(50):
         add_judged(means, [(pair(), Verdict("first", 0.9, (0.9, 0.9)))] * 3)
         means.add("accuracy", 1.0, 3)

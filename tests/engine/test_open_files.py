@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.program import PATIENCE, SMALL, words
+from tests.end_to_end.program import SMALL, TIMEOUT, words
 
 # Root may raise a hard limit on Linux, until PR_CAPBSET_DROP takes CAP_SYS_RESOURCE from it.
 LIMITED = """
@@ -28,7 +28,7 @@ def with_limits(soft: int, hard: int, *command: str) -> subprocess.CompletedProc
         [sys.executable, "-c", LIMITED, str(soft), str(hard), *command],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
 
 

@@ -23,7 +23,7 @@ from engine.settings.schema import Settings
 from engine.train import assemble, online_dpo
 from tests.engine.small_models import settings, write_model, write_prompts
 
-PATIENCE = 60  # seconds until a run that does not move is a failure
+TIMEOUT = 60  # seconds until a run that does not move is a failure
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def started() -> Iterator[Callable[..., Session]]:
     yield start
     for session in sessions:
         session.stop()
-        assert session.join(PATIENCE)
+        assert session.join(TIMEOUT)
 
 
 Start = Callable[..., Session]
@@ -81,7 +81,7 @@ Choose = Callable[..., Settings]
 
 def until(condition: Callable[[], Any], session: Session) -> Any:
     """Wait for what a run is going to do; fail where it ends or hangs before."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
         if value := condition():
             return value
@@ -217,7 +217,7 @@ def test_a_label_that_was_learned_from_can_be_changed_and_removed(
     assert [line["choice"] for line in session.run.read("undecided.jsonl")] == ["tie"]
     assert list(session.run.read("pairs.jsonl")) == []
     session.stop()
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     again = started(session.settings, session.run)
     assert each.pair_id not in {other.pair_id for other in until(again.waiting, again)}
     assert labels(session.run)[each.pair_id]["choice"] == "tie"
@@ -246,7 +246,7 @@ def test_nothing_is_asked_twice(
         run = archive.Run(folder)
     else:
         session.stop()
-        assert session.join(PATIENCE)
+        assert session.join(TIMEOUT)
         assert session.status == "stopped"
         run = session.run
     before = {pair_id: line["chosen"] for pair_id, line in labels(run).items() if "chosen" in line}
@@ -268,7 +268,7 @@ def test_foreign_lines_in_a_run_are_passed_over(started: Start, chosen: Choose) 
     for _ in range(2):
         assert session.answer(next_pair(session).pair_id, "left")
     session.stop()
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     assert session.run is not None
     strangers = {
         "pairs.jsonl": [{"prompt": "p", "chosen": "c", "rejected": "r"}],
@@ -358,7 +358,7 @@ def test_pause_and_requests(started: Start, chosen: Choose) -> None:
     assert session.run.state()["status"] == "running"
     session.pause()
     session.stop()  # a stop ends a pause
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     assert session.status == "stopped"
     latest = session.run.latest_checkpoint()
     assert latest is not None
@@ -368,7 +368,7 @@ def test_pause_and_requests(started: Start, chosen: Choose) -> None:
 
 def test_what_a_user_gets_wrong_ends_the_run_in_a_sentence(started: Start, chosen: Choose) -> None:
     session = started(chosen(data="/nowhere/at/all.jsonl"))
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     assert (session.status, session.error_is_users) == ("failed", True)
     assert session.error is not None
     assert "/nowhere/at/all.jsonl" in session.error
@@ -383,7 +383,7 @@ def test_a_run_that_was_there_before_is_kept_whatever_goes_wrong(
     settings = chosen(data="/nowhere/at/all.jsonl")
     run = archive.create(settings)
     session = started(settings, run)
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     assert session.kept
     assert run.state()["status"] == "failed"
     assert run.holder() is None
@@ -401,7 +401,7 @@ def test_one_run_has_one_writer(started: Start, chosen: Choose) -> None:
     with pytest.raises(RunBusy):
         Session(chosen(), session.run).start()
     session.stop()
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     again = started(chosen(), session.run)
     next_pair(again)
 
@@ -422,7 +422,7 @@ def test_a_stop_for_an_earlier_process_does_not_stop_a_resumed_run(
     session = started(chosen())
     next_pair(session)
     session.stop()
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     run = session.run
     assert run is not None
     remote.post(run, "stop")
@@ -454,7 +454,7 @@ def test_the_engine_gives_way_to_a_screen_alone(
     monkeypatch.setattr(assemble, "work", look)
     session = Session(chosen(), beside_screen=beside)
     started(session=session)
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     assert seen == [max(own, assemble.NICENESS) if beside else own]
     assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
@@ -469,7 +469,7 @@ def test_a_thread_that_is_ended_ends_its_run_in_words(started: Start, chosen: Ch
         ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
     )
     assert ended == 1
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     assert session.status == "failed"
     assert "SystemExit ended the engine's thread" in str(session.error)
     assert session.run is not None
@@ -525,7 +525,7 @@ def test_a_run_keeps_the_layout_of_its_pairs(
     assert [message.role for message in each.messages] == ["system", "user"]
     assert session.answer(each.pair_id, "left")
     session.stop()
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     run = session.run
     assert run is not None
     (line,) = run.read("pairs.jsonl")
@@ -549,7 +549,7 @@ def test_asking_a_model_to_think_that_cannot_is_noted(started: Start, chosen: Ch
     session = started(chosen(enable_thinking=True))
     next_pair(session)
     session.stop()
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     assert session.run is not None
     log = (session.run.path / "log.txt").read_text()
     assert "knows no such mode, so it changes nothing for the model" in log
@@ -571,7 +571,7 @@ class Load:
         self.over.set()
         for thread in threading.enumerate():
             if thread.name == "engine":
-                thread.join(PATIENCE)
+                thread.join(TIMEOUT)
 
 
 @pytest.fixture
@@ -587,11 +587,11 @@ def test_a_stop_does_not_wait_for_loading(
     keep: bool, started: Start, chosen: Choose, load: Load
 ) -> None:
     session = started(chosen())
-    assert load.begun.wait(PATIENCE)
+    assert load.begun.wait(TIMEOUT)
     assert session.unbegun
     assert session.run is not None
     session.stop(keep=keep)
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     assert (session.status, session.error, session.kept) == ("stopped", None, keep)
     assert session.lingers
     assert [run.name for run in archive.list_runs()] == (["mine"] if keep else [])
@@ -607,9 +607,9 @@ def test_what_lingers_after_a_stop_touches_nothing(
 ) -> None:
     session = started(chosen())
     assert session.run is not None
-    assert load.begun.wait(PATIENCE)
+    assert load.begun.wait(TIMEOUT)
     session.stop(keep=True)
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     before = {path: path.read_bytes() for path in session.run.path.rglob("*") if path.is_file()}
     session.drain()
     # The load ends after all, and the run goes on in another session meanwhile.
@@ -631,7 +631,7 @@ def test_a_load_that_ends_in_time_is_left_in_order(
     session = Session(settings, run)
     monkeypatch.setattr("engine.data.prompts.load_prompts", lambda settings: session.stop())
     started(session=session)
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     assert (session.status, session.error, session.kept) == ("stopped", None, True)
     assert run.state()["status"] == "paused"
     assert run.checkpoints() == []

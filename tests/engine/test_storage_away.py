@@ -21,7 +21,7 @@ from engine.train.metrics import TIMING
 from tests.end_to_end.resumed_run import by_mean_alone
 from tests.engine.small_models import settings, write_model, write_prompts
 
-PATIENCE = 300  # seconds
+TIMEOUT = 300  # seconds
 Hindrance = Callable[[Path], AbstractContextManager[None]]
 
 
@@ -103,7 +103,7 @@ def wanted(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
     root = tmp_path_factory.mktemp("unbroken")
     session = Session(settings(**values, output_root=str(root)))
     session.start()
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     assert session.run
     found = written(session.run)
     assert len(found[METRICS]) == 4
@@ -113,7 +113,7 @@ def wanted(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
 
 def until(session: Session, seen: list[Event], holds: Callable[[Event], bool]) -> None:
     """Follow a run until an event comes."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while True:
         new = session.drain()
         seen += new
@@ -182,11 +182,11 @@ def test_a_run_that_is_stopped_while_it_waits_ends_in_a_sentence(
         session.unpause()
         until(session, seen, lambda event: isinstance(event, Log) and event.level == "error")
         session.stop()
-        assert session.join(PATIENCE)
+        assert session.join(TIMEOUT)
         assert session.status == "failed"
         assert session.error
         assert "free some space" in session.error
     again = Session(session.run.settings(), session.run)  # and it can be gone on with
     again.start()
-    assert again.join(PATIENCE)
+    assert again.join(TIMEOUT)
     assert again.status == "finished", again.error

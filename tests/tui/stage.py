@@ -14,7 +14,7 @@ from tui.widgets.key_line import KeyLine
 
 Scene = Callable[[StudioApp, Pilot[Any]], Awaitable[None]]
 COMPACT, STANDARD = (80, 24), (200, 50)
-PATIENCE = 30.0  # seconds that something may take before a scene fails
+TIMEOUT = 30.0  # seconds that something may take before a scene fails
 
 
 def play(
@@ -52,7 +52,7 @@ def said(app: StudioApp) -> str:
     return "".join(line.message for line in app.screen.query(KeyLine))
 
 
-async def until(pilot: Pilot[Any], holds: Callable[[], object], patience: float = PATIENCE) -> None:
+async def until(pilot: Pilot[Any], holds: Callable[[], object], patience: float = TIMEOUT) -> None:
     """Wait for something that a thread, a timer or a process brings about."""
     for _ in range(int(patience / 0.02)):
         if holds():

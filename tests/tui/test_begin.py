@@ -76,7 +76,7 @@ def test_who_touches_the_form_first_starts_it_later(
         screen = app.screen
         assert isinstance(screen, SetupScreen)
         if touched:
-            screen.replace(screen.draft.typed("beta", "0.5"))
+            screen.replace(screen.form.typed("beta", "0.5"))
         screen.query_one(CostLine).post_message(CostLine.Found())
         await pilot.pause()
         assert started == ([] if touched else [SMALL])

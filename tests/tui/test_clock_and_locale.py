@@ -13,7 +13,7 @@ from tests.command import Command
 from tests.end_to_end.program import run as run_program
 from tests.tui.archive import make_run
 from tests.tui.live import START, a_run, started
-from tui.archive.run_from_files import ArchivedRun
+from tui.archive.run_from_files import RunFromFiles
 from tui.archive.run_rows import Glance, row
 from tui.run.view import RunView
 from tui.text.format import age
@@ -58,7 +58,7 @@ def test_a_run_of_tomorrow_is_as_old_as_one_of_now(command: Command) -> None:
     assert "now" in row(summary, 80, Glance(), ()).plain
     assert age(-1e9) == "now"
     assert "-" not in command("runs").out.splitlines()[1].split("tomorrow")[1]
-    view = ArchivedRun(made).view
+    view = RunFromFiles(made).view
     assert (view.elapsed() or 0) >= 0
 
 

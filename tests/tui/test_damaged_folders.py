@@ -19,8 +19,8 @@ from tests.engine.test_damaged_files import RELAXED, damaged
 from tests.tui.archive import make_run
 from tests.tui.stage import COMPACT
 from tui.archive import run_rows
-from tui.archive.pair_table import FILTERS, PairBook, pair_line
-from tui.archive.run_from_files import ArchivedRun
+from tui.archive.pair_table import FILTERS, PairTable, pair_line
+from tui.archive.run_from_files import RunFromFiles
 from tui.cli.run_lines import list_lines, run_lines
 from tui.shell import themes
 
@@ -54,12 +54,12 @@ def look_at_a_run(file: str, content: bytes, root: Path) -> None:
             _is_a_sentence(error, folder)
     try:
         run = archive.open_run("run", root / "runs")
-        ArchivedRun(run)
+        RunFromFiles(run)
         run.settings()
     except UserError as error:
         _is_a_sentence(error, folder)
         return
-    book = PairBook(Run(folder))
+    book = PairTable(Run(folder))
     book.update()
     for line in book.chosen(FILTERS[0]):
         pair_line(line, width)

@@ -18,7 +18,7 @@ from textual.widgets import Input, TextArea
 
 from engine.events import Log, PairJudged, Progress, RunEnded, RunStarted
 from engine.runs import archive as runs
-from engine.try_it import DuelAnswers, DuelFailed
+from engine.try_it import SideBySideAnswers, SideBySideFailed
 from tests.hostile import EACH, FEW, MARK, harmful
 from tests.tui.hostile_runs import facts_of, folder_of, hostile_runs, settings
 from tests.tui.live import START, LiveSession, a_run, attach, judged, started
@@ -184,13 +184,13 @@ async def compare(app: StudioApp, pilot: Pilot[int], texts: list[str]) -> None:
 async def try_it(app: StudioApp, pilot: Pilot[int], texts: list[str]) -> None:
     run = runs.create(human_settings(run_name="basil"))
     for text in texts:
-        duel = Answering(run)
-        await app.push_screen(TryItScreen(run, lambda run, duel=duel: duel))  # type: ignore[arg-type]
+        side_by_side = Answering(run)
+        await app.push_screen(TryItScreen(run, lambda run, side_by_side=side_by_side: side_by_side))  # type: ignore[arg-type]
         await pilot.pause()
         await paste(app, pilot, text)
         await pilot.press("h", "i", "enter")
-        for event in (DuelAnswers(text, text, text + "x", True), DuelFailed(text)):
-            duel.events.append(event)
+        for event in (SideBySideAnswers(text, text, text + "x", True), SideBySideFailed(text)):
+            side_by_side.events.append(event)
             app.screen._listen()  # type: ignore[attr-defined]
             assert MARK in await look(app, pilot, text)
         await app.pop_screen()

@@ -22,12 +22,12 @@ from engine.machine import device
 from engine.runs import folder
 from engine.runs.folder import Run
 from engine.settings.files import preset
-from engine.try_it import DuelAnswers, DuelReady
+from engine.try_it import SideBySideAnswers, SideBySideReady
 from tests.tui import live
 from tests.tui.archive import make_run
 from tests.tui.person import PersonSession, human_settings, pair
 from tests.tui.picture import letters, picture
-from tests.tui.stage import COMPACT, PATIENCE, STANDARD, play, shown, until
+from tests.tui.stage import COMPACT, STANDARD, TIMEOUT, play, shown, until
 from tests.tui.test_try_it import Answering
 from tui.app import StudioApp
 from tui.archive.try_it_screen import TryItScreen
@@ -118,9 +118,9 @@ async def try_it(app: StudioApp, pilot: Pilot[Any]) -> None:
     answering = Answering(run)
     app.push_screen(TryItScreen(run, lambda run: answering))  # type: ignore[arg-type, return-value]
     await pilot.pause()
-    answering.events.append(DuelReady(40))
+    answering.events.append(SideBySideReady(40))
     await pilot.press(*"why", "enter")
-    answering.events.append(DuelAnswers(BASIL[2], BASIL[0], BASIL[1], True))
+    answering.events.append(SideBySideAnswers(BASIL[2], BASIL[0], BASIL[1], True))
     await until(pilot, lambda: "Which is better" in shown(app))
     await pilot.press("1")
     await until(pilot, lambda: "✓" not in shown(app))
@@ -202,7 +202,7 @@ def test_looks_as_it_did(name: str, size: tuple[int, int]) -> None:
         nonlocal taken
         app.animation_level = "none"
         await SCENES[name](app, pilot)
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         before = None
         # Until nothing moves any more; on a busy machine, a screen may stand still half drawn.
         while before != taken or (kept and changed(kept, taken) and time.monotonic() < end):

@@ -9,7 +9,7 @@ from engine.data.prompts import Message
 from engine.runs.durable import Record
 from tests.tui.archive import make_run
 from tests.tui.person import pair
-from tui.archive.pair_table import FILTERS, PairBook, pair_line
+from tui.archive.pair_table import FILTERS, PairTable, pair_line
 from tui.archive.run_from_files import to_pair
 from tui.run import pair_pane
 from tui.text.prompt_text import prompt_content, prompt_line
@@ -63,7 +63,7 @@ def test_of_a_book_a_part_is_shown(messages: tuple[Message, ...]) -> None:
     long = tuple(Message(turn.role, book) for turn in messages)
     assert len(prompt_content(book, long).plain) < 4 * LIMIT
     line = line_of(replace(pair(1, prompt=book), messages=long))
-    book_of_pairs = PairBook(make_run("a-run"))
+    book_of_pairs = PairTable(make_run("a-run"))
     book_of_pairs.put(line)
     (kept,) = book_of_pairs.chosen(FILTERS[0])
     assert len(str(kept)) < 6 * LIMIT
@@ -83,7 +83,7 @@ def test_a_judged_pair_shows_the_conversation(width: int, compact: bool) -> None
 
 
 def test_pairs_of_either_layout_are_listed_and_found() -> None:
-    book = PairBook(make_run("a-run"))
+    book = PairTable(make_run("a-run"))
     book.put(line_of(chat_pair()))
     book.put(line_of(pair(2), "text"))
     assert len(book.chosen(FILTERS[0], "json")) == 1

@@ -8,11 +8,11 @@ from textual.pilot import Pilot
 from engine.runs.folder import METRICS, PAIRS, UNDECIDED, Run
 from engine.settings.files import preset
 from tests.tui.archive import make_run, metrics
-from tests.tui.stage import PATIENCE, STANDARD, play, said, shown, until
+from tests.tui.stage import STANDARD, TIMEOUT, play, said, shown, until
 from tui.app import StudioApp
 from tui.archive import detail_screen
 from tui.archive.detail_screen import RunDetailScreen
-from tui.archive.run_from_files import ArchivedRun
+from tui.archive.run_from_files import RunFromFiles
 from tui.run.chart_screen import ChartScreen
 from tui.run.health_screen import HealthOverlay
 from tui.setup.screen import SetupScreen
@@ -76,12 +76,12 @@ def test_long_files_are_read_beside_the_screen_which_says_so(
     run = make_run("polite", steps=2_000)
     may_read, readers = threading.Event(), set[threading.Thread]()
 
-    def read(run: Run) -> ArchivedRun:
+    def read(run: Run) -> RunFromFiles:
         readers.add(threading.current_thread())
-        assert may_read.wait(PATIENCE)
-        return ArchivedRun(run)
+        assert may_read.wait(TIMEOUT)
+        return RunFromFiles(run)
 
-    monkeypatch.setattr(detail_screen, "ArchivedRun", read)
+    monkeypatch.setattr(detail_screen, "RunFromFiles", read)
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         app.open_run_detail(str(run.path))

@@ -9,7 +9,7 @@ from engine.events import Log, PairJudged, Progress, Report, RunEnded, StepDone
 from engine.runs.folder import LOG, METRICS
 from tests.tui.archive import make_run
 from tests.tui.live import SECONDS, START, a_run, judged, started
-from tui.archive.run_from_files import ArchivedRun, to_pair
+from tui.archive.run_from_files import RunFromFiles, to_pair
 from tui.run.view import LOG_LINES, RunView
 
 pytestmark = pytest.mark.quick
@@ -81,7 +81,7 @@ def test_the_log_is_bounded_and_counts_on() -> None:
 
 
 def test_the_files_of_a_run_make_the_same_view() -> None:
-    archived = ArchivedRun(make_run("kept", steps=40))
+    archived = RunFromFiles(make_run("kept", steps=40))
     view = archived.view
     assert (view.name, view.status, view.step) == ("kept", "finished", 40)
     assert len(view.series["loss"]) == 40
@@ -94,7 +94,7 @@ def test_the_files_of_a_run_make_the_same_view() -> None:
 
 def test_a_run_that_another_process_writes_is_kept_up_with() -> None:
     run = make_run("shared", steps=10)
-    archived = ArchivedRun(run)
+    archived = RunFromFiles(run)
     run.append(METRICS, [{"step": 11, "loss": 0.1}])
     run.append(LOG, ["2026-09-01T10:02:00.000+00:00 error   gone\n  and why"])
     assert archived.update()
@@ -109,7 +109,7 @@ def test_a_damaged_file_harms_nothing_else(tmp_path: Path) -> None:
         file.write(b'\xff\xfe{]\n{"step": "x", "loss": []}\n{"step": 6, "loss": 0.25}\n{"ste')
     with (run.path / LOG).open("ab") as file:
         file.write(b"\x1b[2J no stamp\n")
-    view = ArchivedRun(run).view
+    view = RunFromFiles(run).view
     assert view.series["loss"].steps[-1] == 6
     assert view.log[-1].text.startswith("\x1b")  # untrusted; what shows it makes it safe
 

@@ -233,7 +233,7 @@ def test_config_opens_in_the_form_and_enter_opens_the_run() -> None:
         await pilot.press("c")
         form = app.screen
         assert isinstance(form, SetupScreen)
-        assert form.draft.settings.beta == 0.77
+        assert form.form.settings.beta == 0.77
         assert "a-run" in shown(app)
         await pilot.press("f5", "enter")
         assert isinstance(app.screen, RunDetailScreen)

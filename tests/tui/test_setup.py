@@ -23,20 +23,20 @@ from tui.shell.ask import AskChoice, AskText
 STEPS = files.preset("starter").iters
 
 
-def form(app: StudioApp) -> SetupScreen:
+def setup(app: StudioApp) -> SetupScreen:
     return next(each for each in app.screen_stack if isinstance(each, SetupScreen))
 
 
 def focused(app: StudioApp) -> str | None:
-    return form(app).guide_topic()
+    return setup(app).guide_topic()
 
 
 async def go_to(app: StudioApp, pilot: Pilot[int], key: str) -> SettingField:
     """Put the cursor on a setting, by its search."""
-    form(app)._go_to(key)
+    setup(app)._go_to(key)
     await pilot.pause()
     assert focused(app) == key
-    return next(each for each in form(app).query(SettingField) if each.key == key)
+    return next(each for each in setup(app).query(SettingField) if each.key == key)
 
 
 def starts(app: StudioApp, monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
@@ -66,7 +66,7 @@ def test_the_form_opens_on_what_was_started_last(monkeypatch: pytest.MonkeyPatch
         assert started[0].beta == 0.7
 
     async def second(app: StudioApp, pilot: Pilot[int]) -> None:
-        assert form(app).draft.settings.beta == 0.7
+        assert setup(app).form.settings.beta == 0.7
 
     play(first)
     play(second)
@@ -76,7 +76,7 @@ def test_every_setting_can_be_reached_and_says_what_it_does() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         reached: list[str] = []
         for section in SECTIONS:
-            fields = form(app).query_one(Fields).shown()
+            fields = setup(app).query_one(Fields).shown()
             assert {each.setting.section for each in fields} == {section}
             fields[0].focus()
             await pilot.pause()
@@ -96,11 +96,11 @@ def test_every_setting_can_be_reached_and_says_what_it_does() -> None:
 
 def test_the_sections_are_chosen_with_the_arrows() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        form(app).query_one("#sections").focus()
+        setup(app).query_one("#sections").focus()
         await pilot.press("down", "j", "enter")
         assert FIELDS[focused(app) or ""].section == SECTIONS[2]
         await pilot.press("up", "left_square_bracket")
-        assert form(app).query_one(Fields).shown()[0].setting.section == SECTIONS[1]
+        assert setup(app).query_one(Fields).shown()[0].setting.section == SECTIONS[1]
         await pilot.press("pageup", "left_square_bracket")
         assert "first section" in said(app)
 
@@ -109,36 +109,36 @@ def test_the_sections_are_chosen_with_the_arrows() -> None:
 
 def test_a_switch_a_choice_and_a_number() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        screen = form(app)
+        screen = setup(app)
         await go_to(app, pilot, "fuse")
         await pilot.press("enter")
-        assert screen.draft.settings.fuse is False
+        assert screen.form.settings.fuse is False
         assert "no adapters are fused" in shown(app)  # of those without effect now
         await pilot.press("space")
-        assert screen.draft.settings.fuse is True
+        assert screen.form.settings.fuse is True
 
         await go_to(app, pilot, "optimizer")
         await pilot.press("right")
-        assert screen.draft.settings.optimizer == "adamax"
+        assert screen.form.settings.optimizer == "adamax"
         await pilot.press("left", "left")
-        assert screen.draft.settings.optimizer == "adam"
+        assert screen.form.settings.optimizer == "adam"
         await pilot.press("enter")
         assert "rmsprop" in shown(app)
         await pilot.press("up", "enter")
-        assert screen.draft.settings.optimizer == "adadelta"
+        assert screen.form.settings.optimizer == "adadelta"
         assert focused(app) == "optimizer"
         await pilot.press("enter", "down", "escape")
-        assert screen.draft.settings.optimizer == "adadelta"
+        assert screen.form.settings.optimizer == "adadelta"
         assert focused(app) == "optimizer"
 
         await go_to(app, pilot, "iters")
         await pilot.press("4", "2", "enter")
-        assert screen.draft.settings.iters == 42
+        assert screen.form.settings.iters == 42
         await pilot.press("enter", "7", "escape")  # as if nothing had been typed
-        assert screen.draft.settings.iters == 42
+        assert screen.form.settings.iters == 42
         assert focused(app) == "iters"
         await pilot.press("enter", "8", "down")  # leaves towards the next setting
-        assert screen.draft.settings.iters == 8
+        assert screen.form.settings.iters == 8
         assert focused(app) == "epochs"
 
     play(scene, STANDARD, Settings())
@@ -149,9 +149,9 @@ def test_an_optional_choice_can_be_empty() -> None:
         field = await go_to(app, pilot, "judge_quantization")
         assert "the model's" in str(field.render())
         await pilot.press("right")
-        assert form(app).draft.settings.judge_quantization == "none"
+        assert setup(app).form.settings.judge_quantization == "none"
         await pilot.press("left")
-        assert form(app).draft.settings.judge_quantization is None
+        assert setup(app).form.settings.judge_quantization is None
 
     play(scene)
 
@@ -164,15 +164,15 @@ def test_the_rubric_has_an_editor_of_several_lines() -> None:
         assert isinstance(editor, TextArea)
         editor.text = ""
         await pilot.press(*"short", "enter", *"wins")
-        assert form(app).draft.settings.judge_system == "short\nwins"
+        assert setup(app).form.settings.judge_system == "short\nwins"
         editor.text = " "
         await pilot.pause()
         assert "is empty" in shown(app)
         editor.text = "a\nb\nc"
         await pilot.pause()
         await pilot.press("tab")
-        assert not form(app).query(".editor")
-        assert form(app).draft.settings.judge_system == "a\nb\nc"
+        assert not setup(app).query(".editor")
+        assert setup(app).form.settings.judge_system == "a\nb\nc"
         assert "… 3 lines" in shown(app)
 
     play(scene)
@@ -234,7 +234,7 @@ def test_fields_without_effect_say_why() -> None:
         assert "no effect now" in shown(app)
         await go_to(app, pilot, "dpo_cpo_loss_type")
         await pilot.press("left")
-        assert form(app).draft.settings.dpo_cpo_loss_type == "dpop"
+        assert setup(app).form.settings.dpo_cpo_loss_type == "dpop"
         assert "only the dpop loss" not in shown(app)
 
     play(scene, STANDARD)
@@ -256,7 +256,7 @@ def test_search_finds_names_and_help_and_stays_at_what_was_found() -> None:
         await pilot.press("enter")
         assert "no setting has these words" in said(app)
         await pilot.press("escape")
-        assert form(app).query_one(Fields).shown()
+        assert setup(app).query_one(Fields).shown()
 
     play(scene)
 
@@ -273,13 +273,13 @@ def test_yaml_and_form_are_the_same_settings(monkeypatch: pytest.MonkeyPatch) ->
             f"iters: {STEPS}", "iters: 91"
         )
         await pilot.pause()
-        assert form(app).draft.settings.beta == 0.6
+        assert setup(app).form.settings.beta == 0.6
         text.text += "\nbetta: 1\n"
         await pilot.pause()
         assert "betta" in shown(app)
         assert "the nearest is beta" in " ".join(shown(app).split())
         await pilot.press("escape")
-        assert "left out of the form" in said(app)
+        assert "left out of the setup" in said(app)
         await pilot.press("s")
         assert (started[0].beta, started[0].iters) == (0.6, 91)
 
@@ -289,11 +289,11 @@ def test_yaml_and_form_are_the_same_settings(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("text", ["- 1", "a: [", "beta: -1", "train_type: {}", "\x00"])
 def test_bad_yaml_is_said_and_changes_nothing(text: str) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        before = form(app).draft.settings
+        before = setup(app).form.settings
         await pilot.press("y")
-        form(app).query_one(YamlPane).text = text
+        setup(app).query_one(YamlPane).text = text
         await pilot.pause()
-        assert form(app).draft.settings == before
+        assert setup(app).form.settings == before
         assert "the text" in shown(app)
 
     play(scene)
@@ -305,12 +305,12 @@ def test_presets() -> None:
         assert isinstance(app.screen, AskChoice)
         assert shown(app).index("starter") < shown(app).index("Qwen3-0.6B")  # no hub in tests
         await pilot.press("j", "down", "up", "enter")
-        await until(pilot, lambda: form(app).draft.settings == files.preset("starter-human"))
+        await until(pilot, lambda: setup(app).form.settings == files.preset("starter-human"))
         assert "starter-human" in shown(app)
         await pilot.press("p", "escape")
-        assert form(app).draft.settings == files.preset("starter-human")
+        assert setup(app).form.settings == files.preset("starter-human")
         await pilot.press("p", "down", "down", "enter")
-        await until(pilot, lambda: form(app).draft.settings == Settings())
+        await until(pilot, lambda: setup(app).form.settings == Settings())
 
     play(scene)
 
@@ -338,7 +338,7 @@ def test_save_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         await pilot.pause()
         assert "other.yaml" in shown(app)
         await pilot.press("tab", "enter")
-        await until(pilot, lambda: form(app).draft.settings.beta == 0.9)
+        await until(pilot, lambda: setup(app).form.settings.beta == 0.9)
         assert "wandb has no effect here" in said(app)
         assert "other.yaml" in shown(app)
 
@@ -369,7 +369,7 @@ def test_models_and_data_complete_from_the_hub_cache_and_the_disk(
         assert "org/small-chat" in shown(app)
         assert "org/other" not in shown(app)
         await pilot.press("down", "enter")
-        assert form(app).draft.settings.model == "org/small-chat"
+        assert setup(app).form.settings.model == "org/small-chat"
         assert focused(app) == "model"
 
         await go_to(app, pilot, "data")
@@ -379,13 +379,13 @@ def test_models_and_data_complete_from_the_hub_cache_and_the_disk(
         editor.value = f"{tmp_path}/pro"
         await pilot.pause()
         await pilot.press("tab")
-        assert form(app).draft.settings.data == f"{tmp_path}/prompts.txt"
+        assert setup(app).form.settings.data == f"{tmp_path}/prompts.txt"
 
         await go_to(app, pilot, "judge")
         await pilot.press("enter")
         assert "human" in shown(app)
         await pilot.press("h", "u", "enter")
-        assert form(app).draft.settings.judge == "hu"  # what is typed wins over what is offered
+        assert setup(app).form.settings.judge == "hu"  # what is typed wins over what is offered
 
     play(scene)
 

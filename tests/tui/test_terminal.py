@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tui.terminal.captured_output import LibraryOutput
+from tui.terminal.captured_output import CapturedOutput
 from tui.terminal.terminal import (
     COPY_LIMIT,
     Lines,
@@ -87,7 +87,7 @@ def test_printed_text_becomes_lines() -> None:
 
 
 def test_what_libraries_print_is_read_back_and_its_file_stays_small() -> None:
-    with LibraryOutput() as output:
+    with CapturedOutput() as output:
         assert output.unread() == ""
         os.write(1, b"from C\n")
         os.write(2, "wärning\n".encode())

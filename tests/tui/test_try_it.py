@@ -12,7 +12,13 @@ from textual.widgets import Input, Static
 
 from engine.runs import archive
 from engine.runs.folder import Run
-from engine.try_it import DuelAnswers, DuelEvent, DuelFailed, DuelProgress, DuelReady
+from engine.try_it import (
+    SideBySideAnswers,
+    SideBySideEvent,
+    SideBySideFailed,
+    SideBySideProgress,
+    SideBySideReady,
+)
 from tests.tui.person import human_settings
 from tui.app import StudioApp
 from tui.archive.try_it_screen import TryItScreen
@@ -21,10 +27,10 @@ from tui.widgets.key_line import KeyLine
 
 
 class Answering:
-    """Stands in for `engine.try_it.Duel`, whose thread loads two models."""
+    """Stands in for `engine.try_it.SideBySide`, whose thread loads two models."""
 
     def __init__(self, run: Run) -> None:
-        self.events: list[DuelEvent] = []
+        self.events: list[SideBySideEvent] = []
         self.asked: list[str] = []
         self.started = self.closed = False
 
@@ -34,7 +40,7 @@ class Answering:
     def ask(self, prompt: str) -> None:
         self.asked.append(prompt)
 
-    def drain(self) -> list[DuelEvent]:
+    def drain(self) -> list[SideBySideEvent]:
         events, self.events = self.events, []
         return events
 
@@ -48,20 +54,20 @@ class Table:
 
     screen: TryItScreen
     pilot: Pilot[int]
-    duel: Answering
+    side_by_side: Answering
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
         await self.pilot.pause()
 
-    async def tell(self, *events: DuelEvent) -> None:
-        self.duel.events += events
+    async def tell(self, *events: SideBySideEvent) -> None:
+        self.side_by_side.events += events
         self.screen._listen()
         await self.pilot.pause()
 
     async def answer(self, *, trained_is_left: bool, prompt: str = "hi") -> None:
         await self.press(*prompt, "enter")
-        await self.tell(DuelAnswers(prompt, "on the left", "on the right", trained_is_left))
+        await self.tell(SideBySideAnswers(prompt, "on the left", "on the right", trained_is_left))
 
     def text(self, query: str) -> str:
         return str(self.screen.query_one(query, Static).visual)
@@ -106,19 +112,19 @@ def run(test: Callable[[], object]) -> None:
 def test_loads_asks_and_shows_how_far_it_is(try_it: Open) -> None:
     async def test() -> None:
         async with try_it() as table:
-            assert table.duel.started
+            assert table.side_by_side.started
             assert "Loading" in table.text("#state")
-            await table.tell(DuelReady(120))
+            await table.tell(SideBySideReady(120))
             assert "Type a prompt" in table.text("#state")
             assert "step 120 against the start" in table.text("#place")
             await table.press("enter")
             assert "type a prompt first" in table.said
             await table.press(*"why? 12", "enter")
-            assert table.duel.asked == ["why? 12"]
-            await table.tell(DuelProgress("why? 12", 34))
+            assert table.side_by_side.asked == ["why? 12"]
+            await table.tell(SideBySideProgress("why? 12", 34))
             assert "34 tokens" in table.text("#state")
             await table.press("enter", *"more", "enter")
-            assert table.duel.asked == ["why? 12"]
+            assert table.side_by_side.asked == ["why? 12"]
             assert "still answer" in table.said
 
     run(test)
@@ -140,7 +146,7 @@ def test_a_verdict_reveals_and_counts_once(
 ) -> None:
     async def test() -> None:
         async with try_it() as table:
-            await table.tell(DuelReady(5))
+            await table.tell(SideBySideReady(5))
             await table.answer(trained_is_left=trained_is_left)
             assert table.titles == ["1", "2"]
             assert "trained" not in table.text("#place") + table.text("#state")
@@ -159,7 +165,7 @@ def test_a_verdict_reveals_and_counts_once(
 def test_a_new_prompt_hides_the_order_again(try_it: Open) -> None:
     async def test() -> None:
         async with try_it() as table:
-            await table.tell(DuelReady(5))
+            await table.tell(SideBySideReady(5))
             for key in ("1", "2", "t", "r"):
                 await table.press("escape", key)
                 assert "no answers to judge" in table.said
@@ -180,7 +186,7 @@ def test_a_new_prompt_hides_the_order_again(try_it: Open) -> None:
 def test_a_failure_is_said_and_the_app_stays(try_it: Open) -> None:
     async def test() -> None:
         async with try_it() as table:
-            await table.tell(DuelFailed("basil has no [adapters]\x1b[31m to try"))
+            await table.tell(SideBySideFailed("basil has no [adapters]\x1b[31m to try"))
             assert "basil has no [adapters]" in table.text("#state")
             assert "\x1b" not in table.text("#state")
             await table.press("x", "enter")
@@ -188,7 +194,7 @@ def test_a_failure_is_said_and_the_app_stays(try_it: Open) -> None:
             await table.press("escape", "escape")
             assert isinstance(table.screen.app.screen, StudioScreen)
             assert table.screen.app.screen is not table.screen
-            assert table.duel.closed
+            assert table.side_by_side.closed
 
     run(test)
 
@@ -196,7 +202,7 @@ def test_a_failure_is_said_and_the_app_stays(try_it: Open) -> None:
 def test_reading_keys_work_here_too(try_it: Open) -> None:
     async def test() -> None:
         async with try_it() as table:
-            await table.tell(DuelReady(5))
+            await table.tell(SideBySideReady(5))
             await table.answer(trained_is_left=True)
             await table.press("d")
             assert "share" in table.said
@@ -212,12 +218,12 @@ def test_reading_keys_work_here_too(try_it: Open) -> None:
 def test_hostile_text_pasted_as_a_prompt_is_harmless(try_it: Open) -> None:
     async def test() -> None:
         async with try_it() as table:
-            await table.tell(DuelReady(1))
+            await table.tell(SideBySideReady(1))
             table.screen.query_one("#ask", Input).post_message(
                 events.Paste("\x1b]0;x\x07why\u202e is it?")
             )
             await table.press("enter")
-            [prompt] = table.duel.asked
+            [prompt] = table.side_by_side.asked
             assert "why" in prompt
             assert not {"\x1b", "\x07", "\u202e"} & set(prompt)
 

@@ -14,7 +14,7 @@ from textual.worker import get_current_worker
 from engine.errors import UserError
 from engine.runs.archive import Run
 from engine.settings.schema import Settings, fields, value
-from tui.archive.run_from_files import ArchivedRun
+from tui.archive.run_from_files import RunFromFiles
 from tui.run.metric_labels import ALL, metric
 from tui.run.series import Series
 from tui.run.view import RunView
@@ -59,7 +59,7 @@ class CompareScreen(StudioScreen):
     def __init__(self, runs: Sequence[Run]) -> None:
         super().__init__()
         self._runs = runs
-        self._archived: list[ArchivedRun] = []
+        self._archived: list[RunFromFiles] = []
         self._differences: list[Difference] = []
         self.metric = metric("loss")
 
@@ -96,7 +96,7 @@ class CompareScreen(StudioScreen):
                     each.update()
                 read = self._archived
             else:
-                read = [ArchivedRun(run) for run in self._runs]
+                read = [RunFromFiles(run) for run in self._runs]
             settings = [run.known_settings()[0] for run in self._runs]
         except (UserError, OSError) as error:
             if not worker.is_cancelled:
@@ -105,7 +105,7 @@ class CompareScreen(StudioScreen):
         if not worker.is_cancelled:
             self.app.call_from_thread(self._taken, read, differences(settings))
 
-    def _taken(self, read: list[ArchivedRun], found: list[Difference]) -> None:
+    def _taken(self, read: list[RunFromFiles], found: list[Difference]) -> None:
         if not self.is_mounted:
             return
         self._archived, self._differences = read, found

@@ -20,8 +20,8 @@ from engine.runs.folder import METRICS, PAIRS, UNDECIDED
 from engine.runs.relabel import relabel, set_flag, settle_if_free
 from engine.settings import files
 from engine.settings.schema import changed
-from tui.archive.pair_table import FILTERS, PairBook, pair_line
-from tui.archive.run_from_files import ArchivedRun, to_pair
+from tui.archive.pair_table import FILTERS, PairTable, pair_line
+from tui.archive.run_from_files import RunFromFiles, to_pair
 from tui.run.card_grid import CardGrid
 from tui.run.header import RunHeader
 from tui.run.health_line import HealthLine
@@ -94,8 +94,8 @@ class RunDetailScreen(WatchedScreen):
         """`name` is a run's name, or the path of its folder."""
         super().__init__()
         self.run: Run = open_run(name)
-        self.book = PairBook(self.run)
-        self._archived: ArchivedRun | None = None  # once its files were read
+        self.table = PairTable(self.run)
+        self._archived: RunFromFiles | None = None  # once its files were read
         self._filter = FILTERS[0]
 
     @property
@@ -152,19 +152,19 @@ class RunDetailScreen(WatchedScreen):
         try:
             if archived is None:
                 settle_if_free(self.run)
-                archived = ArchivedRun(self.run)
+                archived = RunFromFiles(self.run)
             else:
                 archived.update()
             if not worker.is_cancelled:
                 self.app.call_from_thread(self._taken, archived)
-            if self.book.update() and not worker.is_cancelled:
+            if self.table.update() and not worker.is_cancelled:
                 self.app.call_from_thread(self._show_pairs)
         except (UserError, OSError) as wrong:
             error = str(wrong)
         if error and not worker.is_cancelled:
             self.app.call_from_thread(self.say, safe_line(error, 300), 15)
 
-    def _taken(self, archived: ArchivedRun) -> None:
+    def _taken(self, archived: RunFromFiles) -> None:
         first, self._archived = self._archived is None, archived
         if not self.is_mounted:
             return
@@ -220,11 +220,11 @@ class RunDetailScreen(WatchedScreen):
             return
         at = self.pairs.current
         text = self.query_one("#find", Input).value
-        found = self.book.chosen(self._filter, text)
+        found = self.table.chosen(self._filter, text)
         same = [place for place, each in enumerate(found) if at and _id(each) == _id(at)]
-        none = "no pair was judged yet" if not self.book.lines else "no such pair · v shows others"
+        none = "no pair was judged yet" if not self.table.lines else "no such pair · v shows others"
         self.pairs.show(found, same[0] if same else None, empty=none)
-        of = f" of {len(self.book.lines):,}" if len(found) < len(self.book.lines) else ""
+        of = f" of {len(self.table.lines):,}" if len(found) < len(self.table.lines) else ""
         words = f" · {safe_line(text, 20)}" if text else ""
         state = f"{self._filter.name}{words} · {len(found):,}{of}"
         lit = self.pairs.has_focus
@@ -306,7 +306,7 @@ class RunDetailScreen(WatchedScreen):
     @work
     async def action_filter(self) -> None:
         """Choose which pairs to show."""
-        counts = self.book.counts()
+        counts = self.table.counts()
         name = await self.app.push_screen_wait(
             AskChoice("show which pairs?", [(each.name, f"{count:,}") for each, count in counts])
         )
@@ -358,7 +358,7 @@ class RunDetailScreen(WatchedScreen):
         except (UserError, RunError) as error:
             self.say(safe_line(str(error), 300), 15)
             return False
-        self.book.put(line)
+        self.table.put(line)
         self._show_pairs()
         return True
 

@@ -11,7 +11,7 @@ from tui.setup.completions import expanded
 from tui.text.format import duration, size
 from tui.text.safe_text import safe_line
 
-LOOK_SECONDS = 0.5  # between two looks at how far it is
+POLL_SECONDS = 0.5  # between two looks at how far it is
 WHAT = (
     ("adapters", "small; mlx-lm loads them beside the model"),
     ("model", "fused and whole; mlx-lm loads it, and most kinds transformers too"),
@@ -58,7 +58,7 @@ async def export(run: Path, what: str, to: Path, tell: Callable[[str], None]) ->
             written = await asyncio.to_thread(_bytes_in, durable.making_of(to, private=False))
             far = f"{size(written)} written" if written else "reading the run"
             tell(f"exporting the {what} · {far} · {duration(spent)}")
-            await asyncio.wait([ending], timeout=LOOK_SECONDS)
+            await asyncio.wait([ending], timeout=POLL_SECONDS)
     finally:
         if process.returncode is None:  # the program ends
             process.kill()

@@ -61,7 +61,7 @@ FILTERS = (
 )
 
 
-class PairBook:
+class PairTable:
     """All pairs of a run by id; `update` takes in what was written since."""
 
     def __init__(self, run: Run) -> None:

@@ -14,7 +14,7 @@ LOG_BYTES = 1_000_000  # of the end of log.txt that are read
 _LEVELS = get_args(Level)
 
 
-class ArchivedRun:
+class RunFromFiles:
     """A run's `view`, folded from its files; `update` reads what was added to them."""
 
     def __init__(self, run: Run) -> None:

@@ -8,7 +8,14 @@ from textual.binding import Binding
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from engine.try_it import Duel, DuelAnswers, DuelEvent, DuelFailed, DuelProgress, DuelReady
+from engine.try_it import (
+    SideBySide,
+    SideBySideAnswers,
+    SideBySideEvent,
+    SideBySideFailed,
+    SideBySideProgress,
+    SideBySideReady,
+)
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
 from tui.text.safe_text import safe
 from tui.widgets.safe_editors import LineEditor
@@ -50,7 +57,7 @@ class TryItScreen(AnswersScreen):
     }
     """
 
-    def __init__(self, run: "Run", open_duel: "Callable[[Run], Duel]" = Duel) -> None:
+    def __init__(self, run: "Run", open_duel: "Callable[[Run], SideBySide]" = SideBySide) -> None:
         super().__init__()
         self.run = run
         self.score: Counter[Winner] = Counter()
@@ -59,7 +66,7 @@ class TryItScreen(AnswersScreen):
         self._error = ""
         self._asked = False  # whether a prompt is being answered
         self._tokens = 0
-        self._shown: DuelAnswers | None = None
+        self._shown: SideBySideAnswers | None = None
         self._count = 0  # prompts answered
         self._open = False  # whether the screen has said whose answers these are
 
@@ -89,15 +96,15 @@ class TryItScreen(AnswersScreen):
                 self._take_in(event)
             self._refresh()
 
-    def _take_in(self, event: DuelEvent) -> None:
+    def _take_in(self, event: SideBySideEvent) -> None:
         match event:
-            case DuelReady():
+            case SideBySideReady():
                 self._step = event.step
-            case DuelProgress():
+            case SideBySideProgress():
                 self._tokens = event.tokens
-            case DuelFailed():
+            case SideBySideFailed():
                 self._error = event.error
-            case DuelAnswers():
+            case SideBySideAnswers():
                 self._shown, self._asked, self._open = event, False, False
                 self._count += 1
 

@@ -8,9 +8,9 @@ import shutil
 import sys
 from typing import Any
 
+from engine.data_folder import data_folder
 from engine.machine import open_files
 from engine.machine.device import device, disk_free, hub_reachable, load_fast_blas, measure_gflops
-from engine.runs.archive import home
 from engine.runs.durable import to_json
 from tui.text.safe_text import safe_line
 
@@ -41,8 +41,8 @@ def findings() -> dict[str, Any]:
         "memory_gb": round(machine.memory_total / GB, 1),
         "memory_free_gb": round(machine.memory_available / GB, 1),
         "open_files": _open_files(),
-        "home": str(home()),
-        "disk_free_gb": round(disk_free(home()) / GB, 1),
+        "home": str(data_folder()),
+        "disk_free_gb": round(disk_free(data_folder()) / GB, 1),
         "hub_reachable": hub_reachable(),
         "terminal": _terminal(),
     }

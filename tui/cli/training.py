@@ -15,7 +15,7 @@ from engine.settings.schema import Settings
 from tui.archive.run_from_files import whole
 from tui.cli.console import Output, Silence, make_output
 from tui.run.view import RunView
-from tui.terminal.captured_output import LibraryOutput
+from tui.terminal.captured_output import CapturedOutput
 from tui.terminal.guard import Guard, crash_file
 from tui.terminal.job_control import SHOW_CURSOR, cursor_back_when_stopped
 from tui.text.safe_text import safe_line
@@ -46,7 +46,7 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
             "judge: human needs a person at the screen, and so the app: `lora-studio CONFIG.yaml`"
         )
     with (
-        LibraryOutput() as streams,
+        CapturedOutput() as streams,
         Guard(streams.out.fileno(), streams.last_words, crash_file(), SHOW_CURSOR) as guard,
         cursor_back_when_stopped(streams.out),
     ):
@@ -114,7 +114,7 @@ def _show(events: list[Event], view: RunView, output: Output) -> Output:
 
 @contextlib.contextmanager
 def _signals(
-    session: "Session", settings: Settings, streams: LibraryOutput, guard: Guard
+    session: "Session", settings: Settings, streams: CapturedOutput, guard: Guard
 ) -> Iterator[list[signal.Signals]]:
     """Let signals stop the session while the context lasts; gives those that came."""
     received: list[signal.Signals] = []

@@ -1,6 +1,6 @@
 """A person's labelling, without a screen: which pair is before them, what they gave, how fast.
 
-The engine keeps the labels; a desk only remembers enough to show the next pair and to find the
+The engine keeps the labels; a queue only remembers enough to show the next pair and to find the
 way back. What was labelled before it was opened is read from the run's files.
 """
 
@@ -27,7 +27,7 @@ Undone = Literal["undone", "learned", "check", "nothing"]
 
 
 class Judge(Protocol):
-    """What a desk needs of the session."""
+    """What a queue needs of the session."""
 
     def waiting(self) -> list[PairSampled]: ...
     def answer(
@@ -67,7 +67,7 @@ class Place:
 
 
 @dataclass
-class Desk:
+class LabelQueue:
     """One person's place at a run's pairs."""
 
     judge: Judge

@@ -12,7 +12,7 @@ from engine.errors import RunError
 from engine.events import Event, PairSampled
 from tui.review.answer_pane import length
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
-from tui.review.label_queue import Desk, Undone, given_before
+from tui.review.label_queue import LabelQueue, Undone, given_before
 from tui.review.words import RELABELLED, UNDO_SAYS, idle_reason, place_facts
 from tui.text.safe_text import safe
 from tui.widgets.safe_editors import LineEditor
@@ -60,7 +60,7 @@ class ReviewScreen(AnswersScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._desk: Desk | None = None
+        self._queue: LabelQueue | None = None
         self._session: Session | None = None
         self._busy = False  # a verdict is on its way to the disk
 
@@ -80,33 +80,33 @@ class ReviewScreen(AnswersScreen):
             self._refresh()
 
     def _refresh(self) -> None:
-        desk = self._desk_now()
-        pair = desk.look() if desk else None
+        queue = self._queue_now()
+        pair = queue.look() if queue else None
         idle = self.query_one("#idle", Static)
         idle.display = pair is None
         self.show_answers(answers_of(pair) if pair else None)
         if pair is None:
             idle.update(idle_reason(self.studio.session, self.studio.view))
-        self._show_place(desk)
-        self._show_remark(desk)
+        self._show_place(queue)
+        self._show_remark(queue)
 
-    def _desk_now(self) -> Desk | None:
-        """The desk of the run that asks a person now; a new run gets a new desk."""
+    def _queue_now(self) -> LabelQueue | None:
+        """The queue of the run that asks a person now; a new run gets a new queue."""
         session = self.studio.session
         if session is None or not session.alive or not session.settings.human_judge:
-            self._desk = self._session = None
+            self._queue = self._session = None
         elif session is not self._session:
             self._session = session
-            self._desk = Desk(session, given_before(session.run) if session.run else [])
-        return self._desk
+            self._queue = LabelQueue(session, given_before(session.run) if session.run else [])
+        return self._queue
 
-    def _show_place(self, desk: Desk | None) -> None:
+    def _show_place(self, queue: LabelQueue | None) -> None:
         name = self.studio.view.name if self.studio.view else ""
-        facts = place_facts(desk) if desk and desk.current else []
+        facts = place_facts(queue) if queue and queue.current else []
         self.query_one("#place", Static).update(self.place_line(name, facts))
 
-    def _show_remark(self, desk: Desk | None) -> None:
-        remark = desk.remark() if desk else None
+    def _show_remark(self, queue: LabelQueue | None) -> None:
+        remark = queue.remark() if queue else None
         parts = []
         if remark and remark.flagged:
             parts.append("flagged")
@@ -120,15 +120,15 @@ class ReviewScreen(AnswersScreen):
 
     def action_give(self, shown: "Shown") -> None:
         """Label the pair on the screen. A key pressed before it was there does not count."""
-        desk = self._desk_or_say()
-        if desk is None or self._busy:
+        queue = self._queue_or_say()
+        if queue is None or self._busy:
             return
-        if desk.current is None:
+        if queue.current is None:
             self.say("no pair waits for a verdict yet")
-        elif not self.seen(desk.current.pair_id):
+        elif not self.seen(queue.current.pair_id):
             self.say("that key came before this pair was on the screen; press it again")
         else:
-            self._keep_busy(lambda: desk.give(shown), lambda _: self._given(shown))
+            self._keep_busy(lambda: queue.give(shown), lambda _: self._given(shown))
 
     def _given(self, shown: "Shown") -> None:
         for side, mark in zip(("left", "right"), MARKS[shown], strict=True):
@@ -136,28 +136,28 @@ class ReviewScreen(AnswersScreen):
 
     def action_undo(self) -> None:
         """Take the newest label back; one that was learned from can be changed."""
-        desk = self._desk_or_say()
-        if desk and not self._busy:
+        queue = self._queue_or_say()
+        if queue and not self._busy:
             self._keep_busy(
-                lambda: (desk.undo(), desk.label()), lambda told: self._undone(desk, *told)
+                lambda: (queue.undo(), queue.label()), lambda told: self._undone(queue, *told)
             )
 
-    def _undone(self, desk: Desk, outcome: Undone, label: "Label | None") -> None:
+    def _undone(self, queue: LabelQueue, outcome: Undone, label: "Label | None") -> None:
         if outcome == "learned" and label:
-            self._ask_for_change(desk, label, 0)
+            self._ask_for_change(queue, label, 0)
         else:
             self.say(UNDO_SAYS[outcome])
 
-    def _ask_for_change(self, desk: Desk, label: "Label", back: int) -> None:
+    def _ask_for_change(self, queue: LabelQueue, label: "Label", back: int) -> None:
         """Ask for another label of a pair that was learned from, `back` before the newest."""
         from tui.review.change_label import SAID, Change, ChangeLabel
 
         def answered(change: Change | None) -> None:
             if change == "before":
                 self._keep_busy(
-                    lambda: desk.label(back + 1),
+                    lambda: queue.label(back + 1),
                     lambda earlier: self._ask_for_change(
-                        desk, earlier or label, back + 1 if earlier else back
+                        queue, earlier or label, back + 1 if earlier else back
                     ),
                 )
             elif change is None:
@@ -167,7 +167,7 @@ class ReviewScreen(AnswersScreen):
             else:
                 shown = None if change == "remove" else change
                 self._keep_busy(
-                    lambda: desk.relabel(label.pair_id, shown),
+                    lambda: queue.relabel(label.pair_id, shown),
                     lambda done: self.say(RELABELLED[shown] if done else UNDO_SAYS["learned"]),
                 )
 
@@ -190,30 +190,30 @@ class ReviewScreen(AnswersScreen):
 
         self.run_worker(run(), group="verdict")
 
-    def _desk_or_say(self) -> Desk | None:
-        if self._desk is None:
+    def _queue_or_say(self) -> LabelQueue | None:
+        if self._queue is None:
             self.say("no run asks for a person's verdict now")
-        return self._desk
+        return self._queue
 
     # -- remarks ---------------------------------------------------------------------------------
 
     def action_note(self) -> None:
         """Write a note on the pair."""
-        desk = self._desk_or_say()
-        if desk is None:
+        queue = self._queue_or_say()
+        if queue is None:
             return
-        if desk.current is None:
+        if queue.current is None:
             self.say("no pair is here to write a note on")
             return
         note = self.query_one("#note", Input)
-        note.value = desk.remark().note
+        note.value = queue.remark().note
         note.display = True
         note.focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Keep the note; it is stored with the verdict."""
-        if self._desk:
-            self._desk.remark().note = event.value.strip()
+        if self._queue:
+            self._queue.remark().note = event.value.strip()
         self._leave_note()
 
     def action_cancel(self) -> None:
@@ -230,14 +230,14 @@ class ReviewScreen(AnswersScreen):
 
     def action_flag(self) -> None:
         """Flag the pair, or take the flag away."""
-        desk = self._desk_or_say()
-        if desk is None:
+        queue = self._queue_or_say()
+        if queue is None:
             return
-        if desk.current is None:
+        if queue.current is None:
             self.say("no pair is here to flag")
             return
-        desk.remark().flagged = not desk.remark().flagged
-        self._show_remark(desk)
+        queue.remark().flagged = not queue.remark().flagged
+        self._show_remark(queue)
 
 
 def answers_of(pair: PairSampled) -> Answers:

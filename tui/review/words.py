@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tui.review.label_queue import Desk, Undone
+from tui.review.label_queue import LabelQueue, Undone
 from tui.run.view import RunView
 from tui.text.safe_text import safe_line
 
@@ -53,9 +53,9 @@ PHASES = {
 }
 
 
-def place_facts(desk: Desk) -> list[str]:
+def place_facts(queue: LabelQueue) -> list[str]:
     """Where the pair that is shown stands and how the labelling goes, in a few words each."""
-    place, pair = desk.place(), desk.current
+    place, pair = queue.place(), queue.current
     facts = [
         f"pair {place.index} of {place.batch}",
         f"{place.of_run:,} of the run",
@@ -64,9 +64,9 @@ def place_facts(desk: Desk) -> list[str]:
     if pair:
         age = max(0, pair.step - 1 - pair.weights_step)
         facts.append(f"{age} step{'' if age == 1 else 's'} old" if age else "fresh")
-    if pace := desk.labels_a_minute():
+    if pace := queue.labels_a_minute():
         facts.append(f"{pace:.0f} a minute")
-    agreed, checked = desk.judge.agreement()
+    agreed, checked = queue.judge.agreement()
     if checked:
         facts.append(f"same verdict on {agreed} of {checked} repeats")
     return facts

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Outcome = Literal["waiting", "silent", "taken", "done", "over"]
 
 ANSWER_SECONDS = 5.0  # after which a process that has not taken a command is said to be silent
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 PERSON = "a person judges this run, and is never asked for an evaluation"
 DONE: dict[Command, str] = {
     "pause": "paused",
@@ -145,7 +145,7 @@ def wait(asked: Asked) -> str:
                 f"{process(asked.holder)} has not answered for {ANSWER_SECONDS:.0f} s, and was "
                 f"not asked to {asked.command} after all; see whether it still runs"
             )
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     if asked.outcome == "over":
         raise RunError(asked.sentence())
     return asked.sentence()

@@ -18,7 +18,7 @@ from tui.text.safe_text import safe_line
 if TYPE_CHECKING:
     from tui.app import StudioApp
 
-LOOK_SECONDS = 0.25  # between two looks at what became of a command
+POLL_SECONDS = 0.25  # between two looks at what became of a command
 HOLDER_SECONDS = 1.0  # between two looks at who trains the run
 LONG = 600.0  # seconds that a message may stay while it is being replaced
 TAKE_OVER = (
@@ -139,7 +139,7 @@ async def follow(screen: StudioScreen, asked: Asked) -> None:
                 told = asked.sentence()
                 screen.say(told, 6 if asked.settled else LONG)
             if not asked.settled:
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(POLL_SECONDS)
     finally:
         if asked.outcome == "silent":
             asked.withdraw()

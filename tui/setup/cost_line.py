@@ -14,7 +14,7 @@ from engine.settings.schema import Settings
 if TYPE_CHECKING:
     from tui.setup.cost import Cost
 
-PATIENCE = 0.3  # seconds without an edit before the cost is worked out anew
+TIMEOUT = 0.3  # seconds without an edit before the cost is worked out anew
 
 
 class CostLine(Static):
@@ -45,7 +45,7 @@ class CostLine(Static):
         self._asked = settings
         if self._timer:
             self._timer.stop()
-        self._timer = self.set_timer(PATIENCE, self._work_out)
+        self._timer = self.set_timer(TIMEOUT, self._work_out)
         if self._cost:
             self._draw()
 

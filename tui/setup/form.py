@@ -1,6 +1,6 @@
 """Settings while a form edits them: what was said so far, and the texts that are no values yet.
 
-A draft never changes; each edit gives a new one. Its `settings` are always valid, because a text
+A form never changes; each edit gives a new one. Its `settings` are always valid, because a text
 that cannot be a value is kept apart, with the reason, until it is mended.
 """
 
@@ -28,7 +28,7 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Draft:
+class Form:
     """`said` holds the settings that somebody chose, by dotted key; the rest is at its default."""
 
     said: Mapping[str, Any] = field(default_factory=dict)
@@ -61,30 +61,30 @@ class Draft:
             return refused.text
         return show(value(self.settings, key))
 
-    def typed(self, key: str, text: str) -> "Draft":
-        """The draft after `text` was typed for a setting."""
+    def typed(self, key: str, text: str) -> "Form":
+        """The form after `text` was typed for a setting."""
         try:
             entry = parse(FIELDS[key], text)
         except UserError as error:
-            return Draft(self.said, {**self.refused, key: Refused(text, str(error))})
+            return Form(self.said, {**self.refused, key: Refused(text, str(error))})
         return self.chosen(key, entry)
 
-    def chosen(self, key: str, entry: Any) -> "Draft":
-        """The draft with a valid value for a setting; None is its default."""
+    def chosen(self, key: str, entry: Any) -> "Form":
+        """The form with a valid value for a setting; None is its default."""
         kept = self.reset(key)
-        return kept if entry is None else Draft({**kept.said, key: entry}, kept.refused)
+        return kept if entry is None else Form({**kept.said, key: entry}, kept.refused)
 
-    def reset(self, key: str) -> "Draft":
-        """The draft with a setting back at its default."""
-        return Draft(_without(self.said, key), _without(self.refused, key))
+    def reset(self, key: str) -> "Form":
+        """The form with a setting back at its default."""
+        return Form(_without(self.said, key), _without(self.refused, key))
 
 
-def draft_of(settings: Settings) -> Draft:
-    """A draft that says what differs from the defaults, and all where a default would give way."""
-    draft = Draft({key: now for key, (now, _) in changed(settings).items()})
-    if draft.settings == settings:
-        return draft
-    return Draft({key: value(settings, key) for key in FIELDS})
+def form_of(settings: Settings) -> Form:
+    """A form that says what differs from the defaults, and all where a default would give way."""
+    form = Form({key: now for key, (now, _) in changed(settings).items()})
+    if form.settings == settings:
+        return form
+    return Form({key: value(settings, key) for key in FIELDS})
 
 
 def parse(setting: SettingField, text: str) -> Any:

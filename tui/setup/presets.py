@@ -4,8 +4,9 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.data_folder import data_folder
 from engine.errors import RunError, UserError
-from engine.runs import archive, durable
+from engine.runs import durable
 from engine.settings import files
 from engine.settings.presets import PRESETS
 from engine.settings.schema import Settings
@@ -100,7 +101,7 @@ def prospect(chosen: Settings) -> str:
 
 
 def _last_file() -> Path:
-    return archive.home() / "last-start.yaml"
+    return data_folder() / "last-start.yaml"
 
 
 def _qwen_is_near(hub: bool | None) -> bool:

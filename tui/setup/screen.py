@@ -18,7 +18,7 @@ from engine.settings import files
 from engine.settings.schema import SECTIONS, Settings
 from tui.setup import completions, presets
 from tui.setup.cost_line import CostLine
-from tui.setup.form import FIELDS, Draft, draft_of
+from tui.setup.form import FIELDS, Form, form_of
 from tui.setup.setting_field import SettingField
 from tui.setup.setting_help import about, found
 from tui.setup.setting_list import Fields
@@ -37,7 +37,7 @@ CHANGED = "Changed"  # the section of what differs from the defaults
 
 
 class SetupScreen(StudioScreen):
-    """The form. `draft` is what it holds; every field shows a part of it."""
+    """The form. `form` is what it holds; every field shows a part of it."""
 
     TITLE = "setup"
     DEFAULT_CSS = """
@@ -99,9 +99,9 @@ class SetupScreen(StudioScreen):
         """With `start`, what it opens with is started as soon as it is known to fit."""
         super().__init__()
         name, first = presets.first()
-        self.draft = draft_of(settings or first)
+        self.form = form_of(settings or first)
         self.source = "the given config" if settings else name
-        self._start_from = self.draft
+        self._start_from = self.form
         self._starts = start  # by itself, as long as nobody has touched the form
         self._ready = False  # whether the widgets are there
         self._hub: bool | None = None  # whether the hub answers; None until it is known
@@ -132,7 +132,7 @@ class SetupScreen(StudioScreen):
         self.query_one(StartLine).focus()
         self._show_draft()
         self.set_timer(1.0, self._look_for_hub)
-        if self._starts and self.draft.problems:
+        if self._starts and self.form.problems:
             self.call_after_refresh(self.action_start)
 
     @work(thread=True)
@@ -141,17 +141,17 @@ class SetupScreen(StudioScreen):
 
     def show(self, settings: Settings, source: str) -> None:
         """Put other settings into the form. `source` says in the title where they come from."""
-        self.replace(draft_of(settings), source)
+        self.replace(form_of(settings), source)
         if self._ready:
             if self.has_class("-yaml"):
                 self.query_one(YamlPane).show(settings)
             self.query_one(StartLine).focus()
 
-    def replace(self, draft: Draft, source: str | None = None) -> None:
-        """Take another draft, which comes from `source` unless the form itself made it."""
-        self.draft, self._starts = draft, False
+    def replace(self, form: Form, source: str | None = None) -> None:
+        """Take another form, which comes from `source` unless the form itself made it."""
+        self.form, self._starts = form, False
         if source:
-            self.source, self._start_from = source, draft
+            self.source, self._start_from = source, form
         self._show_draft()
 
     def guide_topic(self) -> str | None:
@@ -168,16 +168,16 @@ class SetupScreen(StudioScreen):
             self._show_section()
         else:
             for field in self.query_one(Fields).shown():
-                field.show(self.draft)
+                field.show(self.form)
         self.query_one("#sections", RowList).redraw()
         self._show_title()
         self._show_help()
-        self.query_one(CostLine).look(self.draft.settings)
+        self.query_one(CostLine).look(self.form.settings)
         self._show_start()
 
     def _show_title(self) -> None:
-        count = len(self.draft.changed)
-        edited = " · edited" if self.draft.settings != self._start_from.settings else ""
+        count = len(self.form.changed)
+        edited = " · edited" if self.form.settings != self._start_from.settings else ""
         said = f"{safe_line(self.source, 60)}{edited} · {count} not at their default"
         self.query_one("#title", Static).update(
             Content.assemble(("setup  ", "bold"), (said, "$muted"))
@@ -185,15 +185,15 @@ class SetupScreen(StudioScreen):
 
     def _section_line(self, section: str, width: int) -> Content:
         keys = [key for key, each in FIELDS.items() if each.section == section]
-        wrong = sum(key in self.draft.problems for key in keys)
-        count = len(self.draft.changed) if section == CHANGED else 0
+        wrong = sum(key in self.form.problems for key in keys)
+        count = len(self.form.changed) if section == CHANGED else 0
         mark = Content.styled("!" if wrong else " ", "$bad")
         tail = f" {count}" if count else ""
         return Content.assemble(mark, section, (tail, "$muted"))
 
     def _show_help(self) -> None:
         field = self._field()
-        help = about(field.key, self.draft) if field else self._help_on_the_whole()
+        help = about(field.key, self.form) if field else self._help_on_the_whole()
         self.query_one("#help", Static).update(help)
 
     def _help_on_the_whole(self) -> Content:
@@ -202,17 +202,17 @@ class SetupScreen(StudioScreen):
             words = error or "the same settings as text; what is valid is in the form"
             return Content.styled(words, "$bad" if error else "$muted")
         return Content.assemble(
-            ("enter starts the run.  ", "bold"), presets.prospect(self.draft.settings)
+            ("enter starts the run.  ", "bold"), presets.prospect(self.form.settings)
         )
 
     def _show_start(self) -> None:
-        if self.draft.problems:
-            key, reason = next(iter(self.draft.problems.items()))
+        if self.form.problems:
+            key, reason = next(iter(self.form.problems.items()))
             text = Content.assemble(("! cannot start  ", "$bad"), safe_line(f"{key} {reason}", 300))
         elif refusal := self.query_one(CostLine).refusal:
             text = Content.assemble(("! will not fit  ", "$bad"), safe_line(refusal, 400))
         else:
-            words = safe_line(presets.describe(self.draft.settings), 200)
+            words = safe_line(presets.describe(self.form.settings), 200)
             text = Content.assemble(("▶ start  ", "$accent"), (words, "$muted"))
         self.query_one(StartLine).update(text)
 
@@ -240,10 +240,10 @@ class SetupScreen(StudioScreen):
     def _show_section(self) -> None:
         section = self._section()
         if section == CHANGED:
-            keys = list(self.draft.changed)
+            keys = list(self.form.changed)
         else:
             keys = [key for key, each in FIELDS.items() if each.section == section]
-        self.query_one(Fields).show(keys, self.draft)
+        self.query_one(Fields).show(keys, self.form)
 
     @on(RowList.Moved, "#sections")
     def _section_chosen(self) -> None:
@@ -301,9 +301,9 @@ class SetupScreen(StudioScreen):
     def _edited(self, event: SettingField.Edited) -> None:
         key = event.field.key
         if event.text is not None:
-            self.replace(self.draft.typed(key, event.text))
-        elif key in self.draft.changed or key in self.draft.refused:
-            self.replace(self.draft.reset(key))
+            self.replace(self.form.typed(key, event.text))
+        elif key in self.form.changed or key in self.form.refused:
+            self.replace(self.form.reset(key))
         else:
             self.say(f"{key} is at its default already")
 
@@ -324,7 +324,7 @@ class SetupScreen(StudioScreen):
 
     def _search(self, text: str) -> None:
         keys = list(FIELDS) if not text.strip() else found(text)
-        self.query_one(Fields).show(keys, self.draft)
+        self.query_one(Fields).show(keys, self.form)
         if not keys:
             self.query_one("#help", Static).update(
                 Content.styled("no setting has these words · esc ends the search", "$muted")
@@ -372,7 +372,7 @@ class SetupScreen(StudioScreen):
             self.action_leave()
         self.add_class("-yaml")
         text = self.query_one(YamlPane)
-        text.show(self.draft.settings)
+        text.show(self.form.settings)
         text.focus()
         self._show_help()
 
@@ -380,8 +380,8 @@ class SetupScreen(StudioScreen):
     def _yaml_edited(self, event: YamlPane.Edited) -> None:
         if not self.has_class("-yaml"):
             return
-        if event.settings not in (None, self.draft.settings):
-            self.replace(draft_of(event.settings))
+        if event.settings not in (None, self.form.settings):
+            self.replace(form_of(event.settings))
         self._show_help()
 
     def _leave_yaml(self) -> None:
@@ -418,7 +418,7 @@ class SetupScreen(StudioScreen):
     @work
     async def action_save(self) -> None:
         """Save the settings as a commented config file."""
-        if self.draft.refused:
+        if self.form.refused:
             self.say("mend what is marked ! first: a file holds only settings that are valid")
             return
         path = await self.app.push_screen_wait(
@@ -427,11 +427,11 @@ class SetupScreen(StudioScreen):
         if path:
             file = completions.expanded(path)
             try:
-                durable.write_file(file, files.to_yaml(self.draft.settings))
+                durable.write_file(file, files.to_yaml(self.form.settings))
             except durable.StorageError as error:
                 self.say(safe_line(str(error), 400), 15)
                 return
-            self.source, self._start_from = file.name, self.draft
+            self.source, self._start_from = file.name, self.form
             self._show_title()
             self.say(safe_line(f"saved: {file}", 300))
 
@@ -447,8 +447,8 @@ class SetupScreen(StudioScreen):
     def action_start(self) -> None:
         """Start the run, or go to what is wrong."""
         self._starts = False
-        if self.draft.problems:
-            key, reason = next(iter(self.draft.problems.items()))
+        if self.form.problems:
+            key, reason = next(iter(self.form.problems.items()))
             self._go_to(key)
             self.say(safe_line(f"cannot start: {key} {reason}", 300))
             return
@@ -456,11 +456,11 @@ class SetupScreen(StudioScreen):
             self.say(safe_line(f"cannot start: {refusal}", 400), 15)
             return
         try:
-            self.studio.start_run(self.draft.settings)
+            self.studio.start_run(self.form.settings)
         except (UserError, RunError) as error:
             self.say(safe_line(f"cannot start: {error}", 400), 15)
         else:
-            presets.remember(self.draft.settings)
+            presets.remember(self.form.settings)
 
     def _go_to(self, key: str) -> None:
         if self.has_class("-yaml") or self._searching():

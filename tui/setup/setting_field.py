@@ -15,7 +15,7 @@ from textual.widgets import Input, OptionList, TextArea
 
 from engine.settings.fields import SettingField as Setting
 from tui.setup.completions import Complete
-from tui.setup.form import Draft, show
+from tui.setup.form import Form, show
 from tui.text.safe_text import safe_line
 from tui.widgets.offers import Offers
 from tui.widgets.safe_editors import LineEditor, TextEditor
@@ -76,10 +76,10 @@ class SettingField(Widget, can_focus=True):
         field: "SettingField"
         by: int
 
-    def __init__(self, setting: Setting, draft: Draft, complete: Complete | None = None) -> None:
+    def __init__(self, setting: Setting, form: Form, complete: Complete | None = None) -> None:
         super().__init__(id=f"field-{setting.key.replace('.', '-')}")
         self.setting = setting
-        self._draft = draft
+        self._draft = form
         self._complete = complete
         self._before = ""  # the text when the editor was opened
         self._told = ""  # the editor's text as the screen knows it
@@ -95,9 +95,9 @@ class SettingField(Widget, can_focus=True):
 
     # -- what it shows ---------------------------------------------------------------------------
 
-    def show(self, draft: Draft) -> None:
-        """Show the setting as it is in a draft."""
-        self._draft = draft
+    def show(self, form: Form) -> None:
+        """Show the setting as it is in a form."""
+        self._draft = form
         self._height()
         self.refresh()
 

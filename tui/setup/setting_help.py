@@ -3,7 +3,7 @@
 from textual.content import Content
 
 from tui.guide import topics
-from tui.setup.form import FIELDS, Draft, show
+from tui.setup.form import FIELDS, Form, show
 from tui.text.safe_text import safe_line
 
 
@@ -19,16 +19,16 @@ def found(text: str) -> list[str]:
     ]
 
 
-def about(key: str, draft: Draft) -> Content:
+def about(key: str, form: Form) -> Content:
     """All about one setting: what it does, what it may be, what it is at."""
     each = FIELDS[key]
     facts = [fact for fact in (each.unit, each.bounds) if fact]
     if each.kind != "multiline":
         facts.append(f"default {safe_line(show(each.default), 60) or 'empty'}")
     lines = [Content.assemble((key, "bold"), ("  " + " · ".join(facts), "$muted"))]
-    if reason := draft.problems.get(key):
+    if reason := form.problems.get(key):
         lines.append(Content.styled(safe_line(reason, 400), "$bad"))
-    if idle := draft.no_effect.get(key):
+    if idle := form.no_effect.get(key):
         lines.append(Content.styled(f"no effect now: {idle}", "$warning"))
     danger = ("dangerous  ", "$bad") if each.dangerous else ""
     lines.append(Content.assemble(danger, each.help))

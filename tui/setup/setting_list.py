@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from textual.containers import VerticalScroll
 
 from tui.setup import completions
-from tui.setup.form import FIELDS, Draft
+from tui.setup.form import FIELDS, Form
 from tui.setup.setting_field import SettingField
 
 
@@ -17,17 +17,17 @@ class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
         self._shown: list[SettingField] = []
         self._made: dict[str, SettingField] = {}
 
-    def show(self, keys: Iterable[str], draft: Draft) -> None:
+    def show(self, keys: Iterable[str], form: Form) -> None:
         """Show these settings and no others."""
         wanted, there = set(keys), self._made
         for field in self._shown:
             field.display = field.key in wanted
         for key in wanted & there.keys():
             there[key].display = True
-            there[key].show(draft)
+            there[key].show(form)
         order = list(FIELDS)
         for key in (key for key in order if key in wanted and key not in there):
-            new = SettingField(FIELDS[key], draft, completions.for_setting(key))
+            new = SettingField(FIELDS[key], form, completions.for_setting(key))
             later = [there[each] for each in order[order.index(key) :] if each in there]
             self.mount(new, before=later[0] if later else None)
             there[key] = new

@@ -16,7 +16,7 @@ from textual.events import Event
 from textual.message import Message
 from textual.timer import Timer
 
-PATIENCE = 0.25  # seconds that a key may take before the next one goes ahead anyway
+TIMEOUT = 0.25  # seconds that a key may take before the next one goes ahead anyway
 
 
 class KeyHandled(Message):
@@ -64,7 +64,7 @@ class KeyOrder:
     def _take_hold(self) -> None:
         self._busy = True
         self._number += 1
-        self._limit = self._app.set_timer(PATIENCE, partial(self._go_on, self._number))
+        self._limit = self._app.set_timer(TIMEOUT, partial(self._go_on, self._number))
 
     def _let_go(self, number: int) -> None:
         goes_on = partial(self._go_on, number)

@@ -1,4 +1,5 @@
-"""The places of the app: what makes the first screen of each. A module is imported only then."""
+"""The modes of the app, one for each place that one can go to: what makes its first screen. A
+module is imported only then."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
     from tui.app import StudioApp
 
 
-def places(app: "StudioApp") -> dict[str, Callable[[], Screen[Any]]]:
+def modes(app: "StudioApp") -> dict[str, Callable[[], Screen[Any]]]:
     """By the name of the mode that keeps the place's stack of screens."""
 
     def opening() -> Screen[Any]:

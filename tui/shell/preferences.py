@@ -4,13 +4,13 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from engine.data_folder import home
+from engine.data_folder import data_folder
 
 LIMIT = 64_000  # bytes
 
 
 def _file() -> Path:
-    return home() / "preferences.json"
+    return data_folder() / "preferences.json"
 
 
 def load() -> dict[str, Any]:

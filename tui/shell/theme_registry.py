@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 from textual.app import App
 
-from engine.data_folder import home
+from engine.data_folder import data_folder
 from tui.shell import preferences, themes
 
 
-class ThemeShelf:
+class ThemeRegistry:
     """Registers themes with an app: one for the first frame, all of them by `reload`."""
 
     def __init__(self, app: App[int]) -> None:
         self._app = app
-        self._folders = (themes.BUNDLED, home() / "themes")
+        self._folders = (themes.BUNDLED, data_folder() / "themes")
         self._stamps: object = None
         wanted = themes.MONOCHROME if app.no_color else str(preferences.load().get("theme"))
         self._register_only(themes.first(wanted, self._folders))

@@ -13,7 +13,7 @@ READ_AT_ONCE = 100_000  # bytes
 KEPT = 1_000_000  # bytes of the temporary file, once they are read
 
 
-class LibraryOutput:
+class CapturedOutput:
     """Within the context, whatever others print goes to a file, and `out` and `err` are ours.
 
     Until `move_to` names the file (a run's log, which does not exist at the start), it waits in a
@@ -23,7 +23,7 @@ class LibraryOutput:
     out: TextIO
     err: TextIO
 
-    def __enter__(self) -> "LibraryOutput":
+    def __enter__(self) -> "CapturedOutput":
         self._saved = [os.dup(1), os.dup(2)]
         self.out, self.err = (
             open(descriptor, "w", encoding=stream.encoding, errors="replace", closefd=False)  # noqa: SIM115

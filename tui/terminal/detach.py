@@ -7,11 +7,11 @@ import time
 from engine.runs.folder import Run
 from tui.text.safe_text import safe_line
 
-PATIENCE = 60.0  # seconds until the process is not waited for any longer
-LOOK_SECONDS = 0.1
+TIMEOUT = 60.0  # seconds until the process is not waited for any longer
+POLL_SECONDS = 0.1
 
 
-def go_on(run: Run) -> str:
+def detach(run: Run) -> str:
     """Resume a stopped run behind the shell; the sentence that says whether it goes on.
 
     Nobody else may hold the run any more.
@@ -24,7 +24,7 @@ def go_on(run: Run) -> str:
         start_new_session=True,  # signals for this terminal are not for it
     )
     name = safe_line(run.name, 120)
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end and process.poll() is None:
         held = run.holder()
         if held and held.pid == process.pid:
@@ -33,5 +33,5 @@ def go_on(run: Run) -> str:
                 f"{name} goes on without a screen, as process {held.pid}: `lora-studio` shows it, "
                 f"`lora-studio runs stop {name}` ends it"
             )
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     return f"{name} did not go on; `lora-studio resume {name}` says why"

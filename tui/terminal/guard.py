@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from engine.data_folder import home
+from engine.data_folder import data_folder
 from engine.runs.durable import StorageError, write_file
 
 # Frames, paste, line wrap, reports of size, mouse and focus, keys, screen, cursor, colours.
@@ -31,7 +31,7 @@ IGNORED = (
 
 def crash_file() -> Path:
     """Where the last words of a program that died are kept."""
-    return home() / CRASH_FILE
+    return data_folder() / CRASH_FILE
 
 
 class Guard:

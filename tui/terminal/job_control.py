@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tui.app import StudioApp
 
-LOOK_SECONDS = 0.2  # between two looks whether the terminal is ours again
+POLL_SECONDS = 0.2  # between two looks whether the terminal is ours again
 SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
 STOPPED = "lora-studio: stopped; `fg` goes on, `bg` trains on behind the shell\r\n"
 
@@ -56,7 +56,7 @@ def suspend(app: "StudioApp") -> None:
             if app.guard:
                 app.guard.dismiss()
             os._exit(STOPPED_BY + app.ended_by)
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     for number, handler in handlers.items():
         signal.signal(number, handler)
     if os.isatty(_terminal(driver)):

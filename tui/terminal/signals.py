@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STOPPED_BY = 128  # plus the number of the signal
-PATIENCE = 5.0  # seconds that the screen gets to go once the run has ended
+TIMEOUT = 5.0  # seconds that the screen gets to go once the run has ended
 
 
 @contextlib.contextmanager
-def endings(app: "StudioApp", screen: int) -> Iterator[None]:
+def handle_signals(app: "StudioApp", screen: int) -> Iterator[None]:
     """Handle the signals for the app that draws on the descriptor `screen`."""
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -80,7 +80,7 @@ def _insist(app: "StudioApp", number: int) -> None:
     """End the process although the screen cannot: its terminal takes nothing any more."""
     if app.session:
         app.session.join()
-    if not app.gone.wait(PATIENCE):
+    if not app.gone.wait(TIMEOUT):
         if app.guard:
             app.guard.dismiss(restore=True)
         os._exit(STOPPED_BY + number)

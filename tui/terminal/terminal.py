@@ -40,17 +40,17 @@ def run_app(
     """
     if reason := refusal():
         raise UserError(f"{reason}; {_instead(run)}")
-    from tui.terminal.captured_output import LibraryOutput
+    from tui.terminal.captured_output import CapturedOutput
     from tui.terminal.guard import Guard, crash_file
 
     sys.setswitchinterval(ENGINE_TURN)
     with (
-        LibraryOutput() as output,
+        CapturedOutput() as output,
         Guard(output.err.fileno(), output.last_words, crash_file()) as guard,
     ):
         faulthandler.enable(2)
         from tui.app import StudioApp
-        from tui.terminal.signals import endings
+        from tui.terminal.signals import handle_signals
 
         app = StudioApp(settings, start=start, run=run, output=output)
         app.guard = guard
@@ -61,7 +61,7 @@ def run_app(
         screen = open(output.err.fileno(), "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
         sys.stderr = sys.__stdout__ = sys.__stderr__ = screen  # pyright: ignore[reportConstantRedefinition]
         try:
-            with endings(app, output.err.fileno()):
+            with handle_signals(app, output.err.fileno()):
                 try:
                     app.run(mouse=wants_mouse(os.environ))
                 finally:
@@ -88,9 +88,9 @@ def _last_line(app: "StudioApp") -> str:
         at = f"{view.name} was left at step {view.step} of {view.total_steps}"
         return f"{at}; {way_back(view)} goes on from its newest checkpoint"
     if app.leaves_running and session.status == "stopped":
-        from tui.terminal.detach import go_on
+        from tui.terminal.detach import detach
 
-        return go_on(session.run)
+        return detach(session.run)
     if app.ended_by == signal.SIGHUP:  # whoever sits there now has not seen the run
         return ""
     error = [view.error.rstrip(".")] if view.error else []

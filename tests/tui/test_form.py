@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from engine.errors import UserError
 from engine.settings import files
 from engine.settings.schema import Settings, value
-from tui.setup.form import FIELDS, Draft, draft_of, number, parse, show
+from tui.setup.form import FIELDS, Form, form_of, number, parse, show
 
 pytestmark = pytest.mark.quick
 
@@ -18,14 +18,14 @@ PRESETS = [Settings(), files.preset("starter"), files.preset("starter-human"), F
 
 @pytest.mark.parametrize("settings", PRESETS)
 def test_every_value_reads_back_as_it_is_shown(settings: Settings) -> None:
-    draft = draft_of(settings)
+    form = form_of(settings)
     for key in FIELDS:
-        assert value(draft.typed(key, draft.text(key)).settings, key) == value(settings, key)
+        assert value(form.typed(key, form.text(key)).settings, key) == value(settings, key)
 
 
 @pytest.mark.parametrize("settings", PRESETS)
 def test_a_draft_has_the_settings_it_was_made_of(settings: Settings) -> None:
-    assert draft_of(settings).settings == settings
+    assert form_of(settings).settings == settings
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
@@ -89,31 +89,31 @@ def test_texts_that_are_no_values_say_what_is_wanted(key: str, text: str, reason
 
 @given(st.sampled_from(sorted(FIELDS)), st.text())
 def test_any_text_is_a_value_or_refused(key: str, text: str) -> None:
-    draft = Draft().typed(key, text)
-    assert (key in draft.refused) == (key in draft.problems) or key not in draft.refused
-    assert isinstance(draft.settings, Settings)
+    form = Form().typed(key, text)
+    assert (key in form.refused) == (key in form.problems) or key not in form.refused
+    assert isinstance(form.settings, Settings)
 
 
 def test_a_refused_text_is_kept_and_its_setting_is_not_changed() -> None:
-    draft = Draft().typed("beta", "lots")
-    assert draft.text("beta") == "lots"
-    assert draft.settings == Settings()
-    assert "has to be a number" in draft.problems["beta"]
-    assert draft.typed("beta", "0.2").problems == {}
-    assert draft.reset("beta").text("beta") == "0.1"
+    form = Form().typed("beta", "lots")
+    assert form.text("beta") == "lots"
+    assert form.settings == Settings()
+    assert "has to be a number" in form.problems["beta"]
+    assert form.typed("beta", "0.2").problems == {}
+    assert form.reset("beta").text("beta") == "0.1"
 
 
 def test_contradictions_stand_beside_the_setting_to_mend() -> None:
-    draft = Draft().typed("max_completion_length", "4096")
-    assert "leaves no room" in draft.problems["max_completion_length"]
+    form = Form().typed("max_completion_length", "4096")
+    assert "leaves no room" in form.problems["max_completion_length"]
 
 
 def test_full_fine_tuning_puts_the_default_quantization_aside_and_brings_it_back() -> None:
-    draft = Draft().typed("train_type", "full")
-    assert draft.text("quantization") == "none"
-    assert draft.problems == {}
-    assert draft.typed("train_type", "lora").text("quantization") == "4-bit"
-    assert "quantization" in draft.typed("quantization", "4-bit").problems
+    form = Form().typed("train_type", "full")
+    assert form.text("quantization") == "none"
+    assert form.problems == {}
+    assert form.typed("train_type", "lora").text("quantization") == "4-bit"
+    assert "quantization" in form.typed("quantization", "4-bit").problems
 
 
 def test_show_of_lists_and_mappings() -> None:

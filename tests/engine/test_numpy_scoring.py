@@ -18,7 +18,7 @@ from engine.train.optimizers import build_optimizer
 from engine.train.update import Update
 from tests.close import assert_all_close, assert_close
 from tests.engine.small_models import QWEN3, number, policy_and_reference, settings
-from tests.engine.test_plain_model import PLAIN, pytestmark, shake  # noqa: F401
+from tests.engine.test_numpy_model import PLAIN, pytestmark, shake  # noqa: F401
 
 SCORED = Scored(
     prompts=[[5, 6, 7, 8], [9, 10], [11]],

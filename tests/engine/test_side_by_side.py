@@ -13,10 +13,16 @@ from engine.runs import archive
 from engine.runs.folder import METRICS, Run
 from engine.session import Session
 from engine.settings.schema import Settings
-from engine.try_it import Duel, DuelAnswers, DuelEvent, DuelFailed, DuelReady
+from engine.try_it import (
+    SideBySide,
+    SideBySideAnswers,
+    SideBySideEvent,
+    SideBySideFailed,
+    SideBySideReady,
+)
 from tests.engine.small_models import settings, write_model, write_prompts
 
-PATIENCE = 60.0  # seconds
+TIMEOUT = 60.0  # seconds
 ITERS = 12
 
 
@@ -56,33 +62,33 @@ def trained(chosen: Settings) -> Session:
     """A finished run."""
     session = Session(chosen.model_copy(update={"run_name": "before", "iters": 2}))
     session.start()
-    assert session.join(PATIENCE)
+    assert session.join(TIMEOUT)
     assert session.status == "finished", session.error
     return session
 
 
-def listen(duel: Duel, count: int) -> list[DuelEvent]:
+def listen(side_by_side: SideBySide, count: int) -> list[SideBySideEvent]:
     """Everything that is told until the last of `count` answers, or a failure."""
-    heard: list[DuelEvent] = []
-    end = time.monotonic() + PATIENCE
-    while sum(isinstance(each, DuelAnswers | DuelFailed) for each in heard) < count:
+    heard: list[SideBySideEvent] = []
+    end = time.monotonic() + TIMEOUT
+    while sum(isinstance(each, SideBySideAnswers | SideBySideFailed) for each in heard) < count:
         assert time.monotonic() < end, heard
-        heard += duel.drain()
+        heard += side_by_side.drain()
         time.sleep(0.005)
     return heard
 
 
-def ask(run: Run, *prompts: str) -> list[DuelAnswers]:
-    """A duel from its opening to the end of its thread."""
-    duel = Duel(run)
-    duel.start()
+def ask(run: Run, *prompts: str) -> list[SideBySideAnswers]:
+    """A side_by_side from its opening to the end of its thread."""
+    side_by_side = SideBySide(run)
+    side_by_side.start()
     for prompt in prompts:
-        duel.ask(prompt)
-    heard = listen(duel, len(prompts))
-    duel.close()
-    assert duel.join(PATIENCE)
-    assert isinstance(heard[0], DuelReady), heard
-    return [each for each in heard if isinstance(each, DuelAnswers)]
+        side_by_side.ask(prompt)
+    heard = listen(side_by_side, len(prompts))
+    side_by_side.close()
+    assert side_by_side.join(TIMEOUT)
+    assert isinstance(heard[0], SideBySideReady), heard
+    return [each for each in heard if isinstance(each, SideBySideAnswers)]
 
 
 def lines(run: Run | None) -> list[dict[str, Any]]:
@@ -99,7 +105,7 @@ def test_a_run_trains_the_same_while_another_is_tried(trained: Session, chosen: 
     assert trained.run
     alone = Session(chosen.model_copy(update={"run_name": "alone"}))
     alone.start()
-    assert alone.join(PATIENCE)
+    assert alone.join(TIMEOUT)
 
     disturbed = Session(chosen.model_copy(update={"run_name": "disturbed"}))
     disturbed.start()
@@ -116,22 +122,22 @@ def test_a_run_trains_the_same_while_another_is_tried(trained: Session, chosen: 
 def test_several_can_be_asked_at_once(trained: Session) -> None:
     """As when one is left, and another opened, before the first has ended."""
     assert trained.run
-    duels = [Duel(trained.run, seed) for seed in range(3)]
-    for duel in duels:
-        duel.start()
-        duel.ask("Why?")
+    duels = [SideBySide(trained.run, seed) for seed in range(3)]
+    for side_by_side in duels:
+        side_by_side.start()
+        side_by_side.ask("Why?")
     duels[0].close()
-    for duel in duels[1:]:
-        listen(duel, 1)
-        duel.close()
-    assert all(duel.join(PATIENCE) for duel in duels)
+    for side_by_side in duels[1:]:
+        listen(side_by_side, 1)
+        side_by_side.close()
+    assert all(side_by_side.join(TIMEOUT) for side_by_side in duels)
 
 
 def test_what_cannot_be_tried_is_said_in_a_sentence(chosen: Settings) -> None:
     run = archive.create(chosen)  # nothing was trained
-    duel = Duel(run)
-    duel.start()
-    [failed] = listen(duel, 1)
-    assert isinstance(failed, DuelFailed)
+    side_by_side = SideBySide(run)
+    side_by_side.start()
+    [failed] = listen(side_by_side, 1)
+    assert isinstance(failed, SideBySideFailed)
     assert "Error" not in failed.error
-    assert duel.join(PATIENCE)
+    assert side_by_side.join(TIMEOUT)

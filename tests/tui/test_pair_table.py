@@ -6,7 +6,7 @@ from engine.data.pairs import Verdict, record
 from engine.runs.folder import PAIRS
 from engine.runs.relabel import relabel
 from tests.tui.archive import judged, make_run
-from tui.archive.pair_table import FILTERS, PairBook, disagrees, pair_line
+from tui.archive.pair_table import FILTERS, PairTable, disagrees, pair_line
 
 pytestmark = pytest.mark.quick
 
@@ -15,9 +15,9 @@ BY_NAME = {each.name: each for each in FILTERS}
 
 
 def test_filters_and_their_counts() -> None:
-    book = PairBook(make_run("a-run", pairs=8))
-    assert book.update()
-    counts = {each.name: count for each, count in book.counts()}
+    table = PairTable(make_run("a-run", pairs=8))
+    assert table.update()
+    counts = {each.name: count for each, count in table.counts()}
     assert counts == {
         "all": 8,
         "first won": 4,
@@ -28,36 +28,36 @@ def test_filters_and_their_counts() -> None:
         "with a note": 2,
     }
     for name, count in counts.items():
-        assert len(book.chosen(BY_NAME[name])) == count
+        assert len(table.chosen(BY_NAME[name])) == count
 
 
 def test_pairs_are_in_the_order_of_their_steps_whichever_file_they_are_in() -> None:
-    book = PairBook(make_run("a-run", pairs=8))
-    book.update()
-    assert [line["step"] for line in book.chosen(FILTERS[0])] == list(range(1, 9))
+    table = PairTable(make_run("a-run", pairs=8))
+    table.update()
+    assert [line["step"] for line in table.chosen(FILTERS[0])] == list(range(1, 9))
 
 
 def test_words_are_looked_for_in_prompt_answers_and_note() -> None:
-    book = PairBook(make_run("a-run", pairs=8))
-    book.update()
-    assert len(book.chosen(FILTERS[0], "PARIS friend (3)")) == 1
-    assert len(book.chosen(FILTERS[0], "close")) == 2  # a note
-    assert book.chosen(FILTERS[0], "paris atlantis") == []
+    table = PairTable(make_run("a-run", pairs=8))
+    table.update()
+    assert len(table.chosen(FILTERS[0], "PARIS friend (3)")) == 1
+    assert len(table.chosen(FILTERS[0], "close")) == 2  # a note
+    assert table.chosen(FILTERS[0], "paris atlantis") == []
 
 
 def test_what_is_written_meanwhile_is_taken_in() -> None:
     run = make_run("a-run", pairs=2)
-    book = PairBook(run)
-    book.update()
-    assert not book.update()
+    table = PairTable(run)
+    table.update()
+    assert not table.update()
     pair, verdict = judged(4)
     run.append(PAIRS, [record(pair, verdict, "starter")])
-    assert book.update()
-    assert len(book.lines) == 3
+    assert table.update()
+    assert len(table.lines) == 3
     relabel(run, "0000001-000", "tie")
-    book.update()
-    assert book.lines["0000001-000"]["choice"] == "tie"
-    assert len(book.lines) == 3
+    table.update()
+    assert table.lines["0000001-000"]["choice"] == "tie"
+    assert len(table.lines) == 3
 
 
 def test_a_person_and_the_judge_disagree() -> None:

@@ -9,7 +9,7 @@ from engine.events import Choice
 from engine.judges.human import HumanJudge
 from engine.runs.archive import create
 from engine.settings.schema import Settings
-from tui.review.label_queue import Desk, Given, given_before, labels_a_minute
+from tui.review.label_queue import Given, LabelQueue, given_before, labels_a_minute
 
 pytestmark = pytest.mark.quick
 
@@ -82,129 +82,131 @@ def human(labels: Labels, every: int = 0) -> HumanJudge:
 
 
 @pytest.fixture
-def desk(judge: HumanJudge) -> Desk:
+def queue(judge: HumanJudge) -> LabelQueue:
     ticks: Iterator[float] = iter(range(0, 1000, 3))
-    return Desk(judge, clock=lambda: next(ticks))
+    return LabelQueue(judge, clock=lambda: next(ticks))
 
 
 def batch(step: int, size: int = 3) -> list[Pair]:
     return [pair(step, index) for index in range(size)]
 
 
-def test_pairs_come_in_order_and_the_shown_one_stays(judge: HumanJudge, desk: Desk) -> None:
-    assert desk.look() is None
+def test_pairs_come_in_order_and_the_shown_one_stays(judge: HumanJudge, queue: LabelQueue) -> None:
+    assert queue.look() is None
     judge.submit(batch(1))
-    first = desk.look()
+    first = queue.look()
     assert first is not None
     assert first.pair_id == "0000001-000"
     judge.submit(batch(2))
-    assert desk.look() == first
-    assert desk.give("left")
-    following = desk.look()
+    assert queue.look() == first
+    assert queue.give("left")
+    following = queue.look()
     assert following is not None
     assert following.pair_id == "0000001-001"
 
 
-def test_place_counts_batch_run_and_waiting(judge: HumanJudge, desk: Desk) -> None:
+def test_place_counts_batch_run_and_waiting(judge: HumanJudge, queue: LabelQueue) -> None:
     judge.submit(batch(1))
     judge.submit(batch(2))
     places = []
     for _ in range(4):
-        desk.look()
-        place = desk.place()
+        queue.look()
+        place = queue.place()
         places.append((place.index, place.batch, place.of_run, place.waiting))
-        desk.give("tie")
+        queue.give("tie")
     assert places == [(1, 3, 1, 5), (2, 3, 2, 4), (3, 3, 3, 3), (1, 3, 4, 2)]
 
 
-def test_second_press_changes_nothing(judge: HumanJudge, labels: Labels, desk: Desk) -> None:
+def test_second_press_changes_nothing(judge: HumanJudge, labels: Labels, queue: LabelQueue) -> None:
     judge.submit(batch(1))
-    desk.look()
-    assert desk.give("tie")
-    assert not desk.give("skip")
+    queue.look()
+    assert queue.give("tie")
+    assert not queue.give("skip")
     assert labels.kept == {"0000001-000": Verdict("tie")}
 
 
-def test_note_and_flag_go_with_their_pair(judge: HumanJudge, labels: Labels, desk: Desk) -> None:
+def test_note_and_flag_go_with_their_pair(
+    judge: HumanJudge, labels: Labels, queue: LabelQueue
+) -> None:
     judge.submit(batch(1))
-    desk.look()
-    desk.remark().note = "both miss the point"
-    desk.remark().flagged = True
-    desk.give("both_bad")
-    desk.look()
-    assert (desk.remark().note, desk.remark().flagged) == ("", False)
+    queue.look()
+    queue.remark().note = "both miss the point"
+    queue.remark().flagged = True
+    queue.give("both_bad")
+    queue.look()
+    assert (queue.remark().note, queue.remark().flagged) == ("", False)
     kept = labels.kept["0000001-000"]
     assert (kept.note, kept.flagged) == ("both miss the point", True)
 
 
-def test_undo_shows_the_pair_again_and_walks_back(judge: HumanJudge, desk: Desk) -> None:
+def test_undo_shows_the_pair_again_and_walks_back(judge: HumanJudge, queue: LabelQueue) -> None:
     judge.submit(batch(1))
     for _ in range(2):
-        desk.look()
-        desk.give("left")
-    assert [desk.undo(), desk.undo(), desk.undo()] == ["undone", "undone", "nothing"]
-    again = desk.look()
+        queue.look()
+        queue.give("left")
+    assert [queue.undo(), queue.undo(), queue.undo()] == ["undone", "undone", "nothing"]
+    again = queue.look()
     assert again is not None
     assert again.pair_id == "0000001-000"
 
 
 def test_a_label_that_was_learned_from_is_changed_only_when_asked(
-    judge: HumanJudge, labels: Labels, desk: Desk
+    judge: HumanJudge, labels: Labels, queue: LabelQueue
 ) -> None:
     judge.submit(batch(1, 2))
     for shown in ("left", "tie"):
-        desk.look()
-        desk.give(shown)
+        queue.look()
+        queue.give(shown)
     assert judge.collect()
     before = dict(labels.kept)
-    assert [desk.undo(), desk.undo()] == ["learned", "learned"]
+    assert [queue.undo(), queue.undo()] == ["learned", "learned"]
     assert labels.kept == before
-    assert [label and label.shown for label in (desk.label(), desk.label(1), desk.label(2))] == [
+    assert [label and label.shown for label in (queue.label(), queue.label(1), queue.label(2))] == [
         "tie",
         "left",
         None,
     ]
-    assert desk.relabel("0000001-001", "left")
+    assert queue.relabel("0000001-001", "left")
     assert labels.kept["0000001-001"].decided
-    assert (desk.label() or before) != before
-    assert desk.place().of_run == 3
-    assert desk.relabel("0000001-001", None)
+    assert (queue.label() or before) != before
+    assert queue.place().of_run == 3
+    assert queue.relabel("0000001-001", None)
     assert list(labels.kept) == ["0000001-000"]
-    assert desk.place().of_run == 2
-    assert not desk.relabel("0000001-001", "left")
+    assert queue.place().of_run == 2
+    assert not queue.relabel("0000001-001", "left")
 
 
-def test_a_failed_write_loses_nothing(judge: HumanJudge, labels: Labels, desk: Desk) -> None:
+def test_a_failed_write_loses_nothing(judge: HumanJudge, labels: Labels, queue: LabelQueue) -> None:
     judge.submit(batch(1))
-    shown = desk.look()
+    shown = queue.look()
     labels.full = True
     with pytest.raises(OSError, match="no space"):
-        desk.give("left")
+        queue.give("left")
     labels.full = False
-    assert desk.look() == shown
-    assert desk.give("left")
+    assert queue.look() == shown
+    assert queue.give("left")
     labels.full = True
     with pytest.raises(OSError, match="no space"):
-        desk.undo()
+        queue.undo()
     labels.full = False
-    assert desk.undo() == "undone"
+    assert queue.undo() == "undone"
 
 
 def test_a_repeat_looks_like_any_pair(labels: Labels) -> None:
     """Shown again swapped, it takes the next pair's place, and undoing it touches no label."""
     judge = human(labels, every=2)
-    desk = Desk(judge)
+    queue = LabelQueue(judge)
     judge.submit(batch(1, 4))
     for _ in range(2):
-        desk.look()
-        desk.give("left")
-    repeat = desk.look()
+        queue.look()
+        queue.give("left")
+    repeat = queue.look()
     assert repeat is not None
     assert repeat.repeat
-    assert (desk.place().index, desk.place().batch, desk.place().of_run) == (3, 4, 3)
-    desk.give("left")
+    assert (queue.place().index, queue.place().batch, queue.place().of_run) == (3, 4, 3)
+    queue.give("left")
     assert judge.agreement() == (0, 1)
-    assert desk.undo() == "check"
+    assert queue.undo() == "check"
     assert len(labels.kept) == 2
 
 
