@@ -15,6 +15,11 @@ from tui.run.metric_labels import CARDS
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+PAGES = [
+    ROOT / "README.md",
+    ROOT / ".github" / "CONTRIBUTING.md",
+    *(each for top in ("engine", "tui", "tests") for each in sorted((ROOT / top).rglob("*.md"))),
+]
 SHELL = [text for kind, text in BLOCKS if kind == "sh"]
 
 
@@ -66,10 +71,12 @@ def test_the_commands_it_names_are_there() -> None:
     assert named == {*commands, "starter"}
 
 
-def test_the_links_to_files_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
-    for target in re.findall(r"`((?:engine|tui|tests|themes)/[\w./]*)`", README):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_links_to_files_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+        assert (page.parent / target).exists(), target
+    for target in re.findall(r"`((?:engine|tui|tests|themes)/[\w./]*)`", text):
         assert (ROOT / target).exists(), target
 
 
