@@ -5,6 +5,12 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Processes that test side by side share the cores: threads of a BLAS that wait for each other
+# take a quarter of all time. Read before MLX is loaded, here and in the programs that tests start.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    share = str(max(1, (os.cpu_count() or 1) // workers))
+    for library in ("MKL", "OMP", "OPENBLAS"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", share)
 
 import contextlib
 import subprocess
