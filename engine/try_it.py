@@ -85,7 +85,7 @@ class SideBySide:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
-        from engine.machine.device import import_mlx
+        from engine.machine.blas import import_mlx
         from engine.train.assemble import leave_thread
 
         import_mlx()

@@ -136,7 +136,7 @@ def _hub_cache(name: str) -> Path | None:
 
 
 def _hub_trouble(data: str, error: Exception) -> str:
-    from engine.machine.device import hub_reachable
+    from engine.machine.hub import hub_reachable
 
     if "Config name is missing" in str(error):
         names = re.findall(r"\[.*?\]", str(error))

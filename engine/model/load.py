@@ -25,7 +25,9 @@ from engine.compute import cpu_math
 from engine.compute.kv_cache import supports_sharing
 from engine.compute.numpy.kv_cache import is_plain
 from engine.errors import UserError
-from engine.machine.device import backend, compute_dtype, hub_reachable
+from engine.machine.backend import backend
+from engine.machine.device import compute_dtype
+from engine.machine.hub import hub_reachable
 from engine.model import arrays, packing
 from engine.model import config as model_config
 from engine.settings.schema import Quantization, Settings

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import UserError
-from engine.machine import device
+from engine.machine.backend import backend
+from engine.machine.device import device
 from engine.model import adapter_files, files
 from engine.model.files import Shape, Tensor
 from engine.plan import step_memory
@@ -119,7 +120,7 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     """The plan of a run. With `ask_hub`, the hub is asked for the size of what is not here."""
     with contextlib.suppress(UserError):  # which the start of the run tells
         settings, _ = adapter_files.settled(settings)
-    machine = device.device()
+    machine = device()
     wide = machine.backend == "cpu"
     full = settings.train_type == "full"
     quantization = settings.quantization
@@ -250,7 +251,7 @@ def _trained_values(model: _Model, settings: Settings) -> int:
 def _by_numpy(model: _Model, settings: Settings) -> bool:
     """Whether numpy computes the model with its adapters, as far as the files tell."""
     kind, lora = model.kind in PLAIN_KINDS, settings.train_type == "lora"
-    return device.backend() == "cpu" and kind and lora
+    return backend() == "cpu" and kind and lora
 
 
 def _gradient_by_numpy(model: _Model, settings: Settings) -> bool:

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.data_folder import data_folder
 from engine.errors import UserError
-from engine.machine import device
+from engine.machine.backend import backend
+from engine.machine.device import device
 from engine.runs import durable
 from engine.runs.folder import (
     ADAPTERS,
@@ -142,7 +143,7 @@ def create(settings: "Settings", now: datetime | None = None) -> Run:
         "pairs": 0,
         "created": timestamp(),
         "updated": timestamp(),
-        "device": f"{device.backend()}, {device.device().name}",
+        "device": f"{backend()}, {device().name}",
         "versions": _versions(),
         "tags": [],
         "notes": "",

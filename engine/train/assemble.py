@@ -14,7 +14,8 @@ from typing import Any
 
 from engine.control import Control
 from engine.events import Choice, Event, RunStarted
-from engine.machine.device import device, import_mlx
+from engine.machine.blas import import_mlx
+from engine.machine.device import device
 from engine.runs.durable import Record
 from engine.runs.folder import ADAPTERS, FUSED, METRICS, PAIRS, START, UNDECIDED, Run
 from engine.settings.schema import Settings

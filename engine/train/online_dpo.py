@@ -25,7 +25,8 @@ from engine.data.prompts import Prompt, PromptOrder
 from engine.data.rendering import render_prompt
 from engine.events import Evaluated, Finding, HealthChanged, Report, StepDone
 from engine.judges import Judge
-from engine.machine.device import backend, memory, process_memory
+from engine.machine.backend import backend
+from engine.machine.memory import memory, process_memory
 from engine.model.load import LanguageModel
 from engine.runs.folder import SAMPLED
 from engine.settings.schema import Settings

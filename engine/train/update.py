@@ -16,7 +16,7 @@ from engine.compute.numpy.logps import Trunk, trains_adapters_alone, trunk_of
 from engine.compute.numpy.logps import completion_logps as plain_completion_logps
 from engine.compute.sampling import stream_seed
 from engine.data.pairs import Pair, Verdict
-from engine.machine.device import backend
+from engine.machine.backend import backend
 from engine.model.arrays import Arrays, flat, tree
 from engine.model.load import LanguageModel, learning
 from engine.plan.step_memory import scored_tokens

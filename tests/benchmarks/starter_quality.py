@@ -19,7 +19,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from rich.console import Console
 from rich.table import Table
 
-from engine.machine.device import load_fast_blas
+from engine.machine.blas import load_fast_blas
 
 SEEDS = (0, 1, 2)
 PRESSES = 40

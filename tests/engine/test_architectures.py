@@ -18,7 +18,7 @@ from engine.compute import cpu_math
 from engine.data.pairs import Verdict
 from engine.errors import UserError
 from engine.judges import llm
-from engine.machine import device
+from engine.machine.backend import backend
 from engine.model import arrays, load
 from engine.runs import archive
 from engine.runs.folder import ADAPTERS, FUSED, Run
@@ -68,7 +68,7 @@ def table() -> Iterator[list[str]]:
 def train(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Session]:
     """Trains a run of three steps, by a random judge who decides by the mean of both orders. On a
     CPU whatever can be handed to numpy is."""
-    if device.backend() == "cpu":
+    if backend() == "cpu":
         cpu_math.install()
         monkeypatch.setattr(cpu_math, "LARGE", 1)
     monkeypatch.setattr(llm, "LEAST_MASS", 0.0)

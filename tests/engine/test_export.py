@@ -25,7 +25,7 @@ from engine.export import (
     trained_weights,
     write_adapters,
 )
-from engine.machine import device
+from engine.machine.backend import backend
 from engine.model import arrays, load
 from engine.runs import archive
 from engine.runs.durable import StorageError
@@ -133,7 +133,7 @@ def test_adapters_and_the_fused_model_do_in_mlx_lm_what_the_policy_does(
 def test_a_quantised_policy_is_fused_as_it_was_trained(
     base: Path, tmp_path: Path, quantization: str, train_type: str
 ):
-    if device.backend() != "cpu" and (quantization, train_type) == ("6-bit", "dora"):
+    if backend() != "cpu" and (quantization, train_type) == ("6-bit", "dora"):
         pytest.skip("mlx-lm has no DoRA on 6-bit layers")
     run, policy = trained(base, quantization=quantization, train_type=train_type)
     plain = fuse_run(run, tmp_path / "plain", dequantize=True)
@@ -173,7 +173,7 @@ def test_what_was_trained_is_in_the_quantised_model(
     base: Path, tmp_path: Path, quantization: Quantization, train_type: str, amount: float
 ):
     """However little that was. On a CPU alone, where the policy is in float32."""
-    if device.backend() != "cpu":
+    if backend() != "cpu":
         pytest.skip("the policy is in half precision")
     run, policy = trained(base, amount, quantization=quantization, train_type=train_type)
     start, _, _ = load.load(base, "model", quantization=quantization)

@@ -29,6 +29,7 @@ from engine.data.pairs import Pair, Verdict, make_pair
 from engine.data.prompts import Message, Prompt
 from engine.judges import llm
 from engine.machine import device
+from engine.machine.backend import backend
 from engine.model import files as model_files
 from engine.model import load, packing
 from engine.plan import memory, step_memory
@@ -48,7 +49,7 @@ SIZES = {
     "tie_word_embeddings": True,
 }
 PROMPT, COMPLETION, BATCH = 96, 48, 4
-on_cpu = pytest.mark.skipif(device.backend() != "cpu", reason="measured on the CPU backend")
+on_cpu = pytest.mark.skipif(backend() != "cpu", reason="measured on the CPU backend")
 
 
 def write_model(folder: Path, quantized: bool = False, **sizes: Any) -> Path:
@@ -147,7 +148,8 @@ def test_quantised_sizes_are_those_of_mlx(
     folder: Path, quantization: Any, monkeypatch: pytest.MonkeyPatch
 ):
     """As on a machine with a GPU, where quantised weights stay packed."""
-    monkeypatch.setattr(device, "backend", lambda: "metal")
+    for module in (device, memory):
+        monkeypatch.setattr(module, "backend", lambda: "metal")
     model, _ = load_model(folder, lazy=True)
     load.quantize(model, quantization)
     assert plan(of(folder, quantization=quantization)).policy == array_bytes(model.parameters())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.events import Event, Log, RunEnded, Saved
-from engine.machine import device
+from engine.machine.memory import memory
 from engine.runs.folder import Run
 from engine.session import Session
 from engine.settings.schema import Settings
@@ -23,7 +23,7 @@ Use = Callable[[int], None]
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     """Sets how much memory the process is said to use, in bytes."""
-    used = [device.memory()[0]]  # all there is
+    used = [memory()[0]]  # all there is
     monkeypatch.setattr(online_dpo, "process_memory", lambda: used[-1])
     return used.append
 

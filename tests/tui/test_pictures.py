@@ -18,7 +18,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
 from engine.events import RunEnded
-from engine.machine import device
+from engine.machine import device, hub
 from engine.runs import folder
 from engine.runs.folder import Run
 from engine.settings.files import preset
@@ -180,7 +180,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(time, "time", lambda: NOW)
     monkeypatch.setattr(folder, "timestamp", lambda: "2026-09-21T13:00:00.000+00:00")
     monkeypatch.setattr(Run, "size", lambda run: 3_400_000)
-    monkeypatch.setattr(device, "hub_reachable", lambda *_: False)
+    monkeypatch.setattr(hub, "hub_reachable", lambda *_: False)
     monkeypatch.setattr(device, "_processor_name", lambda: "a processor")
     monkeypatch.setattr(device, "memory", lambda: (24 << 30, 20 << 30))
     monkeypatch.setattr(Input.cursor_blink, "_default", False)

@@ -220,7 +220,7 @@ def export(
     ] = False,
 ) -> None:
     """Write a run's adapters or the fused model."""
-    from engine.machine.device import import_mlx
+    from engine.machine.blas import import_mlx
     from engine.runs.archive import open_run
 
     found = open_run(run)

@@ -10,7 +10,10 @@ from typing import Any
 
 from engine.data_folder import data_folder
 from engine.machine import open_files
-from engine.machine.device import device, disk_free, hub_reachable, load_fast_blas, measure_gflops
+from engine.machine.blas import load_fast_blas
+from engine.machine.device import device, measure_gflops
+from engine.machine.hub import hub_reachable
+from engine.machine.memory import disk_free
 from engine.runs.durable import to_json
 from tui.text.safe_text import safe_line
 

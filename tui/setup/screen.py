@@ -12,7 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from engine.errors import RunError, UserError
-from engine.machine import device
+from engine.machine import hub
 from engine.runs import durable
 from engine.settings import files
 from engine.settings.schema import SECTIONS, Settings
@@ -137,7 +137,7 @@ class SetupScreen(StudioScreen):
 
     @work(thread=True)
     def _look_for_hub(self) -> None:
-        self._hub = device.hub_reachable()
+        self._hub = hub.hub_reachable()
 
     def show(self, settings: Settings, source: str) -> None:
         """Put other settings into the form. `source` says in the title where they come from."""

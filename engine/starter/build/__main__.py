@@ -13,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from engine.machine.device import cores, import_mlx
+from engine.machine.blas import import_mlx
+from engine.machine.device import cores
 from engine.starter import DATA
 
 

@@ -20,7 +20,7 @@ def main() -> None:
     os.environ["LORA_STUDIO_HOME"] = tempfile.mkdtemp(dir=setting["folder"])
     from engine.control import Control
     from engine.events import RunStarted, StepDone
-    from engine.machine.device import load_fast_blas
+    from engine.machine.blas import load_fast_blas
     from engine.settings.files import from_mapping
 
     load_fast_blas()
