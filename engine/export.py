@@ -21,9 +21,9 @@ from engine.model import arrays, load, packing
 from engine.model import config as model_config
 from engine.model.adapter_files import ADAPTER_CONFIG, WEIGHTS, config_text
 from engine.model.files import read_config, read_tensors
-from engine.runs import durable
-from engine.runs.archive import safe_name
+from engine.runs import durable, storage
 from engine.runs.folder import ADAPTERS, Run
+from engine.runs.run_names import safe_name
 from engine.settings.schema import Settings
 
 COPIED = (".json", ".jinja", ".txt", ".model", ".tiktoken")  # a tokenizer, whatever it consists of
@@ -79,18 +79,18 @@ def write_adapters(model: nn.Module, settings: Settings, folder: Path) -> None:
     """
     temporary = folder / f".{WEIGHTS}.tmp.safetensors"
     try:
-        folder.mkdir(exist_ok=True, mode=durable.PRIVATE_FOLDER)
+        folder.mkdir(exist_ok=True, mode=storage.PRIVATE_FOLDER)
         weights = arrays.flat(model.trainable_parameters())
         arrays.save(temporary, weights)
-        durable.make_private(temporary)
-        durable.sync_file(temporary)
+        storage.make_private(temporary)
+        storage.sync_file(temporary)
         temporary.replace(folder / WEIGHTS)
         durable.write_file(folder / ADAPTER_CONFIG, config_text(settings, _keys(weights)))
     except (OSError, RuntimeError) as error:
-        cause = durable.storage_cause(error, folder)
+        cause = storage.storage_cause(error, folder)
         temporary.unlink(missing_ok=True)
         if cause:
-            raise durable.StorageError(folder / WEIGHTS, cause) from error
+            raise storage.StorageError(folder / WEIGHTS, cause) from error
         raise
 
 

@@ -351,7 +351,8 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def _fatal_error(self) -> None:
         """A defect of ours: the trace goes to a file, and one line to the terminal given back."""
-        from engine.runs.durable import StorageError, write_file
+        from engine.runs.durable import write_file
+        from engine.runs.storage import StorageError
         from tui.terminal.guard import crash_file
 
         file = crash_file()

@@ -1,14 +1,15 @@
-"""A dataset's rows -> prompts: what is dropped and why, what is held out, in which order.
+"""A dataset's rows -> prompts: what is dropped and why, what is held out.
 
 Where the rows come from is the subject of `engine.data.sources`, what of a row is its prompt that
-of `engine.data.columns`, and how a prompt becomes token ids that of `engine.data.rendering`.
+of `engine.data.columns`, in which order they are drawn that of `engine.data.order`, and how a
+prompt becomes token ids that of `engine.data.rendering`.
 """
 
 import hashlib
 import json
 import random
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from engine.data.chat_messages import Message, Tools, spoken, transcript
@@ -23,7 +24,6 @@ from engine.settings.schema import Settings
 _MOST_TEXT, _OVERHEAD = 2**30, 500
 # Reasons that are told of one by one.
 _MOST_REASONS = 5
-
 # Spaces of no width, which text from web pages is full of.
 _WIDTHLESS = dict.fromkeys(map(ord, "\u200b\u2060\ufeff"), " ")
 
@@ -247,57 +247,3 @@ def _plainest(text: str) -> str:
 def _as_text(messages: Iterable[Message]) -> str:
     turns = [message for message in messages if message.role != "system"]
     return turns[0].content if len(turns) == 1 else transcript(turns)
-
-
-class PromptOrder:
-    """Indices of prompts, epoch by epoch: each epoch is a new shuffle, without replacement.
-
-    The order depends on `size` and `seed` alone, so a state of two numbers restores it exactly.
-    """
-
-    def __init__(self, size: int, seed: int) -> None:
-        if size < 1:
-            raise ValueError("there is nothing to draw from")
-        self._size, self._seed = size, seed
-        self._position = 0
-        self._start(0)
-
-    @property
-    def epoch(self) -> int:
-        """Epochs that have been begun before this one."""
-        return self._epoch
-
-    def next(self, count: int) -> list[int]:
-        """The next `count` indices; a batch larger than what is left reaches into new epochs."""
-        drawn: list[int] = []
-        while len(drawn) < count:
-            if self._position == self._size:
-                self._start(self._epoch + 1)
-            taken = self._order[self._position : self._position + count - len(drawn)]
-            self._position += len(taken)
-            drawn += taken
-        return drawn
-
-    def state(self) -> dict[str, int]:
-        """What `restore` needs."""
-        return {"size": self._size, "epoch": self._epoch, "position": self._position}
-
-    def restore(self, state: Mapping[str, int]) -> None:
-        """Go on where `state` was taken.
-
-        Raises:
-            UserError: the state is of another number of prompts.
-        """
-        if state["size"] != self._size:
-            raise UserError(
-                f"data: this run began with {state['size']} prompts to train on and there are "
-                f"{self._size} now; give it the data it began with, or start a new run if it was "
-                "begun by an older version, which told prompts apart in another way"
-            )
-        self._start(state["epoch"])
-        self._position = state["position"]
-
-    def _start(self, epoch: int) -> None:
-        self._epoch, self._position = epoch, 0
-        self._order = list(range(self._size))
-        random.Random(f"{self._seed}/{epoch}").shuffle(self._order)

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 from engine.data.pairs import Pair, Verdict, text_of
 from engine.events import Choice, PairSampled
-from engine.runs.durable import Record
+from engine.runs.json_lines import Record
 from engine.runs.relabel import completions
 
 Shown = Literal["left", "right", "tie", "both_bad", "skip"]

@@ -31,9 +31,11 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import UserError
 from engine.events import STATUSES, UNDER_WAY, Level
-from engine.runs import durable
+from engine.runs import durable, json_lines, record_files
 from engine.runs import lock as run_lock
-from engine.runs.durable import Follower, Record, StorageError
+from engine.runs.json_lines import Record
+from engine.runs.record_files import Follower
+from engine.runs.storage import StorageError
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
@@ -140,7 +142,7 @@ class Run:
         Raises:
             StorageError: what was said last stands.
         """
-        line = durable.to_json({"step": step, "pairs": pairs, "seconds": seconds})
+        line = json_lines.to_json({"step": step, "pairs": pairs, "seconds": seconds})
         durable.write_file(self.path / PROGRESS, line + "\n", sync=False)
 
     # -- files of records
@@ -155,7 +157,7 @@ class Run:
         """
         if file not in self._repaired:
             self._repair_file(file)
-        durable.append_lines(self.path / file, records, sync=sync)
+        record_files.append_lines(self.path / file, records, sync=sync)
 
     def log(self, level: Level, text: str) -> None:
         """Add a line to log.txt, with the time."""
@@ -163,11 +165,11 @@ class Run:
 
     def read(self, file: str) -> Iterator[Record]:
         """The records of a file, in order; damaged lines and an unfinished last are left out."""
-        return durable.read_records(self.path / file)
+        return record_files.read_records(self.path / file)
 
     def last(self, file: str, count: int) -> list[Record]:
         """The last `count` records of a file, oldest first, without reading the rest."""
-        return durable.last_records(self.path / file, count)
+        return record_files.last_records(self.path / file, count)
 
     def follow(self, file: str) -> Follower:
         """A reader of what is added to a file from now on, what is there included."""
@@ -178,7 +180,7 @@ class Run:
 
         Returns how many lines were changed or dropped.
         """
-        return durable.rewrite_records(self.path / file, change)
+        return record_files.rewrite_records(self.path / file, change)
 
     def keep_until(self, file: str, step: int) -> int:
         """Drop the records of later steps, which a resumed run writes again; return how many.
@@ -221,7 +223,7 @@ class Run:
         return found
 
     def _repair_file(self, file: str) -> str | None:
-        cut = durable.repair_last_line(self.path / file)
+        cut = record_files.repair_last_line(self.path / file)
         self._repaired.add(file)
         if not cut:
             return None
@@ -289,7 +291,7 @@ def read_state(folder: Path) -> Record:
         raise UserError(f"{file} cannot be read: {error.strerror or error}") from error
     if len(data) > STATE_LIMIT:
         raise UserError(f"{file} is longer than {STATE_LIMIT} bytes")
-    state = durable.from_line(data)
+    state = json_lines.from_line(data)
     if state is None:
         raise UserError(f"{file} holds no JSON object")
     return state | _progress(folder)
@@ -298,7 +300,7 @@ def read_state(folder: Path) -> Record:
 def _progress(folder: Path) -> Record:
     """The numbers in progress.json: none where it is not there, or a power cut left it damaged."""
     try:
-        said = durable.from_line(durable.read_file(folder / PROGRESS, STATE_LIMIT)) or {}
+        said = json_lines.from_line(durable.read_file(folder / PROGRESS, STATE_LIMIT)) or {}
     except OSError:
         return {}
     numbers = ((key, said.get(key)) for key in ("step", "pairs", "seconds"))
@@ -326,7 +328,7 @@ def write_state(folder: Path, state: Record) -> None:
     Raises:
         StorageError: it is as it was.
     """
-    durable.write_file(folder / STATE, durable.to_json(_with_short_texts(state)) + "\n")
+    durable.write_file(folder / STATE, json_lines.to_json(_with_short_texts(state)) + "\n")
 
 
 def _with_short_texts(value: Any) -> Any:
@@ -342,7 +344,7 @@ def _with_short_texts(value: Any) -> Any:
 def checkpoint_damage(checkpoint: Path, *, contents: bool = True) -> str | None:
     """What is wrong with a checkpoint, or None. Without `contents`, sizes alone are compared."""
     try:
-        manifest = durable.from_line(durable.read_file(checkpoint / MANIFEST, STATE_LIMIT))
+        manifest = json_lines.from_line(durable.read_file(checkpoint / MANIFEST, STATE_LIMIT))
         files: dict[str, dict[str, Any]] = (manifest or {})["files"]
         for name, facts in files.items():
             file = checkpoint / name
@@ -363,7 +365,7 @@ def _write_manifest(folder: Path) -> None:
     for path in filter(Path.is_file, sorted(folder.rglob("*"))):
         name = path.relative_to(folder).as_posix()
         files[name] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
-    durable.write_file(folder / MANIFEST, durable.to_json({"files": files}) + "\n")
+    durable.write_file(folder / MANIFEST, json_lines.to_json({"files": files}) + "\n")
 
 
 def _digest(file: Path) -> str:

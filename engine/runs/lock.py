@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from engine.errors import UserError
-from engine.runs.durable import StorageError, from_line, read_file
+from engine.runs.durable import read_file
+from engine.runs.json_lines import from_line
+from engine.runs.storage import StorageError
 
 TIMEOUT = 0.5  # seconds; someone who only asks whether the lock is held takes it for an instant
 # What `flock` says on file systems that know no locks; the file's text is then advice.

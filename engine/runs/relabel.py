@@ -12,9 +12,10 @@ from collections.abc import Callable
 from engine.data.pairs import DECIDED, text_of
 from engine.errors import RunError, UserError
 from engine.events import Choice
-from engine.runs import durable
-from engine.runs.durable import Record, StorageError
+from engine.runs import durable, json_lines, storage
 from engine.runs.folder import PAIRS, UNDECIDED, Run
+from engine.runs.json_lines import Record
+from engine.runs.storage import StorageError
 
 PLANNED = "relabel.json"
 PLAN_LIMIT = 1 << 28  # bytes; it holds one pair
@@ -99,7 +100,7 @@ def settle(run: Run) -> str | None:
     """
     file = run.path / PLANNED
     try:
-        plan = durable.from_line(durable.read_file(file, PLAN_LIMIT)) or {}
+        plan = json_lines.from_line(durable.read_file(file, PLAN_LIMIT)) or {}
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -135,7 +136,7 @@ def _change_held(run: Run, pair_id: str, change: Callable[[Record], Record]) -> 
     if _home(new) == file:
         _replace(run, file, pair_id, new)
         return new
-    durable.write_file(run.path / PLANNED, durable.to_json({"line": new}) + "\n")
+    durable.write_file(run.path / PLANNED, json_lines.to_json({"line": new}) + "\n")
     try:
         run.append(_home(new), [new], sync=True)
     except StorageError:
@@ -166,4 +167,4 @@ def _replace(run: Run, file: str, pair_id: str, new: Record | None) -> None:
 def _forget_plan(run: Run) -> None:
     with contextlib.suppress(OSError):
         (run.path / PLANNED).unlink(missing_ok=True)
-        durable.sync_folder(run.path)
+        storage.sync_folder(run.path)

@@ -16,8 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
-from engine.runs.durable import StorageError, tidy, write_file
+from engine.runs.durable import tidy, write_file
 from engine.runs.folder import MAILBOX, Run
+from engine.runs.storage import StorageError
 
 Command = Literal["pause", "unpause", "stop", "evaluate", "save"]
 COMMANDS: tuple[str, ...] = get_args(Command)

@@ -16,8 +16,8 @@ from engine.control import Control
 from engine.events import Choice, Event, RunStarted
 from engine.machine.blas import import_mlx
 from engine.machine.device import device
-from engine.runs.durable import Record
 from engine.runs.folder import ADAPTERS, FUSED, METRICS, PAIRS, START, UNDECIDED, Run
+from engine.runs.json_lines import Record
 from engine.settings.schema import Settings
 
 NICENESS = 10  # of the engine's threads

@@ -20,8 +20,9 @@ import mlx.core as mx
 from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
 from engine.control import Control
 from engine.data.columns import counted
+from engine.data.order import PromptOrder
 from engine.data.pairs import Pair, Verdict, make_pair
-from engine.data.prompts import Prompt, PromptOrder
+from engine.data.prompts import Prompt
 from engine.data.rendering import render_prompt
 from engine.events import Evaluated, Finding, HealthChanged, Report, StepDone
 from engine.judges import Judge

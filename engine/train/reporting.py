@@ -12,9 +12,9 @@ from typing import Any
 from engine.control import Control
 from engine.data.pairs import Layout, Pair, Verdict, record
 from engine.events import Event, Level, Log, PairJudged, PhaseName, Progress, Saved
-from engine.runs import durable
-from engine.runs.durable import StorageError
+from engine.runs import storage
 from engine.runs.folder import LOG, METRICS, PAIRS, SAMPLED, UNDECIDED, Run, timestamp
+from engine.runs.storage import StorageError
 from engine.secrets import hide
 
 RETRY_SECONDS = 2.0
@@ -108,7 +108,7 @@ class Journal:
         def stored() -> None:
             for file in (METRICS, PAIRS, UNDECIDED, LOG):
                 if (path := self.run.path / file).exists():
-                    durable.sync_file(path)
+                    storage.sync_file(path)
             with self.run.checkpoint_folder(self.step) as folder:
                 write(folder)
             self.run.prune_checkpoints()

@@ -28,8 +28,8 @@ from engine.export import (
 from engine.machine.backend import backend
 from engine.model import arrays, load
 from engine.runs import archive
-from engine.runs.durable import StorageError
 from engine.runs.folder import ADAPTERS, CONFIG, Run
+from engine.runs.storage import StorageError
 from engine.settings.schema import Quantization, Settings
 from engine.starter import POLICY
 from engine.train.state import WEIGHTS

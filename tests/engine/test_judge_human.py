@@ -11,7 +11,7 @@ import pytest
 from engine.data.pairs import Pair, Verdict, record
 from engine.events import Choice, PairSampled
 from engine.judges.human import HumanJudge
-from engine.runs.durable import StorageError
+from engine.runs.storage import StorageError
 from tests.engine.small_models import pair
 
 

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from engine.data.prompts import Message, PromptOrder, PromptSet, load_prompts
+from engine.data.order import PromptOrder
+from engine.data.prompts import Message, PromptSet, load_prompts
 from engine.errors import UserError
 from engine.settings.schema import Settings
 

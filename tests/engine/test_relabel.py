@@ -10,10 +10,10 @@ import pytest
 
 from engine.data.pairs import DECIDED, Verdict, record
 from engine.errors import UserError
-from engine.runs.durable import StorageError
 from engine.runs.folder import PAIRS, UNDECIDED, Run
 from engine.runs.lock import RunBusy
 from engine.runs.relabel import PLANNED, relabel, relabelled, set_flag, settle, settle_if_free
+from engine.runs.storage import StorageError
 from engine.settings.files import preset
 from tests.tui.archive import judged, make_run
 

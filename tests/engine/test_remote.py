@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine.runs import remote
-from engine.runs.durable import StorageError
 from engine.runs.folder import Run
+from engine.runs.storage import StorageError
 
 
 def test_commands_are_taken_once_and_in_order(tmp_path: Path) -> None:

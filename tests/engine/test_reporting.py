@@ -9,8 +9,8 @@ from engine.control import Control
 from engine.data.pairs import Pair, Verdict
 from engine.events import Event, Log, PairJudged, Progress, Saved
 from engine.runs import archive
-from engine.runs.durable import StorageError
 from engine.runs.folder import LOG, METRICS, PAIRS, SAMPLED, UNDECIDED, Run
+from engine.runs.storage import StorageError
 from engine.train import reporting as subject
 from engine.train.reporting import Journal
 from tests.engine.small_models import pair, settings

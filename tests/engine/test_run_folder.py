@@ -17,8 +17,6 @@ from typing import Any
 import pytest
 
 from engine.runs import archive
-from engine.runs.archive import Run, RunBusy
-from engine.runs.durable import StorageError
 from engine.runs.folder import (
     ADAPTERS,
     CHECKPOINTS,
@@ -26,8 +24,11 @@ from engine.runs.folder import (
     MAILBOX,
     METRICS,
     PAIRS,
+    Run,
     checkpoint_damage,
 )
+from engine.runs.lock import RunBusy
+from engine.runs.storage import StorageError
 from engine.settings.schema import Settings
 
 pytestmark = pytest.mark.quick

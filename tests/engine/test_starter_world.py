@@ -8,6 +8,7 @@ import pytest
 from engine.starter import RUBRICS
 from engine.starter.build import grammar
 from engine.starter.build.broken import KINDS, broken
+from engine.starter.build.families import FAMILIES
 from engine.starter.build.judge_pairs import is_known, value_end
 from engine.starter.build.truth import (
     LENGTH_TIE,
@@ -18,7 +19,7 @@ from engine.starter.build.truth import (
     sentence_roles,
     statements,
 )
-from engine.starter.build.world import FAMILIES, TONES
+from engine.starter.build.world import TONES
 from engine.starter.rubrics import KNOWN
 
 TRAINED = list(grammar.questions(held_out=False))

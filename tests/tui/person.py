@@ -15,9 +15,10 @@ from engine.events import (
 )
 from engine.judges.human import HumanJudge
 from engine.runs import archive
-from engine.runs.durable import Record, StorageError
 from engine.runs.folder import PAIRS, UNDECIDED, Run
+from engine.runs.json_lines import Record
 from engine.runs.relabel import find, relabel_own
+from engine.runs.storage import StorageError
 from engine.settings.schema import Settings
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from engine.data.pairs import Layout, Pair, Verdict, record
 from engine.data.prompts import Message
-from engine.runs.durable import Record
+from engine.runs.json_lines import Record
 from tests.tui.archive import make_run
 from tests.tui.person import pair
 from tui.archive.pair_table import FILTERS, PairTable, pair_line

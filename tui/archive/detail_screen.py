@@ -14,9 +14,9 @@ from textual.worker import get_current_worker
 
 from engine.errors import RunError, UserError
 from engine.events import COMPLETE, Choice
-from engine.runs.archive import Run, open_run
-from engine.runs.durable import Record
-from engine.runs.folder import METRICS, PAIRS, UNDECIDED
+from engine.runs.archive import open_run
+from engine.runs.folder import METRICS, PAIRS, UNDECIDED, Run
+from engine.runs.json_lines import Record
 from engine.runs.relabel import relabel, set_flag, settle_if_free
 from engine.settings import files
 from engine.settings.schema import changed

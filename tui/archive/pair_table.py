@@ -7,8 +7,8 @@ from typing import Any
 from textual.content import Content
 
 from engine.data.pairs import messages_of, text_of
-from engine.runs.durable import Record
 from engine.runs.folder import PAIRS, UNDECIDED, Run
+from engine.runs.json_lines import Record
 from tui.text.prompt_text import prompt_line
 from tui.text.safe_text import LIMIT, safe_line
 

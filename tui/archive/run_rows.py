@@ -8,8 +8,9 @@ from typing import Any
 from rich.cells import cell_len
 from textual.content import Content
 
-from engine.runs.archive import Run, RunSummary
+from engine.runs.archive import Run
 from engine.runs.folder import METRICS
+from engine.runs.run_summary import RunSummary
 from tui.text.format import age, duration
 from tui.text.safe_text import cut, safe_line
 from tui.widgets.sparkline import sparkline

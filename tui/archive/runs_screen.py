@@ -15,9 +15,9 @@ from textual.worker import get_current_worker
 
 from engine.errors import RunError, UserError
 from engine.events import COMPLETE
-from engine.runs import archive
-from engine.runs.archive import Run, RunSummary
-from engine.runs.folder import METRICS
+from engine.runs import archive, run_names, trash
+from engine.runs.folder import METRICS, Run
+from engine.runs.run_summary import RunSummary
 from tui.archive import exporting
 from tui.archive.run_rows import LIVE, Glance, Order, about, glance, header, matching, row
 from tui.run.remote_commands import elsewhere
@@ -102,7 +102,7 @@ class RunsScreen(StudioScreen):
         self.table.focus()
         self._show()
         self.set_interval(LEAST_SECONDS / 3, self._look_again)
-        self.run_worker(archive.empty_trash, thread=True)
+        self.run_worker(trash.empty_trash, thread=True)
 
     def on_screen_resume(self) -> None:
         """What changed while another screen was in front shows at once."""
@@ -343,7 +343,7 @@ class RunsScreen(StudioScreen):
             return
         text = await self.app.push_screen_wait(AskText("rename to", safe_line(run.name)))
         if text and text != run.name:
-            renamed = run.path.with_name(archive.safe_name(text))
+            renamed = run.path.with_name(run_names.safe_name(text))
             self._change(lambda: archive.rename(Run(run.path), text), renamed)
 
     def action_delete(self) -> None:
@@ -351,7 +351,7 @@ class RunsScreen(StudioScreen):
         if run := self.run:
 
             def delete() -> None:
-                self._deleted.append(archive.delete(run.path))
+                self._deleted.append(trash.delete(run.path))
 
             if self._change(delete):
                 self.say(f"deleted {safe_line(run.name, 60)} · u brings it back", 15)
@@ -363,7 +363,7 @@ class RunsScreen(StudioScreen):
             return
         trashed = self._deleted.pop()
         back: list[Run] = []
-        if self._change(lambda: back.append(archive.undelete(trashed))):
+        if self._change(lambda: back.append(trash.undelete(trashed))):
             self.say(f"{safe_line(back[0].name, 60)} is back")
             self._show(back[0].path)
 

@@ -136,8 +136,9 @@ def resume(
 ) -> None:
     """Go on with a run exactly where it was."""
     from engine.events import COMPLETE
-    from engine.runs.archive import RunBusy, open_run
+    from engine.runs.archive import open_run
     from engine.runs.folder import LOCK
+    from engine.runs.lock import RunBusy
 
     found = open_run(run)
     if (status := found.state().get("status")) in COMPLETE:
@@ -181,8 +182,8 @@ def show(run: RunName, json: Json = False) -> None:
 @runs_cli.command()
 def delete(run: RunName) -> None:
     """Move a run into the trash beside the runs."""
-    from engine.runs.archive import delete as delete_run
     from engine.runs.archive import runs_root
+    from engine.runs.trash import delete as delete_run
 
     place = delete_run(_run_folder(run, runs_root()))
     _print_lines([f"{run} is in {place}; move it back to keep it"])

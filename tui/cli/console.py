@@ -26,7 +26,7 @@ from engine.events import (
     Saved,
     StepDone,
 )
-from engine.runs.durable import to_json
+from engine.runs.json_lines import to_json
 from tui.run.ending import ending
 from tui.run.view import RunView
 from tui.text.format import duration

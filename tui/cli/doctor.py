@@ -14,7 +14,7 @@ from engine.machine.blas import load_fast_blas
 from engine.machine.device import device, measure_gflops
 from engine.machine.hub import hub_reachable
 from engine.machine.memory import disk_free
-from engine.runs.durable import to_json
+from engine.runs.json_lines import to_json
 from tui.text.safe_text import safe_line
 
 PACKAGES = ("lora-studio", "mlx", "mlx-lm", "transformers", "datasets", "textual")

@@ -4,9 +4,10 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from engine.runs.archive import RunSummary, list_runs, open_run
-from engine.runs.durable import to_json
+from engine.runs.archive import list_runs, open_run
 from engine.runs.folder import METRICS
+from engine.runs.json_lines import to_json
+from engine.runs.run_summary import RunSummary
 from engine.settings.schema import changed
 from tui.archive.run_from_files import findings_in
 from tui.run.view import WIN_RATE

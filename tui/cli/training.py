@@ -51,8 +51,8 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
         cursor_back_when_stopped(streams.out),
     ):
         faulthandler.enable(2)
-        from engine.runs.archive import empty_trash
         from engine.runs.folder import LOG
+        from engine.runs.trash import empty_trash
         from engine.session import Session
 
         empty_trash()

@@ -17,7 +17,7 @@ from engine.events import PairSampled
 if TYPE_CHECKING:
     from engine.judges.human import Given as Label
     from engine.judges.human import Shown
-    from engine.runs.archive import Run
+    from engine.runs.folder import Run
 
 GIVEN_BY_PERSON = ("first", "second", "tie", "both_bad", "skip")
 PACE_OVER = 20  # labels

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from engine.errors import RunError, UserError
 from engine.runs import remote
-from engine.runs.durable import Record
 from engine.runs.folder import METRICS, Run
+from engine.runs.json_lines import Record
 from engine.runs.lock import Holder
 from engine.runs.remote import Command
 

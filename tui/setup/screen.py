@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 
 from engine.errors import RunError, UserError
 from engine.machine import hub
-from engine.runs import durable
+from engine.runs import durable, storage
 from engine.settings import files
 from engine.settings.schema import SECTIONS, Settings
 from tui.setup import completions, presets
@@ -428,7 +428,7 @@ class SetupScreen(StudioScreen):
             file = completions.expanded(path)
             try:
                 durable.write_file(file, files.to_yaml(self.form.settings))
-            except durable.StorageError as error:
+            except storage.StorageError as error:
                 self.say(safe_line(str(error), 400), 15)
                 return
             self.source, self._start_from = file.name, self.form

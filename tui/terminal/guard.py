@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 
 from engine.data_folder import data_folder
-from engine.runs.durable import StorageError, write_file
+from engine.runs.durable import write_file
+from engine.runs.storage import StorageError
 
 # Frames, paste, line wrap, reports of size, mouse and focus, keys, screen, cursor, colours.
 GIVE_BACK = (

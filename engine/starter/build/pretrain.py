@@ -17,8 +17,9 @@ import numpy as np
 
 from engine.starter.build import grammar, processes
 from engine.starter.build.cpu_layers import cross_entropy, run_layer
+from engine.starter.build.families import FAMILIES
 from engine.starter.build.model_folder import new_model
-from engine.starter.build.world import FAMILIES, TONES
+from engine.starter.build.world import TONES
 from engine.starter.rubrics import KNOWN
 
 LAYERS = 4

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from engine.starter.build.families import FAMILIES
 from engine.starter.build.grammar import Question, as_pirate, fill, questions
-from engine.starter.build.world import FAMILIES, TONES
+from engine.starter.build.world import TONES
 
 LENGTH_TIE = 2  # answers whose lengths differ by no more words than this are equally long
 
