@@ -24,17 +24,20 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("starter-build"), help="unfinished files")
     parser.add_argument("--out", type=Path, default=DATA, help="where the built files go")
     parser.add_argument("--processes", type=int, choices=(1, 2, 4), default=min(2, cores()))
+    parser.add_argument(
+        "--every", type=int, default=1, help="take one in so many steps, to try the build quickly"
+    )
     options = parser.parse_args()
     prepare_process()
     from engine.starter.build.processes import is_one_of_several, run_in_processes
     from engine.starter.build.stages import build
 
     if is_one_of_several():
-        build(options.work, options.seed)
+        build(options.work, options.seed, options.every)
         return
     started = time.time()
     if options.processes == 1:
-        build(options.work, options.seed)
+        build(options.work, options.seed, options.every)
     elif status := run_in_processes(
         options.processes, ["-m", "engine.starter.build", *sys.argv[1:]]
     ):

@@ -12,7 +12,7 @@ polite is a good guess without it. The second course is about facts and broken t
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -47,6 +47,15 @@ class Course:
     broken_share: float  # of the pairs, one answer is broken
     plain_steps: int = 0  # of answers of the grammar alone, in which the facts are learned best
     alone_steps: int = 0  # in which every pair is shown under one rubric
+
+    def shortened(self, every: int) -> "Course":
+        """The course with one in `every` steps."""
+        return replace(
+            self,
+            steps=self.steps // every,
+            plain_steps=self.plain_steps // every,
+            alone_steps=self.alone_steps // every,
+        )
 
 
 SHARES = {
@@ -243,15 +252,17 @@ def train_judge(
     written: Mapping[str, Sequence[str]],
     seed: int,
     report: Callable[[str], None],
+    every: int = 1,
 ) -> nn.Module:
     """Train the judge; about 40 minutes of processor time.
 
     Args:
         written: completions of the policy by prompt, a part of what the judge is shown.
+        every: one in so many steps is taken.
     """
     judge = from_policy(policy, tokenizer)
     for number, course in enumerate(COURSES):
-        take_course(course, judge, tokenizer, written, seed + number, report)
+        take_course(course.shortened(every), judge, tokenizer, written, seed + number, report)
     return judge
 
 
