@@ -1,6 +1,6 @@
 """Every setting, once: its name, type, default, bounds, unit, section and what turning it does.
 
-The form, the YAML, the command line and the README's table are drawn from `Settings`. How
+The form, the YAML, the command line and the page of all settings are drawn from `Settings`. How
 settings are read from files and written to them is the subject of `engine.settings.files`.
 """
 
