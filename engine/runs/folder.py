@@ -34,6 +34,7 @@ from engine.events import STATUSES, UNDER_WAY, Level
 from engine.runs import durable, json_lines, record_files
 from engine.runs import lock as run_lock
 from engine.runs.json_lines import Record
+from engine.runs.json_number import real
 from engine.runs.record_files import Follower
 from engine.runs.storage import StorageError
 
@@ -189,8 +190,8 @@ class Run:
         """
 
         def kept(record: Record) -> Record | None:
-            at = record.get("step")
-            later = isinstance(at, int | float) and at > step
+            at = real(record.get("step"))
+            later = at is not None and at > step
             return None if later and record.get("keep") is not True else record
 
         return self.rewrite(file, kept)
@@ -300,16 +301,14 @@ def read_state(folder: Path) -> Record:
 def _progress(folder: Path) -> Record:
     """The numbers in progress.json: none where it is not there, or a power cut left it damaged."""
     try:
-        said = json_lines.from_line(durable.read_file(folder / PROGRESS, STATE_LIMIT)) or {}
+        progress = json_lines.from_line(durable.read_file(folder / PROGRESS, STATE_LIMIT)) or {}
     except OSError:
         return {}
-    numbers = ((key, said.get(key)) for key in ("step", "pairs", "seconds"))
+    numbers = {key: real(progress.get(key)) for key in ("step", "pairs", "seconds")}
     return {
-        key: number
-        for key, number in numbers
-        if isinstance(number, int | float)
-        and not isinstance(number, bool)
-        and math.isfinite(number)
+        key: progress[key]
+        for key, number in numbers.items()
+        if number is not None and math.isfinite(number)
     }
 
 

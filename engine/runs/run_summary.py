@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from engine.errors import UserError
 from engine.runs.folder import (
@@ -12,6 +11,7 @@ from engine.runs.folder import (
     read_state,
     shown_status,
 )
+from engine.runs.json_number import real
 from engine.runs.lock import holder
 
 
@@ -63,11 +63,11 @@ def read_summary(path: Path, is_link: bool) -> RunSummary:
         step=_count(state.get("step")),
         total_steps=_count(state.get("total_steps")),
         pairs=_count(state.get("pairs")),
-        loss=_number(state.get("loss")),
-        win_rate=_number(state.get("win_rate")),
+        loss=_finite(state.get("loss")),
+        win_rate=_finite(state.get("win_rate")),
         created=_time(state.get("created")),
         updated=_time(state.get("updated")),
-        seconds=_number(state.get("seconds")),
+        seconds=_finite(state.get("seconds")),
         tags=tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else (),
         notes=_text(state.get("notes")),
     )
@@ -88,24 +88,21 @@ def _damaged(path: Path, reason: str) -> RunSummary:
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value) if isinstance(value, int | float) else math.nan
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
+def _finite(value: object) -> float | None:
+    number = real(value)
+    return number if number is not None and math.isfinite(number) else None
 
 
-def _count(value: Any) -> int | None:
-    number = _number(value)
+def _count(value: object) -> int | None:
+    number = _finite(value)
     return None if number is None else int(number)
 
 
-def _time(value: Any) -> datetime | None:
+def _time(value: object) -> datetime | None:
     """An aware time; one that names no zone is in UTC."""
     try:
         time = datetime.fromisoformat(_text(value))

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.errors import UserError
-from engine.settings.fields import SettingField
+from engine.settings.fields import Setting
 from engine.settings.foreign_keys import ALIASES, FOREIGN, LOAD_IN, USE_DORA
 from engine.settings.schema import SECTIONS, Settings, fields, value
 from engine.settings.yaml_text import parse_yaml, yaml_line
@@ -309,7 +309,7 @@ def _explain(error: ValidationError, source: str) -> str:
     )
 
 
-def expected(field: SettingField) -> str:
+def expected(field: Setting) -> str:
     """What a setting's value has to be, in words."""
     kinds = {
         "switch": "true or false",
@@ -356,7 +356,7 @@ def to_yaml(settings: Settings, commented: bool = True) -> str:
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def _comment(field: SettingField) -> list[str]:
+def _comment(field: Setting) -> list[str]:
     facts = [fact for fact in (field.unit, field.bounds) if fact]
     danger = "DANGEROUS. " if field.dangerous else ""
     words = f"{danger}{field.help}" + (f" [{'; '.join(facts)}]" if facts else "")

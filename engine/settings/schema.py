@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from engine.settings.fields import Condition, SettingField, SettingsModel, describe, setting
+from engine.settings.fields import Condition, Setting, SettingsModel, describe, setting
 
 SECTIONS = (
     "Model and data",
@@ -558,7 +558,7 @@ class Settings(SettingsModel):
 
 
 @cache
-def fields() -> tuple[SettingField, ...]:
+def fields() -> tuple[Setting, ...]:
     """Every setting in the order of the form, nested ones with dotted keys."""
     return tuple(describe(Settings))
 

@@ -6,7 +6,7 @@ python -m engine.settings.settings_page [FILE]     bring the page up to date
 import sys
 from pathlib import Path
 
-from engine.settings.fields import SettingField
+from engine.settings.fields import Setting
 from engine.settings.schema import SECTIONS, fields
 
 PAGE = Path("tui", "guide", "settings.md")
@@ -29,7 +29,7 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def _row(field: SettingField) -> str:
+def _row(field: Setting) -> str:
     facts = [fact for fact in (field.unit, field.bounds) if fact]
     help = field.help + (f" *({'; '.join(facts)})*" if facts else "")
     return f"| `{field.key}` | {_default(field.default)} | {help.replace('|', '/')} |"

@@ -12,11 +12,11 @@ from typing import Any
 
 from engine.errors import UserError
 from engine.settings import checks, files
-from engine.settings.fields import SettingField
+from engine.settings.fields import Setting
 from engine.settings.schema import Settings, changed, fields, no_effect, value
 from engine.settings.yaml_text import parse_yaml, yaml_line
 
-FIELDS: dict[str, SettingField] = {each.key: each for each in fields()}
+FIELDS: dict[str, Setting] = {each.key: each for each in fields()}
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def form_of(settings: Settings) -> Form:
     return Form({key: value(settings, key) for key in FIELDS})
 
 
-def parse(setting: SettingField, text: str) -> Any:
+def parse(setting: Setting, text: str) -> Any:
     """The value that a text stands for; None for the default.
 
     Raises:
@@ -129,7 +129,7 @@ def number(entry: float) -> str:
     return f"{exact:e}" if 0 < abs(exact) < Decimal("0.001") else f"{exact:f}"
 
 
-def _entry(setting: SettingField, text: str) -> Any:
+def _entry(setting: Setting, text: str) -> Any:
     if setting.kind in ("text", "multiline", "choice"):
         return text
     if setting.kind == "switch":

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, TextArea
 
-from engine.settings.fields import SettingField as Setting
+from engine.settings.fields import Setting
 from tui.setup.completions import Complete
 from tui.setup.form import Form, show
 from tui.text.safe_text import safe_line

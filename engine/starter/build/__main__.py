@@ -15,6 +15,7 @@ from pathlib import Path
 
 from engine.machine.blas import import_mlx
 from engine.machine.device import cores
+from engine.runs.durable import new_folder
 from engine.starter import DATA
 
 
@@ -43,8 +44,8 @@ def main() -> None:
     ):
         sys.exit(status)
     for part in ("policy", "judge", "prompts"):
-        shutil.rmtree(options.out / part, ignore_errors=True)
-        shutil.copytree(options.work / part, options.out / part)
+        with new_folder(options.out / part, private=False) as folder:
+            shutil.copytree(options.work / part, folder, dirs_exist_ok=True)
     print(f"{options.out}: {time.time() - started:.0f} s", flush=True)
 
 
