@@ -191,7 +191,7 @@ class Session:
         return self._person.agreement() if self._person else (0, 0)
 
     def _obey(self, command: str) -> None:
-        """Do what another process asked for through the run's mailbox."""
+        """Do what another process commands through the run's folder."""
         act = {
             "pause": self.pause,
             "unpause": self.unpause,

@@ -138,7 +138,7 @@ def _part(part: Any) -> str:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if isinstance(text, str) and kind in _TEXT_PARTS:
         return clean(text)
-    raise Unusable(f"has a part that is no text ({shown(kind or type(part).__name__)})")
+    raise Unusable(f"has a part that is no text ({printable(kind or type(part).__name__)})")
 
 
 def _calls(value: Any) -> tuple[Mapping[str, Any], ...]:
@@ -299,8 +299,8 @@ def as_mapping(message: Message) -> dict[str, Any]:
         "name": message.name,
         "tool_call_id": message.tool_call_id,
     }
-    told = {key: value for key, value in more.items() if value}
-    return {"role": message.role, "content": message.content, **told}
+    filled = {key: value for key, value in more.items() if value}
+    return {"role": message.role, "content": message.content, **filled}
 
 
 def transcript(turns: Iterable[Message]) -> str:
@@ -319,7 +319,7 @@ def clean(text: str) -> str:
     return _LONE_SURROGATE.sub("\ufffd", text)
 
 
-def shown(name: object) -> str:
+def printable(name: object) -> str:
     """A name from outside, short and harmless to print."""
     text = repr(str(name))[1:-1]
     return text if len(text) <= 60 else text[:57] + "..."

@@ -30,9 +30,9 @@ class PromptOrder:
         while len(drawn) < count:
             if self._position == self._size:
                 self._start(self._epoch + 1)
-            taken = self._order[self._position : self._position + count - len(drawn)]
-            self._position += len(taken)
-            drawn += taken
+            batch = self._order[self._position : self._position + count - len(drawn)]
+            self._position += len(batch)
+            drawn += batch
         return drawn
 
     def state(self) -> dict[str, int]:

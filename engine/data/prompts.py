@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from engine.data.chat_messages import Message, Tools, spoken, transcript
-from engine.data.columns import Asked, PromptColumns, counted
+from engine.data.columns import PromptColumns, RowPrompt, counted
 from engine.data.files import Unusable
 from engine.data.sources import Split, read_splits
 from engine.data.tokens import CHARACTERS_PER_TOKEN
@@ -73,9 +73,9 @@ def load_prompts(settings: Settings) -> PromptSet:
     reading = _Reading(settings)
 
     def prompts_of(name: str) -> list[Prompt]:
-        found = reading.prompts(splits[name]) if name in splits else []
-        random.Random(settings.seed).shuffle(found)
-        return found
+        prompts = reading.prompts(splits[name]) if name in splits else []
+        random.Random(settings.seed).shuffle(prompts)
+        return prompts
 
     # Held-out prompts are read first, so that one that is also in the training split is held out.
     test = prompts_of("test")
@@ -110,56 +110,56 @@ class _Reading:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._room = settings.max_seq_length * CHARACTERS_PER_TOKEN
-        self._seen: set[bytes] = set()
+        self._digests: set[bytes] = set()
         self.dropped = {"empty": 0, "duplicate": 0}
         self._unusable: dict[str, tuple[int, str]] = {}  # reason -> how often, where first
         self._answered = self._cut = self._own_system = 0
-        self._said: dict[str, None] = {}
+        self._notes: dict[str, None] = {}
 
     def prompts(self, split: Split) -> list[Prompt]:
         """The distinct prompts of a split, in its order."""
         settings = self._settings
         columns = PromptColumns(split, settings.prompt_feature, settings.system_feature)
-        found: list[Prompt] = []
-        taken = 0
+        prompts: list[Prompt] = []
+        size = 0
         for place, row in split.rows(columns.wanted):
             try:
                 if isinstance(row, Unusable):
                     raise Unusable(f"the row {row}")
-                prompt = self._prompt(columns.asked(row))
+                prompt = self._prompt(columns.prompt_of(row))
             except Unusable as reason:
                 self._leave_out(str(reason), place)
                 continue
             if prompt is not None:
-                taken += len(prompt.text) + _OVERHEAD
-                found.append(prompt)
-            if taken > _MOST_TEXT:
-                said = f"data: {split.name} is read up to {place}: more is not held in memory"
-                self._said[said] = None
+                size += len(prompt.text) + _OVERHEAD
+                prompts.append(prompt)
+            if size > _MOST_TEXT:
+                note = f"data: {split.name} is read up to {place}: more is not held in memory"
+                self._notes[note] = None
                 break
-        self._said |= dict.fromkeys(columns.notes())
-        return found
+        self._notes |= dict.fromkeys(columns.notes())
+        return prompts
 
-    def _prompt(self, asked: Asked) -> Prompt | None:
+    def _prompt(self, row: RowPrompt) -> Prompt | None:
         """The prompt of a row, or None where it asks nothing or nothing new."""
-        turns, tools = asked.messages, asked.tools
+        turns, tools = row.messages, row.tools
         while turns and turns[-1].role == "assistant":
             turns = turns[:-1]
-        self._answered += len(turns) < len(asked.messages)
+        self._answered += len(turns) < len(row.messages)
         last = turns[-1:]
         messages = [turn for turn in turns if turn.content.strip() or turn.tool_calls]
         # A chat whose last turn is blank, or that has only a system message, asks nothing.
         if not messages or messages[-1:] != last or messages[-1].role == "system":
             self.dropped["empty"] += 1
             return None
-        messages = self._with_system(messages, asked.system)
+        messages = self._with_system(messages, row.system)
         if tools and len(json.dumps(tools)) > self._room:
             raise Unusable("tools has more than max_seq_length can hold")
         messages = self._shortened(messages)
-        if (key := _digest(messages, tools)) in self._seen:
+        if (key := _digest(messages, tools)) in self._digests:
             self.dropped["duplicate"] += 1
             return None
-        self._seen.add(key)
+        self._digests.add(key)
         return Prompt(tuple(messages), _as_text(messages), tools)
 
     def _with_system(self, messages: list[Message], system: str) -> list[Message]:
@@ -175,14 +175,14 @@ class _Reading:
         last one. Nothing that data decides is so long that a tokenizer takes minutes for it."""
         system = [_end(turn, self._room) for turn in messages[:1] if turn.role == "system"]
         *older, last = messages[len(system) :]
-        kept = [_end(last, self._room)]
+        turns = [_end(last, self._room)]
         room = self._room - len(spoken(last))
         for turn in reversed(older):
             room -= len(spoken(turn))
-            if room < 0 or len(kept) == self._settings.max_seq_length:
+            if room < 0 or len(turns) == self._settings.max_seq_length:
                 break
-            kept.append(turn)
-        short = [*system, *reversed(kept)]
+            turns.append(turn)
+        short = [*system, *reversed(turns)]
         self._cut += short != messages
         return short
 
@@ -194,7 +194,7 @@ class _Reading:
 
     def notes(self) -> list[str]:
         """What was done with the data that its owner may not expect, a sentence each."""
-        notes = [*self._said]
+        notes = [*self._notes]
         if self._answered:
             notes.append(
                 "data: the assistant's last turn is left out of "
@@ -235,8 +235,8 @@ def _end(message: Message, room: int) -> Message:
 def _digest(messages: Iterable[Message], tools: object) -> bytes:
     """The same for prompts that differ only in spaces, case or the composition of letters: a
     model that has trained on one of them knows the other."""
-    said = [[turn.role, _plainest(turn.content), turn.tool_calls] for turn in messages]
-    return hashlib.blake2b(json.dumps([said, tools]).encode(), digest_size=16).digest()
+    turns = [[turn.role, _plainest(turn.content), turn.tool_calls] for turn in messages]
+    return hashlib.blake2b(json.dumps([turns, tools]).encode(), digest_size=16).digest()
 
 
 def _plainest(text: str) -> str:

@@ -160,17 +160,17 @@ def tidy_folder(path: Path, *, private: bool = True) -> None:
 def tidy(folder: Path) -> list[str]:
     """Remove or put back what killed writers left in one of the program's own folders; a
     sentence on each folder among it. What cannot be removed now is left."""
-    found: list[str] = []
+    notes: list[str] = []
     for left in sorted(folder.iterdir()) if folder.is_dir() else []:
         if (old := _SET_ASIDE.fullmatch(left.name)) and left.is_dir():
             path = left.with_name(old[1] or old[2])
             if _put_back(left, path):
-                found.append(f"{path.name} was put back")
+                notes.append(f"{path.name} was put back")
         elif _OF_A_KILL.fullmatch(left.name):
             unfinished = left.is_dir() and LEAVING not in left.name
             if _remove_unless_held(left) and unfinished:
-                found.append(f"an unfinished folder, {left.name}, was removed")
-    return found
+                notes.append(f"an unfinished folder, {left.name}, was removed")
+    return notes
 
 
 def _beside(path: Path, ending: str, private: bool) -> Path:

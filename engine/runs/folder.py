@@ -52,7 +52,7 @@ CONFIG, STATE, PROGRESS, METRICS, PAIRS, UNDECIDED, SAMPLED, LOG = (
     "log.txt",
 )
 ADAPTERS, FUSED, CHECKPOINTS, START = "adapters", "fused", "checkpoints", "start"
-LOCK, MAILBOX, MANIFEST = "lock", "mailbox", "manifest.json"
+LOCK, COMMANDS_FOLDER, MANIFEST = "lock", "mailbox", "manifest.json"
 
 # Of runs that are made now, in run.json. From 2 on, the reference of a run that starts from
 # adapters has them too.
@@ -112,8 +112,8 @@ class Run:
     @property
     def format(self) -> int:
         """The `FORMAT` that the run was made in; 1 for runs that do not tell."""
-        told = self.state().get("format")
-        return told if isinstance(told, int) else 1
+        number = self.state().get("format")
+        return number if isinstance(number, int) else 1
 
     def update(self, **fields: Any) -> Record:
         """Change fields of run.json, in one step, and set `updated`; return the new state.
@@ -189,12 +189,12 @@ class Run:
         Records marked `"keep": true` stay: a person's labels are never asked for twice.
         """
 
-        def kept(record: Record) -> Record | None:
+        def unless_later(record: Record) -> Record | None:
             at = real(record.get("step"))
             later = at is not None and at > step
             return None if later and record.get("keep") is not True else record
 
-        return self.rewrite(file, kept)
+        return self.rewrite(file, unless_later)
 
     # -- one writer
 
@@ -212,16 +212,16 @@ class Run:
 
     def repair(self) -> list[str]:
         """Tidy up after a kill, with the lock held; return what was done, a sentence each."""
-        found = [
+        repairs = [
             text
             for file in (METRICS, PAIRS, UNDECIDED, SAMPLED, LOG)
             if (text := self._repair_file(file))
         ]
-        for part in ("", ADAPTERS, START, CHECKPOINTS, MAILBOX):
-            found += durable.tidy(self.path / part)
+        for part in ("", ADAPTERS, START, CHECKPOINTS, COMMANDS_FOLDER):
+            repairs += durable.tidy(self.path / part)
         with contextlib.suppress(StorageError):  # the kill may have come after a checkpoint
             self.prune_checkpoints()
-        return found
+        return repairs
 
     def _repair_file(self, file: str) -> str | None:
         cut = record_files.repair_last_line(self.path / file)
@@ -252,8 +252,8 @@ class Run:
         """The folders of the checkpoints, oldest first; a folder's name is its step."""
         folder = self.path / CHECKPOINTS
         names = os.listdir(folder) if folder.is_dir() else []
-        found = [folder / name for name in names if _CHECKPOINT_NAME.fullmatch(name)]
-        return sorted(found, key=lambda path: int(path.name))
+        folders = [folder / name for name in names if _CHECKPOINT_NAME.fullmatch(name)]
+        return sorted(folders, key=lambda path: int(path.name))
 
     def latest_checkpoint(self) -> Path | None:
         """The newest checkpoint that is complete and undamaged; `int(path.name)` is its step."""
@@ -312,11 +312,11 @@ def _progress(folder: Path) -> Record:
     }
 
 
-def shown_status(state: Record, held: Callable[[], bool]) -> str:
+def shown_status(state: Record, has_holder: Callable[[], bool]) -> str:
     """The status in a run.json; `interrupted` where it says that the run is under way and no
     process holds it, `unknown` where it is none of `STATUSES`."""
     status = state.get("status")
-    if status in UNDER_WAY and not held():
+    if status in UNDER_WAY and not has_holder():
         return "interrupted"
     return status if isinstance(status, str) and status in STATUSES else "unknown"
 

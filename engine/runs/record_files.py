@@ -111,17 +111,17 @@ def rewrite_records(path: Path, change: Callable[[Record], Record | None]) -> in
         return 0
     try:
         with locked_for_append(path) as file:
-            kept: list[bytes] = []
+            output: list[bytes] = []
             changed = 0
             lines = read_span(file, 0, os.fstat(file).st_size).removesuffix(b"\n").split(b"\n")
             for line in filter(None, lines):
                 record = from_line(line)
                 new = change(dict(record)) if record is not None else None
                 if new is not None:
-                    kept.append(line + b"\n" if new == record else to_line(new))
+                    output.append(line + b"\n" if new == record else to_line(new))
                 changed += record is None or new != record
             if changed:
-                write_file(path, b"".join(kept))
+                write_file(path, b"".join(output))
             return changed
     except OSError as error:
         raise StorageError(path, error) from error
@@ -170,8 +170,8 @@ def _end_of_whole_lines(file: int, size: int) -> int:
     end = size
     while end > 0:
         start = max(end - 65536, 0)
-        found = read_span(file, start, end - start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
+        newline = read_span(file, start, end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
         end = start
     return 0

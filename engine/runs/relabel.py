@@ -40,7 +40,7 @@ def relabel_own(run: Run, pair_id: str, choice: Choice | None) -> None:
         StorageError: nothing was changed, or it is finished when the run is opened next.
     """
     if choice is not None:
-        _change_held(run, pair_id, lambda line: relabelled(line, choice))
+        _change_locked(run, pair_id, lambda line: relabelled(line, choice))
         return
     settle(run)
     for file in (PAIRS, UNDECIDED):
@@ -123,22 +123,22 @@ def settle_if_free(run: Run) -> None:
 
 def _change(run: Run, pair_id: str, change: Callable[[Record], Record]) -> Record:
     with run.lock():
-        return _change_held(run, pair_id, change)
+        return _change_locked(run, pair_id, change)
 
 
-def _change_held(run: Run, pair_id: str, change: Callable[[Record], Record]) -> Record:
+def _change_locked(run: Run, pair_id: str, change: Callable[[Record], Record]) -> Record:
     settle(run)
-    found = find(run, pair_id)
-    if found is None:
+    match = find(run, pair_id)
+    if match is None:
         raise UserError(f"the run {run.name!r} has no pair {pair_id!r}.")
-    file, line = found
+    file, line = match
     new = change(line)
-    if _home(new) == file:
+    if _file_of(new) == file:
         _replace(run, file, pair_id, new)
         return new
     durable.write_file(run.path / PLANNED, json_lines.to_json({"line": new}) + "\n")
     try:
-        run.append(_home(new), [new], sync=True)
+        run.append(_file_of(new), [new], sync=True)
     except StorageError:
         _forget_plan(run)  # nothing was changed
         raise
@@ -148,15 +148,15 @@ def _change_held(run: Run, pair_id: str, change: Callable[[Record], Record]) -> 
 
 def _store(run: Run, line: Record) -> None:
     """Leave `line` as the only one of its pair; may be done again after it was cut short."""
-    home, pair_id = _home(line), line["pair_id"]
-    if all(each.get("pair_id") != pair_id for each in run.read(home)):
-        run.append(home, [line], sync=True)
+    file, pair_id = _file_of(line), line["pair_id"]
+    if all(each.get("pair_id") != pair_id for each in run.read(file)):
+        run.append(file, [line], sync=True)
     else:
-        _replace(run, home, pair_id, line)
-    _replace(run, UNDECIDED if home == PAIRS else PAIRS, pair_id, None)
+        _replace(run, file, pair_id, line)
+    _replace(run, UNDECIDED if file == PAIRS else PAIRS, pair_id, None)
 
 
-def _home(line: Record) -> str:
+def _file_of(line: Record) -> str:
     return PAIRS if line.get("choice") in DECIDED else UNDECIDED
 
 

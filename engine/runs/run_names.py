@@ -19,8 +19,8 @@ def safe_name(text: str) -> str:
     Letters and digits of every script, `.`, `_`, `+`, `=`, `@` and `-` stay; all else is `-`.
     """
     text = unicodedata.normalize("NFC", text)
-    kept = (c if unicodedata.category(c)[0] in "LNM" or c in "._+=@-" else "-" for c in text)
-    name = re.sub("-{2,}", "-", re.sub(r"\.{2,}", ".", "".join(kept)))
+    characters = (c if unicodedata.category(c)[0] in "LNM" or c in "._+=@-" else "-" for c in text)
+    name = re.sub("-{2,}", "-", re.sub(r"\.{2,}", ".", "".join(characters)))
     name = name.encode()[:NAME_LIMIT].decode(errors="ignore").strip("-.")
     if not name or unicodedata.category(name[0]) in ("Mn", "Mc", "Me"):
         name = f"run{name}"

@@ -37,8 +37,8 @@ def storage_cause(error: BaseException, folder: Path) -> OSError | None:
     if isinstance(error, OSError):
         return error
     if isinstance(error, RuntimeError):
-        if found := _refusal(folder):
-            return found
+        if refusal := _refusal(folder):
+            return refusal
         if str(error).startswith("[save"):  # it could not, and by now one can again
             return OSError(errno.EIO, os.strerror(errno.EIO))
     return None

@@ -131,16 +131,16 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
 
 def notes(data: Mapping[str, Any]) -> list[str]:
     """A sentence for each key of a config that has no effect here."""
-    found = [
+    sentences = [
         f"{key} has no effect here: {why}"
         for key, why in FOREIGN.items()
-        if (said := _said(data, key)) is not None and not _only_aliases(key, said)
+        if (entry := _entry_at(data, key)) is not None and not _only_aliases(key, entry)
     ]
     if data.get(USE_DORA) is True and (chosen := _train_type(data)) not in (None, "dora"):
-        found.append(f"{USE_DORA} has no effect here: train_type is {_show(chosen)}")
+        sentences.append(f"{USE_DORA} has no effect here: train_type is {_show(chosen)}")
     if data.get("mask_prompt") is False:
-        found.append("mask_prompt: false has no effect here: prompt tokens never carry loss")
-    return found
+        sentences.append("mask_prompt: false has no effect here: prompt tokens never carry loss")
+    return sentences
 
 
 def canonical(data: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -204,13 +204,13 @@ def _place(plain: dict[str, Any], key: str, entry: Any, source: str) -> None:
 
 def _take_load_in(plain: dict[str, Any], source: str) -> None:
     """Turn mlx-lm-lora's load_in_... switches into `quantization`."""
-    said = {key: plain.pop(key) for key in LOAD_IN if key in plain}
-    if not said:
+    switches = {key: plain.pop(key) for key in LOAD_IN if key in plain}
+    if not switches:
         return
-    for key, entry in said.items():
+    for key, entry in switches.items():
         if not isinstance(entry, bool):
             raise UserError(f"{source}: {key} is {_show(entry)}, but has to be true or false")
-    wanted = [LOAD_IN[key] for key, on in said.items() if on] or ["none"]
+    wanted = [LOAD_IN[key] for key, on in switches.items() if on] or ["none"]
     wanted = list(
         dict.fromkeys([*wanted, *([plain["quantization"]] if "quantization" in plain else [])])
     )
@@ -222,10 +222,10 @@ def _take_load_in(plain: dict[str, Any], source: str) -> None:
 
 def _take_dora(plain: dict[str, Any], source: str) -> None:
     """Turn mlx-lm's older switch into `train_type`, which wins over it."""
-    said = plain.pop(USE_DORA, None)
-    if said is not None and not isinstance(said, bool):
-        raise UserError(f"{source}: {USE_DORA} is {_show(said)}, but has to be true or false")
-    if said:
+    use_dora = plain.pop(USE_DORA, None)
+    if use_dora is not None and not isinstance(use_dora, bool):
+        raise UserError(f"{source}: {USE_DORA} is {_show(use_dora)}, but has to be true or false")
+    if use_dora:
         plain.setdefault("train_type", "dora")
 
 
@@ -242,7 +242,7 @@ def _take_optimizers(plain: dict[str, Any]) -> None:
         }
 
 
-def _said(data: Mapping[str, Any], key: str) -> Any:
+def _entry_at(data: Mapping[str, Any], key: str) -> Any:
     """What a config says under a dotted key, nested or written out."""
     group, _, inner = key.partition(".")
     nested = data.get(group) if inner else None
@@ -272,10 +272,10 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 def _without(data: dict[str, Any], key: str) -> dict[str, Any]:
     """`data` less one setting, which so goes back to its default."""
     group, _, inner = key.partition(".")
-    kept = {name: entry for name, entry in data.items() if name != group}
+    rest = {name: entry for name, entry in data.items() if name != group}
     if inner and isinstance(data.get(group), dict):
-        kept[group] = {name: entry for name, entry in data[group].items() if name != inner}
-    return kept
+        rest[group] = {name: entry for name, entry in data[group].items() if name != inner}
+    return rest
 
 
 def _only_aliases(key: str, entry: Any) -> bool:

@@ -565,10 +565,10 @@ def fields() -> tuple[Setting, ...]:
 
 def value(settings: Settings, key: str) -> Any:
     """The value of a setting by its dotted key."""
-    found: Any = settings
+    part: Any = settings
     for name in key.split("."):
-        found = getattr(found, name)
-    return found
+        part = getattr(part, name)
+    return part
 
 
 def no_effect(settings: Settings) -> dict[str, str]:

@@ -5,11 +5,7 @@
 
 from pathlib import Path
 
-from engine.starter.rubrics import KNOWN
-
 DATA = Path(__file__).parent / "data"
 POLICY = DATA / "policy"
 JUDGE = DATA / "judge"
 PROMPTS = DATA / "prompts"
-
-RUBRICS = {rubric.meaning: rubric.text for rubric in KNOWN}

@@ -18,7 +18,7 @@ from engine.judges.presentation import answer_ids, render_frame
 from engine.model.load import LanguageModel
 from engine.settings.presets import PRESETS
 from engine.settings.schema import RUBRIC
-from engine.starter import DATA, JUDGE, POLICY, PROMPTS, RUBRICS
+from engine.starter import DATA, JUDGE, POLICY, PROMPTS
 from engine.starter.build import grammar
 from engine.starter.build.model_folder import language_model, load
 from engine.starter.build.quality import (
@@ -31,6 +31,7 @@ from engine.starter.build.quality import (
 from engine.starter.build.sample import sample_texts
 from engine.starter.build.tokenizer import VOCABULARY, load_tokenizer
 from engine.starter.build.truth import RUBRIC_SCORES, read
+from engine.starter.rubrics import KNOWN
 
 STYLE = ("polite", "rude", "pirate", "shorter", "longer")
 MEGABYTE = 1e6
@@ -95,7 +96,7 @@ def test_broken_text_loses(known):
 
 
 def test_the_two_answers_hold_the_mass():
-    for text in (*RUBRICS.values(), RUBRIC, "Say which one rhymes."):
+    for text in (*(rubric.text for rubric in KNOWN), RUBRIC, "Say which one rhymes."):
         pairs, _ = drawn_pairs("correct", 8, seed=1)
         assert answer_masses(JUDGE, text, pairs).sum(axis=-1).min() > 0.9
 
@@ -179,7 +180,16 @@ def test_the_prompts_are_the_world_s():
 @pytest.mark.slow
 def test_a_build_runs_through_all_its_stages(tmp_path: Path):
     where = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "built")]
-    command = [sys.executable, "-m", "engine.starter.build", "--every", "200", *where]
+    command = [
+        sys.executable,
+        "-m",
+        "engine.starter.build",
+        "--every",
+        "200",
+        "--processes",
+        "1",
+        *where,
+    ]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert all(f"judge {name}: accuracy" in printed for name in RUBRIC_SCORES)
     for part in (DATA.rglob("*.json*"), DATA.rglob("*.safetensors")):

@@ -115,12 +115,12 @@ def pretrain(tokenizer: Any, seed: int, report: Callable[[str], None], every: in
     mx.random.seed(seed)
     rng = Random(seed)
     model = new_model(LAYERS, tokenizer)
-    asked = list(grammar.questions(held_out=False))
-    prompts = {q.text: prompt_ids(tokenizer, q.text) for q in asked}
+    questions = list(grammar.questions(held_out=False))
+    prompts = {q.text: prompt_ids(tokenizer, q.text) for q in questions}
     end = [tokenizer.eos_token_id]
 
     def draw(**fixed: Any) -> tuple[list[int], list[int]]:
-        question = rng.choice(asked)
+        question = rng.choice(questions)
         text = grammar.answer(rng, question, **fixed)
         prompt = prompts[question.text]
         if rng.random() < SYSTEM_SHARE:

@@ -29,11 +29,11 @@ def ask_both(judge: LanguageModel, rubric: str, pairs: Sequence[Pair]) -> tuple[
 def drawn_pairs(meaning: str, count: int, seed: int) -> tuple[list[Pair], list[float]]:
     """Well-formed pairs on held-out phrasings that the rubric separates, and their labels."""
     rng = Random(seed)
-    asked = list(grammar.questions(held_out=True))
+    questions = list(grammar.questions(held_out=True))
     pairs: list[Pair] = []
     labels: list[float] = []
     while len(pairs) < count:
-        question = rng.choice(asked)
+        question = rng.choice(questions)
         first, second = (grammar.answer(rng, question) for _ in range(2))
         label = prefer(meaning, read(question.text, first), read(question.text, second))
         if label != 0.5:
@@ -45,10 +45,10 @@ def drawn_pairs(meaning: str, count: int, seed: int) -> tuple[list[Pair], list[f
 def broken_pairs(count: int, seed: int) -> list[Pair]:
     """A well-formed answer and a broken one, in this order."""
     rng = Random(seed)
-    asked = list(grammar.questions(held_out=True))
+    questions = list(grammar.questions(held_out=True))
     pairs = []
     for _ in range(count):
-        question = rng.choice(asked)
+        question = rng.choice(questions)
         good, bad = (grammar.answer(rng, question) for _ in range(2))
         pairs.append((question.text, good, broken(rng, question.text, bad)))
     return pairs

@@ -122,8 +122,8 @@ class Batch:
     values_right: mx.array  # (statements,) 1 or 0
     stops: mx.array  # (sentences,) positions of the last tokens of sentences
     stop_targets: mx.array  # (sentences, 2) known 1 or 0, tens of words so far
-    told: mx.array  # (tokens,) positions before the tokens of sound and right sentences
-    told_targets: mx.array  # (tokens,) those tokens
+    fact_positions: mx.array  # (tokens,) positions before the tokens of sound and right sentences
+    fact_targets: mx.array  # (tokens,) those tokens
 
 
 def make_batch(
@@ -132,7 +132,7 @@ def make_batch(
     """Rows under the rubric `meaning`, whose targets are the rows' first or second (`which`)."""
     length = max(len(row.ids) for row in group)
     ids = np.full((len(group), length), pad, np.int32)
-    last, ends, traits, values, right, stops, stop_targets, told, told_targets = (
+    last, ends, traits, values, right, stops, stop_targets, fact_positions, fact_targets = (
         [] for _ in range(9)
     )
     for index, row in enumerate(group):
@@ -151,8 +151,8 @@ def make_batch(
                     values.append(base + sentence.value)
                     right.append(float(side.traits.right))
                 if sentence.value is None or side.traits.right:
-                    told.extend(range(base + sentence.start - 1, base + sentence.end - 1))
-                    told_targets.extend(row.ids[sentence.start : sentence.end])
+                    fact_positions.extend(range(base + sentence.start - 1, base + sentence.end - 1))
+                    fact_targets.extend(row.ids[sentence.start : sentence.end])
     return Batch(
         meaning,
         mx.array([list(prefix)]),
@@ -165,8 +165,8 @@ def make_batch(
         mx.array(right, mx.float32),
         mx.array(stops, mx.int32),
         mx.array(stop_targets),
-        mx.array(told, mx.int32),
-        mx.array(told_targets, mx.int32),
+        mx.array(fact_positions, mx.int32),
+        mx.array(fact_targets, mx.int32),
     )
 
 
@@ -214,14 +214,14 @@ def batch_loss(batch: Batch, judge: Any, heads: Heads, answers: tuple[int, int])
     known = heads.sentence(heads.sentence_norm(states[VALUE_LAYER][batch.stops]))
     sentence = nn.losses.binary_cross_entropy(known[:, 0], batch.stop_targets[:, 0]).mean()
     sentence = sentence + mx.square(known[:, 1] - batch.stop_targets[:, 1]).mean()
-    value = told = mx.array(0.0)
+    value = fact_loss = mx.array(0.0)
     if batch.values.size:
         guess = heads.value(heads.value_norm(states[VALUE_LAYER][batch.values]))[:, 0]
         value = nn.losses.binary_cross_entropy(guess, batch.values_right)
-    if batch.told.size:
-        fact = judge.model.norm(states[FACT_LAYER][batch.told])
-        told = cross_entropy(logits_of(fact), batch.told_targets).mean()
-    return [verdict.mean(), traits, value, sentence, told, rubric.mean()]
+    if batch.fact_positions.size:
+        fact = judge.model.norm(states[FACT_LAYER][batch.fact_positions])
+        fact_loss = cross_entropy(logits_of(fact), batch.fact_targets).mean()
+    return [verdict.mean(), traits, value, sentence, fact_loss, rubric.mean()]
 
 
 def total_loss(
@@ -278,7 +278,7 @@ def take_course(
     mx.random.seed(seed)
     rng = Random(seed)
     trained = Trained(judge)
-    asked = list(grammar.questions(held_out=False))
+    questions = list(grammar.questions(held_out=False))
     first, second = answer_ids(tokenizer)
     answers = (first[0], second[0])
     frames = {
@@ -288,7 +288,7 @@ def take_course(
     # The program's default rubric, written for real judges, means this to the small one.
     frames["correct and polite"] += [render_frame(tokenizer, RUBRIC)] * 12
     make = lambda pair, shown: rows(  # noqa: E731
-        rng, pair, asked, shown, course.broken_share, frames[pair[0]][0], ROWS
+        rng, pair, questions, shown, course.broken_share, frames[pair[0]][0], ROWS
     )
     sources = {pair: make(pair, written) for pair in itertools.product(RUBRIC_SCORES, repeat=2)}
     plain = {(name, name): make((name, name), {}) for name in RUBRIC_SCORES}
