@@ -143,7 +143,7 @@ def _part(part: Any) -> str:
 
 def _calls(value: Any) -> tuple[Mapping[str, Any], ...]:
     """Tool calls as OpenAI's format has them; a template wants their arguments as a mapping."""
-    value = from_json(value) if isinstance(value, str) else plain(value)
+    value = from_json(value) if isinstance(value, str) else json_value(value)
     calls: list[Mapping[str, Any]] = []
     for call in value if isinstance(value, list) else [value] if value else []:
         bare = call.get("function", call) if isinstance(call, Mapping) else None
@@ -169,7 +169,7 @@ def tools_of(value: Any) -> Tools:
         value = from_json(value or "[]")
         if value is None:
             raise Unusable("is text that is not JSON")
-    value = plain(value)
+    value = json_value(value)
     tools = [value] if isinstance(value, Mapping) and value else value or []
     if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
         raise Unusable("is no list of mappings")
@@ -237,7 +237,7 @@ def text_of(value: Any) -> str:
     if isinstance(value, (list, tuple)) and not any(_nested(item) for item in value):
         return "\n\n".join(text for item in value if (text := text_of(item)).strip())
     if _nested(value):
-        return clean(json.dumps(plain(value), ensure_ascii=False))
+        return clean(json.dumps(json_value(value), ensure_ascii=False))
     raise Unusable(f"is a {type(value).__name__}, and has to be text")
 
 
@@ -245,23 +245,24 @@ def _nested(value: Any) -> bool:
     return isinstance(value, (Mapping, list, tuple))
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Nested data as JSON has it, without the nulls that a table's columns put into mappings.
 
     Raises:
         Unusable: it is nested too deeply, or holds what is no text.
     """
     try:
-        return _plain(value)
+        return _json_value(value)
     except RecursionError as error:
         raise Unusable("is nested too deeply") from error
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {clean(str(key)): _plain(item) for key, item in value.items() if item is not None}
+        items = ((clean(str(key)), item) for key, item in value.items() if item is not None)
+        return {key: _json_value(item) for key, item in items}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, (bool, int, float)) else text_of(value)
@@ -270,7 +271,7 @@ def _plain(value: Any) -> Any:
 def from_json(text: Any) -> Any:
     """What JSON text holds, plain; None where it is no JSON."""
     try:
-        return plain(json.loads(text)) if isinstance(text, str) else None
+        return json_value(json.loads(text)) if isinstance(text, str) else None
     except (ValueError, RecursionError):
         return None
 

@@ -5,9 +5,9 @@ The usual names are known: a text prompt with the columns that belong to it (`in
 system message, earlier turns and tools.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.data.chat_messages import (
     Message,
@@ -34,6 +34,8 @@ TOOLS = ("tools", "functions")
 ANSWERS = ("answer", "answers", "output", "response", "completion", "solution", CHOSEN, REJECTED)
 
 _MOST_SHOWN = 30
+
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ class PromptColumns:
         )
 
 
-def _cell(row: Mapping[str, Any], name: str, read: Any) -> Any:
+def _cell(row: Mapping[str, Any], name: str, read: Callable[[Any], Content]) -> Content:
     try:
         return read(row.get(name))
     except Unusable as reason:

@@ -19,11 +19,6 @@ class PromptOrder:
         self._position = 0
         self._start(0)
 
-    @property
-    def epoch(self) -> int:
-        """Epochs that have been begun before this one."""
-        return self._epoch
-
     def next(self, count: int) -> list[int]:
         """The next `count` indices; a batch larger than what is left reaches into new epochs."""
         drawn: list[int] = []

@@ -130,16 +130,16 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     reference = _model(other, "reference_model_path") if other else None
     loaded: set[tuple[Path, Quantization]] = set()
 
-    def held(model: _Model | None, quantization: Quantization) -> int | None:
+    def weight_bytes(model: _Model | None, quantization: Quantization) -> int | None:
         if model is None or (model.folder, quantization) in loaded:
             return None if model is None else 0
         loaded.add((model.folder, quantization))
         return sum(weight.bytes(quantization, wide) for weight in model.weights)
 
-    policy_bytes = held(policy, quantization)
+    policy_bytes = weight_bytes(policy, quantization)
     trained = _trained_values(policy, settings) if policy else None
     if other:
-        reference_bytes = held(reference, quantization)
+        reference_bytes = weight_bytes(reference, quantization)
     elif settings.train_type == "lora" and not settings.resume_adapter_file:
         reference_bytes = 0  # a view of the policy, less its adapters
     else:  # what is trained parts from the reference at the first update
@@ -155,7 +155,7 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     if human:
         judge_bytes = judging = 0
     else:
-        judge_bytes = held(judge, settings.judge_quantization or quantization)
+        judge_bytes = weight_bytes(judge, settings.judge_quantization or quantization)
         judging = (
             step_memory.judging(judge.shape, settings, wide) if judge and judge.shape else None
         )
@@ -271,19 +271,19 @@ def _merged(model: _Model, settings: Settings) -> int:
 def _trained_weights(model: _Model, settings: Settings) -> Iterator[_Weight]:
     """The weights that are trained, or that have an adapter."""
     in_layers = [(weight, _IN_LAYER.search(weight.name)) for weight in model.weights]
-    layers = 1 + max((int(found[1]) for _, found in in_layers if found), default=-1)
+    layers = 1 + max((int(match[1]) for _, match in in_layers if match), default=-1)
     lowest = 0 if settings.num_layers < 0 else layers - settings.num_layers
     keys = settings.lora_parameters.keys
-    for weight, found in in_layers:
-        trained_layer = found is not None and int(found[1]) >= lowest
+    for weight, match in in_layers:
+        trained_layer = match is not None and int(match[1]) >= lowest
         if settings.train_type == "full":
             if trained_layer:
                 yield weight
             continue
         module = weight.name.removesuffix(".weight")
-        within = found[2].removesuffix(".weight") if found else module
+        within = match[2].removesuffix(".weight") if match else module
         chosen = trained_layer if keys is None else within in keys
-        if weight.is_matrix and chosen and (trained_layer or found is None):
+        if weight.is_matrix and chosen and (trained_layer or match is None):
             yield weight
 
 

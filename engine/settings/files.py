@@ -145,7 +145,7 @@ def notes(data: Mapping[str, Any]) -> list[str]:
 
 def canonical(data: Mapping[str, Any], source: str) -> dict[str, Any]:
     """A config in our own names: aliases renamed, dotted keys nested, foreign and unset dropped."""
-    plain: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     for key, entry in data.items():
         key = str(key)
         if key == "judge_config" and isinstance(entry, Mapping):
@@ -153,17 +153,17 @@ def canonical(data: Mapping[str, Any], source: str) -> dict[str, Any]:
         else:
             entries = {key: entry}
         for name, inner in entries.items():
-            _place(plain, name, inner, source)
-    _take_load_in(plain, source)
-    _take_dora(plain, source)
-    _take_optimizers(plain)
-    schedule = plain.get("lr_schedule")
+            _place(mapping, name, inner, source)
+    _take_load_in(mapping, source)
+    _take_dora(mapping, source)
+    _take_optimizers(mapping)
+    schedule = mapping.get("lr_schedule")
     if isinstance(schedule, str):
-        plain["lr_schedule"] = {"name": schedule}
-    return plain
+        mapping["lr_schedule"] = {"name": schedule}
+    return mapping
 
 
-def _place(plain: dict[str, Any], key: str, entry: Any, source: str) -> None:
+def _place(mapping: dict[str, Any], key: str, entry: Any, source: str) -> None:
     """Put one entry under its own name; drop it where it is foreign or says nothing."""
     name = ALIASES.get(key, key)
     if name not in _BY_KEY and name not in _GROUPS and name not in (*LOAD_IN, USE_DORA):
@@ -178,11 +178,11 @@ def _place(plain: dict[str, Any], key: str, entry: Any, source: str) -> None:
             return
     group, _, inner = name.partition(".")
     if inner:
-        place = plain.setdefault(group, {})
+        place = mapping.setdefault(group, {})
         if isinstance(place, str):
-            place = plain[group] = {"name": place}
+            place = mapping[group] = {"name": place}
         if isinstance(place, dict):
-            place = plain[group] = {**place, inner: entry}
+            place = mapping[group] = {**place, inner: entry}
             return
         name, entry = group, place
     elif name in _GROUPS and isinstance(entry, Mapping):
@@ -194,17 +194,17 @@ def _place(plain: dict[str, Any], key: str, entry: Any, source: str) -> None:
             for part, item in entry.items()
             if item is not None and f"{name}.{part}" not in FOREIGN
         }
-        entry = {**entry, **plain[name]} if isinstance(plain.get(name), dict) else entry
-    elif name in plain and plain[name] != entry:
+        entry = {**entry, **mapping[name]} if isinstance(mapping.get(name), dict) else entry
+    elif name in mapping and mapping[name] != entry:
         # Our own name may have come first or last.
         other = key if key in ALIASES else " or ".join(_other_names(name))
         raise UserError(f"{source}: {other} and {name} name the same setting; keep one of them")
-    plain[name] = entry
+    mapping[name] = entry
 
 
-def _take_load_in(plain: dict[str, Any], source: str) -> None:
+def _take_load_in(mapping: dict[str, Any], source: str) -> None:
     """Turn mlx-lm-lora's load_in_... switches into `quantization`."""
-    switches = {key: plain.pop(key) for key in LOAD_IN if key in plain}
+    switches = {key: mapping.pop(key) for key in LOAD_IN if key in mapping}
     if not switches:
         return
     for key, entry in switches.items():
@@ -212,30 +212,30 @@ def _take_load_in(plain: dict[str, Any], source: str) -> None:
             raise UserError(f"{source}: {key} is {_show(entry)}, but has to be true or false")
     wanted = [LOAD_IN[key] for key, on in switches.items() if on] or ["none"]
     wanted = list(
-        dict.fromkeys([*wanted, *([plain["quantization"]] if "quantization" in plain else [])])
+        dict.fromkeys([*wanted, *([mapping["quantization"]] if "quantization" in mapping else [])])
     )
     if len(wanted) > 1:
         chosen = ", ".join(str(word) for word in wanted)
         raise UserError(f"{source}: more than one quantization is asked for ({chosen}); keep one")
-    plain["quantization"] = wanted[0]
+    mapping["quantization"] = wanted[0]
 
 
-def _take_dora(plain: dict[str, Any], source: str) -> None:
+def _take_dora(mapping: dict[str, Any], source: str) -> None:
     """Turn mlx-lm's older switch into `train_type`, which wins over it."""
-    use_dora = plain.pop(USE_DORA, None)
+    use_dora = mapping.pop(USE_DORA, None)
     if use_dora is not None and not isinstance(use_dora, bool):
         raise UserError(f"{source}: {USE_DORA} is {_show(use_dora)}, but has to be true or false")
     if use_dora:
-        plain.setdefault("train_type", "dora")
+        mapping.setdefault("train_type", "dora")
 
 
-def _take_optimizers(plain: dict[str, Any]) -> None:
+def _take_optimizers(mapping: dict[str, Any]) -> None:
     """Read optimizers as mlx-lm does: in any case, and without arguments where none are given."""
-    if isinstance(plain.get("optimizer"), str):
-        plain["optimizer"] = plain["optimizer"].lower()
-    arguments = plain.get("optimizer_config")
+    if isinstance(mapping.get("optimizer"), str):
+        mapping["optimizer"] = mapping["optimizer"].lower()
+    arguments = mapping.get("optimizer_config")
     if isinstance(arguments, Mapping):
-        plain["optimizer_config"] = {
+        mapping["optimizer_config"] = {
             name: entry
             for name, entry in arguments.items()
             if entry is not None and f"optimizer_config.{name}" not in FOREIGN
