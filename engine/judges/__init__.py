@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from engine.data.pairs import Pair, Verdict
+from engine.data.pairs import JudgedPair, Pair
 
 
 class Judge(Protocol):
@@ -27,7 +27,7 @@ class Judge(Protocol):
         """Submitted batches that still lack an answer."""
         ...
 
-    def collect(self) -> list[tuple[Pair, Verdict]] | None:
+    def collect(self) -> list[JudgedPair] | None:
         """The oldest batch with its verdicts, or None where it cannot be had yet."""
         ...
 

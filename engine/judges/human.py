@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from engine.data.pairs import Pair, Verdict, text_of
+from engine.data.pairs import JudgedPair, Pair, RecordedPair, Verdict
 from engine.events import Choice, PairSampled
 from engine.runs.durable import Record
-from engine.runs.relabel import completions
 
 Shown = Literal["left", "right", "tie", "both_bad", "skip"]
 UNDECIDED: dict[Shown, Choice] = {"tie": "tie", "both_bad": "both_bad", "skip": "skip"}
@@ -68,7 +67,7 @@ class HumanJudge:
         seed: int,
         undo_seconds: float,
         self_check_every: int,
-        write: Callable[[Pair, Verdict], None],
+        write: Callable[[JudgedPair], None],
         retract: Callable[[str], None],
         stored: Callable[[str], Record | None] = lambda pair_id: None,
         relabel: Callable[[str, Choice | None], None] = lambda pair_id, choice: None,
@@ -89,7 +88,7 @@ class HumanJudge:
         self._answers: dict[str, Answer] = {}
         self._known: Mapping[str, Verdict] = {}
         self._repeats: dict[str, Pair] = {}
-        self._decided: list[tuple[Pair, Verdict]] = []  # what a repeat may be drawn from
+        self._decided: list[JudgedPair] = []  # what a repeat may be drawn from
         self._count = 0  # answers of the person
         self._agreed = 0
         self._checked = 0
@@ -126,13 +125,13 @@ class HumanJudge:
         with self._lock:
             return list(self._batches)
 
-    def collect(self) -> list[tuple[Pair, Verdict]] | None:
+    def collect(self) -> list[JudgedPair] | None:
         """The oldest batch, once all of it is answered and can no longer be undone."""
         with self._lock:
             if not self._batches or self.settles_in() > 0:
                 return None
             batch = self._batches.popleft()
-            return [(pair, self._answers.pop(pair.pair_id).verdict) for pair in batch]
+            return [JudgedPair(pair, self._answers.pop(pair.pair_id).verdict) for pair in batch]
 
     def settles_in(self) -> float:
         """Seconds until the oldest batch can be collected; infinity while it lacks an answer."""
@@ -179,12 +178,13 @@ class HumanJudge:
             if pair is None or not self._open(pair):
                 return False
             verdict = Verdict(self._choice(pair_id, shown), note=note, flagged=flagged)
-            self._write(pair, verdict)
+            judged = JudgedPair(pair, verdict)
+            self._write(judged)
             self._count += 1
             self._answers[pair_id] = Answer(verdict, self._count, time.monotonic())
             self._maybe_repeat()
-            if verdict.decided:
-                self._decided.append((pair, verdict))
+            if judged.decided:
+                self._decided.append(judged)
         self._wake()
         return True
 
@@ -213,13 +213,13 @@ class HumanJudge:
         line = self._stored(pair_id)
         if line is None:
             return None
-        left, right = completions(line)
+        pair = RecordedPair.from_record(line)
+        left, right = pair.first, pair.second
         if not self._first_is_left(pair_id):
             left, right = right, left
-        choice = line.get("choice")
+        choice = pair.verdict.choice
         shown = [each for each in get_args(Shown) if self._choice(pair_id, each) == choice]
-        prompt = text_of(line.get("prompt"))
-        return Given(pair_id, prompt, left, right, shown[0] if shown else "skip")
+        return Given(pair_id, pair.prompt, left, right, shown[0] if shown else "skip")
 
     def relabel(self, pair_id: str, shown: Shown | None) -> bool:
         """Change the stored label of a pair that was learned from, or with None take it out; the
@@ -248,7 +248,7 @@ class HumanJudge:
 
     def _forget(self, pair_id: str) -> None:
         """Draw no repeat from a pair whose label is another now, or gone."""
-        self._decided = [each for each in self._decided if each[0].pair_id != pair_id]
+        self._decided = [each for each in self._decided if each.pair.pair_id != pair_id]
 
     def _find(self, pair_id: str) -> Pair | None:
         pairs = (pair for batch in self._batches for pair in batch)
@@ -293,14 +293,14 @@ class HumanJudge:
         every = self._self_check_every
         if not every or not self._decided or self._count % every:
             return
-        pair, _ = random.Random(f"{self._seed} {self._count}").choice(self._decided)
+        pair = random.Random(f"{self._seed} {self._count}").choice(self._decided).pair
         if pair.pair_id + AGAIN not in self._repeats:
             self._repeats[pair.pair_id + AGAIN] = pair
             self._show(self._shown(pair, repeat=True))
 
     def _answer_again(self, pair_id: str, shown: Shown) -> None:
         pair = self._repeats.pop(pair_id)
-        before = next((verdict for each, verdict in self._decided if each == pair), None)
+        before = next((each.verdict for each in self._decided if each.pair == pair), None)
         if before is not None and shown != "skip":
             self._checked += 1
             self._agreed += self._choice(pair_id, shown) == before.choice

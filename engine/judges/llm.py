@@ -18,7 +18,7 @@ from engine.compute.numpy.kv_cache import Rows
 from engine.compute.numpy.model import plain
 from engine.compute.numpy.threads import side_by_side, split
 from engine.compute.sampling import Interrupted, Sampler, sample
-from engine.data.pairs import Pair, Verdict, verdict_of
+from engine.data.pairs import JudgedPair, Pair, Verdict, verdict_of
 from engine.judges.presentation import Asked, answer_ids, render_frame
 from engine.model.load import LanguageModel
 from engine.settings.schema import Settings
@@ -96,7 +96,7 @@ class LLMJudge:
         """Batches that wait, oldest first."""
         return list(self._batches)
 
-    def collect(self) -> list[tuple[Pair, Verdict]] | None:
+    def collect(self) -> list[JudgedPair] | None:
         """Judge the oldest batch now; None where nothing waits.
 
         Raises:
@@ -113,7 +113,7 @@ class LLMJudge:
         self._batches.popleft()
         found = {pair.pair_id: verdict for pair, verdict in zip(asked, verdicts, strict=True)}
         return [
-            (pair, found.get(pair.pair_id) or Verdict(pair.undecidable() or "invalid"))
+            JudgedPair(pair, found.get(pair.pair_id) or Verdict(pair.undecidable() or "invalid"))
             for pair in pairs
         ]
 

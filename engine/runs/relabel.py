@@ -9,7 +9,7 @@ a kill between the two leaves something to finish from.
 import contextlib
 from collections.abc import Callable
 
-from engine.data.pairs import DECIDED, text_of
+from engine.data.pairs import DECIDED, completion_fields
 from engine.errors import RunError, UserError
 from engine.events import Choice
 from engine.runs import durable
@@ -55,13 +55,6 @@ def find(run: Run, pair_id: str) -> tuple[str, Record] | None:
     return None
 
 
-def completions(line: Record) -> tuple[str, str]:
-    """The texts of the first and the second completion of a judged pair."""
-    names = _sides(line.get("choice") in DECIDED, line.get("choice") == "second")
-    first, second = (text_of(line.get(name)) for name in names)
-    return first, second
-
-
 def set_flag(run: Run, pair_id: str, flagged: bool) -> Record:
     """Flag a pair, or take its flag away; return its new line. Raises as `relabel` does."""
     return _change(run, pair_id, lambda line: {**line, "flagged": flagged})
@@ -73,8 +66,8 @@ def relabelled(line: Record, choice: Choice) -> Record:
     old = line.get("choice")
     if old == choice:
         return line
-    first, second = _sides(str(old) in DECIDED, old == "second")
-    new_first, new_second = _sides(choice in DECIDED, choice == "second")
+    first, second = completion_fields(str(old))
+    new_first, new_second = completion_fields(choice)
     names = {first: new_first, second: new_second}
     changed: Record = {}
     for key, entry in line.items():
@@ -83,12 +76,6 @@ def relabelled(line: Record, choice: Choice) -> Record:
         changed[f"{names[side]}{joint}{fact}" if renamed else key] = entry
     was = line.get("was") or {"choice": old, "judge": line.get("judge")}
     return {**changed, "choice": choice, "judge": "human", "was": was, "keep": True}
-
-
-def _sides(decided: bool, swapped: bool) -> tuple[str, str]:
-    """What the fields of the first and the second completion are called."""
-    names = ("chosen", "rejected") if decided else ("first", "second")
-    return (names[1], names[0]) if swapped else names
 
 
 def settle(run: Run) -> str | None:

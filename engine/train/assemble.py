@@ -260,7 +260,7 @@ def _judge(
     on_person: Callable[[Any], None],
 ) -> tuple[Any, dict[str, Any]]:
     """The judge of a run, and the evaluations that it serves: none where a person judges."""
-    from engine.data.pairs import Pair, Verdict, record, verdict_from
+    from engine.data.pairs import JudgedPair, RecordedPair
     from engine.data.rendering import render_prompt
     from engine.judges.human import HumanJudge
     from engine.judges.llm import LLMJudge
@@ -270,12 +270,9 @@ def _judge(
 
     if settings.human_judge:
 
-        def file_of(verdict: Verdict) -> str:
-            return PAIRS if verdict.decided else UNDECIDED
-
-        def write(pair: Pair, verdict: Verdict) -> None:
-            line = record(pair, verdict, HumanJudge.name, journal.layout) | {"keep": True}
-            run.append(file_of(verdict), [line], sync=True)
+        def write(judged: JudgedPair) -> None:
+            line = judged.to_record(HumanJudge.name, journal.layout) | {"keep": True}
+            run.append(PAIRS if judged.decided else UNDECIDED, [line], sync=True)
             journal.count_pairs(1)
 
         def retract(pair_id: str) -> None:
@@ -304,7 +301,8 @@ def _judge(
         )
         lines = [line for file in (PAIRS, UNDECIDED) for line in run.read(file)]
         answered = [line for line in lines if {"pair_id", "choice"} <= line.keys()]
-        person.restore({line["pair_id"]: verdict_from(line) for line in answered})
+        labels = map(RecordedPair.from_record, answered)
+        person.restore({label.pair_id: label.verdict for label in labels})
         on_person(person)
         return person, {}
     judge = LLMJudge(

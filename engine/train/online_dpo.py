@@ -20,7 +20,7 @@ import mlx.core as mx
 from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
 from engine.control import Control
 from engine.data.columns import counted
-from engine.data.pairs import Pair, Verdict, make_pair
+from engine.data.pairs import JudgedPair, Pair, make_pair
 from engine.data.prompts import Prompt, PromptOrder
 from engine.data.rendering import render_prompt
 from engine.events import Evaluated, Finding, HealthChanged, Report, StepDone
@@ -169,14 +169,14 @@ class Trainer:
             self.journal.remember(step, pairs, self.order.state())
         self.judge.submit(pairs)
 
-    def _collect(self) -> list[tuple[Pair, Verdict]] | None:
+    def _collect(self) -> list[JudgedPair] | None:
         start = time.monotonic()
         judged = self.judge.collect()
         if judged is not None:
             self.means.add("judge_seconds", time.monotonic() - start)
         return judged
 
-    def _learn(self, judged: list[tuple[Pair, Verdict]]) -> None:
+    def _learn(self, judged: list[JudgedPair]) -> None:
         """Take the step of a judged batch, and what is due after it."""
         start = time.monotonic()
         self.step += 1
@@ -205,7 +205,7 @@ class Trainer:
 
     # -- measuring -------------------------------------------------------------------------------
 
-    def _measure(self, judged: list[tuple[Pair, Verdict]], learned: StepResult) -> None:
+    def _measure(self, judged: list[JudgedPair], learned: StepResult) -> None:
         """Add this step to the means of the next report, and tell of it."""
         own = Averages()
         for means in (own, self.means):
@@ -224,7 +224,7 @@ class Trainer:
         own.add("step_seconds", seconds)
         metrics = {name: value for name, value in own.report().items() if value is not None}
         self.health.add(metrics)
-        self.health.verdicts.update(verdict.choice for _, verdict in judged)
+        self.health.verdicts.update(each.verdict.choice for each in judged)
         self.journal.emit(StepDone(step=self.step, total_steps=self.total_steps, metrics=metrics))
 
     def _look_after_health(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.control import Control
-from engine.data.pairs import Layout, Pair, Verdict, record
+from engine.data.pairs import JudgedPair, Layout, Pair
 from engine.events import Event, Level, Log, PairJudged, PhaseName, Progress, Saved
 from engine.runs import durable
 from engine.runs.durable import StorageError
@@ -71,10 +71,11 @@ class Journal:
         with contextlib.suppress(StorageError):  # the next step says it again
             self.run.advance(pairs=self.pairs, **self._reached)
 
-    def judged(self, judged: Sequence[tuple[Pair, Verdict]], judge: str, *, stored: bool) -> None:
+    def judged(self, judged: Sequence[JudgedPair], judge: str, *, stored: bool) -> None:
         """Tell of verdicts and store them; `stored` says that those asked for are stored already,
         as a person's are when given."""
-        for pair, verdict in judged:
+        for each in judged:
+            pair, verdict = each.pair, each.verdict
             self.emit(
                 PairJudged(
                     pair_id=pair.pair_id,
@@ -91,11 +92,10 @@ class Journal:
         new = [
             each
             for each in judged
-            if each[0].pair_id not in self.kept and (not stored or each[0].undecidable())
+            if each.pair.pair_id not in self.kept and (not stored or each.pair.undecidable())
         ]
         for file, decided in ((PAIRS, True), (UNDECIDED, False)):
-            found = [each for each in new if each[1].decided == decided]
-            lines = [record(*each, judge, self.layout) for each in found]
+            lines = [each.to_record(judge, self.layout) for each in new if each.decided == decided]
             if lines:
                 self.stored(lambda file=file, lines=lines: self.run.append(file, lines))
         with self._counting:

@@ -15,7 +15,7 @@ from engine.compute.logps import Scored, completion_logps
 from engine.compute.numpy.logps import Trunk, trains_adapters_alone, trunk_of
 from engine.compute.numpy.logps import completion_logps as plain_completion_logps
 from engine.compute.sampling import stream_seed
-from engine.data.pairs import Pair, Verdict
+from engine.data.pairs import JudgedPair
 from engine.machine.device import backend
 from engine.model.arrays import Arrays, flat, tree
 from engine.model.load import LanguageModel, learning
@@ -86,7 +86,7 @@ class Update:
         """The rate of the newest update, or of the first where there was none."""
         return float(mx.array(self.optimizer.learning_rate).item())  # pyright: ignore[reportArgumentType]
 
-    def step(self, judged: Sequence[tuple[Pair, Verdict]], *, step: int, last: bool) -> StepResult:
+    def step(self, judged: Sequence[JudgedPair], *, step: int, last: bool) -> StepResult:
         """Learn from the decided pairs of a batch.
 
         Args:
@@ -95,7 +95,7 @@ class Update:
 
         A batch whose loss or gradient is not finite changes nothing.
         """
-        decided = [(pair, verdict) for pair, verdict in judged if verdict.decided]
+        decided = [each for each in judged if each.decided]
         learned = self._add_gradients(decided, step)
         self.steps_since_update += 1
         if last or self.steps_since_update >= self._settings.gradient_accumulation_steps:
@@ -103,7 +103,7 @@ class Update:
             learned = StepResult(learned.pairs, learned.means, learned.dropped, grad_norm)
         return learned
 
-    def _add_gradients(self, decided: list[tuple[Pair, Verdict]], step: int) -> StepResult:
+    def _add_gradients(self, decided: list[JudgedPair], step: int) -> StepResult:
         if not decided:
             return StepResult(0, {})
         total, logps, done = 0.0, [], 0
@@ -130,7 +130,7 @@ class Update:
         means = step_means(decided, np.concatenate(logps), self._settings.beta)
         return StepResult(len(decided), means | {"loss": total / len(decided)})
 
-    def _pass(self, part: list[tuple[Pair, Verdict]]) -> tuple[float, np.ndarray, Arrays]:
+    def _pass(self, part: list[JudgedPair]) -> tuple[float, np.ndarray, Arrays]:
         """Sum of losses, log-probabilities float64 (pairs, policy and reference, chosen and
         rejected), and the gradient of the sum."""
         scored = _scored(part)
@@ -140,7 +140,7 @@ class Update:
             with learning(self.reference.model, drop_out=False):
                 reference = self._logps(self.reference, scored, trunk)
                 mx.eval(reference)
-            confidence = mx.array([_confidence(verdict) for _, verdict in part], mx.float32)
+            confidence = mx.array([each.confidence for each in part], mx.float32)
             with learning(self.policy.model, drop_out=True):
                 (loss, policy), gradients = self._gradient(scored, trunk, reference, confidence)
                 mx.eval(loss, policy, gradients)
@@ -193,12 +193,10 @@ class Update:
         return norm
 
 
-def step_means(
-    decided: Sequence[tuple[Pair, Verdict]], logps: np.ndarray, beta: float
-) -> dict[str, float]:
+def step_means(decided: Sequence[JudgedPair], logps: np.ndarray, beta: float) -> dict[str, float]:
     """Averages over trained pairs, from log-probabilities (pairs, policy and reference, chosen and
     rejected) in nats."""
-    tokens = np.array([[len(ids) for ids in _in_order(pair, v)] for pair, v in decided])
+    tokens = np.array([[len(each.chosen_ids), len(each.rejected_ids)] for each in decided])
     policy = logps[:, 0].astype(np.float64)
     ratio = policy - logps[:, 1].astype(np.float64)
     rewards = beta * ratio
@@ -215,40 +213,27 @@ def step_means(
     }
 
 
-def _passes(decided: list[tuple[Pair, Verdict]], most: int) -> list[list[tuple[Pair, Verdict]]]:
+def _passes(decided: list[JudgedPair], most: int) -> list[list[JudgedPair]]:
     """Pairs, in order, in groups of no more than `most` tokens, padding included."""
-    groups: list[list[tuple[Pair, Verdict]]] = [[]]
+    groups: list[list[JudgedPair]] = [[]]
     prompt = completion = 0
-    for pair, verdict in decided:
+    for each in decided:
+        pair = each.pair
         prompt = max(prompt, len(pair.prompt_ids))
         completion = max(completion, len(pair.first_ids), len(pair.second_ids))
         if groups[-1] and (len(groups[-1]) + 1) * (prompt + 2 * completion) > most:
             groups.append([])
             prompt = len(pair.prompt_ids)
             completion = max(len(pair.first_ids), len(pair.second_ids))
-        groups[-1].append((pair, verdict))
+        groups[-1].append(each)
     return groups
 
 
-def _in_order(pair: Pair, verdict: Verdict) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Ids of the chosen and the rejected completion."""
-    if verdict.choice == "first":
-        return pair.first_ids, pair.second_ids
-    return pair.second_ids, pair.first_ids
-
-
-def _scored(part: Sequence[tuple[Pair, Verdict]]) -> Scored:
+def _scored(part: Sequence[JudgedPair]) -> Scored:
     return Scored(
-        prompts=[pair.prompt_ids for pair, _ in part],
-        completions=[_in_order(pair, verdict) for pair, verdict in part],
+        prompts=[each.pair.prompt_ids for each in part],
+        completions=[(each.chosen_ids, each.rejected_ids) for each in part],
     )
-
-
-def _confidence(verdict: Verdict) -> float:
-    """The judge's probability that the chosen completion is better; 1 without one."""
-    if verdict.q is None:
-        return 1.0
-    return verdict.q if verdict.choice == "first" else 1 - verdict.q
 
 
 def _sum(first: Arrays, second: Arrays) -> Arrays:

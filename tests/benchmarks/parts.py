@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from engine.compute.sampling import Sampler, sample
-from engine.data.pairs import Pair, Verdict, make_pair
+from engine.data.pairs import JudgedPair, Pair, Verdict, make_pair
 from engine.data.prompts import load_prompts
 from engine.data.rendering import render_prompt
 from engine.judges.llm import LLMJudge
@@ -77,7 +77,7 @@ class Parts:
     def update(self) -> None:
         """Score the pairs and take an optimizer step."""
         verdict = Verdict("first", 0.9, (0.9, 0.9))
-        self._update.step([(pair, verdict) for pair in self.pairs], step=1, last=False)
+        self._update.step([JudgedPair(pair, verdict) for pair in self.pairs], step=1, last=False)
 
 
 def fastest(function: Callable[[], Any], times: int) -> float:

@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.data.pairs import Pair, Verdict
+from engine.data.pairs import JudgedPair, Verdict
 from engine.errors import UserError
 from engine.model import arrays
 from engine.settings.schema import Settings
@@ -20,9 +20,9 @@ from tests.engine.small_models import pair, policy_and_reference, settings
 DROPOUT = {"rank": 4, "scale": 20.0, "dropout": 0.2}
 
 
-def batch(step: int) -> list[tuple[Pair, Verdict]]:
+def batch(step: int) -> list[JudgedPair]:
     first = "so it may be " * (1 + step % 3)
-    return [(pair(step=step, first=first, second=f"no {step}"), Verdict("first"))]
+    return [JudgedPair(pair(step=step, first=first, second=f"no {step}"), Verdict("first"))]
 
 
 def make(chosen: Settings, seed: int = 0) -> Update:

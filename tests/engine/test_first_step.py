@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from engine.compute.logps import Scored, completion_logps
-from engine.data.pairs import Verdict
+from engine.data.pairs import JudgedPair, Verdict
 from engine.export import write_adapters
 from engine.model import arrays, load
 from engine.model.load import Roles, learning, load_roles
@@ -34,8 +34,8 @@ from tests.engine.small_models import (
 )
 
 JUDGED = [
-    (pair(0, first="yes", second="perhaps not"), Verdict("first")),
-    (pair(1, prompt="Why? Say more.", first="so", second="s"), Verdict("second")),
+    JudgedPair(pair(0, first="yes", second="perhaps not"), Verdict("first")),
+    JudgedPair(pair(1, prompt="Why? Say more.", first="so", second="s"), Verdict("second")),
 ]
 SCORED = Scored([pair().prompt_ids], [(pair().first_ids, pair().second_ids)])
 KINDS = [

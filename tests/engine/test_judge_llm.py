@@ -165,7 +165,7 @@ def test_a_pair_without_memory_for_it_is_invalid_and_named(
     judge.submit([*batch(), pair(4, first=long, second="No idea"), pair(5, first=long)])
     judged = judge.collect()
     assert judged is not None
-    choices = {each.pair_id[-3:]: verdict for each, verdict in judged}
+    choices = {each.pair.pair_id[-3:]: each.verdict for each in judged}
     assert [choices[number].choice for number in ("004", "005")] == ["invalid", "invalid"]
     assert choices["004"].note == llm.NO_MEMORY
     assert choices["000"].q is not None
@@ -193,7 +193,7 @@ def test_pairs_that_are_cut_are_marked_and_the_first_is_named() -> None:
     judge.submit(asked)
     judged = judge.collect()
     assert judged is not None
-    assert [verdict.cut for _, verdict in judged] == [False, True, True]
+    assert [each.verdict.cut for each in judged] == [False, True, True]
     (text,) = said
     assert text.startswith("pair 0000001-001 has more than judge_max_tokens (32)")
     means = Averages()
@@ -265,15 +265,17 @@ def test_batches_are_answered_in_order_and_only_what_needs_it_is_asked() -> None
     assert (judge.open_batches(), judge.settles_in()) == (2, 0.0)
     judged = judge.collect()
     assert judged is not None
-    assert [each for each, _ in judged] == batch()
-    assert [verdict.choice for _, verdict in judged][1:3] == ["identical", "empty"]
+    assert [each.pair for each in judged] == batch()
+    assert [each.verdict.choice for each in judged][1:3] == ["identical", "empty"]
     assert seen[-1] == (2, 2)  # pairs asked, of those
     asked = judge.judge([(p.prompt, p.first, p.second) for p in (batch()[0], batch()[3])])
-    assert [judged[0][1].q, judged[3][1].q] == pytest.approx([each.q for each in asked], abs=CLOSE)
+    assert [judged[0].verdict.q, judged[3].verdict.q] == pytest.approx(
+        [each.q for each in asked], abs=CLOSE
+    )
     assert judge.pending() == [other]
     collected = judge.collect()
     assert collected is not None
-    assert collected[0][0] == other[0]
+    assert collected[0].pair == other[0]
     assert judge.open_batches() == 0
 
 
@@ -282,7 +284,7 @@ def test_a_batch_of_nothing_to_ask_is_answered() -> None:
     judge.submit([pair(0, first="same", second="same", second_finished=True)])
     collected = judge.collect()
     assert collected is not None
-    assert [verdict.choice for _, verdict in collected] == ["identical"]
+    assert [each.verdict.choice for each in collected] == ["identical"]
 
 
 def test_an_interrupted_batch_keeps_waiting() -> None:

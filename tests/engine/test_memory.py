@@ -25,7 +25,7 @@ from mlx_lm.utils import load_model
 from engine.compute import logps, sampling
 from engine.compute.numpy import model as plain_model
 from engine.compute.sampling import Completion
-from engine.data.pairs import Pair, Verdict, make_pair
+from engine.data.pairs import JudgedPair, Verdict, make_pair
 from engine.data.prompts import Message, Prompt
 from engine.judges import llm
 from engine.machine import device
@@ -186,7 +186,7 @@ def peak(work: Any) -> int:
     return mx.get_peak_memory() - before + numpys
 
 
-def judged_pair(index: int) -> tuple[Pair, Verdict]:
+def judged_pair(index: int) -> JudgedPair:
     """A pair as long as the settings allow."""
     pair = make_pair(
         step=1,
@@ -200,7 +200,7 @@ def judged_pair(index: int) -> tuple[Pair, Verdict]:
         ),
         texts=("a", "b"),
     )
-    return pair, Verdict("first")
+    return JudgedPair(pair, Verdict("first"))
 
 
 @on_cpu
@@ -223,7 +223,7 @@ def test_a_step_takes_no_more_than_planned_and_not_far_less(
     pairs = [judged_pair(index) for index in range(BATCH)]
 
     def draw() -> None:
-        prompts = [pair.prompt_ids for pair, _ in pairs]
+        prompts = [each.pair.prompt_ids for each in pairs]
         sampler = sampling.Sampler(0.8, 0.95)
         sampling.sample(policy, prompts, copies=2, max_tokens=COMPLETION, sampler=sampler, seed=0)
 

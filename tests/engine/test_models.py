@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.compute.kv_cache import prompt_caches
-from engine.data.pairs import Verdict
+from engine.data.pairs import JudgedPair, Verdict
 from engine.errors import UserError
 from engine.model import arrays, packing
 from engine.model import load as models
@@ -47,8 +47,8 @@ from tests.engine.small_models import (
 from tests.engine.zoo import write_architecture
 
 DECIDED = [
-    (pair(0, first="yes", second="perhaps not"), Verdict("first")),
-    (pair(1, prompt="Why? Say more, please.", first="so", second="s"), Verdict("second")),
+    JudgedPair(pair(0, first="yes", second="perhaps not"), Verdict("first")),
+    JudgedPair(pair(1, prompt="Why? Say more, please.", first="so", second="s"), Verdict("second")),
 ]
 
 

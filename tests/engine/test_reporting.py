@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from engine.control import Control
-from engine.data.pairs import Pair, Verdict
+from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.events import Event, Log, PairJudged, Progress, Saved
 from engine.runs import archive
 from engine.runs.durable import StorageError
@@ -50,11 +50,11 @@ def refuse(run: Run, method: str, times: int, monkeypatch: pytest.MonkeyPatch) -
     return left
 
 
-JUDGED: list[tuple[Pair, Verdict]] = [
-    (pair(0), Verdict("first", 0.9, (0.9, 0.9))),
-    (pair(1), Verdict("tie", 0.5, (0.9, 0.1))),
-    (pair(2, first="x", second="x", second_finished=True), Verdict("identical")),
-    (pair(3), Verdict("invalid")),
+JUDGED = [
+    JudgedPair(pair(0), Verdict("first", 0.9, (0.9, 0.9))),
+    JudgedPair(pair(1), Verdict("tie", 0.5, (0.9, 0.1))),
+    JudgedPair(pair(2, first="x", second="x", second_finished=True), Verdict("identical")),
+    JudgedPair(pair(3), Verdict("invalid")),
 ]
 
 
@@ -104,7 +104,7 @@ def test_a_persons_verdicts_are_stored_already(
 
 
 def test_what_the_run_has_a_label_of_is_not_stored_again(run: Run, journal: Journal) -> None:
-    journal.kept = {JUDGED[0][0].pair_id, JUDGED[1][0].pair_id}
+    journal.kept = {JUDGED[0].pair.pair_id, JUDGED[1].pair.pair_id}
     journal.judged(JUDGED, "a judge", stored=False)
     assert list(run.read(PAIRS)) == []
     assert [line["choice"] for line in run.read(UNDECIDED)] == ["identical", "invalid"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.compute.logps import Scored, completion_logps
-from engine.data.pairs import Pair, Verdict
+from engine.data.pairs import JudgedPair, Verdict
 from engine.model import arrays
 from engine.model.load import load_roles
 from engine.settings.schema import Settings
@@ -28,7 +28,7 @@ from tests.engine.small_models import (
     write_model,
 )
 
-Judged = list[tuple[Pair, Verdict]]
+Judged = list[JudgedPair]
 LOSSES = [
     {"dpo_cpo_loss_type": "sigmoid"},
     {"dpo_cpo_loss_type": "hinge"},
@@ -54,7 +54,7 @@ def judged(count: int = 4) -> Judged:
         for index in range(count)
     ]
     return [
-        (each, Verdict("first" if index % 3 else "second", q=0.8 if index % 3 else 0.3))
+        JudgedPair(each, Verdict("first" if index % 3 else "second", q=0.8 if index % 3 else 0.3))
         for index, each in enumerate(pairs)
     ]
 
@@ -97,11 +97,12 @@ def loss_in_float64(made: Update, batch: Judged) -> float:
     """Mean loss, from the log-probabilities on, in float64."""
     chosen: Settings = made._settings
     total = 0.0
-    for each, verdict in batch:
-        order = (each.first_ids, each.second_ids)
+    for each in batch:
+        pair, verdict = each.pair, each.verdict
+        order = (pair.first_ids, pair.second_ids)
         if verdict.choice == "second":
             order = order[::-1]
-        scored = Scored([each.prompt_ids], [order])
+        scored = Scored([pair.prompt_ids], [order])
         policy = np.array(completion_logps(made.policy, scored), np.float64)[0]
         reference = np.array(completion_logps(made.reference, scored), np.float64)[0]
         assert verdict.q is not None
@@ -191,7 +192,7 @@ def test_uneven_batches_add_up_to_one_batch() -> None:
     learned = whole.step(batch, step=1, last=False)
     parts = make_update(gradient_accumulation_steps=3)
     start = weights(parts)
-    undecided = (pair(9), Verdict("tie"))
+    undecided = JudgedPair(pair(9), Verdict("tie"))
     parts.step([batch[0], undecided], step=1, last=False)
     parts.step(batch[1:5], step=2, last=False)
     assert_equal(weights(parts), start)  # nothing yet
@@ -221,8 +222,8 @@ def test_passes_stay_under_their_bound() -> None:
     batch = judged(7)
     for bound in (1, 60, 150, 10_000):
         for part in update._passes(batch, bound):
-            prompt = max(len(each.prompt_ids) for each, _ in part)
-            longest = max(max(len(p.first_ids), len(p.second_ids)) for p, _ in part)
+            prompt = max(len(each.pair.prompt_ids) for each in part)
+            longest = max(max(len(p.chosen_ids), len(p.rejected_ids)) for p in part)
             assert len(part) == 1 or len(part) * (prompt + 2 * longest) <= bound
 
 
@@ -239,7 +240,7 @@ def test_a_step_without_a_winner_changes_nothing() -> None:
     made = make_update(optimizer="adamw")
     start = weights(made)
     for choice in ("tie", "both_bad", "skip", "identical", "empty", "invalid"):
-        learned = made.step([(pair(), Verdict(choice))], step=1, last=False)
+        learned = made.step([JudgedPair(pair(), Verdict(choice))], step=1, last=False)
         assert (learned.pairs, learned.means, learned.dropped) == (0, {}, None)
         assert math.isnan(learned.grad_norm)
     assert_equal(weights(made), start)
@@ -249,7 +250,7 @@ def test_undecided_pairs_have_no_say() -> None:
     batch = judged()
     alone, among = make_update(), make_update()
     alone.step(batch, step=1, last=False)
-    ties: Judged = [(pair(7, first="x", second="yyy"), Verdict("tie", q=0.5))]
+    ties: Judged = [JudgedPair(pair(7, first="x", second="yyy"), Verdict("tie", q=0.5))]
     among.step(ties + batch, step=1, last=False)
     assert_equal(weights(alone), weights(among))
 
@@ -259,11 +260,11 @@ def test_the_winner_alone_decides_the_direction() -> None:
     start = weights(one)
     each = pair()
     swapped = pair(first=each.second, second=each.first, first_finished=False, second_finished=True)
-    one.step([(each, Verdict("first"))], step=1, last=False)
-    other.step([(swapped, Verdict("second"))], step=1, last=False)
+    one.step([JudgedPair(each, Verdict("first"))], step=1, last=False)
+    other.step([JudgedPair(swapped, Verdict("second"))], step=1, last=False)
     assert_equal(weights(one), weights(other))
     lost = make_update(stirred=False)
-    lost.step([(each, Verdict("second"))], step=1, last=False)
+    lost.step([JudgedPair(each, Verdict("second"))], step=1, last=False)
     for name, array in start.items():
         assert_close(weights(lost)[name] - array, array - weights(one)[name], 1e-3, name=name)
 
@@ -412,16 +413,16 @@ def test_the_starter_trains(values: dict[str, Any]) -> None:
     roles = load_roles(chosen)
     encode = roles.policy.tokenizer.encode
     batch: Judged = [
-        (
+        JudgedPair(
             replace(
-                each,
-                prompt_ids=tuple(encode(each.prompt)),
-                first_ids=tuple(encode(each.first)),
-                second_ids=tuple(encode(each.second)),
+                each.pair,
+                prompt_ids=tuple(encode(each.pair.prompt)),
+                first_ids=tuple(encode(each.pair.first)),
+                second_ids=tuple(encode(each.pair.second)),
             ),
-            verdict,
+            each.verdict,
         )
-        for each, verdict in judged()
+        for each in judged()
     ]
     made = take_steps(chosen, (roles.policy, roles.reference), steps=2, batch=batch)
     assert made.policy.shares_prompts
@@ -443,11 +444,11 @@ def test_dropout_is_seeded_by_run_step_and_pass() -> None:
 
 def test_means_of_a_step() -> None:
     batch: Judged = [
-        (pair(0, first="abc", second="de"), Verdict("first")),
-        (pair(1, first="f", second="ghij"), Verdict("second")),
+        JudgedPair(pair(0, first="abc", second="de"), Verdict("first")),
+        JudgedPair(pair(1, first="f", second="ghij"), Verdict("second")),
     ]
     tokens = [[4, 2], [4, 2]]  # the first one of each pair has an end of turn too
-    assert [len(batch[0][0].first_ids), len(batch[0][0].second_ids)] == tokens[0]
+    assert [len(batch[0].chosen_ids), len(batch[0].rejected_ids)] == tokens[0]
     logps = np.array([[[-4.0, -6.0], [-5.0, -5.0]], [[-8.0, -2.0], [-6.0, -4.0]]])
     means = step_means(batch, logps, beta=0.5)
     assert means["chosen_reward"] == pytest.approx(0.5 * (1 - 2) / 2)
@@ -461,9 +462,9 @@ def test_means_of_a_step() -> None:
 
 def test_reported_log_probabilities_are_those_of_the_model() -> None:
     made, batch = make_update(), judged(1)
-    each, verdict = batch[0]
-    order = [each.second_ids, each.first_ids] if verdict.choice == "second" else []
-    scored = Scored([each.prompt_ids], [order])
+    pair, verdict = batch[0].pair, batch[0].verdict
+    order = [pair.second_ids, pair.first_ids] if verdict.choice == "second" else []
+    scored = Scored([pair.prompt_ids], [order])
     policy = completion_logps(made.policy, scored)
     means = made.step(batch, step=1, last=False).means
     assert means["chosen_logp"] == pytest.approx(number(policy[0, 0]), rel=1e-5)

@@ -3,7 +3,7 @@
 from itertools import groupby
 from typing import Literal
 
-from engine.data.pairs import Pair, Verdict, record, verdict_from
+from engine.data.pairs import JudgedPair, Pair, RecordedPair, Verdict
 from engine.events import (
     Choice,
     Event,
@@ -94,7 +94,7 @@ class PersonSession:
         for _, batch in groupby(pairs, key=lambda pair: pair.step):
             self.judge.submit(list(batch))
 
-    def learn(self) -> list[tuple[Pair, Verdict]]:
+    def learn(self) -> list[JudgedPair]:
         """What the training loop does with the oldest batch."""
         return self.judge.collect() or []
 
@@ -107,17 +107,17 @@ class PersonSession:
     def verdicts(self) -> dict[str, Verdict]:
         """The verdict on each pair, as the run's files have it."""
         lines = [line for file in (PAIRS, UNDECIDED) for line in self.run.read(file)]
-        return {line["pair_id"]: verdict_from(line) for line in lines}
+        return {line["pair_id"]: RecordedPair.from_record(line).verdict for line in lines}
 
     def left(self, waiting: PairSampled) -> Literal["first", "second"]:
         """Which completion stands on the left of a waiting pair."""
         return "first" if "one" in waiting.left else "second"
 
-    def _write(self, pair: Pair, verdict: Verdict) -> None:
-        file = PAIRS if verdict.decided else UNDECIDED
+    def _write(self, judged: JudgedPair) -> None:
+        file = PAIRS if judged.decided else UNDECIDED
         if self.full:
             raise StorageError(self.run.path / file, OSError(28, "No space left on device"))
-        self.run.append(file, [record(pair, verdict, "human")], sync=True)
+        self.run.append(file, [judged.to_record("human")], sync=True)
 
     def _stored(self, pair_id: str) -> Record | None:
         found = find(self.run, pair_id)

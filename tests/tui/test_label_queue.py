@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.data.pairs import Pair, Verdict, record
+from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.events import Choice
 from engine.judges.human import HumanJudge
 from engine.runs.archive import create
@@ -37,10 +37,10 @@ class Labels:
         self.kept: dict[str, Verdict] = {}
         self.full = False
 
-    def write(self, pair: Pair, verdict: Verdict) -> None:
+    def write(self, judged: JudgedPair) -> None:
         if self.full:
             raise OSError("no space")
-        self.kept[pair.pair_id] = verdict
+        self.kept[judged.pair.pair_id] = judged.verdict
 
     def retract(self, pair_id: str) -> None:
         if self.full:
@@ -221,13 +221,13 @@ def test_labels_a_minute_ignores_breaks() -> None:
 def test_earlier_sittings_are_read_from_the_run() -> None:
     run = create(Settings(model="starter", judge="human"))
     lines = [
-        record(pair(1, 0), Verdict("second"), "human"),
-        record(pair(2, 0), Verdict("first"), "x"),
+        JudgedPair(pair(1, 0), Verdict("second")).to_record("human"),
+        JudgedPair(pair(2, 0), Verdict("first")).to_record("x"),
     ]
     run.append("pairs.jsonl", lines)
     undecided = [
-        record(pair(1, 1), Verdict("tie"), "human"),
-        record(pair(1, 2), Verdict("identical"), "human"),
+        JudgedPair(pair(1, 1), Verdict("tie")).to_record("human"),
+        JudgedPair(pair(1, 2), Verdict("identical")).to_record("human"),
     ]
     run.append("undecided.jsonl", undecided)
     assert given_before(run) == [Given("0000001-000", 1), Given("0000001-001", 1)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.data.pairs import Verdict, record
+from engine.data.pairs import JudgedPair, Verdict
 from engine.runs.folder import PAIRS
 from engine.runs.relabel import relabel
 from tests.tui.archive import judged, make_run
@@ -50,8 +50,7 @@ def test_what_is_written_meanwhile_is_taken_in() -> None:
     table = PairTable(run)
     table.update()
     assert not table.update()
-    pair, verdict = judged(4)
-    run.append(PAIRS, [record(pair, verdict, "starter")])
+    run.append(PAIRS, [judged(4).to_record("starter")])
     assert table.update()
     assert len(table.lines) == 3
     relabel(run, "0000001-000", "tie")
@@ -61,16 +60,15 @@ def test_what_is_written_meanwhile_is_taken_in() -> None:
 
 
 def test_a_person_and_the_judge_disagree() -> None:
-    pair, _ = judged(0)
-    line = record(pair, Verdict("second", 0.9, (0.95, 0.85)), "human")
+    pair = judged(0).pair
+    line = JudgedPair(pair, Verdict("second", 0.9, (0.95, 0.85))).to_record("human")
     assert disagrees(line)
     assert not disagrees({**line, "judge": "starter"})
     assert not disagrees({"q_orders": [None, "x"], "q": "?"})
 
 
 def test_a_row_fits_and_is_harmless() -> None:
-    pair, verdict = judged(1)
-    line = record(pair, verdict, "starter") | {"prompt": "\x1b[31m\nevil" * 1000}
+    line = judged(1).to_record("starter") | {"prompt": "\x1b[31m\nevil" * 1000}
     shown = pair_line(line, 60)
     assert shown.cell_length <= 60
     assert "\x1b" not in shown.plain

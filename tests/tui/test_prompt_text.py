@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.data.pairs import Layout, Pair, Verdict, record
+from engine.data.pairs import JudgedPair, Layout, Pair, Verdict
 from engine.data.prompts import Message
 from engine.runs.durable import Record
 from tests.tui.archive import make_run
@@ -35,7 +35,7 @@ def chat_pair() -> Pair:
 
 
 def line_of(each: Pair, layout: Layout = "messages") -> Record:
-    return record(each, Verdict("first", 0.9, (0.9, 0.9)), "judge", layout)
+    return JudgedPair(each, Verdict("first", 0.9, (0.9, 0.9))).to_record("judge", layout)
 
 
 def test_the_system_message_and_the_last_turn_come_first() -> None:
@@ -96,6 +96,6 @@ def test_pairs_of_either_layout_are_listed_and_found() -> None:
 def test_a_line_of_messages_gives_the_pair_back() -> None:
     each = chat_pair()
     for verdict in (Verdict("second"), Verdict("tie")):
-        shown = to_pair(record(each, verdict, "human", "messages"))
+        shown = to_pair(JudgedPair(each, verdict).to_record("human", "messages"))
         assert (shown.first, shown.second) == (each.first, each.second)
         assert shown.messages == CHAT

@@ -4,7 +4,7 @@ import contextlib
 from datetime import datetime
 from typing import Any, get_args
 
-from engine.data.pairs import messages_of, text_of
+from engine.data.pairs import RecordedPair
 from engine.events import Evaluated, Example, Finding, Level, PairJudged
 from engine.runs.durable import Record
 from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run, shown_status
@@ -109,21 +109,18 @@ class RunFromFiles:
 
 def to_pair(line: Record) -> PairJudged:
     """A judged pair from a line of pairs.jsonl or undecided.jsonl."""
-    choice = str(line.get("choice"))
-    sides = ("chosen", "rejected") if "chosen" in line else ("first", "second")
-    if choice == "second":
-        sides = (sides[1], sides[0])
+    pair = RecordedPair.from_record(line)
     return PairJudged(
         time=0.0,
-        pair_id=str(line.get("pair_id", "")),
-        step=whole(line.get("step")),
-        prompt=text_of(line.get("prompt")),
-        messages=messages_of(line.get("prompt")),
-        first=text_of(line.get(sides[0])),
-        second=text_of(line.get(sides[1])),
-        choice=choice,  # pyright: ignore[reportArgumentType] - shown as it is
-        q=_real(line.get("q")),
-        judge=str(line.get("judge", "")),
+        pair_id=pair.pair_id,
+        step=pair.step,
+        prompt=pair.prompt,
+        messages=pair.messages,
+        first=pair.first,
+        second=pair.second,
+        choice=pair.verdict.choice,
+        q=pair.verdict.q,
+        judge=pair.judge,
     )
 
 
