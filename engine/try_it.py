@@ -109,7 +109,6 @@ class SideBySide:
         settings, _ = self._run.known_settings()
         trained = load_trained(self._run)
         self._events.append(SideBySideReady(trained.step))
-        budget = settings.max_seq_length - settings.max_completion_length
         while (prompt := self._prompts.get()) is not None:
             system = [Message("system", settings.system_prompt)] if settings.system_prompt else []
             asked = Prompt((*system, Message("user", prompt)), prompt)
@@ -121,7 +120,7 @@ class SideBySide:
 
             try:
                 for lm in (trained.policy, trained.reference):
-                    ids = render_prompt(lm.tokenizer, asked, settings, budget)
+                    ids = render_prompt(lm.tokenizer, asked, settings, settings.prompt_tokens)
                     ((completion,),) = sample(
                         lm,
                         [ids],

@@ -16,11 +16,7 @@ class Judge(Protocol):
     stores_labels: bool  # its labels are stored when they are given, not when they are learned
 
     def submit(self, pairs: Sequence[Pair]) -> None:
-        """Hand over a batch; returns at once."""
-        ...
-
-    def resubmit(self, pairs: Sequence[Pair]) -> None:
-        """Hand over a batch that was submitted before a restart."""
+        """Hand over a batch, after a restart also what is left of one; returns at once."""
         ...
 
     def open_batches(self) -> int:

@@ -100,7 +100,7 @@ class HumanJudge:
         self._known = labels
 
     def submit(self, pairs: Sequence[Pair]) -> None:
-        """Begin to ask for a batch."""
+        """Begin to ask for a batch, or for what is left of one from before a restart."""
         with self._lock:
             self._batches.append(pairs)
             for pair in pairs:
@@ -110,10 +110,6 @@ class HumanJudge:
                     self._answers[pair.pair_id] = Answer(Verdict(choice))
                 else:
                     self._show(self._shown(pair))
-
-    def resubmit(self, pairs: Sequence[Pair]) -> None:
-        """Begin to ask for what is left of a batch from before a restart."""
-        self.submit(pairs)
 
     def open_batches(self) -> int:
         """Batches with a pair that nobody has answered."""

@@ -80,10 +80,6 @@ class LLMJudge:
         """Hand over a batch."""
         self._batches.append(list(pairs))
 
-    def resubmit(self, pairs: Sequence[Pair]) -> None:
-        """Hand over a batch that was not judged before a restart."""
-        self.submit(pairs)
-
     def open_batches(self) -> int:
         """Batches that wait."""
         return len(self._batches)

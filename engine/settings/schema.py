@@ -544,6 +544,11 @@ class Settings(SettingsModel):
         return self.judge == "human"
 
     @property
+    def prompt_tokens(self) -> int:
+        """Room for a prompt, in tokens: what the longest completion leaves of `max_seq_length`."""
+        return self.max_seq_length - self.max_completion_length
+
+    @property
     def judged_tokens(self) -> int:
         """`judge_max_tokens`, or the default: room for what the policy reads and writes, also
         where the judge's tokenizer makes more tokens of it."""

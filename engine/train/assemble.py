@@ -86,8 +86,8 @@ def train(
     from engine.plan.memory import plan, refusal
     from engine.runs.relabel import settle
     from engine.train.health import nothing_learned
+    from engine.train.journal import Journal
     from engine.train.online_dpo import Trainer
-    from engine.train.reporting import Journal
 
     configure_mlx()
     journal = Journal(run, emit, control)
@@ -153,13 +153,13 @@ def train(
     journal.pairs = len(journal.kept)
     # The test comes after the last checkpoint, and is made again.
     run.rewrite(METRICS, lambda line: None if line.get("split") == "test" else line)
-    trainer.restore(checkpoint)
+    trainer.upkeep.restore(checkpoint)
     trainable, total = count_parameters(roles.policy.model)
     emit(
         RunStarted(
             name=run.name,
             folder=str(run.path),
-            step=trainer.step,
+            step=trainer.state.step,
             total_steps=trainer.total_steps,
             device=device().name,
             trainable_parameters=trainable,
@@ -170,7 +170,7 @@ def train(
         )
     )
     journal.update(status="running", total_steps=trainer.total_steps, error=None)
-    at = f"step {trainer.step} of {trainer.total_steps}"
+    at = f"step {trainer.state.step} of {trainer.total_steps}"
     if checkpoint or journal.pairs:
         waiting = sum(map(len, judge.pending()))
         journal.log(
@@ -185,12 +185,12 @@ def train(
     gc.collect()
     gc.freeze()
     finished = trainer.train()
-    unused = nothing_learned(trainer.health)
+    unused = nothing_learned(trainer.state.health)
     if finished and not unused:
-        trainer.test()
+        trainer.upkeep.evaluate("test")
     _leave_results(settings, run, roles.policy.model, journal, fuse=finished and not unused)
-    if trainer.halted:
-        raise CannotGoOn(trainer.halted)
+    if trainer.upkeep.halted:
+        raise CannotGoOn(trainer.upkeep.halted)
     if finished and unused:
         raise NothingLearned(f"{unused.text}. {unused.advice}")
     return finished
@@ -312,7 +312,6 @@ def _judge(
         stop=lambda: control.stopping,
         warn=lambda text: journal.log("warning", text),
     )
-    budget = settings.max_seq_length - settings.max_completion_length
 
     def evaluation(prompts: list[Any], batches: int) -> Evaluation:
         chosen = prompts if batches < 0 else prompts[: batches * settings.batch_size]
@@ -321,7 +320,8 @@ def _judge(
             judge,
             asked=chosen,
             prompts=[
-                render_prompt(roles.policy.tokenizer, prompt, settings, budget) for prompt in chosen
+                render_prompt(roles.policy.tokenizer, prompt, settings, settings.prompt_tokens)
+                for prompt in chosen
             ],
             sampler=sampler_of(settings),
             max_tokens=settings.max_completion_length,

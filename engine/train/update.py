@@ -1,4 +1,7 @@
-"""From judged pairs to an optimizer update: scores, loss, gradient, clip, step."""
+"""The mechanics of a step: scores, the gradient of the loss, clipping, the optimizer.
+
+`online_dpo.learn` puts them in order.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -86,24 +89,17 @@ class Update:
         """The rate of the newest update, or of the first where there was none."""
         return float(mx.array(self.optimizer.learning_rate).item())  # pyright: ignore[reportArgumentType]
 
-    def step(self, judged: Sequence[JudgedPair], *, step: int, last: bool) -> StepResult:
-        """Learn from the decided pairs of a batch.
+    @property
+    def due(self) -> bool:
+        """Whether gradients of `gradient_accumulation_steps` steps wait to be applied."""
+        return self.steps_since_update >= self._settings.gradient_accumulation_steps
 
-        Args:
-            step: number of this step, from 1; seeds dropout.
-            last: whether the run ends with it, so that its gradients do not wait for more.
+    def add_gradients(self, decided: Sequence[JudgedPair], step: int) -> StepResult:
+        """Score decided pairs, and add the gradient of the sum of their losses to what waits.
 
-        A batch whose loss or gradient is not finite changes nothing.
+        Where the loss or the gradient is not finite nothing is added.
         """
-        decided = [each for each in judged if each.decided]
-        learned = self._add_gradients(decided, step)
         self.steps_since_update += 1
-        if last or self.steps_since_update >= self._settings.gradient_accumulation_steps:
-            grad_norm = self._apply()
-            learned = StepResult(learned.pairs, learned.means, learned.dropped, grad_norm)
-        return learned
-
-    def _add_gradients(self, decided: list[JudgedPair], step: int) -> StepResult:
         if not decided:
             return StepResult(0, {})
         total, logps, done = 0.0, [], 0
@@ -178,8 +174,9 @@ class Update:
         step_size = self._settings.seq_step_size if long else None
         return completion_logps(lm, scored, recompute=recompute, step_size=step_size)
 
-    def _apply(self) -> float:
-        """Take the optimizer step; returns the norm of the averaged gradient, before clipping."""
+    def apply(self) -> float:
+        """Take the optimizer step with the mean gradient of the pairs that wait, clipped to
+        `max_grad_norm`; returns its norm before clipping, nan where no pair waits."""
         gradients, pairs = self.gradients, self.gradient_pairs
         self.gradients, self.gradient_pairs, self.steps_since_update = None, 0, 0
         if gradients is None:
@@ -213,7 +210,7 @@ def step_means(decided: Sequence[JudgedPair], logps: np.ndarray, beta: float) ->
     }
 
 
-def _passes(decided: list[JudgedPair], most: int) -> list[list[JudgedPair]]:
+def _passes(decided: Sequence[JudgedPair], most: int) -> list[list[JudgedPair]]:
     """Pairs, in order, in groups of no more than `most` tokens, padding included."""
     groups: list[list[JudgedPair]] = [[]]
     prompt = completion = 0

@@ -431,7 +431,7 @@ def test_what_was_answered_is_not_asked_again(make: Make, store: Store, shown: l
     shown.clear()
     again = make(undo_seconds=0)
     again.restore(dict(store.labels))
-    again.resubmit(pairs)
+    again.submit(pairs)
     assert [each.pair_id for each in again.waiting()] == [pairs[2].pair_id]
     assert [each.pair_id for each in shown] == [pairs[2].pair_id]
     assert store.order == [pairs[0].pair_id, pairs[1].pair_id]  # nor stored again
@@ -448,5 +448,5 @@ def test_a_batch_that_was_answered_is_collected_at_once(make: Make, store: Store
     give(judge, one.pair_id, one.first)
     again = make(undo_seconds=1000)
     again.restore(dict(store.labels))
-    again.resubmit([one])
+    again.submit([one])
     assert again.collect() is not None

@@ -34,6 +34,7 @@ from engine.model import load, packing
 from engine.plan import memory, step_memory
 from engine.plan.memory import plan, refusal
 from engine.settings.schema import Settings
+from engine.train.online_dpo import learn
 from engine.train.optimizers import build_optimizer
 from engine.train.update import Update
 
@@ -231,7 +232,7 @@ def test_a_step_takes_no_more_than_planned_and_not_far_less(
     assert told.cache is not None
     assert told.activations is not None
     assert 0.5 * told.cache < peak(draw) < 1.1 * told.cache
-    learned = peak(lambda: learning.step(pairs, step=1, last=True))
+    learned = peak(lambda: learn(learning, pairs, step=1, last=True))
     assert 0.5 * told.activations < learned < 1.1 * told.activations
 
 

@@ -24,6 +24,7 @@ from engine.model.load import (
     view,
 )
 from engine.settings.schema import Settings
+from engine.train.online_dpo import learn
 from engine.train.optimizers import build_optimizer
 from engine.train.update import Update
 from tests.close import assert_close
@@ -54,7 +55,7 @@ DECIDED = [
 
 def first_step(settings: Settings, roles: Any) -> dict[str, float]:
     update = Update(roles[0], roles[1], settings, build_optimizer(settings, 10))
-    return update.step(DECIDED, step=1, last=False).means
+    return learn(update, DECIDED, step=1).means
 
 
 @pytest.mark.parametrize("checkpointed", [True, False])
@@ -161,7 +162,7 @@ def test_a_full_run_leaves_its_reference_alone() -> None:
     policy, reference = policy_and_reference(chosen)
     before = {k: np.array(v) for k, v in arrays.flat(reference.model.parameters()).items()}
     update = Update(policy, reference, chosen, build_optimizer(chosen, 10))
-    update.step(DECIDED, step=1, last=False)
+    learn(update, DECIDED, step=1)
     changed = set()
     for name, array in arrays.flat(policy.model.parameters()).items():
         if not np.array_equal(np.array(array), before[name]):
@@ -267,10 +268,10 @@ def test_more_than_ten_layers_keep_their_order() -> None:
     policy, reference = policy_and_reference(chosen, config)
     update = Update(policy, reference, chosen, build_optimizer(chosen, 10))
     before = arrays.flat(policy.model.trainable_parameters())
-    update._add_gradients(DECIDED, step=1)
+    update.add_gradients(DECIDED, step=1)
     assert update.gradients is not None
     gradients = dict(update.gradients)
-    update._apply()
+    update.apply()
     for name, array in arrays.flat(policy.model.trainable_parameters()).items():
         wanted = before[name] - gradients[name] / 2
         assert_close(array, wanted, name=name)

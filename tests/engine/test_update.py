@@ -15,6 +15,7 @@ from engine.model.load import load_roles
 from engine.settings.schema import Settings
 from engine.starter import POLICY
 from engine.train import update
+from engine.train.online_dpo import learn
 from engine.train.optimizers import build_optimizer
 from engine.train.update import Update, step_means
 from tests.close import assert_close
@@ -131,7 +132,7 @@ def loss_in_float64(made: Update, batch: Judged) -> float:
 def test_loss_and_gradient(values: dict[str, Any]) -> None:
     """The gradient is the slope of the mean loss along a random direction."""
     made, batch = make_update(**values), judged()
-    learned = made.step(batch, step=1, last=False)
+    learned = learn(made, batch, step=1)
     wanted = loss_in_float64(make_update(**values), batch)
     assert_close(learned.means["loss"], wanted, 1e-4)
     start = make_update(**values)
@@ -160,7 +161,7 @@ def test_loss_and_gradient(values: dict[str, Any]) -> None:
 @pytest.mark.parametrize("train_type", ["lora", "dora", "full"])
 def test_a_small_step_lowers_the_loss(train_type: str) -> None:
     made, batch = make_update(train_type=train_type, stirred=False), judged()
-    losses = [made.step(batch, step=step, last=False).means["loss"] for step in range(1, 6)]
+    losses = [learn(made, batch, step=step).means["loss"] for step in range(1, 6)]
     assert losses[0] == pytest.approx(math.log(2), abs=1e-6)
     assert losses[-1] < losses[0] - 1e-4
 
@@ -173,7 +174,7 @@ def test_what_beta_does_to_the_first_step(loss: str) -> None:
     def moved(beta: float, **values: Any) -> tuple[float, dict[str, np.ndarray]]:
         made = make_update(stirred=False, beta=beta, dpo_cpo_loss_type=loss, **values)
         before = weights(made)
-        made.step(batch, step=1, last=False)
+        learn(made, batch, step=1)
         return distance(before, after := weights(made)), after
 
     low, high = (moved(beta)[0] for beta in (0.05, 0.2))
@@ -189,14 +190,14 @@ def test_what_beta_does_to_the_first_step(loss: str) -> None:
 def test_uneven_batches_add_up_to_one_batch() -> None:
     batch = judged(7)
     whole = make_update()
-    learned = whole.step(batch, step=1, last=False)
+    learned = learn(whole, batch, step=1)
     parts = make_update(gradient_accumulation_steps=3)
     start = weights(parts)
     undecided = JudgedPair(pair(9), Verdict("tie"))
-    parts.step([batch[0], undecided], step=1, last=False)
-    parts.step(batch[1:5], step=2, last=False)
+    learn(parts, [batch[0], undecided], step=1)
+    learn(parts, batch[1:5], step=2)
     assert_equal(weights(parts), start)  # nothing yet
-    norm = parts.step([undecided, *batch[5:]], step=3, last=False).grad_norm
+    norm = learn(parts, [undecided, *batch[5:]], step=3).grad_norm
     assert_close(norm, learned.grad_norm)
     assert_moved_alike(parts, whole, start)
     assert (parts.gradients, parts.gradient_pairs, parts.steps_since_update) == (None, 0, 0)
@@ -207,12 +208,12 @@ def test_several_passes_are_one(checkpointed: bool) -> None:
     batch = judged(7)
     whole, parts = (make_update(grad_checkpoint=checkpointed) for _ in range(2))
     start = weights(whole)
-    one = whole.step(batch, step=1, last=False)
+    one = learn(whole, batch, step=1)
     parts.tokens_per_pass = 200
     passes = update._passes(batch, 200)
     assert len(passes) > 2
     assert [each for part in passes for each in part] == batch
-    other = parts.step(batch, step=1, last=False)
+    other = learn(parts, batch, step=1)
     assert other.means.keys() == one.means.keys()
     assert_close(list(other.means.values()), list(one.means.values()))
     assert_moved_alike(parts, whole, start)
@@ -230,9 +231,9 @@ def test_passes_stay_under_their_bound() -> None:
 def test_the_last_step_does_not_wait_for_more() -> None:
     made = make_update(gradient_accumulation_steps=4)
     start = weights(made)
-    made.step(judged(), step=1, last=False)
+    learn(made, judged(), step=1)
     assert_equal(weights(made), start)
-    made.step([], step=2, last=True)
+    learn(made, [], step=2, last=True)
     assert distance(weights(made), start) > 0
 
 
@@ -240,7 +241,7 @@ def test_a_step_without_a_winner_changes_nothing() -> None:
     made = make_update(optimizer="adamw")
     start = weights(made)
     for choice in ("tie", "both_bad", "skip", "identical", "empty", "invalid"):
-        learned = made.step([JudgedPair(pair(), Verdict(choice))], step=1, last=False)
+        learned = learn(made, [JudgedPair(pair(), Verdict(choice))], step=1)
         assert (learned.pairs, learned.means, learned.dropped) == (0, {}, None)
         assert math.isnan(learned.grad_norm)
     assert_equal(weights(made), start)
@@ -249,9 +250,9 @@ def test_a_step_without_a_winner_changes_nothing() -> None:
 def test_undecided_pairs_have_no_say() -> None:
     batch = judged()
     alone, among = make_update(), make_update()
-    alone.step(batch, step=1, last=False)
+    learn(alone, batch, step=1)
     ties: Judged = [JudgedPair(pair(7, first="x", second="yyy"), Verdict("tie", q=0.5))]
-    among.step(ties + batch, step=1, last=False)
+    learn(among, ties + batch, step=1)
     assert_equal(weights(alone), weights(among))
 
 
@@ -260,21 +261,21 @@ def test_the_winner_alone_decides_the_direction() -> None:
     start = weights(one)
     each = pair()
     swapped = pair(first=each.second, second=each.first, first_finished=False, second_finished=True)
-    one.step([JudgedPair(each, Verdict("first"))], step=1, last=False)
-    other.step([JudgedPair(swapped, Verdict("second"))], step=1, last=False)
+    learn(one, [JudgedPair(each, Verdict("first"))], step=1)
+    learn(other, [JudgedPair(swapped, Verdict("second"))], step=1)
     assert_equal(weights(one), weights(other))
     lost = make_update(stirred=False)
-    lost.step([JudgedPair(each, Verdict("second"))], step=1, last=False)
+    learn(lost, [JudgedPair(each, Verdict("second"))], step=1)
     for name, array in start.items():
         assert_close(weights(lost)[name] - array, array - weights(one)[name], 1e-3, name=name)
 
 
 def test_long_gradients_are_clipped_and_short_ones_not() -> None:
-    norm = make_update().step(judged(), step=1, last=False).grad_norm
+    norm = learn(make_update(), judged(), step=1).grad_norm
     for limit in (norm / 10, norm * 10):
         made = make_update(max_grad_norm=limit)
         start = weights(made)
-        assert_close(made.step(judged(), step=1, last=False).grad_norm, norm)
+        assert_close(learn(made, judged(), step=1).grad_norm, norm)
         assert distance(weights(made), start) == pytest.approx(0.01 * min(norm, limit), rel=1e-3)
 
 
@@ -284,7 +285,7 @@ def test_long_gradients_are_clipped_and_short_ones_not() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_changes_nothing(value: float) -> None:
     made = make_update(optimizer="adamw")
-    made.step(judged(), step=1, last=False)
+    learn(made, judged(), step=1)
     start, state = (
         weights(made),
         {k: np.array(v) for k, v in arrays.flat(made.optimizer.state).items()},
@@ -292,20 +293,20 @@ def test_a_loss_that_is_not_finite_changes_nothing(value: float) -> None:
     body: Any = made.reference.model
     norm = body.model.norm.weight
     body.model.norm.weight = norm * value
-    learned = made.step(judged(), step=2, last=False)
+    learned = learn(made, judged(), step=2)
     assert learned.dropped == "its loss is not finite"
     assert (learned.pairs, learned.means) == (0, {})
     assert math.isnan(learned.grad_norm)
     assert_equal(weights(made), start)
     assert_equal({k: np.array(v) for k, v in arrays.flat(made.optimizer.state).items()}, state)
     body.model.norm.weight = norm
-    assert made.step(judged(), step=3, last=False).dropped is None
+    assert learn(made, judged(), step=3).dropped is None
     assert distance(weights(made), start) > 0
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     made = make_update(gradient_accumulation_steps=2)
-    made.step(judged(3), step=1, last=False)
+    learn(made, judged(3), step=1)
     start, real = weights(made), made._gradient
 
     def spoiled(*args: Any) -> Any:
@@ -315,12 +316,12 @@ def test_a_gradient_that_is_not_finite_changes_nothing(monkeypatch: pytest.Monke
         return values, arrays.tree(flat | {name: flat[name].at[0, 0].add(math.inf)})
 
     monkeypatch.setattr(made, "_gradient", spoiled)
-    learned = made.step(judged(), step=2, last=False)
+    learned = learn(made, judged(), step=2)
     assert learned.dropped == "its gradient is not finite"
     # What the sound step had gathered still counts, alone.
     assert distance(weights(made), start) > 0
     alone = make_update()
-    alone.step(judged(3), step=1, last=False)
+    learn(alone, judged(3), step=1)
     assert_equal(weights(made), weights(alone))
 
 
@@ -332,7 +333,7 @@ def take_steps(chosen: Settings, roles: Any, steps: int = 3, batch: Judged | Non
     made = Update(roles[0], roles[1], chosen, build_optimizer(chosen, 10))
     start = weights(made)
     for step in range(1, steps + 1):
-        learned = made.step(batch, step=step, last=False)
+        learned = learn(made, batch, step=step)
         assert learned.dropped is None
         assert math.isfinite(learned.grad_norm)
         if step == 1:
@@ -342,7 +343,7 @@ def take_steps(chosen: Settings, roles: Any, steps: int = 3, batch: Judged | Non
         start = after
     for name, array in start.items():
         assert np.isfinite(array).all(), name
-    assert made.step(batch, step=steps + 1, last=False).means["margin"] != 0
+    assert learn(made, batch, step=steps + 1).means["margin"] != 0
     return made
 
 
@@ -433,10 +434,10 @@ def test_dropout_is_seeded_by_run_step_and_pass() -> None:
 
     one, same = (make_update(lora_parameters=parameters) for _ in range(2))
     mx.random.seed(77)  # has no say
-    first = one.step(judged(), step=1, last=False).means
-    assert same.step(judged(), step=1, last=False).means == first
+    first = learn(one, judged(), step=1).means
+    assert learn(same, judged(), step=1).means == first
     other = make_update(lora_parameters=parameters)
-    assert other.step(judged(), step=2, last=False).means != first
+    assert learn(other, judged(), step=2).means != first
 
 
 # -- what is told --------------------------------------------------------------------------------
@@ -466,6 +467,6 @@ def test_reported_log_probabilities_are_those_of_the_model() -> None:
     order = [pair.second_ids, pair.first_ids] if verdict.choice == "second" else []
     scored = Scored([pair.prompt_ids], [order])
     policy = completion_logps(made.policy, scored)
-    means = made.step(batch, step=1, last=False).means
+    means = learn(made, batch, step=1).means
     assert means["chosen_logp"] == pytest.approx(number(policy[0, 0]), rel=1e-5)
     assert means["rejected_logp"] == pytest.approx(number(policy[0, 1]), rel=1e-5)

@@ -11,8 +11,8 @@ from engine.events import Event, Log, PairJudged, Progress, Saved
 from engine.runs import archive
 from engine.runs.durable import StorageError
 from engine.runs.folder import LOG, METRICS, PAIRS, SAMPLED, UNDECIDED, Run
-from engine.train import reporting as subject
-from engine.train.reporting import Journal
+from engine.train import journal as subject
+from engine.train.journal import Journal
 from tests.engine.small_models import pair, settings
 
 pytestmark = pytest.mark.quick
