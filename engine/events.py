@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from engine.data.prompts import Message
+from engine.message import Message
 
 PhaseName = Literal[
     "loading",

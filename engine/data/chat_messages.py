@@ -6,17 +6,13 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Literal, get_args
+from typing import Any
 
 from engine.data.files import Unusable
+from engine.message import ROLES, Message, Role
 
-# Who may speak in a chat. A template writes a role as it is, control tokens that it spells
-# included, so no other is let through.
-Role = Literal["system", "user", "assistant", "tool"]
-ROLES: tuple[Role, ...] = get_args(Role)
 # The names that chat datasets give the same roles and keys.
 _NAMES: dict[str, Role] = {
     "human": "user",
@@ -47,28 +43,6 @@ _LONGEST_WRITTEN = 2**20
 
 # Descriptions of tools, JSON-like.
 Tools = tuple[Mapping[str, Any], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a chat.
-
-    `tool_calls` are those of an assistant, as OpenAI's format has them, with their arguments as a
-    mapping; `name` and `tool_call_id` say what a tool's message answers.
-
-    Raises:
-        ValueError: `role` is none of `ROLES`.
-    """
-
-    role: str
-    content: str
-    tool_calls: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
-    name: str = ""
-    tool_call_id: str = ""
-
-    def __post_init__(self) -> None:
-        if self.role not in ROLES:
-            raise ValueError(f"no role of a chat: {self.role!r}")
 
 
 def messages_of(value: Any) -> list[Message]:
