@@ -79,7 +79,6 @@ def train(
     from engine.data.prompts import load_prompts
     from engine.data.tool_text import takes_tools
     from engine.errors import CannotGoOn, NothingLearned
-    from engine.export import write_adapters
     from engine.machine.device import configure_mlx
     from engine.model.adapter_files import start_of
     from engine.model.load import count_parameters, load_roles
@@ -88,6 +87,7 @@ def train(
     from engine.train.health import nothing_learned
     from engine.train.journal import Journal
     from engine.train.online_dpo import Trainer
+    from engine.train.results import write_adapters
 
     configure_mlx()
     journal = Journal(run, emit, control)
@@ -340,7 +340,7 @@ def _judge(
 
 def _leave_results(settings: Settings, run: Run, policy: Any, journal: Any, *, fuse: bool) -> None:
     """Write the adapters, and with `fuse` the fused model where the settings ask for it."""
-    from engine.export import fuse_run, publish_to_lm_studio, readers, write_adapters
+    from engine.train.results import fuse_run, publish_to_lm_studio, readers, write_adapters
 
     journal.stored(lambda: write_adapters(policy, settings, run.path / ADAPTERS))
     if not (fuse and settings.fuse):

@@ -12,7 +12,7 @@ import pytest
 
 from engine.data.pairs import Verdict
 from engine.errors import UserError
-from engine.export import export, fuse_run, write_adapters
+from engine.export import export
 from engine.judges.llm import LLMJudge
 from engine.model import arrays
 from engine.model.adapter_files import WEIGHTS, find, settled, start_of
@@ -22,6 +22,7 @@ from engine.runs import archive
 from engine.runs.folder import ADAPTERS, LOG, METRICS, START, Run
 from engine.session import Session
 from engine.settings.schema import Settings
+from engine.train.results import fuse_run, write_adapters
 from engine.trained import load_trained
 from tests.engine.small_models import (
     make_model,

@@ -17,14 +17,7 @@ from mlx_lm.models import qwen3
 from mlx_lm.utils import dequantize_model
 
 from engine.errors import UserError
-from engine.export import (
-    export,
-    fuse_run,
-    publish_to_lm_studio,
-    readers,
-    trained_weights,
-    write_adapters,
-)
+from engine.export import export
 from engine.machine import device
 from engine.model import arrays, load
 from engine.runs import archive
@@ -32,6 +25,13 @@ from engine.runs.durable import StorageError
 from engine.runs.folder import ADAPTERS, CONFIG, Run
 from engine.settings.schema import Quantization, Settings
 from engine.starter import POLICY
+from engine.train.results import (
+    fuse_run,
+    publish_to_lm_studio,
+    readers,
+    trained_weights,
+    write_adapters,
+)
 from engine.train.state import WEIGHTS
 from tests.command import Command
 from tests.engine.small_models import number

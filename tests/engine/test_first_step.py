@@ -13,12 +13,12 @@ import pytest
 
 from engine.compute.logps import Scored, completion_logps
 from engine.data.pairs import JudgedPair, Verdict
-from engine.export import write_adapters
 from engine.model import arrays, load
 from engine.model.load import Roles, learning, load_roles
 from engine.settings.schema import Settings
 from engine.train.online_dpo import learn
 from engine.train.optimizers import build_optimizer
+from engine.train.results import write_adapters
 from engine.train.update import Update
 from tests.engine.small_models import (
     QWEN2,

@@ -16,12 +16,12 @@ from mlx_lm import load as load_with_mlx_lm
 from transformers import CONFIG_MAPPING
 
 from engine.errors import UserError
-from engine.export import fuse_run, readers, write_adapters
 from engine.model import arrays, load
 from engine.model import config as model_config
 from engine.runs import archive
 from engine.runs.folder import ADAPTERS
 from engine.settings.schema import Settings
+from engine.train.results import fuse_run, readers, write_adapters
 from tests.engine.small_models import GEMMA2, QWEN3, byte_tokenizer
 from tests.interop import weights
 

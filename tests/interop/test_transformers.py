@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.export import fuse_run, write_adapters
 from engine.model import load
 from engine.runs import archive
 from engine.runs.folder import ADAPTERS
 from engine.settings.schema import Settings
+from engine.train.results import fuse_run, write_adapters
 from tests.engine.small_models import stir
 from tests.engine.test_model_config import (
     ARCHITECTURES,
