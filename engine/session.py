@@ -1,17 +1,33 @@
-"""One run on one thread: start, pause, stop, verdicts in, events out.
+"""The doors to a run: `Session`, on a thread of its own: start, pause, stop, verdicts in, events
+out; and `train`, in the calling thread, for a notebook.
 
-Importing this is light. MLX is imported, and lives, on the thread that `start` makes.
+Importing this is light. MLX is imported, and lives, on the thread that `start` makes, or that
+calls `train`.
 """
 
 import contextlib
+import tempfile
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from engine.control import Control, GivenUp
 from engine.errors import CannotGoOn, NothingLearned, RunError, UserError
-from engine.events import Event, EventBuffer, Log, PairSampled, RunEnded, RunStatus
+from engine.events import (
+    Evaluated,
+    Event,
+    EventBuffer,
+    Log,
+    PairSampled,
+    Report,
+    RunEnded,
+    RunStatus,
+)
+from engine.machine.device import import_mlx
 from engine.model import adapter_files
 from engine.runs import archive
 from engine.runs.folder import LOG, Run, timestamp
@@ -21,12 +37,95 @@ from engine.settings.checks import problems
 from engine.settings.schema import Settings
 
 if TYPE_CHECKING:
-    from engine.judges.human import Given
+    from engine.judges.human import Given, HumanJudge
+    from engine.model.load import LanguageModel
 
 LOAD_TIMEOUT = 0.3  # seconds that loading gets to end by itself when the run is to stop
 LOAD_LOOK = 0.05  # between two looks at whether it is
 
 Shown = Literal["left", "right", "tie", "both_bad", "skip"]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What `train` gives back."""
+
+    policy: "LanguageModel"
+    settings: Settings
+    reports: list[dict[str, float]]  # metrics of each report, as in metrics.jsonl, oldest first
+    win_rates: list[Evaluated]
+    run: Run | None  # None where it had no folder
+
+    def write_adapters(self, folder: Path) -> None:
+        """Write what was trained into a folder, as mlx-lm's `--adapter-path` takes it.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        from engine.train.results import write_adapters
+
+        write_adapters(self.policy.model, self.settings, folder)
+
+
+def train(
+    settings: Settings,
+    on_event: Callable[[Event], None] = lambda event: None,
+    *,
+    run_folder: bool = False,
+) -> TrainingResult:
+    """Train in the calling thread from the start to the last step.
+
+    Args:
+        on_event: told all that happens, as a screen is; what it raises ends the training.
+        run_folder: keep the run in the archive, to look at, resume and export. Without, it works
+            in a temporary folder that is removed at the end, and nothing is fused.
+
+    Raises:
+        UserError: settings, models or data do not serve, or a person is to judge.
+        NothingLearned: there was no pair to learn from.
+        CannotGoOn, StorageError: it had to stop before its last step.
+    """
+    settings, notes = adapter_files.settled(settings)
+    if settings.human_judge:
+        raise UserError("judge: nobody can answer here; name a model, or use a Session")
+    if found := problems(settings):
+        raise UserError("; ".join(f"{each.key}: {each.message}" for each in found))
+    import_mlx()
+    from engine.train import assemble
+
+    reports: list[dict[str, float]] = []
+    win_rates: list[Evaluated] = []
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Report):
+            reports.append(event.metrics)
+        elif isinstance(event, Evaluated):
+            win_rates.append(event)
+        on_event(event)
+
+    with contextlib.ExitStack() as stack:
+        if not run_folder:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lora-studio-"))
+            settings = settings.model_copy(update={"output_root": folder, "fuse": False})
+        run = archive.create(settings)
+        stack.enter_context(run.lock())
+        for note in notes:
+            run.log("info", note)
+            on_event(Log(level="info", text=note))
+        status: RunStatus = "failed"
+        try:
+            policy = assemble.train(settings, run, Control(), emit).policy
+            status = "finished"
+        except NothingLearned:
+            status = "untrained"
+            raise
+        except (CannotGoOn, KeyboardInterrupt):
+            status = "stopped"
+            raise
+        finally:
+            with contextlib.suppress(RunError, UserError):
+                run.update(status=status)
+    return TrainingResult(policy, settings, reports, win_rates, run if run_folder else None)
 
 
 class Session:
@@ -53,7 +152,7 @@ class Session:
         self._let_go = False  # the thread goes on loading for nobody
         self._control = Control(attended=beside_screen)
         self._events = EventBuffer()
-        self._person: Any = None
+        self._person: HumanJudge | None = None
         self._lock = contextlib.ExitStack()
         self._thread: threading.Thread | None = None
 
@@ -213,13 +312,13 @@ class Session:
     # -- the thread ------------------------------------------------------------------------------
 
     def _work(self, run: Run) -> None:
-        from engine.train import assemble
+        from engine.train import engine_thread
 
         status: RunStatus = "failed"
         if self._beside_screen:
-            assemble.step_back()
+            engine_thread.step_back()
         try:
-            finished = assemble.work(
+            finished = engine_thread.work(
                 self.settings, run, self._control, self._tell, self._meet_person
             )
             status = "finished" if finished else "stopped"
@@ -238,9 +337,9 @@ class Session:
             self._log_trace(run)
         finally:
             self._end(run, status)
-            assemble.leave_thread()
+            engine_thread.leave_thread()
 
-    def _meet_person(self, judge: Any) -> None:
+    def _meet_person(self, judge: "HumanJudge") -> None:
         self._person = judge
 
     def _tell(self, event: Event) -> None:

@@ -86,7 +86,7 @@ class SideBySide:
 
     def _work(self) -> None:
         from engine.machine.device import import_mlx
-        from engine.train.assemble import leave_thread
+        from engine.train.engine_thread import leave_thread
 
         import_mlx()
         try:

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 from engine.data.pairs import JudgedPair, Pair, RecordedPair, Verdict
 from engine.events import Choice, PairSampled
@@ -42,6 +42,26 @@ class Given:
     shown: Shown
 
 
+class LabelStore(Protocol):
+    """Where a person's labels are stored. What cannot be written raises a `StorageError`."""
+
+    def write(self, judged: JudgedPair) -> None:
+        """Store a label, synced."""
+        ...
+
+    def retract(self, pair_id: str) -> None:
+        """Take the label of a pair that waits again out of the store."""
+        ...
+
+    def stored(self, pair_id: str) -> Record | None:
+        """The line of a pair, None where it has no label."""
+        ...
+
+    def relabel(self, pair_id: str, choice: Choice | None) -> None:
+        """Give a stored pair another verdict, or with None take its label out."""
+        ...
+
+
 class HumanJudge:
     """Shows pairs in a hidden random order and waits for the person's verdicts.
 
@@ -50,10 +70,7 @@ class HumanJudge:
         undo_seconds: a batch is collected this long after its last answer, or once a later
             pair is answered.
         self_check_every: after this many answers an earlier pair comes again, swapped; 0 never.
-        write: stores a label, synced; raises where it cannot, and then the answer does not count.
-        retract: takes the label of a pair that waits again back out of the store.
-        stored: the line that the store has of a pair, or None.
-        relabel: gives a stored pair another verdict, or with None takes its label out.
+        labels: where labels are stored; an answer that cannot be stored does not count.
         show: told every pair that starts to wait.
         wake: told that something may be collected.
     """
@@ -67,20 +84,14 @@ class HumanJudge:
         seed: int,
         undo_seconds: float,
         self_check_every: int,
-        write: Callable[[JudgedPair], None],
-        retract: Callable[[str], None],
-        stored: Callable[[str], Record | None] = lambda pair_id: None,
-        relabel: Callable[[str, Choice | None], None] = lambda pair_id, choice: None,
+        labels: LabelStore,
         show: Callable[[PairSampled], None],
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._seed = seed
         self._undo_seconds = undo_seconds
         self._self_check_every = self_check_every
-        self._write = write
-        self._retract = retract
-        self._stored = stored
-        self._relabel = relabel
+        self._labels = labels
         self._show = show
         self._wake = wake
         self._lock = threading.RLock()
@@ -175,7 +186,7 @@ class HumanJudge:
                 return False
             verdict = Verdict(self._choice(pair_id, shown), note=note, flagged=flagged)
             judged = JudgedPair(pair, verdict)
-            self._write(judged)
+            self._labels.write(judged)
             self._count += 1
             self._answers[pair_id] = Answer(verdict, self._count, time.monotonic())
             self._maybe_repeat()
@@ -195,10 +206,10 @@ class HumanJudge:
                 return "unknown"
             pair = self._find(pair_id)
             if pair is None:
-                return "learned" if self._stored(pair_id) else "unknown"
+                return "learned" if self._labels.stored(pair_id) else "unknown"
             if self._open(pair):
                 return "unknown"
-            self._retract(pair_id)
+            self._labels.retract(pair_id)
             self._forget(pair_id)
             del self._answers[pair_id]
             self._show(self._shown(pair))
@@ -206,7 +217,7 @@ class HumanJudge:
 
     def given(self, pair_id: str) -> Given | None:
         """The stored label of a pair, in terms of what the screen showed; None: it has none."""
-        line = self._stored(pair_id)
+        line = self._labels.stored(pair_id)
         if line is None:
             return None
         pair = RecordedPair.from_record(line)
@@ -226,9 +237,9 @@ class HumanJudge:
             StorageError: the label could not be changed.
         """
         with self._lock:
-            if self._find(pair_id) is not None or self._stored(pair_id) is None:
+            if self._find(pair_id) is not None or self._labels.stored(pair_id) is None:
                 return False
-            self._relabel(pair_id, None if shown is None else self._choice(pair_id, shown))
+            self._labels.relabel(pair_id, None if shown is None else self._choice(pair_id, shown))
             self._forget(pair_id)
             return True
 

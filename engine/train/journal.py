@@ -29,7 +29,7 @@ class Journal:
         self._control = control
         self.step = 0
         self.layout: Layout = "text"  # of the files of pairs
-        self.kept: Collection[str] = ()  # pairs that the run has a label of, from before a restart
+        self.labelled: Collection[str] = ()  # ids of pairs with a label from before a restart
         self.pairs = 0  # with a label in the run's files
         self._reached = {"step": 0, "seconds": 0.0}
         self._counting = threading.Lock()  # a person's labels come from another thread
@@ -92,7 +92,7 @@ class Journal:
         new = [
             each
             for each in judged
-            if each.pair.pair_id not in self.kept and (not stored or each.pair.undecidable())
+            if each.pair.pair_id not in self.labelled and (not stored or each.pair.undecidable())
         ]
         for file, decided in ((PAIRS, True), (UNDECIDED, False)):
             lines = [each.to_record(judge, self.layout) for each in new if each.decided == decided]

@@ -34,19 +34,12 @@ MEANS = (
     "update_seconds",
     "step_seconds",
 )
-RATES = ("pairs_per_second", "sampled_tokens_per_second")
+# A count over seconds.
+RATES = {
+    "pairs_per_second": ("pairs", "step_seconds"),
+    "sampled_tokens_per_second": ("sampled_tokens", "sample_seconds"),
+}
 COUNTS = ("trained_pairs", "dropped_steps", "cut_pairs")
-# What depends on the machine's speed, and so differs between two equal runs.
-TIMING = (
-    "sample_seconds",
-    "judge_seconds",
-    "update_seconds",
-    "step_seconds",
-    "pairs_per_second",
-    "sampled_tokens_per_second",
-    "peak_memory_gb",
-    "seconds",
-)
 
 
 class Averages:
@@ -77,10 +70,7 @@ class Averages:
     def report(self) -> dict[str, float | None]:
         """All metrics over what was added: None for one that had nothing to be measured on."""
         line = {name: self.mean(name) for name in MEANS}
-        for rate, count, seconds in (
-            ("pairs_per_second", "pairs", "step_seconds"),
-            ("sampled_tokens_per_second", "sampled_tokens", "sample_seconds"),
-        ):
+        for rate, (count, seconds) in RATES.items():
             time = self.total(seconds)
             line[rate] = self.total(count) / time if time else None
         return line | {name: self.total(name) for name in COUNTS}

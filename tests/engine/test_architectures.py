@@ -23,10 +23,10 @@ from engine.model import arrays, load
 from engine.runs import archive
 from engine.runs.folder import ADAPTERS, FUSED, Run
 from engine.session import Session
-from engine.train.metrics import TIMING
 from engine.train.state import WEIGHTS
 from tests.engine.small_models import number, settings, write_model, write_prompts
 from tests.engine.zoo import ARCHITECTURES, write_architecture
+from tests.timing import TIMING
 
 METHODS: dict[str, dict[str, Any]] = {
     "lora": {"train_type": "lora"},

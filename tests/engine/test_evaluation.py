@@ -34,8 +34,8 @@ def evaluation(reference: LanguageModel, judge: Any, **more: Any) -> Evaluation:
     return Evaluation(
         reference,
         judge,
-        asked=[f"prompt {index}" for index in range(len(PROMPTS))],
-        prompts=PROMPTS,
+        prompts=[f"prompt {index}" for index in range(len(PROMPTS))],
+        prompt_ids=PROMPTS,
         sampler=more.pop("sampler", Sampler(1.0)),
         max_tokens=6,
         seed=0,

@@ -104,7 +104,7 @@ def test_a_persons_verdicts_are_stored_already(
 
 
 def test_what_the_run_has_a_label_of_is_not_stored_again(run: Run, journal: Journal) -> None:
-    journal.kept = {JUDGED[0].pair.pair_id, JUDGED[1].pair.pair_id}
+    journal.labelled = {JUDGED[0].pair.pair_id, JUDGED[1].pair.pair_id}
     journal.judged(JUDGED, "a judge", stored=False)
     assert list(run.read(PAIRS)) == []
     assert [line["choice"] for line in run.read(UNDECIDED)] == ["identical", "invalid"]

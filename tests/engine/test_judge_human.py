@@ -68,10 +68,7 @@ def make(store: Store, shown: list[PairSampled]) -> Callable[..., HumanJudge]:
             seed=seed,
             undo_seconds=undo_seconds,
             self_check_every=every,
-            write=store.write,
-            retract=store.retract,
-            stored=store.stored,
-            relabel=store.relabel,
+            labels=store,
             show=shown.append,
             **more,
         )

@@ -17,9 +17,9 @@ from engine.runs import archive
 from engine.runs.folder import METRICS, PAIRS, UNDECIDED, checkpoint_damage
 from engine.session import Session
 from engine.train import journal
-from engine.train.metrics import TIMING
 from tests.end_to_end.resumed_run import by_mean_alone
 from tests.engine.small_models import settings, write_model, write_prompts
+from tests.timing import TIMING
 
 TIMEOUT = 300  # seconds
 Hindrance = Callable[[Path], AbstractContextManager[None]]

@@ -54,10 +54,7 @@ class PersonSession:
             seed=settings.seed,
             undo_seconds=settings.undo_seconds,
             self_check_every=settings.self_check_every,
-            write=self._write,
-            retract=self._retract,
-            stored=self._stored,
-            relabel=self._relabel,
+            labels=Labels(self),
             show=self.events.put,
         )
         self.waiting, self.answer = self.judge.waiting, self.judge.answer
@@ -113,24 +110,37 @@ class PersonSession:
         """Which completion stands on the left of a waiting pair."""
         return "first" if "one" in waiting.left else "second"
 
-    def _write(self, judged: JudgedPair) -> None:
+
+class Labels:
+    """The labels in the run's files, on a disk that can be full."""
+
+    def __init__(self, session: PersonSession) -> None:
+        self.session = session
+
+    @property
+    def run(self) -> Run:
+        return self.session.run
+
+    def write(self, judged: JudgedPair) -> None:
         file = PAIRS if judged.decided else UNDECIDED
-        if self.full:
-            raise StorageError(self.run.path / file, OSError(28, "No space left on device"))
+        self.check(file)
         self.run.append(file, [judged.to_record("human")], sync=True)
 
-    def _stored(self, pair_id: str) -> Record | None:
-        found = find(self.run, pair_id)
-        return found[1] if found else None
-
-    def _relabel(self, pair_id: str, choice: Choice | None) -> None:
-        if self.full:
-            raise StorageError(self.run.path / PAIRS, OSError(28, "No space left on device"))
-        relabel_own(self.run, pair_id, choice)
-
-    def _retract(self, pair_id: str) -> None:
+    def retract(self, pair_id: str) -> None:
         for file in (PAIRS, UNDECIDED):
             self.run.rewrite(file, lambda line: None if line["pair_id"] == pair_id else line)
+
+    def stored(self, pair_id: str) -> Record | None:
+        match = find(self.run, pair_id)
+        return match[1] if match else None
+
+    def relabel(self, pair_id: str, choice: Choice | None) -> None:
+        self.check(PAIRS)
+        relabel_own(self.run, pair_id, choice)
+
+    def check(self, file: str) -> None:
+        if self.session.full:
+            raise StorageError(self.run.path / file, OSError(28, "No space left on device"))
 
 
 def human_settings(**more: object) -> Settings:

@@ -73,10 +73,7 @@ def human(labels: Labels, every: int = 0) -> HumanJudge:
         seed=0,
         undo_seconds=0,
         self_check_every=every,
-        write=labels.write,
-        retract=labels.retract,
-        stored=labels.stored,
-        relabel=labels.relabel,
+        labels=labels,
         show=lambda event: None,
     )
 
