@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from engine.control import Control, GivenUp
+from engine.control import Control, LoadingStopped
 from engine.errors import CannotGoOn, NothingLearned, RunError, UserError
 from engine.events import (
     Evaluated,
@@ -26,6 +26,7 @@ from engine.events import (
     Report,
     RunEnded,
     RunStatus,
+    Shown,
 )
 from engine.machine.device import import_mlx
 from engine.model import adapter_files
@@ -37,13 +38,11 @@ from engine.settings.checks import problems
 from engine.settings.schema import Settings
 
 if TYPE_CHECKING:
-    from engine.judges.human import Given, HumanJudge
+    from engine.judges.human import HumanJudge, Label
     from engine.model.load import LanguageModel
 
 LOAD_TIMEOUT = 0.3  # seconds that loading gets to end by itself when the run is to stop
-LOAD_LOOK = 0.05  # between two looks at whether it is
-
-Shown = Literal["left", "right", "tie", "both_bad", "skip"]
+LOAD_POLL_SECONDS = 0.05  # between two looks at whether it has
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ class Session:
         self._keep = False  # the run's folder, even if nothing was trained
         self._ended: RunStatus | None = None
         self._ending = threading.Lock()
-        self._let_go = False  # the thread goes on loading for nobody
+        self._abandoned = False  # the thread goes on loading for nobody
         self._control = Control(attended=beside_screen)
         self._events = EventBuffer()
         self._person: HumanJudge | None = None
@@ -171,13 +170,13 @@ class Session:
         if self.run is None:
             self.run = archive.create(self.settings)
         for note in notes:
-            self._say(note)
+            self._log(note)
         self._lock.enter_context(self.run.lock())
-        self._lock.callback(Watch(self.run, self._obey).close)
+        self._lock.callback(Watch(self.run, self._carry_out).close)
         self._thread = threading.Thread(target=self._work, args=(self.run,), name="engine")
         self._thread.start()
         threading.Thread(
-            target=self._see_it_load, args=(self.run, self._thread), name="loading", daemon=True
+            target=self._watch_loading, args=(self.run, self._thread), name="loading", daemon=True
         ).start()
 
     # -- what it does ----------------------------------------------------------------------------
@@ -185,7 +184,7 @@ class Session:
     @property
     def alive(self) -> bool:
         """Whether the run is at work."""
-        return self._thread is not None and self._thread.is_alive() and not self._let_go
+        return self._thread is not None and self._thread.is_alive() and not self._abandoned
 
     @property
     def unbegun(self) -> bool:
@@ -196,7 +195,7 @@ class Session:
     def lingers(self) -> bool:
         """Whether the run has ended while its thread loads on, which cannot be broken off: only
         the end of the process does. The process has to leave by `os._exit`."""
-        return self._let_go and self._thread is not None and self._thread.is_alive()
+        return self._abandoned and self._thread is not None and self._thread.is_alive()
 
     @property
     def status(self) -> RunStatus:
@@ -218,7 +217,7 @@ class Session:
         """Wait for the run to end; whether it has."""
         end = time.monotonic() + (float("inf") if timeout is None else timeout)
         while self.alive and (left := end - time.monotonic()) > 0 and self._thread is not None:
-            self._thread.join(min(left, LOAD_LOOK) if self.unbegun else min(left, 1.0))
+            self._thread.join(min(left, LOAD_POLL_SECONDS) if self.unbegun else min(left, 1.0))
         return not self.alive
 
     # -- what is asked of it ---------------------------------------------------------------------
@@ -272,7 +271,7 @@ class Session:
         """Take a verdict back, so that the pair waits again; nothing, once it was learned from."""
         return self._person.undo(pair_id) if self._person else "unknown"
 
-    def given(self, pair_id: str) -> "Given | None":
+    def given(self, pair_id: str) -> "Label | None":
         """The label of a pair that was learned from, in terms of what the screen showed."""
         return self._person.given(pair_id) if self._person else None
 
@@ -289,21 +288,20 @@ class Session:
         """How often the person judged a repeated pair as before, of how many."""
         return self._person.agreement() if self._person else (0, 0)
 
-    def _obey(self, command: str) -> None:
-        """Do what another process asked for through the run's mailbox."""
-        act = {
+    def _carry_out(self, command: str) -> None:
+        """Carry out a command that another process left in the run's folder."""
+        actions = {
             "pause": self.pause,
             "unpause": self.unpause,
             "stop": self.stop,
             "evaluate": self.evaluate_now,
             "save": self.save_now,
         }
-        said = f"another process asked to {command}"
-        act[command]()
-        self._say(said)
+        actions[command]()
+        self._log(f"another process asked to {command}")
 
-    def _say(self, text: str) -> None:
-        """Tell of something on the screen and in the run's log."""
+    def _log(self, text: str) -> None:
+        """A line for the screen and for the run's log."""
         self._events.put(Log(level="info", text=text))
         if self.run:
             with contextlib.suppress(RunError):
@@ -319,10 +317,10 @@ class Session:
             engine_thread.step_back()
         try:
             finished = engine_thread.work(
-                self.settings, run, self._control, self._tell, self._meet_person
+                self.settings, run, self._control, self._emit, self._set_person
             )
             status = "finished" if finished else "stopped"
-        except GivenUp:
+        except LoadingStopped:
             status = "stopped"
         except (CannotGoOn, NothingLearned) as ended:
             status = "untrained" if isinstance(ended, NothingLearned) else "stopped"
@@ -339,24 +337,24 @@ class Session:
             self._end(run, status)
             engine_thread.leave_thread()
 
-    def _meet_person(self, judge: "HumanJudge") -> None:
+    def _set_person(self, judge: "HumanJudge") -> None:
         self._person = judge
 
-    def _tell(self, event: Event) -> None:
+    def _emit(self, event: Event) -> None:
         if self._ended is None:  # else it comes from a thread that was let go
             self._events.put(event)
 
-    def _see_it_load(self, run: Run, thread: threading.Thread) -> None:
+    def _watch_loading(self, run: Run, thread: threading.Thread) -> None:
         """While the run loads, look whether it is to stop; then let go of its thread, since
         nothing can break off a load."""
         since = float("inf")
         while thread.is_alive() and not self._control.begun:
             now = time.monotonic()
             since = min(since, now) if self._control.stopping else since
-            if now - since > LOAD_TIMEOUT and self._control.give_up():
-                self._end(run, "stopped", let_go=True)
+            if now - since > LOAD_TIMEOUT and self._control.abandon():
+                self._end(run, "stopped", abandoned=True)
                 return
-            time.sleep(LOAD_LOOK)
+            time.sleep(LOAD_POLL_SECONDS)
 
     def _log_trace(self, run: Run) -> None:
         trace = hide(traceback.format_exc())
@@ -364,7 +362,7 @@ class Session:
         with contextlib.suppress(RunError):
             run.append(LOG, [f"{timestamp()} error   {line}" for line in trace.splitlines()])
 
-    def _end(self, run: Run, status: RunStatus, *, let_go: bool = False) -> None:
+    def _end(self, run: Run, status: RunStatus, *, abandoned: bool = False) -> None:
         """Close the run's folder and say how it ended; done once, by whoever comes first."""
         with self._ending:
             if self._ended is not None:
@@ -385,6 +383,6 @@ class Session:
                 archive.discard(run)
                 self._events.put(Log(level="info", text="nothing was trained, so no run is kept"))
             self._lock.close()
-            self._let_go = let_go
+            self._abandoned = abandoned
             self._ended = status
             self._events.put(RunEnded(status=status, step=step, error=self.error))

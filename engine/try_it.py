@@ -111,7 +111,7 @@ class SideBySide:
         self._events.append(SideBySideReady(trained.step))
         while (prompt := self._prompts.get()) is not None:
             system = [Message("system", settings.system_prompt)] if settings.system_prompt else []
-            asked = Prompt((*system, Message("user", prompt)), prompt)
+            request = Prompt((*system, Message("user", prompt)), prompt)
             answers = []
             tokens = 0
 
@@ -120,7 +120,7 @@ class SideBySide:
 
             try:
                 for lm in (trained.policy, trained.reference):
-                    ids = render_prompt(lm.tokenizer, asked, settings, settings.prompt_tokens)
+                    ids = render_prompt(lm.tokenizer, request, settings, settings.prompt_tokens)
                     ((completion,),) = sample(
                         lm,
                         [ids],

@@ -45,7 +45,7 @@ class Pair:
     tools: tuple[Mapping[str, Any], ...] = ()
 
     @property
-    def asked(self) -> Prompt:
+    def full_prompt(self) -> Prompt:
         """The prompt as it was in the data."""
         return Prompt(self.messages or (Message("user", self.prompt),), self.prompt, self.tools)
 
@@ -139,7 +139,7 @@ class JudgedPair:
         }
         fields = sorted(completions)  # chosen before rejected, first before second
         chat = layout != "text"
-        turns = [_stored(message) for message in pair.asked.messages]
+        turns = [_message_record(message) for message in pair.full_prompt.messages]
         line: dict[str, Any] = {"prompt": turns if chat else pair.prompt}
         for field in fields:
             text, _, _ = completions[field]
@@ -257,7 +257,7 @@ def layout_for(prompts: Sequence[Prompt]) -> Layout:
     return "messages" if any(prompt.conversation for prompt in prompts) else "text"
 
 
-def _stored(message: Message) -> dict[str, Any]:
+def _message_record(message: Message) -> dict[str, Any]:
     """A message as a line of `record` has it."""
     turn = as_mapping(message)
     for call in (calls := [{**call} for call in turn.get("tool_calls", ())]):
@@ -293,8 +293,8 @@ def text_of(value: Any) -> str:
 
 def messages_of(value: Any) -> tuple[Message, ...]:
     """The messages of a list of them in a line of `record`; what is none is left out."""
-    found: list[Message] = []
+    messages: list[Message] = []
     for each in value if isinstance(value, list) else []:
         with contextlib.suppress(Unusable):
-            found.append(message_of(each, "user"))
-    return tuple(found)
+            messages.append(message_of(each, "user"))
+    return tuple(messages)

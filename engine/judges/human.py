@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from engine.data.pairs import JudgedPair, Pair, RecordedPair, Verdict
-from engine.events import Choice, PairSampled
+from engine.events import Choice, PairSampled, Shown
 from engine.runs.durable import Record
 
-Shown = Literal["left", "right", "tie", "both_bad", "skip"]
 UNDECIDED: dict[Shown, Choice] = {"tie": "tie", "both_bad": "both_bad", "skip": "skip"}
 AGAIN = "-again"
 
@@ -32,7 +31,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class Label:
     """A label of a pair that was learned from already, with the sides as they were shown."""
 
     pair_id: str
@@ -53,7 +52,7 @@ class LabelStore(Protocol):
         """Take the label of a pair that waits again out of the store."""
         ...
 
-    def stored(self, pair_id: str) -> Record | None:
+    def find(self, pair_id: str) -> Record | None:
         """The line of a pair, None where it has no label."""
         ...
 
@@ -206,7 +205,7 @@ class HumanJudge:
                 return "unknown"
             pair = self._find(pair_id)
             if pair is None:
-                return "learned" if self._labels.stored(pair_id) else "unknown"
+                return "learned" if self._labels.find(pair_id) else "unknown"
             if self._open(pair):
                 return "unknown"
             self._labels.retract(pair_id)
@@ -215,9 +214,9 @@ class HumanJudge:
             self._show(self._shown(pair))
             return "undone"
 
-    def given(self, pair_id: str) -> Given | None:
+    def given(self, pair_id: str) -> Label | None:
         """The stored label of a pair, in terms of what the screen showed; None: it has none."""
-        line = self._labels.stored(pair_id)
+        line = self._labels.find(pair_id)
         if line is None:
             return None
         pair = RecordedPair.from_record(line)
@@ -226,7 +225,7 @@ class HumanJudge:
             left, right = right, left
         choice = pair.verdict.choice
         shown = [each for each in get_args(Shown) if self._choice(pair_id, each) == choice]
-        return Given(pair_id, pair.prompt, left, right, shown[0] if shown else "skip")
+        return Label(pair_id, pair.prompt, left, right, shown[0] if shown else "skip")
 
     def relabel(self, pair_id: str, shown: Shown | None) -> bool:
         """Change the stored label of a pair that was learned from, or with None take it out; the
@@ -237,7 +236,7 @@ class HumanJudge:
             StorageError: the label could not be changed.
         """
         with self._lock:
-            if self._find(pair_id) is not None or self._labels.stored(pair_id) is None:
+            if self._find(pair_id) is not None or self._labels.find(pair_id) is None:
                 return False
             self._labels.relabel(pair_id, None if shown is None else self._choice(pair_id, shown))
             self._forget(pair_id)

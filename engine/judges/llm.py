@@ -103,7 +103,7 @@ class LLMJudge:
         pairs = self._batches[0]
         asked = [pair for pair in pairs if pair.undecidable() is None]
         verdicts = self.judge(
-            [(pair.asked, pair.first, pair.second) for pair in asked],
+            [(pair.full_prompt, pair.first, pair.second) for pair in asked],
             [f"pair {pair.pair_id}" for pair in asked],
         )
         self._batches.popleft()

@@ -5,6 +5,7 @@ Everything here happens on the thread that trains, which MLX belongs to.
 
 import contextlib
 import gc
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from engine.control import Control
 from engine.data import chat_template
 from engine.data.columns import counted
 from engine.data.pairs import Layout, RecordedPair, layout_for
-from engine.data.prompts import Prompt, PromptSet, load_prompts
+from engine.data.prompts import Prompt, PromptOrder, PromptSet, load_prompts
 from engine.data.rendering import render_prompt
 from engine.data.tool_text import takes_tools
 from engine.errors import CannotGoOn, NothingLearned, UserError
@@ -34,9 +35,13 @@ from engine.settings.schema import Settings
 from engine.train.evaluation import Evaluation
 from engine.train.health import nothing_learned
 from engine.train.journal import Journal
-from engine.train.online_dpo import Trainer, sampler_of
+from engine.train.online_dpo import Trainer, sampler_of, total_steps
+from engine.train.optimizers import build_optimizer
 from engine.train.results import fuse_run, publish_to_lm_studio, readers, write_adapters
 from engine.train.run_labels import RunLabels
+from engine.train.state import TrainingState
+from engine.train.update import Update
+from engine.train.upkeep import Upkeep
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ def train(
         NothingLearned: every step was taken, and there was no pair to learn from.
         CannotGoOn: it has stopped with a checkpoint, and nobody is there to help it.
         StorageError: the disk refused to the end.
-        GivenUp: asked to stop before the training began; nothing was changed.
+        LoadingStopped: asked to stop before the training began; nothing was changed.
     """
     configure_mlx()
     journal = Journal(run, emit, control)
@@ -79,16 +84,7 @@ def train(
     else:
         judge = _llm_judge(settings, roles, journal, control)
         evaluations = _evaluations(settings, roles, judge, prompts, journal, control)
-    trainer = Trainer(
-        settings,
-        policy=roles.policy,
-        reference=roles.reference,
-        judge=judge,
-        prompts=prompts.train,
-        evaluations=evaluations,
-        journal=journal,
-        control=control,
-    )
+    trainer = _trainer(settings, roles, judge, prompts, evaluations, journal, control)
     control.begin()
     resumed = _restore(run, trainer, journal)
     _announce(run, trainer, prompts, journal, resumed=resumed)
@@ -113,31 +109,31 @@ def _load(
 ) -> tuple[PromptSet, Roles]:
     """The prompts and models of a run, with what a person should know of them in its log."""
     journal.progress("loading")
-    control.go_on_loading()
+    control.raise_if_stopping()
     if reason := refusal(plan(settings), settings):
         raise UserError(reason)
-    control.go_on_loading()
+    control.raise_if_stopping()
     prompts = load_prompts(settings)
-    control.go_on_loading()
+    control.raise_if_stopping()
     for note in prompts.notes:
         journal.log("info", note)
     mx.random.seed(stream_seed(settings.seed, "adapters"))
 
     def downloading(name: str) -> None:
-        control.go_on_loading()
+        control.raise_if_stopping()
         journal.log("info", f"downloading {name}")
         journal.progress("downloading")
 
     start = start_of(run, settings)
     roles = load_roles(settings, downloading, start)
-    control.go_on_loading()
+    control.raise_if_stopping()
     for note in roles.notes:
         journal.log("info", note)
     if missing := _tools_left_out(prompts, roles):
         journal.log("warning", missing)
     if start and start.parent != run.path / START:
         # Kept, so that a resume does not depend on a file that is not the run's.
-        journal.stored(lambda: write_adapters(roles.policy.model, settings, run.path / START))
+        journal.persist(lambda: write_adapters(roles.policy.model, settings, run.path / START))
     for change in _computed_otherwise(settings, run, start):
         journal.log("info", change)
     journal.layout = _layout(run, prompts, journal)
@@ -261,7 +257,49 @@ def _evaluations(
     return evaluations
 
 
-# -- the beginning and the end -------------------------------------------------------------------
+# -- training --------------------------------------------------------------------------------------
+
+
+def _trainer(
+    settings: Settings,
+    roles: Roles,
+    judge: Judge,
+    prompts: PromptSet,
+    evaluations: Mapping[str, Evaluation],
+    journal: Journal,
+    control: Control,
+) -> Trainer:
+    """The loop of a run, at its start."""
+    steps = total_steps(settings, len(prompts.train))
+    update = Update(
+        roles.policy,
+        roles.reference,
+        settings,
+        build_optimizer(settings, math.ceil(steps / settings.gradient_accumulation_steps)),
+        lambda done, total: journal.progress("updating", done, total, "pairs"),
+    )
+    state = TrainingState(PromptOrder(len(prompts.train), settings.seed))
+    upkeep = Upkeep(
+        settings,
+        state=state,
+        total_steps=steps,
+        update=update,
+        judge=judge,
+        evaluations=evaluations,
+        journal=journal,
+        control=control,
+    )
+    return Trainer(
+        settings,
+        policy=roles.policy,
+        judge=judge,
+        prompts=prompts.train,
+        total_steps=steps,
+        update=update,
+        state=state,
+        upkeep=upkeep,
+        journal=journal,
+    )
 
 
 def _restore(run: Run, trainer: Trainer, journal: Journal) -> bool:
@@ -329,13 +367,13 @@ def _leave_results(
     settings: Settings, run: Run, policy: LanguageModel, journal: Journal, *, fuse: bool
 ) -> None:
     """Write the adapters, and with `fuse` the fused model where the settings ask for it."""
-    journal.stored(lambda: write_adapters(policy.model, settings, run.path / ADAPTERS))
+    journal.persist(lambda: write_adapters(policy.model, settings, run.path / ADAPTERS))
     if not (fuse and settings.fuse):
         return
     journal.progress("fusing")
     folder = run.path / FUSED
     notes: list[str] = []
-    journal.stored(lambda: fuse_run(run, folder, replace=True, say=notes.append))
+    journal.persist(lambda: fuse_run(run, folder, replace=True, say=notes.append))
     for text in (*notes, f"the trained model stands alone in {folder}; {readers(run, folder)}"):
         journal.log("info", text)
     if settings.lm_studio_name:

@@ -42,21 +42,21 @@ class Journal:
         """A line for the log, without tokens that a library may have put into it."""
         text = hide(text)
         self.emit(Log(level=level, text=text))
-        self.stored(lambda: self.run.append(LOG, [f"{timestamp()} {level:<7} {text}"]))
+        self.persist(lambda: self.run.append(LOG, [f"{timestamp()} {level:<7} {text}"]))
 
     def metrics(self, line: dict[str, Any]) -> None:
         """A line of metrics.jsonl."""
-        self.stored(lambda: self.run.append(METRICS, [line]))
+        self.persist(lambda: self.run.append(METRICS, [line]))
 
     def update(self, **fields: Any) -> None:
         """Fields of run.json."""
-        self.stored(lambda: self.run.update(**fields))
+        self.persist(lambda: self.run.update(**fields))
 
     def advance(self, step: int, seconds: float) -> None:
         """Let the run's folder tell that so many steps were taken, in so many seconds."""
         with self._counting:
             self._reached = {"step": step, "seconds": seconds}
-            self._tell_progress()
+            self._write_progress()
 
     def count_pairs(self, more: int | None = None) -> None:
         """Count labels that were stored; without a number, count all that the files have."""
@@ -65,13 +65,13 @@ class Journal:
                 self.pairs = sum(1 for file in (PAIRS, UNDECIDED) for _ in self.run.read(file))
             else:
                 self.pairs += more
-            self._tell_progress()
+            self._write_progress()
 
-    def _tell_progress(self) -> None:
+    def _write_progress(self) -> None:
         with contextlib.suppress(StorageError):  # the next step says it again
             self.run.advance(pairs=self.pairs, **self._reached)
 
-    def judged(self, judged: Sequence[JudgedPair], judge: str, *, stored: bool) -> None:
+    def record_verdicts(self, judged: Sequence[JudgedPair], judge: str, *, stored: bool) -> None:
         """Tell of verdicts and store them; `stored` says that those asked for are stored already,
         as a person's are when given."""
         for each in judged:
@@ -97,7 +97,7 @@ class Journal:
         for file, decided in ((PAIRS, True), (UNDECIDED, False)):
             lines = [each.to_record(judge, self.layout) for each in new if each.decided == decided]
             if lines:
-                self.stored(lambda file=file, lines=lines: self.run.append(file, lines))
+                self.persist(lambda file=file, lines=lines: self.run.append(file, lines))
         with self._counting:
             self.pairs += len(new)
 
@@ -105,7 +105,7 @@ class Journal:
         """A checkpoint of the current step; everything written before is on the disk with it."""
         self.progress("saving")
 
-        def stored() -> None:
+        def write_synced() -> None:
             for file in (METRICS, PAIRS, UNDECIDED, LOG):
                 if (path := self.run.path / file).exists():
                     durable.sync_file(path)
@@ -114,30 +114,30 @@ class Journal:
             self.run.prune_checkpoints()
             self.run.rewrite(SAMPLED, lambda line: line if _step_of(line) > self.step else None)
 
-        self.stored(stored)
+        self.persist(write_synced)
         self.emit(Saved(step=self.step, folder=str(self.run.path)))
 
-    def remember(self, step: int, pairs: Sequence[Pair], order: dict[str, int]) -> None:
+    def record_samples(self, step: int, pairs: Sequence[Pair], order: dict[str, int]) -> None:
         """Store a batch before a person is asked about it."""
         line = {"step": step, "order": order, "pairs": [pair.to_json() for pair in pairs]}
-        self.stored(lambda: self.run.append(SAMPLED, [line], sync=True))
+        self.persist(lambda: self.run.append(SAMPLED, [line], sync=True))
 
-    def stored(self, write: Callable[[], Any]) -> None:
+    def persist(self, write: Callable[[], Any]) -> None:
         """Write, and while the storage refuses, wait and try again until asked to stop."""
-        told = False
+        reported = False
         while True:
             try:
                 self._write(write)
                 break
             except StorageError as error:
-                if self._control.stopping and told:
+                if self._control.stopping and reported:
                     raise
-                if not told:
+                if not reported:
                     self.emit(Log(level="error", text=f"paused: {error}"))
-                    told = True
+                    reported = True
                 self.progress("paused")
                 self._control.wait(RETRY_SECONDS)
-        if told:
+        if reported:
             self.emit(Log(level="info", text="the run can write again and goes on"))
 
     def _write(self, write: Callable[[], Any]) -> None:

@@ -31,67 +31,36 @@ Where it differs from the paper:
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
-from engine.control import Control
 from engine.data.pairs import JudgedPair, Pair, make_pair
-from engine.data.prompts import Prompt, PromptOrder
+from engine.data.prompts import Prompt
 from engine.data.rendering import render_prompt
 from engine.judges import Judge
 from engine.model.load import LanguageModel
 from engine.settings.schema import Settings
-from engine.train.evaluation import Evaluation, completion_text
+from engine.train.evaluation import completion_text
 from engine.train.journal import Journal
-from engine.train.optimizers import build_optimizer
 from engine.train.state import TrainingState
 from engine.train.update import StepResult, Update
 from engine.train.upkeep import Upkeep
 
 
+@dataclass(frozen=True)
 class Trainer:
     """One run's loop. Everything here happens on the engine's thread."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        policy: LanguageModel,
-        reference: LanguageModel,
-        judge: Judge,
-        prompts: Sequence[Prompt],
-        evaluations: Mapping[str, Evaluation],
-        journal: Journal,
-        control: Control,
-    ) -> None:
-        """`evaluations` by split: "valid" every now and then, "test" at the end."""
-        self.settings = settings
-        self.policy = policy
-        self.judge = judge
-        self.prompts = prompts
-        self.journal = journal
-        self.total_steps = total_steps(settings, len(prompts))
-        self.sampler = sampler_of(settings)
-        updates = math.ceil(self.total_steps / settings.gradient_accumulation_steps)
-        self.update = Update(
-            policy,
-            reference,
-            settings,
-            build_optimizer(settings, updates),
-            lambda done, total: journal.progress("updating", done, total, "pairs"),
-        )
-        self.state = TrainingState(PromptOrder(len(prompts), settings.seed))
-        self.upkeep = Upkeep(
-            settings,
-            state=self.state,
-            total_steps=self.total_steps,
-            update=self.update,
-            judge=judge,
-            evaluations=evaluations,
-            journal=journal,
-            control=control,
-        )
+    settings: Settings
+    policy: LanguageModel
+    judge: Judge
+    prompts: Sequence[Prompt]
+    total_steps: int
+    update: Update  # holds policy and reference, the optimizer, and gradients that wait
+    state: TrainingState
+    upkeep: Upkeep  # what is done between steps
+    journal: Journal
 
     def train(self) -> bool:
         """Train until the last step, or until asked to stop; True for the last step.
@@ -145,7 +114,7 @@ class Trainer:
                 ids,
                 copies=2,
                 max_tokens=settings.max_completion_length,
-                sampler=self.sampler,
+                sampler=sampler_of(settings),
                 seed=stream_seed(settings.seed, "sampling", step),
                 progress=lambda tokens: self.journal.progress("sampling", tokens, most, "tokens"),
                 stop=self.upkeep.must_stop,
@@ -154,7 +123,7 @@ class Trainer:
             state.order.restore(order)
             raise
         tokens = sum(len(each.ids) for both in completions for each in both)
-        self.upkeep.reporter.sampled(tokens, time.monotonic() - start)
+        self.upkeep.reporter.add_sampling(tokens, time.monotonic() - start)
         pairs = [
             make_pair(
                 step=step,
@@ -171,7 +140,7 @@ class Trainer:
         ]
         state.sampled = step
         if self.judge.stores_labels:
-            self.journal.remember(step, pairs, state.order.state())
+            self.journal.record_samples(step, pairs, state.order.state())
         return pairs
 
     # -- judge -----------------------------------------------------------------------------------
@@ -181,7 +150,7 @@ class Trainer:
         start = time.monotonic()
         judged = self.judge.collect()
         if judged is not None:
-            self.upkeep.reporter.judged(time.monotonic() - start)
+            self.upkeep.reporter.add_judging(time.monotonic() - start)
         return judged
 
     # -- score, loss, step -----------------------------------------------------------------------

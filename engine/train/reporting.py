@@ -1,4 +1,4 @@
-"""What a run's steps measured: means between reports, health, and win rates, told and written."""
+"""What a run's steps measured: means between reports, health, and win rates."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,18 +24,18 @@ class Reporter:
         self._state = state
         self._total_steps = total_steps
         self._journal = journal
-        self._findings: tuple[Finding, ...] | None = None  # as last told
+        self._findings: tuple[Finding, ...] | None = None  # of the last HealthChanged
 
-    def sampled(self, tokens: int, seconds: float) -> None:
+    def add_sampling(self, tokens: int, seconds: float) -> None:
         """Add the sampling of a batch."""
         self._state.averages.add("sample_seconds", seconds)
         self._state.averages.add("sampled_tokens", tokens)
 
-    def judged(self, seconds: float) -> None:
+    def add_judging(self, seconds: float) -> None:
         """Add the time that verdicts took."""
         self._state.averages.add("judge_seconds", seconds)
 
-    def step(
+    def add_step(
         self,
         judged: Sequence[JudgedPair],
         result: StepResult,
@@ -66,7 +66,7 @@ class Reporter:
             StepDone(step=state.step, total_steps=self._total_steps, metrics=metrics)
         )
 
-    def health(self) -> None:
+    def report_health(self) -> None:
         """Tell how the run is doing where that has changed, and log what is new."""
         step, health = self._state.step, self._state.health
         findings = health.findings()
@@ -76,7 +76,7 @@ class Reporter:
         if news := health.news(step, findings):
             for finding in news:
                 self._journal.log("warning", sentence(finding))
-            self._journal.update(health=self._told_findings())
+            self._journal.update(health=self._findings_as_json())
 
     def report(self) -> None:
         """Write the means since the last report, and start anew."""
@@ -91,9 +91,9 @@ class Reporter:
         self._journal.metrics(line)
         metrics = {name: value for name, value in line.items() if value is not None}
         self._journal.emit(Report(step=state.step, metrics=metrics))
-        self._journal.update(loss=line["loss"], metrics=metrics, health=self._told_findings())
+        self._journal.update(loss=line["loss"], metrics=metrics, health=self._findings_as_json())
 
-    def win_rate(self, split: str, result: WinRate) -> None:
+    def report_win_rate(self, split: str, result: WinRate) -> None:
         """Write and tell of a win rate on a split."""
         step = self._state.step
         line = {
@@ -124,11 +124,11 @@ class Reporter:
             )
         )
 
-    def no_valid_verdict(self, split: str, prompts: int) -> None:
+    def report_no_verdict(self, split: str, prompts: int) -> None:
         """Say that a split could not be judged."""
         self._no_win_rate(split, f"the judge gave no valid verdict on {counted(prompts, 'prompt')}")
 
-    def no_prompts(self) -> None:
+    def report_no_prompts(self) -> None:
         """Say that a run has nothing to evaluate on."""
         self._no_win_rate("valid", "this run has no prompts to evaluate on")
 
@@ -139,5 +139,5 @@ class Reporter:
         self._journal.metrics({"step": step, "split": split, "prompts": 0} | nothing)
         self._journal.log("warning", f"step {step}: no win rate, {why}")
 
-    def _told_findings(self) -> list[dict[str, str]]:
+    def _findings_as_json(self) -> list[dict[str, str]]:
         return [asdict(finding) for finding in self._findings or ()]

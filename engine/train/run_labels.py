@@ -3,9 +3,9 @@
 from engine.data.pairs import JudgedPair
 from engine.events import Choice
 from engine.judges.human import HumanJudge
+from engine.runs import relabel
 from engine.runs.durable import Record
 from engine.runs.folder import PAIRS, UNDECIDED, Run
-from engine.runs.relabel import find, relabel_own
 from engine.train.journal import Journal
 
 
@@ -28,12 +28,12 @@ class RunLabels:
             self._run.rewrite(file, lambda line: None if line.get("pair_id") == pair_id else line)
         self._journal.count_pairs()
 
-    def stored(self, pair_id: str) -> Record | None:
+    def find(self, pair_id: str) -> Record | None:
         """The line of a pair, None where it has no label."""
-        match = find(self._run, pair_id)
+        match = relabel.find(self._run, pair_id)
         return match[1] if match else None
 
     def relabel(self, pair_id: str, choice: Choice | None) -> None:
         """Give a stored pair another verdict, or with None take its label out."""
-        relabel_own(self._run, pair_id, choice)
+        relabel.relabel_own(self._run, pair_id, choice)
         self._journal.count_pairs()

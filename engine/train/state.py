@@ -70,7 +70,7 @@ class TrainingState:
         self.health = Health(data.get("health", {"learned_pairs": self.step}))
         return [[Pair.from_json(pair) for pair in batch] for batch in data["pending"]]
 
-    def take_in_samples(
+    def add_samples(
         self,
         pending: Iterable[list[Pair]],
         lines: Iterable[Mapping[str, Any]],

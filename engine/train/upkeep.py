@@ -59,16 +59,16 @@ class Upkeep:
     ) -> None:
         """Measure and tell of a step, and do what is due after it."""
         state, settings, journal = self._state, self._settings, self._journal
-        self.reporter.step(
+        self.reporter.add_step(
             judged,
             result,
             learning_rate=self._update.learning_rate,
             update_seconds=update_seconds,
             step_seconds=self._clock.seconds(),
         )
-        journal.judged(judged, self._judge.name, stored=self._judge.stores_labels)
+        journal.record_verdicts(judged, self._judge.name, stored=self._judge.stores_labels)
         journal.advance(state.step, state.seconds)
-        self.reporter.health()
+        self.reporter.report_health()
         if self._due(settings.steps_per_report):
             self.reporter.report()
         if self._evaluation_due():
@@ -85,7 +85,7 @@ class Upkeep:
             if "valid" in self._evaluations:
                 self.evaluate("valid")
             else:
-                self.reporter.no_prompts()
+                self.reporter.report_no_prompts()
         if self._control.take("save"):
             self.save()
 
@@ -103,9 +103,9 @@ class Upkeep:
         result = evaluation.measure(self._update.policy)
         self._state.evaluated = self._state.step
         if result is None:
-            self.reporter.no_valid_verdict(split, len(evaluation))
+            self.reporter.report_no_verdict(split, len(evaluation))
         else:
-            self.reporter.win_rate(split, result)
+            self.reporter.report_win_rate(split, result)
 
     def save(self) -> None:
         """Write a checkpoint of this step."""
@@ -118,7 +118,7 @@ class Upkeep:
         state, journal = self._state, self._journal
         pending = state.restore(checkpoints.restore(folder, self._update)) if folder else []
         journal.step = state.step
-        pending = state.take_in_samples(
+        pending = state.add_samples(
             pending, journal.run.read(SAMPLED), lambda text: journal.log("warning", text)
         )
         journal.advance(state.step, state.seconds)

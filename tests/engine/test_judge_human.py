@@ -32,7 +32,7 @@ class Store:
         self.check()
         self.labels.pop(pair_id, None)
 
-    def stored(self, pair_id: str) -> dict[str, Any] | None:
+    def find(self, pair_id: str) -> dict[str, Any] | None:
         if pair_id not in self.labels:
             return None
         step, _, index = pair_id.partition("-")

@@ -130,7 +130,7 @@ class Labels:
         for file in (PAIRS, UNDECIDED):
             self.run.rewrite(file, lambda line: None if line["pair_id"] == pair_id else line)
 
-    def stored(self, pair_id: str) -> Record | None:
+    def find(self, pair_id: str) -> Record | None:
         match = find(self.run, pair_id)
         return match[1] if match else None
 

@@ -47,7 +47,7 @@ class Labels:
             raise OSError("no space")
         del self.kept[pair_id]
 
-    def stored(self, pair_id: str) -> dict[str, str] | None:
+    def find(self, pair_id: str) -> dict[str, str] | None:
         verdict = self.kept.get(pair_id)
         return {"prompt": "?", "choice": verdict.choice} if verdict else None
 

@@ -13,7 +13,7 @@ from textual.widgets import Static
 from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:
-    from engine.judges.human import Given
+    from engine.judges.human import Label
     from tui.app import StudioApp
 
 Change = Literal["left", "right", "tie", "both_bad", "skip", "remove", "before"]
@@ -49,7 +49,7 @@ class ChangeLabel(ModalScreen[Change | None]):
         Binding("escape", "dismiss(None)", "keep the label", id="relabel.keep"),
     ]
 
-    def __init__(self, label: "Given") -> None:
+    def __init__(self, label: "Label") -> None:
         super().__init__()
         self._label = label
         self._drawn_at = float("inf")

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from engine.events import PairSampled
 
 if TYPE_CHECKING:
-    from engine.judges.human import Given as Label
-    from engine.judges.human import Shown
+    from engine.judges.human import Label, Shown
     from engine.runs.archive import Run
 
 GIVEN_BY_PERSON = ("first", "second", "tie", "both_bad", "skip")

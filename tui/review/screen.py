@@ -18,7 +18,7 @@ from tui.text.safe_text import safe
 from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
-    from engine.judges.human import Given as Label
+    from engine.judges.human import Label
     from engine.session import Session, Shown
 
 # What stands for a moment beside each number after a verdict: left, right.
