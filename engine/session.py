@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -102,18 +102,29 @@ def train(
             win_rates.append(event)
         on_event(event)
 
-    with contextlib.ExitStack() as stack:
-        if not run_folder:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lora-studio-"))
-            settings = settings.model_copy(update={"output_root": folder, "fuse": False})
-        run = archive.create(settings)
-        stack.enter_context(run.lock())
+    with _run_to_train(settings, kept=run_folder) as run:
         for note in notes:
             run.log("info", note)
             on_event(Log(level="info", text=note))
+        # A run in a folder that is removed has no use for a fused model.
+        chosen = settings if run_folder else settings.model_copy(update={"fuse": False})
+        policy = assemble.train(chosen, run, Control(), emit).policy
+    return TrainingResult(policy, settings, reports, win_rates, run if run_folder else None)
+
+
+@contextlib.contextmanager
+def _run_to_train(settings: Settings, *, kept: bool) -> Iterator[Run]:
+    """A new run, locked, in the archive or in a temporary folder; at the end it says how it
+    ended."""
+    with contextlib.ExitStack() as stack:
+        if not kept:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lora-studio-"))
+            settings = settings.model_copy(update={"output_root": folder})
+        run = archive.create(settings)
+        stack.enter_context(run.lock())
         status: RunStatus = "failed"
         try:
-            policy = assemble.train(settings, run, Control(), emit).policy
+            yield run
             status = "finished"
         except NothingLearned:
             status = "untrained"
@@ -124,7 +135,6 @@ def train(
         finally:
             with contextlib.suppress(RunError, UserError):
                 run.update(status=status)
-    return TrainingResult(policy, settings, reports, win_rates, run if run_folder else None)
 
 
 class Session:
