@@ -19,12 +19,12 @@ from textual.events import Key, Paste, Print
 from engine.data_folder import data_folder
 from engine.errors import RunError, UserError
 from engine.events import Event, RunEnded
-from tui.run.view import RunView
 from tui.shell import keys
 from tui.shell.base import StudioScreen
 from tui.shell.key_order import KeyHandled, KeyOrder
 from tui.shell.modes import modes
 from tui.shell.theme_registry import ThemeRegistry
+from tui.state.run_view import RunView
 from tui.terminal import terminal
 from tui.text.safe_text import safe_line
 
@@ -164,7 +164,7 @@ class StudioApp(App[int], inherit_bindings=False):
         self.refuse_second_run()
         view = RunView(settings=settings)
         if run:
-            from tui.archive.run_from_files import RunFromFiles
+            from tui.state.run_from_files import RunFromFiles
 
             view = RunFromFiles(run).view
             view.status, view.error = "running", None

@@ -21,7 +21,7 @@ from engine.runs.folder import Run
 from engine.settings.files import preset
 from engine.settings.schema import Settings
 from tui.app import StudioApp
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 
 START = 1_790_000_000.0  # seconds since the epoch
 SECONDS = 8.0  # a step

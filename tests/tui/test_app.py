@@ -15,9 +15,9 @@ from tests.tui.person import PersonSession, human_settings, pair
 from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.guide.screen import GuideScreen
-from tui.run.view import RunView
 from tui.shell import palette
 from tui.shell.ask import AskChoice
+from tui.state.run_view import RunView
 
 
 @pytest.mark.parametrize("size", [COMPACT, STANDARD])

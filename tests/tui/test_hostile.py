@@ -28,7 +28,7 @@ from tests.tui.test_try_it import Answering
 from tui.app import StudioApp
 from tui.archive.compare_screen import CompareScreen
 from tui.archive.try_it_screen import TryItScreen
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 from tui.widgets.row_list import RowList
 
 Scene = Callable[[StudioApp, Pilot[int], list[str]], Awaitable[None]]

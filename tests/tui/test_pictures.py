@@ -31,7 +31,7 @@ from tests.tui.stage import COMPACT, STANDARD, TIMEOUT, play, shown, until
 from tests.tui.test_try_it import Answering
 from tui.app import StudioApp
 from tui.archive.try_it_screen import TryItScreen
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 
 KEPT = Path(__file__).with_name("pictures")
 NOW = live.START + 3_600

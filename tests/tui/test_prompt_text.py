@@ -10,8 +10,8 @@ from engine.runs.durable import Record
 from tests.tui.archive import make_run
 from tests.tui.person import pair
 from tui.archive.pair_table import FILTERS, PairTable, pair_line
-from tui.archive.run_from_files import to_pair
 from tui.run import pair_pane
+from tui.state.run_from_files import to_pair
 from tui.text.prompt_text import prompt_content, prompt_line
 from tui.text.safe_text import LIMIT
 

@@ -12,11 +12,11 @@ from tests.tui.stage import STANDARD, TIMEOUT, play, said, shown, until
 from tui.app import StudioApp
 from tui.archive import detail_screen
 from tui.archive.detail_screen import RunDetailScreen
-from tui.archive.run_from_files import RunFromFiles
 from tui.run.chart_screen import ChartScreen
 from tui.run.health_screen import HealthOverlay
 from tui.setup.screen import SetupScreen
 from tui.shell.ask import AskChoice
+from tui.state.run_from_files import RunFromFiles
 
 
 async def opened(app: StudioApp, pilot: Pilot[int], run: Run) -> RunDetailScreen:

@@ -9,8 +9,8 @@ from engine.events import Log, PairJudged, Progress, Report, RunEnded, StepDone
 from engine.runs.folder import LOG, METRICS
 from tests.tui.archive import make_run
 from tests.tui.live import SECONDS, START, a_run, judged, started
-from tui.archive.run_from_files import RunFromFiles, to_pair
-from tui.run.view import LOG_LINES, RunView
+from tui.state.run_from_files import RunFromFiles, to_pair
+from tui.state.run_view import LOG_LINES, RunView
 
 pytestmark = pytest.mark.quick
 

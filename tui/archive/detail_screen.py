@@ -21,7 +21,6 @@ from engine.runs.relabel import relabel, set_flag, settle_if_free
 from engine.settings import files
 from engine.settings.schema import changed
 from tui.archive.pair_table import FILTERS, PairTable, pair_line
-from tui.archive.run_from_files import RunFromFiles, to_pair
 from tui.run.card_grid import CardGrid
 from tui.run.header import RunHeader
 from tui.run.health_line import HealthLine
@@ -30,6 +29,7 @@ from tui.run.metric_labels import CARDS, MORE
 from tui.run.pair_pane import PairPane
 from tui.run.watched import WatchedScreen
 from tui.shell.ask import AskChoice
+from tui.state.run_from_files import RunFromFiles, to_pair
 from tui.text.format import size
 from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList

@@ -28,7 +28,7 @@ from engine.events import (
 )
 from engine.runs.durable import to_json
 from tui.run.ending import ending
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 from tui.text.format import duration
 from tui.text.safe_text import safe_line
 

@@ -8,8 +8,8 @@ from engine.runs.archive import RunSummary, list_runs, open_run
 from engine.runs.durable import to_json
 from engine.runs.folder import METRICS
 from engine.settings.schema import changed
-from tui.archive.run_from_files import findings_in
-from tui.run.view import WIN_RATE
+from tui.state.run_from_files import findings_in
+from tui.state.run_view import WIN_RATE
 from tui.text.format import age, duration
 from tui.text.safe_text import safe_line
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from tui.review.label_queue import LabelQueue, Undone
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 from tui.run.metric_card import card
 from tui.run.metric_labels import CARDS, Metric
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 from tui.widgets.key_line import KeyLine
 
 COLUMNS_FROM = (0, 56, 110, 150)  # cells from which there is one more column

@@ -10,9 +10,9 @@ from textual.widgets import Static
 
 from engine.events import Event
 from tui.run.metric_labels import ALL, Metric, metric
-from tui.run.series import Series
-from tui.run.view import RunView
 from tui.shell.base import StudioScreen
+from tui.state.run_view import RunView
+from tui.state.series import Series
 from tui.text.safe_text import safe_line
 from tui.widgets.chart import Chart, reading
 from tui.widgets.plot import Line

@@ -4,7 +4,7 @@ from rich.cells import cell_len
 from textual.content import Content
 from textual.widget import Widget
 
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 from tui.text.format import count, duration, number
 from tui.text.safe_text import cut, safe_line
 

@@ -18,7 +18,7 @@ from textual.strip import Strip
 from textual.widgets import Input
 
 from engine.events import Level
-from tui.run.view import LOG_LINES, LogLine, RunView
+from tui.state.run_view import LOG_LINES, LogLine, RunView
 from tui.text.safe_text import safe, safe_line, wrap
 from tui.widgets.safe_editors import LineEditor
 from tui.widgets.section_title import SectionTitle

@@ -3,7 +3,7 @@
 from textual.content import Content
 
 from tui.run.metric_labels import Metric
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 from tui.widgets.sparkline import sparkline
 
 LABEL = 11  # cells

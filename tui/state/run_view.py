@@ -27,7 +27,7 @@ from engine.events import (
     Saved,
     StepDone,
 )
-from tui.run.series import Series
+from tui.state.series import Series
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
