@@ -91,9 +91,9 @@ class LiveSession:
 
 def attach(app: StudioApp, session: LiveSession) -> RunView:
     """Make a session the app's own, as `start_run` does."""
-    app.session = session  # type: ignore[assignment]
-    app.view = RunView("polite", settings=session.settings)
-    return app.view
+    app.control.session = session  # type: ignore[assignment]
+    view = app.control.view = RunView("polite", settings=session.settings)
+    return view
 
 
 def a_run(steps: int = 40, total: int = 100) -> list[Event]:

@@ -82,8 +82,8 @@ async def chart(app: StudioApp, pilot: Pilot[Any]) -> None:
 
 async def person(app: StudioApp, pilot: Pilot[Any], *pressed: str) -> None:
     session = PersonSession(human_settings(run_name="basil", self_check_every=0))
-    app.session = session  # type: ignore[assignment]
-    app.view = RunView("basil", settings=session.settings)
+    app.control.session = session  # type: ignore[assignment]
+    app.control.view = RunView("basil", settings=session.settings)
     session.submit(pair(1, 0, *BASIL), pair(1, 1), pair(2, 0))
     await pilot.press("f4")
     await until(pilot, lambda: "windowsill" in shown(app))

@@ -96,8 +96,8 @@ def review() -> Open:
 
 def attach(app: StudioApp, session: PersonSession) -> None:
     assert session.run is not None
-    app.session = session  # type: ignore[assignment]
-    app.view = RunView(session.run.name, settings=session.settings)
+    app.control.session = session  # type: ignore[assignment]
+    app.control.view = RunView(session.run.name, settings=session.settings)
 
 
 def run(test: Callable[[], object]) -> None:

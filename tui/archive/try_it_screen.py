@@ -191,4 +191,4 @@ class TryItScreen(AnswersScreen):
         if self.focused:
             self.set_focus(None)
         else:
-            await self.studio.action_back()
+            await self.app.run_action("back")

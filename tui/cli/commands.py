@@ -53,7 +53,7 @@ def start(
 
         print(f"lora-studio {version_of('lora-studio')}")
     elif context.invoked_subcommand is None:
-        from tui.terminal.terminal import run_app
+        from tui.run_app import run_app
 
         raise typer.Exit(run_app())
 
@@ -89,7 +89,8 @@ def begin(
     """Train in the app, at once or from the form; without a terminal as `train` does."""
     from engine.settings.checks import check
     from engine.settings.presets import PRESETS
-    from tui.terminal.terminal import refusal, run_app
+    from tui.run_app import run_app
+    from tui.terminal.requirements import refusal
 
     if source is None:
         raise UserError(f"{START} needs to know what: `lora-studio CONFIG.yaml {START}`")
@@ -146,7 +147,7 @@ def resume(
     if app and json:
         raise UserError("--json is for a run without the app: leave it out, or --app")
     if app:
-        from tui.terminal.terminal import run_app
+        from tui.run_app import run_app
 
         if held := found.holder():
             raise RunBusy(found.name, held, found.path / LOCK)

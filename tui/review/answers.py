@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from textual._time import get_time
 from textual.binding import Binding
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
@@ -12,6 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.data.prompts import Message
+from tui import textual_private
 from tui.review.answer_pane import AnswerPane, Look
 from tui.shell.base import StudioScreen
 from tui.text.differences import differences
@@ -126,7 +126,7 @@ class AnswersScreen(StudioScreen):
     def _drawn(self, answers: Answers) -> None:
         self._mark_long_prompt()
         if answers == self._answers:
-            self.painted, self._painted_at = answers.key, get_time()
+            self.painted, self._painted_at = answers.key, textual_private.now()
 
     def seen(self, key: str) -> bool:
         """Whether the answers `key` were on the screen when the key was pressed that is handled."""

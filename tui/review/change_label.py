@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from textual._time import get_time
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
@@ -10,11 +9,12 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tui import textual_private
+from tui.studio import studio_of
 from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:
     from engine.judges.human import Given
-    from tui.app import StudioApp
 
 Change = Literal["left", "right", "tie", "both_bad", "skip", "remove", "before"]
 SAID = {"left": "1", "right": "2", "tie": "tie", "both_bad": "both bad", "skip": "skipped"}
@@ -82,10 +82,9 @@ class ChangeLabel(ModalScreen[Change | None]):
         self.call_after_refresh(self._drawn)
 
     def _drawn(self) -> None:
-        self._drawn_at = get_time()
+        self._drawn_at = textual_private.now()
 
     def action_change(self, change: Change) -> None:
         """Answer, if the question was in sight when the key was pressed."""
-        app: StudioApp = self.app  # pyright: ignore[reportAssignmentType]
-        if app.key_pressed >= self._drawn_at:
+        if studio_of(self).key_pressed >= self._drawn_at:
             self.dismiss(change)

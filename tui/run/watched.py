@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
 
 from textual import work
 from textual.binding import Binding
@@ -14,9 +13,6 @@ from engine.runs.remote import Command
 from tui.run.remote_commands import PERSON, Asked, elsewhere, process
 from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
-
-if TYPE_CHECKING:
-    from tui.app import StudioApp
 
 POLL_SECONDS = 0.25  # between two looks at what became of a command
 HOLDER_SECONDS = 1.0  # between two looks at who trains the run
@@ -149,18 +145,17 @@ async def take_over(screen: StudioScreen, run: Run) -> None:
     """Ask, have the process that trains the run stop, and resume it in this one."""
     from tui.shell.ask import AskChoice
 
-    app: StudioApp = screen.studio
     try:
-        app.refuse_second_run()
+        screen.studio.control.refuse_second_run()
         if held := run.holder():
             question = f"{process(held)} trains {safe_line(run.name, 60)}."
-            if await app.push_screen_wait(AskChoice(question, TAKE_OVER)) != "take over":
+            if await screen.app.push_screen_wait(AskChoice(question, TAKE_OVER)) != "take over":
                 return
             if run.holder():
                 asked = Asked(run, "stop")
                 await follow(screen, asked)
                 if asked.outcome != "done":
                     return
-        app.resume_run(run)
+        screen.studio.resume_run(run)
     except (UserError, RunError) as error:
         screen.say(safe_line(str(error), 300), 15)

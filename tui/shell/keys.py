@@ -9,31 +9,24 @@ A line that cannot be used is named and left out; the others count.
 """
 
 import difflib
-import importlib
-import pkgutil
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from textual.binding import Binding
-from textual.dom import DOMNode
 from textual.keys import Keys, format_key
 
 from engine.errors import UserError
 from engine.settings.yaml_text import parse_yaml
-
-if TYPE_CHECKING:
-    from tui.shell.base import StudioScreen
+from tui import textual_private
+from tui.shell.base import StudioScreen
 
 FILE = "keys.yaml"
-ROOMS = ("archive", "guide", "review", "run", "setup", "shell", "widgets")  # of what has keys
 SIZE_LIMIT = 64_000  # bytes
 MODIFIERS = {"ctrl", "shift", "alt", "super", "meta", "hyper"}
-# Taken by tmux, screen or flow control: never a default.
-TAKEN = {"ctrl+b", "ctrl+a", "ctrl+s", "ctrl+q"}
+Bindings = Mapping[str, tuple[type, Binding]]  # by id, with the class that has it
 _NAMED = {key.value for key in Keys}
 
 
@@ -45,8 +38,11 @@ class Keymap:
     problems: tuple[str, ...] = ()
 
 
-def load(folder: Path) -> Keymap:
-    """The user's keys; empty where there is no file. Never raises."""
+def load(folder: Path, known: Callable[[], Bindings]) -> Keymap:
+    """The user's keys; empty where there is no file. Never raises.
+
+    `known` gives every binding of the program by its id; it is called only where there are keys.
+    """
     file = folder / FILE
     try:
         if not file.exists():
@@ -62,12 +58,11 @@ def load(folder: Path) -> Keymap:
         return Keymap({})
     if not isinstance(data, dict):
         return Keymap({}, (f"{file}: write `id: key` lines, such as `run.stop: x`.",))
-    return check(data, str(file))
+    return check(data, str(file), known())
 
 
-def check(data: Mapping[Any, Any], source: str) -> Keymap:
+def check(data: Mapping[Any, Any], source: str, known: Bindings) -> Keymap:
     """The usable lines of a mapping of ids to keys, and a sentence for each other one."""
-    known = bindings_by_id()
     keys: dict[str, str] = {}
     problems: list[str] = []
     for name, entry in data.items():
@@ -111,7 +106,7 @@ def _key_name(key: Any) -> str | None:
     return "+".join([*modifiers, last]) if last else None
 
 
-def clashes(keys: Mapping[str, str], known: Mapping[str, tuple[type, Binding]]) -> Iterator[str]:
+def clashes(keys: Mapping[str, str], known: Bindings) -> Iterator[str]:
     """A sentence for each key that would now do two things in the same place."""
     for name, chosen in keys.items():
         owner = known[name][0]
@@ -123,38 +118,9 @@ def clashes(keys: Mapping[str, str], known: Mapping[str, tuple[type, Binding]]) 
                 yield f"{name} and {other} are both on {', '.join(sorted(taken))}"
 
 
-def bindings_by_id() -> dict[str, tuple[type, Binding]]:
-    """Every binding of the program that has an id, with the class it belongs to."""
-    found: dict[str, tuple[type, Binding]] = {}
-    for owner in _classes_with_keys():
-        for binding in owner.__dict__.get("BINDINGS", ()):
-            if isinstance(binding, Binding) and binding.id:
-                found.setdefault(binding.id, (owner, binding))
-    return found
-
-
-def _classes_with_keys() -> Iterator[type[DOMNode]]:
-    """The app, every screen and every widget of the program. Imports them all."""
-    for module in _modules():
-        for each in vars(module).values():
-            ours = isinstance(each, type) and each.__module__ == module.__name__
-            if ours and issubclass(each, DOMNode):
-                yield each
-
-
-def _modules() -> Iterator[ModuleType]:
-    import tui.app
-
-    yield tui.app
-    for room in ROOMS:
-        package = importlib.import_module(f"tui.{room}")
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            yield importlib.import_module(module.name)
-
-
-def reason(screen: "StudioScreen", key: str) -> str | None:
+def reason(screen: StudioScreen, key: str) -> str | None:
     """Why a key of a screen can do nothing now; None where the screen has no such key."""
-    for _, bindings in screen._modal_binding_chain:
+    for bindings in textual_private.bindings_in_front(screen):
         for binding in bindings.key_to_bindings.get(key, ()):
             if why := screen.why_not(binding.action.partition("(")[0]):
                 return why

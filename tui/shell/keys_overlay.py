@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
+from tui import textual_private
 from tui.shell import keys
 from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
@@ -72,7 +73,7 @@ def lines(screen: Screen[Any]) -> Iterator[Content]:
 def _bindings(screen: Screen[Any]) -> list[tuple[Binding, list[str]]]:
     """Each binding with all its keys, from the focused part outwards."""
     found: dict[tuple[str | None, str], tuple[Binding, list[str]]] = {}
-    for _, bindings in screen._modal_binding_chain:
+    for bindings in textual_private.bindings_in_front(screen):
         for key, each in bindings.key_to_bindings.items():
             for binding in each:
                 if binding.id and binding.description:

@@ -85,3 +85,17 @@ class CapturedOutput:
     def _point_at(descriptor: int) -> None:
         for target in (1, 2):
             os.dup2(descriptor, target)
+
+
+class Lines:
+    """Text as it is printed, taken apart into whole lines; of a progress bar, the last state."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def feed(self, text: str) -> list[str]:
+        """The lines that this text completes, without empty ones."""
+        *whole, rest = (self._rest + text).split("\n")
+        self._rest = rest.rpartition("\r")[2][-4000:] if "\r" in rest[:-1] else rest[-4000:]
+        shown = (line.rstrip("\r").rpartition("\r")[2].rstrip() for line in whole)
+        return [line for line in shown if line]
