@@ -3,7 +3,6 @@
 import contextlib
 import os
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,15 +13,14 @@ from textual.events import Key, Paste, Print
 from engine.data_folder import data_folder
 from engine.errors import RunError, UserError
 from engine.events import Event, RunEnded
-from tui import textual_private
+from tui import screens, textual_private
 from tui.bindings import bindings_by_id
-from tui.modes import MODES
 from tui.shell import keys
 from tui.shell.base import StudioScreen
 from tui.shell.key_order import KeyHandled, KeyOrder
 from tui.shell.theme_registry import ThemeRegistry
 from tui.state.run_control import RunControl
-from tui.terminal import sequences
+from tui.terminal import guard, sequences
 from tui.terminal.captured_output import Lines
 from tui.terminal.exit_status import STOPPED_BY
 from tui.text.safe_text import safe_line
@@ -32,19 +30,12 @@ if TYPE_CHECKING:
     from engine.session import Session
     from engine.settings.schema import Settings
     from tui.setup.screen import SetupScreen
-    from tui.shell.palette import Commands
     from tui.state.run_view import RunView
     from tui.terminal.captured_output import CapturedOutput
 
 DRAINS_PER_SECOND = 8
 THEME_LOOKS_PER_SECOND = 1
 PROBLEM_SECONDS = 20.0  # that a sentence about a bad file stays
-
-
-def _commands() -> "type[Commands]":
-    from tui.shell.palette import Commands
-
-    return Commands
 
 
 class StudioApp(textual_private.AppBase, inherit_bindings=False):
@@ -55,9 +46,9 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
 
     CSS_PATH = "studio.tcss"
     TITLE = "LoRA Studio"
-    MODES = MODES
+    MODES = screens.MODES
     DEFAULT_MODE = "opening"
-    COMMANDS = {_commands}  # noqa: RUF012
+    COMMANDS = {screens.commands}  # noqa: RUF012
     BINDINGS = [  # noqa: RUF012
         Binding("f1", "guide", "guide", show=False, id="app.guide"),
         Binding("f2", "go('setup')", "setup", show=False, id="app.setup"),
@@ -230,9 +221,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
     # -- going about -----------------------------------------------------------------------------
 
     def _setup_screen(self) -> "SetupScreen":
-        from tui.setup.screen import SetupScreen
-
-        return SetupScreen(self._first_settings, start=self._starts_at_once)
+        return screens.setup(self._first_settings, start=self._starts_at_once)
 
     def open_setup(self, settings: "Settings | None" = None, source: str = "a run") -> None:
         """Show the form, with these settings in it if any are given; `source` says whose."""
@@ -262,21 +251,15 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
 
     def open_run_detail(self, name: str) -> None:
         """Show a run from its files."""
-        from tui.archive.detail_screen import RunDetailScreen
-
-        self.push_screen(RunDetailScreen(name))
+        self.push_screen(screens.run_detail(name))
 
     def open_try_it(self, run: "Run") -> None:
         """Ask the starting and the trained policy of a run."""
-        from tui.archive.try_it_screen import TryItScreen
-
-        self.push_screen(TryItScreen(run))
+        self.push_screen(screens.try_it(run))
 
     def open_guide(self, topic: str | None = None) -> None:
         """Show the guide at a topic."""
-        from tui.guide.screen import GuideScreen
-
-        self.push_screen(GuideScreen(topic))
+        self.push_screen(screens.guide(topic))
 
     # -- telling the person ----------------------------------------------------------------------
 
@@ -303,12 +286,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
 
     def defect_line(self, error: Exception | None) -> str:
         """A defect of ours: the trace goes to a file, and one line to the terminal given back."""
-        from engine.runs.durable import StorageError, write_file
-        from tui.terminal.guard import crash_file
-
-        file = crash_file()
-        with contextlib.suppress(StorageError):
-            write_file(file, traceback.format_exc().encode(errors="replace"))
+        file = guard.keep_trace()
         return f"lora-studio: the app broke ({safe_line(repr(error), 200)}); see {file}"
 
     # -- actions ---------------------------------------------------------------------------------
@@ -335,22 +313,17 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
 
     def action_keys(self) -> None:
         """Show all keys of the screen."""
-        from tui.shell.keys_overlay import KeysOverlay
-
-        self.push_screen(KeysOverlay(self.screen))
+        self.push_screen(screens.keys(self.screen))
 
     def action_command_palette(self) -> None:
         """Offer all commands, by search."""
-        from tui.shell.palette import Palette
-
-        if not Palette.is_open(self):  # pyright: ignore[reportArgumentType]
-            self.push_screen(Palette(id="--command-palette"))
+        palette = screens.palette()
+        if not palette.is_open(self):  # pyright: ignore[reportArgumentType]
+            self.push_screen(palette)
 
     def action_themes(self) -> None:
         """Choose a theme, seeing each."""
-        from tui.shell.theme_picker import ThemePicker
-
-        self.push_screen(ThemePicker())
+        self.push_screen(screens.themes())
 
     async def action_quit(self) -> None:
         """Quit; with a run going, ask what is to become of it."""

@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import termios
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +33,14 @@ IGNORED = (
 def crash_file() -> Path:
     """Where the last words of a program that died are kept."""
     return data_folder() / CRASH_FILE
+
+
+def keep_trace() -> Path:
+    """Write the trace of the error that is being handled to the crash file; where that is."""
+    file = crash_file()
+    with contextlib.suppress(StorageError):
+        write_file(file, traceback.format_exc().encode(errors="replace"))
+    return file
 
 
 class Guard:
