@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from engine.errors import UserError
 from engine.settings import files
 from engine.settings.schema import Settings, value
-from tui.setup.form import FIELDS, Form, form_of, number, parse, show
+from tui.setup.form import FIELDS, Form, form_of, parse
+from tui.text.setting_value import number, show
 
 pytestmark = pytest.mark.quick
 

@@ -15,12 +15,12 @@ from engine.errors import UserError
 from engine.runs.archive import Run
 from engine.settings.schema import Settings, fields, value
 from tui.run.metric_labels import ALL, metric
-from tui.setup.form import show
 from tui.shell.base import StudioScreen
 from tui.state.run_from_files import RunFromFiles
 from tui.state.run_view import RunView
 from tui.state.series import Series
 from tui.text.safe_text import cut, safe_line
+from tui.text.setting_value import show
 from tui.widgets.chart import Chart, reading
 from tui.widgets.plot import Line
 from tui.widgets.row_list import RowList

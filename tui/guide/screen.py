@@ -12,9 +12,9 @@ from textual.widgets import Input, Markdown, Static
 
 from engine.settings.schema import fields
 from tui.guide.topics import SETTINGS, Topic, find, search, topics
-from tui.setup.form import show
 from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
+from tui.text.setting_value import show
 from tui.widgets.row_list import RowList
 from tui.widgets.safe_editors import LineEditor
 

@@ -6,7 +6,6 @@ that cannot be a value is kept apart, with the reason, until it is mended.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +13,8 @@ from engine.errors import UserError
 from engine.settings import checks, files
 from engine.settings.fields import SettingField
 from engine.settings.schema import Settings, changed, fields, no_effect, value
-from engine.settings.yaml_text import parse_yaml, yaml_line
+from engine.settings.yaml_text import parse_yaml
+from tui.text.setting_value import show
 
 FIELDS: dict[str, SettingField] = {each.key: each for each in fields()}
 
@@ -104,29 +104,6 @@ def parse(setting: SettingField, text: str) -> Any:
     except UserError as error:
         raise UserError(f"has to be {files.expected(setting)}") from error
     return value(checked, setting.key)
-
-
-def show(entry: Any) -> str:
-    """A value as a form shows it and `parse` reads it; empty for None."""
-    match entry:
-        case None:
-            return ""
-        case bool():
-            return "on" if entry else "off"
-        case float():
-            return number(entry)
-        case list():
-            return ", ".join(show(each) for each in entry)
-        case dict():
-            return yaml_line("", entry)[0].removeprefix(": ") if entry else ""
-        case _:
-            return str(entry)
-
-
-def number(entry: float) -> str:
-    """A float in the shortest form that reads back equal: 20, 0.8, 1e-5."""
-    exact = Decimal(repr(entry)).normalize()
-    return f"{exact:e}" if 0 < abs(exact) < Decimal("0.001") else f"{exact:f}"
 
 
 def _entry(setting: SettingField, text: str) -> Any:

@@ -15,8 +15,9 @@ from textual.widgets import Input, OptionList, TextArea
 
 from engine.settings.fields import SettingField as Setting
 from tui.setup.completions import Complete
-from tui.setup.form import Form, show
+from tui.setup.form import Form
 from tui.text.safe_text import safe_line
+from tui.text.setting_value import show
 from tui.widgets.offers import Offers
 from tui.widgets.safe_editors import LineEditor, TextEditor
 

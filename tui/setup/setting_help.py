@@ -3,8 +3,9 @@
 from textual.content import Content
 
 from tui.guide import topics
-from tui.setup.form import FIELDS, Form, show
+from tui.setup.form import FIELDS, Form
 from tui.text.safe_text import safe_line
+from tui.text.setting_value import show
 
 
 def found(text: str) -> list[str]:
