@@ -1,6 +1,6 @@
 """The private names of Textual that this program uses, each with the reason.
 
-No other file uses one, so that Textual's next version is this file's work.
+Nothing outside this folder uses one, so that Textual's next version is this folder's work.
 """
 
 import contextlib
