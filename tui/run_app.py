@@ -104,8 +104,8 @@ def last_line(control: "RunControl") -> str:
     if control.ended_by == signal.SIGHUP:  # whoever sits there now has not seen the run
         return ""
     error = [view.error.rstrip(".")] if view.error else []
-    kept = [f"the run is kept in {session.run.path}"] if session.kept else []
-    return "; ".join([f"{view.name}: {ending(view)}", *error, *kept])
+    folder = [f"the run is kept in {session.run.path}"] if session.kept else []
+    return "; ".join([f"{view.name}: {ending(view)}", *error, *folder])
 
 
 def _instead(run: "Run | None") -> str:
@@ -119,7 +119,7 @@ def _instead(run: "Run | None") -> str:
 
 def wants_mouse(environ: Mapping[str, str]) -> bool:
     """Off over SSH, where it stands in the way of selecting text; LORA_STUDIO_MOUSE says else."""
-    chosen = environ.get("LORA_STUDIO_MOUSE")
-    if chosen is not None:
-        return chosen not in ("", "0", "off", "no", "false")
+    choice = environ.get("LORA_STUDIO_MOUSE")
+    if choice is not None:
+        return choice not in ("", "0", "off", "no", "false")
     return not any(environ.get(name) for name in ("SSH_CONNECTION", "SSH_TTY", "SSH_CLIENT"))

@@ -1,4 +1,4 @@
-"""The app: places, quitting with a run going, notifications, the palette, library output."""
+"""The app: modes, quitting with a run going, notifications, the palette, library output."""
 
 import signal
 import sys
@@ -21,12 +21,12 @@ from tui.state.run_view import RunView
 
 
 @pytest.mark.parametrize("size", [COMPACT, STANDARD])
-def test_every_place_has_a_key(size: tuple[int, int]) -> None:
+def test_every_mode_has_a_key(size: tuple[int, int]) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        for key, place in (("f3", "run"), ("f4", "review"), ("f5", "runs"), ("f2", "setup")):
+        for key, mode in (("f3", "run"), ("f4", "review"), ("f5", "runs"), ("f2", "setup")):
             await pilot.press(key)
             await pilot.pause()
-            assert app.current_mode == place
+            assert app.current_mode == mode
             await pilot.press("f1")
             await until(pilot, lambda: type(app.screen).__name__ == "GuideScreen")
             await pilot.press("escape")

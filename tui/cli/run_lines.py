@@ -49,7 +49,7 @@ def run_lines(name: str, *, json: bool) -> list[str]:
         "pairs": state.get("pairs"),
         "time": duration(state["seconds"]) if isinstance(state.get("seconds"), float) else None,
     }
-    health = [each for found in findings_in(state) for each in (found.text, found.advice)]
+    health = [each for finding in findings_in(state) for each in (finding.text, finding.advice)]
     return [
         *_pairs(facts),
         *(["", "health"] if health else []),
@@ -67,10 +67,10 @@ def run_lines(name: str, *, json: bool) -> list[str]:
 def _pairs(facts: dict[str, Any]) -> list[str]:
     known = {key: value for key, value in facts.items() if value is not None}
     width = max((len(key) for key in known), default=0)
-    return [f"{safe_line(key):<{width}}  {_shown(value)}" for key, value in known.items()]
+    return [f"{safe_line(key):<{width}}  {_value(value)}" for key, value in known.items()]
 
 
-def _shown(value: Any) -> str:
+def _value(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else safe_line(str(value))
 
 

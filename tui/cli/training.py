@@ -68,14 +68,14 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
             if session.run:
                 streams.move_to(session.run.path / LOG)
             output = make_output(streams.out, view, json=json)
-            told = False
+            stopping = False
             while session.alive:
                 session.join(REFRESH)
                 events = session.drain()
-                if received and not told:
-                    told = True
-                    said = STOPPING_TO_LOAD if session.unbegun else STOPPING
-                    events.insert(0, Log(level="warning", text=said))
+                if received and not stopping:
+                    stopping = True
+                    text = STOPPING_TO_LOAD if session.unbegun else STOPPING
+                    events.insert(0, Log(level="warning", text=text))
                 output = _show(events, view, output)
             output = _show(session.drain(), view, output)
         with contextlib.suppress(OSError):

@@ -153,9 +153,9 @@ class AskChoice(ModalScreen[str | None]):
 
     def action_move(self, by: int) -> None:
         """Move among the choices."""
-        listed = self.query_one(OptionList)
-        at = (listed.highlighted or 0) + by
-        listed.highlighted = max(0, min(at, listed.option_count - 1))
+        options = self.query_one(OptionList)
+        at = (options.highlighted or 0) + by
+        options.highlighted = max(0, min(at, options.option_count - 1))
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:

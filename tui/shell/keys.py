@@ -71,8 +71,8 @@ def check(data: Mapping[Any, Any], source: str, known: Bindings) -> Keymap:
             hint = f"; did you mean {near[0]}?" if near else ""
             problems.append(f"{source}: no key is called {str(name)[:60]!r}{hint}")
             continue
-        wanted = entry if isinstance(entry, list) else [entry]
-        names = [_key_name(key) for key in wanted]
+        entries = entry if isinstance(entry, list) else [entry]
+        names = [_key_name(key) for key in entries]
         if not names or None in names:
             problems.append(
                 f"{source}: {name} is {str(entry)[:40]!r}, which is no key: write one like x, f7, "
@@ -108,14 +108,14 @@ def _key_name(key: Any) -> str | None:
 
 def clashes(keys: Mapping[str, str], known: Bindings) -> Iterator[str]:
     """A sentence for each key that would now do two things in the same place."""
-    for name, chosen in keys.items():
+    for name, text in keys.items():
         owner = known[name][0]
-        for other, (place, binding) in known.items():
-            if other == name or place is not owner:
+        for other, (part, binding) in known.items():
+            if other == name or part is not owner:
                 continue
-            taken = set(keys.get(other, binding.key).split(",")) & set(chosen.split(","))
-            if taken and (other not in keys or other > name):
-                yield f"{name} and {other} are both on {', '.join(sorted(taken))}"
+            shared = set(keys.get(other, binding.key).split(",")) & set(text.split(","))
+            if shared and (other not in keys or other > name):
+                yield f"{name} and {other} are both on {', '.join(sorted(shared))}"
 
 
 def reason(screen: StudioScreen, key: str) -> str | None:

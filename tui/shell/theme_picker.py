@@ -43,9 +43,9 @@ class ThemePicker(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Begin at the theme in use."""
-        listed = self.query_one(OptionList)
-        listed.highlighted = self._names.index(self._before)
-        listed.focus()
+        options = self.query_one(OptionList)
+        options.highlighted = self._names.index(self._before)
+        options.focus()
 
     @on(OptionList.OptionHighlighted)
     def _try(self, event: OptionList.OptionHighlighted) -> None:
@@ -63,8 +63,8 @@ class ThemePicker(ModalScreen[None]):
 
     def action_move(self, by: int) -> None:
         """Move among the themes."""
-        listed = self.query_one(OptionList)
-        listed.highlighted = ((listed.highlighted or 0) + by) % len(self._names)
+        options = self.query_one(OptionList)
+        options.highlighted = ((options.highlighted or 0) + by) % len(self._names)
 
 
 SAMPLE = Content.assemble(

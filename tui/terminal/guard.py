@@ -110,10 +110,10 @@ class Guard:
     def _watch(self, reading: int, attributes: list[int | list[bytes | int]]) -> None:
         for number in IGNORED:
             signal.signal(number, signal.SIG_IGN)
-        said = os.read(reading, 1)
-        if said == IN_ORDER:
+        word = os.read(reading, 1)
+        if word == IN_ORDER:
             return
-        line = b"" if said else self._keep_last_words()
+        line = b"" if word else self._keep_last_words()
         with contextlib.suppress(OSError):
             os.write(self._terminal, self._give_back)
         with contextlib.suppress(OSError, termios.error):
