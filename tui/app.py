@@ -77,19 +77,18 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         start: bool = False,
         run: "Run | None" = None,
         output: "CapturedOutput | None" = None,
-        on_first_frame: Callable[[], None] = lambda: None,
     ) -> None:
-        """`settings`, `start` and `run` as `tui.run_app.run_app` takes them. What libraries print
-        is read from `output`; `on_first_frame` is called when the screen has begun."""
+        """`settings`, `start` and `run` as `tui.run_app.run_app` takes them; what libraries print
+        is read from `output`."""
         # Textual drops colours only where the terminal's own are asked for.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.control = RunControl()
+        self.after_first_frame: Callable[[], None] = lambda: None
         self.quitting = False  # as soon as the run has ended
         self._first_settings = settings  # that Setup opens with
         self._starts_at_once = start
         self._first_run = run  # that is gone on with at once
         self._output = output
-        self._on_first_frame = on_first_frame
         self._lines = Lines()
         self._pairs_waited = False
         self._ticked = 0.0
@@ -115,7 +114,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
 
     async def on_ready(self) -> None:
         """The first frame is drawn; the form takes longer to import than all before it."""
-        self._on_first_frame()
+        self.after_first_frame()
         await self.switch_mode("setup")
         keymap = keys.load(data_folder(), lambda: bindings_by_id(StudioApp))
         self.set_keymap(keymap.keys)
@@ -245,10 +244,6 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         """Show the pairs that wait for a person."""
         self.switch_mode("review")
 
-    def open_runs(self) -> None:
-        """Show all runs."""
-        self.switch_mode("runs")
-
     def open_run_detail(self, name: str) -> None:
         """Show a run from its files."""
         self.push_screen(screens.run_detail(name))
@@ -294,7 +289,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
     def action_go(self, mode: str) -> None:
         """Go to one of the modes; from what lies over it, back to it."""
         if mode != self.current_mode:
-            getattr(self, f"open_{mode}")()
+            self.switch_mode(mode)
         elif len(self.screen_stack) == 1:
             self.say(f"this is {mode} already")
         else:

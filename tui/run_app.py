@@ -49,11 +49,9 @@ def run_app(
         from tui.terminal.job_control import JobControl
         from tui.terminal.signals import handle_signals
 
-        app = StudioApp(
-            settings, start=start, run=run, output=output, on_first_frame=lambda: jobs.install()
-        )
+        app = StudioApp(settings, start=start, run=run, output=output)
         control = app.control
-        jobs = JobControl(app, control, guard, app.say)
+        app.after_first_frame = JobControl(app, control, guard, app.say).install
         with (
             _drawing_on(output.err.fileno()),
             handle_signals(app, control, guard, output.err.fileno(), app.quit_when_stopped),

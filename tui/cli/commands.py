@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 import typer.main
@@ -264,7 +264,7 @@ def settings_of(
     from engine.settings.files import apply_overrides, from_mapping, notes, preset_mapping, read
     from engine.settings.presets import PRESETS
 
-    data: dict[str, Any] = preset_mapping(source) if source in PRESETS else read(Path(source))
+    data = preset_mapping(source) if source in PRESETS else read(Path(source))
     settings = from_mapping(data, source)
     for note in notes(data):
         print(f"note: {note}", file=sys.stderr)

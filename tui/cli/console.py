@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -94,7 +94,7 @@ class JsonLines:
         self._stream.flush()
 
 
-def as_record(event: Event) -> dict[str, Any]:
+def as_record(event: Event) -> dict[str, object]:
     """An event as a flat mapping: `event` says which."""
     facts = asdict(event)
     metrics = facts.pop("metrics", {})

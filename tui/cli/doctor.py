@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 import sys
-from typing import Any
 
 from engine.data_folder import data_folder
 from engine.machine import open_files
@@ -28,7 +27,7 @@ def lines(*, json: bool) -> list[str]:
     return [f"{key.replace('_', ' '):<{width}}  {value}" for key, value in words.items()]
 
 
-def findings() -> dict[str, Any]:
+def findings() -> dict[str, object]:
     """Everything that decides how well a run will go here."""
     blas = load_fast_blas()  # before anything imports mlx
     machine = device()
@@ -76,9 +75,9 @@ def _terminal() -> str:
     return ", ".join(facts)
 
 
-def _words(value: Any) -> str:
+def _words(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name.replace('_', ' ')} {each}" for name, each in value.items())
-    return (
-        {True: "yes", False: "no"}.get(value, str(value)) if value in (True, False) else str(value)
-    )
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import asdict
-from typing import Any
 
 from engine.runs.archive import RunSummary, list_runs, open_run
 from engine.runs.durable import to_json
@@ -64,17 +63,17 @@ def run_lines(name: str, *, json: bool) -> list[str]:
     ]
 
 
-def _pairs(facts: dict[str, Any]) -> list[str]:
+def _pairs(facts: dict[str, object]) -> list[str]:
     known = {key: value for key, value in facts.items() if value is not None}
     width = max((len(key) for key in known), default=0)
     return [f"{safe_line(key):<{width}}  {_value(value)}" for key, value in known.items()]
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else safe_line(str(value))
 
 
-def _record(summary: RunSummary) -> dict[str, Any]:
+def _record(summary: RunSummary) -> dict[str, object]:
     facts = asdict(summary) | {"path": str(summary.path), "tags": list(summary.tags)}
     for key in ("created", "updated"):
         facts[key] = facts[key].isoformat() if facts[key] else None
@@ -94,7 +93,7 @@ def _row(run: RunSummary) -> tuple[str, ...]:
     )
 
 
-def _fraction(step: Any, total: Any) -> str | None:
+def _fraction(step: object, total: object) -> str | None:
     if step is None:
         return None
     return f"{step}/{total}" if total else f"{step}"

@@ -13,7 +13,6 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from textual.binding import Binding
 from textual.keys import Keys, format_key
@@ -61,7 +60,7 @@ def load(folder: Path, known: Callable[[], Bindings]) -> Keymap:
     return check(data, str(file), known())
 
 
-def check(data: Mapping[Any, Any], source: str, known: Bindings) -> Keymap:
+def check(data: Mapping[object, object], source: str, known: Bindings) -> Keymap:
     """The usable lines of a mapping of ids to keys, and a sentence for each other one."""
     keys: dict[str, str] = {}
     problems: list[str] = []
@@ -79,12 +78,12 @@ def check(data: Mapping[Any, Any], source: str, known: Bindings) -> Keymap:
                 "ctrl+t, or a list of them"
             )
             continue
-        keys[name] = ",".join(filter(None, names))
+        keys[str(name)] = ",".join(filter(None, names))
     problems += [f"{source}: {clash}" for clash in clashes(keys, known)]
     return Keymap(keys, tuple(problems))
 
 
-def _key_name(key: Any) -> str | None:
+def _key_name(key: object) -> str | None:
     """The name that Textual has for a key, or None if there is no such key."""
     text = str(key) if isinstance(key, str | int) and not isinstance(key, bool) else ""
     *modifiers, last = text.split("+") if text != "+" else ["+"]

@@ -33,7 +33,7 @@ class Command:
 
     name: str
     about: str
-    run: Callable[[], Any]
+    run: Callable[[], object]
     first: bool = True
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 from pathlib import Path
-from typing import Any
 
 from engine.data_folder import data_folder
 
@@ -13,7 +12,7 @@ def _file() -> Path:
     return data_folder() / "preferences.json"
 
 
-def load() -> dict[str, Any]:
+def load() -> dict[str, object]:
     """Everything remembered; nothing where the file is missing or damaged."""
     if not _file().is_file():
         return {}
@@ -25,7 +24,7 @@ def load() -> dict[str, Any]:
         return {}
 
 
-def save(**changes: Any) -> None:
+def save(**changes: object) -> None:
     """Remember some values. A folder that cannot be written is no reason to stop anybody."""
     from engine.runs import durable
 

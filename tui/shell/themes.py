@@ -143,7 +143,7 @@ def _to_theme(data: dict[Any, Any], file: Path) -> Theme:
     return _theme(name, colors, **switches)
 
 
-def _check_color(color: Any, ansi: bool, where: str) -> None:
+def _check_color(color: object, ansi: bool, where: str) -> None:
     form = "one of the terminal's, such as ansi_blue" if ansi else '"#rrggbb"'
     try:
         fits = isinstance(color, str) and (Color.parse(color).ansi is not None) == ansi
