@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -169,8 +170,8 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
             self._quit_now()
 
     def _quit_now(self) -> None:
-        signal = self.control.ended_by
-        self.exit(return_code=STOPPED_BY + signal if signal else 0)
+        number = self.control.ended_by
+        self.exit(return_code=STOPPED_BY + number if number else 0)
 
     def drain(self) -> None:
         """Take in what the run has told since the last time, and let the screen in front know."""
@@ -260,10 +261,10 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
 
     def say(self, message: str, seconds: float | None = None) -> None:
         """Put a sentence in the key line of the screen in front. It is never markup."""
-        screens = [each for each in self.screen_stack if isinstance(each, StudioScreen)]
-        if screens and screens[-1].ready:
-            screens[-1].say(message, seconds)
-        elif screens:
+        stack = [each for each in self.screen_stack if isinstance(each, StudioScreen)]
+        if stack and stack[-1].ready:
+            stack[-1].say(message, seconds)
+        elif stack:
             self.set_timer(0.1, lambda: self.say(message, seconds))
 
     def ring(self, text: str) -> None:
@@ -334,20 +335,19 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
             self.push_screen(leaving.leaving(name, human_judge=human, loading=loading), self._quit)
 
     def _quit(self, answer: str | None) -> None:
-        if answer in ("stop", "leave running"):
+        from tui.shell.leaving import AT_ONCE, LEAVE_RUNNING, STOP
+
+        if answer in (STOP, LEAVE_RUNNING):
             self.quitting = True
-            self.control.leaves_running = answer == "leave running"
+            self.control.leaves_running = answer == LEAVE_RUNNING
+            saves = self.session and not self.session.unbegun
+            saving = " after this step, with a checkpoint" if saves else ""
             then = "; then the run goes on without a screen" if self.control.leaves_running else ""
-            saving = (
-                ""
-                if self.session and self.session.unbegun
-                else " after this step, with a checkpoint"
-            )
             self.say(f"quitting{saving}{then} …", PROBLEM_SECONDS)
             self.stop_run(keep=self.control.leaves_running)
-        elif answer == "leave at once":
+        elif answer == AT_ONCE:
             self.control.abandoned = True
-            self.exit(return_code=130)
+            self.exit(return_code=STOPPED_BY + signal.SIGINT)
 
     def get_key_display(self, binding: Binding) -> str:
         """A key as it is written in the key line."""

@@ -18,6 +18,15 @@ from tui.guide.screen import GuideScreen
 from tui.shell import palette
 from tui.shell.ask import AskChoice
 from tui.state.run_view import RunView
+from tui.studio import Studio, studio_of
+
+
+def test_the_app_is_what_its_screens_take_it_for() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        studio: Studio = app  # pyright compares what they have
+        assert studio_of(app.screen) is studio
+
+    play(scene)
 
 
 @pytest.mark.parametrize("size", [COMPACT, STANDARD])

@@ -29,6 +29,7 @@ from engine.events import (
 from engine.runs.durable import to_json
 from tui.run.ending import ending
 from tui.state.run_view import RunView
+from tui.terminal.requirements import DUMB
 from tui.text.format import duration
 from tui.text.safe_text import safe_line
 
@@ -62,7 +63,7 @@ def make_output(stream: TextIO, view: RunView, *, json: bool) -> Output:
     if json:
         return JsonLines(stream)
     console = _Console(file=stream, highlight=False, markup=False, emoji=False)
-    if console.is_terminal and os.environ.get("TERM", "") not in ("", "dumb", "unknown"):
+    if console.is_terminal and os.environ.get("TERM", "") not in DUMB:
         return LiveDisplay(console, view)
     console.soft_wrap = True  # a line of a pipe or a file has no width
     return PlainLines(console, view)

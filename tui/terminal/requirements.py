@@ -4,13 +4,14 @@ import os
 import sys
 
 LEAST_COLUMNS, LEAST_LINES = 60, 16
+DUMB = ("", "dumb", "unknown")  # what TERM says of a terminal that only prints
 
 
 def refusal() -> str | None:
     """Why the app cannot run here, in one line; None: it can."""
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         return "the app needs a terminal"
-    if (kind := os.environ.get("TERM", "")) in ("", "dumb", "unknown"):
+    if (kind := os.environ.get("TERM", "")) in DUMB:
         return f"TERM is {kind!r}, which cannot draw a screen"
     try:
         columns, lines = os.get_terminal_size(sys.stdout.fileno())
