@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engine.control import Control, GivenUp
 from engine.errors import CannotGoOn, NothingLearned, RunError, UserError
-from engine.events import Event, EventBuffer, Log, PairSampled, RunEnded, RunStatus
+from engine.events import Event, EventBuffer, Log, PairSampled, RunEnded, RunStatus, Shown
 from engine.model import adapter_files
 from engine.runs import archive
 from engine.runs.folder import LOG, Run, timestamp
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 LOAD_TIMEOUT = 0.3  # seconds that loading gets to end by itself when the run is to stop
 LOAD_LOOK = 0.05  # between two looks at whether it is
-
-Shown = Literal["left", "right", "tie", "both_bad", "skip"]
 
 
 class Session:

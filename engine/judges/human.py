@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from engine.data.pairs import Pair, Verdict, text_of
-from engine.events import Choice, PairSampled
+from engine.events import Choice, PairSampled, Shown
 from engine.runs.durable import Record
 from engine.runs.relabel import completions
 
-Shown = Literal["left", "right", "tie", "both_bad", "skip"]
 UNDECIDED: dict[Shown, Choice] = {"tie": "tie", "both_bad": "both_bad", "skip": "skip"}
 AGAIN = "-again"
 

@@ -30,6 +30,7 @@ from tui.run.metric_labels import CARDS, MORE
 from tui.run.pair_pane import PairPane
 from tui.run.watched import WatchedScreen
 from tui.shell.ask import AskChoice
+from tui.text.choice import outcome
 from tui.text.format import size
 from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList
@@ -38,12 +39,6 @@ from tui.widgets.section_title import SectionTitle
 
 SECONDS = 1.0  # between two looks at a run that somebody trains
 PARTS = ("metrics", "pairs", "config", "log")
-SAID = {
-    "first": "the first won",
-    "second": "the second won",
-    "tie": "a tie",
-    "both_bad": "both bad",
-}
 
 
 class RunDetailScreen(WatchedScreen):
@@ -238,7 +233,7 @@ class RunDetailScreen(WatchedScreen):
         if line:
             was = line.get("was")
             if isinstance(was, dict):
-                before = SAID.get(str(was.get("choice")), str(was.get("choice")))
+                before = outcome(str(was.get("choice")))
                 facts.append(f"label changed: {was.get('judge')} had said {before}")
             facts += ["flagged"] if line.get("flagged") is True else []
             facts += [f"note: {line['note']}"] if line.get("note") else []
@@ -332,9 +327,9 @@ class RunDetailScreen(WatchedScreen):
         """Give the pair under the cursor another verdict."""
         line = self._pair()
         if line and line.get("choice") == choice:
-            self.say(f"its label is that already: {SAID[choice]}")
+            self.say(f"its label is that already: {outcome(choice)}")
         elif line and self._write(lambda: relabel(self.run, _id(line), choice)):
-            self.say(f"label changed: {SAID[choice]}")
+            self.say(f"label changed: {outcome(choice)}")
 
     def action_flag(self) -> None:
         """Flag the pair under the cursor, or take its flag away."""

@@ -9,19 +9,11 @@ from textual.content import Content
 from engine.data.pairs import messages_of, text_of
 from engine.runs.durable import Record
 from engine.runs.folder import PAIRS, UNDECIDED, Run
+from tui.text.choice import words
+from tui.text.json_number import real
 from tui.text.prompt_text import prompt_line
 from tui.text.safe_text import LIMIT, safe_line
 
-SAID = {
-    "first": "1 ✓",
-    "second": "2 ✓",
-    "tie": "tie",
-    "both_bad": "bad",
-    "skip": "skip",
-    "identical": "same",
-    "empty": "none",
-    "invalid": "inv.",
-}
 LINE = 300  # characters of a prompt that a row may show
 
 
@@ -35,13 +27,12 @@ class Filter:
 
 def disagrees(line: Record) -> bool:
     """Whether the judge's two orders, or a person and the judge, say different things."""
-    orders, q, choice = line.get("q_orders"), line.get("q"), line.get("choice")
+    orders, q, choice = line.get("q_orders"), real(line.get("q")), line.get("choice")
     if isinstance(orders, list) and len(orders) == 2:
-        first, second = orders
-        numbers = isinstance(first, int | float) and isinstance(second, int | float)
-        if numbers and (first - 0.5) * (second - 0.5) <= 0:
+        first, second = map(real, orders)
+        if first is not None and second is not None and (first - 0.5) * (second - 0.5) <= 0:
             return True
-    if isinstance(q, int | float) and line.get("judge") == "human":
+    if q is not None and line.get("judge") == "human":
         return choice in ("first", "second") and (choice == "first") != (q > 0.5)
     return False
 
@@ -89,11 +80,11 @@ class PairTable:
 
     def chosen(self, chosen: Filter, text: str = "") -> list[Record]:
         """The pairs that a filter holds for, and that have every word of `text`, by step."""
-        words = text.lower().split()
+        terms = text.lower().split()
         found = [
             line
             for line in self.lines.values()
-            if chosen.holds(line) and (not words or all(w in _text(line) for w in words))
+            if chosen.holds(line) and (not terms or all(term in _text(line) for term in terms))
         ]
         return sorted(found, key=lambda line: str(line.get("pair_id")))
 
@@ -105,8 +96,8 @@ class PairTable:
 
 def pair_line(line: Record, width: int) -> Content:
     """A row: step, verdict, how sure, marks, and the prompt."""
-    q, second = line.get("q"), line.get("choice") == "second"
-    sure = f"{1 - q if second else q:.2f}" if isinstance(q, int | float) else ""
+    q, second = real(line.get("q")), line.get("choice") == "second"
+    sure = f"{1 - q if second else q:.2f}" if q is not None else ""
     marks = "".join(
         mark if there else " "
         for mark, there in (
@@ -120,7 +111,7 @@ def pair_line(line: Record, width: int) -> Content:
     step = line.get("step")
     return Content.assemble(
         (f" {step if isinstance(step, int) else '–':>6} ", "$muted"),
-        (f"{SAID.get(choice, '?'):<5}", "$foreground" if won else "$muted"),
+        (f"{words(choice).cells:<5}", "$foreground" if won else "$muted"),
         (f"{sure:>4} ", "$muted"),
         (f"{marks} ", "$warning"),
         (safe_line(_prompt(line), min(LINE, max(1, width - 22))), "$foreground"),

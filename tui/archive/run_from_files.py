@@ -2,13 +2,14 @@
 
 import contextlib
 from datetime import datetime
-from typing import Any, get_args
+from typing import get_args
 
 from engine.data.pairs import messages_of, text_of
 from engine.events import Evaluated, Example, Finding, Level, PairJudged
 from engine.runs.durable import Record
 from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run, shown_status
 from tui.run.view import LOG_LINES, WIN_RATE, RunView
+from tui.text.json_number import real, whole
 
 LOG_BYTES = 1_000_000  # of the end of log.txt that are read
 _LEVELS = get_args(Level)
@@ -46,7 +47,7 @@ class RunFromFiles:
         view.error = str(state["error"]) if state.get("error") else None
         view.step = whole(state.get("step"))
         view.total_steps = whole(state.get("total_steps"))
-        view.earlier = _real(state.get("seconds")) or 0.0
+        view.earlier = real(state.get("seconds")) or 0.0
         view.evaluation = _evaluation(state)
         view.findings = findings_in(state)
 
@@ -55,8 +56,8 @@ class RunFromFiles:
         if replaced:
             self.view.series.clear()
         for line in lines:
-            if (step := _real(line.get("step"))) is not None:
-                self._seconds = _real(line.get("seconds")) or self._seconds
+            if (step := real(line.get("step"))) is not None:
+                self._seconds = real(line.get("seconds")) or self._seconds
                 self.view.add_metrics(step, line, self._seconds)
         return bool(lines)
 
@@ -87,11 +88,11 @@ class RunFromFiles:
                 data = file.read(size - self._log_at)
         except OSError:
             return False
-        whole, newline, _ = data.rpartition(b"\n")
-        self._log_at += len(whole) + len(newline)
-        for line in whole.decode(errors="replace").split("\n")[-LOG_LINES:]:
+        lines, newline, _ = data.rpartition(b"\n")
+        self._log_at += len(lines) + len(newline)
+        for line in lines.decode(errors="replace").split("\n")[-LOG_LINES:]:
             self._take_log_line(line)
-        return bool(whole)
+        return bool(lines)
 
     def _take_log_line(self, line: str) -> None:
         """A line is `<time> <level> <text>`; one that is not belongs to the line before it."""
@@ -122,7 +123,7 @@ def to_pair(line: Record) -> PairJudged:
         first=text_of(line.get(sides[0])),
         second=text_of(line.get(sides[1])),
         choice=choice,  # pyright: ignore[reportArgumentType] - shown as it is
-        q=_real(line.get("q")),
+        q=real(line.get("q")),
         judge=str(line.get("judge", "")),
     )
 
@@ -142,7 +143,7 @@ def findings_in(state: Record) -> tuple[Finding, ...]:
 
 
 def _evaluation(state: Record) -> Evaluated | None:
-    rates = [_real(state.get(name)) for name in WIN_RATE]
+    rates = [real(state.get(name)) for name in WIN_RATE]
     if any(rate is None for rate in rates):
         return None
     examples = state.get("examples")
@@ -160,15 +161,3 @@ def _evaluation(state: Record) -> Evaluated | None:
         prompts=0,
         examples=tuple(Example(*(str(each.get(name, "")) for name in names)) for each in kept),
     )
-
-
-def _real(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value)
-
-
-def whole(value: Any) -> int:
-    """A whole number as a file may hold it; 0 for anything else."""
-    number = _real(value)
-    return int(number) if number is not None and abs(number) < 1e15 else 0

@@ -8,16 +8,17 @@ from typing import Any
 from rich.cells import cell_len
 from textual.content import Content
 
+from engine.events import UNDER_WAY
 from engine.runs.archive import Run, RunSummary
 from engine.runs.folder import METRICS
 from tui.text.format import age, duration
+from tui.text.json_number import real
 from tui.text.safe_text import cut, safe_line
 from tui.widgets.sparkline import sparkline
 
 MARKS = 4  # cells before the name
 LEAST_NAME = 16
 TAIL = 60  # last lines of metrics that a trend is drawn from
-LIVE = ("running", "paused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def header(width: int, order: Order) -> Content:
 
 def row(run: RunSummary, width: int, glance: Glance, marked: Collection[Any]) -> Content:
     """The line of a run."""
-    live = run.status in LIVE
+    live = run.status in UNDER_WAY
     parts: list[Content | tuple[str, str]] = [
         (" ●" if live else " !" if run.damaged else "  ", "$accent" if live else "$bad"),
         ("✓ " if run.path in marked else "  ", "$foreground"),
@@ -196,11 +197,10 @@ def glance(run: RunSummary) -> Glance:
     losses: list[float] = []
     spread: float | None = None
     for record in Run(run.path).last(METRICS, TAIL):
-        loss = record.get("loss")
-        if isinstance(loss, int | float):
-            losses.append(float(loss))
-        low, high = record.get("win_rate_low"), record.get("win_rate_high")
-        if isinstance(low, int | float) and isinstance(high, int | float):
+        if (loss := real(record.get("loss"))) is not None:
+            losses.append(loss)
+        low, high = real(record.get("win_rate_low")), real(record.get("win_rate_high"))
+        if low is not None and high is not None:
             spread = (high - low) / 2
     return Glance(tuple(losses), spread)
 
@@ -208,7 +208,7 @@ def glance(run: RunSummary) -> Glance:
 def _style(run: RunSummary, column: Column) -> str:
     if column.title == "status":
         bad = run.status in ("failed", "untrained", "damaged", "interrupted")
-        return "$bad" if bad else "$accent" if run.status in LIVE else "$muted"
+        return "$bad" if bad else "$accent" if run.status in UNDER_WAY else "$muted"
     if column.title in ("name", "loss", "win rate"):
         return "$foreground"
     return "$muted"

@@ -14,12 +14,12 @@ from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
 from engine.errors import RunError, UserError
-from engine.events import COMPLETE
+from engine.events import COMPLETE, UNDER_WAY
 from engine.runs import archive
 from engine.runs.archive import Run, RunSummary
 from engine.runs.folder import METRICS
 from tui.archive import exporting
-from tui.archive.run_rows import LIVE, Glance, Order, about, glance, header, matching, row
+from tui.archive.run_rows import Glance, Order, about, glance, header, matching, row
 from tui.run.remote_commands import elsewhere
 from tui.run.watched import take_over
 from tui.setup import completions
@@ -156,7 +156,7 @@ class RunsScreen(StudioScreen):
         for run in self._all or []:  # sizes change little; each is summed once
             if worker.is_cancelled:
                 return
-            if run.path not in self._sizes and run.status not in LIVE:
+            if run.path not in self._sizes and run.status not in UNDER_WAY:
                 with contextlib.suppress(OSError):
                     self._sizes[run.path] = Run(run.path).size()
         self.app.call_from_thread(self._show_title)
@@ -184,7 +184,7 @@ class RunsScreen(StudioScreen):
 
     def _show_title(self) -> None:
         everything = self._all or []
-        live = sum(run.status in LIVE for run in everything)
+        live = sum(run.status in UNDER_WAY for run in everything)
         facts = [f"{len(everything)} run{'s' * (len(everything) != 1)}"]
         facts += [f"{live} live"] if live else []
         facts += [f"{len(self._marked)} marked"] if self._marked else []

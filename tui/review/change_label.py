@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tui.text.choice import shown_words
 from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from tui.app import StudioApp
 
 Change = Literal["left", "right", "tie", "both_bad", "skip", "remove", "before"]
-SAID = {"left": "1", "right": "2", "tie": "tie", "both_bad": "both bad", "skip": "skipped"}
 ABOUT = (
     "The model has learned from this pair already, and that stays. Its label in the run's files "
     "can be changed, for whatever is trained on them from now on."
@@ -62,7 +62,8 @@ class ChangeLabel(ModalScreen[Change | None]):
             yield self._line("> ", label.prompt, marked=False)
             for number, side, text in (("1", "left", label.left), ("2", "right", label.right)):
                 yield self._line(f"{number} ", text, marked=label.shown == side)
-            yield Static(Content(f"\nits label is: {SAID[label.shown]}"), classes="why")
+            now = shown_words(label.shown).label
+            yield Static(Content(f"\nits label is: {now}"), classes="why")
             yield Static(
                 Content(
                     "\n1 first · 2 second · t tie · b both bad · del remove it\n"

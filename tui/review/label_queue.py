@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from engine.events import PairSampled
+from engine.events import PairSampled, Shown
 
 if TYPE_CHECKING:
     from engine.judges.human import Given as Label
-    from engine.judges.human import Shown
     from engine.runs.archive import Run
 
 GIVEN_BY_PERSON = ("first", "second", "tie", "both_bad", "skip")
@@ -26,16 +25,16 @@ PACE_OVER = 20  # labels
 Undone = Literal["undone", "learned", "check", "nothing"]
 
 
-class Judge(Protocol):
+class LabelSession(Protocol):
     """What a queue needs of the session."""
 
     def waiting(self) -> list[PairSampled]: ...
     def answer(
-        self, pair_id: str, shown: "Shown", *, note: str = "", flagged: bool = False
+        self, pair_id: str, shown: Shown, *, note: str = "", flagged: bool = False
     ) -> bool: ...
     def undo(self, pair_id: str) -> Literal["undone", "learned", "unknown"]: ...
     def given(self, pair_id: str) -> "Label | None": ...
-    def relabel(self, pair_id: str, shown: "Shown | None") -> bool: ...
+    def relabel(self, pair_id: str, shown: Shown | None) -> bool: ...
     def agreement(self) -> tuple[int, int]: ...
 
 
@@ -70,7 +69,7 @@ class Place:
 class LabelQueue:
     """One person's place at a run's pairs."""
 
-    judge: Judge
+    session: LabelSession
     given: list[Given] = field(default_factory=list)
     clock: Callable[[], float] = time.monotonic
 
@@ -82,7 +81,7 @@ class LabelQueue:
 
     def look(self) -> PairSampled | None:
         """The pair to show: the one that is shown already while it waits, else the next."""
-        self._waiting = self.judge.waiting()
+        self._waiting = self.session.waiting()
         still = {pair.pair_id for pair in self._waiting}
         if self.current is None or self.current.pair_id not in still:
             self.current = self._waiting[0] if self._waiting else None
@@ -92,7 +91,7 @@ class LabelQueue:
         """The note and flag of the pair that is shown."""
         return self._remarks[self.current.pair_id] if self.current else Remark()
 
-    def give(self, shown: "Shown") -> bool:
+    def give(self, shown: Shown) -> bool:
         """Label the pair that is shown; True once the label is on the disk.
 
         Raises:
@@ -102,7 +101,7 @@ class LabelQueue:
         if pair is None:
             return False
         remark = self.remark()
-        if not self.judge.answer(pair.pair_id, shown, note=remark.note, flagged=remark.flagged):
+        if not self.session.answer(pair.pair_id, shown, note=remark.note, flagged=remark.flagged):
             return False
         self._remarks.pop(pair.pair_id, None)
         self._times.append(self.clock())
@@ -117,14 +116,14 @@ class LabelQueue:
         """
         while self.given:
             last = self.given[-1]
-            outcome = "check" if last.repeat else self.judge.undo(last.pair_id)
+            outcome = "check" if last.repeat else self.session.undo(last.pair_id)
             if outcome == "learned":
                 return outcome
             self.given.pop()
             if outcome == "unknown":  # it was taken back elsewhere
                 continue
             if outcome == "undone":
-                waiting = (pair for pair in self.judge.waiting() if pair.pair_id == last.pair_id)
+                waiting = (pair for pair in self.session.waiting() if pair.pair_id == last.pair_id)
                 self.current = next(waiting, None)
             return outcome
         return "nothing"
@@ -133,15 +132,15 @@ class LabelQueue:
         """The newest label, or one so many labels before it, of those learned from; None: there is
         no such label any more."""
         labels = [given for given in reversed(self.given) if not given.repeat]
-        return self.judge.given(labels[back].pair_id) if back < len(labels) else None
+        return self.session.given(labels[back].pair_id) if back < len(labels) else None
 
-    def relabel(self, pair_id: str, shown: "Shown | None") -> bool:
+    def relabel(self, pair_id: str, shown: Shown | None) -> bool:
         """Change a label of a pair that was learned from, or with None remove it; whether it was.
 
         Raises:
             StorageError: the label could not be changed.
         """
-        done = self.judge.relabel(pair_id, shown)
+        done = self.session.relabel(pair_id, shown)
         if done and shown is None:
             self.given = [given for given in self.given if given.pair_id != pair_id]
         return done

@@ -9,26 +9,19 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from engine.errors import RunError
-from engine.events import Event, PairSampled
+from engine.events import Event, PairSampled, Shown
 from tui.review.answer_pane import length
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
 from tui.review.label_queue import LabelQueue, Undone, given_before
-from tui.review.words import RELABELLED, UNDO_SAYS, idle_reason, place_facts
+from tui.review.words import UNDO_SAYS, idle_reason, place_facts, relabelled
+from tui.text.choice import MARKS, shown_words
 from tui.text.safe_text import safe
 from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
     from engine.judges.human import Given as Label
-    from engine.session import Session, Shown
+    from engine.session import Session
 
-# What stands for a moment beside each number after a verdict: left, right.
-MARKS: dict[str, tuple[str, str]] = {
-    "left": ("✓", ""),
-    "right": ("", "✓"),
-    "tie": ("=", "="),
-    "both_bad": ("✗", "✗"),
-    "skip": ("–", "–"),
-}
 NOTE_HINT = "a note on this pair · enter keeps it, escape does not"
 
 
@@ -118,7 +111,7 @@ class ReviewScreen(AnswersScreen):
 
     # -- verdicts --------------------------------------------------------------------------------
 
-    def action_give(self, shown: "Shown") -> None:
+    def action_give(self, shown: Shown) -> None:
         """Label the pair on the screen. A key pressed before it was there does not count."""
         queue = self._queue_or_say()
         if queue is None or self._busy:
@@ -130,7 +123,7 @@ class ReviewScreen(AnswersScreen):
         else:
             self._keep_busy(lambda: queue.give(shown), lambda _: self._given(shown))
 
-    def _given(self, shown: "Shown") -> None:
+    def _given(self, shown: Shown) -> None:
         for side, mark in zip(("left", "right"), MARKS[shown], strict=True):
             self.pane(side).flash(mark, chosen=mark == "✓")
 
@@ -150,7 +143,7 @@ class ReviewScreen(AnswersScreen):
 
     def _ask_for_change(self, queue: LabelQueue, label: "Label", back: int) -> None:
         """Ask for another label of a pair that was learned from, `back` before the newest."""
-        from tui.review.change_label import SAID, Change, ChangeLabel
+        from tui.review.change_label import Change, ChangeLabel
 
         def answered(change: Change | None) -> None:
             if change == "before":
@@ -163,12 +156,12 @@ class ReviewScreen(AnswersScreen):
             elif change is None:
                 self.say(UNDO_SAYS["learned"])
             elif change == label.shown:
-                self.say(f"its label is that already: {SAID[change]}")
+                self.say(f"its label is that already: {shown_words(label.shown).label}")
             else:
                 shown = None if change == "remove" else change
                 self._keep_busy(
                     lambda: queue.relabel(label.pair_id, shown),
-                    lambda done: self.say(RELABELLED[shown] if done else UNDO_SAYS["learned"]),
+                    lambda done: self.say(relabelled(shown) if done else UNDO_SAYS["learned"]),
                 )
 
         self.app.push_screen(ChangeLabel(label), answered)

@@ -8,10 +8,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.events import (
     STATUSES,
+    UNDER_WAY,
     Evaluated,
     Event,
     Finding,
@@ -28,6 +29,7 @@ from engine.events import (
     StepDone,
 )
 from tui.run.series import Series
+from tui.text.json_number import real
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
@@ -114,7 +116,7 @@ class RunView:
     @property
     def live(self) -> bool:
         """Whether the run may still change."""
-        return self.status in ("running", "paused")
+        return self.status in UNDER_WAY
 
     def elapsed(self, now: float | None = None) -> float | None:
         """Seconds that the run has been at it, earlier sittings included; None before it began."""
@@ -152,7 +154,7 @@ class RunView:
                 self.findings = event.findings
             case Progress():
                 self.progress = event
-                if self.status in ("running", "paused"):
+                if self.live:
                     self.status = "paused" if event.phase == "paused" else "running"
             case Log():
                 self.add_log(event.time, event.level, event.text)
@@ -181,7 +183,7 @@ class RunView:
                 pass
 
     def add_metrics(
-        self, step: float, metrics: Mapping[str, Any], seconds: float | None = None
+        self, step: float, metrics: Mapping[str, object], seconds: float | None = None
     ) -> None:
         """Add a point to each metric's series; what is no number is left out.
 
@@ -189,11 +191,7 @@ class RunView:
         """
         at = math.nan if seconds is None else seconds
         for name, value in metrics.items():
-            if type(value) not in (float, int) or name in NOT_METRICS:
-                continue
-            try:
-                number = float(value)
-            except OverflowError:  # a whole number of hundreds of digits
+            if name in NOT_METRICS or (number := real(value)) is None:
                 continue
             series = self.series.get(name)
             if series is None:

@@ -8,6 +8,7 @@ from engine.runs import archive
 from engine.runs.folder import METRICS
 from engine.settings.schema import Settings
 from tui.text.format import duration, size
+from tui.text.json_number import real
 from tui.text.safe_text import safe_line
 
 LOOKED_AT = 3  # earlier runs that may tell how long a step takes
@@ -51,9 +52,9 @@ def earlier_pace(settings: Settings) -> tuple[float | None, str]:
             continue
         if all(getattr(then, key) == getattr(settings, key) for key in PACE):
             for record in reversed(archive.Run(run.path).last(METRICS, 3)):
-                seconds = record.get("step_seconds")
-                if isinstance(seconds, int | float) and seconds > 0:
-                    return float(seconds), run.name
+                seconds = real(record.get("step_seconds"))
+                if seconds is not None and seconds > 0:
+                    return seconds, run.name
     return None, ""
 
 
