@@ -17,10 +17,9 @@ from engine.events import COMPLETE, Choice
 from engine.runs.archive import Run, open_run
 from engine.runs.durable import Record
 from engine.runs.folder import METRICS, PAIRS, UNDECIDED
-from engine.runs.relabel import relabel, set_flag, settle_if_free
-from engine.settings import files
-from engine.settings.schema import changed
-from tui.archive.pair_table import FILTERS, PairTable, pair_line
+from engine.runs.relabel import settle_if_free
+from tui.archive.config_text import config_content
+from tui.archive.pair_table import FILTERS, PairTable, pair_facts, pair_id, pair_line
 from tui.archive.run_from_files import RunFromFiles, to_pair
 from tui.run.card_grid import CardGrid
 from tui.run.header import RunHeader
@@ -194,21 +193,7 @@ class RunDetailScreen(WatchedScreen):
         except UserError as error:
             self.query_one("#settings", Static).update(Content.styled(str(error), "$bad"))
             return
-        differs = {
-            key.rpartition(".")[2]: default for key, (_, default) in changed(settings).items()
-        }
-        lines = [Content.styled(safe_line(note), "$warning") for note in notes]
-        for line in files.to_yaml(settings, commented=False).splitlines():
-            key = line.strip().partition(":")[0]
-            text = safe_line(line)
-            if key in differs:
-                default = safe_line(f"  default {differs[key]}", 60)
-                remark = default if "\n" not in str(differs[key]) else ""
-                lines.append(Content.assemble((text, "$foreground"), (remark, "$faint")))
-            else:
-                inner = line.startswith("  ") and ":" not in line
-                lines.append(Content.styled(text, "$foreground" if inner else "$muted"))
-        self.query_one("#settings", Static).update(Content("\n").join(lines))
+        self.query_one("#settings", Static).update(config_content(settings, notes))
 
     def _show_pairs(self) -> None:
         if not self.is_mounted:
@@ -216,7 +201,7 @@ class RunDetailScreen(WatchedScreen):
         at = self.pairs.current
         text = self.query_one("#find", Input).value
         found = self.table.chosen(self._filter, text)
-        same = [place for place, each in enumerate(found) if at and _id(each) == _id(at)]
+        same = [place for place, each in enumerate(found) if at and pair_id(each) == pair_id(at)]
         none = "no pair was judged yet" if not self.table.lines else "no such pair · v shows others"
         self.pairs.show(found, same[0] if same else None, empty=none)
         of = f" of {len(self.table.lines):,}" if len(found) < len(self.table.lines) else ""
@@ -229,16 +214,8 @@ class RunDetailScreen(WatchedScreen):
     def _show_pair(self) -> None:
         line = self.pairs.current
         self.query_one(PairPane).show(to_pair(line) if line else None)
-        facts: list[str] = []
-        if line:
-            was = line.get("was")
-            if isinstance(was, dict):
-                before = outcome(str(was.get("choice")))
-                facts.append(f"label changed: {was.get('judge')} had said {before}")
-            facts += ["flagged"] if line.get("flagged") is True else []
-            facts += [f"note: {line['note']}"] if line.get("note") else []
-            facts += [_lengths(line)]
-        self.query_one("#facts", Static).update(Content(safe_line(" · ".join(facts), 400)))
+        facts = " · ".join(pair_facts(line)) if line else ""
+        self.query_one("#facts", Static).update(Content(safe_line(facts, 400)))
 
     # -- going about -----------------------------------------------------------------------------
 
@@ -328,14 +305,14 @@ class RunDetailScreen(WatchedScreen):
         line = self._pair()
         if line and line.get("choice") == choice:
             self.say(f"its label is that already: {outcome(choice)}")
-        elif line and self._write(lambda: relabel(self.run, _id(line), choice)):
+        elif line and self._change(lambda: self.table.relabel(line, choice)):
             self.say(f"label changed: {outcome(choice)}")
 
     def action_flag(self) -> None:
         """Flag the pair under the cursor, or take its flag away."""
         if line := self._pair():
             flagged = line.get("flagged") is not True
-            if self._write(lambda: set_flag(self.run, _id(line), flagged)):
+            if self._change(lambda: self.table.flag(line, flagged)):
                 self.say("flagged" if flagged else "no longer flagged")
 
     def _pair(self) -> Record | None:
@@ -344,16 +321,13 @@ class RunDetailScreen(WatchedScreen):
             self.say("there is no pair here")
         return self.pairs.current
 
-    def _write(self, change: Callable[[], Record]) -> bool:
-        if held := self.run.holder():  # asked first, since a change would wait for it a while
-            self.say(f"process {held.pid} trains this run: its labels can be changed once it ends")
-            return False
+    def _change(self, change: Callable[[], None]) -> bool:
+        """Change what is stored of a pair, and show it; whether it was changed."""
         try:
-            line = change()
+            change()
         except (UserError, RunError) as error:
             self.say(safe_line(str(error), 300), 15)
             return False
-        self.table.put(line)
         self._show_pairs()
         return True
 
@@ -389,16 +363,3 @@ class RunDetailScreen(WatchedScreen):
         """Copy the path of the run's folder."""
         self.app.copy_to_clipboard(str(self.run.path))
         self.say(f"copied: {safe_line(str(self.run.path), 200)}")
-
-
-def _id(line: Record) -> str:
-    return str(line.get("pair_id"))
-
-
-def _lengths(line: Record) -> str:
-    sides = ("chosen", "rejected") if "chosen" in line else ("first", "second")
-    parts = []
-    for side in sides:
-        cut = ", cut" if line.get(f"{side}_finished") is False else ""
-        parts.append(f"{side} {line.get(f'{side}_tokens', '?')} tokens{cut}")
-    return ", ".join(parts)

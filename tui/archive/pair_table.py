@@ -7,9 +7,12 @@ from typing import Any
 from textual.content import Content
 
 from engine.data.pairs import messages_of, text_of
+from engine.errors import UserError
+from engine.events import Choice
 from engine.runs.durable import Record
 from engine.runs.folder import PAIRS, UNDECIDED, Run
-from tui.text.choice import words
+from engine.runs.relabel import relabel, set_flag
+from tui.text.choice import outcome, words
 from tui.text.json_number import real
 from tui.text.prompt_text import prompt_line
 from tui.text.safe_text import LIMIT, safe_line
@@ -69,14 +72,35 @@ class PairTable:
             read = [follower.read() for follower in self._followers.values()]
         for _, lines in read:
             for line in lines:
-                known = self.lines.get(str(line.get("pair_id")))
+                known = self.lines.get(pair_id(line))
                 if known is None or line.get("was") or not known.get("was"):
                     self.put(line)
         return any(lines for _, lines in read)
 
     def put(self, line: Record) -> None:
         """Add a pair, or replace what is known of it; of its texts, what a screen shows."""
-        self.lines[str(line.get("pair_id"))] = {key: _short(entry) for key, entry in line.items()}
+        self.lines[pair_id(line)] = {key: _short(entry) for key, entry in line.items()}
+
+    def relabel(self, line: Record, choice: Choice) -> None:
+        """Give a pair another verdict, on the disk too.
+
+        Raises:
+            UserError: a process trains the run; its labels can be changed once it ends.
+            StorageError: it cannot be written.
+        """
+        self._refuse_while_trained()
+        self.put(relabel(self.run, pair_id(line), choice))
+
+    def flag(self, line: Record, flagged: bool) -> None:
+        """Flag a pair or take its flag away, on the disk too; raises as `relabel`."""
+        self._refuse_while_trained()
+        self.put(set_flag(self.run, pair_id(line), flagged))
+
+    def _refuse_while_trained(self) -> None:
+        if holder := self.run.holder():  # asked first, since a change would wait for it a while
+            raise UserError(
+                f"process {holder.pid} trains this run: its labels can be changed once it ends"
+            )
 
     def chosen(self, chosen: Filter, text: str = "") -> list[Record]:
         """The pairs that a filter holds for, and that have every word of `text`, by step."""
@@ -86,7 +110,7 @@ class PairTable:
             for line in self.lines.values()
             if chosen.holds(line) and (not terms or all(term in _text(line) for term in terms))
         ]
-        return sorted(found, key=lambda line: str(line.get("pair_id")))
+        return sorted(found, key=lambda line: pair_id(line))
 
     def counts(self) -> list[tuple[Filter, int]]:
         """How many pairs each filter holds for; filters without any are left out, all stays."""
@@ -116,6 +140,32 @@ def pair_line(line: Record, width: int) -> Content:
         (f"{marks} ", "$warning"),
         (safe_line(_prompt(line), min(LINE, max(1, width - 22))), "$foreground"),
     )
+
+
+def pair_facts(line: Record) -> list[str]:
+    """What is said of a pair beside its texts: an earlier label, flag, note and lengths."""
+    facts: list[str] = []
+    was = line.get("was")
+    if isinstance(was, dict):
+        earlier = outcome(str(was.get("choice")))
+        facts.append(f"label changed: {was.get('judge')} had said {earlier}")
+    facts += ["flagged"] if line.get("flagged") is True else []
+    facts += [f"note: {line['note']}"] if line.get("note") else []
+    return [*facts, _lengths(line)]
+
+
+def pair_id(line: Record) -> str:
+    """The id of a pair."""
+    return str(line.get("pair_id"))
+
+
+def _lengths(line: Record) -> str:
+    sides = ("chosen", "rejected") if "chosen" in line else ("first", "second")
+    parts: list[str] = []
+    for side in sides:
+        cut = ", cut" if line.get(f"{side}_finished") is False else ""
+        parts.append(f"{side} {line.get(f'{side}_tokens', '?')} tokens{cut}")
+    return ", ".join(parts)
 
 
 def _text(line: Record) -> str:

@@ -1,6 +1,5 @@
 """Runs: the archive as a table, with what can be done to a run."""
 
-import contextlib
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,9 +16,9 @@ from engine.errors import RunError, UserError
 from engine.events import COMPLETE, UNDER_WAY
 from engine.runs import archive
 from engine.runs.archive import Run, RunSummary
-from engine.runs.folder import METRICS
 from tui.archive import exporting
-from tui.archive.run_rows import Glance, Order, about, glance, header, matching, row
+from tui.archive.run_glances import RunGlances
+from tui.archive.run_rows import Order, about, header, matching, row
 from tui.run.remote_commands import elsewhere
 from tui.run.watched import take_over
 from tui.setup import completions
@@ -32,8 +31,6 @@ from tui.widgets.safe_editors import LineEditor
 
 LEAST_SECONDS = 1.5  # between two looks at the folder of runs
 BUSY_SHARE = 0.05  # of the time that may go into looking
-
-Stamp = tuple[int, int]  # of a file: modified in ns, bytes
 
 
 class RunsScreen(StudioScreen):
@@ -72,8 +69,7 @@ class RunsScreen(StudioScreen):
         self._order = Order()
         self._marked: dict[Path, RunSummary] = {}
         self._deleted: list[Path] = []
-        self._glances: dict[Path, tuple[Stamp, Glance]] = {}
-        self._sizes: dict[Path, int] = {}
+        self._glances = RunGlances()
         self._looked = 0.0  # when the folder was last read
         self._took = 0.0
 
@@ -145,27 +141,19 @@ class RunsScreen(StudioScreen):
         for run in list(self.table.in_sight()):
             if worker.is_cancelled:
                 return
-            with contextlib.suppress(OSError):
-                stat = (run.path / METRICS).stat()
-                stamp = (stat.st_mtime_ns, stat.st_size)
-                if self._glances.get(run.path, (None, None))[0] != stamp:
-                    self._glances[run.path] = (stamp, glance(run))
-                    news = True
+            news |= self._glances.read(run)
         if news:
             self.app.call_from_thread(self.table.redraw)
-        for run in self._all or []:  # sizes change little; each is summed once
+        for run in self._all or []:
             if worker.is_cancelled:
                 return
-            if run.path not in self._sizes and run.status not in UNDER_WAY:
-                with contextlib.suppress(OSError):
-                    self._sizes[run.path] = Run(run.path).size()
+            self._glances.measure(run)
         self.app.call_from_thread(self._show_title)
 
     # -- showing ---------------------------------------------------------------------------------
 
     def _row(self, run: RunSummary, width: int) -> Content:
-        _, seen = self._glances.get(run.path, (None, Glance()))
-        return row(run, width, seen, self._marked)
+        return row(run, width, self._glances.of(run), self._marked)
 
     def _show(self, cursor_at: Path | None = None) -> None:
         """Filter, sort and draw; the cursor stays with its run."""
@@ -188,8 +176,8 @@ class RunsScreen(StudioScreen):
         facts = [f"{len(everything)} run{'s' * (len(everything) != 1)}"]
         facts += [f"{live} live"] if live else []
         facts += [f"{len(self._marked)} marked"] if self._marked else []
-        kept = sum(self._sizes.get(run.path, 0) for run in everything)
-        facts += [size(kept)] if kept else []
+        stored = self._glances.size(everything)
+        facts += [size(stored)] if stored else []
         text = self.query_one("#filter", Input).value
         filtered = f"  / {safe_line(text, 40)}  " if text else "  "
         said = " · ".join(facts) if self._all is not None else ""

@@ -39,6 +39,11 @@ class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
         """The fields that are there to move among."""
         return self._shown
 
+    @property
+    def current(self) -> SettingField | None:
+        """The field with the focus."""
+        return next((field for field in self._shown if field.has_focus_within), None)
+
     def focus_first(self, key: str | None = None) -> bool:
         """Put the cursor on a setting, or else the first; whether there is one."""
         fields = self.shown()
