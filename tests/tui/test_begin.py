@@ -69,15 +69,15 @@ def test_what_cannot_fit_is_not_started(started: list[Settings]) -> None:
 def test_who_touches_the_form_first_starts_it_later(
     touched: bool, started: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CostLine, "look", lambda line, settings: None)  # the test finds it
+    monkeypatch.setattr(CostLine, "estimate", lambda line, settings: None)  # the test finds it
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await until(pilot, lambda: isinstance(app.screen, SetupScreen))
         screen = app.screen
         assert isinstance(screen, SetupScreen)
         if touched:
-            screen.replace(screen.form.typed("beta", "0.5"))
-        screen.query_one(CostLine).post_message(CostLine.Found())
+            screen.replace(screen.form.with_text("beta", "0.5"))
+        screen.query_one(CostLine).post_message(CostLine.Estimated())
         await pilot.pause()
         assert started == ([] if touched else [SMALL])
 

@@ -61,7 +61,7 @@ def look_at_a_run(file: str, content: bytes, root: Path) -> None:
         return
     book = PairTable(Run(folder))
     book.update()
-    for line in book.chosen(FILTERS[0]):
+    for line in book.matching(FILTERS[0]):
         pair_line(line, width)
     assert all(count >= 0 for _, count in book.counts())
 

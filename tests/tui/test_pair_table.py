@@ -28,21 +28,21 @@ def test_filters_and_their_counts() -> None:
         "with a note": 2,
     }
     for name, count in counts.items():
-        assert len(table.chosen(BY_NAME[name])) == count
+        assert len(table.matching(BY_NAME[name])) == count
 
 
 def test_pairs_are_in_the_order_of_their_steps_whichever_file_they_are_in() -> None:
     table = PairTable(make_run("a-run", pairs=8))
     table.update()
-    assert [line["step"] for line in table.chosen(FILTERS[0])] == list(range(1, 9))
+    assert [line["step"] for line in table.matching(FILTERS[0])] == list(range(1, 9))
 
 
 def test_words_are_looked_for_in_prompt_answers_and_note() -> None:
     table = PairTable(make_run("a-run", pairs=8))
     table.update()
-    assert len(table.chosen(FILTERS[0], "PARIS friend (3)")) == 1
-    assert len(table.chosen(FILTERS[0], "close")) == 2  # a note
-    assert table.chosen(FILTERS[0], "paris atlantis") == []
+    assert len(table.matching(FILTERS[0], "PARIS friend (3)")) == 1
+    assert len(table.matching(FILTERS[0], "close")) == 2  # a note
+    assert table.matching(FILTERS[0], "paris atlantis") == []
 
 
 def test_what_is_written_meanwhile_is_taken_in() -> None:

@@ -65,7 +65,7 @@ def test_of_a_book_a_part_is_shown(messages: tuple[Message, ...]) -> None:
     line = line_of(replace(pair(1, prompt=book), messages=long))
     book_of_pairs = PairTable(make_run("a-run"))
     book_of_pairs.put(line)
-    (kept,) = book_of_pairs.chosen(FILTERS[0])
+    (kept,) = book_of_pairs.matching(FILTERS[0])
     assert len(str(kept)) < 6 * LIMIT
     assert len(pair_line(kept, 100).plain) <= 100
 
@@ -86,9 +86,9 @@ def test_pairs_of_either_layout_are_listed_and_found() -> None:
     book = PairTable(make_run("a-run"))
     book.put(line_of(chat_pair()))
     book.put(line_of(pair(2), "text"))
-    assert len(book.chosen(FILTERS[0], "json")) == 1
-    assert len(book.chosen(FILTERS[0], "answer one of 1.0")) == 1
-    shown = [pair_line(line, 80).plain for line in book.chosen(FILTERS[0])]
+    assert len(book.matching(FILTERS[0], "json")) == 1
+    assert len(book.matching(FILTERS[0], "answer one of 1.0")) == 1
+    shown = [pair_line(line, 80).plain for line in book.matching(FILTERS[0])]
     assert "And now? · system" in shown[0]
     assert "Question 2.0?" in shown[1]
 

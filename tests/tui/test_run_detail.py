@@ -25,7 +25,7 @@ async def opened(app: StudioApp, pilot: Pilot[int], run: Run) -> RunDetailScreen
     await until(pilot, lambda: isinstance(app.screen, RunDetailScreen))
     screen = app.screen
     assert isinstance(screen, RunDetailScreen)
-    await until(pilot, lambda: screen._archived is not None and screen.pairs.rows)
+    await until(pilot, lambda: screen._source is not None and screen.pairs.rows)
     return screen
 
 

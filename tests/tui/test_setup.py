@@ -76,7 +76,7 @@ def test_every_setting_can_be_reached_and_says_what_it_does() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         reached: list[str] = []
         for section in SECTIONS:
-            fields = setup(app).query_one(Fields).shown()
+            fields = setup(app).query_one(Fields).visible_fields()
             assert {each.setting.section for each in fields} == {section}
             fields[0].focus()
             await pilot.pause()
@@ -100,7 +100,7 @@ def test_the_sections_are_chosen_with_the_arrows() -> None:
         await pilot.press("down", "j", "enter")
         assert FIELDS[focused(app) or ""].section == SECTIONS[2]
         await pilot.press("up", "left_square_bracket")
-        assert setup(app).query_one(Fields).shown()[0].setting.section == SECTIONS[1]
+        assert setup(app).query_one(Fields).visible_fields()[0].setting.section == SECTIONS[1]
         await pilot.press("pageup", "left_square_bracket")
         assert "first section" in said(app)
 
@@ -256,7 +256,7 @@ def test_search_finds_names_and_help_and_stays_at_what_was_found() -> None:
         await pilot.press("enter")
         assert "no setting has these words" in said(app)
         await pilot.press("escape")
-        assert setup(app).query_one(Fields).shown()
+        assert setup(app).query_one(Fields).visible_fields()
 
     play(scene)
 

@@ -59,14 +59,14 @@ class CompareScreen(StudioScreen):
     def __init__(self, runs: Sequence[Run]) -> None:
         super().__init__()
         self._runs = runs
-        self._archived: list[RunFromFiles] = []
+        self._sources: list[RunFromFiles] = []
         self._differences: list[Difference] = []
         self.metric = metric("loss")
 
     @property
     def views(self) -> list[RunView]:
         """What is known of each run."""
-        return [each.view for each in self._archived]
+        return [each.view for each in self._sources]
 
     def body(self) -> Iterable[Widget]:
         """Who is compared, the chart, and the settings."""
@@ -91,10 +91,10 @@ class CompareScreen(StudioScreen):
     def _read(self) -> None:
         worker = get_current_worker()
         try:
-            if self._archived:
-                for each in self._archived:
+            if self._sources:
+                for each in self._sources:
                     each.update()
-                read = self._archived
+                read = self._sources
             else:
                 read = [RunFromFiles(run) for run in self._runs]
             settings = [run.known_settings()[0] for run in self._runs]
@@ -103,13 +103,13 @@ class CompareScreen(StudioScreen):
                 self.app.call_from_thread(self.say, safe_line(str(error), 300), 15)
             return
         if not worker.is_cancelled:
-            self.app.call_from_thread(self._taken, read, differences(settings))
+            self.app.call_from_thread(self._show_runs, read, differences(settings))
 
-    def _taken(self, read: list[RunFromFiles], found: list[Difference]) -> None:
+    def _show_runs(self, read: list[RunFromFiles], different: list[Difference]) -> None:
         if not self.is_mounted:
             return
-        self._archived, self._differences = read, found
-        self.query_one("#settings", RowList).show(found)
+        self._sources, self._differences = read, different
+        self.query_one("#settings", RowList).show(different)
         self._draw()
 
     # -- drawing ---------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class CompareScreen(StudioScreen):
 
     @on(Chart.Read)
     def _draw_head(self) -> None:
-        if not self._archived:
+        if not self._sources:
             return
         chart = self.query_one(Chart)
         at = " · ".join(part for part in (reading(chart), _smoothing(chart)) if part)
@@ -200,12 +200,12 @@ class CompareScreen(StudioScreen):
 
 def differences(settings: Sequence[Settings]) -> list[Difference]:
     """The settings, other than the name, that are not the same in all of the runs."""
-    found: list[Difference] = []
+    different: list[Difference] = []
     for field in fields():
         values = [value(each, field.key) for each in settings]
         if field.key != "run_name" and any(each != values[0] for each in values):
-            found.append((field.key, tuple(show(each) for each in values)))
-    return found
+            different.append((field.key, tuple(show(each) for each in values)))
+    return different
 
 
 def _color(number: int) -> str:

@@ -89,7 +89,7 @@ class RunDetailScreen(WatchedScreen):
         super().__init__()
         self.run: Run = open_run(name)
         self.table = PairTable(self.run)
-        self._archived: RunFromFiles | None = None  # once its files were read
+        self._source: RunFromFiles | None = None  # once its files were read
         self._filter = FILTERS[0]
 
     @property
@@ -135,22 +135,22 @@ class RunDetailScreen(WatchedScreen):
         return size(sum(sizes))
 
     def _read_again(self) -> None:
-        if self.is_current and self._archived and (self._archived.view.live or self.held):
+        if self.is_current and self._source and (self._source.view.live or self.holder):
             self._read()
 
     @work(thread=True, exclusive=True)
     def _read(self) -> None:
         """Take in what is new in the run's files."""
         worker = get_current_worker()
-        archived, error = self._archived, ""
+        source, error = self._source, ""
         try:
-            if archived is None:
+            if source is None:
                 settle_if_free(self.run)
-                archived = RunFromFiles(self.run)
+                source = RunFromFiles(self.run)
             else:
-                archived.update()
+                source.update()
             if not worker.is_cancelled:
-                self.app.call_from_thread(self._taken, archived)
+                self.app.call_from_thread(self._show_run, source)
             if self.table.update() and not worker.is_cancelled:
                 self.app.call_from_thread(self._show_pairs)
         except (UserError, OSError) as wrong:
@@ -158,16 +158,16 @@ class RunDetailScreen(WatchedScreen):
         if error and not worker.is_cancelled:
             self.app.call_from_thread(self.say, safe_line(error, 300), 15)
 
-    def _taken(self, archived: RunFromFiles) -> None:
-        first, self._archived = self._archived is None, archived
+    def _show_run(self, source: RunFromFiles) -> None:
+        first, self._source = self._source is None, source
         if not self.is_mounted:
             return
-        self.query_one(RunHeader).show(archived.view)
+        self.query_one(RunHeader).show(source.view)
         health = self.query_one(HealthLine)
-        health.show(archived.view.findings)
-        health.display = bool(archived.view.findings)
-        self.query_one(CardGrid).show(archived.view)
-        self.query_one(LogPane).show(archived.view)
+        health.show(source.view.findings)
+        health.display = bool(source.view.findings)
+        self.query_one(CardGrid).show(source.view)
+        self.query_one(LogPane).show(source.view)
         self._show_parts()
         if first:
             self._show_config()
@@ -200,13 +200,13 @@ class RunDetailScreen(WatchedScreen):
             return
         at = self.pairs.current
         text = self.query_one("#find", Input).value
-        found = self.table.chosen(self._filter, text)
-        same = [place for place, each in enumerate(found) if at and pair_id(each) == pair_id(at)]
+        matches = self.table.matching(self._filter, text)
+        same = [place for place, each in enumerate(matches) if at and pair_id(each) == pair_id(at)]
         none = "no pair was judged yet" if not self.table.lines else "no such pair · v shows others"
-        self.pairs.show(found, same[0] if same else None, empty=none)
-        of = f" of {len(self.table.lines):,}" if len(found) < len(self.table.lines) else ""
+        self.pairs.show(matches, same[0] if same else None, empty=none)
+        of = f" of {len(self.table.lines):,}" if len(matches) < len(self.table.lines) else ""
         words = f" · {safe_line(text, 20)}" if text else ""
-        state = f"{self._filter.name}{words} · {len(found):,}{of}"
+        state = f"{self._filter.name}{words} · {len(matches):,}{of}"
         lit = self.pairs.has_focus
         self.query_one("#pairs-title", SectionTitle).show("pairs", state, accented=lit)
 
@@ -257,8 +257,8 @@ class RunDetailScreen(WatchedScreen):
     def _open_chart(self, event: CardGrid.Opened) -> None:
         from tui.run.chart_screen import ChartScreen
 
-        if self._archived:
-            self.app.push_screen(ChartScreen(self._archived.view, event.metric.name))
+        if self._source:
+            self.app.push_screen(ChartScreen(self._source.view, event.metric.name))
 
     @on(RowList.Chosen, "#list")
     def _enlarge(self) -> None:
@@ -337,7 +337,7 @@ class RunDetailScreen(WatchedScreen):
         """Say what the health line means."""
         from tui.run.health_screen import HealthOverlay
 
-        view = self._archived.view if self._archived else None
+        view = self._source.view if self._source else None
         self.app.push_screen(HealthOverlay(view.findings if view else ()))
 
     def action_open(self) -> None:
@@ -347,7 +347,7 @@ class RunDetailScreen(WatchedScreen):
 
     def action_resume(self) -> None:
         """Go on with the run from its newest checkpoint."""
-        if self._archived and (status := self._archived.view.status) in COMPLETE:
+        if self._source and (status := self._source.view.status) in COMPLETE:
             self.say(f"this run is {status}; o opens its config for a new one")
             return
         try:

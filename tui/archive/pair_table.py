@@ -102,15 +102,15 @@ class PairTable:
                 f"process {holder.pid} trains this run: its labels can be changed once it ends"
             )
 
-    def chosen(self, chosen: Filter, text: str = "") -> list[Record]:
+    def matching(self, pair_filter: Filter, text: str = "") -> list[Record]:
         """The pairs that a filter holds for, and that have every word of `text`, by step."""
         terms = text.lower().split()
-        found = [
+        matches = [
             line
             for line in self.lines.values()
-            if chosen.holds(line) and (not terms or all(term in _text(line) for term in terms))
+            if pair_filter.holds(line) and (not terms or all(term in _text(line) for term in terms))
         ]
-        return sorted(found, key=lambda line: pair_id(line))
+        return sorted(matches, key=lambda line: pair_id(line))
 
     def counts(self) -> list[tuple[Filter, int]]:
         """How many pairs each filter holds for; filters without any are left out, all stays."""

@@ -130,8 +130,10 @@ def to_pair(line: Record) -> PairJudged:
 
 def findings_in(state: Record) -> tuple[Finding, ...]:
     """What a run.json says is wrong with its run, the worst first."""
-    kept = state.get("health")
-    records = [each for each in kept if isinstance(each, dict)] if isinstance(kept, list) else []
+    entries = state.get("health")
+    records = (
+        [each for each in entries if isinstance(each, dict)] if isinstance(entries, list) else []
+    )
     return tuple(
         Finding(
             "bad" if each.get("level") == "bad" else "warning",
@@ -147,7 +149,7 @@ def _evaluation(state: Record) -> Evaluated | None:
     if any(rate is None for rate in rates):
         return None
     examples = state.get("examples")
-    kept = (
+    entries = (
         [each for each in examples if isinstance(each, dict)] if isinstance(examples, list) else []
     )
     names = ("prompt", "before", "after")
@@ -159,5 +161,5 @@ def _evaluation(state: Record) -> Evaluated | None:
         win_rate_low=rates[1] or 0.0,
         win_rate_high=rates[2] or 0.0,
         prompts=0,
-        examples=tuple(Example(*(str(each.get(name, "")) for name in names)) for each in kept),
+        examples=tuple(Example(*(str(each.get(name, "")) for name in names)) for each in entries),
     )

@@ -136,9 +136,9 @@ def matching(runs: Sequence[RunSummary], text: str) -> list[RunSummary]:
 
 def columns(width: int) -> list[tuple[Column, int]]:
     """The columns that fit, each with its width."""
-    shown = [each for each in COLUMNS if width >= 120 or not each.wide_only]
-    fixed = MARKS + sum(each.width + 1 for each in shown)
-    return [(each, each.width or max(LEAST_NAME, width - fixed)) for each in shown]
+    visible = [each for each in COLUMNS if width >= 120 or not each.wide_only]
+    fixed = MARKS + sum(each.width + 1 for each in visible)
+    return [(each, each.width or max(LEAST_NAME, width - fixed)) for each in visible]
 
 
 def header(width: int, order: Order) -> Content:

@@ -70,8 +70,8 @@ class RunsScreen(StudioScreen):
         self._marked: dict[Path, RunSummary] = {}
         self._deleted: list[Path] = []
         self._glances = RunGlances()
-        self._looked = 0.0  # when the folder was last read
-        self._took = 0.0
+        self._read_at = 0.0  # when the folder was last read
+        self._read_seconds = 0.0
 
     @property
     def table(self) -> "RowList[RunSummary]":
@@ -97,12 +97,12 @@ class RunsScreen(StudioScreen):
         """Begin to look."""
         self.table.focus()
         self._show()
-        self.set_interval(LEAST_SECONDS / 3, self._look_again)
+        self.set_interval(LEAST_SECONDS / 3, self._read_if_due)
         self.run_worker(archive.empty_trash, thread=True)
 
     def on_screen_resume(self) -> None:
         """What changed while another screen was in front shows at once."""
-        self._look()
+        self._read_runs()
 
     def on_resize(self, event: Resize) -> None:
         """The columns that fit depend on the width."""
@@ -110,32 +110,32 @@ class RunsScreen(StudioScreen):
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def _look_again(self) -> None:
-        pause = max(LEAST_SECONDS, self._took / BUSY_SHARE)
-        if self.is_current and time.monotonic() - self._looked > pause:
-            self._look()
+    def _read_if_due(self) -> None:
+        pause = max(LEAST_SECONDS, self._read_seconds / BUSY_SHARE)
+        if self.is_current and time.monotonic() - self._read_at > pause:
+            self._read_runs()
 
     @work(thread=True, exclusive=True, group="look")
-    def _look(self) -> None:
+    def _read_runs(self) -> None:
         """Read the folder of runs, then the metrics of the rows in sight."""
         worker, began = get_current_worker(), time.monotonic()
-        self._looked = began
-        found = archive.list_runs()
+        self._read_at = began
+        runs = archive.list_runs()
         if worker.is_cancelled:
             return
-        self.app.call_from_thread(self._found, found)
-        self._took = time.monotonic() - began
-        self._glance_at()
+        self.app.call_from_thread(self._take_runs, runs)
+        self._read_seconds = time.monotonic() - began
+        self._read_glances()
 
-    def _found(self, found: list[RunSummary]) -> None:
-        self._all = found
-        paths = {run.path for run in found}
+    def _take_runs(self, runs: list[RunSummary]) -> None:
+        self._all = runs
+        paths = {run.path for run in runs}
         self._marked = {path: run for path, run in self._marked.items() if path in paths}
         if self.is_mounted:
             self._show()
 
     @work(thread=True, exclusive=True, group="glance")
-    def _glance_at(self) -> None:
+    def _read_glances(self) -> None:
         """Read the metrics of the rows in sight that are new or have changed."""
         worker, news = get_current_worker(), False
         for run in list(self.table.in_sight()):
@@ -161,12 +161,12 @@ class RunsScreen(StudioScreen):
             return
         at = cursor_at or (self.run.path if self.run else None)
         text = self.query_one("#filter", Input).value
-        shown = self._order.sort(matching(self._all, text))
-        cursor = next((place for place, run in enumerate(shown) if run.path == at), None)
+        visible = self._order.sort(matching(self._all, text))
+        cursor = next((place for place, run in enumerate(visible) if run.path == at), None)
         empty = (
             "  no run matches · esc clears the filter" if text else "  no runs yet · f2 sets one up"
         )
-        self.table.show(shown, cursor, empty=empty)
+        self.table.show(visible, cursor, empty=empty)
         self._show_title()
         self._show_header()
 
@@ -180,9 +180,9 @@ class RunsScreen(StudioScreen):
         facts += [size(stored)] if stored else []
         text = self.query_one("#filter", Input).value
         filtered = f"  / {safe_line(text, 40)}  " if text else "  "
-        said = " · ".join(facts) if self._all is not None else ""
+        state = " · ".join(facts) if self._all is not None else ""
         self.query_one("#title", Static).update(
-            Content.assemble(("runs", "bold"), (filtered, "$accent"), (said, "$muted"))
+            Content.assemble(("runs", "bold"), (filtered, "$accent"), (state, "$muted"))
         )
 
     def _show_header(self) -> None:
@@ -192,7 +192,7 @@ class RunsScreen(StudioScreen):
     @on(RowList.Moved, "#table")
     def _moved(self) -> None:
         self.query_one("#about", Static).update(about(self.run) if self.run else Content(""))
-        self._glance_at()
+        self._read_glances()
 
     # -- the table as a whole --------------------------------------------------------------------
 
@@ -236,7 +236,7 @@ class RunsScreen(StudioScreen):
 
     def action_mark(self) -> None:
         """Mark the run for a comparison."""
-        if run := self._whole():
+        if run := self._intact_run():
             if self._marked.pop(run.path, None) is None:
                 self._marked[run.path] = run
             self.table.redraw()
@@ -254,7 +254,7 @@ class RunsScreen(StudioScreen):
 
     # -- one run ---------------------------------------------------------------------------------
 
-    def _whole(self) -> RunSummary | None:
+    def _intact_run(self) -> RunSummary | None:
         """The run under the cursor, unless it is damaged, which is then said."""
         if not self.run:
             reading = self._all is None
@@ -267,7 +267,7 @@ class RunsScreen(StudioScreen):
 
     @on(RowList.Chosen, "#table")
     def _open(self) -> None:
-        if run := self._whole():
+        if run := self._intact_run():
             session = self.studio.session
             if session and session.alive and session.run and session.run.path == run.path:
                 self.studio.open_run()
@@ -276,7 +276,7 @@ class RunsScreen(StudioScreen):
 
     def action_resume(self) -> None:
         """Go on with the run from its newest checkpoint, or take it over from another process."""
-        if not (run := self._whole()):
+        if not (run := self._intact_run()):
             return
         if run.status in COMPLETE:
             self.say(f"this run is {run.status}; c opens its config for a new one")
@@ -295,7 +295,7 @@ class RunsScreen(StudioScreen):
 
     def action_config(self) -> None:
         """Open the run's settings in the form."""
-        if run := self._whole():
+        if run := self._intact_run():
             try:
                 self.studio.open_setup(Run(run.path).settings(), run.name)
             except UserError as error:
@@ -303,7 +303,7 @@ class RunsScreen(StudioScreen):
 
     def action_try_it(self) -> None:
         """Ask the starting and the trained policy."""
-        if run := self._whole():
+        if run := self._intact_run():
             self.studio.open_try_it(Run(run.path))
 
     def action_copy(self) -> None:
@@ -315,7 +315,7 @@ class RunsScreen(StudioScreen):
     @work
     async def action_tags(self) -> None:
         """Give the run other tags."""
-        if not (run := self._whole()):
+        if not (run := self._intact_run()):
             return
         text = await self.app.push_screen_wait(
             AskText("tags, separated by commas", safe_line(", ".join(run.tags)))
@@ -327,7 +327,7 @@ class RunsScreen(StudioScreen):
     @work
     async def action_rename(self) -> None:
         """Give the run another name."""
-        if not (run := self._whole()):
+        if not (run := self._intact_run()):
             return
         text = await self.app.push_screen_wait(AskText("rename to", safe_line(run.name)))
         if text and text != run.name:
@@ -369,7 +369,7 @@ class RunsScreen(StudioScreen):
     @work
     async def action_export(self) -> None:
         """Write the adapters or the fused model into a folder."""
-        if not (run := self._whole()):
+        if not (run := self._intact_run()):
             return
         name = safe_line(run.name, 50)
         what = await self.app.push_screen_wait(AskChoice(f"export {name}", exporting.WHAT))

@@ -195,10 +195,10 @@ def _asks(command: str, about: str) -> None:
     def ask(run: RunName) -> None:
         from engine.runs.archive import open_run
         from engine.runs.remote import Command
-        from tui.run.remote_commands import Asked, wait
+        from tui.run.remote_commands import RemoteRequest, wait
 
-        asked = Asked(open_run(run), cast("Command", command))
-        _print_lines([f"{run}: {wait(asked)}"])
+        request = RemoteRequest(open_run(run), cast("Command", command))
+        _print_lines([f"{run}: {wait(request)}"])
 
 
 for _command, _about in {

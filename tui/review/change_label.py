@@ -52,7 +52,7 @@ class ChangeLabel(ModalScreen[Change | None]):
     def __init__(self, label: "Given") -> None:
         super().__init__()
         self._label = label
-        self._drawn_at = float("inf")
+        self._painted_at = float("inf")
 
     def compose(self) -> ComposeResult:
         """What it is about, the pair with its label marked, and the keys."""
@@ -62,8 +62,8 @@ class ChangeLabel(ModalScreen[Change | None]):
             yield self._line("> ", label.prompt, marked=False)
             for number, side, text in (("1", "left", label.left), ("2", "right", label.right)):
                 yield self._line(f"{number} ", text, marked=label.shown == side)
-            now = shown_words(label.shown).label
-            yield Static(Content(f"\nits label is: {now}"), classes="why")
+            label_words = shown_words(label.shown).label
+            yield Static(Content(f"\nits label is: {label_words}"), classes="why")
             yield Static(
                 Content(
                     "\n1 first · 2 second · t tie · b both bad · del remove it\n"
@@ -80,13 +80,13 @@ class ChangeLabel(ModalScreen[Change | None]):
 
     def on_mount(self) -> None:
         """A key that was pressed before the question was in sight does not answer it."""
-        self.call_after_refresh(self._drawn)
+        self.call_after_refresh(self._mark_painted)
 
-    def _drawn(self) -> None:
-        self._drawn_at = get_time()
+    def _mark_painted(self) -> None:
+        self._painted_at = get_time()
 
     def action_change(self, change: Change) -> None:
         """Answer, if the question was in sight when the key was pressed."""
         app: StudioApp = self.app  # pyright: ignore[reportAssignmentType]
-        if app.key_pressed >= self._drawn_at:
+        if app.key_pressed >= self._painted_at:
             self.dismiss(change)

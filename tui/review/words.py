@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from engine.events import Shown
-from tui.review.label_queue import LabelQueue, Undone
+from tui.review.label_queue import LabelQueue, UndoOutcome
 from tui.run.view import RunView
 from tui.text.choice import shown_words
 from tui.text.phase import amount, phase_sentence
@@ -12,7 +12,7 @@ from tui.text.safe_text import safe_line
 if TYPE_CHECKING:
     from engine.session import Session
 
-UNDO_SAYS: dict[Undone, str] = {
+UNDO_SAYS: dict[UndoOutcome, str] = {
     "undone": "taken back: this pair waits for you again",
     "learned": "the label is as it was",
     "check": "that pair was shown a second time to check your consistency; it trains nothing",

@@ -8,7 +8,7 @@ from textual.widgets import Static
 
 from engine.events import PairJudged
 from tui.text.choice import words
-from tui.text.prompt_text import prompt_line, shown_prompt
+from tui.text.prompt_text import prompt_line, prompt_parts
 from tui.text.safe_text import safe, safe_line, wrap
 from tui.widgets.section_title import SectionTitle
 
@@ -93,7 +93,7 @@ def verdict(pair: PairJudged) -> str:
 
 def _text(pair: PairJudged, width: int, compact: bool) -> Content:
     """Prompt and both answers, the winner marked; when `compact`, one line each."""
-    prompt = shown_prompt(pair.prompt, pair.messages)
+    prompt = prompt_parts(pair.prompt, pair.messages)
     answers = [("1", pair.first, "first"), ("2", pair.second, "second")]
     if compact:
         parts = [("> ", prompt_line(pair.prompt, pair.messages), ""), *answers]
@@ -105,10 +105,8 @@ def _text(pair: PairJudged, width: int, compact: bool) -> Content:
     for mark, text, choice in parts:
         won = bool(choice) and pair.choice == choice
         style = "$foreground" if won or not choice else "$muted"
-        shown = (
-            [safe_line(text, width - MARK)] if compact else wrap(safe(text, LIMIT), width - MARK)
-        )
-        for number, line in enumerate(shown):
+        rows = [safe_line(text, width - MARK)] if compact else wrap(safe(text, LIMIT), width - MARK)
+        for number, line in enumerate(rows):
             margin = f"{mark} ✓" if won else mark
             margin = f"{'' if number else margin:<{MARK}}"
             lines.append(Content.assemble((margin, "$accent" if won else "$muted"), (line, style)))

@@ -126,12 +126,12 @@ class RunView:
 
     def seconds_left(self) -> float | None:
         """Seconds to the last step at the pace so far; None before the first step."""
-        taken, spent = self.step - self.first_step, (self.elapsed() or 0.0) - self.earlier
+        steps, seconds = self.step - self.first_step, (self.elapsed() or 0.0) - self.earlier
         if self.started is None:  # read from files, which tell of all sittings together
-            taken, spent = self.step, self.earlier
-        if not self.live or taken <= 0 or spent <= 0 or not self.total_steps:
+            steps, seconds = self.step, self.earlier
+        if not self.live or steps <= 0 or seconds <= 0 or not self.total_steps:
             return None
-        return spent / taken * max(0, self.total_steps - self.step)
+        return seconds / steps * max(0, self.total_steps - self.step)
 
     # -- folding ---------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Settings while a form edits them: what was said so far, and the texts that are no values yet.
+"""Settings while a form edits them: the values chosen so far, and the texts that are no values yet.
 
 A form never changes; each edit gives a new one. Its `settings` are always valid, because a text
 that cannot be a value is kept apart, with the reason, until it is mended.
@@ -29,21 +29,21 @@ class Refused:
 
 @dataclass(frozen=True)
 class Form:
-    """`said` holds the settings that somebody chose, by dotted key; the rest is at its default."""
+    """`values` are the settings that somebody chose, by dotted key; the rest is at its default."""
 
-    said: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
     refused: Mapping[str, Refused] = field(default_factory=dict)
 
     @cached_property
     def settings(self) -> Settings:
         """The settings without what is refused."""
-        return files.from_mapping(self.said, "the form")
+        return files.from_mapping(self.values, "the form")
 
     @cached_property
     def problems(self) -> dict[str, str]:
         """Why a run cannot start: a reason for each setting to mend; empty where it can."""
-        found = {each.key: each.message for each in checks.problems(self.settings)}
-        return found | {key: each.reason for key, each in self.refused.items()}
+        reasons = {each.key: each.message for each in checks.problems(self.settings)}
+        return reasons | {key: each.reason for key, each in self.refused.items()}
 
     @cached_property
     def no_effect(self) -> dict[str, str]:
@@ -61,22 +61,22 @@ class Form:
             return refused.text
         return show(value(self.settings, key))
 
-    def typed(self, key: str, text: str) -> "Form":
+    def with_text(self, key: str, text: str) -> "Form":
         """The form after `text` was typed for a setting."""
         try:
             entry = parse(FIELDS[key], text)
         except UserError as error:
-            return Form(self.said, {**self.refused, key: Refused(text, str(error))})
-        return self.chosen(key, entry)
+            return Form(self.values, {**self.refused, key: Refused(text, str(error))})
+        return self.with_value(key, entry)
 
-    def chosen(self, key: str, entry: Any) -> "Form":
+    def with_value(self, key: str, entry: Any) -> "Form":
         """The form with a valid value for a setting; None is its default."""
-        kept = self.reset(key)
-        return kept if entry is None else Form({**kept.said, key: entry}, kept.refused)
+        rest = self.reset(key)
+        return rest if entry is None else Form({**rest.values, key: entry}, rest.refused)
 
     def reset(self, key: str) -> "Form":
         """The form with a setting back at its default."""
-        return Form(_without(self.said, key), _without(self.refused, key))
+        return Form(_without(self.values, key), _without(self.refused, key))
 
 
 def form_of(settings: Settings) -> Form:
@@ -135,13 +135,13 @@ def _entry(setting: SettingField, text: str) -> Any:
     if setting.kind == "switch":
         return {"on": True, "off": False}.get(text.lower(), text)
     if setting.kind == "list" and not text.startswith("["):
-        return [_plain(word.strip()) for word in text.split(",") if word.strip()]
+        return [_number_or_text(word.strip()) for word in text.split(",") if word.strip()]
     if setting.kind in ("integer", "number"):
-        return _plain(text.replace(",", ""))
+        return _number_or_text(text.replace(",", ""))
     return parse_yaml(text, setting.key)
 
 
-def _plain(text: str) -> int | float | str:
+def _number_or_text(text: str) -> int | float | str:
     for kind in (int, float):
         try:
             return kind(text)

@@ -159,7 +159,7 @@ class SetupScreen(StudioScreen):
         self._browser.show(self.form, searching=self._search.active)
         self._show_title()
         self._show_help()
-        self.query_one(CostLine).look(self.form.settings)
+        self.query_one(CostLine).estimate(self.form.settings)
         self._show_start()
 
     def _show_title(self) -> None:
@@ -183,8 +183,8 @@ class SetupScreen(StudioScreen):
     def _show_start(self) -> None:
         self.query_one(StartLine).show(self.form, self.query_one(CostLine).refusal)
 
-    @on(CostLine.Found)
-    def _cost_found(self) -> None:
+    @on(CostLine.Estimated)
+    def _cost_estimated(self) -> None:
         self.query_one("#parts", Static).update(self.query_one(CostLine).parts())
         self._show_start()
         if self._starts:
@@ -193,7 +193,7 @@ class SetupScreen(StudioScreen):
     # -- moving ----------------------------------------------------------------------------------
 
     @on(RowList.Moved, "#sections")
-    def _section_chosen(self) -> None:
+    def _section_moved(self) -> None:
         if not self._search.active:
             self._browser.show_section()
 
@@ -239,7 +239,7 @@ class SetupScreen(StudioScreen):
     def _edited(self, event: SettingField.Edited) -> None:
         key = event.field.key
         if event.text is not None:
-            self.replace(self.form.typed(key, event.text))
+            self.replace(self.form.with_text(key, event.text))
         elif key in self.form.changed or key in self.form.refused:
             self.replace(self.form.reset(key))
         else:
@@ -338,7 +338,7 @@ class SetupScreen(StudioScreen):
             )
         )
         if name:
-            self.show(presets.settings(name), name)
+            self.show(presets.settings_of(name), name)
 
     @work
     async def action_load(self) -> None:

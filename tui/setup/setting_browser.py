@@ -37,7 +37,7 @@ class SettingBrowser(Horizontal):
         if self.sections.section == CHANGED and not searching:
             self.show_section()
         else:
-            for field in self.fields.shown():
+            for field in self.fields.visible_fields():
                 field.show(form)
         self.sections.mark(form)
 
@@ -69,6 +69,6 @@ class SettingBrowser(Horizontal):
 
     def neighbour(self, field: SettingField | None, by: int) -> SettingField | None:
         """The field `by` places from one, or the first or last for None; None beyond the ends."""
-        fields = self.fields.shown()
+        fields = self.fields.visible_fields()
         at = fields.index(field) + by if field in fields else (0 if by > 0 else len(fields) - 1)
         return fields[at] if 0 <= at < len(fields) else None

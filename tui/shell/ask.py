@@ -85,7 +85,7 @@ class AskText(ModalScreen[str | None]):
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
-        if self.query_one(Offers).chosen:
+        if self.query_one(Offers).selection:
             self.action_take()
             return
         wrong = self._check(event.value) if self._check else None
@@ -107,7 +107,7 @@ class AskText(ModalScreen[str | None]):
 
     def action_take(self) -> None:
         """Put the offer under the cursor, or the first one, into the line."""
-        if text := self.query_one(Offers).likely:
+        if text := self.query_one(Offers).suggestion:
             line = self.query_one(Input)
             line.value = text
             line.cursor_position = len(text)

@@ -26,11 +26,11 @@ class _Table(dict[int, str | int | None]):
     """What each character becomes, found when it is first met."""
 
     def __missing__(self, code: int) -> str | int | None:
-        shown = self[code] = _shown(code)
-        return shown
+        replacement = self[code] = _replacement(code)
+        return replacement
 
 
-def _shown(code: int) -> str | int | None:
+def _replacement(code: int) -> str | int | None:
     if code == 0x0A:
         return code
     if code in (0x0B, 0x0C, 0x85, 0x2028, 0x2029):
@@ -73,7 +73,7 @@ def safe(text: str, limit: int = LIMIT) -> str:
 
 def _without_towers(text: str) -> str:
     """Marks need a character to stand on, and not more than `MARKS` stand on one."""
-    kept: list[str] = []
+    chars: list[str] = []
     marks = MARKS  # at the start there is nothing to stand on
     for char in text:
         if char >= "\u0300" and unicodedata.category(char) in ("Mn", "Me", "Mc"):
@@ -82,8 +82,8 @@ def _without_towers(text: str) -> str:
                 continue
         else:
             marks = MARKS if char == "\n" else 0
-        kept.append(char)
-    return "".join(kept)
+        chars.append(char)
+    return "".join(chars)
 
 
 def safe_line(text: str, width: int | None = None) -> str:
