@@ -11,9 +11,9 @@ from engine.errors import UserError
 from engine.events import Choice
 from engine.runs.durable import Record
 from engine.runs.folder import PAIRS, UNDECIDED, Run
+from engine.runs.json_number import real
 from engine.runs.relabel import relabel, set_flag
 from tui.text.choice import outcome, words
-from tui.text.json_number import real
 from tui.text.prompt_text import prompt_line
 from tui.text.safe_text import LIMIT, safe_line
 

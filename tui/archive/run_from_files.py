@@ -8,8 +8,8 @@ from engine.data.pairs import messages_of, text_of
 from engine.events import Evaluated, Example, Finding, Level, PairJudged
 from engine.runs.durable import Record
 from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run, shown_status
+from engine.runs.json_number import real, whole
 from tui.run.view import LOG_LINES, WIN_RATE, RunView
-from tui.text.json_number import real, whole
 
 LOG_BYTES = 1_000_000  # of the end of log.txt that are read
 _LEVELS = get_args(Level)

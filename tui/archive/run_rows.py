@@ -11,8 +11,8 @@ from textual.content import Content
 from engine.events import UNDER_WAY
 from engine.runs.archive import Run, RunSummary
 from engine.runs.folder import METRICS
+from engine.runs.json_number import real
 from tui.text.format import age, duration
-from tui.text.json_number import real
 from tui.text.safe_text import cut, safe_line
 from tui.widgets.sparkline import sparkline
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from engine.errors import UserError
 from engine.events import Event, Log
+from engine.runs.json_number import whole
 from engine.settings.schema import Settings
 from tui.cli.console import Output, Silence, make_output
 from tui.run.view import RunView
 from tui.terminal.captured_output import CapturedOutput
 from tui.terminal.guard import Guard, crash_file
 from tui.terminal.job_control import SHOW_CURSOR, cursor_back_when_stopped
-from tui.text.json_number import whole
 from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:

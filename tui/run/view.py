@@ -28,8 +28,8 @@ from engine.events import (
     Saved,
     StepDone,
 )
+from engine.runs.json_number import real
 from tui.run.series import Series
-from tui.text.json_number import real
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings

@@ -6,9 +6,9 @@ from engine.errors import UserError
 from engine.plan.memory import MemoryPlan, plan, refusal
 from engine.runs import archive
 from engine.runs.folder import METRICS
+from engine.runs.json_number import real
 from engine.settings.schema import Settings
 from tui.text.format import duration, size
-from tui.text.json_number import real
 from tui.text.safe_text import safe_line
 
 MAX_EARLIER_RUNS = 3  # earlier runs that may tell how long a step takes

@@ -1,4 +1,4 @@
-"""Numbers of a run's files, which anybody may have written."""
+"""Numbers in a run's files, which anybody may have written."""
 
 
 def real(value: object) -> float | None:
