@@ -60,7 +60,6 @@ class CompareScreen(StudioScreen):
         super().__init__()
         self._runs = runs
         self._sources: list[RunFromFiles] = []
-        self._differences: list[Difference] = []
         self.metric = metric("loss")
 
     @property
@@ -108,7 +107,7 @@ class CompareScreen(StudioScreen):
     def _show_runs(self, read: list[RunFromFiles], different: list[Difference]) -> None:
         if not self.is_mounted:
             return
-        self._sources, self._differences = read, different
+        self._sources = read
         self.query_one("#settings", RowList).show(different)
         self._draw()
 

@@ -21,23 +21,23 @@ class RunFromFiles:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._metrics = run.follow(METRICS)
-        self._pairs = {file: run.follow(file) for file in (PAIRS, UNDECIDED)}
+        self._pairs = [run.follow(file) for file in (PAIRS, UNDECIDED)]
         self._seconds: float | None = None  # of training, at the newest line of metrics
         self._log_at = max(0, self._log_size() - LOG_BYTES)
         self.view = RunView(run.name)
         self.view.folder = str(run.path)
         self.update()
 
-    def update(self) -> bool:
-        """Take in what was added since the last time; whether there was anything.
+    def update(self) -> None:
+        """Take in what was added since the last time.
 
         Raises:
             UserError: the run is gone or damaged.
         """
-        before = (self.view.status, self.view.step)
         self._take_state(self.run.state())
-        changed = [self._take_metrics(), self._take_pairs(), self._take_log()]
-        return any(changed) or (self.view.status, self.view.step) != before
+        self._take_metrics()
+        self._take_pairs()
+        self._take_log()
 
     def _take_state(self, state: Record) -> None:
         view = self.view
@@ -51,7 +51,7 @@ class RunFromFiles:
         view.evaluation = _evaluation(state)
         view.findings = findings_in(state)
 
-    def _take_metrics(self) -> bool:
+    def _take_metrics(self) -> None:
         replaced, lines = self._metrics.read()
         if replaced:
             self.view.series.clear()
@@ -59,40 +59,34 @@ class RunFromFiles:
             if (step := real(line.get("step"))) is not None:
                 self._seconds = real(line.get("seconds")) or self._seconds
                 self.view.add_metrics(step, line, self._seconds)
-        return bool(lines)
 
-    def _take_pairs(self) -> bool:
-        changed = False
-        for follower in self._pairs.values():
-            replaced, lines = follower.read()
-            changed |= replaced or bool(lines)
-            self.view.choices.update(str(line.get("choice")) for line in lines)
+    def _take_pairs(self) -> None:
+        for follower in self._pairs:
+            _, lines = follower.read()
             newest = self.view.newest
             if lines and (newest is None or whole(lines[-1].get("step")) >= newest.step):
                 self.view.newest = to_pair(lines[-1])
-        return changed
 
     def _log_size(self) -> int:
         with contextlib.suppress(OSError):
             return (self.run.path / LOG).stat().st_size
         return 0
 
-    def _take_log(self) -> bool:
+    def _take_log(self) -> None:
         size = self._log_size()
         if size <= self._log_at:
             self._log_at = size
-            return False
+            return
         try:
             with (self.run.path / LOG).open("rb") as file:
                 file.seek(self._log_at)
                 data = file.read(size - self._log_at)
         except OSError:
-            return False
+            return
         lines, newline, _ = data.rpartition(b"\n")
         self._log_at += len(lines) + len(newline)
         for line in lines.decode(errors="replace").split("\n")[-LOG_LINES:]:
             self._take_log_line(line)
-        return bool(lines)
 
     def _take_log_line(self, line: str) -> None:
         """A line is `<time> <level> <text>`; one that is not belongs to the line before it."""

@@ -5,7 +5,7 @@ Nothing here draws. The same view serves the run that trains now and one read fr
 
 import math
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,12 +20,10 @@ from engine.events import (
     Level,
     Log,
     PairJudged,
-    PairSampled,
     Progress,
     Report,
     RunEnded,
     RunStarted,
-    Saved,
     StepDone,
 )
 from engine.runs.json_number import real
@@ -67,19 +65,15 @@ class RunView:
         self.error: str | None = None
         self.step = 0
         self.total_steps = 0
-        self.prompts = 0
-        self.choices: Counter[str] = Counter()
         self.progress: Progress | None = None
         self.started: float | None = None  # when this process began the loop
         self.first_step: int = 0  # the step it began at
         self.earlier = 0.0  # seconds that the run had trained before
         self.ended: float | None = None
-        self.saved_step: int | None = None
         self.series: dict[str, Series] = {}
         self.log: deque[LogLine] = deque(maxlen=LOG_LINES)
         self.log_count = 0  # lines ever, so that a reader can tell what is new
         self.newest: PairJudged | None = None
-        self.sampled: PairSampled | None = None
         self.evaluation: Evaluated | None = None
         self.findings: tuple[Finding, ...] = ()  # what is wrong with the run, the worst first
 
@@ -145,7 +139,7 @@ class RunView:
             case RunStarted():
                 self.name, self.folder, self.device = event.name, event.folder, event.device
                 self.step = self.first_step = event.step
-                self.total_steps, self.prompts = event.total_steps, event.prompts
+                self.total_steps = event.total_steps
                 self.earlier, self.started, self.ended = self._trained(), event.time, None
                 self.status, self.error = "running", None
                 for series in self.series.values():
@@ -168,13 +162,8 @@ class RunView:
                 self.evaluation = event
                 values = {name: getattr(event, name) for name in WIN_RATE}
                 self.add_metrics(event.step, values, self.elapsed(event.time))
-            case PairSampled():
-                self.sampled = event
             case PairJudged():
                 self.newest = event
-                self.choices[event.choice] += 1
-            case Saved():
-                self.saved_step = event.step
             case RunEnded():
                 self.status, self.error, self.ended = event.status, event.error, event.time
                 if event.error:

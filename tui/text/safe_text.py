@@ -8,7 +8,6 @@ sum of those of its characters. It is shown as plain `Content`, so nothing in it
 import unicodedata
 
 from rich.cells import cell_len, get_character_cell_size
-from textual.content import Content
 
 LIMIT = 100_000  # characters of one text that are shown
 TAB = "    "
@@ -128,8 +127,3 @@ def _wrap_line(line: str, width: int) -> list[str]:
             space = index
     lines.append(line[start:])
     return lines
-
-
-def content(text: str, style: str = "", limit: int = LIMIT) -> Content:
-    """Untrusted text as plain content in one style."""
-    return Content.styled(safe(text, limit), style)
