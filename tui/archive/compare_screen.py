@@ -99,7 +99,7 @@ class CompareScreen(StudioScreen):
             settings = [run.known_settings()[0] for run in self._runs]
         except (UserError, OSError) as error:
             if not worker.is_cancelled:
-                self.app.call_from_thread(self.say, safe_line(str(error), 300), 15)
+                self.app.call_from_thread(self.say_error, error)
             return
         if not worker.is_cancelled:
             self.app.call_from_thread(self._show_runs, read, differences(settings))

@@ -13,13 +13,14 @@ from textual.widgets import ContentSwitcher, Input, Static
 from textual.worker import get_current_worker
 
 from engine.errors import RunError, UserError
-from engine.events import COMPLETE, Choice
+from engine.events import Choice
 from engine.runs.archive import Run, open_run
 from engine.runs.durable import Record
 from engine.runs.folder import METRICS, PAIRS, UNDECIDED
 from engine.runs.relabel import settle_if_free
 from tui.archive.config_text import config_content
 from tui.archive.pair_table import FILTERS, PairTable, pair_facts, pair_id, pair_line
+from tui.archive.run_actions import copy_path, resume
 from tui.archive.run_from_files import RunFromFiles, to_pair
 from tui.run.card_grid import CardGrid
 from tui.run.header import RunHeader
@@ -142,7 +143,7 @@ class RunDetailScreen(WatchedScreen):
     def _read(self) -> None:
         """Take in what is new in the run's files."""
         worker = get_current_worker()
-        source, error = self._source, ""
+        source = self._source
         try:
             if source is None:
                 settle_if_free(self.run)
@@ -153,10 +154,9 @@ class RunDetailScreen(WatchedScreen):
                 self.app.call_from_thread(self._show_run, source)
             if self.table.update() and not worker.is_cancelled:
                 self.app.call_from_thread(self._show_pairs)
-        except (UserError, OSError) as wrong:
-            error = str(wrong)
-        if error and not worker.is_cancelled:
-            self.app.call_from_thread(self.say, safe_line(error, 300), 15)
+        except (UserError, OSError) as error:
+            if not worker.is_cancelled:
+                self.app.call_from_thread(self.say_error, error)
 
     def _show_run(self, source: RunFromFiles) -> None:
         first, self._source = self._source is None, source
@@ -326,7 +326,7 @@ class RunDetailScreen(WatchedScreen):
         try:
             change()
         except (UserError, RunError) as error:
-            self.say(safe_line(str(error), 300), 15)
+            self.say_error(error)
             return False
         self._show_pairs()
         return True
@@ -347,13 +347,8 @@ class RunDetailScreen(WatchedScreen):
 
     def action_resume(self) -> None:
         """Go on with the run from its newest checkpoint."""
-        if self._source and (status := self._source.view.status) in COMPLETE:
-            self.say(f"this run is {status}; o opens its config for a new one")
-            return
-        try:
-            self.studio.resume_run(self.run)
-        except (UserError, RunError) as error:
-            self.say(safe_line(str(error), 300), 15)
+        status = self._source.view.status if self._source else ""
+        resume(self, self.run, status, config_key="o")
 
     def action_try_it(self) -> None:
         """Ask the starting and the trained policy."""
@@ -361,5 +356,4 @@ class RunDetailScreen(WatchedScreen):
 
     def action_copy(self) -> None:
         """Copy the path of the run's folder."""
-        self.app.copy_to_clipboard(str(self.run.path))
-        self.say(f"copied: {safe_line(str(self.run.path), 200)}")
+        copy_path(self, self.run.path)

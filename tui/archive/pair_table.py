@@ -16,6 +16,7 @@ from engine.runs.relabel import relabel, set_flag
 from tui.text.choice import outcome, words
 from tui.text.prompt_text import prompt_line
 from tui.text.safe_text import LIMIT, safe_line
+from tui.text.search import matcher
 
 LINE = 300  # characters of a prompt that a row may show
 
@@ -104,13 +105,13 @@ class PairTable:
 
     def matching(self, pair_filter: Filter, text: str = "") -> list[Record]:
         """The pairs that a filter holds for, and that have every word of `text`, by step."""
-        terms = text.lower().split()
+        has_words = matcher(text)
         matches = [
             line
             for line in self.lines.values()
-            if pair_filter.holds(line) and (not terms or all(term in _text(line) for term in terms))
+            if pair_filter.holds(line) and (not text or has_words(_text(line)))
         ]
-        return sorted(matches, key=lambda line: pair_id(line))
+        return sorted(matches, key=pair_id)
 
     def counts(self) -> list[tuple[Filter, int]]:
         """How many pairs each filter holds for; filters without any are left out, all stays."""
@@ -170,7 +171,7 @@ def _lengths(line: Record) -> str:
 
 def _text(line: Record) -> str:
     keys = ("prompt", "chosen", "rejected", "first", "second", "note")
-    return " ".join(text_of(line[key]) for key in keys if key in line).lower()
+    return " ".join(text_of(line[key]) for key in keys if key in line)
 
 
 def _short(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
@@ -14,6 +15,7 @@ from engine.runs.folder import METRICS
 from engine.runs.json_number import real
 from tui.text.format import age, duration
 from tui.text.safe_text import cut, safe_line
+from tui.text.search import matcher
 from tui.widgets.sparkline import sparkline
 
 MARKS = 4  # cells before the name
@@ -130,8 +132,8 @@ class Order:
 
 def matching(runs: Sequence[RunSummary], text: str) -> list[RunSummary]:
     """The runs that hold every word of `text` in a name, model, judge, status or tag."""
-    words = text.lower().split()
-    return [run for run in runs if all(word in _searched(run) for word in words)]
+    matches = matcher(text)
+    return [run for run in runs if matches(_searched(run))]
 
 
 def columns(width: int) -> list[tuple[Column, int]]:
@@ -153,7 +155,7 @@ def header(width: int, order: Order) -> Content:
     return Content.assemble(*parts)
 
 
-def row(run: RunSummary, width: int, glance: Glance, marked: Collection[Any]) -> Content:
+def row(run: RunSummary, width: int, glance: Glance, marked: Collection[Path]) -> Content:
     """The line of a run."""
     live = run.status in UNDER_WAY
     parts: list[Content | tuple[str, str]] = [
@@ -215,7 +217,7 @@ def _style(run: RunSummary, column: Column) -> str:
 
 
 def _searched(run: RunSummary) -> str:
-    return " ".join((run.name, run.model, run.judge, run.status, run.train_type, *run.tags)).lower()
+    return " ".join((run.name, run.model, run.judge, run.status, run.train_type, *run.tags))
 
 
 def _middle_out(name: str, width: int) -> str:

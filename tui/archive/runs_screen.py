@@ -17,6 +17,7 @@ from engine.events import COMPLETE, UNDER_WAY
 from engine.runs import archive
 from engine.runs.archive import Run, RunSummary
 from tui.archive import exporting
+from tui.archive.run_actions import copy_path, resume
 from tui.archive.run_glances import RunGlances
 from tui.archive.run_rows import Order, about, header, matching, row
 from tui.run.remote_commands import elsewhere
@@ -278,16 +279,10 @@ class RunsScreen(StudioScreen):
         """Go on with the run from its newest checkpoint, or take it over from another process."""
         if not (run := self._intact_run()):
             return
-        if run.status in COMPLETE:
-            self.say(f"this run is {run.status}; c opens its config for a new one")
-            return
-        if elsewhere(Run(run.path).holder()):
+        if run.status not in COMPLETE and elsewhere(Run(run.path).holder()):
             self._take_over(Run(run.path))
-            return
-        try:
-            self.studio.resume_run(Run(run.path))
-        except (UserError, RunError) as error:
-            self.say(safe_line(str(error), 300), 15)
+        else:
+            resume(self, Run(run.path), run.status, config_key="c")
 
     @work(exclusive=True, group="asked")
     async def _take_over(self, run: Run) -> None:
@@ -299,7 +294,7 @@ class RunsScreen(StudioScreen):
             try:
                 self.studio.open_setup(Run(run.path).settings(), run.name)
             except UserError as error:
-                self.say(safe_line(str(error), 300), 15)
+                self.say_error(error)
 
     def action_try_it(self) -> None:
         """Ask the starting and the trained policy."""
@@ -309,8 +304,7 @@ class RunsScreen(StudioScreen):
     def action_copy(self) -> None:
         """Copy the path of the run's folder."""
         if run := self.run:
-            self.app.copy_to_clipboard(str(run.path))
-            self.say(f"copied: {safe_line(str(run.path), 200)}")
+            copy_path(self, run.path)
 
     @work
     async def action_tags(self) -> None:
@@ -360,7 +354,7 @@ class RunsScreen(StudioScreen):
         try:
             change()
         except (UserError, RunError) as error:
-            self.say(safe_line(str(error), 300), 15)
+            self.say_error(error)
             return False
         self._all = archive.list_runs()
         self._show(cursor_at)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tui.text.search import matcher
+
 FILE = Path(__file__).with_name("guide.md")
 SETTINGS, METRICS = "Settings", "Metrics"
 
@@ -46,8 +48,8 @@ def find(name: str | None) -> Topic | None:
 
 def search(text: str) -> list[Topic]:
     """Topics that hold every word of `text`, those that hold one in their title first."""
-    words = text.lower().split()
-    result = [t for t in topics() if all(w in f"{t.title}\n{t.text}".lower() for w in words)]
+    matches, words = matcher(text), text.lower().split()
+    result = [topic for topic in topics() if matches(f"{topic.title}\n{topic.text}")]
     return sorted(result, key=lambda topic: not any(word in topic.title.lower() for word in words))
 
 

@@ -119,7 +119,7 @@ class WatchedScreen(StudioScreen):
         try:
             await follow(self, RemoteRequest(self.run, command))
         except (UserError, RunError) as error:
-            self.say(safe_line(str(error), 300), 15)
+            self.say_error(error)
         self._poll_holder()
 
     @work(exclusive=True, group="asked")
@@ -163,4 +163,4 @@ async def take_over(screen: StudioScreen, run: Run) -> None:
                     return
         app.resume_run(run)
     except (UserError, RunError) as error:
-        screen.say(safe_line(str(error), 300), 15)
+        screen.say_error(error)

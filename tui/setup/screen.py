@@ -358,7 +358,7 @@ class SetupScreen(StudioScreen):
         try:
             file = await config_files.save(self, self.form.settings)
         except StorageError as error:
-            self.say(safe_line(str(error), 400), 15)
+            self.say_error(error)
             return
         if file:
             self.source, self._start_from = file.name, self.form

@@ -1,6 +1,7 @@
 """The line in which settings are looked for by name and help text."""
 
 from tui.setup.form import FIELDS
+from tui.text.search import matcher
 from tui.widgets.safe_editors import LineEditor
 
 
@@ -28,12 +29,9 @@ class SettingSearch(LineEditor):
 
 def matching_settings(text: str) -> list[str]:
     """The settings whose name, section or help holds every word of `text`."""
-    words = text.lower().split()
+    matches = matcher(text)
     return [
         key
         for key, each in FIELDS.items()
-        if all(
-            word in f"{key} {key.replace('_', ' ')} {each.help} {each.section}".lower()
-            for word in words
-        )
+        if matches(f"{key} {key.replace('_', ' ')} {each.help} {each.section}")
     ]

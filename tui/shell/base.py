@@ -10,7 +10,10 @@ from textual.widgets import Static
 
 from engine.events import Event
 from tui.terminal.terminal import LEAST_COLUMNS, LEAST_LINES
+from tui.text.safe_text import safe_line
 from tui.widgets.key_line import KeyLine
+
+ERROR_SECONDS = 15.0  # that a message about an error stays
 
 if TYPE_CHECKING:
     from tui.app import StudioApp
@@ -94,3 +97,7 @@ class StudioScreen(Screen[None]):
     def say(self, message: str, seconds: float | None = None) -> None:
         """Put a sentence in the place of the keys for some seconds. It is never markup."""
         self.query_one(KeyLine).say(message, *(() if seconds is None else (seconds,)))
+
+    def say_error(self, error: Exception) -> None:
+        """Say what is wrong, for long enough to read it."""
+        self.say(safe_line(str(error), 400), ERROR_SECONDS)
