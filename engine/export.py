@@ -20,7 +20,9 @@ from engine.errors import UserError
 from engine.model import arrays, load, packing
 from engine.model import config as model_config
 from engine.model.adapter_files import ADAPTER_CONFIG, WEIGHTS, config_text
+from engine.model.adapters import adapter_key, add_adapters, load_adapter_file
 from engine.model.files import read_config, read_tensors
+from engine.model.locate import locate
 from engine.runs import durable
 from engine.runs.archive import safe_name
 from engine.runs.folder import ADAPTERS, Run
@@ -98,7 +100,7 @@ def _keys(weights: Iterable[str]) -> list[str] | None:
     """The keys of the modules that have adapters, from the names of their weights: mlx-lm has to
     know them, since some modules may have been left without. None where there are no adapters."""
     adapted = {name.partition(".lora_a")[0] for name in weights if ".lora_a" in name}
-    return sorted(set(map(load.adapter_key, adapted))) or None
+    return sorted(set(map(adapter_key, adapted))) or None
 
 
 # -- fusing --------------------------------------------------------------------------------------
@@ -126,7 +128,7 @@ def fuse_run(
     """
     settings, _ = run.known_settings()
     weights = trained_weights(run)
-    source = load.locate(settings.model, "model")
+    source = locate(settings.model, "model")
     if dequantize is None:
         dequantize = settings.fuse_dequantize
     with _new_folder(to, replace=replace, private=to.parent == run.path) as folder:
@@ -145,7 +147,7 @@ def readers(run: Run, folder: Path) -> str:
     mlx-lm renames, joins and splits the tensors of some architectures, and leaves out parts for
     images and sound; transformers reads what has the names and shapes of the model's own files.
     """
-    source = load.locate(run.known_settings()[0].model, "model")
+    source = locate(run.known_settings()[0].model, "model")
     before, after = (
         {tensor.name: tensor.shape for tensor in read_tensors(each) or ()}
         for each in (source, folder.expanduser())
@@ -182,8 +184,8 @@ def _fused(
     }
     usual = Counter(dtypes.values()).most_common(1)[0][0]
     packing.unpack(model, mx.float32)
-    load.add_adapters(model, settings)
-    load.load_adapter_file(model, weights, key="adapters")
+    add_adapters(model, settings)
+    load_adapter_file(model, weights, key="adapters")
     trained = {
         name: module.fuse() for name, module in model.named_modules() if hasattr(module, "fuse")
     }

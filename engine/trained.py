@@ -6,7 +6,9 @@ import mlx.core as mx
 
 from engine.export import trained_weights
 from engine.model.adapter_files import start_of
-from engine.model.load import LanguageModel, load_adapter_file, load_roles
+from engine.model.adapters import load_adapter_file
+from engine.model.language_model import LanguageModel
+from engine.model.load import load_roles
 from engine.runs.folder import Run
 
 

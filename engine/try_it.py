@@ -99,11 +99,9 @@ class SideBySide:
             leave_thread()
 
     def _serve(self) -> None:
-        from engine.compute.sampling import Interrupted, sample
+        from engine.compute.sampling import Interrupted, Sampler, sample
         from engine.data.prompts import Message, Prompt
         from engine.data.rendering import render_prompt
-        from engine.train.evaluation import completion_text
-        from engine.train.online_dpo import sampler_of
         from engine.trained import load_trained
 
         settings, _ = self._run.known_settings()
@@ -127,13 +125,13 @@ class SideBySide:
                         [ids],
                         copies=1,
                         max_tokens=settings.max_completion_length,
-                        sampler=sampler_of(settings),
+                        sampler=Sampler.of(settings),
                         seed=self._random.getrandbits(63),
                         progress=progress,
                         stop=self._closed.is_set,
                     )
                     tokens += len(completion.ids)
-                    answers.append(completion_text(lm, completion))
+                    answers.append(lm.text(completion.ids))
             except Interrupted:
                 return
             trained_is_left = self._random.random() < 0.5

@@ -10,7 +10,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from engine.compute.kv_cache import DecodeCache, padded, prompt_caches
 from engine.compute.numpy.kv_cache import Rows
 from engine.compute.numpy.model import plain
-from engine.model.load import LanguageModel
+from engine.model.language_model import LanguageModel
 
 
 class Decoder(Protocol):

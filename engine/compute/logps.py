@@ -6,7 +6,6 @@ scored over whole sequences, with the same result.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
@@ -14,36 +13,16 @@ from mlx.nn.utils import checkpoint
 
 from engine.compute.cpu_math import logsumexp
 from engine.compute.kv_cache import CompletionCache, checkpointed, padded, prompt_caches
-from engine.model.load import LanguageModel
+from engine.model.batch import Batch
+from engine.model.language_model import LanguageModel
 
 # Logits are made for this many values at a time: 32 MiB in fp32, of which a handful are needed.
 VALUES_PER_CHUNK = 1 << 23
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """Pairs to score: prompts, and for each its completions, as token ids.
-
-    Every prompt has the same number of completions, each of at least one token.
-    """
-
-    prompts: Sequence[Sequence[int]]
-    completions: Sequence[Sequence[Sequence[int]]]
-
-    @property
-    def copies(self) -> int:
-        """Completions of each prompt."""
-        return len(self.completions[0])
-
-    @property
-    def rows(self) -> list[Sequence[int]]:
-        """All completions, prompt by prompt."""
-        return [ids for group in self.completions for ids in group]
-
-
 def completion_logps(
     lm: LanguageModel,
-    scored: Scored,
+    batch: Batch,
     *,
     recompute: bool = False,
     step_size: int | None = None,
@@ -57,12 +36,12 @@ def completion_logps(
     Returns:
         float32 (prompts, completions of each). Differentiable in the model's parameters.
     """
-    rows = scored.rows
+    rows = batch.rows
     if recompute:
         with checkpointed(lm.model):
-            hidden, starts = _hidden(lm, scored, rows, step_size)
+            hidden, starts = _hidden(lm, batch, rows, step_size)
     else:
-        hidden, starts = _hidden(lm, scored, rows, step_size)
+        hidden, starts = _hidden(lm, batch, rows, step_size)
     width = hidden.shape[1]
     # Flat indices of the positions whose next token belongs to a completion.
     where = np.concatenate(
@@ -79,31 +58,31 @@ def completion_logps(
     table = np.full((len(rows), max(lengths)), len(where))
     table[np.arange(max(lengths)) < np.array(lengths)[:, None]] = np.arange(len(where))
     sums = mx.concatenate([logps, mx.zeros(1)])[mx.array(table)].sum(axis=-1)
-    return sums.reshape(len(scored.prompts), scored.copies)
+    return sums.reshape(len(batch.prompts), batch.copies)
 
 
 def _hidden(
-    lm: LanguageModel, scored: Scored, rows: list[Sequence[int]], step_size: int | None
+    lm: LanguageModel, batch: Batch, rows: list[Sequence[int]], step_size: int | None
 ) -> tuple[mx.array, list[int]]:
     """Hidden states (rows, width, features), and for each row the position that predicts its
     completion's first token."""
     if lm.shares_prompts:
-        return _hidden_shared(lm, scored, rows, step_size), [0] * len(rows)
-    prompts = [prompt for prompt in scored.prompts for _ in range(scored.copies)]
+        return _hidden_shared(lm, batch, rows, step_size), [0] * len(rows)
+    prompts = [prompt for prompt in batch.prompts for _ in range(batch.copies)]
     sequences = [[*prompt, *ids[:-1]] for prompt, ids in zip(prompts, rows, strict=True)]
     return lm.hidden(padded(sequences)), [len(prompt) - 1 for prompt in prompts]
 
 
 def _hidden_shared(
-    lm: LanguageModel, scored: Scored, rows: list[Sequence[int]], step_size: int | None
+    lm: LanguageModel, batch: Batch, rows: list[Sequence[int]], step_size: int | None
 ) -> mx.array:
     """As `_hidden`, but only at the positions that predict completions: the prompt's last one,
     then one for each token of the completion but the last."""
-    lengths = [len(prompt) for prompt in scored.prompts]
+    lengths = [len(prompt) for prompt in batch.prompts]
     caches = prompt_caches(lm.model)
-    prompt_hidden = _in_steps(lm, padded(scored.prompts), caches, step_size)
+    prompt_hidden = _in_steps(lm, padded(batch.prompts), caches, step_size)
     last = mx.take_along_axis(prompt_hidden, mx.array(lengths)[:, None, None] - 1, axis=1)
-    owners = mx.repeat(mx.arange(len(lengths)), scored.copies)
+    owners = mx.repeat(mx.arange(len(lengths)), batch.copies)
     hidden = mx.take(last, owners, axis=0)
     inputs = [ids[:-1] for ids in rows]
     if not any(inputs):

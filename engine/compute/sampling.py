@@ -13,7 +13,9 @@ import mlx.core as mx
 import numpy as np
 
 from engine.compute.decode import decoder
-from engine.model.load import LanguageModel
+from engine.data.completion import Completion
+from engine.model.language_model import LanguageModel
+from engine.settings.schema import Settings
 
 # Tokens that one decoded batch may hold in its cache; more prompts are decoded in turns.
 TOKENS_PER_BATCH = 16_384
@@ -36,6 +38,11 @@ class Sampler:
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Sampler":
+        """How the policy of a run samples."""
+        return cls(settings.temperature, settings.top_p, settings.top_k, settings.min_p)
 
     def draw(self, logits: mx.array, key: mx.array) -> mx.array:
         """Token ids int32 (rows,) from logits (rows, vocabulary)."""
@@ -70,15 +77,6 @@ class Sampler:
             floor = logits.max(axis=-1, keepdims=True) + mx.log(mx.array(self.min_p))
             logits = mx.where(logits >= floor, logits, -mx.inf)
         return mx.random.categorical(logits, key=key)
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """A sampled completion: its ids (the end-of-turn token included where the model wrote it),
-    and whether the model ended it or the limit cut it."""
-
-    ids: tuple[int, ...]
-    finished: bool
 
 
 def sample(

@@ -13,7 +13,7 @@ from engine.data.prompts import Prompt
 from engine.events import Choice
 
 if TYPE_CHECKING:
-    from engine.compute.sampling import Completion
+    from engine.data.completion import Completion
 
 Layout = Literal["text", "messages", "messages and tools"]
 DECIDED: tuple[Choice, ...] = ("first", "second")

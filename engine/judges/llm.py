@@ -20,7 +20,7 @@ from engine.compute.numpy.threads import side_by_side, split
 from engine.compute.sampling import Interrupted, Sampler, sample
 from engine.data.pairs import Pair, Verdict, verdict_of
 from engine.judges.presentation import Asked, answer_ids, render_frame
-from engine.model.load import LanguageModel
+from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
 
 # A judge whose two answers hold less of the probability than this did not answer.
@@ -295,11 +295,7 @@ class LLMJudge:
             seed=0,
             stop=self._stop,
         )
-        texts = [
-            lm.tokenizer.decode([each for each in row.ids if each not in lm.eos_ids])
-            for (row,) in completions
-        ]
-        return np.array([_parsed(text) for text in texts])
+        return np.array([_parsed(lm.text(row.ids)) for (row,) in completions])
 
 
 def _piece(rows: int, tokens: int, held: int) -> int:

@@ -82,7 +82,8 @@ def train(
     from engine.export import write_adapters
     from engine.machine.device import configure_mlx
     from engine.model.adapter_files import start_of
-    from engine.model.load import count_parameters, load_roles
+    from engine.model.adapters import count_parameters
+    from engine.model.load import load_roles
     from engine.plan.memory import plan, refusal
     from engine.runs.relabel import settle
     from engine.train.health import nothing_learned
@@ -260,13 +261,13 @@ def _judge(
     on_person: Callable[[Any], None],
 ) -> tuple[Any, dict[str, Any]]:
     """The judge of a run, and the evaluations that it serves: none where a person judges."""
+    from engine.compute.sampling import Sampler
     from engine.data.pairs import Pair, Verdict, record, verdict_from
     from engine.data.rendering import render_prompt
     from engine.judges.human import HumanJudge
     from engine.judges.llm import LLMJudge
     from engine.runs.relabel import find, relabel_own
     from engine.train.evaluation import Evaluation
-    from engine.train.online_dpo import sampler_of
 
     if settings.human_judge:
 
@@ -325,7 +326,7 @@ def _judge(
             prompts=[
                 render_prompt(roles.policy.tokenizer, prompt, settings, budget) for prompt in chosen
             ],
-            sampler=sampler_of(settings),
+            sampler=Sampler.of(settings),
             max_tokens=settings.max_completion_length,
             seed=settings.seed,
             progress=lambda done, total: journal.progress("evaluating", done, total, "tokens"),

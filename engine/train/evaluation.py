@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.compute.sampling import Completion, Sampler, sample, stream_seed
+from engine.compute.sampling import Sampler, sample, stream_seed
 from engine.data.pairs import Verdict
 from engine.events import Example
 from engine.judges.llm import LLMJudge
 from engine.judges.presentation import Asked
-from engine.model.load import LanguageModel
+from engine.model.language_model import LanguageModel
 
 # Normal quantile of a two-sided 95% interval.
 Z = 1.959963984540054
@@ -99,12 +99,7 @@ class Evaluation:
             progress=lambda tokens: self._progress(tokens, 0),
             stop=self._stop,
         )
-        return [completion_text(lm, completion) for (completion,) in completions]
-
-
-def completion_text(lm: LanguageModel, completion: Completion) -> str:
-    """The text of a completion, without its end-of-turn token."""
-    return lm.tokenizer.decode([each for each in completion.ids if each not in lm.eos_ids])
+        return [lm.text(completion.ids) for (completion,) in completions]
 
 
 def wilson(rate: float, count: int) -> tuple[float, float]:

@@ -26,11 +26,11 @@ from engine.data.rendering import render_prompt
 from engine.events import Evaluated, Finding, HealthChanged, Report, StepDone
 from engine.judges import Judge
 from engine.machine.device import backend, memory, process_memory
-from engine.model.load import LanguageModel
+from engine.model.language_model import LanguageModel
 from engine.runs.folder import SAMPLED
 from engine.settings.schema import Settings
 from engine.train import state as checkpoints
-from engine.train.evaluation import Evaluation, completion_text
+from engine.train.evaluation import Evaluation
 from engine.train.health import Health, sentence
 from engine.train.metrics import Averages, add_judged
 from engine.train.optimizers import build_optimizer
@@ -67,7 +67,7 @@ class Trainer:
         self.journal = journal
         self.control = control
         self.total_steps = total_steps(settings, len(prompts))
-        self.sampler = sampler_of(settings)
+        self.sampler = Sampler.of(settings)
         updates = math.ceil(self.total_steps / settings.gradient_accumulation_steps)
         self.update = Update(
             policy,
@@ -158,7 +158,7 @@ class Trainer:
                 prompt=prompt,
                 prompt_ids=prompt_ids,
                 completions=(first, second),
-                texts=(completion_text(self.policy, first), completion_text(self.policy, second)),
+                texts=(self.policy.text(first.ids), self.policy.text(second.ids)),
             )
             for index, (prompt, prompt_ids, (first, second)) in enumerate(
                 zip(prompts, ids, completions, strict=True)
@@ -410,8 +410,3 @@ def total_steps(settings: Settings, prompts: int) -> int:
     if settings.epochs > 0:
         return max(1, math.ceil(settings.epochs * prompts / settings.batch_size))
     return settings.iters
-
-
-def sampler_of(settings: Settings) -> Sampler:
-    """How the policy samples."""
-    return Sampler(settings.temperature, settings.top_p, settings.top_k, settings.min_p)

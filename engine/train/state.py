@@ -14,7 +14,7 @@ import mlx.core as mx
 from engine.errors import UserError
 from engine.model import arrays
 from engine.model.adapter_files import WEIGHTS
-from engine.model.load import load_adapter_file
+from engine.model.adapters import load_adapter_file
 from engine.train.update import Update
 
 OPTIMIZER, GRADIENTS, STATE = (

@@ -11,14 +11,16 @@ import mlx.optimizers as opt
 import numpy as np
 
 from engine.compute.cpu_math import left_to_mlx
-from engine.compute.logps import Scored, completion_logps
+from engine.compute.logps import completion_logps
 from engine.compute.numpy.logps import Trunk, trains_adapters_alone, trunk_of
 from engine.compute.numpy.logps import completion_logps as plain_completion_logps
 from engine.compute.sampling import stream_seed
 from engine.data.pairs import Pair, Verdict
 from engine.machine.device import backend
+from engine.model.adapters import learning
 from engine.model.arrays import Arrays, flat, tree
-from engine.model.load import LanguageModel, learning
+from engine.model.batch import Batch
+from engine.model.language_model import LanguageModel
 from engine.plan.step_memory import scored_tokens
 from engine.settings.schema import Settings
 from engine.train.losses import LogProbs, Loss, pair_losses, soft_pair_losses
@@ -148,7 +150,7 @@ class Update:
         return float(loss.item()), logps, flat(gradients)
 
     def _summed_loss(
-        self, scored: Scored, trunk: Trunk | None, reference: mx.array, confidence: mx.array
+        self, scored: Batch, trunk: Trunk | None, reference: mx.array, confidence: mx.array
     ) -> tuple[mx.array, mx.array]:
         """Sum of the pairs' losses, and the policy's log-probabilities (pairs, 2)."""
         recompute = self._settings.grad_checkpoint
@@ -169,7 +171,7 @@ class Update:
         return losses.sum(), policy
 
     def _logps(
-        self, lm: LanguageModel, scored: Scored, trunk: Trunk | None, *, recompute: bool = False
+        self, lm: LanguageModel, scored: Batch, trunk: Trunk | None, *, recompute: bool = False
     ) -> mx.array:
         """Log-probabilities of chosen and rejected completions, float32 (pairs, 2)."""
         if self._in_numpy:
@@ -237,8 +239,8 @@ def _in_order(pair: Pair, verdict: Verdict) -> tuple[tuple[int, ...], tuple[int,
     return pair.second_ids, pair.first_ids
 
 
-def _scored(part: Sequence[tuple[Pair, Verdict]]) -> Scored:
-    return Scored(
+def _scored(part: Sequence[tuple[Pair, Verdict]]) -> Batch:
+    return Batch(
         prompts=[pair.prompt_ids for pair, _ in part],
         completions=[_in_order(pair, verdict) for pair, verdict in part],
     )

@@ -14,7 +14,9 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.data.pairs import Pair
 from engine.model import arrays
-from engine.model.load import LanguageModel, as_language_model, trainable_and_frozen
+from engine.model.adapters import trainable_and_frozen
+from engine.model.language_model import LanguageModel
+from engine.model.load import as_language_model
 from engine.settings.files import from_mapping
 from engine.settings.schema import Settings
 

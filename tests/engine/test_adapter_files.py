@@ -16,7 +16,8 @@ from engine.export import export, fuse_run, write_adapters
 from engine.judges.llm import LLMJudge
 from engine.model import arrays
 from engine.model.adapter_files import WEIGHTS, find, settled, start_of
-from engine.model.load import add_adapters, load, load_roles
+from engine.model.adapters import add_adapters
+from engine.model.load import load, load_roles
 from engine.plan.memory import plan
 from engine.runs import archive
 from engine.runs.folder import ADAPTERS, LOG, METRICS, START, Run

@@ -20,6 +20,7 @@ from engine.errors import UserError
 from engine.judges import llm
 from engine.machine import device
 from engine.model import arrays, load
+from engine.model.adapters import add_adapters, load_adapter_file
 from engine.runs import archive
 from engine.runs.folder import ADAPTERS, FUSED, Run
 from engine.session import Session
@@ -136,8 +137,8 @@ def logits_of(run: Run) -> tuple[mx.array, mx.array]:
     assert newest is not None
     model, _, _ = load.load(Path(chosen.model), "model", quantization=chosen.quantization)
     base = model(IDS)
-    load.add_adapters(model, chosen)
-    load.load_adapter_file(model, newest / WEIGHTS)
+    add_adapters(model, chosen)
+    load_adapter_file(model, newest / WEIGHTS)
     return base, model(IDS)
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from engine.compute.sampling import Completion, Interrupted, Sampler
+from engine.compute.sampling import Interrupted, Sampler
 from engine.data.pairs import Verdict
 from engine.judges.llm import LLMJudge
-from engine.model.load import LanguageModel
-from engine.train.evaluation import Evaluation, WinRate, completion_text, wilson
+from engine.model.language_model import LanguageModel
+from engine.train.evaluation import Evaluation, WinRate, wilson
 from tests.engine.small_models import EOS, language_model, settings, tokenizer
 
 pytestmark = pytest.mark.quick
@@ -153,5 +153,5 @@ def test_a_stop_interrupts() -> None:
 def test_text_leaves_the_end_of_the_turn_out() -> None:
     lm = language_model()
     ids = tuple(tokenizer().encode("Yes.", add_special_tokens=False))
-    assert completion_text(lm, Completion((*ids, EOS), True)) == "Yes."
-    assert completion_text(lm, Completion(ids, False)) == "Yes."
+    assert lm.text((*ids, EOS)) == "Yes."
+    assert lm.text(ids) == "Yes."

@@ -27,6 +27,8 @@ from engine.export import (
 )
 from engine.machine import device
 from engine.model import arrays, load
+from engine.model.adapters import add_adapters
+from engine.model.locate import locate
 from engine.runs import archive
 from engine.runs.durable import StorageError
 from engine.runs.folder import ADAPTERS, CONFIG, Run
@@ -70,10 +72,10 @@ def trained(base: Path | str, amount: float = 0.05, **changes: Any) -> tuple[Run
     }
     settings = Settings(**given | changes)
     run = archive.create(settings)
-    folder = load.locate(settings.model, "model")
+    folder = locate(settings.model, "model")
     model, _, _ = load.load(folder, "model", quantization=settings.quantization)
     mx.random.seed(1)
-    load.add_adapters(model, settings)
+    add_adapters(model, settings)
     learned = {
         name: array + amount * mx.random.normal(array.shape)
         for name, array in arrays.flat(model.trainable_parameters()).items()

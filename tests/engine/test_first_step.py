@@ -11,11 +11,13 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from engine.compute.logps import Scored, completion_logps
+from engine.compute.logps import completion_logps
 from engine.data.pairs import Verdict
 from engine.export import write_adapters
 from engine.model import arrays, load
-from engine.model.load import Roles, learning, load_roles
+from engine.model.adapters import add_adapters, learning
+from engine.model.batch import Batch
+from engine.model.load import Roles, load_roles
 from engine.settings.schema import Settings
 from engine.train.optimizers import build_optimizer
 from engine.train.update import Update
@@ -37,7 +39,7 @@ JUDGED = [
     (pair(0, first="yes", second="perhaps not"), Verdict("first")),
     (pair(1, prompt="Why? Say more.", first="so", second="s"), Verdict("second")),
 ]
-SCORED = Scored([pair().prompt_ids], [(pair().first_ids, pair().second_ids)])
+SCORED = Batch([pair().prompt_ids], [(pair().first_ids, pair().second_ids)])
 KINDS = [
     *(("lora", each) for each in ("none", "4-bit", "6-bit", "8-bit", "mxfp4")),
     *(("dora", each) for each in ("none", "4-bit", "8-bit", "mxfp4")),
@@ -275,7 +277,7 @@ def test_of_all_dropout_only_that_of_adapters_is_ever_on() -> None:
             self.inner = make_model()
 
     body = Body()
-    load.add_adapters(body.inner, settings(lora_parameters=ADAPTERS | {"dropout": 0.5}))
+    add_adapters(body.inner, settings(lora_parameters=ADAPTERS | {"dropout": 0.5}))
     modules: list[Any] = body.modules()
     adapters = [each.dropout for each in modules if "lora_a" in each]
     assert adapters

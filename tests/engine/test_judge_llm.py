@@ -10,12 +10,13 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.compute.sampling import Completion, Interrupted
+from engine.compute.sampling import Interrupted
+from engine.data.completion import Completion
 from engine.data.pairs import Pair
 from engine.judges import llm
 from engine.judges.llm import LLMJudge
 from engine.judges.presentation import answer_ids, render_frame
-from engine.model.load import LanguageModel
+from engine.model.language_model import LanguageModel
 from engine.train.metrics import Averages, add_judged
 from tests.engine.small_models import (
     EOS,

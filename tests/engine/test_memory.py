@@ -24,13 +24,14 @@ from mlx_lm.utils import load_model
 
 from engine.compute import logps, sampling
 from engine.compute.numpy import model as plain_model
-from engine.compute.sampling import Completion
+from engine.data.completion import Completion
 from engine.data.pairs import Pair, Verdict, make_pair
 from engine.data.prompts import Message, Prompt
 from engine.judges import llm
 from engine.machine import device
 from engine.model import files as model_files
 from engine.model import load, packing
+from engine.model.adapters import add_adapters, view
 from engine.plan import memory, step_memory
 from engine.plan.memory import plan, refusal
 from engine.settings.schema import Settings
@@ -130,7 +131,7 @@ def test_trained_weights_and_their_optimizer_are_told_to_the_byte(
 ):
     settings = of(folder, **changes)
     model = loaded(folder)
-    load.add_adapters(model, settings)
+    add_adapters(model, settings)
     trained = array_bytes(model.trainable_parameters())
     told = plan(settings)
     if settings.train_type == "full":
@@ -212,8 +213,8 @@ def test_a_step_takes_no_more_than_planned_and_not_far_less(
         monkeypatch.setattr(memory, "PLAIN_KINDS", set())
     settings = of(folder, grad_checkpoint=recompute, judge="human", quantization="none")
     model = loaded(folder)
-    reference = load.view(model)
-    load.add_adapters(model, settings)
+    reference = view(model)
+    add_adapters(model, settings)
     mx.eval(model.parameters())
     policy, frozen = (
         replace(load.as_language_model(each, Tokenizer, PROMPT + COMPLETION), is_plain=by_numpy)

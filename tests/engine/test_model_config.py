@@ -19,6 +19,7 @@ from engine.errors import UserError
 from engine.export import fuse_run, readers, write_adapters
 from engine.model import arrays, load
 from engine.model import config as model_config
+from engine.model.adapters import add_adapters
 from engine.runs import archive
 from engine.runs.folder import ADAPTERS
 from engine.settings.schema import Settings
@@ -108,7 +109,7 @@ def test_a_fused_model_is_read_alike_by_mlx_lm_and_by_transformers(
         train_type="full",
     )  # fmt: skip
     run = archive.create(settings)
-    load.add_adapters(model, settings)
+    add_adapters(model, settings)
     write_adapters(model, settings, run.path / ADAPTERS)
     fused = fuse_run(run, tmp_path / "fused")
 

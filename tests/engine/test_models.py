@@ -13,16 +13,8 @@ from engine.data.pairs import Verdict
 from engine.errors import UserError
 from engine.model import arrays, packing
 from engine.model import load as models
-from engine.model.load import (
-    add_adapters,
-    as_language_model,
-    count_parameters,
-    load,
-    load_adapter_file,
-    load_roles,
-    quantize,
-    view,
-)
+from engine.model.adapters import add_adapters, count_parameters, load_adapter_file, view
+from engine.model.load import as_language_model, load, load_roles, quantize
 from engine.settings.schema import Settings
 from engine.train.optimizers import build_optimizer
 from engine.train.update import Update

@@ -13,7 +13,7 @@ from engine.compute.numpy.kv_cache import LEAST_TURNS, Rows, is_plain
 from engine.compute.numpy.model import plain
 from engine.judges.llm import LLMJudge
 from engine.model import arrays, load
-from engine.model.load import LanguageModel
+from engine.model.language_model import LanguageModel
 from tests.close import assert_close
 from tests.engine.small_models import (
     GEMMA2,

@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 
 from engine.compute import logps as scoring
-from engine.compute.logps import Scored
 from engine.compute.numpy import layout, model, passes, products
 from engine.compute.numpy.logps import completion_logps, trains_adapters_alone, trunk_of
 from engine.compute.numpy.passes import Pass
 from engine.model import arrays
-from engine.model.load import LanguageModel, view
+from engine.model.adapters import view
+from engine.model.batch import Batch
+from engine.model.language_model import LanguageModel
 from engine.train.optimizers import build_optimizer
 from engine.train.update import Update
 from tests.close import assert_all_close, assert_close
 from tests.engine.small_models import QWEN3, number, policy_and_reference, settings
 from tests.engine.test_numpy_model import PLAIN, pytestmark, shake  # noqa: F401
 
-SCORED = Scored(
+SCORED = Batch(
     prompts=[[5, 6, 7, 8], [9, 10], [11]],
     completions=[[[12, 13, 14], [15]], [[16, 17], [18, 19, 20, 21]], [[22], [23, 24]]],
 )

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from engine.compute import sampling
-from engine.compute.logps import Scored, completion_logps
+from engine.compute.logps import completion_logps
 from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
-from engine.model.load import LanguageModel
+from engine.model.batch import Batch
+from engine.model.language_model import LanguageModel
 from tests.close import assert_close
 from tests.engine.small_models import (
     EOS,
@@ -96,7 +97,7 @@ def test_what_is_sampled_is_what_is_scored(
         sum(float(logps[at][row, token]) for at, token in enumerate(each))
         for row, each in enumerate(ids)
     ]
-    scored = Scored(prompts, [[completion.ids for completion in row] for row in rows])
+    scored = Batch(prompts, [[completion.ids for completion in row] for row in rows])
     found = np.array(completion_logps(lm, scored)).reshape(-1)
     assert_close(found, while_sampling)
 

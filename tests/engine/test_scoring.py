@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from engine.compute import logps as scoring
-from engine.compute.logps import Scored, completion_logps
+from engine.compute.logps import completion_logps
 from engine.model import arrays
-from engine.model.load import LanguageModel
+from engine.model.batch import Batch
+from engine.model.language_model import LanguageModel
 from tests.close import assert_all_close, assert_close
 from tests.engine.small_models import (
     GEMMA2,
@@ -27,7 +28,7 @@ from tests.engine.small_models import (
 )
 
 MODELS = {"qwen3": QWEN3, "qwen2": QWEN2, "gemma2": GEMMA2, "gemma3": GEMMA3, "mamba2": MAMBA2}
-UNEVEN = Scored(
+UNEVEN = Batch(
     prompts=[[7, 8, 9, 10, 11], [12, 13], [14, 15, 16]],
     completions=[
         [[20, 21, 22, 23], [24, 2]],
@@ -35,11 +36,11 @@ UNEVEN = Scored(
         [[32, 2], [33]],
     ],
 )
-EVEN = Scored(prompts=[[7, 8, 9], [12, 13, 14]], completions=[[[20, 21], [22]], [[23], [24, 25]]])
-SINGLE = Scored(prompts=[[7, 8, 9], [12]], completions=[[[20], [21]], [[22], [2]]])
+EVEN = Batch(prompts=[[7, 8, 9], [12, 13, 14]], completions=[[[20, 21], [22]], [[23], [24, 25]]])
+SINGLE = Batch(prompts=[[7, 8, 9], [12]], completions=[[[20], [21]], [[22], [2]]])
 
 
-def token_by_token(lm: LanguageModel, scored: Scored) -> np.ndarray:
+def token_by_token(lm: LanguageModel, scored: Batch) -> np.ndarray:
     """The plain definition: one sequence at a time, one float64 softmax a token."""
     sums = np.zeros((len(scored.prompts), scored.copies))
     for row, (prompt, group) in enumerate(zip(scored.prompts, scored.completions, strict=True)):
@@ -55,7 +56,7 @@ def token_by_token(lm: LanguageModel, scored: Scored) -> np.ndarray:
 
 @pytest.mark.parametrize("config", MODELS.values(), ids=MODELS.keys())
 @pytest.mark.parametrize("scored", [UNEVEN, EVEN, SINGLE], ids=["uneven", "even", "single"])
-def test_equal_to_a_loop_over_tokens(config: dict[str, Any], scored: Scored) -> None:
+def test_equal_to_a_loop_over_tokens(config: dict[str, Any], scored: Batch) -> None:
     lm = language_model(config)
     wanted = token_by_token(lm, scored)
     assert wanted.std() > 0.1  # a model that tells tokens apart
@@ -68,7 +69,7 @@ def test_equal_to_a_loop_over_tokens(config: dict[str, Any], scored: Scored) -> 
 def test_a_window_that_does_not_overflow_is_shared() -> None:
     lm = language_model(GEMMA3, tokens=8)
     assert lm.shares_prompts
-    short = Scored(prompts=[[7, 8, 9], [12]], completions=[[[20, 21], [2]], [[22], [23, 24]]])
+    short = Batch(prompts=[[7, 8, 9], [12]], completions=[[[20, 21], [2]], [[22], [23, 24]]])
     assert_close(completion_logps(lm, short), token_by_token(lm, short))
 
 
@@ -157,14 +158,14 @@ def test_a_row_does_not_depend_on_its_neighbours() -> None:
     lm = language_model()
     together = np.array(completion_logps(lm, UNEVEN))
     for row in range(3):
-        alone = Scored(UNEVEN.prompts[row : row + 1], UNEVEN.completions[row : row + 1])
+        alone = Batch(UNEVEN.prompts[row : row + 1], UNEVEN.completions[row : row + 1])
         assert_close(completion_logps(lm, alone)[0], together[row])
 
 
 def test_prompt_tokens_and_their_padding_carry_no_gradient_of_their_own() -> None:
     """The prompt is context only: its own log-probabilities are nowhere in the sums."""
     lm = language_model()
-    one = Scored(prompts=[[7, 8, 9]], completions=[[[20], [21]]])
+    one = Batch(prompts=[[7, 8, 9]], completions=[[[20], [21]]])
     logits = np.array(lm.model(mx.array([[7, 8, 9]]))[0, -1], np.float64)
     logps = logits - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
     assert_close(completion_logps(lm, one)[0], logps[[20, 21]])

@@ -8,9 +8,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.compute.logps import Scored, completion_logps
+from engine.compute.logps import completion_logps
 from engine.data.pairs import Pair, Verdict
 from engine.model import arrays
+from engine.model.batch import Batch
 from engine.model.load import load_roles
 from engine.settings.schema import Settings
 from engine.starter import POLICY
@@ -101,7 +102,7 @@ def loss_in_float64(made: Update, batch: Judged) -> float:
         order = (each.first_ids, each.second_ids)
         if verdict.choice == "second":
             order = order[::-1]
-        scored = Scored([each.prompt_ids], [order])
+        scored = Batch([each.prompt_ids], [order])
         policy = np.array(completion_logps(made.policy, scored), np.float64)[0]
         reference = np.array(completion_logps(made.reference, scored), np.float64)[0]
         assert verdict.q is not None
@@ -463,7 +464,7 @@ def test_reported_log_probabilities_are_those_of_the_model() -> None:
     made, batch = make_update(), judged(1)
     each, verdict = batch[0]
     order = [each.second_ids, each.first_ids] if verdict.choice == "second" else []
-    scored = Scored([each.prompt_ids], [order])
+    scored = Batch([each.prompt_ids], [order])
     policy = completion_logps(made.policy, scored)
     means = made.step(batch, step=1, last=False).means
     assert means["chosen_logp"] == pytest.approx(number(policy[0, 0]), rel=1e-5)

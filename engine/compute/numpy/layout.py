@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.compute.logps import Scored
 from engine.compute.numpy.model import PlainModel
+from engine.model.batch import Batch
 
 BLOCK = 256  # tokens of a prompt that attend together: of what follows them they see nothing
 
@@ -51,12 +51,12 @@ class Layout:
     copies: int
 
 
-def lay_out(model: PlainModel, scored: Scored) -> Layout:
+def lay_out(model: PlainModel, batch: Batch) -> Layout:
     """Put prompts and the completions' inputs side by side, without padding."""
     ids, positions, predicts, targets, rows = ([] for _ in range(5))
     blocks: list[Block] = []
     row = 0
-    for prompt, completions in zip(scored.prompts, scored.completions, strict=True):
+    for prompt, completions in zip(batch.prompts, batch.completions, strict=True):
         start = len(ids)
         ids += prompt
         positions += range(len(prompt))
@@ -85,5 +85,5 @@ def lay_out(model: PlainModel, scored: Scored) -> Layout:
         predicts=which,
         targets=np.array(targets),
         rows=np.array(rows),
-        copies=scored.copies,
+        copies=batch.copies,
     )

@@ -15,12 +15,12 @@ import mlx.nn as nn
 import numpy as np
 from mlx_lm.tuner.lora import LoRALinear
 
-from engine.compute.logps import Scored
 from engine.compute.numpy.layout import lay_out
 from engine.compute.numpy.model import linears, plain
 from engine.compute.numpy.passes import Pass
 from engine.compute.numpy.threads import side_by_side, split
 from engine.model import arrays
+from engine.model.batch import Batch
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ def trunk_of(policy: nn.Module) -> Trunk:
 
 
 def completion_logps(
-    model: nn.Module, scored: Scored, *, recompute: bool = False, trunk: Trunk | None = None
+    model: nn.Module, batch: Batch, *, recompute: bool = False, trunk: Trunk | None = None
 ) -> mx.array:
     """Sum of the log-probabilities of each completion's tokens.
 
@@ -52,7 +52,7 @@ def completion_logps(
         float32 (prompts, completions of each). Differentiable in the adapters of the model.
     """
     read = plain(model)
-    layouts = [lay_out(read, part) for part in _parts_of(scored)]
+    layouts = [lay_out(read, part) for part in _parts_of(batch)]
     found = _adapters(model)
     lowest = min((number for number, _ in found), default=len(read.layers))
     trunk = trunk or Trunk(0)
@@ -69,7 +69,7 @@ def completion_logps(
         return done
 
     def logps(passes: list[Pass]) -> mx.array:
-        return mx.array(np.concatenate([each.logps for each in passes]).reshape(-1, scored.copies))
+        return mx.array(np.concatenate([each.logps for each in passes]).reshape(-1, batch.copies))
 
     if not found:
         return logps(passes())
@@ -111,13 +111,13 @@ def _adapters(model: nn.Module) -> dict[tuple[int, str], LoRALinear]:
     }
 
 
-def _parts_of(scored: Scored) -> list[Scored]:
+def _parts_of(batch: Batch) -> list[Batch]:
     """The prompts with their completions, a part for each thread."""
     sizes = [
         len(prompt) + sum(map(len, completions))
-        for prompt, completions in zip(scored.prompts, scored.completions, strict=True)
+        for prompt, completions in zip(batch.prompts, batch.completions, strict=True)
     ]
-    return [Scored(scored.prompts[part], scored.completions[part]) for part in split(sizes)]
+    return [Batch(batch.prompts[part], batch.completions[part]) for part in split(sizes)]
 
 
 def trains_adapters_alone(model: nn.Module) -> bool:
