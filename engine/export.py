@@ -23,6 +23,7 @@ from engine.model.adapter_files import ADAPTER_CONFIG, WEIGHTS, config_text
 from engine.model.adapters import adapter_key, add_adapters, load_adapter_file
 from engine.model.files import read_config, read_tensors
 from engine.model.locate import locate
+from engine.model.quantizations import QUANTIZATIONS
 from engine.runs import durable
 from engine.runs.archive import safe_name
 from engine.runs.folder import ADAPTERS, Run
@@ -175,7 +176,7 @@ def _fused(
     )
     if settings.quantization != "none" and "quantization" not in config:
         load.quantize(model, settings.quantization)
-        config["quantization"] = dict(load.QUANTIZATIONS[settings.quantization])
+        config["quantization"] = dict(QUANTIZATIONS[settings.quantization])
     packed = {name: each for name, each in model.named_modules() if hasattr(each, "bits")}
     dtypes = {
         name: array.dtype

@@ -11,13 +11,11 @@ import mlx.core as mx
 import numpy as np
 from mlx.nn.utils import checkpoint
 
+from engine.compute import limits
 from engine.compute.cpu_math import logsumexp
 from engine.compute.kv_cache import CompletionCache, checkpointed, padded, prompt_caches
 from engine.model.batch import Batch
 from engine.model.language_model import LanguageModel
-
-# Logits are made for this many values at a time: 32 MiB in fp32, of which a handful are needed.
-VALUES_PER_CHUNK = 1 << 23
 
 
 def completion_logps(
@@ -118,7 +116,7 @@ def _token_logps(
         return picked - logsumexp(logits)
 
     tokens = hidden.shape[0]
-    size = max(1, VALUES_PER_CHUNK // lm.vocabulary)
+    size = max(1, limits.LOGIT_VALUES // lm.vocabulary)
     if tokens <= size and not recompute:
         return logps(hidden, targets)
 

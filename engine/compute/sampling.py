@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
+from engine.compute import limits
 from engine.compute.decode import decoder
 from engine.data.completion import Completion
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
 
-# Tokens that one decoded batch may hold in its cache; more prompts are decoded in turns.
-TOKENS_PER_BATCH = 16_384
 # top_p without top_k looks at this many of the likeliest tokens; a wider nucleus ends there.
 NUCLEUS_CANDIDATES = 1_024
 
@@ -128,7 +127,7 @@ def _groups(
     if not lm.shares_prompts:
         return [[prompt] for prompt in prompts]
     longest = max(map(len, prompts))
-    size = max(1, TOKENS_PER_BATCH // (copies * (longest + max_tokens)))
+    size = max(1, limits.SAMPLED_TOKENS // (copies * (longest + max_tokens)))
     return [prompts[at : at + size] for at in range(0, len(prompts), size)]
 
 

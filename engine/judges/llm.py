@@ -13,6 +13,7 @@ import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
 
+from engine.compute import limits
 from engine.compute.kv_cache import CompletionCache, PromptCache, padded, prompt_caches
 from engine.compute.numpy.kv_cache import Rows
 from engine.compute.numpy.model import plain
@@ -25,9 +26,6 @@ from engine.settings.schema import Settings
 
 # A judge whose two answers hold less of the probability than this did not answer.
 LEAST_MASS = 0.01
-# Tokens in one forward pass over pairs, and scores of one head of attention.
-TOKENS_PER_PASS = 16_384
-SCORES_PER_PASS = 1 << 24
 # Room for a judge that writes before it answers.
 GENERATED_TOKENS = 1_024
 
@@ -194,7 +192,7 @@ class LLMJudge:
         for two in twos:
             tokens = (len(chunks[-1]) + 2) * len(rows[two[0]])
             scores = tokens * (len(self._frame.prefix) + len(rows[two[0]]))
-            if chunks[-1] and (tokens > TOKENS_PER_PASS or scores > SCORES_PER_PASS):
+            if chunks[-1] and (tokens > limits.JUDGED_TOKENS or scores > limits.ATTENTION_SCORES):
                 chunks.append([])
             chunks[-1] += two
         return chunks
@@ -300,7 +298,7 @@ class LLMJudge:
 
 def _piece(rows: int, tokens: int, held: int) -> int:
     """How many of their tokens so many rows read in one pass, where each holds some already."""
-    return max(1, SCORES_PER_PASS // (rows * (held + tokens)))
+    return max(1, limits.ATTENTION_SCORES // (rows * (held + tokens)))
 
 
 def _feed(rows: Rows, ids: list[list[int]]) -> np.ndarray:

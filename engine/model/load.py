@@ -20,15 +20,10 @@ from engine.model import packing
 from engine.model.adapters import trainable_and_frozen, view
 from engine.model.language_model import LanguageModel
 from engine.model.locate import locate
+from engine.model.quantizations import QUANTIZATIONS
 from engine.settings.schema import Quantization, Settings
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl")  # never read
-QUANTIZATIONS: dict[Quantization, dict[str, Any]] = {
-    "4-bit": {"group_size": 128, "bits": 4, "mode": "affine"},
-    "6-bit": {"group_size": 128, "bits": 6, "mode": "affine"},
-    "8-bit": {"group_size": 128, "bits": 8, "mode": "affine"},
-    "mxfp4": {"group_size": 32, "bits": 4, "mode": "mxfp4"},
-}
 
 
 def load(

@@ -13,27 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.compute import limits
 from engine.errors import UserError
 from engine.machine import device
 from engine.model import adapter_files, files
 from engine.model.files import Shape, Tensor
+from engine.model.quantizations import GROUP_BYTES, QUANTIZATIONS
 from engine.plan import step_memory
 from engine.settings.schema import Quantization, Settings
 
 PROGRAM = 250 << 20  # Python and the libraries, before any model
-GROUPS: dict[Quantization, tuple[int, int, int]] = {  # its weights, bits each, further bytes
-    "4-bit": (128, 4, 4),
-    "6-bit": (128, 6, 4),
-    "8-bit": (128, 8, 4),
-    "mxfp4": (32, 4, 1),
-}
 # Arrays as large as the trained weights that an optimizer keeps.
 MOMENTS = {"adam": 2, "adamw": 2, "adamax": 2, "adadelta": 2, "adafactor": 0}
 # Kinds of model that numpy computes on a CPU (`engine.compute.numpy`), by their config; a trial
 # decides.
-PLAIN_KINDS = {"llama", "qwen2", "qwen3"}
-# Weights with merged adapters are copied up to this size; kept equal by a test.
-MERGED_BYTES = 256 << 20
+NUMPY_KINDS = {"llama", "qwen2", "qwen3"}
 _IN_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.(.+)$")
 
 
@@ -89,16 +83,18 @@ class _Weight:
     def size(self) -> int:
         return math.prod(self.shape)
 
-    def bytes(self, quantization: Quantization, wide: bool) -> int:
-        """Bytes once loaded; `wide`: every number as float32, none quantised."""
-        if wide:
+    def bytes(self, quantization: Quantization, float32: bool) -> int:
+        """Bytes once loaded; `float32`: every number in 32 bits, none quantised."""
+        if float32:
             return 4 * self.size if self.floating else self.stored
         if quantization == "none" or self.packed or not self.is_matrix:
             return self.stored
-        group, bits, extra = GROUPS[quantization]
+        form = QUANTIZATIONS[quantization]
+        group = form["group_size"]
         if self.shape[-1] % group:
             return self.stored
-        return self.size * bits // 8 + self.size // group * extra
+        groups = self.size // group
+        return self.size * form["bits"] // 8 + groups * GROUP_BYTES[form["mode"]]
 
     @property
     def is_matrix(self) -> bool:
@@ -120,7 +116,7 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     with contextlib.suppress(UserError):  # which the start of the run tells
         settings, _ = adapter_files.settled(settings)
     machine = device.device()
-    wide = machine.backend == "cpu"
+    float32 = machine.backend == "cpu"
     full = settings.train_type == "full"
     quantization = settings.quantization
     other, human = settings.reference_model_path, settings.human_judge
@@ -133,7 +129,7 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
         if model is None or (model.folder, quantization) in loaded:
             return None if model is None else 0
         loaded.add((model.folder, quantization))
-        return sum(weight.bytes(quantization, wide) for weight in model.weights)
+        return sum(weight.bytes(quantization, float32) for weight in model.weights)
 
     policy_bytes = held(policy, quantization)
     trained = _trained_values(policy, settings) if policy else None
@@ -145,9 +141,9 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
         reference_bytes = trained and 4 * trained
     cache = scoring = None
     if policy and policy.shape:
-        cache = step_memory.sampling(policy.shape, settings, wide)
+        cache = step_memory.sampling(policy.shape, settings, float32)
         by_numpy = _gradient_by_numpy(policy, settings)
-        scoring = step_memory.scoring(policy.shape, settings, wide, by_numpy)
+        scoring = step_memory.scoring(policy.shape, settings, float32, by_numpy)
     if policy and cache is not None and scoring is not None:
         merged = _merged(policy, settings)
         cache, scoring = cache + merged, scoring + merged
@@ -156,7 +152,7 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     else:
         judge_bytes = held(judge, settings.judge_quantization or quantization)
         judging = (
-            step_memory.judging(judge.shape, settings, wide) if judge and judge.shape else None
+            step_memory.judging(judge.shape, settings, float32) if judge and judge.shape else None
         )
     return MemoryPlan(
         policy=policy_bytes,
@@ -249,7 +245,7 @@ def _trained_values(model: _Model, settings: Settings) -> int:
 
 def _by_numpy(model: _Model, settings: Settings) -> bool:
     """Whether numpy computes the model with its adapters, as far as the files tell."""
-    kind, lora = model.kind in PLAIN_KINDS, settings.train_type == "lora"
+    kind, lora = model.kind in NUMPY_KINDS, settings.train_type == "lora"
     return device.backend() == "cpu" and kind and lora
 
 
@@ -264,7 +260,7 @@ def _merged(model: _Model, settings: Settings) -> int:
     if not _by_numpy(model, settings):
         return 0
     size = sum(4 * weight.size for weight in _trained_weights(model, settings))
-    return size if size <= MERGED_BYTES else 0
+    return size if size <= limits.MERGED_BYTES else 0
 
 
 def _trained_weights(model: _Model, settings: Settings) -> Iterator[_Weight]:

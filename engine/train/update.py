@@ -10,6 +10,7 @@ import mlx.nn as nn
 import mlx.optimizers as opt
 import numpy as np
 
+from engine.compute import limits
 from engine.compute.cpu_math import left_to_mlx
 from engine.compute.logps import completion_logps
 from engine.compute.numpy.logps import Trunk, trains_adapters_alone, trunk_of
@@ -21,7 +22,6 @@ from engine.model.adapters import learning
 from engine.model.arrays import Arrays, flat, tree
 from engine.model.batch import Batch
 from engine.model.language_model import LanguageModel
-from engine.plan.step_memory import scored_tokens
 from engine.settings.schema import Settings
 from engine.train.losses import LogProbs, Loss, pair_losses, soft_pair_losses
 
@@ -70,12 +70,12 @@ class Update:
         self._shares_trunk = self._in_numpy and not settings.reference_model_path
         sizes: Any = policy.model
         # Tokens of prompts and completions that are scored, forward and backward, in one pass.
-        self.tokens_per_pass = scored_tokens(
+        self.tokens_per_pass = limits.scored_tokens(
             len(sizes.layers),
             getattr(getattr(sizes, "args", None), "hidden_size", 0),
-            settings,
+            recompute=settings.grad_checkpoint,
             cpu=backend() == "cpu",
-            plain=self._in_numpy,
+            numpy=self._in_numpy,
         )
         self._gradient = nn.value_and_grad(policy.model, self._summed_loss)
         self.gradients: Arrays | None = None  # sums over the pairs since the last update

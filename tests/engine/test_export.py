@@ -29,6 +29,7 @@ from engine.machine import device
 from engine.model import arrays, load
 from engine.model.adapters import add_adapters
 from engine.model.locate import locate
+from engine.model.quantizations import QUANTIZATIONS
 from engine.runs import archive
 from engine.runs.durable import StorageError
 from engine.runs.folder import ADAPTERS, CONFIG, Run
@@ -166,7 +167,7 @@ def divergence(one: mx.array, other: mx.array) -> float:
 @pytest.mark.parametrize(
     ("quantization", "train_type", "amount"),
     [
-        *((form, kind, 0.003) for form in load.QUANTIZATIONS for kind in ("lora", "dora")),
+        *((form, kind, 0.003) for form in QUANTIZATIONS for kind in ("lora", "dora")),
         ("4-bit", "lora", 0.05),
         ("4-bit", "lora", 0.0005),
     ],
@@ -198,7 +199,7 @@ def test_what_was_trained_is_in_the_quantised_model(
     assert bool(wide) == (amount < 0.001)
     untouched = [module for path, module in modules.items() if path not in forms]
     bits = {module.bits for module in untouched if hasattr(module, "bits")}
-    assert bits == {load.QUANTIZATIONS[quantization]["bits"]}
+    assert bits == {QUANTIZATIONS[quantization]["bits"]}
 
 
 def test_a_layer_that_learned_nothing_stays_as_it_was(base: Path, tmp_path: Path):

@@ -10,6 +10,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from engine.compute import limits
 from engine.compute.sampling import Interrupted
 from engine.data.completion import Completion
 from engine.data.pairs import Pair
@@ -119,7 +120,7 @@ def test_equal_answers_are_a_tie() -> None:
 def test_chunks_change_nothing(bound: int, monkeypatch: pytest.MonkeyPatch) -> None:
     judge = judge_of(attentive())
     whole = judge.judge(TEXTS)
-    monkeypatch.setattr(llm, "TOKENS_PER_PASS", bound)
+    monkeypatch.setattr(limits, "JUDGED_TOKENS", bound)
     for one, other in zip(judge.judge(TEXTS), whole, strict=True):
         assert one.choice == other.choice
         assert one.q == pytest.approx(other.q, abs=CLOSE)
@@ -143,7 +144,7 @@ def test_rows_that_are_too_long_for_a_pass_are_read_in_pieces(
         return read(lm, ids, cache)
 
     monkeypatch.setattr(LanguageModel, "hidden", noted)
-    monkeypatch.setattr(llm, "SCORES_PER_PASS", 2 * 400 * 24)  # some 24 tokens at a time
+    monkeypatch.setattr(limits, "ATTENTION_SCORES", 2 * 400 * 24)  # some 24 tokens at a time
     for one, other in zip(judge_of(lm).judge(TEXTS), whole, strict=True):
         assert one.q == pytest.approx(other.q, abs=CLOSE)
     assert by_numpy or max(widths) < 100

@@ -15,6 +15,7 @@ from engine.model import arrays, packing
 from engine.model import load as models
 from engine.model.adapters import add_adapters, count_parameters, load_adapter_file, view
 from engine.model.load import as_language_model, load, load_roles, quantize
+from engine.model.quantizations import QUANTIZATIONS
 from engine.settings.schema import Settings
 from engine.train.optimizers import build_optimizer
 from engine.train.update import Update
@@ -122,7 +123,7 @@ def test_packed_weights_count_as_the_numbers_they_hold(quantization: Any) -> Non
     model.freeze()
     trainable, total = count_parameters(model)
     biases = 2 if quantization != "mxfp4" else 1
-    group = models.QUANTIZATIONS[quantization]["group_size"]
+    group = QUANTIZATIONS[quantization]["group_size"]
     assert trainable == 0
     assert whole < total <= whole * (1 + biases / group) + 1
 

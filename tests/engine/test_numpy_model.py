@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mlx_lm.models import qwen3
 
-from engine.compute.numpy import model as plain_module
+from engine.compute import limits
 from engine.compute.numpy.kv_cache import LEAST_TURNS, Rows, is_plain
 from engine.compute.numpy.model import plain
 from engine.judges.llm import LLMJudge
@@ -122,9 +122,9 @@ def test_what_a_model_does_beside_its_layers_is_noticed(monkeypatch: pytest.Monk
     assert not is_plain(make_model())
 
 
-@pytest.mark.parametrize("most", [plain_module.MOST_MERGED_BYTES, 0], ids=["merged", "apart"])
+@pytest.mark.parametrize("most", [limits.MERGED_BYTES, 0], ids=["merged", "apart"])
 def test_adapters_count_as_they_are_now(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain_module, "MOST_MERGED_BYTES", most)
+    monkeypatch.setattr(limits, "MERGED_BYTES", most)
     policy, _ = policy_and_reference(settings(train_type="lora"))
     shake(policy)
     ids = [5, 6, 7]

@@ -7,8 +7,9 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
+from engine.compute import limits
 from engine.compute import logps as scoring
-from engine.compute.numpy import layout, model, passes, products
+from engine.compute.numpy import layout, products
 from engine.compute.numpy.logps import completion_logps, trains_adapters_alone, trunk_of
 from engine.compute.numpy.passes import Pass
 from engine.model import arrays
@@ -32,7 +33,7 @@ WEIGHTS = mx.array(np.random.default_rng(0).normal(size=(3, 2)).astype(np.float3
 def adapters(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a small model's are computed, a large one's, and as where the other BLAS is faster."""
     if request.param != "merged":
-        monkeypatch.setattr(model, "MOST_MERGED_BYTES", 0)
+        monkeypatch.setattr(limits, "MERGED_BYTES", 0)
     if request.param == "many columns":
         monkeypatch.setattr(products, "MANY", 1)
 
@@ -107,7 +108,7 @@ def test_a_long_prompt_attends_in_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_large_vocabulary_is_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = shaken()
     whole = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
-    monkeypatch.setattr(passes, "VALUES_PER_CHUNK", 3 * lm.vocabulary)
+    monkeypatch.setattr(limits, "LOGIT_VALUES", 3 * lm.vocabulary)
     parts = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
     assert_close(parts[0], whole[0])
     assert_all_close(parts[1], whole[1])

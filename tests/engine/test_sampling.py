@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.compute import sampling
+from engine.compute import limits, sampling
 from engine.compute.logps import completion_logps
 from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
 from engine.model.batch import Batch
@@ -114,7 +114,7 @@ def test_rows_that_end_leave_the_others_as_they_were(chatty: LanguageModel) -> N
 def test_groups_of_prompts_decode_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = language_model()
     whole = sample(lm, PROMPTS, copies=2, max_tokens=6, sampler=GREEDY, seed=0)
-    monkeypatch.setattr(sampling, "TOKENS_PER_BATCH", 2 * 13)
+    monkeypatch.setattr(limits, "SAMPLED_TOKENS", 2 * 13)
     parts = sample(lm, PROMPTS, copies=2, max_tokens=6, sampler=GREEDY, seed=0)
     assert parts == whole
 

@@ -8,7 +8,7 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from engine.compute import logps as scoring
+from engine.compute import limits
 from engine.compute.logps import completion_logps
 from engine.model import arrays
 from engine.model.batch import Batch
@@ -147,7 +147,7 @@ def test_logits_in_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     policy, _ = policy_and_reference(settings())
     stir(policy.model)
     whole, gradient = loss_and_gradient(policy)
-    monkeypatch.setattr(scoring, "VALUES_PER_CHUNK", 3 * policy.vocabulary)
+    monkeypatch.setattr(limits, "LOGIT_VALUES", 3 * policy.vocabulary)
     for recompute in (False, True):
         parts, other = loss_and_gradient(policy, recompute=recompute)
         assert_close(parts, whole)

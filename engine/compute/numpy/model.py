@@ -20,6 +20,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx_lm.tuner.lora import LoRALinear
 
+from engine.compute import limits
 from engine.compute.numpy.pointwise import Norm, gated, rotated
 from engine.compute.numpy.products import multiply
 
@@ -35,8 +36,6 @@ LINEARS = {
     "up": ("mlp", "up_proj"),
     "down": ("mlp", "down_proj"),
 }
-# Weights with adapters are copied, the adapters merged, up to this size of all of them in bytes.
-MOST_MERGED_BYTES = 256 << 20
 LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 
 
@@ -238,7 +237,7 @@ def plain(model: nn.Module) -> PlainModel:
     whole: Any = model
     body = whole.model
     adapted = [each for each in whole.modules() if type(each) is LoRALinear]
-    merged = sum(each.linear.weight.nbytes for each in adapted) <= MOST_MERGED_BYTES
+    merged = sum(each.linear.weight.nbytes for each in adapted) <= limits.MERGED_BYTES
     layers = [_layer(each, merged) for each in body.layers]
     attention = body.layers[0].self_attn
     width = len(layers[0].k.weight) // attention.n_kv_heads

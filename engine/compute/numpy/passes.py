@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.compute.logps import VALUES_PER_CHUNK
+from engine.compute import limits
 from engine.compute.numpy.layout import Block, Layout
 from engine.compute.numpy.model import Layer, Linear, PlainModel
 from engine.compute.numpy.pointwise import gated, gated_back, rotated
@@ -237,7 +237,7 @@ class Pass:
     def _logps(self) -> np.ndarray:
         """Log-probabilities of the scored tokens, (tokens,)."""
         # In parts, so that a large vocabulary never stands in memory for all.
-        size = max(1, VALUES_PER_CHUNK // len(self._model.head.weight))
+        size = max(1, limits.LOGIT_VALUES // len(self._model.head.weight))
         parts = [slice(at, at + size) for at in range(0, len(self._layout.targets), size)]
         return np.concatenate([self._logps_of(part) for part in parts])
 
