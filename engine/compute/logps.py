@@ -12,7 +12,6 @@ import numpy as np
 from mlx.nn.utils import checkpoint
 
 from engine.compute import limits
-from engine.compute.cpu_math import logsumexp
 from engine.compute.kv_cache import CompletionCache, checkpointed, padded, prompt_caches
 from engine.model.batch import Batch
 from engine.model.language_model import LanguageModel
@@ -113,7 +112,7 @@ def _token_logps(
     def logps(hidden: mx.array, wanted: mx.array) -> mx.array:
         logits = lm.logits(hidden).astype(mx.float32)
         picked = mx.take_along_axis(logits, wanted[:, None], axis=-1).squeeze(-1)
-        return picked - logsumexp(logits)
+        return picked - mx.logsumexp(logits, axis=-1)
 
     tokens = hidden.shape[0]
     size = max(1, limits.LOGIT_VALUES // lm.vocabulary)

@@ -10,7 +10,6 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from engine.compute import cpu_math
 from engine.compute.kv_cache import supports_sharing
 from engine.compute.numpy.kv_cache import is_plain
 from engine.errors import UserError
@@ -47,7 +46,7 @@ def load(
             f"{role}: {folder} has no model*.safetensors{brought}; give a folder with safetensors."
         )
     if backend() == "cpu":
-        cpu_math.install()
+        mx.disable_compile()  # there it starts a C++ compiler, which a machine need not have
     try:
         model, tokenizer, config = model_config.load_folder(
             folder, trust_remote_code=trust_remote_code

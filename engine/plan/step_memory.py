@@ -38,8 +38,6 @@ def _by_mlx(shape: Shape, settings: Settings, float32: bool) -> int:
         )
     else:
         scoring = kept + (_trained_layers(shape, settings) + 1) * (inside + scores)
-        # What `cpu_math` computes ahead is held until the backward pass is over.
-        scoring = scoring * 5 // 2 if float32 else scoring
     values = 2 * pairs * completion * shape.vocabulary
     return scoring + 4 * 4 * min(values, max(limits.LOGIT_VALUES, shape.vocabulary))
 

@@ -11,7 +11,6 @@ import mlx.optimizers as opt
 import numpy as np
 
 from engine.compute import limits
-from engine.compute.cpu_math import left_to_mlx
 from engine.compute.logps import completion_logps
 from engine.compute.numpy.logps import Trunk, trains_adapters_alone, trunk_of
 from engine.compute.numpy.logps import completion_logps as plain_completion_logps
@@ -137,15 +136,14 @@ class Update:
         rejected), and the gradient of the sum."""
         scored = _scored(part)
         # Policy and reference take the same way, so that equal weights give equal numbers.
-        with left_to_mlx(when=self._settings.grad_checkpoint):
-            trunk = trunk_of(self.policy.model) if self._shares_trunk else None
-            with learning(self.reference.model, drop_out=False):
-                reference = self._logps(self.reference, scored, trunk)
-                mx.eval(reference)
-            confidence = mx.array([_confidence(verdict) for _, verdict in part], mx.float32)
-            with learning(self.policy.model, drop_out=True):
-                (loss, policy), gradients = self._gradient(scored, trunk, reference, confidence)
-                mx.eval(loss, policy, gradients)
+        trunk = trunk_of(self.policy.model) if self._shares_trunk else None
+        with learning(self.reference.model, drop_out=False):
+            reference = self._logps(self.reference, scored, trunk)
+            mx.eval(reference)
+        confidence = mx.array([_confidence(verdict) for _, verdict in part], mx.float32)
+        with learning(self.policy.model, drop_out=True):
+            (loss, policy), gradients = self._gradient(scored, trunk, reference, confidence)
+            mx.eval(loss, policy, gradients)
         logps = np.stack([np.array(policy), np.array(reference)], axis=1)
         return float(loss.item()), logps, flat(gradients)
 

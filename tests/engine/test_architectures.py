@@ -14,11 +14,9 @@ import mlx.core as mx
 import pytest
 from mlx_lm import load as load_with_mlx_lm
 
-from engine.compute import cpu_math
 from engine.data.pairs import Verdict
 from engine.errors import UserError
 from engine.judges import llm
-from engine.machine import device
 from engine.model import arrays, load
 from engine.model.adapters import add_adapters, load_adapter_file
 from engine.runs import archive
@@ -67,11 +65,7 @@ def table() -> Iterator[list[str]]:
 
 @pytest.fixture
 def train(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Session]:
-    """Trains a run of three steps, by a random judge who decides by the mean of both orders. On a
-    CPU whatever can be handed to numpy is."""
-    if device.backend() == "cpu":
-        cpu_math.install()
-        monkeypatch.setattr(cpu_math, "LARGE", 1)
+    """Trains a run of three steps, by a random judge who decides by the mean of both orders."""
     monkeypatch.setattr(llm, "LEAST_MASS", 0.0)
     monkeypatch.setattr(
         llm,
