@@ -8,8 +8,8 @@ from engine.export import trained_weights
 from engine.model.adapter_files import start_of
 from engine.model.adapters import load_adapter_file
 from engine.model.language_model import LanguageModel
-from engine.model.load import load_roles
 from engine.runs.folder import Run
+from engine.train.roles import load_roles
 
 
 @dataclass(frozen=True)

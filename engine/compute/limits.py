@@ -3,6 +3,10 @@
 Nothing here imports MLX.
 """
 
+import os
+
+from engine.machine.device import backend
+
 SAMPLED_TOKENS = 16_384  # that one decoded batch may hold in its cache; more are decoded in turns
 # Tokens in one forward pass over pairs that are judged, and scores of one head of attention.
 JUDGED_TOKENS = 16_384
@@ -33,3 +37,8 @@ def scored_tokens(
     kept = NUMPY_VALUES_KEPT if numpy else VALUES_KEPT
     values = kept + layers if recompute else kept * layers
     return min(SCORED_TOKENS, ACTIVATION_BYTES // (4 * values * hidden))
+
+
+def numpy_serves() -> bool:
+    """Whether numpy computes models here: on a CPU, unless `LORA_STUDIO_NUMPY=0`."""
+    return backend() == "cpu" and os.environ.get("LORA_STUDIO_NUMPY", "") != "0"

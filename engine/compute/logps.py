@@ -6,6 +6,7 @@ scored over whole sequences, with the same result.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import mlx.core as mx
 import numpy as np
@@ -13,32 +14,26 @@ from mlx.nn.utils import checkpoint
 
 from engine.compute import limits
 from engine.compute.kv_cache import CompletionCache, checkpointed, padded, prompt_caches
+from engine.compute.mlx_model import MlxModel
 from engine.model.batch import Batch
-from engine.model.language_model import LanguageModel
 
 
 def completion_logps(
-    lm: LanguageModel,
+    model: MlxModel,
     batch: Batch,
     *,
+    shares_prompts: bool,
     recompute: bool = False,
     step_size: int | None = None,
+    layers: AbstractContextManager[None] | None = None,
 ) -> mx.array:
-    """Sum of the log-probabilities of each completion's tokens.
-
-    Args:
-        recompute: trade time for memory in the backward pass (gradient checkpointing).
-        step_size: at most this many tokens of a row in one pass, or None for all at once.
-
-    Returns:
-        float32 (prompts, completions of each). Differentiable in the model's parameters.
-    """
+    """As `Backend.logps`; `layers` is entered while the layers are run."""
     rows = batch.rows
-    if recompute:
-        with checkpointed(lm.model):
-            hidden, starts = _hidden(lm, batch, rows, step_size)
-    else:
-        hidden, starts = _hidden(lm, batch, rows, step_size)
+    with checkpointed(model.module) if recompute else nullcontext(), layers or nullcontext():
+        if shares_prompts:
+            hidden, starts = _hidden_shared(model, batch, rows, step_size), [0] * len(rows)
+        else:
+            hidden, starts = _hidden_whole(model, batch, rows)
     width = hidden.shape[1]
     # Flat indices of the positions whose next token belongs to a completion.
     where = np.concatenate(
@@ -49,7 +44,7 @@ def completion_logps(
     )
     targets = mx.array(np.concatenate([np.asarray(ids, np.int32) for ids in rows]))
     flat = hidden.reshape(-1, hidden.shape[-1])[mx.array(where)]
-    logps = _token_logps(lm, flat, targets, recompute)
+    logps = _token_logps(model, flat, targets, recompute)
     # Laid out a row a completion, zeros at its end: each sum then has one order on any device.
     lengths = [len(ids) for ids in rows]
     table = np.full((len(rows), max(lengths)), len(where))
@@ -58,26 +53,24 @@ def completion_logps(
     return sums.reshape(len(batch.prompts), batch.copies)
 
 
-def _hidden(
-    lm: LanguageModel, batch: Batch, rows: list[Sequence[int]], step_size: int | None
+def _hidden_whole(
+    model: MlxModel, batch: Batch, rows: list[Sequence[int]]
 ) -> tuple[mx.array, list[int]]:
     """Hidden states (rows, width, features), and for each row the position that predicts its
     completion's first token."""
-    if lm.shares_prompts:
-        return _hidden_shared(lm, batch, rows, step_size), [0] * len(rows)
     prompts = [prompt for prompt in batch.prompts for _ in range(batch.copies)]
     sequences = [[*prompt, *ids[:-1]] for prompt, ids in zip(prompts, rows, strict=True)]
-    return lm.hidden(padded(sequences)), [len(prompt) - 1 for prompt in prompts]
+    return model.hidden(padded(sequences)), [len(prompt) - 1 for prompt in prompts]
 
 
 def _hidden_shared(
-    lm: LanguageModel, batch: Batch, rows: list[Sequence[int]], step_size: int | None
+    model: MlxModel, batch: Batch, rows: list[Sequence[int]], step_size: int | None
 ) -> mx.array:
-    """As `_hidden`, but only at the positions that predict completions: the prompt's last one,
-    then one for each token of the completion but the last."""
+    """Hidden states (rows, width, features) at the positions that predict completions: the
+    prompt's last one, then one for each token of the completion but the last."""
     lengths = [len(prompt) for prompt in batch.prompts]
-    caches = prompt_caches(lm.model)
-    prompt_hidden = _in_steps(lm, padded(batch.prompts), caches, step_size)
+    caches = prompt_caches(model.module)
+    prompt_hidden = _in_steps(model, padded(batch.prompts), caches, step_size)
     last = mx.take_along_axis(prompt_hidden, mx.array(lengths)[:, None, None] - 1, axis=1)
     owners = mx.repeat(mx.arange(len(lengths)), batch.copies)
     hidden = mx.take(last, owners, axis=0)
@@ -87,22 +80,20 @@ def _hidden_shared(
     uneven = mx.array(lengths)[owners] if len(set(lengths)) > 1 else None
     kept = step_size is not None
     continued = [CompletionCache(cache, owners, uneven, kept) for cache in caches]
-    return mx.concatenate([hidden, _in_steps(lm, padded(inputs), continued, step_size)], axis=1)
+    return mx.concatenate([hidden, _in_steps(model, padded(inputs), continued, step_size)], axis=1)
 
 
 def _in_steps(
-    lm: LanguageModel, ids: mx.array, caches: Sequence[object], step_size: int | None
+    model: MlxModel, ids: mx.array, caches: Sequence[object], step_size: int | None
 ) -> mx.array:
     """Hidden states of `ids` (rows, tokens), computed `step_size` tokens at a time."""
     tokens = ids.shape[1]
     step = step_size or tokens
-    parts = [lm.hidden(ids[:, at : at + step], caches) for at in range(0, tokens, step)]
+    parts = [model.hidden(ids[:, at : at + step], caches) for at in range(0, tokens, step)]
     return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=1)
 
 
-def _token_logps(
-    lm: LanguageModel, hidden: mx.array, targets: mx.array, recompute: bool
-) -> mx.array:
+def _token_logps(model: MlxModel, hidden: mx.array, targets: mx.array, recompute: bool) -> mx.array:
     """Log-probability of each target: float32 (tokens,) from hidden (tokens, features).
 
     Logits are made in chunks of rows, so that a large vocabulary never stands in memory for
@@ -110,12 +101,12 @@ def _token_logps(
     """
 
     def logps(hidden: mx.array, wanted: mx.array) -> mx.array:
-        logits = lm.logits(hidden).astype(mx.float32)
+        logits = model.logits(hidden).astype(mx.float32)
         picked = mx.take_along_axis(logits, wanted[:, None], axis=-1).squeeze(-1)
         return picked - mx.logsumexp(logits, axis=-1)
 
     tokens = hidden.shape[0]
-    size = max(1, limits.LOGIT_VALUES // lm.vocabulary)
+    size = max(1, limits.LOGIT_VALUES // model.vocabulary)
     if tokens <= size and not recompute:
         return logps(hidden, targets)
 
@@ -124,7 +115,7 @@ def _token_logps(
             result = logps(hidden + turn, targets[at : at + size])
             return result, (0 * result[0]).astype(hidden.dtype)
 
-        return checkpoint(lm.model, found)
+        return checkpoint(model.module, found)
 
     # `turn` is zero. It makes a chunk wait for the one before it, and in the backward pass for
     # the one after it; else the logits of all of them may stand in memory at once.

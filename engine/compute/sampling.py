@@ -13,7 +13,6 @@ import mlx.core as mx
 import numpy as np
 
 from engine.compute import limits
-from engine.compute.decode import decoder
 from engine.data.completion import Completion
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
@@ -124,7 +123,7 @@ def _groups(
     lm: LanguageModel, prompts: Sequence[Sequence[int]], copies: int, max_tokens: int
 ) -> list[Sequence[Sequence[int]]]:
     """Prompts in the batches that are decoded together."""
-    if not lm.shares_prompts:
+    if not lm.backend.decodes_batches:
         return [[prompt] for prompt in prompts]
     longest = max(map(len, prompts))
     size = max(1, limits.SAMPLED_TOKENS // (copies * (longest + max_tokens)))
@@ -142,7 +141,7 @@ def _decode(
     stop: Callable[[], bool],
 ) -> list[Completion]:
     """Decode one batch; completions prompt by prompt."""
-    batch = decoder(lm, prompts, copies, max_tokens)
+    batch = lm.backend.decoder(prompts, copies, max_tokens)
     token = sampler.draw(batch.logits, keys[0])
     mx.async_eval(token)
     written: list[list[int]] = [[] for _ in range(len(prompts) * copies)]
@@ -167,7 +166,7 @@ def _decode(
             break
         if stop():
             raise Interrupted
-        if lm.shares_prompts and len(rows) <= 0.8 * len(alive):
+        if lm.backend.decodes_batches and len(rows) <= 0.8 * len(alive):
             batch.keep(rows)
             following = mx.take(following, mx.array(rows))
             alive = [alive[row] for row in rows]

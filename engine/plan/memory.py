@@ -246,7 +246,7 @@ def _trained_values(model: _Model, settings: Settings) -> int:
 def _by_numpy(model: _Model, settings: Settings) -> bool:
     """Whether numpy computes the model with its adapters, as far as the files tell."""
     kind, lora = model.kind in NUMPY_KINDS, settings.train_type == "lora"
-    return device.backend() == "cpu" and kind and lora
+    return limits.numpy_serves() and kind and lora
 
 
 def _gradient_by_numpy(model: _Model, settings: Settings) -> bool:

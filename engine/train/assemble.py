@@ -83,12 +83,12 @@ def train(
     from engine.machine.device import configure_mlx
     from engine.model.adapter_files import start_of
     from engine.model.adapters import count_parameters
-    from engine.model.load import load_roles
     from engine.plan.memory import plan, refusal
     from engine.runs.relabel import settle
     from engine.train.health import nothing_learned
     from engine.train.online_dpo import Trainer
     from engine.train.reporting import Journal
+    from engine.train.roles import load_roles
 
     configure_mlx()
     journal = Journal(run, emit, control)

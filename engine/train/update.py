@@ -3,20 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as opt
 import numpy as np
 
-from engine.compute import limits
-from engine.compute.logps import completion_logps
-from engine.compute.numpy.logps import Trunk, trains_adapters_alone, trunk_of
-from engine.compute.numpy.logps import completion_logps as plain_completion_logps
 from engine.compute.sampling import stream_seed
 from engine.data.pairs import Pair, Verdict
-from engine.machine.device import backend
 from engine.model.adapters import learning
 from engine.model.arrays import Arrays, flat, tree
 from engine.model.batch import Batch
@@ -59,22 +53,9 @@ class Update:
         self._loss = Loss(
             settings.dpo_cpo_loss_type, settings.beta, settings.delta, settings.dpop_form
         )
-        self._in_numpy = (
-            policy.is_plain
-            and reference.is_plain
-            and trains_adapters_alone(policy.model)
-            and not settings.efficient_long_context
-        )
-        # Another reference has other layers all the way down.
-        self._shares_trunk = self._in_numpy and not settings.reference_model_path
-        sizes: Any = policy.model
-        # Tokens of prompts and completions that are scored, forward and backward, in one pass.
-        self.tokens_per_pass = limits.scored_tokens(
-            len(sizes.layers),
-            getattr(getattr(sizes, "args", None), "hidden_size", 0),
-            recompute=settings.grad_checkpoint,
-            cpu=backend() == "cpu",
-            numpy=self._in_numpy,
+        self._step_size = settings.seq_step_size if settings.efficient_long_context else None
+        self.tokens_per_pass = policy.backend.tokens_per_pass(
+            recompute=settings.grad_checkpoint, step_size=self._step_size
         )
         self._gradient = nn.value_and_grad(policy.model, self._summed_loss)
         self.gradients: Arrays | None = None  # sums over the pairs since the last update
@@ -134,26 +115,25 @@ class Update:
     def _pass(self, part: list[tuple[Pair, Verdict]]) -> tuple[float, np.ndarray, Arrays]:
         """Sum of losses, log-probabilities float64 (pairs, policy and reference, chosen and
         rejected), and the gradient of the sum."""
-        scored = _scored(part)
-        # Policy and reference take the same way, so that equal weights give equal numbers.
-        trunk = trunk_of(self.policy.model) if self._shares_trunk else None
+        batch = _batch(part)
         with learning(self.reference.model, drop_out=False):
-            reference = self._logps(self.reference, scored, trunk)
+            reference = self.reference.backend.logps(batch, step_size=self._step_size)
             mx.eval(reference)
         confidence = mx.array([_confidence(verdict) for _, verdict in part], mx.float32)
         with learning(self.policy.model, drop_out=True):
-            (loss, policy), gradients = self._gradient(scored, trunk, reference, confidence)
+            (loss, policy), gradients = self._gradient(batch, reference, confidence)
             mx.eval(loss, policy, gradients)
         logps = np.stack([np.array(policy), np.array(reference)], axis=1)
         return float(loss.item()), logps, flat(gradients)
 
     def _summed_loss(
-        self, scored: Batch, trunk: Trunk | None, reference: mx.array, confidence: mx.array
+        self, batch: Batch, reference: mx.array, confidence: mx.array
     ) -> tuple[mx.array, mx.array]:
         """Sum of the pairs' losses, and the policy's log-probabilities (pairs, 2)."""
-        recompute = self._settings.grad_checkpoint
-        policy = self._logps(self.policy, scored, trunk, recompute=recompute)
-        tokens = mx.array([[len(ids) for ids in each] for each in scored.completions], mx.float32)
+        policy = self.policy.backend.logps(
+            batch, recompute=self._settings.grad_checkpoint, step_size=self._step_size
+        )
+        tokens = mx.array([[len(ids) for ids in each] for each in batch.completions], mx.float32)
         logps = LogProbs(
             policy_chosen=policy[:, 0],
             policy_rejected=policy[:, 1],
@@ -167,16 +147,6 @@ class Update:
         else:
             losses = pair_losses(self._loss, logps)
         return losses.sum(), policy
-
-    def _logps(
-        self, lm: LanguageModel, scored: Batch, trunk: Trunk | None, *, recompute: bool = False
-    ) -> mx.array:
-        """Log-probabilities of chosen and rejected completions, float32 (pairs, 2)."""
-        if self._in_numpy:
-            return plain_completion_logps(lm.model, scored, recompute=recompute, trunk=trunk)
-        long = self._settings.efficient_long_context
-        step_size = self._settings.seq_step_size if long else None
-        return completion_logps(lm, scored, recompute=recompute, step_size=step_size)
 
     def _apply(self) -> float:
         """Take the optimizer step; returns the norm of the averaged gradient, before clipping."""
@@ -237,7 +207,7 @@ def _in_order(pair: Pair, verdict: Verdict) -> tuple[tuple[int, ...], tuple[int,
     return pair.second_ids, pair.first_ids
 
 
-def _scored(part: Sequence[tuple[Pair, Verdict]]) -> Batch:
+def _batch(part: Sequence[tuple[Pair, Verdict]]) -> Batch:
     return Batch(
         prompts=[pair.prompt_ids for pair, _ in part],
         completions=[_in_order(pair, verdict) for pair, verdict in part],

@@ -12,9 +12,9 @@ from engine.data.pairs import Pair, Verdict, make_pair
 from engine.data.prompts import load_prompts
 from engine.data.rendering import render_prompt
 from engine.judges.llm import LLMJudge
-from engine.model.load import load_roles
 from engine.settings.files import from_mapping
 from engine.train.optimizers import build_optimizer
+from engine.train.roles import load_roles
 from engine.train.update import Update
 from tests.benchmarks.contest import Setting
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.models import qwen3
 from mlx_lm.utils import load_model
 
-from engine.compute import sampling
+from engine.compute import choose, sampling
 from engine.data.completion import Completion
 from engine.data.pairs import Pair, Verdict, make_pair
 from engine.data.prompts import Message, Prompt
@@ -208,16 +207,13 @@ def test_a_step_takes_no_more_than_planned_and_not_far_less(
     folder: Path, recompute: bool, by_numpy: bool, monkeypatch: pytest.MonkeyPatch
 ):
     if not by_numpy:
-        monkeypatch.setattr(memory, "NUMPY_KINDS", set())
+        monkeypatch.setenv("LORA_STUDIO_NUMPY", "0")
     settings = of(folder, grad_checkpoint=recompute, judge="human", quantization="none")
     model = loaded(folder)
     reference = view(model)
     add_adapters(model, settings)
     mx.eval(model.parameters())
-    policy, frozen = (
-        replace(load.as_language_model(each, Tokenizer, PROMPT + COMPLETION), is_plain=by_numpy)
-        for each in (model, reference)
-    )
+    policy, frozen = choose.policy_and_reference(model, reference, Tokenizer, PROMPT + COMPLETION)
     learning = Update(policy, frozen, settings, build_optimizer(settings, 10))
     pairs = [judged_pair(index) for index in range(BATCH)]
 

@@ -23,6 +23,7 @@ from engine.model.adapters import add_adapters
 from engine.runs import archive
 from engine.runs.folder import ADAPTERS
 from engine.settings.schema import Settings
+from engine.train.roles import load_roles
 from tests.engine.small_models import GEMMA2, QWEN3, byte_tokenizer
 from tests.interop import weights
 
@@ -239,7 +240,7 @@ def test_a_run_says_what_its_model_is_computed_without(tmp_path: Path) -> None:
     settings = Settings(
         model=str(folder), judge="human", data="starter", quantization="none", num_layers=-1
     )
-    (note,) = load.load_roles(settings).notes
+    (note,) = load_roles(settings).notes
     assert "window of 16 tokens" in note
 
 

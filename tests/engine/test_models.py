@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 
 from engine.compute.kv_cache import prompt_caches
+from engine.compute.mlx_model import MlxModel
 from engine.data.pairs import Verdict
 from engine.errors import UserError
 from engine.model import arrays, packing
 from engine.model import load as models
 from engine.model.adapters import add_adapters, count_parameters, load_adapter_file, view
-from engine.model.load import as_language_model, load, load_roles, quantize
+from engine.model.load import load, quantize
 from engine.model.quantizations import QUANTIZATIONS
 from engine.settings.schema import Settings
 from engine.train.optimizers import build_optimizer
+from engine.train.roles import load_roles
 from engine.train.update import Update
 from tests.close import assert_close
 from tests.engine.small_models import (
@@ -190,9 +192,9 @@ def test_a_judge_never_shares_over_a_window(tmp_path: Path) -> None:
     )
     roles = load_roles(chosen)
     assert roles.judge is not None
-    assert roles.policy.shares_prompts
-    assert not roles.judge.shares_prompts
-    assert language_model(QWEN3, tokens=inf).shares_prompts
+    assert roles.policy.backend.decodes_batches
+    assert not roles.judge.backend.decodes_batches
+    assert language_model(QWEN3, tokens=inf).backend.decodes_batches
 
 
 # -- what a model is made of ---------------------------------------------------------------------
@@ -203,21 +205,22 @@ def test_a_judge_never_shares_over_a_window(tmp_path: Path) -> None:
 def test_the_head_is_split_off_only_where_nothing_is_lost(
     config: dict[str, Any], scale: float
 ) -> None:
-    lm = language_model(config, scale=scale)
+    module = make_model(config, scale=scale)
+    model = MlxModel.of(module)
     ids = mx.array([[7, 8, 9, 10]])
-    np.testing.assert_array_equal(np.array(lm.logits(lm.hidden(ids))), np.array(lm.model(ids)))
-    split = lm.hidden(ids).shape[-1] == config["hidden_size"]
+    np.testing.assert_array_equal(np.array(model.logits(model.hidden(ids))), np.array(module(ids)))
+    split = model.hidden(ids).shape[-1] == config["hidden_size"]
     assert split == (config not in (GEMMA2, MAMBA2))  # a soft cap; a body of another name
 
 
 def test_a_cache_reaches_a_body_that_takes_a_mask_before_it(tmp_path: Path) -> None:
     folder = write_architecture(tmp_path / "model", "minicpm3")
-    model, tokenizer, _ = load(folder, "model", quantization="none")
-    lm = as_language_model(model, tokenizer, 512)
-    caches = prompt_caches(model)
-    assert lm.hidden(mx.array([[7, 8, 9]]), caches).shape[-1] == 128  # split, so the body itself
-    found = lm.logits(lm.hidden(mx.array([[10, 11]]), caches))
-    wanted = model(mx.array([[7, 8, 9, 10, 11]]))[:, 3:]
+    module, _, _ = load(folder, "model", quantization="none")
+    model = MlxModel.of(module)
+    caches = prompt_caches(module)
+    assert model.hidden(mx.array([[7, 8, 9]]), caches).shape[-1] == 128  # split, so the body itself
+    found = model.logits(model.hidden(mx.array([[10, 11]]), caches))
+    wanted = module(mx.array([[7, 8, 9, 10, 11]]))[:, 3:]
     np.testing.assert_allclose(np.array(found), np.array(wanted), rtol=1e-4, atol=1e-5)
 
 

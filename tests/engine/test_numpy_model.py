@@ -1,6 +1,5 @@
 """Models that numpy computes on MLX's CPU backend: with MLX's numbers, or not at all."""
 
-from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -9,7 +8,10 @@ import pytest
 from mlx_lm.models import qwen3
 
 from engine.compute import limits
-from engine.compute.numpy.kv_cache import LEAST_TURNS, Rows, is_plain
+from engine.compute.choose import is_numpy
+from engine.compute.mlx_backend import MlxBackend
+from engine.compute.numpy.backend import NumpyBackend
+from engine.compute.numpy.kv_cache import LEAST_TURNS, Rows
 from engine.compute.numpy.model import plain
 from engine.judges.llm import LLMJudge
 from engine.model import arrays, load
@@ -23,6 +25,7 @@ from tests.engine.small_models import (
     QWEN2,
     QWEN3,
     WIDE,
+    by_mlx,
     language_model,
     make_model,
     policy_and_reference,
@@ -59,7 +62,7 @@ def test_rows_that_fork_and_read_on_have_the_logits_of_whole_sequences(
     config: dict[str, Any],
 ) -> None:
     model = make_model(config)
-    assert is_plain(model)
+    assert is_numpy(model)
     begins, more, last = [[5, 6, 7, 8, 9], [10, 11]], [[12], [13, 14, 15], [16, 17]], [[18]] * 3
     owners = [1, 0, 1]
     rows = Rows(plain(model), 2, 5)
@@ -95,31 +98,31 @@ def test_positions_beyond_the_first_table_of_angles() -> None:
 
 @pytest.mark.parametrize("config", [GEMMA2, GEMMA3, MAMBA2], ids=["gemma2", "gemma3", "mamba2"])
 def test_other_architectures_are_left_to_mlx(config: dict[str, Any]) -> None:
-    assert not is_plain(make_model(config))
+    assert not is_numpy(make_model(config))
 
 
 def test_other_forms_of_weights_are_left_to_mlx() -> None:
     policy, reference = policy_and_reference(settings(train_type="lora"))
-    assert reference.is_plain
-    assert policy.is_plain
+    assert isinstance(reference.backend, NumpyBackend)
+    assert isinstance(policy.backend, NumpyBackend)
     with_dora, _ = policy_and_reference(settings(train_type="dora"))
-    assert not with_dora.is_plain
+    assert isinstance(with_dora.backend, MlxBackend)
     packed = make_model(WIDE)
     load.quantize(packed, "4-bit")
-    assert not is_plain(packed)
+    assert not is_numpy(packed)
     half = make_model()
     half.update(
         arrays.tree({n: a.astype(mx.bfloat16) for n, a in arrays.flat(half.parameters()).items()})
     )
-    assert not is_plain(half)
+    assert not is_numpy(half)
 
 
 def test_what_a_model_does_beside_its_layers_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     block = qwen3.TransformerBlock
     call = block.__call__
-    assert is_plain(make_model())
+    assert is_numpy(make_model())
     monkeypatch.setattr(block, "__call__", lambda self, *args: 1.01 * call(self, *args))
-    assert not is_plain(make_model())
+    assert not is_numpy(make_model())
 
 
 @pytest.mark.parametrize("most", [limits.MERGED_BYTES, 0], ids=["merged", "apart"])
@@ -135,12 +138,10 @@ def test_adapters_count_as_they_are_now(most: int, monkeypatch: pytest.MonkeyPat
 
 def test_the_judge_says_the_same_by_numpy_and_by_mlx() -> None:
     lm = language_model(scale=1.5)
-    assert lm.is_plain
+    assert isinstance(lm.backend, NumpyBackend)
     texts = [(f"question {n}", "yes " * (1 + n), "no, never") for n in range(5)]
-    by_numpy, by_mlx = (
-        LLMJudge(each, settings()).judge(texts) for each in (lm, replace(lm, is_plain=False))
-    )
-    for one, other in zip(by_numpy, by_mlx, strict=True):
+    ours, theirs = (LLMJudge(each, settings()).judge(texts) for each in (lm, by_mlx(lm)))
+    for one, other in zip(ours, theirs, strict=True):
         assert one.choice == other.choice
         assert (one.q is None) == (other.q is None)
         if one.q is not None and other.q is not None:

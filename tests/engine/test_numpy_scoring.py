@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from engine.compute import limits
-from engine.compute import logps as scoring
+from engine.compute.frozen_layers import FrozenLayers, shared_layers
+from engine.compute.mlx_backend import MlxBackend
 from engine.compute.numpy import layout, products
-from engine.compute.numpy.logps import completion_logps, trains_adapters_alone, trunk_of
+from engine.compute.numpy.logps import completion_logps, trains_adapters_alone
 from engine.compute.numpy.passes import Pass
+from engine.data.pairs import Verdict
 from engine.model import arrays
 from engine.model.adapters import view
 from engine.model.batch import Batch
@@ -19,7 +21,15 @@ from engine.model.language_model import LanguageModel
 from engine.train.optimizers import build_optimizer
 from engine.train.update import Update
 from tests.close import assert_all_close, assert_close
-from tests.engine.small_models import QWEN3, number, policy_and_reference, settings
+from tests.engine.small_models import (
+    QWEN3,
+    VOCABULARY,
+    mlx_of,
+    number,
+    pair,
+    policy_and_reference,
+    settings,
+)
 from tests.engine.test_numpy_model import PLAIN, pytestmark, shake  # noqa: F401
 
 SCORED = Batch(
@@ -62,7 +72,7 @@ def test_scores_and_gradients_are_those_of_mlx(
     lm = shaken(config, **adapted)
     assert trains_adapters_alone(lm.model)
     value, gradient = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
-    expected, wanted = value_and_gradient(lm, lambda: scoring.completion_logps(lm, SCORED))
+    expected, wanted = value_and_gradient(lm, lambda: mlx_of(lm).logps(SCORED))
     assert_close(value, expected)
     assert_all_close(gradient, wanted)
 
@@ -108,7 +118,7 @@ def test_a_long_prompt_attends_in_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_large_vocabulary_is_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = shaken()
     whole = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
-    monkeypatch.setattr(limits, "LOGIT_VALUES", 3 * lm.vocabulary)
+    monkeypatch.setattr(limits, "LOGIT_VALUES", 3 * VOCABULARY)
     parts = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
     assert_close(parts[0], whole[0])
     assert_all_close(parts[1], whole[1])
@@ -157,11 +167,13 @@ def test_layers_below_the_adapters_are_run_once_for_policy_and_reference(
     monkeypatch.setattr(Pass, "_through", counted)
     whole = np.array(completion_logps(reference.model, SCORED))
     one_pass = len(read)
-    trunk = trunk_of(policy.model)
-    found = np.array(completion_logps(reference.model, SCORED, trunk=trunk))
+    frozen = FrozenLayers[np.ndarray](shared_layers(policy.model, reference.model))
+    found = np.array(completion_logps(reference.model, SCORED, frozen=frozen, keeps=True))
     np.testing.assert_array_equal(found, whole)
     read.clear()
-    shared = value_and_gradient(policy, lambda: completion_logps(policy.model, SCORED, trunk=trunk))
+    shared = value_and_gradient(
+        policy, lambda: completion_logps(policy.model, SCORED, frozen=frozen)
+    )
     whole_model: Any = policy.model
     depth = len(whole_model.model.layers)
     assert len(read) == one_pass * (1 if layers == -1 else layers / depth)
@@ -171,7 +183,7 @@ def test_layers_below_the_adapters_are_run_once_for_policy_and_reference(
 
 
 @pytest.mark.parametrize(
-    ("values", "in_numpy"),
+    ("values", "by_numpy"),
     [
         ({}, True),
         ({"train_type": "dora"}, False),
@@ -181,8 +193,20 @@ def test_layers_below_the_adapters_are_run_once_for_policy_and_reference(
         ({"efficient_long_context": True}, False),
     ],
 )
-def test_what_has_no_gradient_here_is_left_to_mlx(values: dict[str, Any], in_numpy: bool) -> None:
+def test_what_has_no_gradient_here_is_left_to_mlx(
+    values: dict[str, Any], by_numpy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of both models, so that they are scored in the same way."""
     chosen = settings(**{"grad_checkpoint": False} | values)
     policy, reference = policy_and_reference(chosen)
     update = Update(policy, reference, chosen, build_optimizer(chosen, 10))
-    assert update._in_numpy is in_numpy
+    scored: list[object] = []
+    logps = MlxBackend.logps
+
+    def noted(backend: MlxBackend, *args: Any, **options: Any) -> mx.array:
+        scored.append(backend.model.module)
+        return logps(backend, *args, **options)
+
+    monkeypatch.setattr(MlxBackend, "logps", noted)
+    update.step([(pair(), Verdict("first"))], step=1, last=True)
+    assert scored == ([] if by_numpy else [reference.model, policy.model])

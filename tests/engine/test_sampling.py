@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from engine.compute import limits, sampling
-from engine.compute.logps import completion_logps
 from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
 from engine.model.batch import Batch
 from engine.model.language_model import LanguageModel
@@ -19,6 +18,8 @@ from tests.engine.small_models import (
     MAMBA2,
     QWEN2,
     QWEN3,
+    VOCABULARY,
+    by_mlx,
     language_model,
 )
 
@@ -31,7 +32,7 @@ GREEDY = Sampler(temperature=0)
 def lm(request: pytest.FixtureRequest) -> LanguageModel:
     """A model of each kind; on a CPU, numpy computes some of them."""
     made = language_model(CONFIGS[request.param.removesuffix(" by MLX")])
-    return replace(made, is_plain=made.is_plain and not request.param.endswith("MLX"))
+    return by_mlx(made) if request.param.endswith("MLX") else made
 
 
 def greedy_alone(lm: LanguageModel, prompt: list[int], tokens: int) -> list[int]:
@@ -55,9 +56,9 @@ def test_a_batch_decodes_as_each_prompt_alone(lm: LanguageModel) -> None:
 def chatty(request: pytest.FixtureRequest) -> LanguageModel:
     """A model that ends about a tenth of its tokens."""
     made = language_model()
-    lm = replace(made, is_plain=made.is_plain and request.param)
+    lm = made if request.param else by_mlx(made)
     embedding = lm.model["model"].embed_tokens  # tied: its rows are the head's
-    ends = mx.arange(lm.vocabulary) == EOS
+    ends = mx.arange(VOCABULARY) == EOS
     embedding.weight = mx.where(ends[:, None], embedding.weight * 1.2, embedding.weight * 0.4)
     return lm
 
@@ -89,7 +90,7 @@ def test_what_is_sampled_is_what_is_scored(
         return token
 
     monkeypatch.setattr(Sampler, "draw", watched)
-    prompts = PROMPTS if lm.shares_prompts else PROMPTS[:1]  # one batch
+    prompts = PROMPTS if lm.backend.decodes_batches else PROMPTS[:1]  # one batch
     rows = sample(lm, prompts, copies=2, max_tokens=6, sampler=Sampler(1.0), seed=3)
     ids = [completion.ids for row in rows for completion in row]
     assert [tuple(int(token[row]) for token in drawn) for row in range(len(ids))] == ids
@@ -98,7 +99,7 @@ def test_what_is_sampled_is_what_is_scored(
         for row, each in enumerate(ids)
     ]
     scored = Batch(prompts, [[completion.ids for completion in row] for row in rows])
-    found = np.array(completion_logps(lm, scored)).reshape(-1)
+    found = np.array(lm.backend.logps(scored)).reshape(-1)
     assert_close(found, while_sampling)
 
 

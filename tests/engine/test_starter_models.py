@@ -90,9 +90,9 @@ def test_the_default_rubric_means_correct_and_polite(judge, tokenizer):
 
 def test_the_program_s_judge_reads_the_same(judge, tokenizer):
     from engine.judges.llm import LLMJudge
-    from engine.model.load import load_roles
     from engine.settings.schema import Settings
     from engine.starter.build.quality import ask_both, test_pairs
+    from engine.train.roles import load_roles
 
     settings = Settings.model_validate(PRESETS["starter"])
     pairs, _ = test_pairs("correct and polite", 12, seed=3)

@@ -8,15 +8,14 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.compute.logps import completion_logps
 from engine.data.pairs import Pair, Verdict
 from engine.model import arrays
 from engine.model.batch import Batch
-from engine.model.load import load_roles
 from engine.settings.schema import Settings
 from engine.starter import POLICY
 from engine.train import update
 from engine.train.optimizers import build_optimizer
+from engine.train.roles import load_roles
 from engine.train.update import Update, step_means
 from tests.close import assert_close
 from tests.engine.small_models import (
@@ -103,8 +102,8 @@ def loss_in_float64(made: Update, batch: Judged) -> float:
         if verdict.choice == "second":
             order = order[::-1]
         scored = Batch([each.prompt_ids], [order])
-        policy = np.array(completion_logps(made.policy, scored), np.float64)[0]
-        reference = np.array(completion_logps(made.reference, scored), np.float64)[0]
+        policy = np.array(made.policy.backend.logps(scored), np.float64)[0]
+        reference = np.array(made.reference.backend.logps(scored), np.float64)[0]
         assert verdict.q is not None
         q = verdict.q if verdict.choice == "first" else 1 - verdict.q
         shares = [q, 1 - q] if chosen.soft_labels else [1.0, 0.0]
@@ -425,7 +424,7 @@ def test_the_starter_trains(values: dict[str, Any]) -> None:
         for each, verdict in judged()
     ]
     made = take_steps(chosen, (roles.policy, roles.reference), steps=2, batch=batch)
-    assert made.policy.shares_prompts
+    assert made.policy.backend.decodes_batches
 
 
 def test_dropout_is_seeded_by_run_step_and_pass() -> None:
@@ -465,7 +464,7 @@ def test_reported_log_probabilities_are_those_of_the_model() -> None:
     each, verdict = batch[0]
     order = [each.second_ids, each.first_ids] if verdict.choice == "second" else []
     scored = Batch([each.prompt_ids], [order])
-    policy = completion_logps(made.policy, scored)
+    policy = made.policy.backend.logps(scored)
     means = made.step(batch, step=1, last=False).means
     assert means["chosen_logp"] == pytest.approx(number(policy[0, 0]), rel=1e-5)
     assert means["rejected_logp"] == pytest.approx(number(policy[0, 1]), rel=1e-5)

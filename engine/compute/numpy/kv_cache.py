@@ -7,15 +7,10 @@ computes.
 import copy
 from collections.abc import Iterable, Sequence
 
-import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
-from mlx_lm.models.cache import KVCache, make_prompt_cache
 
-from engine.compute.numpy.model import Context, PlainModel, plain
+from engine.compute.numpy.model import Context, PlainModel
 
-# Most that the trial's logits may differ from MLX's, as a share of the largest of them.
-TOLERANCE = 1e-4
 LEAST_TURNS = 256  # positions of the first table of rotary angles
 
 
@@ -93,28 +88,3 @@ class Rows:
         end = int(self._lengths.max()) + tokens
         if end > self._turns[0].shape[1]:
             self._turns = self.model.turns(2 * end)
-
-
-def is_plain(model: nn.Module) -> bool:
-    """Whether a model can be computed here, with MLX's own numbers."""
-    if mx.default_device() != mx.Device(mx.cpu):
-        return False
-    if any(type(cache) is not KVCache for cache in make_prompt_cache(model)):
-        return False
-    try:
-        return _agrees(model, plain(model))
-    except Exception:  # whatever an unknown model raises, MLX computes it
-        return False
-
-
-def _agrees(model: nn.Module, found: PlainModel) -> bool:
-    """Two rows of unequal length, read in two parts: do the logits equal MLX's?"""
-    first, then = [[1, 2, 3], [4, 5]], [[6, 7], [8]]
-    rows = Rows(found, 2, 5)
-    rows.feed(first)
-    logits = found.logits(rows.feed(then))
-    for row, (start, end) in enumerate(zip(first, then, strict=True)):
-        wanted = np.array(model(mx.array([start + end]))[0, -1])
-        if not np.abs(logits[row] - wanted).max() <= TOLERANCE * np.abs(wanted).max():
-            return False
-    return True

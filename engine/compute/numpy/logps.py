@@ -6,7 +6,6 @@ small model, so that they cost no more than their own gradient.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx_lm.tuner.lora import LoRALinear
 
+from engine.compute.frozen_layers import FrozenLayers
 from engine.compute.numpy.layout import lay_out
 from engine.compute.numpy.model import linears, plain
 from engine.compute.numpy.passes import Pass
@@ -23,30 +23,21 @@ from engine.model import arrays
 from engine.model.batch import Batch
 
 
-@dataclass(slots=True)
-class Trunk:
-    """The layers below the lowest adapter, and what they make of a batch once they have read it:
-    of a policy and its reference the same."""
-
-    layers: int
-    states: list[np.ndarray] = field(default_factory=list)
-
-
-def trunk_of(policy: nn.Module) -> Trunk:
-    """That of a model with adapters, which has read nothing."""
-    return Trunk(min(number for number, _ in _adapters(policy)))
-
-
 def completion_logps(
-    model: nn.Module, batch: Batch, *, recompute: bool = False, trunk: Trunk | None = None
+    model: nn.Module,
+    batch: Batch,
+    *,
+    recompute: bool = False,
+    frozen: FrozenLayers[np.ndarray] | None = None,
+    keeps: bool = False,
 ) -> mx.array:
     """Sum of the log-probabilities of each completion's tokens.
 
     Args:
         recompute: keep only what each layer reads for the backward pass, which finds the rest
             anew.
-        trunk: of a model that shares those layers; asked of the same batch again, they are not
-            run again.
+        frozen: of a model that shares those layers; they are not run on what was kept.
+        keeps: what they make of the batch is kept for the other model.
 
     Returns:
         float32 (prompts, completions of each). Differentiable in the adapters of the model.
@@ -55,17 +46,18 @@ def completion_logps(
     layouts = [lay_out(read, part) for part in _parts_of(batch)]
     found = _adapters(model)
     lowest = min((number for number, _ in found), default=len(read.layers))
-    trunk = trunk or Trunk(0)
+    below = frozen.count if frozen else 0
 
     def passes() -> list[Pass]:
-        ready = trunk.states or [None] * len(layouts)
+        ready = (frozen.take(batch) if frozen else None) or [None] * len(layouts)
         done = side_by_side(
             [
-                partial(Pass, read, layout, lowest, recompute, trunk.layers, states)
+                partial(Pass, read, layout, lowest, recompute, below, states)
                 for layout, states in zip(layouts, ready, strict=True)
             ]
         )
-        trunk.states = [each.above_trunk for each in done]
+        if frozen and keeps:
+            frozen.keep(batch, [each.above_trunk for each in done])
         return done
 
     def logps(passes: list[Pass]) -> mx.array:
