@@ -36,6 +36,8 @@ from tests.engine.small_models import (
     write_model,
 )
 
+pytestmark = pytest.mark.backends
+
 JUDGED = [
     (pair(0, first="yes", second="perhaps not"), Verdict("first")),
     (pair(1, prompt="Why? Say more.", first="so", second="s"), Verdict("second")),
@@ -128,11 +130,22 @@ def test_from_trained_adapters_in_half_precision(
 
 @pytest.mark.parametrize("train_type", ["lora", "dora", "full"])
 @pytest.mark.parametrize("checkpointed", [True, False])
-@pytest.mark.parametrize("config", [QWEN3, QWEN2], ids=["plain", "biases"])
+@pytest.mark.parametrize(
+    ("config", "numpy"),
+    [(QWEN3, ""), (QWEN2, ""), (QWEN3, "0")],
+    ids=["plain", "biases", "plain by MLX"],
+)
 def test_from_trained_adapters(
-    config: dict[str, Any], checkpointed: bool, train_type: str, tmp_path: Path
+    config: dict[str, Any],
+    numpy: str,
+    checkpointed: bool,
+    train_type: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As a CPU computes it: LoRA by numpy, where both share the layers below the lowest adapter."""
+    """Where both share the layers below the lowest adapter; on a CPU numpy computes LoRA."""
+    if numpy:
+        monkeypatch.setenv("LORA_STUDIO_NUMPY", numpy)
     chosen = settings(
         model=str(write_model(tmp_path / "model", config)),
         judge="human",
@@ -147,7 +160,7 @@ def test_from_trained_adapters(
     roles = load_roles(chosen, start=tmp_path / "adapters" / "adapters.safetensors")
     update = update_of(chosen, roles)
     by_numpy = train_type == "lora" and limits.numpy_serves()
-    assert isinstance(roles.policy.backend, NumpyBackend) >= by_numpy
+    assert isinstance(roles.policy.backend, NumpyBackend) or not by_numpy
     assert number(mx.abs(earlier.policy.model(IDS) - roles.reference.model(IDS)).max()) == 0
     assert number(mx.abs(earlier.reference.model(IDS) - roles.reference.model(IDS)).max()) > 0.01
     assert_from_zero(update)

@@ -36,6 +36,8 @@ from tests.engine.small_models import (
     settings,
 )
 
+pytestmark = pytest.mark.backends
+
 MODELS = {"qwen2": QWEN2, "qwen3": QWEN3, "gemma2": GEMMA2, "gemma3": GEMMA3, "mamba2": MAMBA2}
 RUBRIC = "The shorter one wins."
 TEXTS = [

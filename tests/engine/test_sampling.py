@@ -23,6 +23,8 @@ from tests.engine.small_models import (
     language_model,
 )
 
+pytestmark = pytest.mark.backends
+
 CONFIGS = {"qwen3": QWEN3, "qwen2": QWEN2, "gemma2": GEMMA2, "gemma3": GEMMA3, "mamba2": MAMBA2}
 PROMPTS = [[7, 8, 9, 10, 11, 12, 13], [14, 15], [16], [17, 18, 19, 20]]
 GREEDY = Sampler(temperature=0)

@@ -30,6 +30,8 @@ from tests.engine.small_models import (
     stir,
 )
 
+pytestmark = pytest.mark.backends
+
 MODELS = {"qwen3": QWEN3, "qwen2": QWEN2, "gemma2": GEMMA2, "gemma3": GEMMA3, "mamba2": MAMBA2}
 UNEVEN = Batch(
     prompts=[[7, 8, 9, 10, 11], [12, 13], [14, 15, 16]],
@@ -64,9 +66,9 @@ def test_equal_to_a_loop_over_tokens(config: dict[str, Any], scored: Batch) -> N
     wanted = token_by_token(lm, scored)
     assert wanted.std() > 0.1  # a model that tells tokens apart
     ways: list[dict[str, Any]] = [{}, {"step_size": 2}, {"step_size": 1}, {"recompute": True}]
-    for options in ways:
-        found = np.array(lm.backend.logps(scored, **options))
-        assert_close(found, wanted)
+    for each in {lm.backend, by_mlx(lm).backend}:
+        for options in ways:
+            assert_close(each.logps(scored, **options), wanted)
 
 
 def test_a_window_that_does_not_overflow_is_shared() -> None:

@@ -28,6 +28,8 @@ from tests.engine.small_models import (
     write_model,
 )
 
+pytestmark = pytest.mark.backends
+
 Judged = list[tuple[Pair, Verdict]]
 LOSSES = [
     {"dpo_cpo_loss_type": "sigmoid"},
