@@ -12,7 +12,8 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
+from mlx_lm.models.cache import KVCache as MlxKVCache
+from mlx_lm.models.cache import RotatingKVCache, make_prompt_cache
 
 from engine.compute import limits
 from engine.compute.frozen_layers import FrozenLayers, in_order, shared_layers
@@ -20,9 +21,9 @@ from engine.compute.kv_cache import CompletionCache, padded, prompt_caches
 from engine.compute.mlx_backend import MlxBackend
 from engine.compute.mlx_model import MlxModel
 from engine.compute.numpy.backend import NumpyBackend
-from engine.compute.numpy.kv_cache import Rows
+from engine.compute.numpy.kv_cache import KVCache
 from engine.compute.numpy.logps import trains_adapters_alone
-from engine.compute.numpy.model import PlainModel, plain
+from engine.compute.numpy.model import NumpyModel, numpy_model
 from engine.model import arrays
 from engine.model.backend import Backend
 from engine.model.batch import Batch
@@ -89,7 +90,7 @@ def supports_sharing(model: nn.Module, tokens: float) -> bool:
         if type(cache) is RotatingKVCache:
             if cache.max_size < tokens:
                 return False
-        elif type(cache) is not KVCache:
+        elif type(cache) is not MlxKVCache:
             return False
     try:
         return _continues(model)
@@ -117,18 +118,18 @@ def is_numpy(model: nn.Module) -> bool:
     """Whether numpy can compute a model, with MLX's own numbers, and may."""
     if not limits.numpy_serves() or mx.default_device() != mx.Device(mx.cpu):
         return False
-    if any(type(cache) is not KVCache for cache in make_prompt_cache(model)):
+    if any(type(cache) is not MlxKVCache for cache in make_prompt_cache(model)):
         return False
     try:
-        return _agrees(model, plain(model))
+        return _agrees(model, numpy_model(model))
     except Exception:  # whatever an unknown model raises, MLX computes it
         return False
 
 
-def _agrees(model: nn.Module, found: PlainModel) -> bool:
+def _agrees(model: nn.Module, found: NumpyModel) -> bool:
     """Two rows of unequal length, read in two parts: do the logits equal MLX's?"""
     first, then = [[1, 2, 3], [4, 5]], [[6, 7], [8]]
-    rows = Rows(found, 2, 5)
+    rows = KVCache(found, 2, 5)
     rows.feed(first)
     logits = found.logits(rows.feed(then))
     for row, (start, end) in enumerate(zip(first, then, strict=True)):

@@ -11,8 +11,8 @@ from engine.compute import limits
 from engine.compute.choose import is_numpy
 from engine.compute.mlx_backend import MlxBackend
 from engine.compute.numpy.backend import NumpyBackend
-from engine.compute.numpy.kv_cache import LEAST_TURNS, Rows
-from engine.compute.numpy.model import plain
+from engine.compute.numpy.kv_cache import FIRST_POSITIONS, KVCache
+from engine.compute.numpy.model import numpy_model
 from engine.judges.llm import LLMJudge
 from engine.model import arrays, load
 from engine.model.language_model import LanguageModel
@@ -65,7 +65,7 @@ def test_rows_that_fork_and_read_on_have_the_logits_of_whole_sequences(
     assert is_numpy(model)
     begins, more, last = [[5, 6, 7, 8, 9], [10, 11]], [[12], [13, 14, 15], [16, 17]], [[18]] * 3
     owners = [1, 0, 1]
-    rows = Rows(plain(model), 2, 5)
+    rows = KVCache(numpy_model(model), 2, 5)
     rows.feed(begins)
     forked = rows.fork(owners, 4)
     after_more = forked.model.logits(forked.feed(more))
@@ -79,7 +79,7 @@ def test_rows_that_fork_and_read_on_have_the_logits_of_whole_sequences(
 
 def test_rows_that_are_kept_are_those_of_a_fork() -> None:
     model = make_model()
-    rows = Rows(plain(model), 2, 5)
+    rows = KVCache(numpy_model(model), 2, 5)
     rows.feed([[5, 6, 7, 8, 9], [10, 11]])
     forked = rows.fork([1, 0, 1], 4)
     rows.keep([1, 0, 1], 4)
@@ -89,10 +89,10 @@ def test_rows_that_are_kept_are_those_of_a_fork() -> None:
 
 def test_positions_beyond_the_first_table_of_angles() -> None:
     model = make_model()
-    ids = [5 + at % 90 for at in range(LEAST_TURNS + 40)]
-    rows = Rows(plain(model), 1, len(ids))
-    rows.feed([ids[:LEAST_TURNS]])
-    found = rows.model.logits(rows.feed([ids[LEAST_TURNS:]]))[0]
+    ids = [5 + at % 90 for at in range(FIRST_POSITIONS + 40)]
+    rows = KVCache(numpy_model(model), 1, len(ids))
+    rows.feed([ids[:FIRST_POSITIONS]])
+    found = rows.model.logits(rows.feed([ids[FIRST_POSITIONS:]]))[0]
     assert_close(found, logits_of(model, ids))
 
 
@@ -131,8 +131,8 @@ def test_adapters_count_as_they_are_now(most: int, monkeypatch: pytest.MonkeyPat
     policy, _ = policy_and_reference(settings(train_type="lora"))
     shake(policy)
     ids = [5, 6, 7]
-    now = plain(policy.model)
-    found = now.logits(Rows(now, 1, 3).feed([ids]))[0]
+    now = numpy_model(policy.model)
+    found = now.logits(KVCache(now, 1, 3).feed([ids]))[0]
     assert_close(found, logits_of(policy.model, ids))
 
 

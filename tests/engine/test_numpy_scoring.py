@@ -12,7 +12,7 @@ from engine.compute.frozen_layers import FrozenLayers, shared_layers
 from engine.compute.mlx_backend import MlxBackend
 from engine.compute.numpy import layout, products
 from engine.compute.numpy.logps import completion_logps, trains_adapters_alone
-from engine.compute.numpy.passes import Pass
+from engine.compute.numpy.passes import ForwardBackward
 from engine.data.pairs import Verdict
 from engine.model import arrays
 from engine.model.adapters import view
@@ -136,14 +136,14 @@ def test_a_reference_with_adapters_keeps_nothing_for_a_backward_pass(
     policy = shaken()
     reference = view(policy.model)
     reference.freeze()
-    made: list[Pass] = []
-    init = Pass.__init__
+    made: list[ForwardBackward] = []
+    init = ForwardBackward.__init__
 
-    def noted(self: Pass, *args: Any) -> None:
+    def noted(self: ForwardBackward, *args: Any) -> None:
         init(self, *args)
         made.append(self)
 
-    monkeypatch.setattr(Pass, "__init__", noted)
+    monkeypatch.setattr(ForwardBackward, "__init__", noted)
     found = np.array(completion_logps(reference, SCORED))
     assert not any(each._seen or each._slopes for each in made)
     np.testing.assert_array_equal(found, np.array(completion_logps(policy.model, SCORED)))
@@ -158,13 +158,13 @@ def test_layers_below_the_adapters_are_run_once_for_policy_and_reference(
     shake(policy)
     alone = value_and_gradient(policy, lambda: completion_logps(policy.model, SCORED))
     read: list[int] = []
-    through = Pass._through
+    through = ForwardBackward._through
 
-    def counted(self: Pass, layer: int, x: np.ndarray) -> Any:
+    def counted(self: ForwardBackward, layer: int, x: np.ndarray) -> Any:
         read.append(layer)
         return through(self, layer, x)
 
-    monkeypatch.setattr(Pass, "_through", counted)
+    monkeypatch.setattr(ForwardBackward, "_through", counted)
     whole = np.array(completion_logps(reference.model, SCORED))
     one_pass = len(read)
     frozen = FrozenLayers[np.ndarray](shared_layers(policy.model, reference.model))

@@ -11,9 +11,9 @@ from engine.compute import limits
 from engine.compute.frozen_layers import FrozenLayers
 from engine.compute.mlx_backend import MlxBackend, sizes
 from engine.compute.numpy.decode import NumpyDecoder
-from engine.compute.numpy.kv_cache import Rows
+from engine.compute.numpy.kv_cache import KVCache
 from engine.compute.numpy.logps import completion_logps
-from engine.compute.numpy.model import plain
+from engine.compute.numpy.model import numpy_model
 from engine.compute.numpy.threads import side_by_side, split
 from engine.compute.reading import common_starts, piece
 from engine.model import arrays
@@ -46,7 +46,7 @@ class NumpyBackend:
         self._scores = scores
         self._frozen = frozen
         self._keeps = keeps
-        self._prefix: tuple[tuple[int, ...], Rows | None] = (), None
+        self._prefix: tuple[tuple[int, ...], KVCache | None] = (), None
 
     def decoder(self, prompts: Sequence[Sequence[int]], copies: int, room: int) -> Decoder:
         return NumpyDecoder(self._module, prompts, copies, room)
@@ -69,10 +69,10 @@ class NumpyBackend:
         parts = split([len(row) for row in rows[::2]])
         return mx.array(np.concatenate(side_by_side([partial(logits, part) for part in parts])))
 
-    def _prefix_rows(self, prefix: tuple[int, ...]) -> Rows:
+    def _prefix_rows(self, prefix: tuple[int, ...]) -> KVCache:
         read, rows = self._prefix
         if rows is None or read != prefix or arrays.flat(self._module.trainable_parameters()):
-            rows = Rows(plain(self._module), 1, len(prefix))
+            rows = KVCache(numpy_model(self._module), 1, len(prefix))
             _feed(rows, [prefix])
             self._prefix = prefix, rows
         return rows
@@ -92,8 +92,8 @@ class NumpyBackend:
         return limits.scored_tokens(*sizes(self._module), recompute=recompute, cpu=True, numpy=True)
 
 
-def _feed(rows: Rows, ids: Sequence[Sequence[int]]) -> np.ndarray:
-    """`Rows.feed`, in pieces where the scores of attention would be too many for one pass; rows
+def _feed(rows: KVCache, ids: Sequence[Sequence[int]]) -> np.ndarray:
+    """`KVCache.feed`, in pieces where the scores of attention would be too many for one pass; rows
     that are so long are of one length."""
     longest = max(map(len, ids))
     step = piece(len(ids), longest, rows.width)

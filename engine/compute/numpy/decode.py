@@ -6,8 +6,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from engine.compute.numpy.kv_cache import Rows
-from engine.compute.numpy.model import plain
+from engine.compute.numpy.kv_cache import KVCache
+from engine.compute.numpy.model import numpy_model
 
 
 class NumpyDecoder:
@@ -16,8 +16,8 @@ class NumpyDecoder:
     def __init__(
         self, module: nn.Module, prompts: Sequence[Sequence[int]], copies: int, room: int
     ) -> None:
-        self._model = plain(module)
-        self._rows = Rows(self._model, len(prompts), max(map(len, prompts)))
+        self._model = numpy_model(module)
+        self._rows = KVCache(self._model, len(prompts), max(map(len, prompts)))
         owners = [row for row in range(len(prompts)) for _ in range(copies)]
         self.logits = mx.array(self._model.logits(self._rows.feed(prompts))[owners])
         self._rows.keep(owners, room)

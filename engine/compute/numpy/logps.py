@@ -1,4 +1,4 @@
-"""Log-probabilities of completions under a plain model, and their gradient, in numpy.
+"""Log-probabilities of completions by numpy, and their gradient.
 
 The counterpart of `engine.compute.logps` for models that `engine.compute.numpy.model` computes and
 that train LoRA adapters; MLX sees it as one operation. Adapters are merged into the weights of a
@@ -16,8 +16,8 @@ from mlx_lm.tuner.lora import LoRALinear
 
 from engine.compute.frozen_layers import FrozenLayers
 from engine.compute.numpy.layout import lay_out
-from engine.compute.numpy.model import linears, plain
-from engine.compute.numpy.passes import Pass
+from engine.compute.numpy.model import linears, numpy_model
+from engine.compute.numpy.passes import ForwardBackward
 from engine.compute.numpy.threads import side_by_side, split
 from engine.model import arrays
 from engine.model.batch import Batch
@@ -42,30 +42,30 @@ def completion_logps(
     Returns:
         float32 (prompts, completions of each). Differentiable in the adapters of the model.
     """
-    read = plain(model)
+    read = numpy_model(model)
     layouts = [lay_out(read, part) for part in _parts_of(batch)]
-    found = _adapters(model)
-    lowest = min((number for number, _ in found), default=len(read.layers))
+    adapters = _adapters(model)
+    lowest = min((number for number, _ in adapters), default=len(read.layers))
     below = frozen.count if frozen else 0
 
-    def passes() -> list[Pass]:
+    def passes() -> list[ForwardBackward]:
         ready = (frozen.take(batch) if frozen else None) or [None] * len(layouts)
         done = side_by_side(
             [
-                partial(Pass, read, layout, lowest, recompute, below, states)
+                partial(ForwardBackward, read, layout, lowest, recompute, below, states)
                 for layout, states in zip(layouts, ready, strict=True)
             ]
         )
         if frozen and keeps:
-            frozen.keep(batch, [each.above_trunk for each in done])
+            frozen.keep(batch, [each.above_frozen for each in done])
         return done
 
-    def logps(passes: list[Pass]) -> mx.array:
+    def logps(passes: list[ForwardBackward]) -> mx.array:
         return mx.array(np.concatenate([each.logps for each in passes]).reshape(-1, batch.copies))
 
-    if not found:
+    if not adapters:
         return logps(passes())
-    done: list[Pass] = []
+    done: list[ForwardBackward] = []
 
     @mx.custom_function
     def scores(*_: mx.array) -> mx.array:
@@ -83,12 +83,12 @@ def completion_logps(
         return tuple(
             # In one order in memory: sums over saved gradients are then those over these.
             mx.array(np.ascontiguousarray(sum(arrays)))
-            for key in found
+            for key in adapters
             for arrays in zip(*(part[key] for part in parts), strict=True)
         )
 
     result: Any = scores(
-        *(array for each in found.values() for array in (each.lora_a, each.lora_b))
+        *(array for each in adapters.values() for array in (each.lora_a, each.lora_b))
     )
     return result
 
