@@ -12,7 +12,7 @@ import numpy as np
 from engine.compute import limits
 from engine.compute.sampling import Interrupted, Sampler, sample
 from engine.data.pairs import Pair, Verdict, verdict_of
-from engine.judges.presentation import Asked, answer_ids, render_frame
+from engine.judges.presentation import Request, answer_ids, render_frame
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
 
@@ -93,20 +93,20 @@ class LLMJudge:
         if not self._batches:
             return None
         pairs = self._batches[0]
-        asked = [pair for pair in pairs if pair.undecidable() is None]
+        requests = [pair for pair in pairs if pair.undecidable() is None]
         verdicts = self.judge(
-            [(pair.asked, pair.first, pair.second) for pair in asked],
-            [f"pair {pair.pair_id}" for pair in asked],
+            [(pair.asked, pair.first, pair.second) for pair in requests],
+            [f"pair {pair.pair_id}" for pair in requests],
         )
         self._batches.popleft()
-        found = {pair.pair_id: verdict for pair, verdict in zip(asked, verdicts, strict=True)}
+        by_id = {pair.pair_id: verdict for pair, verdict in zip(requests, verdicts, strict=True)}
         return [
-            (pair, found.get(pair.pair_id) or Verdict(pair.undecidable() or "invalid"))
+            (pair, by_id.get(pair.pair_id) or Verdict(pair.undecidable() or "invalid"))
             for pair in pairs
         ]
 
     def judge(
-        self, texts: Sequence[tuple[Asked, str, str]], names: Sequence[str] = ()
+        self, texts: Sequence[tuple[Request, str, str]], names: Sequence[str] = ()
     ) -> list[Verdict]:
         """Verdicts on (prompt, first completion, second completion), each asked in both orders;
         `names` are what a warning calls them."""
@@ -146,8 +146,8 @@ class LLMJudge:
         while chunks:
             chunk = chunks.popleft()
             try:
-                asked = [rows[row] for row in chunk]
-                result[chunk] = self._generated(asked) if self._generates else self._read(asked)
+                read = self._generated if self._generates else self._read
+                result[chunk] = read([rows[row] for row in chunk])
             except (MemoryError, RuntimeError) as error:
                 if not _is_of_memory(error):
                     raise
@@ -226,5 +226,5 @@ def _parsed(text: str) -> float:
     Thoughts do not count; a template may have opened them already, so only their end is sure.
     """
     answer = text.rpartition("</think>")[2]
-    found = ANSWER.fullmatch(answer.strip())
-    return float("nan") if found is None else float(found.group(1) == "1")
+    match = ANSWER.fullmatch(answer.strip())
+    return float("nan") if match is None else float(match.group(1) == "1")

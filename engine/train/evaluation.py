@@ -8,7 +8,7 @@ from engine.compute.sampling import Sampler, sample, stream_seed
 from engine.data.pairs import Verdict
 from engine.events import Example
 from engine.judges.llm import LLMJudge
-from engine.judges.presentation import Asked
+from engine.judges.presentation import Request
 from engine.model.language_model import LanguageModel
 
 # Normal quantile of a two-sided 95% interval.
@@ -38,7 +38,7 @@ class Evaluation:
         reference: LanguageModel,
         judge: LLMJudge,
         *,
-        asked: Sequence[Asked],
+        asked: Sequence[Request],
         prompts: Sequence[Sequence[int]],
         sampler: Sampler,
         max_tokens: int,
