@@ -6,7 +6,7 @@ from typing import Literal
 Request = Literal["evaluate", "save"]
 
 
-class GivenUp(Exception):
+class LoadingStopped(Exception):
     """The loop was asked to stop before it began: there is nothing to save."""
 
 
@@ -20,7 +20,7 @@ class Control:
         self.attended = attended
         self._condition = threading.Condition()
         self._stopping = False
-        self._begun = self._given_up = False
+        self._begun = self._abandoned_loading = False
         self._paused = False
         self._requests: set[Request] = set()
 
@@ -34,31 +34,31 @@ class Control:
         """Whether the loop has begun: all is loaded, and a stop is worth a checkpoint."""
         return self._begun
 
-    def go_on_loading(self) -> None:
+    def raise_if_stopping(self) -> None:
         """Called between the steps of loading.
 
         Raises:
-            GivenUp: the loop was asked to stop.
+            LoadingStopped: the loop was asked to stop.
         """
         if self._stopping:
-            raise GivenUp
+            raise LoadingStopped
 
     def begin(self) -> None:
         """Say that all is loaded; from now on a stop is the loop's to obey.
 
         Raises:
-            GivenUp: the loop was asked to stop before.
+            LoadingStopped: the loop was asked to stop before.
         """
         with self._condition:
-            self.go_on_loading()
+            self.raise_if_stopping()
             self._begun = True
 
-    def give_up(self) -> bool:
+    def abandon(self) -> bool:
         """Let go of a loop that was asked to stop and is still loading; whether that was in time.
         It never begins then."""
         with self._condition:
-            self._given_up = self._stopping and not self._begun
-            return self._given_up
+            self._abandoned_loading = self._stopping and not self._begun
+            return self._abandoned_loading
 
     @property
     def paused(self) -> bool:
@@ -86,9 +86,9 @@ class Control:
     def take(self, what: Request) -> bool:
         """Whether this was asked for since it was last taken."""
         with self._condition:
-            asked = what in self._requests
+            requested = what in self._requests
             self._requests.discard(what)
-            return asked
+            return requested
 
     def wake(self) -> None:
         """Let a waiting loop look around."""

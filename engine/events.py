@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from engine.data.prompts import Message
+from engine.message import Message
 
 PhaseName = Literal[
     "loading",
@@ -36,6 +36,8 @@ COMPLETE: tuple[RunStatus, ...] = ("finished", "untrained")  # no step is left t
 STATUSES = (*get_args(RunStatus), "interrupted")
 # `chosen` says which completion won; only "first" and "second" are ever trained on.
 Choice = Literal["first", "second", "tie", "both_bad", "skip", "identical", "empty", "invalid"]
+# A person's verdict, in the hidden order in which the two completions are shown.
+Shown = Literal["left", "right", "tie", "both_bad", "skip"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

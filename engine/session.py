@@ -1,17 +1,34 @@
-"""One run on one thread: start, pause, stop, verdicts in, events out.
+"""The doors to a run: `Session`, on a thread of its own: start, pause, stop, verdicts in, events
+out; and `train`, in the calling thread, for a notebook.
 
-Importing this is light. MLX is imported, and lives, on the thread that `start` makes.
+Importing this is light. MLX is imported, and lives, on the thread that `start` makes, or that
+calls `train`.
 """
 
 import contextlib
+import tempfile
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from engine.control import Control, GivenUp
+from engine.control import Control, LoadingStopped
 from engine.errors import CannotGoOn, NothingLearned, RunError, UserError
-from engine.events import Event, EventBuffer, Log, PairSampled, RunEnded, RunStatus
+from engine.events import (
+    Evaluated,
+    Event,
+    EventBuffer,
+    Log,
+    PairSampled,
+    Report,
+    RunEnded,
+    RunStatus,
+    Shown,
+)
+from engine.machine.blas import import_mlx
 from engine.model import adapter_files
 from engine.runs import archive
 from engine.runs.folder import LOG, Run, timestamp
@@ -21,12 +38,103 @@ from engine.settings.checks import problems
 from engine.settings.schema import Settings
 
 if TYPE_CHECKING:
-    from engine.judges.human import Given
+    from engine.judges.human import HumanJudge, Label
+    from engine.model.language_model import LanguageModel
 
 LOAD_TIMEOUT = 0.3  # seconds that loading gets to end by itself when the run is to stop
-LOAD_LOOK = 0.05  # between two looks at whether it is
+LOAD_POLL_SECONDS = 0.05  # between two looks at whether it has
 
-Shown = Literal["left", "right", "tie", "both_bad", "skip"]
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What `train` gives back."""
+
+    policy: "LanguageModel"
+    settings: Settings
+    reports: list[dict[str, float]]  # metrics of each report, as in metrics.jsonl, oldest first
+    win_rates: list[Evaluated]
+    run: Run | None  # None where it had no folder
+
+    def write_adapters(self, folder: Path) -> None:
+        """Write what was trained into a folder, as mlx-lm's `--adapter-path` takes it.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        from engine.train.results import write_adapters
+
+        write_adapters(self.policy.model, self.settings, folder)
+
+
+def train(
+    settings: Settings,
+    on_event: Callable[[Event], None] = lambda event: None,
+    *,
+    run_folder: bool = False,
+) -> TrainingResult:
+    """Train in the calling thread from the start to the last step.
+
+    Args:
+        on_event: told all that happens, as a screen is; what it raises ends the training.
+        run_folder: keep the run in the archive, to look at, resume and export. Without, it works
+            in a temporary folder that is removed at the end, and nothing is fused.
+
+    Raises:
+        UserError: settings, models or data do not serve, or a person is to judge.
+        NothingLearned: there was no pair to learn from.
+        CannotGoOn, StorageError: it had to stop before its last step.
+    """
+    settings, notes = adapter_files.settled(settings)
+    if settings.human_judge:
+        raise UserError("judge: nobody can answer here; name a model, or use a Session")
+    if found := problems(settings):
+        raise UserError("; ".join(f"{each.key}: {each.message}" for each in found))
+    import_mlx()
+    from engine.train import assemble
+
+    reports: list[dict[str, float]] = []
+    win_rates: list[Evaluated] = []
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Report):
+            reports.append(event.metrics)
+        elif isinstance(event, Evaluated):
+            win_rates.append(event)
+        on_event(event)
+
+    with _run_to_train(settings, kept=run_folder) as run:
+        for note in notes:
+            run.log("info", note)
+            on_event(Log(level="info", text=note))
+        # A run in a folder that is removed has no use for a fused model.
+        chosen = settings if run_folder else settings.model_copy(update={"fuse": False})
+        policy = assemble.train(chosen, run, Control(), emit).policy
+    return TrainingResult(policy, settings, reports, win_rates, run if run_folder else None)
+
+
+@contextlib.contextmanager
+def _run_to_train(settings: Settings, *, kept: bool) -> Iterator[Run]:
+    """A new run, locked, in the archive or in a temporary folder; at the end it says how it
+    ended."""
+    with contextlib.ExitStack() as stack:
+        if not kept:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lora-studio-"))
+            settings = settings.model_copy(update={"output_root": folder})
+        run = archive.create(settings)
+        stack.enter_context(run.lock())
+        status: RunStatus = "failed"
+        try:
+            yield run
+            status = "finished"
+        except NothingLearned:
+            status = "untrained"
+            raise
+        except (CannotGoOn, KeyboardInterrupt):
+            status = "stopped"
+            raise
+        finally:
+            with contextlib.suppress(RunError, UserError):
+                run.update(status=status)
 
 
 class Session:
@@ -50,10 +158,10 @@ class Session:
         self._keep = False  # the run's folder, even if nothing was trained
         self._ended: RunStatus | None = None
         self._ending = threading.Lock()
-        self._let_go = False  # the thread goes on loading for nobody
+        self._abandoned = False  # the thread goes on loading for nobody
         self._control = Control(attended=beside_screen)
         self._events = EventBuffer()
-        self._person: Any = None
+        self._person: HumanJudge | None = None
         self._lock = contextlib.ExitStack()
         self._thread: threading.Thread | None = None
 
@@ -72,13 +180,13 @@ class Session:
         if self.run is None:
             self.run = archive.create(self.settings)
         for note in notes:
-            self._say(note)
+            self._log(note)
         self._lock.enter_context(self.run.lock())
-        self._lock.callback(Watch(self.run, self._obey).close)
+        self._lock.callback(Watch(self.run, self._carry_out).close)
         self._thread = threading.Thread(target=self._work, args=(self.run,), name="engine")
         self._thread.start()
         threading.Thread(
-            target=self._see_it_load, args=(self.run, self._thread), name="loading", daemon=True
+            target=self._watch_loading, args=(self.run, self._thread), name="loading", daemon=True
         ).start()
 
     # -- what it does ----------------------------------------------------------------------------
@@ -86,7 +194,7 @@ class Session:
     @property
     def alive(self) -> bool:
         """Whether the run is at work."""
-        return self._thread is not None and self._thread.is_alive() and not self._let_go
+        return self._thread is not None and self._thread.is_alive() and not self._abandoned
 
     @property
     def unbegun(self) -> bool:
@@ -97,7 +205,7 @@ class Session:
     def lingers(self) -> bool:
         """Whether the run has ended while its thread loads on, which cannot be broken off: only
         the end of the process does. The process has to leave by `os._exit`."""
-        return self._let_go and self._thread is not None and self._thread.is_alive()
+        return self._abandoned and self._thread is not None and self._thread.is_alive()
 
     @property
     def status(self) -> RunStatus:
@@ -119,7 +227,7 @@ class Session:
         """Wait for the run to end; whether it has."""
         end = time.monotonic() + (float("inf") if timeout is None else timeout)
         while self.alive and (left := end - time.monotonic()) > 0 and self._thread is not None:
-            self._thread.join(min(left, LOAD_LOOK) if self.unbegun else min(left, 1.0))
+            self._thread.join(min(left, LOAD_POLL_SECONDS) if self.unbegun else min(left, 1.0))
         return not self.alive
 
     # -- what is asked of it ---------------------------------------------------------------------
@@ -173,7 +281,7 @@ class Session:
         """Take a verdict back, so that the pair waits again; nothing, once it was learned from."""
         return self._person.undo(pair_id) if self._person else "unknown"
 
-    def given(self, pair_id: str) -> "Given | None":
+    def given(self, pair_id: str) -> "Label | None":
         """The label of a pair that was learned from, in terms of what the screen showed."""
         return self._person.given(pair_id) if self._person else None
 
@@ -190,21 +298,20 @@ class Session:
         """How often the person judged a repeated pair as before, of how many."""
         return self._person.agreement() if self._person else (0, 0)
 
-    def _obey(self, command: str) -> None:
-        """Do what another process asked for through the run's mailbox."""
-        act = {
+    def _carry_out(self, command: str) -> None:
+        """Carry out a command that another process left in the run's folder."""
+        actions = {
             "pause": self.pause,
             "unpause": self.unpause,
             "stop": self.stop,
             "evaluate": self.evaluate_now,
             "save": self.save_now,
         }
-        said = f"another process asked to {command}"
-        act[command]()
-        self._say(said)
+        actions[command]()
+        self._log(f"another process asked to {command}")
 
-    def _say(self, text: str) -> None:
-        """Tell of something on the screen and in the run's log."""
+    def _log(self, text: str) -> None:
+        """A line for the screen and for the run's log."""
         self._events.put(Log(level="info", text=text))
         if self.run:
             with contextlib.suppress(RunError):
@@ -213,17 +320,17 @@ class Session:
     # -- the thread ------------------------------------------------------------------------------
 
     def _work(self, run: Run) -> None:
-        from engine.train import assemble
+        from engine.train import engine_thread
 
         status: RunStatus = "failed"
         if self._beside_screen:
-            assemble.step_back()
+            engine_thread.step_back()
         try:
-            finished = assemble.work(
-                self.settings, run, self._control, self._tell, self._meet_person
+            finished = engine_thread.work(
+                self.settings, run, self._control, self._emit, self._set_person
             )
             status = "finished" if finished else "stopped"
-        except GivenUp:
+        except LoadingStopped:
             status = "stopped"
         except (CannotGoOn, NothingLearned) as ended:
             status = "untrained" if isinstance(ended, NothingLearned) else "stopped"
@@ -238,26 +345,26 @@ class Session:
             self._log_trace(run)
         finally:
             self._end(run, status)
-            assemble.leave_thread()
+            engine_thread.leave_thread()
 
-    def _meet_person(self, judge: Any) -> None:
+    def _set_person(self, judge: "HumanJudge") -> None:
         self._person = judge
 
-    def _tell(self, event: Event) -> None:
+    def _emit(self, event: Event) -> None:
         if self._ended is None:  # else it comes from a thread that was let go
             self._events.put(event)
 
-    def _see_it_load(self, run: Run, thread: threading.Thread) -> None:
+    def _watch_loading(self, run: Run, thread: threading.Thread) -> None:
         """While the run loads, look whether it is to stop; then let go of its thread, since
         nothing can break off a load."""
         since = float("inf")
         while thread.is_alive() and not self._control.begun:
             now = time.monotonic()
             since = min(since, now) if self._control.stopping else since
-            if now - since > LOAD_TIMEOUT and self._control.give_up():
-                self._end(run, "stopped", let_go=True)
+            if now - since > LOAD_TIMEOUT and self._control.abandon():
+                self._end(run, "stopped", abandoned=True)
                 return
-            time.sleep(LOAD_LOOK)
+            time.sleep(LOAD_POLL_SECONDS)
 
     def _log_trace(self, run: Run) -> None:
         trace = hide(traceback.format_exc())
@@ -265,7 +372,7 @@ class Session:
         with contextlib.suppress(RunError):
             run.append(LOG, [f"{timestamp()} error   {line}" for line in trace.splitlines()])
 
-    def _end(self, run: Run, status: RunStatus, *, let_go: bool = False) -> None:
+    def _end(self, run: Run, status: RunStatus, *, abandoned: bool = False) -> None:
         """Close the run's folder and say how it ended; done once, by whoever comes first."""
         with self._ending:
             if self._ended is not None:
@@ -286,6 +393,6 @@ class Session:
                 archive.discard(run)
                 self._events.put(Log(level="info", text="nothing was trained, so no run is kept"))
             self._lock.close()
-            self._let_go = let_go
+            self._abandoned = abandoned
             self._ended = status
             self._events.put(RunEnded(status=status, step=step, error=self.error))

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from engine.export import trained_weights
 from engine.model.adapter_files import start_of
-from engine.model.load import LanguageModel, load_adapter_file, load_roles
+from engine.model.adapters import load_adapter_file
+from engine.model.language_model import LanguageModel
 from engine.runs.folder import Run
+from engine.train.results import trained_weights
+from engine.train.roles import load_roles
 
 
 @dataclass(frozen=True)

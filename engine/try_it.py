@@ -85,8 +85,8 @@ class SideBySide:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
-        from engine.machine.device import import_mlx
-        from engine.train.assemble import leave_thread
+        from engine.machine.blas import import_mlx
+        from engine.train.engine_thread import leave_thread
 
         import_mlx()
         try:
@@ -99,20 +99,17 @@ class SideBySide:
             leave_thread()
 
     def _serve(self) -> None:
-        from engine.compute.sampling import Interrupted, sample
+        from engine.compute.sampling import Interrupted, Sampler, sample
         from engine.data.prompts import Message, Prompt
         from engine.data.rendering import render_prompt
-        from engine.train.evaluation import completion_text
-        from engine.train.online_dpo import sampler_of
         from engine.trained import load_trained
 
         settings, _ = self._run.known_settings()
         trained = load_trained(self._run)
         self._events.append(SideBySideReady(trained.step))
-        budget = settings.max_seq_length - settings.max_completion_length
         while (prompt := self._prompts.get()) is not None:
             system = [Message("system", settings.system_prompt)] if settings.system_prompt else []
-            asked = Prompt((*system, Message("user", prompt)), prompt)
+            request = Prompt((*system, Message("user", prompt)), prompt)
             answers = []
             tokens = 0
 
@@ -121,19 +118,19 @@ class SideBySide:
 
             try:
                 for lm in (trained.policy, trained.reference):
-                    ids = render_prompt(lm.tokenizer, asked, settings, budget)
+                    ids = render_prompt(lm.tokenizer, request, settings, settings.prompt_tokens)
                     ((completion,),) = sample(
                         lm,
                         [ids],
                         copies=1,
                         max_tokens=settings.max_completion_length,
-                        sampler=sampler_of(settings),
+                        sampler=Sampler.of(settings),
                         seed=self._random.getrandbits(63),
                         progress=progress,
                         stop=self._closed.is_set,
                     )
                     tokens += len(completion.ids)
-                    answers.append(completion_text(lm, completion))
+                    answers.append(lm.text(completion.ids))
             except Interrupted:
                 return
             trained_is_left = self._random.random() < 0.5

@@ -20,7 +20,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from engine.machine.device import import_mlx
+from engine.machine.blas import import_mlx
 from tests.command import Command, make_command
 from tests.signals import let_programs_take_signals
 

@@ -3,15 +3,10 @@
 import contextlib
 import os
 import signal
-import threading
 import time
-import traceback
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-from textual.app import App
 from textual.binding import Binding
 from textual.events import Event as TextualEvent
 from textual.events import Key, Paste, Print
@@ -19,46 +14,42 @@ from textual.events import Key, Paste, Print
 from engine.data_folder import data_folder
 from engine.errors import RunError, UserError
 from engine.events import Event, RunEnded
-from tui.run.view import RunView
+from tui import screens, textual_private
+from tui.bindings import bindings_by_id
 from tui.shell import keys
 from tui.shell.base import StudioScreen
 from tui.shell.key_order import KeyHandled, KeyOrder
-from tui.shell.modes import modes
 from tui.shell.theme_registry import ThemeRegistry
-from tui.terminal import terminal
+from tui.state.run_control import RunControl
+from tui.terminal import guard, sequences
+from tui.terminal.captured_output import Lines
+from tui.terminal.exit_status import STOPPED_BY
 from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:
     from engine.runs.folder import Run
     from engine.session import Session
     from engine.settings.schema import Settings
-    from tui.shell.palette import Commands
+    from tui.setup.screen import SetupScreen
+    from tui.state.run_view import RunView
     from tui.terminal.captured_output import CapturedOutput
-    from tui.terminal.guard import Guard
 
 DRAINS_PER_SECOND = 8
 THEME_LOOKS_PER_SECOND = 1
 PROBLEM_SECONDS = 20.0  # that a sentence about a bad file stays
-STRAY_LINES = 200  # of library output that wait for a run to belong to
 
 
-def _commands() -> "type[Commands]":
-    from tui.shell.palette import Commands
+class StudioApp(textual_private.AppBase, inherit_bindings=False):
+    """LoRA Studio in a terminal: what `tui.studio.Studio` says of it, and the keys of every screen.
 
-    return Commands
-
-
-class StudioApp(App[int], inherit_bindings=False):
-    """LoRA Studio in a terminal.
-
-    `session` is the run that trains in this process, or the last that did, or None; `view` is
-    what is known of it. Each place (setup, run, review, runs) keeps its own stack of screens.
+    Each mode (setup, run, review, runs) keeps its own stack of screens.
     """
 
     CSS_PATH = "studio.tcss"
     TITLE = "LoRA Studio"
+    MODES = screens.MODES
     DEFAULT_MODE = "opening"
-    COMMANDS = {_commands}  # noqa: RUF012
+    COMMANDS = {screens.commands}  # noqa: RUF012
     BINDINGS = [  # noqa: RUF012
         Binding("f1", "guide", "guide", show=False, id="app.guide"),
         Binding("f2", "go('setup')", "setup", show=False, id="app.setup"),
@@ -88,28 +79,33 @@ class StudioApp(App[int], inherit_bindings=False):
         run: "Run | None" = None,
         output: "CapturedOutput | None" = None,
     ) -> None:
-        """As `tui.terminal.terminal.run_app` is asked."""
+        """`settings`, `start` and `run` as `tui.run_app.run_app` takes them; what libraries print
+        is read from `output`."""
         # Textual drops colours only where the terminal's own are asked for.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
-        self.session: Session | None = None
-        self.view: RunView | None = None
-        self.leaves_running = False  # the run goes on in a process of its own after the app
-        self.abandoned = False  # the person left without waiting for a checkpoint
-        self.ended_by: int | None = None  # a signal that asked for the end
-        self.gone = threading.Event()  # the screen is given back
-        self.guard: Guard | None = None  # gives the terminal back where the app cannot
-        self.first_settings = settings  # that Setup opens with
-        self.starts_at_once = start
+        self.control = RunControl()
+        self.after_first_frame: Callable[[], None] = lambda: None
+        self.quitting = False  # as soon as the run has ended
+        self._first_settings = settings  # that Setup opens with
+        self._starts_at_once = start
         self._first_run = run  # that is gone on with at once
         self._output = output
-        self._lines = terminal.Lines()
-        self._stray: deque[str] = deque(maxlen=STRAY_LINES)
-        self.quitting = False  # as soon as the run has ended
+        self._lines = Lines()
         self._pairs_waited = False
         self._ticked = 0.0
-        self._modes.update(modes(self))
+        self.add_mode("setup", self._setup_screen)
         self._themes = ThemeRegistry(self)
         self._key_order = KeyOrder(self, super().on_event)
+
+    @property
+    def session(self) -> "Session | None":
+        """The run that trains in this process, or the last that did."""
+        return self.control.session
+
+    @property
+    def view(self) -> "RunView | None":
+        """What is known of it."""
+        return self.control.view
 
     def on_mount(self) -> None:
         """Listen to the run; what the first frame does not need comes after it."""
@@ -119,12 +115,9 @@ class StudioApp(App[int], inherit_bindings=False):
 
     async def on_ready(self) -> None:
         """The first frame is drawn; the form takes longer to import than all before it."""
-        from tui.terminal import job_control
-
-        if not self.is_headless:
-            job_control.install(self)
+        self.after_first_frame()
         await self.switch_mode("setup")
-        keymap = keys.load(data_folder())
+        keymap = keys.load(data_folder(), lambda: bindings_by_id(StudioApp))
         self.set_keymap(keymap.keys)
         self._say_problems([*self._themes.reload(), *keymap.problems])
         if self._first_run:
@@ -148,7 +141,8 @@ class StudioApp(App[int], inherit_bindings=False):
         Raises:
             UserError: it cannot start, or another run is still going.
         """
-        self._begin(settings, None)
+        self.control.start(settings)
+        self._show_run()
 
     def resume_run(self, run: "Run") -> None:
         """Resume a run from its newest checkpoint and show it.
@@ -156,76 +150,28 @@ class StudioApp(App[int], inherit_bindings=False):
         Raises:
             UserError: it cannot be resumed, or another run is still going.
         """
-        self._begin(run.settings(), run)
+        self.control.resume(run)
+        self._show_run()
 
-    def _begin(self, settings: "Settings", run: "Run | None") -> None:
-        from engine.session import Session
-
-        self.refuse_second_run()
-        view = RunView(settings=settings)
-        if run:
-            from tui.archive.run_from_files import RunFromFiles
-
-            view = RunFromFiles(run).view
-            view.status, view.error = "running", None
-        session = Session(settings, run, beside_screen=True)
-        session.start()
-        view.name = session.run.name if session.run else view.name
-        self.session, self.view = session, view
-        for line in self._stray:
-            view.add_log(time.time(), "debug", line)
-        self._stray.clear()
-        self.open_review() if settings.human_judge else self.open_run()
-
-    def refuse_second_run(self) -> None:
-        """One run at a time trains in this process.
-
-        Raises:
-            UserError: another run is still going.
-        """
-        name = self.view.name if self.view else "a run"
-        if self.session and self.session.alive:
-            raise UserError(f"{name} is still going: stop it first, on the run screen.")
-        if self.session and self.session.lingers:
-            raise UserError(
-                f"what {name} was loading cannot be broken off and is not over yet: try again in a "
-                "moment, or leave the program and start it anew."
-            )
+    def _show_run(self) -> None:
+        human = self.session and self.session.settings.human_judge
+        self.open_review() if human else self.open_run()
 
     def stop_run(self, *, keep: bool = False) -> None:
         """Ask the run to end with a checkpoint; `keep` it even if nothing was trained yet."""
+        self.control.stop(keep=keep)
         if self.session:
-            self.session.stop(keep=keep)
             self._tell_screen(())
-
-    def outlives_screen(self) -> bool:
-        """Whether the run goes on when the terminal is lost; one that is paused would do so for
-        ever."""
-        session = self.session
-        if not session or not session.alive or session.stopping or session.settings.human_judge:
-            return False
-        if session.status == "paused":
-            return False
-        return session.settings.on_hangup == "continue"
-
-    def end_session(self) -> None:
-        """See the run to its end after the app has gone: now, or in its own time where only the
-        terminal was lost. Nothing is waited for where the person left at once."""
-        self.gone.set()
-        if self.session and not self.abandoned:
-            if self.ended_by != signal.SIGHUP or not self.outlives_screen():
-                self.session.stop()
-            self.session.screen_has_gone()
-            self.session.join()
 
     def quit_when_stopped(self) -> None:
         """Quit as soon as the run has written its checkpoint."""
         self.quitting = True
-        if not self.session or not self.session.alive:
+        if not self.control.alive:
             self._quit_now()
 
     def _quit_now(self) -> None:
-        self.exit(return_code=128 + self.ended_by if self.ended_by else 0)
+        number = self.control.ended_by
+        self.exit(return_code=STOPPED_BY + number if number else 0)
 
     def drain(self) -> None:
         """Take in what the run has told since the last time, and let the screen in front know."""
@@ -234,8 +180,7 @@ class StudioApp(App[int], inherit_bindings=False):
         session, view = self.session, self.view
         if not session or not view:
             return
-        events = session.drain()
-        view.fold(events)
+        events = self.control.drain()
         now = time.monotonic()
         if events or (view.live and now - self._ticked >= 1):
             self._ticked = now
@@ -250,7 +195,7 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def _notify_person(self, session: "Session", events: Sequence[Event]) -> None:
         """Ring when the run ends, and when a first pair waits for somebody who looks elsewhere."""
-        name = self.view.name if self.view else "the run"
+        name = self.control.name
         for event in events:
             if isinstance(event, RunEnded):
                 self.ring(f"{name} {event.status}")
@@ -270,20 +215,22 @@ class StudioApp(App[int], inherit_bindings=False):
         self._take_output(event.text)
 
     def _take_output(self, text: str) -> None:
-        for line in self._lines.feed(text) if text else ():
-            if self.view:
-                self.view.add_log(time.time(), "debug", line)
-            else:
-                self._stray.append(line)
+        if text:
+            self.control.add_output(self._lines.feed(text))
 
-    # -- going modes ----------------------------------------------------------------------------
+    # -- going about -----------------------------------------------------------------------------
+
+    def _setup_screen(self) -> "SetupScreen":
+        return screens.setup(self._first_settings, start=self._starts_at_once)
 
     def open_setup(self, settings: "Settings | None" = None, source: str = "a run") -> None:
         """Show the form, with these settings in it if any are given; `source` says whose."""
         from tui.setup.screen import SetupScreen
 
-        opened = "setup" in self._screen_stacks and self.get_screen_stack("setup")
-        self.first_settings = settings
+        opened = []
+        with contextlib.suppress(KeyError):  # nobody was there yet
+            opened = self.get_screen_stack("setup")
+        self._first_settings = settings
         self.switch_mode("setup")
         if settings and opened and isinstance(opened[0], SetupScreen):
             opened[0].show(settings, source)
@@ -298,77 +245,54 @@ class StudioApp(App[int], inherit_bindings=False):
         """Show the pairs that wait for a person."""
         self.switch_mode("review")
 
-    def open_runs(self) -> None:
-        """Show all runs."""
-        self.switch_mode("runs")
-
     def open_run_detail(self, name: str) -> None:
         """Show a run from its files."""
-        from tui.archive.detail_screen import RunDetailScreen
-
-        self.push_screen(RunDetailScreen(name))
+        self.push_screen(screens.run_detail(name))
 
     def open_try_it(self, run: "Run") -> None:
         """Ask the starting and the trained policy of a run."""
-        from tui.archive.try_it_screen import TryItScreen
-
-        self.push_screen(TryItScreen(run))
+        self.push_screen(screens.try_it(run))
 
     def open_guide(self, topic: str | None = None) -> None:
         """Show the guide at a topic."""
-        from tui.guide.screen import GuideScreen
-
-        self.push_screen(GuideScreen(topic))
+        self.push_screen(screens.guide(topic))
 
     # -- telling the person ----------------------------------------------------------------------
 
     def say(self, message: str, seconds: float | None = None) -> None:
         """Put a sentence in the key line of the screen in front. It is never markup."""
-        screens = [each for each in self.screen_stack if isinstance(each, StudioScreen)]
-        if screens and screens[-1].ready:
-            screens[-1].say(message, seconds)
-        elif screens:
+        stack = [each for each in self.screen_stack if isinstance(each, StudioScreen)]
+        if stack and stack[-1].ready:
+            stack[-1].say(message, seconds)
+        elif stack:
             self.set_timer(0.1, lambda: self.say(message, seconds))
 
     def ring(self, text: str) -> None:
         """A bell, and a notification of the desktop where the terminal passes one on."""
-        if self._driver and not self.is_headless:
-            self._driver.write(terminal.notify_sequence(text, os.environ))
+        textual_private.write(self, sequences.notify_sequence(text, os.environ))
 
     def copy_to_clipboard(self, text: str) -> None:
         """Copy to the clipboard of the person's machine, through SSH and tmux."""
-        self._clipboard = text
-        sequence = terminal.copy_sequence(text, os.environ)
+        self.set_clipboard(text)
+        sequence = sequences.copy_sequence(text, os.environ)
         if sequence is None:
             self.say("this is too long for a terminal's clipboard")
-        elif self._driver and not self.is_headless:
-            self._driver.write(sequence)
+        else:
+            textual_private.write(self, sequence)
 
-    def _handle_exception(self, error: Exception) -> None:
-        """What breaks in a screen while the app closes is no news to anybody."""
-        if not self._exit:
-            super()._handle_exception(error)
-
-    def _fatal_error(self) -> None:
+    def defect_line(self, error: Exception | None) -> str:
         """A defect of ours: the trace goes to a file, and one line to the terminal given back."""
-        from engine.runs.durable import StorageError, write_file
-        from tui.terminal.guard import crash_file
-
-        file = crash_file()
-        with contextlib.suppress(StorageError):
-            write_file(file, traceback.format_exc().encode(errors="replace"))
-        text = f"lora-studio: the app broke ({safe_line(repr(self._exception), 200)}); see {file}"
-        self._exit_renderables.append(Text(text))
-        self._close_messages_no_wait()
+        file = guard.keep_trace()
+        return f"lora-studio: the app broke ({safe_line(repr(error), 200)}); see {file}"
 
     # -- actions ---------------------------------------------------------------------------------
 
-    def action_go(self, place: str) -> None:
+    def action_go(self, mode: str) -> None:
         """Go to one of the modes; from what lies over it, back to it."""
-        if place != self.current_mode:
-            getattr(self, f"open_{place}")()
+        if mode != self.current_mode:
+            self.switch_mode(mode)
         elif len(self.screen_stack) == 1:
-            self.say(f"this is {place} already")
+            self.say(f"this is {mode} already")
         else:
             for _ in self.screen_stack[1:]:
                 self.pop_screen()
@@ -385,28 +309,23 @@ class StudioApp(App[int], inherit_bindings=False):
 
     def action_keys(self) -> None:
         """Show all keys of the screen."""
-        from tui.shell.keys_overlay import KeysOverlay
-
-        self.push_screen(KeysOverlay(self.screen))
+        self.push_screen(screens.keys(self.screen))
 
     def action_command_palette(self) -> None:
         """Offer all commands, by search."""
-        from tui.shell.palette import Palette
-
-        if not Palette.is_open(self):  # pyright: ignore[reportArgumentType]
-            self.push_screen(Palette(id="--command-palette"))
+        palette = screens.palette()
+        if not palette.is_open(self):  # pyright: ignore[reportArgumentType]
+            self.push_screen(palette)
 
     def action_themes(self) -> None:
         """Choose a theme, seeing each."""
-        from tui.shell.theme_picker import ThemePicker
-
-        self.push_screen(ThemePicker())
+        self.push_screen(screens.themes())
 
     async def action_quit(self) -> None:
         """Quit; with a run going, ask what is to become of it."""
         from tui.shell import leaving
 
-        session, name = self.session, self.view.name if self.view else "a run"
+        session, name = self.session, self.control.name
         if not session or not session.alive:
             self.exit()
         elif self.quitting:
@@ -415,28 +334,20 @@ class StudioApp(App[int], inherit_bindings=False):
             human, loading = session.settings.human_judge, session.unbegun
             self.push_screen(leaving.leaving(name, human_judge=human, loading=loading), self._quit)
 
-    def action_suspend_process(self) -> None:
-        """Leave the terminal to the shell until `fg`."""
-        from tui.terminal import job_control
-
-        if not self.is_headless:
-            job_control.suspend(self)
-
     def _quit(self, answer: str | None) -> None:
-        if answer in ("stop", "leave running"):
+        from tui.shell.leaving import AT_ONCE, LEAVE_RUNNING, STOP
+
+        if answer in (STOP, LEAVE_RUNNING):
             self.quitting = True
-            self.leaves_running = answer == "leave running"
-            then = "; then the run goes on without a screen" if self.leaves_running else ""
-            saving = (
-                ""
-                if self.session and self.session.unbegun
-                else " after this step, with a checkpoint"
-            )
+            self.control.leaves_running = answer == LEAVE_RUNNING
+            saves = self.session and not self.session.unbegun
+            saving = " after this step, with a checkpoint" if saves else ""
+            then = "; then the run goes on without a screen" if self.control.leaves_running else ""
             self.say(f"quitting{saving}{then} …", PROBLEM_SECONDS)
-            self.stop_run(keep=self.leaves_running)
-        elif answer == "leave at once":
-            self.abandoned = True
-            self.exit(return_code=130)
+            self.stop_run(keep=self.control.leaves_running)
+        elif answer == AT_ONCE:
+            self.control.abandoned = True
+            self.exit(return_code=STOPPED_BY + signal.SIGINT)
 
     def get_key_display(self, binding: Binding) -> str:
         """A key as it is written in the key line."""

@@ -5,8 +5,7 @@ import sys
 from typing import NoReturn
 
 from engine.errors import RunError, UserError
-
-FAILED, BAD_INPUT = 1, 2
+from tui.terminal.exit_status import BAD_INPUT, FAILED
 
 
 def main() -> NoReturn:
@@ -14,7 +13,7 @@ def main() -> NoReturn:
     arguments = sys.argv[1:]
     try:
         if not arguments:
-            from tui.terminal.terminal import run_app
+            from tui.run_app import run_app
 
             sys.exit(run_app())
         from tui.cli.commands import cli, full

@@ -16,7 +16,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
+from mlx_lm.models.cache import make_prompt_cache
 
 
 class PromptCache:
@@ -30,11 +30,16 @@ class PromptCache:
     def __init__(self) -> None:
         self.keys: mx.array | None = None
         self.values: mx.array | None = None
+        self._skipped = 0
 
     @property
     def width(self) -> int:
-        """Tokens held a row, padding included."""
-        return 0 if self.keys is None else self.keys.shape[2]
+        """Tokens read a row, padding included."""
+        return self._skipped if self.keys is None else self.keys.shape[2]
+
+    def skip(self, tokens: int) -> None:
+        """Count tokens that the layer is not run on."""
+        self._skipped += tokens
 
     @property
     def offset(self) -> int | mx.array:
@@ -54,7 +59,7 @@ class PromptCache:
         self, tokens: int, return_array: bool = False, window_size: int | None = None
     ) -> mx.array | str | None:
         """Causal mask for `tokens` new tokens. The window never overflows here (see
-        `supports_sharing`), so it is ignored."""
+        `engine.compute.choose.supports_sharing`), so it is ignored."""
         if tokens == 1 and not return_array:
             return None
         if not return_array:
@@ -94,7 +99,8 @@ class CompletionCache(PromptCache):
     ) -> None:
         super().__init__()
         self.kept = kept
-        self.keys, self.values = prompt.state
+        self.state = prompt.state
+        self._skipped = prompt.width
         self.rows = rows
         self.prompt_width = prompt.width
         self.lengths = lengths
@@ -178,41 +184,6 @@ def padded(ids: Sequence[Sequence[int]], width: int | None = None) -> mx.array:
     """Token ids right-padded with 0: int32 (rows, width or the longest)."""
     width = max(map(len, ids)) if width is None else width
     return mx.array([[*row, *[0] * (width - len(row))] for row in ids], mx.int32)
-
-
-def supports_sharing(model: nn.Module, tokens: float) -> bool:
-    """Whether prompts of this model can be shared over `tokens` positions.
-
-    True where every layer keeps plain keys and values, or a rotating window that `tokens` do
-    not overflow, and where a small trial gives the same numbers as a plain pass: an unknown
-    architecture may treat positions or masks in a way of its own.
-    """
-    for cache in make_prompt_cache(model):
-        if type(cache) is RotatingKVCache:
-            if cache.max_size < tokens:
-                return False
-        elif type(cache) is not KVCache:
-            return False
-    try:
-        return _trial(model)
-    except Exception:  # whatever an unknown model raises, the plain pass serves it
-        return False
-
-
-def _trial(model: nn.Module) -> bool:
-    """Two prompts of unequal length, continued by two tokens: equal to a plain pass?"""
-    prompts, tail = [[1, 2, 3, 4], [5, 6]], [[7, 8], [9, 10]]
-    caches = prompt_caches(model)
-    model(padded(prompts), cache=caches)
-    lengths = mx.array([len(prompt) for prompt in prompts])
-    rows = mx.arange(len(prompts))
-    shared = model(padded(tail), cache=[CompletionCache(cache, rows, lengths) for cache in caches])
-    for row, (prompt, completion) in enumerate(zip(prompts, tail, strict=True)):
-        plain = model(mx.array([prompt + completion]))[0, len(prompt) :]
-        spread = mx.abs(plain).max() + 1e-6
-        if not mx.abs(plain - shared[row]).max() < 2e-2 * spread:
-            return False
-    return True
 
 
 @contextmanager

@@ -6,63 +6,34 @@ scored over whole sequences, with the same result.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 
 import mlx.core as mx
 import numpy as np
 from mlx.nn.utils import checkpoint
 
-from engine.compute.cpu_math import logsumexp
+from engine.compute import limits
 from engine.compute.kv_cache import CompletionCache, checkpointed, padded, prompt_caches
-from engine.model.load import LanguageModel
-
-# Logits are made for this many values at a time: 32 MiB in fp32, of which a handful are needed.
-VALUES_PER_CHUNK = 1 << 23
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """Pairs to score: prompts, and for each its completions, as token ids.
-
-    Every prompt has the same number of completions, each of at least one token.
-    """
-
-    prompts: Sequence[Sequence[int]]
-    completions: Sequence[Sequence[Sequence[int]]]
-
-    @property
-    def copies(self) -> int:
-        """Completions of each prompt."""
-        return len(self.completions[0])
-
-    @property
-    def rows(self) -> list[Sequence[int]]:
-        """All completions, prompt by prompt."""
-        return [ids for group in self.completions for ids in group]
+from engine.compute.mlx_model import MlxModel
+from engine.model.batch import Batch
 
 
 def completion_logps(
-    lm: LanguageModel,
-    scored: Scored,
+    model: MlxModel,
+    batch: Batch,
     *,
+    shares_prompts: bool,
     recompute: bool = False,
     step_size: int | None = None,
+    layers: AbstractContextManager[None] | None = None,
 ) -> mx.array:
-    """Sum of the log-probabilities of each completion's tokens.
-
-    Args:
-        recompute: trade time for memory in the backward pass (gradient checkpointing).
-        step_size: at most this many tokens of a row in one pass, or None for all at once.
-
-    Returns:
-        float32 (prompts, completions of each). Differentiable in the model's parameters.
-    """
-    rows = scored.rows
-    if recompute:
-        with checkpointed(lm.model):
-            hidden, starts = _hidden(lm, scored, rows, step_size)
-    else:
-        hidden, starts = _hidden(lm, scored, rows, step_size)
+    """As `Backend.logps`; `layers` is entered while the layers are run."""
+    rows = batch.rows
+    with checkpointed(model.module) if recompute else nullcontext(), layers or nullcontext():
+        if shares_prompts:
+            hidden, starts = _hidden_shared(model, batch, rows, step_size), [0] * len(rows)
+        else:
+            hidden, starts = _hidden_whole(model, batch, rows)
     width = hidden.shape[1]
     # Flat indices of the positions whose next token belongs to a completion.
     where = np.concatenate(
@@ -73,37 +44,35 @@ def completion_logps(
     )
     targets = mx.array(np.concatenate([np.asarray(ids, np.int32) for ids in rows]))
     flat = hidden.reshape(-1, hidden.shape[-1])[mx.array(where)]
-    logps = _token_logps(lm, flat, targets, recompute)
+    logps = _token_logps(model, flat, targets, recompute)
     # Laid out a row a completion, zeros at its end: each sum then has one order on any device.
     lengths = [len(ids) for ids in rows]
     table = np.full((len(rows), max(lengths)), len(where))
     table[np.arange(max(lengths)) < np.array(lengths)[:, None]] = np.arange(len(where))
     sums = mx.concatenate([logps, mx.zeros(1)])[mx.array(table)].sum(axis=-1)
-    return sums.reshape(len(scored.prompts), scored.copies)
+    return sums.reshape(len(batch.prompts), batch.copies)
 
 
-def _hidden(
-    lm: LanguageModel, scored: Scored, rows: list[Sequence[int]], step_size: int | None
+def _hidden_whole(
+    model: MlxModel, batch: Batch, rows: list[Sequence[int]]
 ) -> tuple[mx.array, list[int]]:
     """Hidden states (rows, width, features), and for each row the position that predicts its
     completion's first token."""
-    if lm.shares_prompts:
-        return _hidden_shared(lm, scored, rows, step_size), [0] * len(rows)
-    prompts = [prompt for prompt in scored.prompts for _ in range(scored.copies)]
+    prompts = [prompt for prompt in batch.prompts for _ in range(batch.copies)]
     sequences = [[*prompt, *ids[:-1]] for prompt, ids in zip(prompts, rows, strict=True)]
-    return lm.hidden(padded(sequences)), [len(prompt) - 1 for prompt in prompts]
+    return model.hidden(padded(sequences)), [len(prompt) - 1 for prompt in prompts]
 
 
 def _hidden_shared(
-    lm: LanguageModel, scored: Scored, rows: list[Sequence[int]], step_size: int | None
+    model: MlxModel, batch: Batch, rows: list[Sequence[int]], step_size: int | None
 ) -> mx.array:
-    """As `_hidden`, but only at the positions that predict completions: the prompt's last one,
-    then one for each token of the completion but the last."""
-    lengths = [len(prompt) for prompt in scored.prompts]
-    caches = prompt_caches(lm.model)
-    prompt_hidden = _in_steps(lm, padded(scored.prompts), caches, step_size)
+    """Hidden states (rows, width, features) at the positions that predict completions: the
+    prompt's last one, then one for each token of the completion but the last."""
+    lengths = [len(prompt) for prompt in batch.prompts]
+    caches = prompt_caches(model.module)
+    prompt_hidden = _in_steps(model, padded(batch.prompts), caches, step_size)
     last = mx.take_along_axis(prompt_hidden, mx.array(lengths)[:, None, None] - 1, axis=1)
-    owners = mx.repeat(mx.arange(len(lengths)), scored.copies)
+    owners = mx.repeat(mx.arange(len(lengths)), batch.copies)
     hidden = mx.take(last, owners, axis=0)
     inputs = [ids[:-1] for ids in rows]
     if not any(inputs):
@@ -111,22 +80,20 @@ def _hidden_shared(
     uneven = mx.array(lengths)[owners] if len(set(lengths)) > 1 else None
     kept = step_size is not None
     continued = [CompletionCache(cache, owners, uneven, kept) for cache in caches]
-    return mx.concatenate([hidden, _in_steps(lm, padded(inputs), continued, step_size)], axis=1)
+    return mx.concatenate([hidden, _in_steps(model, padded(inputs), continued, step_size)], axis=1)
 
 
 def _in_steps(
-    lm: LanguageModel, ids: mx.array, caches: Sequence[object], step_size: int | None
+    model: MlxModel, ids: mx.array, caches: Sequence[object], step_size: int | None
 ) -> mx.array:
     """Hidden states of `ids` (rows, tokens), computed `step_size` tokens at a time."""
     tokens = ids.shape[1]
     step = step_size or tokens
-    parts = [lm.hidden(ids[:, at : at + step], caches) for at in range(0, tokens, step)]
+    parts = [model.hidden(ids[:, at : at + step], caches) for at in range(0, tokens, step)]
     return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=1)
 
 
-def _token_logps(
-    lm: LanguageModel, hidden: mx.array, targets: mx.array, recompute: bool
-) -> mx.array:
+def _token_logps(model: MlxModel, hidden: mx.array, targets: mx.array, recompute: bool) -> mx.array:
     """Log-probability of each target: float32 (tokens,) from hidden (tokens, features).
 
     Logits are made in chunks of rows, so that a large vocabulary never stands in memory for
@@ -134,12 +101,12 @@ def _token_logps(
     """
 
     def logps(hidden: mx.array, wanted: mx.array) -> mx.array:
-        logits = lm.logits(hidden).astype(mx.float32)
+        logits = model.logits(hidden).astype(mx.float32)
         picked = mx.take_along_axis(logits, wanted[:, None], axis=-1).squeeze(-1)
-        return picked - logsumexp(logits)
+        return picked - mx.logsumexp(logits, axis=-1)
 
     tokens = hidden.shape[0]
-    size = max(1, VALUES_PER_CHUNK // lm.vocabulary)
+    size = max(1, limits.LOGIT_VALUES // model.vocabulary)
     if tokens <= size and not recompute:
         return logps(hidden, targets)
 
@@ -148,7 +115,7 @@ def _token_logps(
             result = logps(hidden + turn, targets[at : at + size])
             return result, (0 * result[0]).astype(hidden.dtype)
 
-        return checkpoint(lm.model, found)
+        return checkpoint(model.module, found)
 
     # `turn` is zero. It makes a chunk wait for the one before it, and in the backward pass for
     # the one after it; else the logits of all of them may stand in memory at once.

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from engine.compute.decode import decoder
-from engine.model.load import LanguageModel
+from engine.compute import limits
+from engine.data.completion import Completion
+from engine.model.language_model import LanguageModel
+from engine.settings.schema import Settings
 
-# Tokens that one decoded batch may hold in its cache; more prompts are decoded in turns.
-TOKENS_PER_BATCH = 16_384
 # top_p without top_k looks at this many of the likeliest tokens; a wider nucleus ends there.
 NUCLEUS_CANDIDATES = 1_024
 
@@ -36,6 +36,11 @@ class Sampler:
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Sampler":
+        """How the policy of a run samples."""
+        return cls(settings.temperature, settings.top_p, settings.top_k, settings.min_p)
 
     def draw(self, logits: mx.array, key: mx.array) -> mx.array:
         """Token ids int32 (rows,) from logits (rows, vocabulary)."""
@@ -70,15 +75,6 @@ class Sampler:
             floor = logits.max(axis=-1, keepdims=True) + mx.log(mx.array(self.min_p))
             logits = mx.where(logits >= floor, logits, -mx.inf)
         return mx.random.categorical(logits, key=key)
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """A sampled completion: its ids (the end-of-turn token included where the model wrote it),
-    and whether the model ended it or the limit cut it."""
-
-    ids: tuple[int, ...]
-    finished: bool
 
 
 def sample(
@@ -127,10 +123,10 @@ def _groups(
     lm: LanguageModel, prompts: Sequence[Sequence[int]], copies: int, max_tokens: int
 ) -> list[Sequence[Sequence[int]]]:
     """Prompts in the batches that are decoded together."""
-    if not lm.shares_prompts:
+    if not lm.backend.decodes_batches:
         return [[prompt] for prompt in prompts]
     longest = max(map(len, prompts))
-    size = max(1, TOKENS_PER_BATCH // (copies * (longest + max_tokens)))
+    size = max(1, limits.SAMPLED_TOKENS // (copies * (longest + max_tokens)))
     return [prompts[at : at + size] for at in range(0, len(prompts), size)]
 
 
@@ -145,7 +141,7 @@ def _decode(
     stop: Callable[[], bool],
 ) -> list[Completion]:
     """Decode one batch; completions prompt by prompt."""
-    batch = decoder(lm, prompts, copies, max_tokens)
+    batch = lm.backend.decoder(prompts, copies, max_tokens)
     token = sampler.draw(batch.logits, keys[0])
     mx.async_eval(token)
     written: list[list[int]] = [[] for _ in range(len(prompts) * copies)]
@@ -170,7 +166,7 @@ def _decode(
             break
         if stop():
             raise Interrupted
-        if lm.shares_prompts and len(rows) <= 0.8 * len(alive):
+        if lm.backend.decodes_batches and len(rows) <= 0.8 * len(alive):
             batch.keep(rows)
             following = mx.take(following, mx.array(rows))
             alive = [alive[row] for row in rows]

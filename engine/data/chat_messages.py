@@ -6,17 +6,13 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Literal, get_args
+from typing import Any
 
 from engine.data.files import Unusable
+from engine.message import ROLES, Message, Role
 
-# Who may speak in a chat. A template writes a role as it is, control tokens that it spells
-# included, so no other is let through.
-Role = Literal["system", "user", "assistant", "tool"]
-ROLES: tuple[Role, ...] = get_args(Role)
 # The names that chat datasets give the same roles and keys.
 _NAMES: dict[str, Role] = {
     "human": "user",
@@ -47,28 +43,6 @@ _LONGEST_WRITTEN = 2**20
 
 # Descriptions of tools, JSON-like.
 Tools = tuple[Mapping[str, Any], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a chat.
-
-    `tool_calls` are those of an assistant, as OpenAI's format has them, with their arguments as a
-    mapping; `name` and `tool_call_id` say what a tool's message answers.
-
-    Raises:
-        ValueError: `role` is none of `ROLES`.
-    """
-
-    role: str
-    content: str
-    tool_calls: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
-    name: str = ""
-    tool_call_id: str = ""
-
-    def __post_init__(self) -> None:
-        if self.role not in ROLES:
-            raise ValueError(f"no role of a chat: {self.role!r}")
 
 
 def messages_of(value: Any) -> list[Message]:
@@ -138,12 +112,12 @@ def _part(part: Any) -> str:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if isinstance(text, str) and kind in _TEXT_PARTS:
         return clean(text)
-    raise Unusable(f"has a part that is no text ({shown(kind or type(part).__name__)})")
+    raise Unusable(f"has a part that is no text ({printable(kind or type(part).__name__)})")
 
 
 def _calls(value: Any) -> tuple[Mapping[str, Any], ...]:
     """Tool calls as OpenAI's format has them; a template wants their arguments as a mapping."""
-    value = from_json(value) if isinstance(value, str) else plain(value)
+    value = from_json(value) if isinstance(value, str) else json_value(value)
     calls: list[Mapping[str, Any]] = []
     for call in value if isinstance(value, list) else [value] if value else []:
         bare = call.get("function", call) if isinstance(call, Mapping) else None
@@ -169,7 +143,7 @@ def tools_of(value: Any) -> Tools:
         value = from_json(value or "[]")
         if value is None:
             raise Unusable("is text that is not JSON")
-    value = plain(value)
+    value = json_value(value)
     tools = [value] if isinstance(value, Mapping) and value else value or []
     if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
         raise Unusable("is no list of mappings")
@@ -237,7 +211,7 @@ def text_of(value: Any) -> str:
     if isinstance(value, (list, tuple)) and not any(_nested(item) for item in value):
         return "\n\n".join(text for item in value if (text := text_of(item)).strip())
     if _nested(value):
-        return clean(json.dumps(plain(value), ensure_ascii=False))
+        return clean(json.dumps(json_value(value), ensure_ascii=False))
     raise Unusable(f"is a {type(value).__name__}, and has to be text")
 
 
@@ -245,23 +219,24 @@ def _nested(value: Any) -> bool:
     return isinstance(value, (Mapping, list, tuple))
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Nested data as JSON has it, without the nulls that a table's columns put into mappings.
 
     Raises:
         Unusable: it is nested too deeply, or holds what is no text.
     """
     try:
-        return _plain(value)
+        return _json_value(value)
     except RecursionError as error:
         raise Unusable("is nested too deeply") from error
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {clean(str(key)): _plain(item) for key, item in value.items() if item is not None}
+        items = ((clean(str(key)), item) for key, item in value.items() if item is not None)
+        return {key: _json_value(item) for key, item in items}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, (bool, int, float)) else text_of(value)
@@ -270,7 +245,7 @@ def _plain(value: Any) -> Any:
 def from_json(text: Any) -> Any:
     """What JSON text holds, plain; None where it is no JSON."""
     try:
-        return plain(json.loads(text)) if isinstance(text, str) else None
+        return json_value(json.loads(text)) if isinstance(text, str) else None
     except (ValueError, RecursionError):
         return None
 
@@ -299,8 +274,8 @@ def as_mapping(message: Message) -> dict[str, Any]:
         "name": message.name,
         "tool_call_id": message.tool_call_id,
     }
-    told = {key: value for key, value in more.items() if value}
-    return {"role": message.role, "content": message.content, **told}
+    filled = {key: value for key, value in more.items() if value}
+    return {"role": message.role, "content": message.content, **filled}
 
 
 def transcript(turns: Iterable[Message]) -> str:
@@ -319,7 +294,7 @@ def clean(text: str) -> str:
     return _LONE_SURROGATE.sub("\ufffd", text)
 
 
-def shown(name: object) -> str:
+def printable(name: object) -> str:
     """A name from outside, short and harmless to print."""
     text = repr(str(name))[1:-1]
     return text if len(text) <= 60 else text[:57] + "..."

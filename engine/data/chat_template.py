@@ -56,8 +56,8 @@ def apply(
         "add_generation_prompt": True,
         "enable_thinking": enable_thinking,
     }
-    given = len(json.dumps([values["conversations"], tools]))
-    reply = _PROCESS.render(values, CHARACTERS + 2 * given)
+    size = len(json.dumps([values["conversations"], tools]))
+    reply = _PROCESS.render(values, CHARACTERS + 2 * size)
     if reply is None:
         raise _refusal(tokenizer, f"did not end within {SECONDS:g} seconds")
     if "too_long" in reply:

@@ -5,9 +5,9 @@ The usual names are known: a text prompt with the columns that belong to it (`in
 system message, earlier turns and tools.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.data.chat_messages import (
     Message,
@@ -15,7 +15,7 @@ from engine.data.chat_messages import (
     history_of,
     messages_of,
     preference_of,
-    shown,
+    printable,
     text_of,
     tools_of,
 )
@@ -35,9 +35,11 @@ ANSWERS = ("answer", "answers", "output", "response", "completion", "solution", 
 
 _MOST_SHOWN = 30
 
+Content = TypeVar("Content")
+
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RowPrompt:
     """What a row asks: its chat as it stands there, and what stands beside it."""
 
     messages: list[Message]
@@ -54,7 +56,7 @@ class PromptColumns:
 
     def __init__(self, split: Split, prompt: str | None, system: str | None) -> None:
         self._name = split.name
-        self._seen = dict.fromkeys(split.columns)
+        self._columns = dict.fromkeys(split.columns)
         self._others: set[str] = set()
         self._ignored: set[str] = set()
         self._no_tools: dict[str, tuple[int, str]] = {}  # column -> rows, and the first reason
@@ -68,18 +70,18 @@ class PromptColumns:
     @property
     def wanted(self) -> list[str]:
         """The columns to read."""
-        return [name for name in self._wanted if name in self._seen or not self._seen]
+        return [name for name in self._wanted if name in self._columns or not self._columns]
 
-    def asked(self, row: Mapping[str, Any]) -> Asked:
+    def prompt_of(self, row: Mapping[str, Any]) -> RowPrompt:
         """What a row asks.
 
         Raises:
             Unusable: a cell of it cannot be read; the text begins with the column.
         """
-        if row.keys() - self._seen.keys() and len(self._seen) < MOST_COLUMNS:
-            self._seen |= dict.fromkeys(row)
+        if row.keys() - self._columns.keys() and len(self._columns) < MOST_COLUMNS:
+            self._columns |= dict.fromkeys(row)
         system = (_cell(row, name, text_of) for name in self._system)
-        return Asked(
+        return RowPrompt(
             self._messages(row),
             next((text for text in system if text.strip()), ""),
             self._tools(row),
@@ -109,8 +111,8 @@ class PromptColumns:
             [part for key in keys if (part := _cell(row, key, text_of)) not in text]
             for keys in (BEFORE, AFTER)
         )
-        asked = _user([*before, text, *after]) if text.strip() or after else []
-        return [*_cell(row, HISTORY, history_of), *asked]
+        question = _user([*before, text, *after]) if text.strip() or after else []
+        return [*_cell(row, HISTORY, history_of), *question]
 
     def _tools(self, row: Mapping[str, Any]) -> Tools:
         for name in TOOLS:
@@ -126,7 +128,7 @@ class PromptColumns:
         """What of the columns is not used, in sentences."""
         known = ({*self._wanted} | self._others) - self._ignored
         used, unused = (
-            listed(name for name in self._seen if (name in known) is wanted)
+            listed(name for name in self._columns if (name in known) is wanted)
             for wanted in (True, False)
         )
         notes = [f"data: prompts are made of {used}; columns not used: {unused}"] if unused else []
@@ -136,26 +138,26 @@ class PromptColumns:
 
     def _named(self, wanted: str) -> list[str]:
         """The columns that the setting names: one, or several as `context + question`."""
-        several = [wanted] if wanted in self._seen else wanted.split(" + ")
+        several = [wanted] if wanted in self._columns else wanted.split(" + ")
         return self._checked("prompt_feature", [name.strip() for name in several])
 
     def _checked(self, key: str, names: list[str]) -> list[str]:
         for name in names:
-            if self._seen and name not in self._seen:
+            if self._columns and name not in self._columns:
                 raise UserError(
                     f"{key}: {self._name} has no column {name!r}; its columns are "
-                    f"{listed(self._seen)}"
+                    f"{listed(self._columns)}"
                 )
         return names
 
     def _guessed(self) -> list[str]:
         for name in (*PROMPTS, CHOSEN):
-            if name in self._seen:
+            if name in self._columns:
                 return [name]
-        if not self._seen:
+        if not self._columns:
             return [PROMPTS[0]]
-        others = [name for name in self._seen if str(name).strip().lower() not in ANSWERS]
-        answers = [name for name in self._seen if name not in others]
+        others = [name for name in self._columns if str(name).strip().lower() not in ANSWERS]
+        answers = [name for name in self._columns if name not in others]
         aside = f" ({listed(answers)} look like answers)" if answers else ""
         raise UserError(
             f"prompt_feature: {self._name} has none of {', '.join(PROMPTS)}; say which of its "
@@ -163,11 +165,11 @@ class PromptColumns:
         )
 
 
-def _cell(row: Mapping[str, Any], name: str, read: Any) -> Any:
+def _cell(row: Mapping[str, Any], name: str, read: Callable[[Any], Content]) -> Content:
     try:
         return read(row.get(name))
     except Unusable as reason:
-        raise Unusable(f"{shown(name)} {reason}") from reason
+        raise Unusable(f"{printable(name)} {reason}") from reason
 
 
 def _user(parts: Iterable[str]) -> list[Message]:
@@ -179,7 +181,7 @@ def listed(names: Iterable[str]) -> str:
     """Names of columns in words, the first of them where there are many."""
     names = list(names)
     more = f" and {len(names) - _MOST_SHOWN:,} more" if len(names) > _MOST_SHOWN else ""
-    return ", ".join(shown(name) for name in names[:_MOST_SHOWN]) + more
+    return ", ".join(printable(name) for name in names[:_MOST_SHOWN]) + more
 
 
 def counted(count: int, noun: str) -> str:

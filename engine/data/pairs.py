@@ -11,9 +11,10 @@ from engine.data.chat_messages import Message, as_mapping, message_of, spoken, t
 from engine.data.files import Unusable
 from engine.data.prompts import Prompt
 from engine.events import Choice
+from engine.json_number import real, whole
 
 if TYPE_CHECKING:
-    from engine.compute.sampling import Completion
+    from engine.data.completion import Completion
 
 Layout = Literal["text", "messages", "messages and tools"]
 DECIDED: tuple[Choice, ...] = ("first", "second")
@@ -45,7 +46,7 @@ class Pair:
     tools: tuple[Mapping[str, Any], ...] = ()
 
     @property
-    def asked(self) -> Prompt:
+    def full_prompt(self) -> Prompt:
         """The prompt as it was in the data."""
         return Prompt(self.messages or (Message("user", self.prompt),), self.prompt, self.tools)
 
@@ -93,6 +94,128 @@ class Verdict:
         return self.choice in DECIDED
 
 
+@dataclass(frozen=True, slots=True)
+class JudgedPair:
+    """A pair and the verdict on it."""
+
+    pair: Pair
+    verdict: Verdict
+
+    @property
+    def decided(self) -> bool:
+        """Whether there is a winner, so that the pair may be trained on."""
+        return self.verdict.decided
+
+    @property
+    def chosen_ids(self) -> tuple[int, ...]:
+        """Token ids of the winner of a decided pair."""
+        return self.pair.second_ids if self.verdict.choice == "second" else self.pair.first_ids
+
+    @property
+    def rejected_ids(self) -> tuple[int, ...]:
+        """Token ids of the loser of a decided pair."""
+        return self.pair.first_ids if self.verdict.choice == "second" else self.pair.second_ids
+
+    @property
+    def confidence(self) -> float:
+        """The judge's probability that the chosen completion is better; 1 without one."""
+        q = self.verdict.q
+        if q is None:
+            return 1.0
+        return 1 - q if self.verdict.choice == "second" else q
+
+    def to_record(self, judge: str, layout: Layout = "text") -> dict[str, Any]:
+        """Its line in the run's files.
+
+        A decided pair has `chosen` and `rejected`, so that its line is training data as it is; any
+        other has `first` and `second`. These and `prompt` are texts, or else lists of messages, as
+        trainers read a chat. Tools, and the arguments of calls, are JSON, since they have no
+        columns in common.
+        """
+        pair, verdict = self.pair, self.verdict
+        first, second = completion_fields(verdict.choice)
+        completions = {
+            first: (pair.first, len(pair.first_ids), pair.first_finished),
+            second: (pair.second, len(pair.second_ids), pair.second_finished),
+        }
+        fields = sorted(completions)  # chosen before rejected, first before second
+        chat = layout != "text"
+        turns = [_message_record(message) for message in pair.full_prompt.messages]
+        line: dict[str, Any] = {"prompt": turns if chat else pair.prompt}
+        for field in fields:
+            text, _, _ = completions[field]
+            line[field] = [{"role": "assistant", "content": text}] if chat else text
+        if layout == "messages and tools":
+            line["tools"] = json.dumps(pair.tools, ensure_ascii=False)
+        line |= {
+            "pair_id": pair.pair_id,
+            "step": pair.step,
+            "weights_step": pair.weights_step,
+            "choice": verdict.choice,
+            "judge": judge,
+            "q": verdict.q,
+            "q_orders": list(verdict.q_orders) if verdict.q_orders else None,
+            "note": verdict.note,
+            "flagged": verdict.flagged,
+            "cut": verdict.cut,
+        }
+        for field in fields:
+            _, line[f"{field}_tokens"], line[f"{field}_finished"] = completions[field]
+        return line
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedPair:
+    """What a line of a run's files tells of a judged pair: texts, since it has no token ids.
+
+    Anybody may have changed the line, so its `choice` may be none that is known.
+    """
+
+    pair_id: str
+    step: int
+    prompt: str
+    messages: tuple[Message, ...]  # none where the prompt is written as text
+    first: str
+    second: str
+    verdict: Verdict
+    judge: str
+
+    @classmethod
+    def from_record(cls, line: Mapping[str, Any]) -> "RecordedPair":
+        """The pair that `JudgedPair.to_record` wrote, in either layout."""
+        choice: Any = str(line.get("choice"))
+        first, second = completion_fields(choice) if "chosen" in line else ("first", "second")
+        match line.get("q_orders"):
+            case [int() | float() as shown_first, int() | float() as shown_second]:
+                q_orders = (shown_first, shown_second)
+            case _:
+                q_orders = None
+        return cls(
+            pair_id=str(line.get("pair_id", "")),
+            step=whole(line.get("step")),
+            prompt=text_of(line.get("prompt")),
+            messages=messages_of(line.get("prompt")),
+            first=text_of(line.get(first)),
+            second=text_of(line.get(second)),
+            verdict=Verdict(
+                choice=choice,
+                q=real(line.get("q")),
+                q_orders=q_orders,
+                note=line.get("note") or "",
+                flagged=bool(line.get("flagged")),
+                cut=bool(line.get("cut")),
+            ),
+            judge=str(line.get("judge", "")),
+        )
+
+
+def completion_fields(choice: str) -> tuple[str, str]:
+    """What a record calls the first and the second completion of a pair with this verdict."""
+    if choice == "first":
+        return "chosen", "rejected"
+    return ("rejected", "chosen") if choice == "second" else ("first", "second")
+
+
 def make_pair(
     *,
     step: int,
@@ -130,44 +253,7 @@ def layout_for(prompts: Sequence[Prompt]) -> Layout:
     return "messages" if any(prompt.conversation for prompt in prompts) else "text"
 
 
-def record(pair: Pair, verdict: Verdict, judge: str, layout: Layout = "text") -> dict[str, Any]:
-    """A line of the run's files for a judged pair.
-
-    A decided pair has `chosen` and `rejected`, so that its line is training data as it is; any
-    other has `first` and `second`. These and `prompt` are texts, or else lists of messages, as
-    trainers read a chat. Tools, and the arguments of calls, are JSON, since they have no columns
-    in common.
-    """
-    swapped = verdict.choice == "second"
-    sides: tuple[str, str] = ("chosen", "rejected") if verdict.decided else ("first", "second")
-    order = ("second", "first") if swapped else ("first", "second")
-    chat = layout != "text"
-    turns = [_stored(message) for message in pair.asked.messages]
-    line: dict[str, Any] = {"prompt": turns if chat else pair.prompt}
-    for side, which in zip(sides, order, strict=True):
-        answer = getattr(pair, which)
-        line[side] = [{"role": "assistant", "content": answer}] if chat else answer
-    if layout == "messages and tools":
-        line["tools"] = json.dumps(pair.tools, ensure_ascii=False)
-    line |= {
-        "pair_id": pair.pair_id,
-        "step": pair.step,
-        "weights_step": pair.weights_step,
-        "choice": verdict.choice,
-        "judge": judge,
-        "q": verdict.q,
-        "q_orders": list(verdict.q_orders) if verdict.q_orders else None,
-        "note": verdict.note,
-        "flagged": verdict.flagged,
-        "cut": verdict.cut,
-    }
-    for side, which in zip(sides, order, strict=True):
-        line[f"{side}_tokens"] = len(getattr(pair, f"{which}_ids"))
-        line[f"{side}_finished"] = getattr(pair, f"{which}_finished")
-    return line
-
-
-def _stored(message: Message) -> dict[str, Any]:
+def _message_record(message: Message) -> dict[str, Any]:
     """A message as a line of `record` has it."""
     turn = as_mapping(message)
     for call in (calls := [{**call} for call in turn.get("tool_calls", ())]):
@@ -192,19 +278,6 @@ def verdict_of(q_orders: tuple[float, float], margin: float) -> Verdict:
     return Verdict("first" if q > 0.5 else "second", q, q_orders)
 
 
-def verdict_from(line: Mapping[str, Any]) -> Verdict:
-    """The verdict that a line of `record` holds."""
-    orders = line.get("q_orders")
-    return Verdict(
-        choice=line["choice"],
-        q=line.get("q"),
-        q_orders=(orders[0], orders[1]) if orders else None,
-        note=line.get("note") or "",
-        flagged=bool(line.get("flagged")),
-        cut=bool(line.get("cut")),
-    )
-
-
 def text_of(value: Any) -> str:
     """What a line of `record` has under prompt, chosen, rejected, first or second, as plain text
     in either layout."""
@@ -216,8 +289,8 @@ def text_of(value: Any) -> str:
 
 def messages_of(value: Any) -> tuple[Message, ...]:
     """The messages of a list of them in a line of `record`; what is none is left out."""
-    found: list[Message] = []
+    messages: list[Message] = []
     for each in value if isinstance(value, list) else []:
         with contextlib.suppress(Unusable):
-            found.append(message_of(each, "user"))
-    return tuple(found)
+            messages.append(message_of(each, "user"))
+    return tuple(messages)

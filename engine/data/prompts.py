@@ -1,18 +1,19 @@
-"""A dataset's rows -> prompts: what is dropped and why, what is held out, in which order.
+"""A dataset's rows -> prompts: what is dropped and why, what is held out.
 
 Where the rows come from is the subject of `engine.data.sources`, what of a row is its prompt that
-of `engine.data.columns`, and how a prompt becomes token ids that of `engine.data.rendering`.
+of `engine.data.columns`, in which order they are drawn that of `engine.data.order`, and how a
+prompt becomes token ids that of `engine.data.rendering`.
 """
 
 import hashlib
 import json
 import random
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from engine.data.chat_messages import Message, Tools, spoken, transcript
-from engine.data.columns import Asked, PromptColumns, counted
+from engine.data.columns import PromptColumns, RowPrompt, counted
 from engine.data.files import Unusable
 from engine.data.sources import Split, read_splits
 from engine.data.tokens import CHARACTERS_PER_TOKEN
@@ -23,7 +24,6 @@ from engine.settings.schema import Settings
 _MOST_TEXT, _OVERHEAD = 2**30, 500
 # Reasons that are told of one by one.
 _MOST_REASONS = 5
-
 # Spaces of no width, which text from web pages is full of.
 _WIDTHLESS = dict.fromkeys(map(ord, "\u200b\u2060\ufeff"), " ")
 
@@ -73,9 +73,9 @@ def load_prompts(settings: Settings) -> PromptSet:
     reading = _Reading(settings)
 
     def prompts_of(name: str) -> list[Prompt]:
-        found = reading.prompts(splits[name]) if name in splits else []
-        random.Random(settings.seed).shuffle(found)
-        return found
+        prompts = reading.prompts(splits[name]) if name in splits else []
+        random.Random(settings.seed).shuffle(prompts)
+        return prompts
 
     # Held-out prompts are read first, so that one that is also in the training split is held out.
     test = prompts_of("test")
@@ -110,56 +110,56 @@ class _Reading:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._room = settings.max_seq_length * CHARACTERS_PER_TOKEN
-        self._seen: set[bytes] = set()
+        self._digests: set[bytes] = set()
         self.dropped = {"empty": 0, "duplicate": 0}
         self._unusable: dict[str, tuple[int, str]] = {}  # reason -> how often, where first
         self._answered = self._cut = self._own_system = 0
-        self._said: dict[str, None] = {}
+        self._notes: dict[str, None] = {}
 
     def prompts(self, split: Split) -> list[Prompt]:
         """The distinct prompts of a split, in its order."""
         settings = self._settings
         columns = PromptColumns(split, settings.prompt_feature, settings.system_feature)
-        found: list[Prompt] = []
-        taken = 0
+        prompts: list[Prompt] = []
+        size = 0
         for place, row in split.rows(columns.wanted):
             try:
                 if isinstance(row, Unusable):
                     raise Unusable(f"the row {row}")
-                prompt = self._prompt(columns.asked(row))
+                prompt = self._prompt(columns.prompt_of(row))
             except Unusable as reason:
                 self._leave_out(str(reason), place)
                 continue
             if prompt is not None:
-                taken += len(prompt.text) + _OVERHEAD
-                found.append(prompt)
-            if taken > _MOST_TEXT:
-                said = f"data: {split.name} is read up to {place}: more is not held in memory"
-                self._said[said] = None
+                size += len(prompt.text) + _OVERHEAD
+                prompts.append(prompt)
+            if size > _MOST_TEXT:
+                note = f"data: {split.name} is read up to {place}: more is not held in memory"
+                self._notes[note] = None
                 break
-        self._said |= dict.fromkeys(columns.notes())
-        return found
+        self._notes |= dict.fromkeys(columns.notes())
+        return prompts
 
-    def _prompt(self, asked: Asked) -> Prompt | None:
+    def _prompt(self, row: RowPrompt) -> Prompt | None:
         """The prompt of a row, or None where it asks nothing or nothing new."""
-        turns, tools = asked.messages, asked.tools
+        turns, tools = row.messages, row.tools
         while turns and turns[-1].role == "assistant":
             turns = turns[:-1]
-        self._answered += len(turns) < len(asked.messages)
+        self._answered += len(turns) < len(row.messages)
         last = turns[-1:]
         messages = [turn for turn in turns if turn.content.strip() or turn.tool_calls]
         # A chat whose last turn is blank, or that has only a system message, asks nothing.
         if not messages or messages[-1:] != last or messages[-1].role == "system":
             self.dropped["empty"] += 1
             return None
-        messages = self._with_system(messages, asked.system)
+        messages = self._with_system(messages, row.system)
         if tools and len(json.dumps(tools)) > self._room:
             raise Unusable("tools has more than max_seq_length can hold")
         messages = self._shortened(messages)
-        if (key := _digest(messages, tools)) in self._seen:
+        if (key := _digest(messages, tools)) in self._digests:
             self.dropped["duplicate"] += 1
             return None
-        self._seen.add(key)
+        self._digests.add(key)
         return Prompt(tuple(messages), _as_text(messages), tools)
 
     def _with_system(self, messages: list[Message], system: str) -> list[Message]:
@@ -175,14 +175,14 @@ class _Reading:
         last one. Nothing that data decides is so long that a tokenizer takes minutes for it."""
         system = [_end(turn, self._room) for turn in messages[:1] if turn.role == "system"]
         *older, last = messages[len(system) :]
-        kept = [_end(last, self._room)]
+        turns = [_end(last, self._room)]
         room = self._room - len(spoken(last))
         for turn in reversed(older):
             room -= len(spoken(turn))
-            if room < 0 or len(kept) == self._settings.max_seq_length:
+            if room < 0 or len(turns) == self._settings.max_seq_length:
                 break
-            kept.append(turn)
-        short = [*system, *reversed(kept)]
+            turns.append(turn)
+        short = [*system, *reversed(turns)]
         self._cut += short != messages
         return short
 
@@ -194,7 +194,7 @@ class _Reading:
 
     def notes(self) -> list[str]:
         """What was done with the data that its owner may not expect, a sentence each."""
-        notes = [*self._said]
+        notes = [*self._notes]
         if self._answered:
             notes.append(
                 "data: the assistant's last turn is left out of "
@@ -235,8 +235,8 @@ def _end(message: Message, room: int) -> Message:
 def _digest(messages: Iterable[Message], tools: object) -> bytes:
     """The same for prompts that differ only in spaces, case or the composition of letters: a
     model that has trained on one of them knows the other."""
-    said = [[turn.role, _plainest(turn.content), turn.tool_calls] for turn in messages]
-    return hashlib.blake2b(json.dumps([said, tools]).encode(), digest_size=16).digest()
+    turns = [[turn.role, _plainest(turn.content), turn.tool_calls] for turn in messages]
+    return hashlib.blake2b(json.dumps([turns, tools]).encode(), digest_size=16).digest()
 
 
 def _plainest(text: str) -> str:
@@ -247,57 +247,3 @@ def _plainest(text: str) -> str:
 def _as_text(messages: Iterable[Message]) -> str:
     turns = [message for message in messages if message.role != "system"]
     return turns[0].content if len(turns) == 1 else transcript(turns)
-
-
-class PromptOrder:
-    """Indices of prompts, epoch by epoch: each epoch is a new shuffle, without replacement.
-
-    The order depends on `size` and `seed` alone, so a state of two numbers restores it exactly.
-    """
-
-    def __init__(self, size: int, seed: int) -> None:
-        if size < 1:
-            raise ValueError("there is nothing to draw from")
-        self._size, self._seed = size, seed
-        self._position = 0
-        self._start(0)
-
-    @property
-    def epoch(self) -> int:
-        """Epochs that have been begun before this one."""
-        return self._epoch
-
-    def next(self, count: int) -> list[int]:
-        """The next `count` indices; a batch larger than what is left reaches into new epochs."""
-        drawn: list[int] = []
-        while len(drawn) < count:
-            if self._position == self._size:
-                self._start(self._epoch + 1)
-            taken = self._order[self._position : self._position + count - len(drawn)]
-            self._position += len(taken)
-            drawn += taken
-        return drawn
-
-    def state(self) -> dict[str, int]:
-        """What `restore` needs."""
-        return {"size": self._size, "epoch": self._epoch, "position": self._position}
-
-    def restore(self, state: Mapping[str, int]) -> None:
-        """Go on where `state` was taken.
-
-        Raises:
-            UserError: the state is of another number of prompts.
-        """
-        if state["size"] != self._size:
-            raise UserError(
-                f"data: this run began with {state['size']} prompts to train on and there are "
-                f"{self._size} now; give it the data it began with, or start a new run if it was "
-                "begun by an older version, which told prompts apart in another way"
-            )
-        self._start(state["epoch"])
-        self._position = state["position"]
-
-    def _start(self, epoch: int) -> None:
-        self._epoch, self._position = epoch, 0
-        self._order = list(range(self._size))
-        random.Random(f"{self._seed}/{epoch}").shuffle(self._order)

@@ -56,12 +56,12 @@ def render_prompt(tokenizer: Any, prompt: Prompt, settings: Settings, budget: in
     if at < len(starts):
         return rendered(starts[at])
     turns = turns[starts[-1] :]
-    for kept, least, chosen in (
+    for remaining, least, chosen in (
         ([*system, *turns], _LEAST, template),
         (turns, 1, template),
         (turns, 1, template.without_tools()),
     ):
-        if cut := _cut_last(chosen, kept, budget, least):
+        if cut := _cut_last(chosen, remaining, budget, least):
             return cut
     raise UserError(
         f"max_seq_length: {settings.max_seq_length} less max_completion_length "
@@ -178,19 +178,19 @@ def _accepted(
     """
     if not chat_template.has_one(template.tokenizer):
         return None
-    for told in dict.fromkeys((template, template.without_tools())):
+    for candidate in dict.fromkeys((template, template.without_tools())):
         for form in _forms(messages):
             names = [str(index) for index, message in enumerate(form) if message.content]
             marked = [
                 replace(message, content=_mark(str(index)) if message.content else "")
                 for index, message in enumerate(form)
             ]
-            text = told.apply(marked)
+            text = candidate.apply(marked)
             if text is None or not shows_calls(text, form):
                 continue
             frame = _MARK.split(text)
             if [name for name in frame[1::2] if name.isdigit()] == names:
-                return told, form, frame
+                return candidate, form, frame
     return None
 
 

@@ -136,7 +136,7 @@ def _hub_cache(name: str) -> Path | None:
 
 
 def _hub_trouble(data: str, error: Exception) -> str:
-    from engine.machine.device import hub_reachable
+    from engine.machine.hub import hub_reachable
 
     if "Config name is missing" in str(error):
         names = re.findall(r"\[.*?\]", str(error))
@@ -157,15 +157,15 @@ def _hub_trouble(data: str, error: Exception) -> str:
 def _of_library(loaded: Any, name: str) -> dict[SplitName, Split]:
     """The splits of a `datasets` Dataset or DatasetDict."""
     parts = loaded if isinstance(loaded, dict) else {"train": loaded}
-    found: dict[SplitName, Split] = {}
+    splits: dict[SplitName, Split] = {}
     for part, dataset in parts.items():
         if match := _SPLIT_FILE.match(str(part).lower()):
-            found.setdefault(_SPLIT_WORDS[match[1]], _library_split(f"{name} ({part})", dataset))
-    if "train" not in found and len(parts) == 1:
-        found["train"] = _library_split(name, next(iter(parts.values())))
-    if "train" not in found:
+            splits.setdefault(_SPLIT_WORDS[match[1]], _library_split(f"{name} ({part})", dataset))
+    if "train" not in splits and len(parts) == 1:
+        splits["train"] = _library_split(name, next(iter(parts.values())))
+    if "train" not in splits:
         raise UserError(f"data: {name} has no train split; its splits are {', '.join(parts)}")
-    return found
+    return splits
 
 
 def _library_split(name: str, dataset: Any) -> Split:

@@ -69,19 +69,19 @@ def _without_controls(
     unknown: int | None = tokenizer.unk_token_id
 
     def ids_of(piece: str) -> list[int]:
-        found: list[int] = []
+        piece_ids: list[int] = []
         for token in backend.model.tokenize(piece):
             if token.id not in controls:
-                found.append(token.id)
+                piece_ids.append(token.id)
                 continue
             # The vocabulary itself has the spelling of a control token, or lacks a character.
             start, end = token.offsets
             part = piece.encode()[start:end].decode()
             if len(part) > 1:
                 middle = len(part) // 2
-                found += [*ids_of(part[:middle]), *ids_of(part[middle:])]
+                piece_ids += [*ids_of(part[:middle]), *ids_of(part[middle:])]
             elif token.id == unknown:
-                found.append(token.id)
-        return found
+                piece_ids.append(token.id)
+        return piece_ids
 
     return [each for piece in pieces for each in ids_of(piece)]

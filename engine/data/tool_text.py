@@ -17,19 +17,19 @@ def inert(tokenizer: Any, value: Any, marks: Iterable[str] = ()) -> Any:
     if not value:
         return value
     added = (str(token) for token in tokenizer.added_tokens_decoder.values())
-    told = "\0".join(_strings(value))
-    found = [each for each in (*added, *marks) if each.strip() and each in told]
-    return _broken_up(value, found) if found else value
+    text = "\0".join(_strings(value))
+    spellings = [each for each in (*added, *marks) if each.strip() and each in text]
+    return _broken_up(value, spellings) if spellings else value
 
 
 def inert_calls(tokenizer: Any, message: Message, marks: Iterable[str] = ()) -> Message:
     """A message whose calls of tools, and what else stands beside its content, are inert."""
-    told = {
+    fields = {
         "tool_calls": message.tool_calls,
         "name": message.name,
         "tool_call_id": message.tool_call_id,
     }
-    return replace(message, **inert(tokenizer, told, marks)) if any(told.values()) else message
+    return replace(message, **inert(tokenizer, fields, marks)) if any(fields.values()) else message
 
 
 def shows_calls(text: str, messages: Iterable[Message]) -> bool:

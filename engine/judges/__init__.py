@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from engine.data.pairs import Pair, Verdict
+from engine.data.pairs import JudgedPair, Pair
 
 
 class Judge(Protocol):
@@ -16,18 +16,14 @@ class Judge(Protocol):
     stores_labels: bool  # its labels are stored when they are given, not when they are learned
 
     def submit(self, pairs: Sequence[Pair]) -> None:
-        """Hand over a batch; returns at once."""
-        ...
-
-    def resubmit(self, pairs: Sequence[Pair]) -> None:
-        """Hand over a batch that was submitted before a restart."""
+        """Hand over a batch, after a restart also what is left of one; returns at once."""
         ...
 
     def open_batches(self) -> int:
         """Submitted batches that still lack an answer."""
         ...
 
-    def collect(self) -> list[tuple[Pair, Verdict]] | None:
+    def collect(self) -> list[JudgedPair] | None:
         """The oldest batch with its verdicts, or None where it cannot be had yet."""
         ...
 

@@ -38,9 +38,9 @@ def conversation_ids(tokenizer: Any, prompt: Prompt, most: int) -> tuple[list[in
         turns.insert(0, (_TOOLS, [json.dumps(tool, ensure_ascii=False) for tool in prompt.tools]))
     lines = [(number, line) for number, (_, lines) in enumerate(turns) for line in lines]
 
-    def ids_of(shown: Iterable[Line]) -> list[int]:
+    def ids_of(lines: Iterable[Line]) -> list[int]:
         text: list[str] = []
-        for number, own in groupby(shown, key=itemgetter(0)):
+        for number, own in groupby(lines, key=itemgetter(0)):
             text += [f"{turns[number][0].capitalize()}:", *(QUOTED + line for _, line in own)]
         return data_ids(tokenizer, "\n".join(text))
 
@@ -53,11 +53,11 @@ def conversation_ids(tokenizer: Any, prompt: Prompt, most: int) -> tuple[list[in
         opening = []
     while len(rest) > 1 and _size(rest) > read:
         rest = rest[(len(rest) + 1) // 2 :]
-    whole = bisect_left(
+    start = bisect_left(
         range(len(rest)), True, key=lambda at: len(ids_of([*opening, *rest[at:]])) <= most
     )
-    if whole < len(rest):
-        return ids_of([*opening, *rest[whole:]]), True
+    if start < len(rest):
+        return ids_of([*opening, *rest[start:]]), True
     number, last = lines[-1]  # alone it is too long
     before = ids_of([*opening, (number, "")])
     end = data_ids(tokenizer, last[-read:])

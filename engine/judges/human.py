@@ -10,14 +10,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
-from engine.data.pairs import Pair, Verdict, text_of
-from engine.events import Choice, PairSampled
-from engine.runs.durable import Record
-from engine.runs.relabel import completions
+from engine.data.pairs import JudgedPair, Pair, RecordedPair, Verdict
+from engine.events import Choice, PairSampled, Shown
+from engine.runs.json_lines import Record
 
-Shown = Literal["left", "right", "tie", "both_bad", "skip"]
 UNDECIDED: dict[Shown, Choice] = {"tie": "tie", "both_bad": "both_bad", "skip": "skip"}
 AGAIN = "-again"
 
@@ -33,7 +31,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class Label:
     """A label of a pair that was learned from already, with the sides as they were shown."""
 
     pair_id: str
@@ -41,6 +39,26 @@ class Given:
     left: str
     right: str
     shown: Shown
+
+
+class LabelStore(Protocol):
+    """Where a person's labels are stored. What cannot be written raises a `StorageError`."""
+
+    def write(self, judged: JudgedPair) -> None:
+        """Store a label, synced."""
+        ...
+
+    def retract(self, pair_id: str) -> None:
+        """Take the label of a pair that waits again out of the store."""
+        ...
+
+    def find(self, pair_id: str) -> Record | None:
+        """The line of a pair, None where it has no label."""
+        ...
+
+    def relabel(self, pair_id: str, choice: Choice | None) -> None:
+        """Give a stored pair another verdict, or with None take its label out."""
+        ...
 
 
 class HumanJudge:
@@ -51,10 +69,7 @@ class HumanJudge:
         undo_seconds: a batch is collected this long after its last answer, or once a later
             pair is answered.
         self_check_every: after this many answers an earlier pair comes again, swapped; 0 never.
-        write: stores a label, synced; raises where it cannot, and then the answer does not count.
-        retract: takes the label of a pair that waits again back out of the store.
-        stored: the line that the store has of a pair, or None.
-        relabel: gives a stored pair another verdict, or with None takes its label out.
+        labels: where labels are stored; an answer that cannot be stored does not count.
         show: told every pair that starts to wait.
         wake: told that something may be collected.
     """
@@ -68,20 +83,14 @@ class HumanJudge:
         seed: int,
         undo_seconds: float,
         self_check_every: int,
-        write: Callable[[Pair, Verdict], None],
-        retract: Callable[[str], None],
-        stored: Callable[[str], Record | None] = lambda pair_id: None,
-        relabel: Callable[[str, Choice | None], None] = lambda pair_id, choice: None,
+        labels: LabelStore,
         show: Callable[[PairSampled], None],
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._seed = seed
         self._undo_seconds = undo_seconds
         self._self_check_every = self_check_every
-        self._write = write
-        self._retract = retract
-        self._stored = stored
-        self._relabel = relabel
+        self._labels = labels
         self._show = show
         self._wake = wake
         self._lock = threading.RLock()
@@ -89,7 +98,7 @@ class HumanJudge:
         self._answers: dict[str, Answer] = {}
         self._known: Mapping[str, Verdict] = {}
         self._repeats: dict[str, Pair] = {}
-        self._decided: list[tuple[Pair, Verdict]] = []  # what a repeat may be drawn from
+        self._decided: list[JudgedPair] = []  # what a repeat may be drawn from
         self._count = 0  # answers of the person
         self._agreed = 0
         self._checked = 0
@@ -101,7 +110,7 @@ class HumanJudge:
         self._known = labels
 
     def submit(self, pairs: Sequence[Pair]) -> None:
-        """Begin to ask for a batch."""
+        """Begin to ask for a batch, or for what is left of one from before a restart."""
         with self._lock:
             self._batches.append(pairs)
             for pair in pairs:
@@ -111,10 +120,6 @@ class HumanJudge:
                     self._answers[pair.pair_id] = Answer(Verdict(choice))
                 else:
                     self._show(self._shown(pair))
-
-    def resubmit(self, pairs: Sequence[Pair]) -> None:
-        """Begin to ask for what is left of a batch from before a restart."""
-        self.submit(pairs)
 
     def open_batches(self) -> int:
         """Batches with a pair that nobody has answered."""
@@ -126,13 +131,13 @@ class HumanJudge:
         with self._lock:
             return list(self._batches)
 
-    def collect(self) -> list[tuple[Pair, Verdict]] | None:
+    def collect(self) -> list[JudgedPair] | None:
         """The oldest batch, once all of it is answered and can no longer be undone."""
         with self._lock:
             if not self._batches or self.settles_in() > 0:
                 return None
             batch = self._batches.popleft()
-            return [(pair, self._answers.pop(pair.pair_id).verdict) for pair in batch]
+            return [JudgedPair(pair, self._answers.pop(pair.pair_id).verdict) for pair in batch]
 
     def settles_in(self) -> float:
         """Seconds until the oldest batch can be collected; infinity while it lacks an answer."""
@@ -179,12 +184,13 @@ class HumanJudge:
             if pair is None or not self._open(pair):
                 return False
             verdict = Verdict(self._choice(pair_id, shown), note=note, flagged=flagged)
-            self._write(pair, verdict)
+            judged = JudgedPair(pair, verdict)
+            self._labels.write(judged)
             self._count += 1
             self._answers[pair_id] = Answer(verdict, self._count, time.monotonic())
             self._maybe_repeat()
-            if verdict.decided:
-                self._decided.append((pair, verdict))
+            if judged.decided:
+                self._decided.append(judged)
         self._wake()
         return True
 
@@ -199,27 +205,27 @@ class HumanJudge:
                 return "unknown"
             pair = self._find(pair_id)
             if pair is None:
-                return "learned" if self._stored(pair_id) else "unknown"
+                return "learned" if self._labels.find(pair_id) else "unknown"
             if self._open(pair):
                 return "unknown"
-            self._retract(pair_id)
+            self._labels.retract(pair_id)
             self._forget(pair_id)
             del self._answers[pair_id]
             self._show(self._shown(pair))
             return "undone"
 
-    def given(self, pair_id: str) -> Given | None:
+    def given(self, pair_id: str) -> Label | None:
         """The stored label of a pair, in terms of what the screen showed; None: it has none."""
-        line = self._stored(pair_id)
+        line = self._labels.find(pair_id)
         if line is None:
             return None
-        left, right = completions(line)
+        pair = RecordedPair.from_record(line)
+        left, right = pair.first, pair.second
         if not self._first_is_left(pair_id):
             left, right = right, left
-        choice = line.get("choice")
+        choice = pair.verdict.choice
         shown = [each for each in get_args(Shown) if self._choice(pair_id, each) == choice]
-        prompt = text_of(line.get("prompt"))
-        return Given(pair_id, prompt, left, right, shown[0] if shown else "skip")
+        return Label(pair_id, pair.prompt, left, right, shown[0] if shown else "skip")
 
     def relabel(self, pair_id: str, shown: Shown | None) -> bool:
         """Change the stored label of a pair that was learned from, or with None take it out; the
@@ -230,9 +236,9 @@ class HumanJudge:
             StorageError: the label could not be changed.
         """
         with self._lock:
-            if self._find(pair_id) is not None or self._stored(pair_id) is None:
+            if self._find(pair_id) is not None or self._labels.find(pair_id) is None:
                 return False
-            self._relabel(pair_id, None if shown is None else self._choice(pair_id, shown))
+            self._labels.relabel(pair_id, None if shown is None else self._choice(pair_id, shown))
             self._forget(pair_id)
             return True
 
@@ -248,7 +254,7 @@ class HumanJudge:
 
     def _forget(self, pair_id: str) -> None:
         """Draw no repeat from a pair whose label is another now, or gone."""
-        self._decided = [each for each in self._decided if each[0].pair_id != pair_id]
+        self._decided = [each for each in self._decided if each.pair.pair_id != pair_id]
 
     def _find(self, pair_id: str) -> Pair | None:
         pairs = (pair for batch in self._batches for pair in batch)
@@ -293,14 +299,14 @@ class HumanJudge:
         every = self._self_check_every
         if not every or not self._decided or self._count % every:
             return
-        pair, _ = random.Random(f"{self._seed} {self._count}").choice(self._decided)
+        pair = random.Random(f"{self._seed} {self._count}").choice(self._decided).pair
         if pair.pair_id + AGAIN not in self._repeats:
             self._repeats[pair.pair_id + AGAIN] = pair
             self._show(self._shown(pair, repeat=True))
 
     def _answer_again(self, pair_id: str, shown: Shown) -> None:
         pair = self._repeats.pop(pair_id)
-        before = next((verdict for each, verdict in self._decided if each == pair), None)
+        before = next((each.verdict for each in self._decided if each.pair == pair), None)
         if before is not None and shown != "skip":
             self._checked += 1
             self._agreed += self._choice(pair_id, shown) == before.choice

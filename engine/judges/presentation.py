@@ -32,7 +32,7 @@ QUESTION = "\n\nBetter answer, 1 or 2:"
 # Private-use characters stand in for the data while the chat template is rendered.
 _RUBRIC_MARK, _PAIR_MARK = "\ue0a1\ue0a1", "\ue0a2\ue0a2"
 
-Asked = str | Prompt  # a text is a prompt of one turn
+Request = str | Prompt  # a text is a prompt of one turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +58,29 @@ class JudgePrompt:
     labels: tuple[list[int], ...]  # before the prompt and before either answer
     tokenizer: Any
 
-    def pair_ids(self, prompt: Asked, first: str, second: str) -> list[int]:
+    def pair_ids(self, prompt: Request, first: str, second: str) -> list[int]:
         """Token ids that follow `prefix` for one pair in one order, all of it."""
         return self.present(prompt, first, second, sys.maxsize).as_it_is
 
-    def present(self, prompt: Asked, first: str, second: str, most: int) -> PresentedPair:
+    def present(self, prompt: Request, first: str, second: str, most: int) -> PresentedPair:
         """A pair in both orders, with at most so many tokens of the prompt and both answers.
 
         Where there are more, each of the three gets the same room, and the prompt what the
         answers leave of theirs. An answer keeps its start, a prompt its end.
         """
-        asked, cut = _prompt_ids(self.tokenizer, prompt, most)
+        prompt_ids, cut = _prompt_ids(self.tokenizer, prompt, most)
         read = CHARACTERS_PER_TOKEN * most
         answers = [data_ids(self.tokenizer, text[:read]) for text in (first, second)]
-        room = _fair_share([len(asked), *map(len, answers)], most)
+        room = _fair_share([len(prompt_ids), *map(len, answers)], most)
         cut |= any(len(ids) > room for ids in answers) or max(len(first), len(second)) > read
         one, two = (ids[:room] for ids in answers)
-        if len(asked) > most - len(one) - len(two):
-            asked, cut = _prompt_ids(self.tokenizer, prompt, most - len(one) - len(two))
-        return PresentedPair(self._ids(asked, one, two), self._ids(asked, two, one), cut)
+        if len(prompt_ids) > most - len(one) - len(two):
+            prompt_ids, cut = _prompt_ids(self.tokenizer, prompt, most - len(one) - len(two))
+        return PresentedPair(self._ids(prompt_ids, one, two), self._ids(prompt_ids, two, one), cut)
 
-    def _ids(self, asked: list[int], first: list[int], second: list[int]) -> list[int]:
+    def _ids(self, prompt_ids: list[int], first: list[int], second: list[int]) -> list[int]:
         before, between, after = self.labels
-        return [*before, *asked, *between, *first, *after, *second, *self.suffix]
+        return [*before, *prompt_ids, *between, *first, *after, *second, *self.suffix]
 
 
 def _fair_share(lengths: list[int], most: int) -> int:
@@ -93,7 +93,7 @@ def _fair_share(lengths: list[int], most: int) -> int:
     return max(lengths)
 
 
-def _prompt_ids(tokenizer: Any, prompt: Asked, most: int) -> tuple[list[int], bool]:
+def _prompt_ids(tokenizer: Any, prompt: Request, most: int) -> tuple[list[int], bool]:
     """The end of a prompt, in `most` tokens at the most, and whether there was more."""
     if not isinstance(prompt, str) and prompt.conversation:
         return conversation_ids(tokenizer, prompt, most)

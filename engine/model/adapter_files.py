@@ -56,7 +56,7 @@ def settled(settings: Settings) -> tuple[Settings, list[str]]:
             f"{KEY}: no {ADAPTER_CONFIG} stands beside {weights}, so nothing tells whether "
             f"lora_parameters.scale {settings.lora_parameters.scale:g} is what it was trained with"
         ]
-    taken: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for key, own in shape.items():
         now = value(settings, key)
         if _agree(key, own, now, settings):
@@ -67,16 +67,16 @@ def settled(settings: Settings) -> tuple[Settings, list[str]]:
                 f"{KEY}: {key} is {_yaml(now)}, but the adapters in {weights.parent} have "
                 f"{_yaml(own)}; {advice}"
             )
-        taken[key] = own
-    if not taken:
+        changes[key] = own
+    if not changes:
         return settings, []
     mapping = settings.model_dump(exclude_defaults=True)
-    for key, own in taken.items():
+    for key, own in changes.items():
         group, _, name = key.rpartition(".")
         (mapping.setdefault(group, {}) if group else mapping)[name] = own
     return from_mapping(mapping, str(weights.with_name(ADAPTER_CONFIG))), [
         f"{key} is {_yaml(own)}, as that of the adapters it starts from"
-        for key, own in taken.items()
+        for key, own in changes.items()
         if key != "lora_parameters.keys"  # which every adapter_config.json spells out
     ]
 
@@ -90,15 +90,15 @@ def start_of(run: Run, settings: Settings) -> Path | None:
     """
     if not settings.resume_adapter_file:
         return None
-    kept = run.path / START / WEIGHTS
-    if kept.is_file():
-        return kept
+    copy = run.path / START / WEIGHTS
+    if copy.is_file():
+        return copy
     if run.latest_checkpoint() is None:
         return find(settings.resume_adapter_file)
     if run.format < 2:  # its reference was the model without them
         return None
     raise UserError(
-        f"{kept} is gone, the adapters that the run started from and is compared with; "
+        f"{copy} is gone, the adapters that the run started from and is compared with; "
         "put the file back, or start a new run"
     )
 
@@ -142,7 +142,7 @@ def _shape_of(weights: Path) -> dict[str, Any] | None:
             f"{KEY}: {weights} is an adapter of peft, which is laid out in another way; merge it "
             "into its model with peft's merge_and_unload, save that, and give its folder as model"
         )
-    return None if facts is None else dict(_said(facts))
+    return None if facts is None else dict(_settings_in(facts))
 
 
 def _read(file: Path) -> dict[str, Any] | None:
@@ -159,7 +159,7 @@ def _read(file: Path) -> dict[str, Any] | None:
         raise UserError(f"{KEY}: {file} cannot be read: {error}") from error
 
 
-def _said(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _settings_in(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Settings in an adapter_config.json, older names of mlx-lm's and mlx-lm-lora's included."""
     kind = facts.get("fine_tune_type") or facts.get("train_type")
     kind = kind or ("dora" if facts.get("use_dora") else "lora")

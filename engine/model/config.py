@@ -74,19 +74,19 @@ def load_folder(folder: Path, *, trust_remote_code: bool) -> tuple[Any, Any, Con
         Exception: whatever mlx-lm raises for a damaged folder.
     """
     config = _read(folder)
-    told = {} if "model_file" in config else for_mlx_lm(config)
+    changes = {} if "model_file" in config else for_mlx_lm(config)
     loaded: Any = load_with_mlx_lm(
         str(folder),
         tokenizer_config={"trust_remote_code": trust_remote_code},
-        model_config=copy.deepcopy(told),
+        model_config=copy.deepcopy(changes),
         lazy=True,
         return_config=True,
         trust_remote_code=trust_remote_code,
     )
     model, tokenizer, config = loaded
     if dtype := config.get("dtype") or config.get("torch_dtype"):
-        told |= {"dtype": dtype, "torch_dtype": dtype}
-    return model, tokenizer, config | told
+        changes |= {"dtype": dtype, "torch_dtype": dtype}
+    return model, tokenizer, config | changes
 
 
 def _read(folder: Path) -> Config:
@@ -121,14 +121,14 @@ def for_mlx_lm(config: Config) -> Config:
         return whole | for_mlx_lm(config | whole)
     known = read_by_transformers(config)
     fields = _fields(config)
-    told = _told(config, known, fields)
+    changes = _changes(config, known, fields)
     text = config.get("text_config")
     if isinstance(text, dict):
         known_text = getattr(known, "text_config", None) or read_by_transformers(text)
-        told["text_config"] = text | _told(text, known_text, fields | _fields(text))
+        changes["text_config"] = text | _changes(text, known_text, fields | _fields(text))
         if "vocab_size" in fields and "vocab_size" not in config:
-            told["vocab_size"] = told["text_config"]["vocab_size"]
-    return told
+            changes["vocab_size"] = changes["text_config"]["vocab_size"]
+    return changes
 
 
 def _written_by_transformers(config: Config) -> bool:
@@ -162,25 +162,31 @@ def _fields(config: Config) -> frozenset[str]:
     )
 
 
-def _told(config: Config, known: Any, fields: frozenset[str]) -> Config:
+def _changes(config: Config, known: Any, fields: frozenset[str]) -> Config:
     """As `for_mlx_lm`, for one part of a config. `known` is transformers' reading of it, and
     gives what the config leaves out."""
     facts = _facts(config, known)
     _refuse_other_sums(facts, known)
-    told = {name: facts[name] for name in fields.difference(ROTARY) if name in facts}
-    told |= {name: facts[new] for name, new in RENAMED.items() if name in fields and new in facts}
-    told = {name: value for name, value in told.items() if config.get(name) is None}
-    told |= _rotary(facts, fields) | _layers(facts, fields) | _full_sizes(facts)
+    changes = {name: facts[name] for name in fields.difference(ROTARY) if name in facts}
+    changes |= {
+        name: facts[new] for name, new in RENAMED.items() if name in fields and new in facts
+    }
+    changes = {name: value for name, value in changes.items() if config.get(name) is None}
+    changes |= _rotary(facts, fields) | _layers(facts, fields) | _full_sizes(facts)
     match facts.get("model_type"):
         case "falcon_h1":
-            told |= _falcon(facts)
+            changes |= _falcon(facts)
         case "mamba2":
-            told["intermediate_size"] = facts["num_heads"] * facts["head_dim"]
+            changes["intermediate_size"] = facts["num_heads"] * facts["head_dim"]
         case "gpt_bigcode":
-            told["n_inner"] = facts.get("n_inner") or 4 * facts["n_embd"]
+            changes["n_inner"] = facts.get("n_inner") or 4 * facts["n_embd"]
         case "exaone_moe":
-            told["is_moe_layer"] = [kind == "sparse" for kind in facts["mlp_layer_types"]]
-    return {name: told[name] for name in sorted(told) if told[name] != config.get(name, told)}
+            changes["is_moe_layer"] = [kind == "sparse" for kind in facts["mlp_layer_types"]]
+    return {
+        name: changes[name]
+        for name in sorted(changes)
+        if changes[name] != config.get(name, changes)
+    }
 
 
 def _facts(config: Config, known: Any) -> Config:
@@ -201,10 +207,10 @@ def _rotary(facts: Config, fields: frozenset[str]) -> Config:
     rope, model_type = facts.get("rope_parameters"), facts.get("model_type")
     if not rope or not isinstance(rope, Mapping):
         return {}
-    told: Config = {"rope_parameters": rope}
+    changes: Config = {"rope_parameters": rope}
     if isinstance(rope.get(FULL), Mapping):
         local, rope = rope.get(LOCAL) or {}, rope[FULL]
-        told["rope_local_base_freq"] = local.get("rope_theta")
+        changes["rope_local_base_freq"] = local.get("rope_theta")
         if "rope_local_base_freq" in fields and _kind(local) != "default":
             raise ValueError(
                 f"mlx-lm does not scale the rotary positions of {model_type}'s layers with a "
@@ -223,8 +229,8 @@ def _rotary(facts: Config, fields: frozenset[str]) -> Config:
             f"mlx-lm does not scale the rotary positions of {model_type}, and this model's are "
             f"scaled ({_kind(rope)})"
         )
-    told["rope_theta"] = told["rotary_emb_base"] = rope.get("rope_theta")
-    told["rope_scaling"] = _scaling(rope, model_type)
+    changes["rope_theta"] = changes["rotary_emb_base"] = rope.get("rope_theta")
+    changes["rope_scaling"] = _scaling(rope, model_type)
     part = rope.get("partial_rotary_factor")
     if part is not None or "partial_rotary_factor" in fields:
         part = 1.0 if part is None else part
@@ -233,8 +239,8 @@ def _rotary(facts: Config, fields: frozenset[str]) -> Config:
                 f"mlx-lm turns all of {model_type}'s dimensions by position, and this model has a "
                 f"partial_rotary_factor of {part}"
             )
-        told["partial_rotary_factor"] = told["rotary_pct"] = part
-    return {name: value for name, value in told.items() if name in fields}
+        changes["partial_rotary_factor"] = changes["rotary_pct"] = part
+    return {name: value for name, value in changes.items() if name in fields}
 
 
 def _kind(rope: Mapping[str, Any]) -> str:
@@ -321,9 +327,9 @@ def _refuse_other_sums(facts: Config, known: Any) -> None:
         raise ValueError("mlx-lm computes falcon_h1's mamba_rms_norm with one group alone")
     usual = type(known).default_config_fields() if known is not None else {}
     for name in set(ACTIVATIONS) & set(usual):
-        built_in, said = (str(each[name]).split("_")[0] for each in (usual, facts))
-        if built_in != said:
-            raise ValueError(f"mlx-lm computes {model_type} with {built_in}, not {name}: {said}")
+        built_in, own = (str(each[name]).split("_")[0] for each in (usual, facts))
+        if built_in != own:
+            raise ValueError(f"mlx-lm computes {model_type} with {built_in}, not {name}: {own}")
 
 
 def differences(config: Config, tokens: float) -> list[str]:
@@ -337,20 +343,20 @@ def differences(config: Config, tokens: float) -> list[str]:
     model_type, window = facts.get("model_type"), facts.get("sliding_window")
     rope: Config = part.get("rope_scaling") or {}
     gelu = {facts.get(name) for name in ACTIVATIONS}
-    found: list[str] = []
+    sentences: list[str] = []
     if isinstance(window, int) and 0 < window < tokens and not _has_window(config, part):
-        found.append(f"its attention looks further back than its window of {window:,} tokens")
+        sentences.append(f"its attention looks further back than its window of {window:,} tokens")
     if model_type in GELU and gelu & {"gelu", *ROUGH_GELUS} and not gelu & GELU[model_type]:
-        found.append("its gelu is exact where the model's is an approximation, or the reverse")
+        sentences.append("its gelu is exact where the model's is an approximation, or the reverse")
     if model_type == "jamba" and facts.get("num_experts_per_tok") != facts.get("num_experts"):
-        found.append("its experts' shares are scaled to a sum of one")
+        sentences.append("its experts' shares are scaled to a sum of one")
     if model_type == "ernie4_5_moe":
-        found.append("its router does without e_score_correction_bias")
+        sentences.append("its router does without e_score_correction_bias")
     if _kind(rope) == "longrope":
-        found.append("its rotary positions take the long factors for short texts too")
+        sentences.append("its rotary positions take the long factors for short texts too")
     if _kind(rope) == "yarn" and (rope.get("truncate") is False or rope.get("attention_factor")):
-        found.append("its rotary positions do without yarn's truncate and attention_factor")
-    return found
+        sentences.append("its rotary positions do without yarn's truncate and attention_factor")
+    return sentences
 
 
 def _has_window(config: Config, part: Config) -> bool:

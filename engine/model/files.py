@@ -124,13 +124,13 @@ def read_shape(config: Mapping[str, Any]) -> Shape | None:
 
 def read_tensors(folder: Path) -> list[Tensor] | None:
     """Every tensor of a model folder, from the headers of its safetensors files."""
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
     try:
         for file in sorted(folder.glob("model*.safetensors")):
-            found += _header(file)
+            tensors += _header(file)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, struct.error):
         return None
-    return found or None
+    return tensors or None
 
 
 def _header(file: Path) -> list[Tensor]:

@@ -13,27 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.compute import limits
 from engine.errors import UserError
-from engine.machine import device
+from engine.machine.device import device
 from engine.model import adapter_files, files
 from engine.model.files import Shape, Tensor
+from engine.model.quantizations import GROUP_BYTES, QUANTIZATIONS
 from engine.plan import step_memory
 from engine.settings.schema import Quantization, Settings
 
 PROGRAM = 250 << 20  # Python and the libraries, before any model
-GROUPS: dict[Quantization, tuple[int, int, int]] = {  # its weights, bits each, further bytes
-    "4-bit": (128, 4, 4),
-    "6-bit": (128, 6, 4),
-    "8-bit": (128, 8, 4),
-    "mxfp4": (32, 4, 1),
-}
 # Arrays as large as the trained weights that an optimizer keeps.
 MOMENTS = {"adam": 2, "adamw": 2, "adamax": 2, "adadelta": 2, "adafactor": 0}
 # Kinds of model that numpy computes on a CPU (`engine.compute.numpy`), by their config; a trial
 # decides.
-PLAIN_KINDS = {"llama", "qwen2", "qwen3"}
-# Weights with merged adapters are copied up to this size; kept equal by a test.
-MERGED_BYTES = 256 << 20
+NUMPY_KINDS = {"llama", "qwen2", "qwen3"}
 _IN_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.(.+)$")
 
 
@@ -89,16 +83,18 @@ class _Weight:
     def size(self) -> int:
         return math.prod(self.shape)
 
-    def bytes(self, quantization: Quantization, wide: bool) -> int:
-        """Bytes once loaded; `wide`: every number as float32, none quantised."""
-        if wide:
+    def bytes(self, quantization: Quantization, float32: bool) -> int:
+        """Bytes once loaded; `float32`: every number in 32 bits, none quantised."""
+        if float32:
             return 4 * self.size if self.floating else self.stored
         if quantization == "none" or self.packed or not self.is_matrix:
             return self.stored
-        group, bits, extra = GROUPS[quantization]
+        form = QUANTIZATIONS[quantization]
+        group = form["group_size"]
         if self.shape[-1] % group:
             return self.stored
-        return self.size * bits // 8 + self.size // group * extra
+        groups = self.size // group
+        return self.size * form["bits"] // 8 + groups * GROUP_BYTES[form["mode"]]
 
     @property
     def is_matrix(self) -> bool:
@@ -119,8 +115,8 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     """The plan of a run. With `ask_hub`, the hub is asked for the size of what is not here."""
     with contextlib.suppress(UserError):  # which the start of the run tells
         settings, _ = adapter_files.settled(settings)
-    machine = device.device()
-    wide = machine.backend == "cpu"
+    machine = device()
+    float32 = machine.backend == "cpu"
     full = settings.train_type == "full"
     quantization = settings.quantization
     other, human = settings.reference_model_path, settings.human_judge
@@ -129,34 +125,34 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     reference = _model(other, "reference_model_path") if other else None
     loaded: set[tuple[Path, Quantization]] = set()
 
-    def held(model: _Model | None, quantization: Quantization) -> int | None:
+    def weight_bytes(model: _Model | None, quantization: Quantization) -> int | None:
         if model is None or (model.folder, quantization) in loaded:
             return None if model is None else 0
         loaded.add((model.folder, quantization))
-        return sum(weight.bytes(quantization, wide) for weight in model.weights)
+        return sum(weight.bytes(quantization, float32) for weight in model.weights)
 
-    policy_bytes = held(policy, quantization)
+    policy_bytes = weight_bytes(policy, quantization)
     trained = _trained_values(policy, settings) if policy else None
     if other:
-        reference_bytes = held(reference, quantization)
+        reference_bytes = weight_bytes(reference, quantization)
     elif settings.train_type == "lora" and not settings.resume_adapter_file:
         reference_bytes = 0  # a view of the policy, less its adapters
     else:  # what is trained parts from the reference at the first update
         reference_bytes = trained and 4 * trained
     cache = scoring = None
     if policy and policy.shape:
-        cache = step_memory.sampling(policy.shape, settings, wide)
+        cache = step_memory.sampling(policy.shape, settings, float32)
         by_numpy = _gradient_by_numpy(policy, settings)
-        scoring = step_memory.scoring(policy.shape, settings, wide, by_numpy)
+        scoring = step_memory.scoring(policy.shape, settings, float32, by_numpy)
     if policy and cache is not None and scoring is not None:
         merged = _merged(policy, settings)
         cache, scoring = cache + merged, scoring + merged
     if human:
         judge_bytes = judging = 0
     else:
-        judge_bytes = held(judge, settings.judge_quantization or quantization)
+        judge_bytes = weight_bytes(judge, settings.judge_quantization or quantization)
         judging = (
-            step_memory.judging(judge.shape, settings, wide) if judge and judge.shape else None
+            step_memory.judging(judge.shape, settings, float32) if judge and judge.shape else None
         )
     return MemoryPlan(
         policy=policy_bytes,
@@ -249,8 +245,8 @@ def _trained_values(model: _Model, settings: Settings) -> int:
 
 def _by_numpy(model: _Model, settings: Settings) -> bool:
     """Whether numpy computes the model with its adapters, as far as the files tell."""
-    kind, lora = model.kind in PLAIN_KINDS, settings.train_type == "lora"
-    return device.backend() == "cpu" and kind and lora
+    kind, lora = model.kind in NUMPY_KINDS, settings.train_type == "lora"
+    return limits.numpy_serves() and kind and lora
 
 
 def _gradient_by_numpy(model: _Model, settings: Settings) -> bool:
@@ -264,25 +260,25 @@ def _merged(model: _Model, settings: Settings) -> int:
     if not _by_numpy(model, settings):
         return 0
     size = sum(4 * weight.size for weight in _trained_weights(model, settings))
-    return size if size <= MERGED_BYTES else 0
+    return size if size <= limits.MERGED_BYTES else 0
 
 
 def _trained_weights(model: _Model, settings: Settings) -> Iterator[_Weight]:
     """The weights that are trained, or that have an adapter."""
     in_layers = [(weight, _IN_LAYER.search(weight.name)) for weight in model.weights]
-    layers = 1 + max((int(found[1]) for _, found in in_layers if found), default=-1)
+    layers = 1 + max((int(match[1]) for _, match in in_layers if match), default=-1)
     lowest = 0 if settings.num_layers < 0 else layers - settings.num_layers
     keys = settings.lora_parameters.keys
-    for weight, found in in_layers:
-        trained_layer = found is not None and int(found[1]) >= lowest
+    for weight, match in in_layers:
+        trained_layer = match is not None and int(match[1]) >= lowest
         if settings.train_type == "full":
             if trained_layer:
                 yield weight
             continue
         module = weight.name.removesuffix(".weight")
-        within = found[2].removesuffix(".weight") if found else module
+        within = match[2].removesuffix(".weight") if match else module
         chosen = trained_layer if keys is None else within in keys
-        if weight.is_matrix and chosen and (trained_layer or found is None):
+        if weight.is_matrix and chosen and (trained_layer or match is None):
             yield weight
 
 

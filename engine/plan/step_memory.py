@@ -1,60 +1,50 @@
 """What a step needs on top of weights and optimizer: an estimate from a model's shape.
 
-It is of the longest prompts and completions that the settings allow. `wide`: numbers are float32,
-as on a CPU; else they have 16 bits.
+It is of the longest prompts and completions that the settings allow. `float32`: numbers
+have 32 bits, as on a CPU; else 16.
 """
 
+from engine.compute import limits
 from engine.machine.device import cores
 from engine.model.files import Shape
 from engine.settings.schema import Settings
 
-# The engine's own limits, in tokens and values, kept equal by a test: they are stated beside the
-# code that obeys them, which imports MLX.
-SAMPLED_TOKENS, JUDGED_TOKENS, SCORED_TOKENS, LOGIT_VALUES = 16_384, 16_384, 8_192, 1 << 23
-JUDGED_SCORES = 1 << 24
-ACTIVATION_BYTES = 512 << 20
-# For a backward pass, a token and layer, in widths of the hidden state: by MLX, measured; by numpy.
-VALUES_KEPT, PLAIN_VALUES_KEPT = 68, 16
 
-
-def sampling(shape: Shape, settings: Settings, wide: bool) -> int:
+def sampling(shape: Shape, settings: Settings, float32: bool) -> int:
     """Bytes of sampling, for the longest prompts."""
     prompt, completion = _lengths(settings)
-    prompts = min(settings.batch_size, max(1, SAMPLED_TOKENS // (2 * (prompt + completion))))
+    prompts = min(settings.batch_size, max(1, limits.SAMPLED_TOKENS // (2 * (prompt + completion))))
     rows = 2 * prompts
-    cached = _cached(shape, wide) * (prompts * prompt + 2 * rows * (prompt + completion))
+    cached = _cached(shape, float32) * (prompts * prompt + 2 * rows * (prompt + completion))
     return cached + 3 * 4 * rows * shape.vocabulary
 
 
-def scoring(shape: Shape, settings: Settings, wide: bool, by_numpy: bool) -> int:
+def scoring(shape: Shape, settings: Settings, float32: bool, by_numpy: bool) -> int:
     """Bytes of scoring with its backward pass, for the longest prompts."""
-    return _by_numpy(shape, settings) if by_numpy else _by_mlx(shape, settings, wide)
+    return _by_numpy(shape, settings) if by_numpy else _by_mlx(shape, settings, float32)
 
 
-def _by_mlx(shape: Shape, settings: Settings, wide: bool) -> int:
-    width = 4 if wide else 2
+def _by_mlx(shape: Shape, settings: Settings, float32: bool) -> int:
+    width = 4 if float32 else 2
     prompt, completion = _lengths(settings)
-    pairs = _pairs(settings, scored_tokens(shape.layers, shape.hidden, settings, cpu=wide))
+    pairs = _pairs(settings, _tokens_per_pass(shape, settings, cpu=float32))
     tokens = pairs * (prompt + 2 * completion)
     inside = width * tokens * _values_in_a_layer(shape)
     scores = 3 * _scores(shape, settings, pairs)
-    kept = _cached(shape, wide) * pairs * (prompt + 2 * prompt + 2 * (prompt + completion))
+    kept = _cached(shape, float32) * pairs * (prompt + 2 * prompt + 2 * (prompt + completion))
     if settings.grad_checkpoint:
         scoring = (
             kept + shape.layers * 2 * width * tokens * shape.hidden + 3 * (inside + scores) // 2
         )
     else:
         scoring = kept + (_trained_layers(shape, settings) + 1) * (inside + scores)
-        # What `cpu_math` computes ahead is held until the backward pass is over.
-        scoring = scoring * 5 // 2 if wide else scoring
     values = 2 * pairs * completion * shape.vocabulary
-    return scoring + 4 * 4 * min(values, max(LOGIT_VALUES, shape.vocabulary))
+    return scoring + 4 * 4 * min(values, max(limits.LOGIT_VALUES, shape.vocabulary))
 
 
 def _by_numpy(shape: Shape, settings: Settings) -> int:
     prompt, completion = _lengths(settings)
-    most = scored_tokens(shape.layers, shape.hidden, settings, cpu=True, plain=True)
-    pairs = _pairs(settings, most)
+    pairs = _pairs(settings, _tokens_per_pass(shape, settings, cpu=True, numpy=True))
     tokens = pairs * (prompt + 2 * completion)
     heads = (shape.heads + shape.kv_heads) * shape.head_width
     values = 2 * shape.hidden + 3 * heads + 2 * shape.feed_forward
@@ -65,7 +55,7 @@ def _by_numpy(shape: Shape, settings: Settings) -> int:
         kept = layer * _trained_layers(shape, settings)
     passing = 4 * tokens * (4 * shape.hidden + 3 * heads + 2 * shape.feed_forward)
     parts = min(pairs, cores())  # a part of the pairs on each core
-    logits = min(2 * pairs * completion, parts * max(1, LOGIT_VALUES // shape.vocabulary))
+    logits = min(2 * pairs * completion, parts * max(1, limits.LOGIT_VALUES // shape.vocabulary))
     return kept + passing + 4 * logits * shape.vocabulary
 
 
@@ -73,6 +63,13 @@ def _lengths(settings: Settings) -> tuple[int, int]:
     """Tokens of the longest prompts and completions."""
     completion = min(settings.max_completion_length, settings.max_seq_length - 1)
     return settings.max_seq_length - completion, completion
+
+
+def _tokens_per_pass(shape: Shape, settings: Settings, *, cpu: bool, numpy: bool = False) -> int:
+    recompute = settings.grad_checkpoint
+    return limits.scored_tokens(
+        shape.layers, shape.hidden, recompute=recompute, cpu=cpu, numpy=numpy
+    )
 
 
 def _pairs(settings: Settings, most: int) -> int:
@@ -85,9 +82,9 @@ def _trained_layers(shape: Shape, settings: Settings) -> int:
     return shape.layers if settings.num_layers < 0 else min(settings.num_layers, shape.layers)
 
 
-def _cached(shape: Shape, wide: bool) -> int:
+def _cached(shape: Shape, float32: bool) -> int:
     """Bytes of keys and values of a token."""
-    return 2 * shape.layers * shape.kv_heads * shape.head_width * (4 if wide else 2)
+    return 2 * shape.layers * shape.kv_heads * shape.head_width * (4 if float32 else 2)
 
 
 def _scores(shape: Shape, settings: Settings, pairs: int) -> int:
@@ -96,31 +93,16 @@ def _scores(shape: Shape, settings: Settings, pairs: int) -> int:
     return 4 * shape.heads * pairs * (prompt**2 + 2 * completion * (prompt + completion))
 
 
-def scored_tokens(
-    layers: int, hidden: int, settings: Settings, *, cpu: bool, plain: bool = False
-) -> int:
-    """The most tokens in one pass of scoring, forward and backward.
-
-    On a CPU, where a few hundred rows already make full use of it, a pass is kept to about
-    `ACTIVATION_BYTES`. `plain`: numpy computes it (`engine.compute.numpy.passes`).
-    """
-    if not cpu or not layers or not hidden:
-        return SCORED_TOKENS
-    kept = PLAIN_VALUES_KEPT if plain else VALUES_KEPT
-    values = kept + layers if settings.grad_checkpoint else kept * layers
-    return min(SCORED_TOKENS, ACTIVATION_BYTES // (4 * values * hidden))
-
-
-def judging(shape: Shape, settings: Settings, wide: bool) -> int:
+def judging(shape: Shape, settings: Settings, float32: bool) -> int:
     """Bytes of a forward pass over pairs in both orders."""
-    width = 4 if wide else 2
+    width = 4 if float32 else 2
     completion = _lengths(settings)[1]
     pair = min(settings.max_seq_length + completion, settings.judged_tokens)
     rubric = len(settings.judge_system.encode()) // 3
-    rows = min(2 * settings.batch_size, max(1, JUDGED_TOKENS // pair))
-    cached = _cached(shape, wide)
+    rows = min(2 * settings.batch_size, max(1, limits.JUDGED_TOKENS // pair))
+    cached = _cached(shape, float32)
     inside = width * rows * pair * _values_in_a_layer(shape)
-    scores = 4 * 2 * shape.heads * min(rows * pair * (pair + rubric), JUDGED_SCORES)
+    scores = 4 * 2 * shape.heads * min(rows * pair * (pair + rubric), limits.ATTENTION_SCORES)
     return cached * rows * (2 * rubric + pair) + inside + scores
 
 

@@ -31,9 +31,12 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import UserError
 from engine.events import STATUSES, UNDER_WAY, Level
-from engine.runs import durable
+from engine.json_number import real
+from engine.runs import durable, json_lines, record_files
 from engine.runs import lock as run_lock
-from engine.runs.durable import Follower, Record, StorageError
+from engine.runs.json_lines import Record
+from engine.runs.record_files import Follower
+from engine.runs.storage import StorageError
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
@@ -49,7 +52,7 @@ CONFIG, STATE, PROGRESS, METRICS, PAIRS, UNDECIDED, SAMPLED, LOG = (
     "log.txt",
 )
 ADAPTERS, FUSED, CHECKPOINTS, START = "adapters", "fused", "checkpoints", "start"
-LOCK, MAILBOX, MANIFEST = "lock", "mailbox", "manifest.json"
+LOCK, COMMANDS_FOLDER, MANIFEST = "lock", "mailbox", "manifest.json"
 
 # Of runs that are made now, in run.json. From 2 on, the reference of a run that starts from
 # adapters has them too.
@@ -109,8 +112,8 @@ class Run:
     @property
     def format(self) -> int:
         """The `FORMAT` that the run was made in; 1 for runs that do not tell."""
-        told = self.state().get("format")
-        return told if isinstance(told, int) else 1
+        number = self.state().get("format")
+        return number if isinstance(number, int) else 1
 
     def update(self, **fields: Any) -> Record:
         """Change fields of run.json, in one step, and set `updated`; return the new state.
@@ -140,7 +143,7 @@ class Run:
         Raises:
             StorageError: what was said last stands.
         """
-        line = durable.to_json({"step": step, "pairs": pairs, "seconds": seconds})
+        line = json_lines.to_json({"step": step, "pairs": pairs, "seconds": seconds})
         durable.write_file(self.path / PROGRESS, line + "\n", sync=False)
 
     # -- files of records
@@ -155,7 +158,7 @@ class Run:
         """
         if file not in self._repaired:
             self._repair_file(file)
-        durable.append_lines(self.path / file, records, sync=sync)
+        record_files.append_lines(self.path / file, records, sync=sync)
 
     def log(self, level: Level, text: str) -> None:
         """Add a line to log.txt, with the time."""
@@ -163,11 +166,11 @@ class Run:
 
     def read(self, file: str) -> Iterator[Record]:
         """The records of a file, in order; damaged lines and an unfinished last are left out."""
-        return durable.read_records(self.path / file)
+        return record_files.read_records(self.path / file)
 
     def last(self, file: str, count: int) -> list[Record]:
         """The last `count` records of a file, oldest first, without reading the rest."""
-        return durable.last_records(self.path / file, count)
+        return record_files.last_records(self.path / file, count)
 
     def follow(self, file: str) -> Follower:
         """A reader of what is added to a file from now on, what is there included."""
@@ -178,7 +181,7 @@ class Run:
 
         Returns how many lines were changed or dropped.
         """
-        return durable.rewrite_records(self.path / file, change)
+        return record_files.rewrite_records(self.path / file, change)
 
     def keep_until(self, file: str, step: int) -> int:
         """Drop the records of later steps, which a resumed run writes again; return how many.
@@ -186,12 +189,12 @@ class Run:
         Records marked `"keep": true` stay: a person's labels are never asked for twice.
         """
 
-        def kept(record: Record) -> Record | None:
-            at = record.get("step")
-            later = isinstance(at, int | float) and at > step
+        def unless_later(record: Record) -> Record | None:
+            at = real(record.get("step"))
+            later = at is not None and at > step
             return None if later and record.get("keep") is not True else record
 
-        return self.rewrite(file, kept)
+        return self.rewrite(file, unless_later)
 
     # -- one writer
 
@@ -209,19 +212,19 @@ class Run:
 
     def repair(self) -> list[str]:
         """Tidy up after a kill, with the lock held; return what was done, a sentence each."""
-        found = [
+        repairs = [
             text
             for file in (METRICS, PAIRS, UNDECIDED, SAMPLED, LOG)
             if (text := self._repair_file(file))
         ]
-        for part in ("", ADAPTERS, START, CHECKPOINTS, MAILBOX):
-            found += durable.tidy(self.path / part)
+        for part in ("", ADAPTERS, START, CHECKPOINTS, COMMANDS_FOLDER):
+            repairs += durable.tidy(self.path / part)
         with contextlib.suppress(StorageError):  # the kill may have come after a checkpoint
             self.prune_checkpoints()
-        return found
+        return repairs
 
     def _repair_file(self, file: str) -> str | None:
-        cut = durable.repair_last_line(self.path / file)
+        cut = record_files.repair_last_line(self.path / file)
         self._repaired.add(file)
         if not cut:
             return None
@@ -249,8 +252,8 @@ class Run:
         """The folders of the checkpoints, oldest first; a folder's name is its step."""
         folder = self.path / CHECKPOINTS
         names = os.listdir(folder) if folder.is_dir() else []
-        found = [folder / name for name in names if _CHECKPOINT_NAME.fullmatch(name)]
-        return sorted(found, key=lambda path: int(path.name))
+        folders = [folder / name for name in names if _CHECKPOINT_NAME.fullmatch(name)]
+        return sorted(folders, key=lambda path: int(path.name))
 
     def latest_checkpoint(self) -> Path | None:
         """The newest checkpoint that is complete and undamaged; `int(path.name)` is its step."""
@@ -289,7 +292,7 @@ def read_state(folder: Path) -> Record:
         raise UserError(f"{file} cannot be read: {error.strerror or error}") from error
     if len(data) > STATE_LIMIT:
         raise UserError(f"{file} is longer than {STATE_LIMIT} bytes")
-    state = durable.from_line(data)
+    state = json_lines.from_line(data)
     if state is None:
         raise UserError(f"{file} holds no JSON object")
     return state | _progress(folder)
@@ -298,24 +301,22 @@ def read_state(folder: Path) -> Record:
 def _progress(folder: Path) -> Record:
     """The numbers in progress.json: none where it is not there, or a power cut left it damaged."""
     try:
-        said = durable.from_line(durable.read_file(folder / PROGRESS, STATE_LIMIT)) or {}
+        progress = json_lines.from_line(durable.read_file(folder / PROGRESS, STATE_LIMIT)) or {}
     except OSError:
         return {}
-    numbers = ((key, said.get(key)) for key in ("step", "pairs", "seconds"))
+    numbers = {key: real(progress.get(key)) for key in ("step", "pairs", "seconds")}
     return {
-        key: number
-        for key, number in numbers
-        if isinstance(number, int | float)
-        and not isinstance(number, bool)
-        and math.isfinite(number)
+        key: progress[key]
+        for key, number in numbers.items()
+        if number is not None and math.isfinite(number)
     }
 
 
-def shown_status(state: Record, held: Callable[[], bool]) -> str:
+def shown_status(state: Record, has_holder: Callable[[], bool]) -> str:
     """The status in a run.json; `interrupted` where it says that the run is under way and no
     process holds it, `unknown` where it is none of `STATUSES`."""
     status = state.get("status")
-    if status in UNDER_WAY and not held():
+    if status in UNDER_WAY and not has_holder():
         return "interrupted"
     return status if isinstance(status, str) and status in STATUSES else "unknown"
 
@@ -326,7 +327,7 @@ def write_state(folder: Path, state: Record) -> None:
     Raises:
         StorageError: it is as it was.
     """
-    durable.write_file(folder / STATE, durable.to_json(_with_short_texts(state)) + "\n")
+    durable.write_file(folder / STATE, json_lines.to_json(_with_short_texts(state)) + "\n")
 
 
 def _with_short_texts(value: Any) -> Any:
@@ -342,7 +343,7 @@ def _with_short_texts(value: Any) -> Any:
 def checkpoint_damage(checkpoint: Path, *, contents: bool = True) -> str | None:
     """What is wrong with a checkpoint, or None. Without `contents`, sizes alone are compared."""
     try:
-        manifest = durable.from_line(durable.read_file(checkpoint / MANIFEST, STATE_LIMIT))
+        manifest = json_lines.from_line(durable.read_file(checkpoint / MANIFEST, STATE_LIMIT))
         files: dict[str, dict[str, Any]] = (manifest or {})["files"]
         for name, facts in files.items():
             file = checkpoint / name
@@ -363,7 +364,7 @@ def _write_manifest(folder: Path) -> None:
     for path in filter(Path.is_file, sorted(folder.rglob("*"))):
         name = path.relative_to(folder).as_posix()
         files[name] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
-    durable.write_file(folder / MANIFEST, durable.to_json({"files": files}) + "\n")
+    durable.write_file(folder / MANIFEST, json_lines.to_json({"files": files}) + "\n")
 
 
 def _digest(file: Path) -> str:

@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from engine.errors import UserError
-from engine.runs.durable import StorageError, from_line, read_file
+from engine.runs.durable import read_file
+from engine.runs.json_lines import from_line
+from engine.runs.storage import StorageError
 
 TIMEOUT = 0.5  # seconds; someone who only asks whether the lock is held takes it for an instant
 # What `flock` says on file systems that know no locks; the file's text is then advice.
@@ -55,14 +57,14 @@ def hold(file: Path, name: str) -> Iterator[None]:
     except OSError as error:
         raise StorageError(file, error) from error
     try:
-        if not _taken(descriptor, file):
-            raise RunBusy(name, _named_in(file), file)
+        if not _acquire(descriptor, file):
+            raise RunBusy(name, _holder_in(file), file)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        _say(descriptor, json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), now))))
+        _write(descriptor, json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), now))))
         try:
             yield
         finally:
-            _say(descriptor, "")
+            _write(descriptor, "")
     finally:
         os.close(descriptor)
 
@@ -76,15 +78,15 @@ def holder(file: Path) -> Holder | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _named_in(file) or Holder(0, "an unknown host", "an unknown time")
+        return _holder_in(file) or Holder(0, "an unknown host", "an unknown time")
     except OSError:
-        return _alive(_named_in(file))
+        return _alive(_holder_in(file))
     finally:
         os.close(descriptor)
     return None
 
 
-def _taken(descriptor: int, file: Path) -> bool:
+def _acquire(descriptor: int, file: Path) -> bool:
     deadline = time.monotonic() + TIMEOUT
     while True:
         try:
@@ -96,24 +98,24 @@ def _taken(descriptor: int, file: Path) -> bool:
             time.sleep(TIMEOUT / 10)
         except OSError as error:
             if error.errno in _NO_LOCKS:
-                return _alive(_named_in(file)) is None
+                return _alive(_holder_in(file)) is None
             raise StorageError(file, error) from error
 
 
-def _alive(named: Holder | None) -> Holder | None:
+def _alive(holder: Holder | None) -> Holder | None:
     """The holder, unless it is seen to be gone; one on another host is taken to be alive."""
-    if named is None or named.host != socket.gethostname():
-        return named
+    if holder is None or holder.host != socket.gethostname():
+        return holder
     try:
-        os.kill(named.pid, 0)
+        os.kill(holder.pid, 0)
     except ProcessLookupError:
         return None
     except (OSError, OverflowError):
         pass  # another user's
-    return named
+    return holder
 
 
-def _named_in(file: Path) -> Holder | None:
+def _holder_in(file: Path) -> Holder | None:
     try:
         facts = from_line(read_file(file, limit=1000)) or {}
         since = datetime.fromisoformat(facts["since"])
@@ -122,7 +124,7 @@ def _named_in(file: Path) -> Holder | None:
         return None
 
 
-def _say(descriptor: int, text: str) -> None:
+def _write(descriptor: int, text: str) -> None:
     with contextlib.suppress(OSError):  # a full disk: the lock itself needs no space
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode(), 0)

@@ -9,12 +9,13 @@ a kill between the two leaves something to finish from.
 import contextlib
 from collections.abc import Callable
 
-from engine.data.pairs import DECIDED, text_of
+from engine.data.pairs import DECIDED, completion_fields
 from engine.errors import RunError, UserError
 from engine.events import Choice
-from engine.runs import durable
-from engine.runs.durable import Record, StorageError
+from engine.runs import durable, json_lines, storage
 from engine.runs.folder import PAIRS, UNDECIDED, Run
+from engine.runs.json_lines import Record
+from engine.runs.storage import StorageError
 
 PLANNED = "relabel.json"
 PLAN_LIMIT = 1 << 28  # bytes; it holds one pair
@@ -39,7 +40,7 @@ def relabel_own(run: Run, pair_id: str, choice: Choice | None) -> None:
         StorageError: nothing was changed, or it is finished when the run is opened next.
     """
     if choice is not None:
-        _change_held(run, pair_id, lambda line: relabelled(line, choice))
+        _change_locked(run, pair_id, lambda line: relabelled(line, choice))
         return
     settle(run)
     for file in (PAIRS, UNDECIDED):
@@ -55,13 +56,6 @@ def find(run: Run, pair_id: str) -> tuple[str, Record] | None:
     return None
 
 
-def completions(line: Record) -> tuple[str, str]:
-    """The texts of the first and the second completion of a judged pair."""
-    names = _sides(line.get("choice") in DECIDED, line.get("choice") == "second")
-    first, second = (text_of(line.get(name)) for name in names)
-    return first, second
-
-
 def set_flag(run: Run, pair_id: str, flagged: bool) -> Record:
     """Flag a pair, or take its flag away; return its new line. Raises as `relabel` does."""
     return _change(run, pair_id, lambda line: {**line, "flagged": flagged})
@@ -73,8 +67,8 @@ def relabelled(line: Record, choice: Choice) -> Record:
     old = line.get("choice")
     if old == choice:
         return line
-    first, second = _sides(str(old) in DECIDED, old == "second")
-    new_first, new_second = _sides(choice in DECIDED, choice == "second")
+    first, second = completion_fields(str(old))
+    new_first, new_second = completion_fields(choice)
     names = {first: new_first, second: new_second}
     changed: Record = {}
     for key, entry in line.items():
@@ -85,12 +79,6 @@ def relabelled(line: Record, choice: Choice) -> Record:
     return {**changed, "choice": choice, "judge": "human", "was": was, "keep": True}
 
 
-def _sides(decided: bool, swapped: bool) -> tuple[str, str]:
-    """What the fields of the first and the second completion are called."""
-    names = ("chosen", "rejected") if decided else ("first", "second")
-    return (names[1], names[0]) if swapped else names
-
-
 def settle(run: Run) -> str | None:
     """Finish a change that a kill cut in two, with the lock held; a sentence if there was one.
 
@@ -99,7 +87,7 @@ def settle(run: Run) -> str | None:
     """
     file = run.path / PLANNED
     try:
-        plan = durable.from_line(durable.read_file(file, PLAN_LIMIT)) or {}
+        plan = json_lines.from_line(durable.read_file(file, PLAN_LIMIT)) or {}
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -122,22 +110,22 @@ def settle_if_free(run: Run) -> None:
 
 def _change(run: Run, pair_id: str, change: Callable[[Record], Record]) -> Record:
     with run.lock():
-        return _change_held(run, pair_id, change)
+        return _change_locked(run, pair_id, change)
 
 
-def _change_held(run: Run, pair_id: str, change: Callable[[Record], Record]) -> Record:
+def _change_locked(run: Run, pair_id: str, change: Callable[[Record], Record]) -> Record:
     settle(run)
-    found = find(run, pair_id)
-    if found is None:
+    match = find(run, pair_id)
+    if match is None:
         raise UserError(f"the run {run.name!r} has no pair {pair_id!r}.")
-    file, line = found
+    file, line = match
     new = change(line)
-    if _home(new) == file:
+    if _file_of(new) == file:
         _replace(run, file, pair_id, new)
         return new
-    durable.write_file(run.path / PLANNED, durable.to_json({"line": new}) + "\n")
+    durable.write_file(run.path / PLANNED, json_lines.to_json({"line": new}) + "\n")
     try:
-        run.append(_home(new), [new], sync=True)
+        run.append(_file_of(new), [new], sync=True)
     except StorageError:
         _forget_plan(run)  # nothing was changed
         raise
@@ -147,15 +135,15 @@ def _change_held(run: Run, pair_id: str, change: Callable[[Record], Record]) -> 
 
 def _store(run: Run, line: Record) -> None:
     """Leave `line` as the only one of its pair; may be done again after it was cut short."""
-    home, pair_id = _home(line), line["pair_id"]
-    if all(each.get("pair_id") != pair_id for each in run.read(home)):
-        run.append(home, [line], sync=True)
+    file, pair_id = _file_of(line), line["pair_id"]
+    if all(each.get("pair_id") != pair_id for each in run.read(file)):
+        run.append(file, [line], sync=True)
     else:
-        _replace(run, home, pair_id, line)
-    _replace(run, UNDECIDED if home == PAIRS else PAIRS, pair_id, None)
+        _replace(run, file, pair_id, line)
+    _replace(run, UNDECIDED if file == PAIRS else PAIRS, pair_id, None)
 
 
-def _home(line: Record) -> str:
+def _file_of(line: Record) -> str:
     return PAIRS if line.get("choice") in DECIDED else UNDECIDED
 
 
@@ -166,4 +154,4 @@ def _replace(run: Run, file: str, pair_id: str, new: Record | None) -> None:
 def _forget_plan(run: Run) -> None:
     with contextlib.suppress(OSError):
         (run.path / PLANNED).unlink(missing_ok=True)
-        durable.sync_folder(run.path)
+        storage.sync_folder(run.path)

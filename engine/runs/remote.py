@@ -16,8 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
-from engine.runs.durable import StorageError, tidy, write_file
-from engine.runs.folder import MAILBOX, Run
+from engine.runs.durable import tidy, write_file
+from engine.runs.folder import COMMANDS_FOLDER, Run
+from engine.runs.storage import StorageError
 
 Command = Literal["pause", "unpause", "stop", "evaluate", "save"]
 COMMANDS: tuple[str, ...] = get_args(Command)
@@ -33,7 +34,7 @@ def post(run: Run, command: Command) -> Path:
     Raises:
         StorageError: it could not be written.
     """
-    folder = _made(run)
+    folder = _private_folder(run)
     tidy(folder)
     # Names sort by time, so commands are taken in the order in which they were given.
     name = f"{time.time_ns():020d}-{os.getpid()}-{next(_numbers)}.{command}"
@@ -52,28 +53,28 @@ def withdraw(posted: Path) -> bool:
 
 def take(run: Run) -> list[str]:
     """Remove and return the commands that wait, oldest first. Anything else is left alone."""
-    folder = run.path / MAILBOX
+    folder = run.path / COMMANDS_FOLDER
     try:
         names = sorted(os.listdir(folder))
     except OSError:
         return []
-    taken = []
+    commands = []
     for name in names:
         command = name.rpartition(".")[2]
         if name.startswith(".") or command not in COMMANDS or not _ours(folder / name):
             continue
         if withdraw(folder / name):
-            taken.append(command)
-    return taken
+            commands.append(command)
+    return commands
 
 
-def _made(run: Run) -> Path:
+def _private_folder(run: Run) -> Path:
     """The folder of commands, there and closed to others.
 
     Raises:
         StorageError: it cannot be.
     """
-    folder = run.path / MAILBOX
+    folder = run.path / COMMANDS_FOLDER
     try:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
@@ -104,9 +105,9 @@ class Watch:
         self._obey = obey
         self._closed = threading.Event()
         with contextlib.suppress(StorageError):  # a full disk: whoever asks first makes it
-            _made(run)
+            _private_folder(run)
         take(run)
-        self._thread = threading.Thread(target=self._look, name="mailbox", daemon=True)
+        self._thread = threading.Thread(target=self._look, name="remote-commands", daemon=True)
         self._thread.start()
 
     def close(self) -> None:

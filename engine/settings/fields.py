@@ -66,7 +66,7 @@ class SettingsModel(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SettingField:
+class Setting:
     """A setting as a form, a file or a table needs it. `key` is dotted where it is nested.
 
     `choices` lists the words that are allowed; a `kind` that is not choice allows other values
@@ -143,13 +143,13 @@ def _kind(info: FieldInfo) -> Kind | None:
     return None
 
 
-def _field(key: str, info: FieldInfo) -> SettingField:
+def _field(key: str, info: FieldInfo) -> Setting:
     extra = cast(dict[str, Any], info.json_schema_extra)
     arms = _arms(info)
     limits = _limits(info)
     kind = _kind(info)
     assert kind, key
-    return SettingField(
+    return Setting(
         key=key,
         section=extra["section"],
         kind=kind,
@@ -172,7 +172,7 @@ def _field(key: str, info: FieldInfo) -> SettingField:
     )
 
 
-def describe(model: type[BaseModel], prefix: str = "") -> Iterator[SettingField]:
+def describe(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
     for name, info in model.model_fields.items():
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
             yield from describe(info.annotation, f"{prefix}{name}.")

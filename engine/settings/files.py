@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.errors import UserError
-from engine.settings.fields import SettingField
+from engine.settings.fields import Setting
 from engine.settings.foreign_keys import ALIASES, FOREIGN, LOAD_IN, USE_DORA
 from engine.settings.schema import SECTIONS, Settings, fields, value
 from engine.settings.yaml_text import parse_yaml, yaml_line
@@ -131,21 +131,21 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
 
 def notes(data: Mapping[str, Any]) -> list[str]:
     """A sentence for each key of a config that has no effect here."""
-    found = [
+    sentences = [
         f"{key} has no effect here: {why}"
         for key, why in FOREIGN.items()
-        if (said := _said(data, key)) is not None and not _only_aliases(key, said)
+        if (entry := _entry_at(data, key)) is not None and not _only_aliases(key, entry)
     ]
     if data.get(USE_DORA) is True and (chosen := _train_type(data)) not in (None, "dora"):
-        found.append(f"{USE_DORA} has no effect here: train_type is {_show(chosen)}")
+        sentences.append(f"{USE_DORA} has no effect here: train_type is {_show(chosen)}")
     if data.get("mask_prompt") is False:
-        found.append("mask_prompt: false has no effect here: prompt tokens never carry loss")
-    return found
+        sentences.append("mask_prompt: false has no effect here: prompt tokens never carry loss")
+    return sentences
 
 
 def canonical(data: Mapping[str, Any], source: str) -> dict[str, Any]:
     """A config in our own names: aliases renamed, dotted keys nested, foreign and unset dropped."""
-    plain: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     for key, entry in data.items():
         key = str(key)
         if key == "judge_config" and isinstance(entry, Mapping):
@@ -153,17 +153,17 @@ def canonical(data: Mapping[str, Any], source: str) -> dict[str, Any]:
         else:
             entries = {key: entry}
         for name, inner in entries.items():
-            _place(plain, name, inner, source)
-    _take_load_in(plain, source)
-    _take_dora(plain, source)
-    _take_optimizers(plain)
-    schedule = plain.get("lr_schedule")
+            _place(mapping, name, inner, source)
+    _take_load_in(mapping, source)
+    _take_dora(mapping, source)
+    _take_optimizers(mapping)
+    schedule = mapping.get("lr_schedule")
     if isinstance(schedule, str):
-        plain["lr_schedule"] = {"name": schedule}
-    return plain
+        mapping["lr_schedule"] = {"name": schedule}
+    return mapping
 
 
-def _place(plain: dict[str, Any], key: str, entry: Any, source: str) -> None:
+def _place(mapping: dict[str, Any], key: str, entry: Any, source: str) -> None:
     """Put one entry under its own name; drop it where it is foreign or says nothing."""
     name = ALIASES.get(key, key)
     if name not in _BY_KEY and name not in _GROUPS and name not in (*LOAD_IN, USE_DORA):
@@ -178,11 +178,11 @@ def _place(plain: dict[str, Any], key: str, entry: Any, source: str) -> None:
             return
     group, _, inner = name.partition(".")
     if inner:
-        place = plain.setdefault(group, {})
+        place = mapping.setdefault(group, {})
         if isinstance(place, str):
-            place = plain[group] = {"name": place}
+            place = mapping[group] = {"name": place}
         if isinstance(place, dict):
-            place = plain[group] = {**place, inner: entry}
+            place = mapping[group] = {**place, inner: entry}
             return
         name, entry = group, place
     elif name in _GROUPS and isinstance(entry, Mapping):
@@ -194,55 +194,55 @@ def _place(plain: dict[str, Any], key: str, entry: Any, source: str) -> None:
             for part, item in entry.items()
             if item is not None and f"{name}.{part}" not in FOREIGN
         }
-        entry = {**entry, **plain[name]} if isinstance(plain.get(name), dict) else entry
-    elif name in plain and plain[name] != entry:
+        entry = {**entry, **mapping[name]} if isinstance(mapping.get(name), dict) else entry
+    elif name in mapping and mapping[name] != entry:
         # Our own name may have come first or last.
         other = key if key in ALIASES else " or ".join(_other_names(name))
         raise UserError(f"{source}: {other} and {name} name the same setting; keep one of them")
-    plain[name] = entry
+    mapping[name] = entry
 
 
-def _take_load_in(plain: dict[str, Any], source: str) -> None:
+def _take_load_in(mapping: dict[str, Any], source: str) -> None:
     """Turn mlx-lm-lora's load_in_... switches into `quantization`."""
-    said = {key: plain.pop(key) for key in LOAD_IN if key in plain}
-    if not said:
+    switches = {key: mapping.pop(key) for key in LOAD_IN if key in mapping}
+    if not switches:
         return
-    for key, entry in said.items():
+    for key, entry in switches.items():
         if not isinstance(entry, bool):
             raise UserError(f"{source}: {key} is {_show(entry)}, but has to be true or false")
-    wanted = [LOAD_IN[key] for key, on in said.items() if on] or ["none"]
+    wanted = [LOAD_IN[key] for key, on in switches.items() if on] or ["none"]
     wanted = list(
-        dict.fromkeys([*wanted, *([plain["quantization"]] if "quantization" in plain else [])])
+        dict.fromkeys([*wanted, *([mapping["quantization"]] if "quantization" in mapping else [])])
     )
     if len(wanted) > 1:
         chosen = ", ".join(str(word) for word in wanted)
         raise UserError(f"{source}: more than one quantization is asked for ({chosen}); keep one")
-    plain["quantization"] = wanted[0]
+    mapping["quantization"] = wanted[0]
 
 
-def _take_dora(plain: dict[str, Any], source: str) -> None:
+def _take_dora(mapping: dict[str, Any], source: str) -> None:
     """Turn mlx-lm's older switch into `train_type`, which wins over it."""
-    said = plain.pop(USE_DORA, None)
-    if said is not None and not isinstance(said, bool):
-        raise UserError(f"{source}: {USE_DORA} is {_show(said)}, but has to be true or false")
-    if said:
-        plain.setdefault("train_type", "dora")
+    use_dora = mapping.pop(USE_DORA, None)
+    if use_dora is not None and not isinstance(use_dora, bool):
+        raise UserError(f"{source}: {USE_DORA} is {_show(use_dora)}, but has to be true or false")
+    if use_dora:
+        mapping.setdefault("train_type", "dora")
 
 
-def _take_optimizers(plain: dict[str, Any]) -> None:
+def _take_optimizers(mapping: dict[str, Any]) -> None:
     """Read optimizers as mlx-lm does: in any case, and without arguments where none are given."""
-    if isinstance(plain.get("optimizer"), str):
-        plain["optimizer"] = plain["optimizer"].lower()
-    arguments = plain.get("optimizer_config")
+    if isinstance(mapping.get("optimizer"), str):
+        mapping["optimizer"] = mapping["optimizer"].lower()
+    arguments = mapping.get("optimizer_config")
     if isinstance(arguments, Mapping):
-        plain["optimizer_config"] = {
+        mapping["optimizer_config"] = {
             name: entry
             for name, entry in arguments.items()
             if entry is not None and f"optimizer_config.{name}" not in FOREIGN
         }
 
 
-def _said(data: Mapping[str, Any], key: str) -> Any:
+def _entry_at(data: Mapping[str, Any], key: str) -> Any:
     """What a config says under a dotted key, nested or written out."""
     group, _, inner = key.partition(".")
     nested = data.get(group) if inner else None
@@ -272,10 +272,10 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 def _without(data: dict[str, Any], key: str) -> dict[str, Any]:
     """`data` less one setting, which so goes back to its default."""
     group, _, inner = key.partition(".")
-    kept = {name: entry for name, entry in data.items() if name != group}
+    rest = {name: entry for name, entry in data.items() if name != group}
     if inner and isinstance(data.get(group), dict):
-        kept[group] = {name: entry for name, entry in data[group].items() if name != inner}
-    return kept
+        rest[group] = {name: entry for name, entry in data[group].items() if name != inner}
+    return rest
 
 
 def _only_aliases(key: str, entry: Any) -> bool:
@@ -309,7 +309,7 @@ def _explain(error: ValidationError, source: str) -> str:
     )
 
 
-def expected(field: SettingField) -> str:
+def expected(field: Setting) -> str:
     """What a setting's value has to be, in words."""
     kinds = {
         "switch": "true or false",
@@ -356,7 +356,7 @@ def to_yaml(settings: Settings, commented: bool = True) -> str:
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def _comment(field: SettingField) -> list[str]:
+def _comment(field: Setting) -> list[str]:
     facts = [fact for fact in (field.unit, field.bounds) if fact]
     danger = "DANGEROUS. " if field.dangerous else ""
     words = f"{danger}{field.help}" + (f" [{'; '.join(facts)}]" if facts else "")

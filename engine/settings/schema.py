@@ -1,6 +1,6 @@
 """Every setting, once: its name, type, default, bounds, unit, section and what turning it does.
 
-The form, the YAML, the command line and the README's table are drawn from `Settings`. How
+The form, the YAML, the command line and the page of all settings are drawn from `Settings`. How
 settings are read from files and written to them is the subject of `engine.settings.files`.
 """
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from engine.settings.fields import Condition, SettingField, SettingsModel, describe, setting
+from engine.settings.fields import Condition, Setting, SettingsModel, describe, setting
 
 SECTIONS = (
     "Model and data",
@@ -544,6 +544,11 @@ class Settings(SettingsModel):
         return self.judge == "human"
 
     @property
+    def prompt_tokens(self) -> int:
+        """Room for a prompt, in tokens: what the longest completion leaves of `max_seq_length`."""
+        return self.max_seq_length - self.max_completion_length
+
+    @property
     def judged_tokens(self) -> int:
         """`judge_max_tokens`, or the default: room for what the policy reads and writes, also
         where the judge's tokenizer makes more tokens of it."""
@@ -558,17 +563,17 @@ class Settings(SettingsModel):
 
 
 @cache
-def fields() -> tuple[SettingField, ...]:
+def fields() -> tuple[Setting, ...]:
     """Every setting in the order of the form, nested ones with dotted keys."""
     return tuple(describe(Settings))
 
 
 def value(settings: Settings, key: str) -> Any:
     """The value of a setting by its dotted key."""
-    found: Any = settings
+    part: Any = settings
     for name in key.split("."):
-        found = getattr(found, name)
-    return found
+        part = getattr(part, name)
+    return part
 
 
 def no_effect(settings: Settings) -> dict[str, str]:

@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.compute.sampling import Completion, Sampler, sample, stream_seed
+from engine.compute.sampling import Sampler, sample, stream_seed
 from engine.data.pairs import Verdict
 from engine.events import Example
 from engine.judges.llm import LLMJudge
-from engine.judges.presentation import Asked
-from engine.model.load import LanguageModel
+from engine.judges.presentation import Request
+from engine.model.language_model import LanguageModel
 
 # Normal quantile of a two-sided 95% interval.
 Z = 1.959963984540054
@@ -38,19 +38,19 @@ class Evaluation:
         reference: LanguageModel,
         judge: LLMJudge,
         *,
-        asked: Sequence[Asked],
-        prompts: Sequence[Sequence[int]],
+        prompts: Sequence[Request],
+        prompt_ids: Sequence[Sequence[int]],
         sampler: Sampler,
         max_tokens: int,
         seed: int,
         progress: Callable[[int, int], None] = lambda done, total: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`asked` are the prompts for the judge, `prompts` their token ids for the policy."""
+        """`prompts` are for the judge, `prompt_ids` their token ids for the policy."""
         self._reference = reference
         self._judge = judge
-        self._asked = asked
         self._prompts = prompts
+        self._prompt_ids = prompt_ids
         self._sampler = sampler
         self._max_tokens = max_tokens
         self._seed = seed
@@ -73,7 +73,7 @@ class Evaluation:
             self._reference_answers = self._answers(self._reference, "reference")
         before, after = self._reference_answers, self._answers(policy, "policy")
         differing = [i for i in range(len(after)) if before[i] != after[i]]
-        verdicts = self._judge.judge([(self._asked[i], after[i], before[i]) for i in differing])
+        verdicts = self._judge.judge([(self._prompts[i], after[i], before[i]) for i in differing])
         valid = [verdict for verdict in verdicts if verdict.choice != "invalid"]
         equal = len(after) - len(differing)
         scores = [0.5] * equal + [_score(verdict) for verdict in valid]
@@ -83,7 +83,7 @@ class Evaluation:
         low, high = wilson(rate, len(scores))
         examples = tuple(
             Example(prompt if isinstance(prompt, str) else prompt.text, old, new)
-            for prompt, old, new in list(zip(self._asked, before, after, strict=True))[:EXAMPLES]
+            for prompt, old, new in list(zip(self._prompts, before, after, strict=True))[:EXAMPLES]
         )
         return WinRate(rate, low, high, len(scores), examples, len(verdicts) - len(valid))
 
@@ -91,7 +91,7 @@ class Evaluation:
         """One answer of a model to every prompt; the same at every call for the same weights."""
         completions = sample(
             lm,
-            self._prompts,
+            self._prompt_ids,
             copies=1,
             max_tokens=self._max_tokens,
             sampler=self._sampler,
@@ -99,12 +99,7 @@ class Evaluation:
             progress=lambda tokens: self._progress(tokens, 0),
             stop=self._stop,
         )
-        return [completion_text(lm, completion) for (completion,) in completions]
-
-
-def completion_text(lm: LanguageModel, completion: Completion) -> str:
-    """The text of a completion, without its end-of-turn token."""
-    return lm.tokenizer.decode([each for each in completion.ids if each not in lm.eos_ids])
+        return [lm.text(completion.ids) for (completion,) in completions]
 
 
 def wilson(rate: float, count: int) -> tuple[float, float]:

@@ -70,8 +70,8 @@ class Health:
         self.verdicts: Counter[str] = Counter(known.get("verdicts"))  # on pairs, by choice
         self.learned_pairs = int(known.get("learned_pairs", 0))
         self.dropped_steps = int(known.get("dropped_steps", 0))
-        self._traces = {name: Trace(*kept) for name, kept in known.get("traces", {}).items()}
-        self._said = {metric: (step, level) for metric, step, level in known.get("said", ())}
+        self._traces = {name: Trace(*values) for name, values in known.get("traces", {}).items()}
+        self._reported = {metric: (step, level) for metric, step, level in known.get("said", ())}
 
     def state(self) -> dict[str, Any]:
         """Plain values from which `Health(state)` is the same."""
@@ -83,32 +83,32 @@ class Health:
                 name: [trace.first, list(trace.last), trace.count]
                 for name, trace in self._traces.items()
             },
-            "said": [[metric, *said] for metric, said in self._said.items()],
+            "said": [[metric, *last] for metric, last in self._reported.items()],
         }
 
     def add(self, metrics: Mapping[str, float]) -> None:
         """Take in the metrics of a step, or of an evaluation; what is not finite is left out."""
         for name, value in metrics.items():
-            if name in _LOOKED_AT and math.isfinite(value):
+            if name in _TRACED and math.isfinite(value):
                 self._traces.setdefault(name, Trace()).add(value)
         self.learned_pairs += int(metrics.get("trained_pairs", 0))
         self.dropped_steps += int(metrics.get("dropped_steps", 0))
 
     def findings(self) -> tuple[Finding, ...]:
         """What is wrong now, the worst first; nothing: the run is steady."""
-        found = [finding for check in CHECKS for finding in check(self)]
-        return tuple(sorted(found, key=lambda finding: finding.level != "bad"))
+        findings = [finding for check in CHECKS for finding in check(self)]
+        return tuple(sorted(findings, key=lambda finding: finding.level != "bad"))
 
-    def news(self, step: int, found: Sequence[Finding]) -> list[Finding]:
+    def news(self, step: int, findings: Sequence[Finding]) -> list[Finding]:
         """Those of a step's findings that are new, worse than before, or back after a while: what
         comes and goes at its threshold is no news each time."""
         news = []
-        for finding in found:
-            at, level = self._said.get(finding.metric, (-math.inf, ""))
+        for finding in findings:
+            at, level = self._reported.get(finding.metric, (-math.inf, ""))
             if step - at > RECENT or (finding.level, level) == ("bad", "warning"):
                 news.append(finding)
                 level = finding.level
-            self._said[finding.metric] = (step, level)
+            self._reported[finding.metric] = (step, level)
         return news
 
     def latest(self, metric: str) -> float | None:
@@ -159,8 +159,8 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _nothing_learned(health: Health) -> Iterator[Finding]:
-    if health.verdicts.total() >= ENOUGH_PAIRS and (found := nothing_learned(health)):
-        yield found
+    if health.verdicts.total() >= ENOUGH_PAIRS and (finding := nothing_learned(health)):
+        yield finding
 
 
 def _not_finite(health: Health) -> Iterator[Finding]:
@@ -331,7 +331,7 @@ CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (
     ),
 )
 
-_LOOKED_AT = (
+_TRACED = (
     "kl",
     "chosen_logp",
     "completion_tokens",

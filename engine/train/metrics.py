@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.data.pairs import Pair, Verdict
+from engine.data.pairs import JudgedPair
 
 # What a line of metrics.jsonl carries. Rewards, margin: nats times beta. kl: nats a completion,
 # of the policy to the reference on trained completions. entropy: nats a token. Rates: 0 to 1.
@@ -34,19 +34,12 @@ MEANS = (
     "update_seconds",
     "step_seconds",
 )
-RATES = ("pairs_per_second", "sampled_tokens_per_second")
+# A count over seconds.
+RATES = {
+    "pairs_per_second": ("pairs", "step_seconds"),
+    "sampled_tokens_per_second": ("sampled_tokens", "sample_seconds"),
+}
 COUNTS = ("trained_pairs", "dropped_steps", "cut_pairs")
-# What depends on the machine's speed, and so differs between two equal runs.
-TIMING = (
-    "sample_seconds",
-    "judge_seconds",
-    "update_seconds",
-    "step_seconds",
-    "pairs_per_second",
-    "sampled_tokens_per_second",
-    "peak_memory_gb",
-    "seconds",
-)
 
 
 class Averages:
@@ -77,24 +70,21 @@ class Averages:
     def report(self) -> dict[str, float | None]:
         """All metrics over what was added: None for one that had nothing to be measured on."""
         line = {name: self.mean(name) for name in MEANS}
-        for rate, count, seconds in (
-            ("pairs_per_second", "pairs", "step_seconds"),
-            ("sampled_tokens_per_second", "sampled_tokens", "sample_seconds"),
-        ):
+        for rate, (count, seconds) in RATES.items():
             time = self.total(seconds)
             line[rate] = self.total(count) / time if time else None
         return line | {name: self.total(name) for name in COUNTS}
 
 
-def add_judged(means: Averages, judged: Sequence[tuple[Pair, Verdict]]) -> None:
+def add_judged(means: Averages, judged: Sequence[JudgedPair]) -> None:
     """Add what a batch of judged pairs says about sampling and about the judge."""
-    verdicts = [verdict for _, verdict in judged]
+    verdicts = [each.verdict for each in judged]
     completions = [
         (len(ids), finished)
-        for pair, _ in judged
+        for each in judged
         for ids, finished in (
-            (pair.first_ids, pair.first_finished),
-            (pair.second_ids, pair.second_finished),
+            (each.pair.first_ids, each.pair.first_finished),
+            (each.pair.second_ids, each.pair.second_finished),
         )
     ]
     tokens = sum(length for length, _ in completions)
@@ -110,10 +100,10 @@ def add_judged(means: Averages, judged: Sequence[tuple[Pair, Verdict]]) -> None:
     ):
         share = sum(verdict.choice in choices for verdict in verdicts) / len(verdicts)
         means.add(name, share, len(verdicts))
-    for pair, verdict in judged:
-        gap = len(pair.first_ids) - len(pair.second_ids)
-        if verdict.decided:
-            means.add("length_gap", gap if verdict.choice == "first" else -gap)
+    for each in judged:
+        verdict = each.verdict
+        if each.decided:
+            means.add("length_gap", len(each.chosen_ids) - len(each.rejected_ids))
             if verdict.q is not None:
                 means.add("judge_q", max(verdict.q, 1 - verdict.q))
         if verdict.q_orders is not None:

@@ -1,154 +1,144 @@
-"""What a loop has to say: to whoever listens, and to the run's folder, always.
+"""What a run's steps measured: means between reports, health, and win rates."""
 
-A disk that is full or gone does not end a run: it waits, says so, and goes on when it can write.
-"""
+from collections.abc import Sequence
+from dataclasses import asdict
 
-import contextlib
-import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+import mlx.core as mx
 
-from engine.control import Control
-from engine.data.pairs import Layout, Pair, Verdict, record
-from engine.events import Event, Level, Log, PairJudged, PhaseName, Progress, Saved
-from engine.runs import durable
-from engine.runs.durable import StorageError
-from engine.runs.folder import LOG, METRICS, PAIRS, SAMPLED, UNDECIDED, Run, timestamp
-from engine.secrets import hide
-
-RETRY_SECONDS = 2.0
+from engine.data.columns import counted
+from engine.data.pairs import JudgedPair
+from engine.events import Evaluated, Finding, HealthChanged, Report, StepDone
+from engine.machine.backend import backend
+from engine.machine.memory import process_memory
+from engine.train.evaluation import WinRate
+from engine.train.health import sentence
+from engine.train.journal import Journal
+from engine.train.metrics import Averages, add_judged
+from engine.train.state import TrainingState
+from engine.train.update import StepResult
 
 
-class Journal:
-    """Writes a run's files and emits its events, from the engine's thread."""
+class Reporter:
+    """Adds up what steps measure in a run's state, and tells of it through its journal."""
 
-    def __init__(self, run: Run, emit: Callable[[Event], None], control: Control) -> None:
-        self.run = run
-        self.emit = emit
-        self._control = control
-        self.step = 0
-        self.layout: Layout = "text"  # of the files of pairs
-        self.kept: Collection[str] = ()  # pairs that the run has a label of, from before a restart
-        self.pairs = 0  # with a label in the run's files
-        self._reached = {"step": 0, "seconds": 0.0}
-        self._counting = threading.Lock()  # a person's labels come from another thread
+    def __init__(self, state: TrainingState, total_steps: int, journal: Journal) -> None:
+        self._state = state
+        self._total_steps = total_steps
+        self._journal = journal
+        self._findings: tuple[Finding, ...] | None = None  # of the last HealthChanged
 
-    def progress(self, phase: PhaseName, done: int = 0, total: int = 0, unit: str = "") -> None:
-        """Say how far the current phase is."""
-        self.emit(Progress(phase=phase, step=self.step, done=done, total=total, unit=unit))
+    def add_sampling(self, tokens: int, seconds: float) -> None:
+        """Add the sampling of a batch."""
+        self._state.averages.add("sample_seconds", seconds)
+        self._state.averages.add("sampled_tokens", tokens)
 
-    def log(self, level: Level, text: str) -> None:
-        """A line for the log, without tokens that a library may have put into it."""
-        text = hide(text)
-        self.emit(Log(level=level, text=text))
-        self.stored(lambda: self.run.append(LOG, [f"{timestamp()} {level:<7} {text}"]))
+    def add_judging(self, seconds: float) -> None:
+        """Add the time that verdicts took."""
+        self._state.averages.add("judge_seconds", seconds)
 
-    def metrics(self, line: dict[str, Any]) -> None:
-        """A line of metrics.jsonl."""
-        self.stored(lambda: self.run.append(METRICS, [line]))
+    def add_step(
+        self,
+        judged: Sequence[JudgedPair],
+        result: StepResult,
+        *,
+        learning_rate: float,
+        update_seconds: float,
+        step_seconds: float,
+    ) -> None:
+        """Add a step to the means of the next report, and tell of it."""
+        state, own = self._state, Averages()
+        state.averages.add("update_seconds", update_seconds)
+        for averages in (own, state.averages):
+            add_judged(averages, judged)
+            for name, value in result.means.items():
+                averages.add(name, value, result.pairs)
+            averages.add("trained_pairs", 1, result.pairs)
+            averages.add("dropped_steps", float(result.dropped is not None))
+            averages.add("grad_norm", result.grad_norm)
+            averages.add("learning_rate", learning_rate)
+            averages.add("step_seconds", step_seconds)
+        state.seconds += step_seconds
+        if result.dropped:
+            self._journal.log("warning", f"step {state.step} changed nothing: {result.dropped}")
+        metrics = {name: value for name, value in own.report().items() if value is not None}
+        state.health.add(metrics)
+        state.health.verdicts.update(each.verdict.choice for each in judged)
+        self._journal.emit(
+            StepDone(step=state.step, total_steps=self._total_steps, metrics=metrics)
+        )
 
-    def update(self, **fields: Any) -> None:
-        """Fields of run.json."""
-        self.stored(lambda: self.run.update(**fields))
+    def report_health(self) -> None:
+        """Tell how the run is doing where that has changed, and log what is new."""
+        step, health = self._state.step, self._state.health
+        findings = health.findings()
+        if findings != self._findings:
+            self._findings = findings
+            self._journal.emit(HealthChanged(step=step, findings=findings))
+        if news := health.news(step, findings):
+            for finding in news:
+                self._journal.log("warning", sentence(finding))
+            self._journal.update(health=self._findings_as_json())
 
-    def advance(self, step: int, seconds: float) -> None:
-        """Let the run's folder tell that so many steps were taken, in so many seconds."""
-        with self._counting:
-            self._reached = {"step": step, "seconds": seconds}
-            self._tell_progress()
+    def report(self) -> None:
+        """Write the means since the last report, and start anew."""
+        state = self._state
+        line = {"step": state.step} | state.averages.report()
+        # On a CPU numpy holds arrays too, and what counts is the whole process.
+        process = process_memory() if backend() == "cpu" else 0
+        line["peak_memory_gb"] = max(mx.get_peak_memory(), process) / 1e9
+        line["seconds"] = state.seconds
+        mx.reset_peak_memory()
+        state.averages = Averages()
+        self._journal.metrics(line)
+        metrics = {name: value for name, value in line.items() if value is not None}
+        self._journal.emit(Report(step=state.step, metrics=metrics))
+        self._journal.update(loss=line["loss"], metrics=metrics, health=self._findings_as_json())
 
-    def count_pairs(self, more: int | None = None) -> None:
-        """Count labels that were stored; without a number, count all that the files have."""
-        with self._counting:
-            if more is None:
-                self.pairs = sum(1 for file in (PAIRS, UNDECIDED) for _ in self.run.read(file))
-            else:
-                self.pairs += more
-            self._tell_progress()
-
-    def _tell_progress(self) -> None:
-        with contextlib.suppress(StorageError):  # the next step says it again
-            self.run.advance(pairs=self.pairs, **self._reached)
-
-    def judged(self, judged: Sequence[tuple[Pair, Verdict]], judge: str, *, stored: bool) -> None:
-        """Tell of verdicts and store them; `stored` says that those asked for are stored already,
-        as a person's are when given."""
-        for pair, verdict in judged:
-            self.emit(
-                PairJudged(
-                    pair_id=pair.pair_id,
-                    step=pair.step,
-                    prompt=pair.prompt,
-                    messages=pair.messages,
-                    first=pair.first,
-                    second=pair.second,
-                    choice=verdict.choice,
-                    q=verdict.q,
-                    judge=judge,
-                )
-            )
-        new = [
-            each
-            for each in judged
-            if each[0].pair_id not in self.kept and (not stored or each[0].undecidable())
+    def report_win_rate(self, split: str, result: WinRate) -> None:
+        """Write and tell of a win rate on a split."""
+        step = self._state.step
+        line = {
+            "win_rate": result.win_rate,
+            "win_rate_low": result.low,
+            "win_rate_high": result.high,
+        }
+        self._journal.metrics({"step": step, "split": split, "prompts": result.prompts} | line)
+        self._state.health.add({"win_rate": result.win_rate})
+        examples = [
+            {"prompt": each.prompt, "before": each.before, "after": each.after}
+            for each in result.examples
         ]
-        for file, decided in ((PAIRS, True), (UNDECIDED, False)):
-            found = [each for each in new if each[1].decided == decided]
-            lines = [record(*each, judge, self.layout) for each in found]
-            if lines:
-                self.stored(lambda file=file, lines=lines: self.run.append(file, lines))
-        with self._counting:
-            self.pairs += len(new)
+        self._journal.update(**line, examples=examples)
+        self._journal.log(
+            "info",
+            f"step {step} win rate {result.win_rate:.1%} on {split} "
+            f"({result.low:.1%} to {result.high:.1%}, {result.prompts} prompts)"
+            + (f"; {result.invalid} more got no valid verdict" if result.invalid else ""),
+        )
+        self._journal.emit(
+            Evaluated(
+                step=step,
+                split="test" if split == "test" else "valid",
+                prompts=result.prompts,
+                examples=result.examples,
+                **line,
+            )
+        )
 
-    def checkpoint(self, write: Callable[[Path], None]) -> None:
-        """A checkpoint of the current step; everything written before is on the disk with it."""
-        self.progress("saving")
+    def report_no_verdict(self, split: str, prompts: int) -> None:
+        """Say that a split could not be judged."""
+        self._no_win_rate(split, f"the judge gave no valid verdict on {counted(prompts, 'prompt')}")
 
-        def stored() -> None:
-            for file in (METRICS, PAIRS, UNDECIDED, LOG):
-                if (path := self.run.path / file).exists():
-                    durable.sync_file(path)
-            with self.run.checkpoint_folder(self.step) as folder:
-                write(folder)
-            self.run.prune_checkpoints()
-            self.run.rewrite(SAMPLED, lambda line: line if _step_of(line) > self.step else None)
+    def report_no_prompts(self) -> None:
+        """Say that a run has nothing to evaluate on."""
+        self._no_win_rate("valid", "this run has no prompts to evaluate on")
 
-        self.stored(stored)
-        self.emit(Saved(step=self.step, folder=str(self.run.path)))
+    def _no_win_rate(self, split: str, why: str) -> None:
+        """The line of metrics is there for who waits for an evaluation that was requested."""
+        step = self._state.step
+        nothing = dict.fromkeys(("win_rate", "win_rate_low", "win_rate_high"))
+        self._journal.metrics({"step": step, "split": split, "prompts": 0} | nothing)
+        self._journal.log("warning", f"step {step}: no win rate, {why}")
 
-    def remember(self, step: int, pairs: Sequence[Pair], order: dict[str, int]) -> None:
-        """Store a batch before a person is asked about it."""
-        line = {"step": step, "order": order, "pairs": [pair.to_json() for pair in pairs]}
-        self.stored(lambda: self.run.append(SAMPLED, [line], sync=True))
-
-    def stored(self, write: Callable[[], Any]) -> None:
-        """Write, and while the storage refuses, wait and try again until asked to stop."""
-        told = False
-        while True:
-            try:
-                self._write(write)
-                break
-            except StorageError as error:
-                if self._control.stopping and told:
-                    raise
-                if not told:
-                    self.emit(Log(level="error", text=f"paused: {error}"))
-                    told = True
-                self.progress("paused")
-                self._control.wait(RETRY_SECONDS)
-        if told:
-            self.emit(Log(level="info", text="the run can write again and goes on"))
-
-    def _write(self, write: Callable[[], Any]) -> None:
-        """Write; whatever the storage refuses with is a `StorageError`."""
-        try:
-            write()
-        except OSError as error:
-            raise StorageError(Path(error.filename or self.run.path), error) from error
-
-
-def _step_of(line: Mapping[str, Any]) -> int:
-    """The step that a line names; 0 where it names none."""
-    step = line.get("step")
-    return step if isinstance(step, int) else 0
+    def _findings_as_json(self) -> list[dict[str, str]]:
+        return [asdict(finding) for finding in self._findings or ()]

@@ -6,15 +6,22 @@ chance draw is seeded by its purpose and step (`sampling.stream_seed`).
 """
 
 import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
+from engine.data.order import PromptOrder
+from engine.data.pairs import Pair
 from engine.errors import UserError
 from engine.model import arrays
 from engine.model.adapter_files import WEIGHTS
-from engine.model.load import load_adapter_file
+from engine.model.adapters import load_adapter_file
+from engine.runs.folder import SAMPLED
+from engine.train.health import Health
+from engine.train.metrics import Averages
 from engine.train.update import Update
 
 OPTIMIZER, GRADIENTS, STATE = (
@@ -22,6 +29,67 @@ OPTIMIZER, GRADIENTS, STATE = (
     "gradients.safetensors",
     "state.json",
 )
+# What a line that something else has changed raises when it is read.
+DAMAGE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+
+@dataclass
+class TrainingState:
+    """What the loop itself remembers from step to step."""
+
+    order: PromptOrder
+    step: int = 0  # batches learned from
+    sampled: int = 0  # batches sampled
+    evaluated: int = -1  # the last step that was evaluated
+    seconds: float = 0.0  # of training, without pauses
+    averages: Averages = field(default_factory=Averages)  # since the last report
+    health: Health = field(default_factory=Health)
+
+    def to_json(self, pending: Iterable[Sequence[Pair]]) -> dict[str, Any]:
+        """Plain JSON values, with the batches that wait to be judged or learned from."""
+        return {
+            "step": self.step,
+            "sampled": self.sampled,
+            "evaluated": self.evaluated,
+            "seconds": self.seconds,
+            "order": self.order.state(),
+            "means": self.averages.state(),
+            "health": self.health.state(),
+            "pending": [[pair.to_json() for pair in batch] for batch in pending],
+        }
+
+    def restore(self, data: Mapping[str, Any]) -> list[list[Pair]]:
+        """Become what `to_json` wrote; returns the batches that waited."""
+        self.step = data["step"]
+        self.sampled = data["sampled"]
+        self.evaluated = data["evaluated"]
+        self.seconds = data["seconds"]
+        self.order.restore(data["order"])
+        self.averages = Averages(data["means"])
+        # Older checkpoints do not tell; their runs are taken to have learned.
+        self.health = Health(data.get("health", {"learned_pairs": self.step}))
+        return [[Pair.from_json(pair) for pair in batch] for batch in data["pending"]]
+
+    def add_samples(
+        self,
+        pending: Iterable[list[Pair]],
+        lines: Iterable[Mapping[str, Any]],
+        warn: Callable[[str], None],
+    ) -> list[list[Pair]]:
+        """Add what a person was asked since the checkpoint, and is not asked again, by the lines
+        of the run's file; returns all batches that wait, oldest first."""
+        waiting = {batch[0].step: batch for batch in pending}
+        for line in lines:
+            try:
+                step, pairs = int(line["step"]), [Pair.from_json(pair) for pair in line["pairs"]]
+                if step > self.sampled:
+                    self.order.restore(line["order"])
+                    self.sampled = step
+                if step > self.step:
+                    waiting.setdefault(step, pairs)
+            except DAMAGE as error:
+                warn(f"{SAMPLED}: a damaged line is left out ({error!r})")
+        return [batch for _, batch in sorted(waiting.items())]
 
 
 def save(folder: Path, update: Update, state: dict[str, Any]) -> None:

@@ -1,25 +1,23 @@
-"""From judged pairs to an optimizer update: scores, loss, gradient, clip, step."""
+"""The mechanics of a step: scores, the gradient of the loss, clipping, the optimizer.
+
+`online_dpo.learn` puts them in order.
+"""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as opt
 import numpy as np
 
-from engine.compute.cpu_math import left_to_mlx
-from engine.compute.logps import Scored, completion_logps
-from engine.compute.numpy.logps import Trunk, trains_adapters_alone, trunk_of
-from engine.compute.numpy.logps import completion_logps as plain_completion_logps
 from engine.compute.sampling import stream_seed
-from engine.data.pairs import Pair, Verdict
-from engine.machine.device import backend
+from engine.data.pairs import JudgedPair
+from engine.model.adapters import learning
 from engine.model.arrays import Arrays, flat, tree
-from engine.model.load import LanguageModel, learning
-from engine.plan.step_memory import scored_tokens
+from engine.model.batch import Batch
+from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
 from engine.train.losses import LogProbs, Loss, pair_losses, soft_pair_losses
 
@@ -58,22 +56,9 @@ class Update:
         self._loss = Loss(
             settings.dpo_cpo_loss_type, settings.beta, settings.delta, settings.dpop_form
         )
-        self._in_numpy = (
-            policy.is_plain
-            and reference.is_plain
-            and trains_adapters_alone(policy.model)
-            and not settings.efficient_long_context
-        )
-        # Another reference has other layers all the way down.
-        self._shares_trunk = self._in_numpy and not settings.reference_model_path
-        sizes: Any = policy.model
-        # Tokens of prompts and completions that are scored, forward and backward, in one pass.
-        self.tokens_per_pass = scored_tokens(
-            len(sizes.layers),
-            getattr(getattr(sizes, "args", None), "hidden_size", 0),
-            settings,
-            cpu=backend() == "cpu",
-            plain=self._in_numpy,
+        self._step_size = settings.seq_step_size if settings.efficient_long_context else None
+        self.tokens_per_pass = policy.backend.tokens_per_pass(
+            recompute=settings.grad_checkpoint, step_size=self._step_size
         )
         self._gradient = nn.value_and_grad(policy.model, self._summed_loss)
         self.gradients: Arrays | None = None  # sums over the pairs since the last update
@@ -86,24 +71,17 @@ class Update:
         """The rate of the newest update, or of the first where there was none."""
         return float(mx.array(self.optimizer.learning_rate).item())  # pyright: ignore[reportArgumentType]
 
-    def step(self, judged: Sequence[tuple[Pair, Verdict]], *, step: int, last: bool) -> StepResult:
-        """Learn from the decided pairs of a batch.
+    @property
+    def due(self) -> bool:
+        """Whether gradients of `gradient_accumulation_steps` steps wait to be applied."""
+        return self.steps_since_update >= self._settings.gradient_accumulation_steps
 
-        Args:
-            step: number of this step, from 1; seeds dropout.
-            last: whether the run ends with it, so that its gradients do not wait for more.
+    def add_gradients(self, decided: Sequence[JudgedPair], step: int) -> StepResult:
+        """Score decided pairs, and add the gradient of the sum of their losses to what waits.
 
-        A batch whose loss or gradient is not finite changes nothing.
+        Where the loss or the gradient is not finite nothing is added.
         """
-        decided = [(pair, verdict) for pair, verdict in judged if verdict.decided]
-        learned = self._add_gradients(decided, step)
         self.steps_since_update += 1
-        if last or self.steps_since_update >= self._settings.gradient_accumulation_steps:
-            grad_norm = self._apply()
-            learned = StepResult(learned.pairs, learned.means, learned.dropped, grad_norm)
-        return learned
-
-    def _add_gradients(self, decided: list[tuple[Pair, Verdict]], step: int) -> StepResult:
         if not decided:
             return StepResult(0, {})
         total, logps, done = 0.0, [], 0
@@ -130,30 +108,28 @@ class Update:
         means = step_means(decided, np.concatenate(logps), self._settings.beta)
         return StepResult(len(decided), means | {"loss": total / len(decided)})
 
-    def _pass(self, part: list[tuple[Pair, Verdict]]) -> tuple[float, np.ndarray, Arrays]:
+    def _pass(self, part: list[JudgedPair]) -> tuple[float, np.ndarray, Arrays]:
         """Sum of losses, log-probabilities float64 (pairs, policy and reference, chosen and
         rejected), and the gradient of the sum."""
-        scored = _scored(part)
-        # Policy and reference take the same way, so that equal weights give equal numbers.
-        with left_to_mlx(when=self._settings.grad_checkpoint):
-            trunk = trunk_of(self.policy.model) if self._shares_trunk else None
-            with learning(self.reference.model, drop_out=False):
-                reference = self._logps(self.reference, scored, trunk)
-                mx.eval(reference)
-            confidence = mx.array([_confidence(verdict) for _, verdict in part], mx.float32)
-            with learning(self.policy.model, drop_out=True):
-                (loss, policy), gradients = self._gradient(scored, trunk, reference, confidence)
-                mx.eval(loss, policy, gradients)
+        batch = _batch(part)
+        with learning(self.reference.model, drop_out=False):
+            reference = self.reference.backend.logps(batch, step_size=self._step_size)
+            mx.eval(reference)
+        confidence = mx.array([each.confidence for each in part], mx.float32)
+        with learning(self.policy.model, drop_out=True):
+            (loss, policy), gradients = self._gradient(batch, reference, confidence)
+            mx.eval(loss, policy, gradients)
         logps = np.stack([np.array(policy), np.array(reference)], axis=1)
         return float(loss.item()), logps, flat(gradients)
 
     def _summed_loss(
-        self, scored: Scored, trunk: Trunk | None, reference: mx.array, confidence: mx.array
+        self, batch: Batch, reference: mx.array, confidence: mx.array
     ) -> tuple[mx.array, mx.array]:
         """Sum of the pairs' losses, and the policy's log-probabilities (pairs, 2)."""
-        recompute = self._settings.grad_checkpoint
-        policy = self._logps(self.policy, scored, trunk, recompute=recompute)
-        tokens = mx.array([[len(ids) for ids in each] for each in scored.completions], mx.float32)
+        policy = self.policy.backend.logps(
+            batch, recompute=self._settings.grad_checkpoint, step_size=self._step_size
+        )
+        tokens = mx.array([[len(ids) for ids in each] for each in batch.completions], mx.float32)
         logps = LogProbs(
             policy_chosen=policy[:, 0],
             policy_rejected=policy[:, 1],
@@ -168,18 +144,9 @@ class Update:
             losses = pair_losses(self._loss, logps)
         return losses.sum(), policy
 
-    def _logps(
-        self, lm: LanguageModel, scored: Scored, trunk: Trunk | None, *, recompute: bool = False
-    ) -> mx.array:
-        """Log-probabilities of chosen and rejected completions, float32 (pairs, 2)."""
-        if self._in_numpy:
-            return plain_completion_logps(lm.model, scored, recompute=recompute, trunk=trunk)
-        long = self._settings.efficient_long_context
-        step_size = self._settings.seq_step_size if long else None
-        return completion_logps(lm, scored, recompute=recompute, step_size=step_size)
-
-    def _apply(self) -> float:
-        """Take the optimizer step; returns the norm of the averaged gradient, before clipping."""
+    def apply(self) -> float:
+        """Take the optimizer step with the mean gradient of the pairs that wait, clipped to
+        `max_grad_norm`; returns its norm before clipping, nan where no pair waits."""
         gradients, pairs = self.gradients, self.gradient_pairs
         self.gradients, self.gradient_pairs, self.steps_since_update = None, 0, 0
         if gradients is None:
@@ -193,12 +160,10 @@ class Update:
         return norm
 
 
-def step_means(
-    decided: Sequence[tuple[Pair, Verdict]], logps: np.ndarray, beta: float
-) -> dict[str, float]:
+def step_means(decided: Sequence[JudgedPair], logps: np.ndarray, beta: float) -> dict[str, float]:
     """Averages over trained pairs, from log-probabilities (pairs, policy and reference, chosen and
     rejected) in nats."""
-    tokens = np.array([[len(ids) for ids in _in_order(pair, v)] for pair, v in decided])
+    tokens = np.array([[len(each.chosen_ids), len(each.rejected_ids)] for each in decided])
     policy = logps[:, 0].astype(np.float64)
     ratio = policy - logps[:, 1].astype(np.float64)
     rewards = beta * ratio
@@ -215,40 +180,27 @@ def step_means(
     }
 
 
-def _passes(decided: list[tuple[Pair, Verdict]], most: int) -> list[list[tuple[Pair, Verdict]]]:
+def _passes(decided: Sequence[JudgedPair], most: int) -> list[list[JudgedPair]]:
     """Pairs, in order, in groups of no more than `most` tokens, padding included."""
-    groups: list[list[tuple[Pair, Verdict]]] = [[]]
+    groups: list[list[JudgedPair]] = [[]]
     prompt = completion = 0
-    for pair, verdict in decided:
+    for each in decided:
+        pair = each.pair
         prompt = max(prompt, len(pair.prompt_ids))
         completion = max(completion, len(pair.first_ids), len(pair.second_ids))
         if groups[-1] and (len(groups[-1]) + 1) * (prompt + 2 * completion) > most:
             groups.append([])
             prompt = len(pair.prompt_ids)
             completion = max(len(pair.first_ids), len(pair.second_ids))
-        groups[-1].append((pair, verdict))
+        groups[-1].append(each)
     return groups
 
 
-def _in_order(pair: Pair, verdict: Verdict) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Ids of the chosen and the rejected completion."""
-    if verdict.choice == "first":
-        return pair.first_ids, pair.second_ids
-    return pair.second_ids, pair.first_ids
-
-
-def _scored(part: Sequence[tuple[Pair, Verdict]]) -> Scored:
-    return Scored(
-        prompts=[pair.prompt_ids for pair, _ in part],
-        completions=[_in_order(pair, verdict) for pair, verdict in part],
+def _batch(part: Sequence[JudgedPair]) -> Batch:
+    return Batch(
+        prompts=[each.pair.prompt_ids for each in part],
+        completions=[(each.chosen_ids, each.rejected_ids) for each in part],
     )
-
-
-def _confidence(verdict: Verdict) -> float:
-    """The judge's probability that the chosen completion is better; 1 without one."""
-    if verdict.q is None:
-        return 1.0
-    return verdict.q if verdict.choice == "first" else 1 - verdict.q
 
 
 def _sum(first: Arrays, second: Arrays) -> Arrays:

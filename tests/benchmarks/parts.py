@@ -8,13 +8,14 @@ from typing import Any
 import mlx.core as mx
 
 from engine.compute.sampling import Sampler, sample
-from engine.data.pairs import Pair, Verdict, make_pair
+from engine.data.pairs import JudgedPair, Pair, Verdict, make_pair
 from engine.data.prompts import load_prompts
 from engine.data.rendering import render_prompt
 from engine.judges.llm import LLMJudge
-from engine.model.load import load_roles
 from engine.settings.files import from_mapping
+from engine.train.online_dpo import learn
 from engine.train.optimizers import build_optimizer
+from engine.train.roles import load_roles
 from engine.train.update import Update
 from tests.benchmarks.contest import Setting
 
@@ -77,7 +78,7 @@ class Parts:
     def update(self) -> None:
         """Score the pairs and take an optimizer step."""
         verdict = Verdict("first", 0.9, (0.9, 0.9))
-        self._update.step([(pair, verdict) for pair in self.pairs], step=1, last=False)
+        learn(self._update, [JudgedPair(pair, verdict) for pair in self.pairs], step=1)
 
 
 def fastest(function: Callable[[], Any], times: int) -> float:

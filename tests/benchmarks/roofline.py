@@ -171,7 +171,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from engine.machine.device import load_fast_blas
+    from engine.machine.blas import load_fast_blas
 
     load_fast_blas()
     main()

@@ -19,7 +19,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from rich.console import Console
 from rich.table import Table
 
-from engine.machine.device import load_fast_blas
+from engine.machine.blas import load_fast_blas
 
 SEEDS = (0, 1, 2)
 PRESSES = 40
@@ -56,26 +56,20 @@ def show(title: str, rows: list[dict[str, object]]) -> None:
 
 def judge(pairs: int) -> list[dict[str, object]]:
     from engine.starter import JUDGE
-    from engine.starter.build.model_folder import load
+    from engine.starter.build.model_folder import language_model
     from engine.starter.build.quality import judge_quality
-    from engine.starter.build.tokenizer import load_tokenizer
     from engine.starter.build.truth import RUBRIC_SCORES
 
-    tokenizer = load_tokenizer(JUDGE)
-    model = load(JUDGE, tokenizer)
-    return [
-        {"rubric": name, **judge_quality(model, tokenizer, name, pairs)} for name in RUBRIC_SCORES
-    ]
+    model = language_model(JUDGE)
+    return [{"rubric": name, **judge_quality(model, name, pairs)} for name in RUBRIC_SCORES]
 
 
 def policy() -> list[dict[str, object]]:
     from engine.starter import POLICY
-    from engine.starter.build.model_folder import load
+    from engine.starter.build.model_folder import language_model
     from engine.starter.build.quality import policy_quality
-    from engine.starter.build.tokenizer import load_tokenizer
 
-    tokenizer = load_tokenizer(POLICY)
-    return [dict(policy_quality(load(POLICY, tokenizer), tokenizer, rounds=5))]
+    return [dict(policy_quality(language_model(POLICY), rounds=5))]
 
 
 def training() -> list[dict[str, object]]:
@@ -140,20 +134,16 @@ def run(changes: dict[str, object], preset: str, tend: Callable) -> Path:
 
 def truth_of(folder: Path, likes: Callable[[str, str], bool] | None = None) -> dict[str, object]:
     """What the trained policy writes for held-out prompts, by the programmatic truth."""
-    from mlx_lm.tuner.utils import load_adapters
-
-    from engine.starter import POLICY
+    from engine.runs.folder import Run
     from engine.starter.build import grammar
-    from engine.starter.build.model_folder import load
-    from engine.starter.build.sample import sample
-    from engine.starter.build.tokenizer import load_tokenizer
+    from engine.starter.build.sample import sample_texts
     from engine.starter.build.truth import prefer, read
+    from engine.trained import load_trained
 
-    tokenizer = load_tokenizer(POLICY)
+    models = load_trained(Run(folder))
     prompts = [q.text for q in grammar.questions(held_out=True)] * 3
-    before = sample(load(POLICY, tokenizer), tokenizer, prompts, 0.8, seed=1)
-    trained = load_adapters(load(POLICY, tokenizer), str(folder / "adapters"))
-    after = sample(trained, tokenizer, prompts, 0.8, seed=2)
+    before = sample_texts(models.reference, prompts, 0.8, seed=1)
+    after = sample_texts(models.policy, prompts, 0.8, seed=2)
     old = [read(*each) for each in zip(prompts, before, strict=True)]
     new = [read(*each) for each in zip(prompts, after, strict=True)]
     share = lambda values: sum(values) / len(prompts)  # noqa: E731

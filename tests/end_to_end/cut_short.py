@@ -19,7 +19,7 @@ from typing import Any
 
 from engine.errors import UserError
 from engine.events import Choice
-from engine.machine.device import load_fast_blas
+from engine.machine.blas import load_fast_blas
 from engine.runs import archive, relabel, remote
 from engine.runs.folder import PAIRS, UNDECIDED, Run
 from engine.session import Session

@@ -18,11 +18,11 @@ def main(fault: str) -> None:
     else:
         from engine.train.online_dpo import Trainer
 
-        learn = Trainer._learn
+        original = Trainer._learn
 
         def broken(self: Trainer, judged: Any) -> None:
-            learn(self, judged)
-            if self.step == 2:
+            original(self, judged)
+            if self.state.step == 2:
                 os.abort() if fault == "abort" else exec("raise RuntimeError('no more')")
 
         Trainer._learn = broken

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engine.train.metrics import TIMING
+from tests.timing import TIMING
 
 TIMEOUT = 300.0  # seconds that a program on a busy machine may take for what a test waits for
 # A run that takes a few seconds.

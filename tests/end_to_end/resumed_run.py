@@ -5,7 +5,7 @@ import sys
 
 from engine.data.pairs import Verdict
 from engine.errors import UserError
-from engine.machine.device import import_mlx
+from engine.machine.blas import import_mlx
 from engine.runs import archive
 from engine.session import Session
 from engine.settings.files import from_mapping

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from engine.runs import archive
+from engine.runs import trash
 from tests.end_to_end.program import written
 from tests.engine.small_models import QWEN3, write_model, write_prompts
 
@@ -94,7 +94,7 @@ def runner(values: dict[str, Any], log: Path) -> Iterator[Runner]:
 
 def left_by(home: Path) -> dict[str, Any]:
     """All that lies in a folder, less what tells of times; every file of a run is its owner's."""
-    archive.empty_trash(home / "runs", timedelta(0))
+    trash.empty_trash(home / "runs", timedelta(0))
     folder = home / "runs" / "cut"
     state = json.loads((folder / "run.json").read_text())
     found: dict[str, Any] = {"records": written(folder), "state": {k: state[k] for k in KEPT}}

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from engine.runs import archive, durable
+from engine.runs import archive, json_lines
 from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run
 from tests.end_to_end.program import SMALL, records, run, start, words, written
 
@@ -84,7 +84,7 @@ class Killer:
             return None
         file = self.chance.choice(there)
         with (folder / file).open("ab") as end:
-            line = durable.to_line({"step": 99, "pair_id": "torn", "prompt": "é" * 50})
+            line = json_lines.to_line({"step": 99, "pair_id": "torn", "prompt": "é" * 50})
             end.write(line[: self.chance.randrange(1, len(line) - 2)])
         self.torn += 1
         return file
@@ -104,7 +104,7 @@ def whole(run: Run) -> None:
     for file in (METRICS, PAIRS, UNDECIDED):
         content = (run.path / file).read_bytes() if (run.path / file).exists() else b""
         lines = content.splitlines()[: content.count(b"\n")]
-        assert all(durable.from_line(line) for line in lines), file
+        assert all(json_lines.from_line(line) for line in lines), file
     assert all(run.checkpoints()) or run.latest_checkpoint()
 
 

@@ -1,4 +1,4 @@
-"""The README says what is so: its settings table, its commands, and what is installed."""
+"""The README says what is so: its settings, its commands, and what is installed."""
 
 import re
 import tomllib
@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 
 from engine.settings.presets import PRESETS
-from engine.settings.readme_table import refreshed
+from engine.settings.settings_page import PAGE, page
 from tui.run.metric_labels import CARDS
 
 ROOT = Path(__file__).parents[2]
@@ -23,8 +23,10 @@ PAGES = [
 SHELL = [text for kind, text in BLOCKS if kind == "sh"]
 
 
-def test_the_settings_table_is_current() -> None:
-    assert refreshed(README) == README, "run: python -m engine.settings.readme_table"
+def test_the_settings_page_is_current_and_linked() -> None:
+    written = (ROOT / PAGE).read_text(encoding="utf-8")
+    assert page() == written, "run: python -m engine.settings.settings_page"
+    assert f"({PAGE.as_posix()})" in README
 
 
 def test_the_first_command_installs_and_begins() -> None:

@@ -18,8 +18,8 @@ import pytest
 from engine import starter
 from engine.runs import archive
 from engine.settings.schema import Settings
-from engine.train.metrics import TIMING
 from tests.end_to_end.program import SMALL, TIMEOUT, records, run, start, words
+from tests.timing import TIMING
 
 
 def metrics_of(home: Path, name: str) -> list[dict]:
@@ -123,6 +123,8 @@ def test_a_reader_that_goes_away_does_not_end_the_run(studio_home: Path) -> None
 def test_what_libraries_print_goes_to_the_log(studio_home: Path) -> None:
     noisy = (
         "import os, sys\n"
+        "from engine.machine.blas import import_mlx\n"
+        "import_mlx()\n"
         "from engine.train import assemble\n"
         "train = assemble.train\n"
         "def noise(*arguments):\n"

@@ -1,6 +1,7 @@
 """Tiny random models and a byte tokenizer, made in code in a few milliseconds."""
 
 import json
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from engine.compute import choose
+from engine.compute.mlx_backend import MlxBackend
+from engine.compute.numpy.backend import NumpyBackend
 from engine.data.pairs import Pair
 from engine.model import arrays
-from engine.model.load import LanguageModel, as_language_model, trainable_and_frozen
+from engine.model.adapters import trainable_and_frozen
+from engine.model.language_model import LanguageModel
 from engine.settings.files import from_mapping
 from engine.settings.schema import Settings
 
@@ -128,7 +133,20 @@ def language_model(
     config: dict[str, Any] = QWEN3, seed: int = 0, tokens: float = 512, scale: float = 3.0
 ) -> LanguageModel:
     """A random model with the byte tokenizer."""
-    return as_language_model(make_model(config, seed, scale), tokenizer(), tokens)
+    return choose.alone(make_model(config, seed, scale), tokenizer(), tokens)
+
+
+def by_mlx(lm: LanguageModel) -> LanguageModel:
+    """The same model, computed by MLX."""
+    backend = lm.backend
+    return replace(lm, backend=backend.mlx) if isinstance(backend, NumpyBackend) else lm
+
+
+def mlx_of(lm: LanguageModel) -> MlxBackend:
+    """What MLX computes of a model."""
+    backend = by_mlx(lm).backend
+    assert isinstance(backend, MlxBackend)
+    return backend
 
 
 def settings(**values: Any) -> Settings:
@@ -152,9 +170,7 @@ def policy_and_reference(
     model = make_model(config, seed)
     mx.random.seed(seed + 1)
     reference, _ = trainable_and_frozen(model, settings)
-    return as_language_model(model, tokenizer(), 512), as_language_model(
-        reference, tokenizer(), 512
-    )
+    return choose.policy_and_reference(model, reference, tokenizer(), 512)
 
 
 def number(array: mx.array) -> float:

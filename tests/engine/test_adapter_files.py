@@ -12,16 +12,19 @@ import pytest
 
 from engine.data.pairs import Verdict
 from engine.errors import UserError
-from engine.export import export, fuse_run, write_adapters
+from engine.export import export
 from engine.judges.llm import LLMJudge
 from engine.model import arrays
 from engine.model.adapter_files import WEIGHTS, find, settled, start_of
-from engine.model.load import add_adapters, load, load_roles
+from engine.model.adapters import add_adapters
+from engine.model.load import load
 from engine.plan.memory import plan
 from engine.runs import archive
 from engine.runs.folder import ADAPTERS, LOG, METRICS, START, Run
 from engine.session import Session
 from engine.settings.schema import Settings
+from engine.train.results import fuse_run, write_adapters
+from engine.train.roles import load_roles
 from engine.trained import load_trained
 from tests.engine.small_models import (
     make_model,

@@ -14,19 +14,18 @@ import mlx.core as mx
 import pytest
 from mlx_lm import load as load_with_mlx_lm
 
-from engine.compute import cpu_math
 from engine.data.pairs import Verdict
 from engine.errors import UserError
 from engine.judges import llm
-from engine.machine import device
 from engine.model import arrays, load
+from engine.model.adapters import add_adapters, load_adapter_file
 from engine.runs import archive
 from engine.runs.folder import ADAPTERS, FUSED, Run
 from engine.session import Session
-from engine.train.metrics import TIMING
 from engine.train.state import WEIGHTS
 from tests.engine.small_models import number, settings, write_model, write_prompts
 from tests.engine.zoo import ARCHITECTURES, write_architecture
+from tests.timing import TIMING
 
 METHODS: dict[str, dict[str, Any]] = {
     "lora": {"train_type": "lora"},
@@ -66,11 +65,7 @@ def table() -> Iterator[list[str]]:
 
 @pytest.fixture
 def train(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Session]:
-    """Trains a run of three steps, by a random judge who decides by the mean of both orders. On a
-    CPU whatever can be handed to numpy is."""
-    if device.backend() == "cpu":
-        cpu_math.install()
-        monkeypatch.setattr(cpu_math, "LARGE", 1)
+    """Trains a run of three steps, by a random judge who decides by the mean of both orders."""
     monkeypatch.setattr(llm, "LEAST_MASS", 0.0)
     monkeypatch.setattr(
         llm,
@@ -136,8 +131,8 @@ def logits_of(run: Run) -> tuple[mx.array, mx.array]:
     assert newest is not None
     model, _, _ = load.load(Path(chosen.model), "model", quantization=chosen.quantization)
     base = model(IDS)
-    load.add_adapters(model, chosen)
-    load.load_adapter_file(model, newest / WEIGHTS)
+    add_adapters(model, chosen)
+    load_adapter_file(model, newest / WEIGHTS)
     return base, model(IDS)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.errors import UserError
-from engine.model import load
+from engine.model.adapters import add_adapters
 from tests.command import Command
 from tests.engine.small_models import QWEN3, settings, write_model, write_prompts
 from tests.engine.test_model_config import folder_of, loaded
@@ -119,4 +119,4 @@ def test_a_run_on_a_broken_model_ends_with_status_2_and_one_line(
 def test_what_has_no_dora_is_said_with_one_full_stop(tmp_path: Path) -> None:
     model, _, _ = loaded(folder_of("qwen3_moe", tmp_path / "model"))
     with pytest.raises(UserError, match=r"doesn't support DoRA yet; choose lora\.$"):
-        load.add_adapters(model, settings(train_type="dora"))
+        add_adapters(model, settings(train_type="dora"))

@@ -6,13 +6,13 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from engine.compute.choose import supports_sharing
 from engine.compute.kv_cache import (
     CompletionCache,
     DecodeCache,
     PromptCache,
     padded,
     prompt_caches,
-    supports_sharing,
 )
 from tests.close import assert_close
 from tests.engine.small_models import GEMMA3, MAMBA2, QWEN2, QWEN3, make_model

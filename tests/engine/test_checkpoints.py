@@ -8,11 +8,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.data.pairs import Pair, Verdict
+from engine.data.pairs import JudgedPair, Verdict
 from engine.errors import UserError
 from engine.model import arrays
 from engine.settings.schema import Settings
 from engine.train import state
+from engine.train.online_dpo import learn
 from engine.train.optimizers import OPTIMIZERS, build_optimizer
 from engine.train.update import Update
 from tests.engine.small_models import pair, policy_and_reference, settings
@@ -20,9 +21,9 @@ from tests.engine.small_models import pair, policy_and_reference, settings
 DROPOUT = {"rank": 4, "scale": 20.0, "dropout": 0.2}
 
 
-def batch(step: int) -> list[tuple[Pair, Verdict]]:
+def batch(step: int) -> list[JudgedPair]:
     first = "so it may be " * (1 + step % 3)
-    return [(pair(step=step, first=first, second=f"no {step}"), Verdict("first"))]
+    return [JudgedPair(pair(step=step, first=first, second=f"no {step}"), Verdict("first"))]
 
 
 def make(chosen: Settings, seed: int = 0) -> Update:
@@ -51,7 +52,7 @@ def assert_goes_on(chosen: Settings, folder: Path, at: int = 2, steps: int = 4) 
     saved: dict[str, bytes] = {}
     lines = []
     for step in range(1, steps + 1):
-        learned = unbroken.step(batch(step), step=step, last=step == steps)
+        learned = learn(unbroken, batch(step), step=step, last=step == steps)
         lines.append((learned.means, learned.grad_norm))
         if step == at:
             state.save(folder, unbroken, {"step": at})
@@ -61,7 +62,7 @@ def assert_goes_on(chosen: Settings, folder: Path, at: int = 2, steps: int = 4) 
     assert state.restore(folder, again)["step"] == at
     assert state_of(again) == saved
     for step in range(at + 1, steps + 1):
-        learned = again.step(batch(step), step=step, last=step == steps)
+        learned = learn(again, batch(step), step=step, last=step == steps)
         means, norm = lines[step - 1]
         assert learned.means == means
         assert learned.grad_norm == norm or math.isnan(learned.grad_norm) == math.isnan(norm)
@@ -100,14 +101,14 @@ def test_a_checkpoint_before_the_first_step(tmp_path: Path) -> None:
     made, again = make(settings()), make(settings(), seed=0)
     state.save(tmp_path, made, {"step": 0})
     state.restore(tmp_path, again)
-    made.step(batch(1), step=1, last=False)
-    again.step(batch(1), step=1, last=False)
+    learn(made, batch(1), step=1)
+    learn(again, batch(1), step=1)
     assert state_of(again) == state_of(made)
 
 
 def test_the_weights_are_adapters_as_mlx_lm_reads_them(tmp_path: Path) -> None:
     made = make(settings())
-    made.step(batch(1), step=1, last=False)
+    learn(made, batch(1), step=1)
     state.save(tmp_path, made, {})
     trainable = arrays.flat(made.policy.model.trainable_parameters())
     saved = arrays.load(tmp_path / state.WEIGHTS)

@@ -1,6 +1,7 @@
 """What the machine says of itself, and the BLAS under MLX."""
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,10 +12,15 @@ from typing import Any
 import psutil
 import pytest
 
+from engine.machine import backend as backends
+from engine.machine import blas, cgroup
 from engine.machine import device as hardware
+from engine.machine.backend import Backend, backend
+from engine.machine.hub import hub_reachable
+from engine.machine.memory import disk_free, memory, process_memory
 
 on_linux_cpu = pytest.mark.skipif(
-    not sys.platform.startswith("linux") or hardware.backend() != "cpu",
+    not sys.platform.startswith("linux") or backend() != "cpu",
     reason="the fast BLAS is for Linux without CUDA",
 )
 
@@ -38,12 +44,13 @@ def test_the_device_states_plausible_facts():
     assert device.name
     assert 1 <= device.cores <= (os.cpu_count() or 1)
     assert 0 < device.memory_available <= device.memory_total
-    assert 0 < hardware.process_memory() < device.memory_total
+    assert 0 < process_memory() < device.memory_total
 
 
 def test_facts_come_without_importing_mlx():
     printed = python(
-        "import sys; from engine.machine import device as h; h.load_fast_blas(); h.device();"
+        "import sys; from engine.machine import blas, device;"
+        "blas.load_fast_blas(); device.device();"
         "print(any(name.split('.')[0] == 'mlx' for name in sys.modules))"
     )
     assert printed.strip() == "False"
@@ -52,9 +59,9 @@ def test_facts_come_without_importing_mlx():
 @on_linux_cpu
 def test_a_blas_is_loaded_once_and_speeds_up_mlx():
     code = (
-        "from engine.machine import device as h; first = h.load_fast_blas();"
-        "speed = h.measure_gflops();"
-        "assert h.load_fast_blas() == first; print(first, speed)"
+        "from engine.machine import blas, device; first = blas.load_fast_blas();"
+        "speed = device.measure_gflops();"
+        "assert blas.load_fast_blas() == first; print(first, speed)"
     )
 
     def faster() -> bool:
@@ -72,14 +79,14 @@ def test_a_blas_is_loaded_once_and_speeds_up_mlx():
 def test_products_repeat_bit_for_bit_with_each_library_at_hand():
     """A resumed run equals an unbroken one only if the same product gives the same bits."""
     code = (
-        "from engine.machine import device as h; h.load_fast_blas();"
+        "from engine.machine import blas; blas.load_fast_blas();"
         "import mlx.core as mx, hashlib;"
         "mx.random.seed(0); a = mx.random.normal((129, 517)); b = mx.random.normal((517, 203));"
         "junk = [mx.zeros((n,)) + 1 for n in range(1, 60)]; mx.eval(junk);"
         "print(*{hashlib.sha256(bytes(memoryview((a + 0) @ (b + 0)))).hexdigest()"
         " for _ in range(20)})"
     )
-    libraries = ["", *hardware._mkl_paths()[:1]]
+    libraries = ["", *blas._mkl_paths()[:1]]
     for library in libraries:
         first, second = (python(code, LORA_STUDIO_BLAS=library).split() for _ in range(2))
         assert len(first) == 1
@@ -89,7 +96,7 @@ def test_products_repeat_bit_for_bit_with_each_library_at_hand():
 @on_linux_cpu
 def test_an_unusable_library_is_named():
     code = (
-        "from engine.machine.device import load_fast_blas\n"
+        "from engine.machine.blas import load_fast_blas\n"
         "from engine.errors import UserError\n"
         "try: load_fast_blas()\n"
         "except UserError as error: print(error)"
@@ -105,24 +112,24 @@ def test_the_limits_of_a_cgroup_are_respected(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "memory.current").write_text("700000\n")
     (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 200000\n")
     (tmp_path / "cpu.max").write_text("50000 100000\n")
-    monkeypatch.setattr(hardware, "_cgroup_folders", lambda controller: [tmp_path])
-    assert hardware.memory() == (1_000_000, 500_000)
+    monkeypatch.setattr(cgroup, "folders", lambda controller: [tmp_path])
+    assert memory() == (1_000_000, 500_000)
     assert hardware.cores() == 1
 
 
 def test_disk_space_of_a_folder_yet_to_be_made(tmp_path: Path):
-    free = hardware.disk_free(tmp_path / "not" / "there" / "yet")
-    assert free == pytest.approx(hardware.disk_free(tmp_path), rel=0.05)
+    free = disk_free(tmp_path / "not" / "there" / "yet")
+    assert free == pytest.approx(disk_free(tmp_path), rel=0.05)
     assert free > 0
 
 
 def test_the_hub_is_out_of_reach_offline_and_behind_a_dead_address(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    assert hardware.hub_reachable() is False  # HF_HUB_OFFLINE is set for every test
+    assert hub_reachable() is False  # HF_HUB_OFFLINE is set for every test
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    assert hardware.hub_reachable(1.0) is False
+    assert hub_reachable(1.0) is False
 
 
 def test_the_hub_counts_as_reached_even_when_it_refuses(monkeypatch: pytest.MonkeyPatch):
@@ -140,14 +147,14 @@ def test_the_hub_counts_as_reached_even_when_it_refuses(monkeypatch: pytest.Monk
         threading.Thread(target=server.handle_request, daemon=True).start()
         monkeypatch.delenv("HF_HUB_OFFLINE")
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        assert hardware.hub_reachable(60.0) is True
+        assert hub_reachable(60.0) is True
 
 
 def test_the_cpu_backend_computes_in_float32():
     import mlx.core as mx
 
     hardware.configure_mlx()
-    expected = mx.float32 if hardware.backend() == "cpu" else None
+    expected = mx.float32 if backend() == "cpu" else None
     assert hardware.compute_dtype() == expected
 
 
@@ -171,10 +178,11 @@ class Machine:
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self._folder, self._patch = folder, patch
         patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-        patch.setattr(hardware, "_cgroup_folders", lambda controller: [])
+        patch.setattr(cgroup, "folders", lambda controller: [])
 
-    def has(self, backend: hardware.Backend, system: str, total: int, available: int) -> None:
-        self._patch.setattr(hardware, "backend", lambda: backend)
+    def has(self, backend: Backend, system: str, total: int, available: int) -> None:
+        for module in (backends, hardware):
+            self._patch.setattr(module, "backend", lambda: backend)
         self._patch.setattr(sys, "platform", system)
         memory = SimpleNamespace(total=total, available=available)
         self._patch.setattr(psutil, "virtual_memory", lambda: memory)
@@ -197,9 +205,9 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    hardware._gpu_shares_memory.cache_clear()
+    backends.gpu_shares_memory.cache_clear()
     yield Machine(tmp_path, monkeypatch)
-    hardware._gpu_shares_memory.cache_clear()
+    backends.gpu_shares_memory.cache_clear()
 
 
 def test_a_mac(machine: Machine) -> None:
@@ -216,14 +224,14 @@ def test_a_mac_whose_tools_are_missing(machine: Machine) -> None:
 
 
 def test_the_memory_that_a_process_holds_falls_again(machine: Machine) -> None:
-    backends: list[hardware.Backend] = ["metal", "cpu"]
-    for backend in backends:
-        machine.has(backend, "darwin", 16 * GIB, 8 * GIB)
-        hardware._gpu_shares_memory.cache_clear()
+    both: list[Backend] = ["metal", "cpu"]
+    for each in both:
+        machine.has(each, "darwin", 16 * GIB, 8 * GIB)
+        backends.gpu_shares_memory.cache_clear()
         machine.holds(12 * GIB)
-        assert hardware.process_memory() == 12 * GIB
+        assert process_memory() == 12 * GIB
         machine.holds(3 * GIB)
-        assert hardware.process_memory() == 3 * GIB
+        assert process_memory() == 3 * GIB
 
 
 def test_arrays_in_shared_memory_count_and_those_of_a_gpu_of_its_own_do_not(
@@ -231,15 +239,15 @@ def test_arrays_in_shared_memory_count_and_those_of_a_gpu_of_its_own_do_not(
 ) -> None:
     machine.has("metal", "darwin", 16 * GIB, 8 * GIB)
     machine.holds(GIB, arrays=6 * GIB, cached=2 * GIB)
-    assert hardware.process_memory() == 8 * GIB
+    assert process_memory() == 8 * GIB
     for printed, held in (
         ("NVIDIA GB10, [N/A], [N/A]", 8 * GIB),
         ("NVIDIA H100 80GB HBM3, 81559, 81079", GIB),
     ):
         machine.has("cuda", "linux", 128 * GIB, 100 * GIB)
         machine.prints("nvidia-smi", printed)
-        hardware._gpu_shares_memory.cache_clear()
-        assert hardware.process_memory() == held
+        backends.gpu_shares_memory.cache_clear()
+        assert process_memory() == held
 
 
 @pytest.mark.parametrize(
@@ -291,7 +299,7 @@ def test_a_system_that_does_not_tell_its_memory(
         raise FileNotFoundError("/proc/meminfo")
 
     monkeypatch.setattr(psutil, "virtual_memory", unreadable)
-    assert hardware.memory() == (0, 0)
+    assert memory() == (0, 0)
 
 
 def test_limits_of_a_gpu_s_memory(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,9 +343,9 @@ def test_the_backend(
     wanted: str,
 ) -> None:
     monkeypatch.setattr(sys, "platform", system)
-    monkeypatch.setattr(hardware.platform, "machine", lambda: processor)
-    monkeypatch.setattr(hardware, "_installed", lambda *names: bool(set(names) & set(packages)))
-    monkeypatch.setattr(hardware.Path, "exists", lambda path: files)
-    found = hardware.backend.__wrapped__()
+    monkeypatch.setattr(platform, "machine", lambda: processor)
+    monkeypatch.setattr(backends, "_installed", lambda *names: bool(set(names) & set(packages)))
+    monkeypatch.setattr(Path, "exists", lambda path: files)
+    found = backend.__wrapped__()
     monkeypatch.undo()
     assert found == wanted

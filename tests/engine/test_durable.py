@@ -16,18 +16,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.runs import durable
-from engine.runs.durable import (
+from engine.runs import durable, json_lines, record_files
+from engine.runs.durable import write_file
+from engine.runs.json_lines import to_json
+from engine.runs.record_files import (
     Follower,
-    StorageError,
     append_lines,
     last_records,
     read_records,
     repair_last_line,
     rewrite_records,
-    to_json,
-    write_file,
 )
+from engine.runs.storage import StorageError
 
 # -- JSON ----------------------------------------------------------------------------------------
 
@@ -40,10 +40,10 @@ json_values = st.recursive(
 
 @given(st.dictionaries(st.text(), json_values, max_size=5))
 def test_any_record_becomes_one_strict_line_that_reads_back(record: dict):
-    line = durable.to_line(record)
+    line = json_lines.to_line(record)
     assert line.count(b"\n") == 1
     strict = json.loads(line.decode(), parse_constant=pytest.fail)
-    assert strict == durable.from_line(line)
+    assert strict == json_lines.from_line(line)
     assert to_json(strict) == line.decode().rstrip("\n")
 
 
@@ -65,7 +65,7 @@ def test_text_keeps_its_letters_and_loses_its_tricks():
     assert "Grüße 你好" in written
     assert not set(written) & set("\ud800\x1b\x9b\u202e\u2028")
     assert json.loads(written)["text"] == text.replace("\ud800", "\ufffd")
-    assert durable.to_line("a\x1b]52;c;x\x07\tb\r\n").decode() == "a\\x1b]52;c;x\\x07\tb\\x0d\n"
+    assert json_lines.to_line("a\x1b]52;c;x\x07\tb\r\n").decode() == "a\\x1b]52;c;x\\x07\tb\\x0d\n"
 
 
 # -- lines ---------------------------------------------------------------------------------------
@@ -173,9 +173,9 @@ def test_a_follower_sees_each_record_once_and_notices_a_replaced_file(file: Path
 
 
 def test_a_follower_can_leave_out_what_is_there(file: Path):
-    follower = durable.Follower(file)
+    follower = record_files.Follower(file)
     follower.skip()  # nothing, not even the file
-    durable.append_lines(file, [{"step": 1}], sync=False)
+    record_files.append_lines(file, [{"step": 1}], sync=False)
     with file.open("a") as torn:
         torn.write('{"step"')
     follower.skip()
@@ -201,7 +201,7 @@ def test_a_link_or_a_pipe_in_the_place_of_a_file_is_refused(tmp_path: Path):
 
 def test_a_locale_without_utf8_changes_nothing(file: Path):
     code = (
-        "import sys; from pathlib import Path; from engine.runs.durable import *;"
+        "import sys; from pathlib import Path; from engine.runs.record_files import *;"
         "append_lines(Path(sys.argv[1]), [{'text': 'Gr\\u00fc\\u00dfe'}], sync=False);"
         "print(ascii(list(read_records(Path(sys.argv[1])))))"
     )
@@ -349,6 +349,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from engine.runs.durable import *
+from engine.runs.json_lines import *
+from engine.runs.record_files import *
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
 repair_last_line(folder / "pairs.jsonl")
 while True:

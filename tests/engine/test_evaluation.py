@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from engine.compute.sampling import Completion, Interrupted, Sampler
+from engine.compute.mlx_model import MlxModel
+from engine.compute.sampling import Interrupted, Sampler
 from engine.data.pairs import Verdict
 from engine.judges.llm import LLMJudge
-from engine.model.load import LanguageModel
-from engine.train.evaluation import Evaluation, WinRate, completion_text, wilson
-from tests.engine.small_models import EOS, language_model, settings, tokenizer
+from engine.model.language_model import LanguageModel
+from engine.train.evaluation import Evaluation, WinRate, wilson
+from tests.engine.small_models import EOS, by_mlx, language_model, settings, tokenizer
 
 pytestmark = pytest.mark.quick
 
@@ -34,8 +35,8 @@ def evaluation(reference: LanguageModel, judge: Any, **more: Any) -> Evaluation:
     return Evaluation(
         reference,
         judge,
-        asked=[f"prompt {index}" for index in range(len(PROMPTS))],
-        prompts=PROMPTS,
+        prompts=[f"prompt {index}" for index in range(len(PROMPTS))],
+        prompt_ids=PROMPTS,
         sampler=more.pop("sampler", Sampler(1.0)),
         max_tokens=6,
         seed=0,
@@ -116,18 +117,19 @@ def test_an_llm_judge_takes_an_empty_question() -> None:
     assert measured(made, lm).win_rate == 0.5
 
 
-def test_the_reference_answers_once_and_the_policy_each_time() -> None:
-    policy, reference = language_model(seed=1), language_model(seed=2)
+def test_the_reference_answers_once_and_the_policy_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy, reference = (by_mlx(language_model(seed=seed)) for seed in (1, 2))
     calls = {"policy": 0, "reference": 0}
-    for name, lm in (("policy", policy), ("reference", reference)):
-        original = lm._backbone
+    names = {id(policy.model): "policy", id(reference.model): "reference"}
+    hidden = MlxModel.hidden
 
-        def counted(ids: Any, cache: Any, name: str = name, original: Any = original) -> Any:
-            calls[name] += 1
-            return original(ids, cache)
+    def counted(model: MlxModel, ids: Any, caches: Any = None) -> Any:
+        calls[names[id(model.module)]] += 1
+        return hidden(model, ids, caches)
 
-        object.__setattr__(lm, "is_plain", False)
-        object.__setattr__(lm, "_backbone", counted)
+    monkeypatch.setattr(MlxModel, "hidden", counted)
     made = evaluation(reference, Recorder([Verdict("tie")]))
     first = made.measure(policy)
     once = dict(calls)
@@ -153,5 +155,5 @@ def test_a_stop_interrupts() -> None:
 def test_text_leaves_the_end_of_the_turn_out() -> None:
     lm = language_model()
     ids = tuple(tokenizer().encode("Yes.", add_special_tokens=False))
-    assert completion_text(lm, Completion((*ids, EOS), True)) == "Yes."
-    assert completion_text(lm, Completion(ids, False)) == "Yes."
+    assert lm.text((*ids, EOS)) == "Yes."
+    assert lm.text(ids) == "Yes."

@@ -17,21 +17,24 @@ from mlx_lm.models import qwen3
 from mlx_lm.utils import dequantize_model
 
 from engine.errors import UserError
-from engine.export import (
-    export,
+from engine.export import export
+from engine.machine.backend import backend
+from engine.model import arrays, load
+from engine.model.adapters import add_adapters
+from engine.model.locate import locate
+from engine.model.quantizations import QUANTIZATIONS
+from engine.runs import archive
+from engine.runs.folder import ADAPTERS, CONFIG, Run
+from engine.runs.storage import StorageError
+from engine.settings.schema import Quantization, Settings
+from engine.starter import POLICY
+from engine.train.results import (
     fuse_run,
     publish_to_lm_studio,
     readers,
     trained_weights,
     write_adapters,
 )
-from engine.machine import device
-from engine.model import arrays, load
-from engine.runs import archive
-from engine.runs.durable import StorageError
-from engine.runs.folder import ADAPTERS, CONFIG, Run
-from engine.settings.schema import Quantization, Settings
-from engine.starter import POLICY
 from engine.train.state import WEIGHTS
 from tests.command import Command
 from tests.engine.small_models import number
@@ -70,10 +73,10 @@ def trained(base: Path | str, amount: float = 0.05, **changes: Any) -> tuple[Run
     }
     settings = Settings(**given | changes)
     run = archive.create(settings)
-    folder = load.locate(settings.model, "model")
+    folder = locate(settings.model, "model")
     model, _, _ = load.load(folder, "model", quantization=settings.quantization)
     mx.random.seed(1)
-    load.add_adapters(model, settings)
+    add_adapters(model, settings)
     learned = {
         name: array + amount * mx.random.normal(array.shape)
         for name, array in arrays.flat(model.trainable_parameters()).items()
@@ -133,7 +136,7 @@ def test_adapters_and_the_fused_model_do_in_mlx_lm_what_the_policy_does(
 def test_a_quantised_policy_is_fused_as_it_was_trained(
     base: Path, tmp_path: Path, quantization: str, train_type: str
 ):
-    if device.backend() != "cpu" and (quantization, train_type) == ("6-bit", "dora"):
+    if backend() != "cpu" and (quantization, train_type) == ("6-bit", "dora"):
         pytest.skip("mlx-lm has no DoRA on 6-bit layers")
     run, policy = trained(base, quantization=quantization, train_type=train_type)
     plain = fuse_run(run, tmp_path / "plain", dequantize=True)
@@ -164,7 +167,7 @@ def divergence(one: mx.array, other: mx.array) -> float:
 @pytest.mark.parametrize(
     ("quantization", "train_type", "amount"),
     [
-        *((form, kind, 0.003) for form in load.QUANTIZATIONS for kind in ("lora", "dora")),
+        *((form, kind, 0.003) for form in QUANTIZATIONS for kind in ("lora", "dora")),
         ("4-bit", "lora", 0.05),
         ("4-bit", "lora", 0.0005),
     ],
@@ -173,7 +176,7 @@ def test_what_was_trained_is_in_the_quantised_model(
     base: Path, tmp_path: Path, quantization: Quantization, train_type: str, amount: float
 ):
     """However little that was. On a CPU alone, where the policy is in float32."""
-    if device.backend() != "cpu":
+    if backend() != "cpu":
         pytest.skip("the policy is in half precision")
     run, policy = trained(base, amount, quantization=quantization, train_type=train_type)
     start, _, _ = load.load(base, "model", quantization=quantization)
@@ -196,7 +199,7 @@ def test_what_was_trained_is_in_the_quantised_model(
     assert bool(wide) == (amount < 0.001)
     untouched = [module for path, module in modules.items() if path not in forms]
     bits = {module.bits for module in untouched if hasattr(module, "bits")}
-    assert bits == {load.QUANTIZATIONS[quantization]["bits"]}
+    assert bits == {QUANTIZATIONS[quantization]["bits"]}
 
 
 def test_a_layer_that_learned_nothing_stays_as_it_was(base: Path, tmp_path: Path):

@@ -11,13 +11,17 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from engine.compute.logps import Scored, completion_logps
-from engine.data.pairs import Verdict
-from engine.export import write_adapters
+from engine.compute import limits
+from engine.compute.numpy.backend import NumpyBackend
+from engine.data.pairs import JudgedPair, Verdict
 from engine.model import arrays, load
-from engine.model.load import Roles, learning, load_roles
+from engine.model.adapters import add_adapters, learning
+from engine.model.batch import Batch
 from engine.settings.schema import Settings
+from engine.train.online_dpo import learn
 from engine.train.optimizers import build_optimizer
+from engine.train.results import write_adapters
+from engine.train.roles import Roles, load_roles
 from engine.train.update import Update
 from tests.engine.small_models import (
     QWEN2,
@@ -33,11 +37,13 @@ from tests.engine.small_models import (
     write_model,
 )
 
+pytestmark = pytest.mark.backends
+
 JUDGED = [
-    (pair(0, first="yes", second="perhaps not"), Verdict("first")),
-    (pair(1, prompt="Why? Say more.", first="so", second="s"), Verdict("second")),
+    JudgedPair(pair(0, first="yes", second="perhaps not"), Verdict("first")),
+    JudgedPair(pair(1, prompt="Why? Say more.", first="so", second="s"), Verdict("second")),
 ]
-SCORED = Scored([pair().prompt_ids], [(pair().first_ids, pair().second_ids)])
+SCORED = Batch([pair().prompt_ids], [(pair().first_ids, pair().second_ids)])
 KINDS = [
     *(("lora", each) for each in ("none", "4-bit", "6-bit", "8-bit", "mxfp4")),
     *(("dora", each) for each in ("none", "4-bit", "8-bit", "mxfp4")),
@@ -69,10 +75,10 @@ def update_of(chosen: Settings, roles: Roles) -> Update:
 
 def assert_from_zero(update: Update) -> None:
     """Two steps: the first from an exact zero, the second no longer."""
-    first = update.step(JUDGED, step=1, last=False).means
+    first = learn(update, JUDGED, step=1).means
     assert (first["margin"], first["kl"]) == (0.0, 0.0)
     assert first["loss"] == pytest.approx(log(2), abs=1e-6)
-    assert update.step(JUDGED, step=2, last=False).means["margin"] != 0.0
+    assert learn(update, JUDGED, step=2).means["margin"] != 0.0
 
 
 @pytest.mark.parametrize(("train_type", "quantization"), KINDS)
@@ -115,21 +121,32 @@ def test_from_trained_adapters_in_half_precision(
     stir(earlier.policy.model, scale=0.02)
     write_adapters(earlier.policy.model, chosen, tmp_path / "adapters")
     roles = load_roles(chosen, start=tmp_path / "adapters" / "adapters.safetensors")
-    start = completion_logps(earlier.policy, SCORED)
-    np.testing.assert_array_equal(np.array(completion_logps(roles.reference, SCORED)), start)
-    assert number(mx.abs(completion_logps(earlier.reference, SCORED) - start).max()) > 0.1
+    start = earlier.policy.backend.logps(SCORED)
+    np.testing.assert_array_equal(np.array(roles.reference.backend.logps(SCORED)), start)
+    assert number(mx.abs(earlier.reference.backend.logps(SCORED) - start).max()) > 0.1
     assert_from_zero(update_of(chosen, roles))
     # The reference stays what it was.
-    np.testing.assert_array_equal(np.array(completion_logps(roles.reference, SCORED)), start)
+    np.testing.assert_array_equal(np.array(roles.reference.backend.logps(SCORED)), start)
 
 
 @pytest.mark.parametrize("train_type", ["lora", "dora", "full"])
 @pytest.mark.parametrize("checkpointed", [True, False])
-@pytest.mark.parametrize("config", [QWEN3, QWEN2], ids=["plain", "biases"])
+@pytest.mark.parametrize(
+    ("config", "numpy"),
+    [(QWEN3, ""), (QWEN2, ""), (QWEN3, "0")],
+    ids=["plain", "biases", "plain by MLX"],
+)
 def test_from_trained_adapters(
-    config: dict[str, Any], checkpointed: bool, train_type: str, tmp_path: Path
+    config: dict[str, Any],
+    numpy: str,
+    checkpointed: bool,
+    train_type: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As a CPU computes it: LoRA by numpy, where both share the layers below the lowest adapter."""
+    """Where both share the layers below the lowest adapter; on a CPU numpy computes LoRA."""
+    if numpy:
+        monkeypatch.setenv("LORA_STUDIO_NUMPY", numpy)
     chosen = settings(
         model=str(write_model(tmp_path / "model", config)),
         judge="human",
@@ -143,8 +160,8 @@ def test_from_trained_adapters(
     write_adapters(earlier.policy.model, chosen, tmp_path / "adapters")
     roles = load_roles(chosen, start=tmp_path / "adapters" / "adapters.safetensors")
     update = update_of(chosen, roles)
-    on_cpu = mx.default_device() == mx.Device(mx.cpu)
-    assert update._in_numpy == (train_type == "lora" and on_cpu)
+    by_numpy = train_type == "lora" and limits.numpy_serves()
+    assert isinstance(roles.policy.backend, NumpyBackend) or not by_numpy
     assert number(mx.abs(earlier.policy.model(IDS) - roles.reference.model(IDS)).max()) == 0
     assert number(mx.abs(earlier.reference.model(IDS) - roles.reference.model(IDS)).max()) > 0.01
     assert_from_zero(update)
@@ -275,7 +292,7 @@ def test_of_all_dropout_only_that_of_adapters_is_ever_on() -> None:
             self.inner = make_model()
 
     body = Body()
-    load.add_adapters(body.inner, settings(lora_parameters=ADAPTERS | {"dropout": 0.5}))
+    add_adapters(body.inner, settings(lora_parameters=ADAPTERS | {"dropout": 0.5}))
     modules: list[Any] = body.modules()
     adapters = [each.dropout for each in modules if "lora_a" in each]
     assert adapters

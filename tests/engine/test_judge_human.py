@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine.data.pairs import Pair, Verdict, record
+from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.events import Choice, PairSampled
 from engine.judges.human import HumanJudge
-from engine.runs.durable import StorageError
+from engine.runs.storage import StorageError
 from tests.engine.small_models import pair
 
 
@@ -23,21 +23,21 @@ class Store:
         self.broken = False
         self.order: list[str] = []
 
-    def write(self, pair: Pair, verdict: Verdict) -> None:
+    def write(self, judged: JudgedPair) -> None:
         self.check()
-        self.labels[pair.pair_id] = verdict
-        self.order.append(pair.pair_id)
+        self.labels[judged.pair.pair_id] = judged.verdict
+        self.order.append(judged.pair.pair_id)
 
     def retract(self, pair_id: str) -> None:
         self.check()
         self.labels.pop(pair_id, None)
 
-    def stored(self, pair_id: str) -> dict[str, Any] | None:
+    def find(self, pair_id: str) -> dict[str, Any] | None:
         if pair_id not in self.labels:
             return None
         step, _, index = pair_id.partition("-")
         each = batch(int(step), int(index) + 1)[-1]
-        return record(each, self.labels[pair_id], "human")
+        return JudgedPair(each, self.labels[pair_id]).to_record("human")
 
     def relabel(self, pair_id: str, choice: Choice | None) -> None:
         self.check()
@@ -68,10 +68,7 @@ def make(store: Store, shown: list[PairSampled]) -> Callable[..., HumanJudge]:
             seed=seed,
             undo_seconds=undo_seconds,
             self_check_every=every,
-            write=store.write,
-            retract=store.retract,
-            stored=store.stored,
-            relabel=store.relabel,
+            labels=store,
             show=shown.append,
             **more,
         )
@@ -174,8 +171,8 @@ def test_ties_bad_ones_and_skips_are_labels_without_a_winner(make: Make, store: 
         assert judge.answer(each.pair_id, answer)
     judged = judge.collect()
     assert judged is not None
-    assert [verdict.choice for _, verdict in judged] == ["tie", "both_bad", "skip"]
-    assert not any(verdict.decided for _, verdict in judged)
+    assert [each.verdict.choice for each in judged] == ["tie", "both_bad", "skip"]
+    assert not any(each.decided for each in judged)
     assert len(store.labels) == 3
 
 
@@ -221,7 +218,7 @@ def test_a_batch_waits_for_all_its_answers_and_the_time_to_undo(
     now += 1.5
     judged = judge.collect()
     assert judged is not None
-    assert [(each, verdict.choice) for each, verdict in judged] == [
+    assert [(each.pair, each.verdict.choice) for each in judged] == [
         (one, "first"),
         (other, "second"),
     ]
@@ -260,7 +257,7 @@ def test_pairs_that_need_no_one_are_not_shown(make: Make, shown: list, store: St
     assert (shown, store.labels) == ([], {})
     judged = judge.collect()
     assert judged is not None
-    assert [verdict.choice for _, verdict in judged] == ["identical", "empty"]
+    assert [each.verdict.choice for each in judged] == ["identical", "empty"]
 
 
 def test_a_full_disk_does_not_stop_the_loop(make: Make, store: Store) -> None:
@@ -431,14 +428,14 @@ def test_what_was_answered_is_not_asked_again(make: Make, store: Store, shown: l
     shown.clear()
     again = make(undo_seconds=0)
     again.restore(dict(store.labels))
-    again.resubmit(pairs)
+    again.submit(pairs)
     assert [each.pair_id for each in again.waiting()] == [pairs[2].pair_id]
     assert [each.pair_id for each in shown] == [pairs[2].pair_id]
     assert store.order == [pairs[0].pair_id, pairs[1].pair_id]  # nor stored again
     give(again, pairs[2].pair_id, pairs[2].first)
     judged = again.collect()
     assert judged is not None
-    assert [verdict.choice for _, verdict in judged] == ["second", "skip", "first"]
+    assert [each.verdict.choice for each in judged] == ["second", "skip", "first"]
 
 
 def test_a_batch_that_was_answered_is_collected_at_once(make: Make, store: Store) -> None:
@@ -448,5 +445,5 @@ def test_a_batch_that_was_answered_is_collected_at_once(make: Make, store: Store
     give(judge, one.pair_id, one.first)
     again = make(undo_seconds=1000)
     again.restore(dict(store.labels))
-    again.resubmit([one])
+    again.submit([one])
     assert again.collect() is not None

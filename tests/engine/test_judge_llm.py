@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,12 +9,17 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.compute.sampling import Completion, Interrupted
+from engine.compute import limits
+from engine.compute.mlx_backend import MlxBackend
+from engine.compute.mlx_model import MlxModel
+from engine.compute.numpy.backend import NumpyBackend
+from engine.compute.sampling import Interrupted
+from engine.data.completion import Completion
 from engine.data.pairs import Pair
 from engine.judges import llm
 from engine.judges.llm import LLMJudge
 from engine.judges.presentation import answer_ids, render_frame
-from engine.model.load import LanguageModel
+from engine.model.language_model import LanguageModel
 from engine.train.metrics import Averages, add_judged
 from tests.engine.small_models import (
     EOS,
@@ -24,11 +28,15 @@ from tests.engine.small_models import (
     MAMBA2,
     QWEN2,
     QWEN3,
+    by_mlx,
     byte_tokenizer,
     language_model,
+    mlx_of,
     pair,
     settings,
 )
+
+pytestmark = pytest.mark.backends
 
 MODELS = {"qwen2": QWEN2, "qwen3": QWEN3, "gemma2": GEMMA2, "gemma3": GEMMA3, "mamba2": MAMBA2}
 RUBRIC = "The shorter one wins."
@@ -55,7 +63,8 @@ def attentive() -> LanguageModel:
         layer.self_attn.o_proj.weight = layer.self_attn.o_proj.weight * 20
     frame = render_frame(lm.tokenizer, RUBRIC)
     rows = [frame.pair_ids(*text) for a, b, c in TEXTS for text in ((a, b, c), (a, c, b))]
-    last = mx.stack([lm.hidden(mx.array([[*frame.prefix, *row]]))[0, -1] for row in rows])
+    hidden = mlx_of(lm).model.hidden
+    last = mx.stack([hidden(mx.array([[*frame.prefix, *row]]))[0, -1] for row in rows])
     middle = last.mean(axis=0)
     direction = mx.random.normal(middle.shape, key=mx.random.key(0))
     direction = direction - middle * (direction @ middle) / (middle @ middle)
@@ -118,7 +127,7 @@ def test_equal_answers_are_a_tie() -> None:
 def test_chunks_change_nothing(bound: int, monkeypatch: pytest.MonkeyPatch) -> None:
     judge = judge_of(attentive())
     whole = judge.judge(TEXTS)
-    monkeypatch.setattr(llm, "TOKENS_PER_PASS", bound)
+    monkeypatch.setattr(limits, "JUDGED_TOKENS", bound)
     for one, other in zip(judge.judge(TEXTS), whole, strict=True):
         assert one.choice == other.choice
         assert one.q == pytest.approx(other.q, abs=CLOSE)
@@ -130,20 +139,22 @@ def test_rows_that_are_too_long_for_a_pass_are_read_in_pieces(
     config: dict[str, Any], by_numpy: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lm = language_model(config, tokens=math.inf)
-    if lm.is_plain < by_numpy:
+    if by_numpy and not isinstance(lm.backend, NumpyBackend):
         pytest.skip("numpy does not compute this one")
-    lm = replace(lm, is_plain=by_numpy)
+    lm = lm if by_numpy else by_mlx(lm)
     whole = judge_of(lm).judge(TEXTS)
-    read = LanguageModel.hidden
+    read = MlxModel.hidden
     widths: list[int] = []
 
-    def noted(lm: LanguageModel, ids: mx.array, cache: Any = None) -> mx.array:
+    def noted(model: MlxModel, ids: mx.array, caches: Any = None) -> mx.array:
         widths.append(ids.shape[1])
-        return read(lm, ids, cache)
+        return read(model, ids, caches)
 
-    monkeypatch.setattr(LanguageModel, "hidden", noted)
-    monkeypatch.setattr(llm, "SCORES_PER_PASS", 2 * 400 * 24)  # some 24 tokens at a time
-    for one, other in zip(judge_of(lm).judge(TEXTS), whole, strict=True):
+    monkeypatch.setattr(MlxModel, "hidden", noted)
+    monkeypatch.setattr(limits, "ATTENTION_SCORES", 2 * 400 * 24)  # some 24 tokens at a time
+    anew = language_model(config, tokens=math.inf)
+    anew = anew if by_numpy else by_mlx(anew)
+    for one, other in zip(judge_of(anew).judge(TEXTS), whole, strict=True):
         assert one.q == pytest.approx(other.q, abs=CLOSE)
     assert by_numpy or max(widths) < 100
 
@@ -151,21 +162,23 @@ def test_rows_that_are_too_long_for_a_pass_are_read_in_pieces(
 def test_a_pair_without_memory_for_it_is_invalid_and_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    read = LLMJudge._last_logits
+    lm = attentive()
+    kind = type(lm.backend)
+    read = kind.last_logits
 
-    def full(judge: LLMJudge, rows: list[list[int]]) -> mx.array:
+    def full(backend: Any, prefix: Any, rows: list[list[int]]) -> mx.array:
         if max(map(len, rows)) > 150 or len(rows) > 4:
             raise RuntimeError("[malloc] Unable to allocate 68719476736 bytes.")
-        return read(judge, rows)
+        return read(backend, prefix, rows)
 
-    monkeypatch.setattr(LLMJudge, "_last_logits", full)
+    monkeypatch.setattr(kind, "last_logits", full)
     said: list[str] = []
-    judge = LLMJudge(attentive(), settings(judge_system=RUBRIC), warn=said.append)
+    judge = LLMJudge(lm, settings(judge_system=RUBRIC), warn=said.append)
     long = "It is a very long story. " * 8
     judge.submit([*batch(), pair(4, first=long, second="No idea"), pair(5, first=long)])
     judged = judge.collect()
     assert judged is not None
-    choices = {each.pair_id[-3:]: verdict for each, verdict in judged}
+    choices = {each.pair.pair_id[-3:]: each.verdict for each in judged}
     assert [choices[number].choice for number in ("004", "005")] == ["invalid", "invalid"]
     assert choices["004"].note == llm.NO_MEMORY
     assert choices["000"].q is not None
@@ -176,12 +189,13 @@ def test_a_pair_without_memory_for_it_is_invalid_and_named(
 
 
 def test_another_failure_is_no_matter_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(judge: LLMJudge, rows: list[list[int]]) -> mx.array:
+    def broken(backend: Any, prefix: Any, rows: list[list[int]]) -> mx.array:
         raise RuntimeError("shapes do not fit")
 
-    monkeypatch.setattr(LLMJudge, "_last_logits", broken)
+    lm = attentive()
+    monkeypatch.setattr(type(lm.backend), "last_logits", broken)
     with pytest.raises(RuntimeError, match="shapes"):
-        judge_of(attentive()).judge(TEXTS)
+        judge_of(lm).judge(TEXTS)
 
 
 def test_pairs_that_are_cut_are_marked_and_the_first_is_named() -> None:
@@ -193,7 +207,7 @@ def test_pairs_that_are_cut_are_marked_and_the_first_is_named() -> None:
     judge.submit(asked)
     judged = judge.collect()
     assert judged is not None
-    assert [verdict.cut for _, verdict in judged] == [False, True, True]
+    assert [each.verdict.cut for each in judged] == [False, True, True]
     (text,) = said
     assert text.startswith("pair 0000001-001 has more than judge_max_tokens (32)")
     means = Averages()
@@ -206,13 +220,19 @@ def test_without_a_limit_a_judge_reads_twice_what_the_policy_may() -> None:
     assert settings(max_seq_length=300, judge_max_tokens=50).judged_tokens == 50
 
 
+def prefix_of(lm: LanguageModel) -> object:
+    """What a backend keeps of the prefix that it read last."""
+    assert isinstance(lm.backend, NumpyBackend | MlxBackend)
+    return lm.backend._prefix[1]
+
+
 def test_the_rubric_is_run_once_and_counts() -> None:
     lm = attentive()
     judge = judge_of(lm)
     first = judge.judge(TEXTS)
-    prefix = judge._prefix
+    read = prefix_of(lm)
     again = judge.judge(TEXTS[::-1])[::-1]
-    assert judge._prefix is prefix
+    assert prefix_of(lm) is read
     for one, other in zip(first, again, strict=True):
         assert one.q == pytest.approx(other.q, abs=CLOSE)
     other_rubric = judge_of(lm, judge_system="The longer one wins, always and everywhere.")
@@ -265,15 +285,17 @@ def test_batches_are_answered_in_order_and_only_what_needs_it_is_asked() -> None
     assert (judge.open_batches(), judge.settles_in()) == (2, 0.0)
     judged = judge.collect()
     assert judged is not None
-    assert [each for each, _ in judged] == batch()
-    assert [verdict.choice for _, verdict in judged][1:3] == ["identical", "empty"]
+    assert [each.pair for each in judged] == batch()
+    assert [each.verdict.choice for each in judged][1:3] == ["identical", "empty"]
     assert seen[-1] == (2, 2)  # pairs asked, of those
     asked = judge.judge([(p.prompt, p.first, p.second) for p in (batch()[0], batch()[3])])
-    assert [judged[0][1].q, judged[3][1].q] == pytest.approx([each.q for each in asked], abs=CLOSE)
+    assert [judged[0].verdict.q, judged[3].verdict.q] == pytest.approx(
+        [each.q for each in asked], abs=CLOSE
+    )
     assert judge.pending() == [other]
     collected = judge.collect()
     assert collected is not None
-    assert collected[0][0] == other[0]
+    assert collected[0].pair == other[0]
     assert judge.open_batches() == 0
 
 
@@ -282,7 +304,7 @@ def test_a_batch_of_nothing_to_ask_is_answered() -> None:
     judge.submit([pair(0, first="same", second="same", second_finished=True)])
     collected = judge.collect()
     assert collected is not None
-    assert [verdict.choice for _, verdict in collected] == ["identical"]
+    assert [each.verdict.choice for each in collected] == ["identical"]
 
 
 def test_an_interrupted_batch_keeps_waiting() -> None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,19 @@ from mlx.utils import tree_flatten
 from mlx_lm.models import qwen3
 from mlx_lm.utils import load_model
 
-from engine.compute import logps, sampling
-from engine.compute.numpy import model as plain_model
-from engine.compute.sampling import Completion
-from engine.data.pairs import Pair, Verdict, make_pair
+from engine.compute import choose, limits, sampling
+from engine.data.completion import Completion
+from engine.data.pairs import JudgedPair, Verdict, make_pair
 from engine.data.prompts import Message, Prompt
-from engine.judges import llm
 from engine.machine import device
+from engine.machine.backend import backend
 from engine.model import files as model_files
 from engine.model import load, packing
-from engine.plan import memory, step_memory
+from engine.model.adapters import add_adapters, view
+from engine.plan import memory
 from engine.plan.memory import plan, refusal
 from engine.settings.schema import Settings
+from engine.train.online_dpo import learn
 from engine.train.optimizers import build_optimizer
 from engine.train.update import Update
 
@@ -48,7 +48,7 @@ SIZES = {
     "tie_word_embeddings": True,
 }
 PROMPT, COMPLETION, BATCH = 96, 48, 4
-on_cpu = pytest.mark.skipif(device.backend() != "cpu", reason="measured on the CPU backend")
+on_cpu = pytest.mark.skipif(backend() != "cpu", reason="measured on the CPU backend")
 
 
 def write_model(folder: Path, quantized: bool = False, **sizes: Any) -> Path:
@@ -130,7 +130,7 @@ def test_trained_weights_and_their_optimizer_are_told_to_the_byte(
 ):
     settings = of(folder, **changes)
     model = loaded(folder)
-    load.add_adapters(model, settings)
+    add_adapters(model, settings)
     trained = array_bytes(model.trainable_parameters())
     told = plan(settings)
     if settings.train_type == "full":
@@ -147,7 +147,8 @@ def test_quantised_sizes_are_those_of_mlx(
     folder: Path, quantization: Any, monkeypatch: pytest.MonkeyPatch
 ):
     """As on a machine with a GPU, where quantised weights stay packed."""
-    monkeypatch.setattr(device, "backend", lambda: "metal")
+    for module in (device, limits):
+        monkeypatch.setattr(module, "backend", lambda: "metal")
     model, _ = load_model(folder, lazy=True)
     load.quantize(model, quantization)
     assert plan(of(folder, quantization=quantization)).policy == array_bytes(model.parameters())
@@ -186,7 +187,7 @@ def peak(work: Any) -> int:
     return mx.get_peak_memory() - before + numpys
 
 
-def judged_pair(index: int) -> tuple[Pair, Verdict]:
+def judged_pair(index: int) -> JudgedPair:
     """A pair as long as the settings allow."""
     pair = make_pair(
         step=1,
@@ -200,7 +201,7 @@ def judged_pair(index: int) -> tuple[Pair, Verdict]:
         ),
         texts=("a", "b"),
     )
-    return pair, Verdict("first")
+    return JudgedPair(pair, Verdict("first"))
 
 
 @on_cpu
@@ -209,21 +210,18 @@ def test_a_step_takes_no_more_than_planned_and_not_far_less(
     folder: Path, recompute: bool, by_numpy: bool, monkeypatch: pytest.MonkeyPatch
 ):
     if not by_numpy:
-        monkeypatch.setattr(memory, "PLAIN_KINDS", set())
+        monkeypatch.setenv("LORA_STUDIO_NUMPY", "0")
     settings = of(folder, grad_checkpoint=recompute, judge="human", quantization="none")
     model = loaded(folder)
-    reference = load.view(model)
-    load.add_adapters(model, settings)
+    reference = view(model)
+    add_adapters(model, settings)
     mx.eval(model.parameters())
-    policy, frozen = (
-        replace(load.as_language_model(each, Tokenizer, PROMPT + COMPLETION), is_plain=by_numpy)
-        for each in (model, reference)
-    )
+    policy, frozen = choose.policy_and_reference(model, reference, Tokenizer, PROMPT + COMPLETION)
     learning = Update(policy, frozen, settings, build_optimizer(settings, 10))
     pairs = [judged_pair(index) for index in range(BATCH)]
 
     def draw() -> None:
-        prompts = [pair.prompt_ids for pair, _ in pairs]
+        prompts = [each.pair.prompt_ids for each in pairs]
         sampler = sampling.Sampler(0.8, 0.95)
         sampling.sample(policy, prompts, copies=2, max_tokens=COMPLETION, sampler=sampler, seed=0)
 
@@ -231,18 +229,8 @@ def test_a_step_takes_no_more_than_planned_and_not_far_less(
     assert told.cache is not None
     assert told.activations is not None
     assert 0.5 * told.cache < peak(draw) < 1.1 * told.cache
-    learned = peak(lambda: learning.step(pairs, step=1, last=True))
+    learned = peak(lambda: learn(learning, pairs, step=1, last=True))
     assert 0.5 * told.activations < learned < 1.1 * told.activations
-
-
-def test_limits_are_those_of_the_code_that_obeys_them():
-    assert step_memory.SAMPLED_TOKENS == sampling.TOKENS_PER_BATCH
-    assert step_memory.JUDGED_TOKENS == llm.TOKENS_PER_PASS
-    assert step_memory.JUDGED_SCORES == llm.SCORES_PER_PASS
-    assert step_memory.LOGIT_VALUES == logps.VALUES_PER_CHUNK
-    assert memory.MERGED_BYTES == plain_model.MOST_MERGED_BYTES
-    for name, form in load.QUANTIZATIONS.items():
-        assert memory.GROUPS[name][:2] == (form["group_size"], form["bits"])
 
 
 # -- refusing, and not knowing -------------------------------------------------------------------

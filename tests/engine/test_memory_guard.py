@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from engine.events import Event, Log, RunEnded, Saved
-from engine.machine import device
+from engine.machine.memory import memory
 from engine.runs.folder import Run
 from engine.session import Session
 from engine.settings.schema import Settings
-from engine.train import online_dpo
+from engine.train import memory_guard
 from tests.engine.small_models import settings, write_model, write_prompts
 
 TIMEOUT = 300  # seconds
@@ -23,8 +23,8 @@ Use = Callable[[int], None]
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     """Sets how much memory the process is said to use, in bytes."""
-    used = [device.memory()[0]]  # all there is
-    monkeypatch.setattr(online_dpo, "process_memory", lambda: used[-1])
+    used = [memory()[0]]  # all there is
+    monkeypatch.setattr(memory_guard, "process_memory", lambda: used[-1])
     return used.append
 
 
@@ -72,7 +72,7 @@ def test_a_run_above_its_share_of_memory_pauses_with_a_checkpoint(
 def test_what_mlx_keeps_for_later_is_given_back_before_a_run_pauses(
     small: Settings, use: Use, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(online_dpo.mx, "clear_cache", lambda: use(0))
+    monkeypatch.setattr(memory_guard.mx, "clear_cache", lambda: use(0))
     session = Session(small)
     session.start()
     assert session.join(TIMEOUT)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from engine.data.pairs import Verdict
+from engine.data.pairs import JudgedPair, Verdict
 from engine.train.metrics import COUNTS, MEANS, RATES, Averages, add_judged
 from tests.engine.small_models import pair
 
@@ -68,16 +68,16 @@ def test_what_a_batch_says() -> None:
     add_judged(
         means,
         [
-            (first, Verdict("first", 0.9, (0.95, 0.85))),
-            (first, Verdict("second", 0.2, (0.3, 0.1))),
-            (second, Verdict("tie", 0.5, (0.8, 0.2))),
-            (second, Verdict("tie", 0.5, (0.2, 0.8))),
-            (second, Verdict("both_bad")),
-            (second, Verdict("skip")),
-            (second, Verdict("invalid")),
-            (second, Verdict("identical")),
-            (second, Verdict("empty")),
-            (second, Verdict("second")),
+            JudgedPair(first, Verdict("first", 0.9, (0.95, 0.85))),
+            JudgedPair(first, Verdict("second", 0.2, (0.3, 0.1))),
+            JudgedPair(second, Verdict("tie", 0.5, (0.8, 0.2))),
+            JudgedPair(second, Verdict("tie", 0.5, (0.2, 0.8))),
+            JudgedPair(second, Verdict("both_bad")),
+            JudgedPair(second, Verdict("skip")),
+            JudgedPair(second, Verdict("invalid")),
+            JudgedPair(second, Verdict("identical")),
+            JudgedPair(second, Verdict("empty")),
+            JudgedPair(second, Verdict("second")),
         ],
     )
     line = means.report()
@@ -99,7 +99,7 @@ def test_what_a_batch_says() -> None:
 def test_rates_stay_rates_over_many_batches() -> None:
     means = Averages()
     for _ in range(50):
-        add_judged(means, [(pair(), Verdict("first", 0.9, (0.9, 0.9)))] * 3)
+        add_judged(means, [JudgedPair(pair(), Verdict("first", 0.9, (0.9, 0.9)))] * 3)
         means.add("accuracy", 1.0, 3)
     line = means.report()
     for name in ("accuracy", "swap_consistency", "eos_rate", "first_position_rate", "judge_q"):

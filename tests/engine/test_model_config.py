@@ -16,12 +16,14 @@ from mlx_lm import load as load_with_mlx_lm
 from transformers import CONFIG_MAPPING
 
 from engine.errors import UserError
-from engine.export import fuse_run, readers, write_adapters
 from engine.model import arrays, load
 from engine.model import config as model_config
+from engine.model.adapters import add_adapters
 from engine.runs import archive
 from engine.runs.folder import ADAPTERS
 from engine.settings.schema import Settings
+from engine.train.results import fuse_run, readers, write_adapters
+from engine.train.roles import load_roles
 from tests.engine.small_models import GEMMA2, QWEN3, byte_tokenizer
 from tests.interop import weights
 
@@ -108,7 +110,7 @@ def test_a_fused_model_is_read_alike_by_mlx_lm_and_by_transformers(
         train_type="full",
     )  # fmt: skip
     run = archive.create(settings)
-    load.add_adapters(model, settings)
+    add_adapters(model, settings)
     write_adapters(model, settings, run.path / ADAPTERS)
     fused = fuse_run(run, tmp_path / "fused")
 
@@ -238,7 +240,7 @@ def test_a_run_says_what_its_model_is_computed_without(tmp_path: Path) -> None:
     settings = Settings(
         model=str(folder), judge="human", data="starter", quantization="none", num_layers=-1
     )
-    (note,) = load.load_roles(settings).notes
+    (note,) = load_roles(settings).notes
     assert "window of 16 tokens" in note
 
 

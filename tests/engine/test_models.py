@@ -9,22 +9,18 @@ import numpy as np
 import pytest
 
 from engine.compute.kv_cache import prompt_caches
-from engine.data.pairs import Verdict
+from engine.compute.mlx_model import MlxModel
+from engine.data.pairs import JudgedPair, Verdict
 from engine.errors import UserError
 from engine.model import arrays, packing
 from engine.model import load as models
-from engine.model.load import (
-    add_adapters,
-    as_language_model,
-    count_parameters,
-    load,
-    load_adapter_file,
-    load_roles,
-    quantize,
-    view,
-)
+from engine.model.adapters import add_adapters, count_parameters, load_adapter_file, view
+from engine.model.load import load, quantize
+from engine.model.quantizations import QUANTIZATIONS
 from engine.settings.schema import Settings
+from engine.train.online_dpo import learn
 from engine.train.optimizers import build_optimizer
+from engine.train.roles import load_roles
 from engine.train.update import Update
 from tests.close import assert_close
 from tests.engine.small_models import (
@@ -47,14 +43,14 @@ from tests.engine.small_models import (
 from tests.engine.zoo import write_architecture
 
 DECIDED = [
-    (pair(0, first="yes", second="perhaps not"), Verdict("first")),
-    (pair(1, prompt="Why? Say more, please.", first="so", second="s"), Verdict("second")),
+    JudgedPair(pair(0, first="yes", second="perhaps not"), Verdict("first")),
+    JudgedPair(pair(1, prompt="Why? Say more, please.", first="so", second="s"), Verdict("second")),
 ]
 
 
 def first_step(settings: Settings, roles: Any) -> dict[str, float]:
     update = Update(roles[0], roles[1], settings, build_optimizer(settings, 10))
-    return update.step(DECIDED, step=1, last=False).means
+    return learn(update, DECIDED, step=1).means
 
 
 @pytest.mark.parametrize("checkpointed", [True, False])
@@ -130,7 +126,7 @@ def test_packed_weights_count_as_the_numbers_they_hold(quantization: Any) -> Non
     model.freeze()
     trainable, total = count_parameters(model)
     biases = 2 if quantization != "mxfp4" else 1
-    group = models.QUANTIZATIONS[quantization]["group_size"]
+    group = QUANTIZATIONS[quantization]["group_size"]
     assert trainable == 0
     assert whole < total <= whole * (1 + biases / group) + 1
 
@@ -161,7 +157,7 @@ def test_a_full_run_leaves_its_reference_alone() -> None:
     policy, reference = policy_and_reference(chosen)
     before = {k: np.array(v) for k, v in arrays.flat(reference.model.parameters()).items()}
     update = Update(policy, reference, chosen, build_optimizer(chosen, 10))
-    update.step(DECIDED, step=1, last=False)
+    learn(update, DECIDED, step=1)
     changed = set()
     for name, array in arrays.flat(policy.model.parameters()).items():
         if not np.array_equal(np.array(array), before[name]):
@@ -197,9 +193,9 @@ def test_a_judge_never_shares_over_a_window(tmp_path: Path) -> None:
     )
     roles = load_roles(chosen)
     assert roles.judge is not None
-    assert roles.policy.shares_prompts
-    assert not roles.judge.shares_prompts
-    assert language_model(QWEN3, tokens=inf).shares_prompts
+    assert roles.policy.backend.decodes_batches
+    assert not roles.judge.backend.decodes_batches
+    assert language_model(QWEN3, tokens=inf).backend.decodes_batches
 
 
 # -- what a model is made of ---------------------------------------------------------------------
@@ -210,21 +206,22 @@ def test_a_judge_never_shares_over_a_window(tmp_path: Path) -> None:
 def test_the_head_is_split_off_only_where_nothing_is_lost(
     config: dict[str, Any], scale: float
 ) -> None:
-    lm = language_model(config, scale=scale)
+    module = make_model(config, scale=scale)
+    model = MlxModel.of(module)
     ids = mx.array([[7, 8, 9, 10]])
-    np.testing.assert_array_equal(np.array(lm.logits(lm.hidden(ids))), np.array(lm.model(ids)))
-    split = lm.hidden(ids).shape[-1] == config["hidden_size"]
+    np.testing.assert_array_equal(np.array(model.logits(model.hidden(ids))), np.array(module(ids)))
+    split = model.hidden(ids).shape[-1] == config["hidden_size"]
     assert split == (config not in (GEMMA2, MAMBA2))  # a soft cap; a body of another name
 
 
 def test_a_cache_reaches_a_body_that_takes_a_mask_before_it(tmp_path: Path) -> None:
     folder = write_architecture(tmp_path / "model", "minicpm3")
-    model, tokenizer, _ = load(folder, "model", quantization="none")
-    lm = as_language_model(model, tokenizer, 512)
-    caches = prompt_caches(model)
-    assert lm.hidden(mx.array([[7, 8, 9]]), caches).shape[-1] == 128  # split, so the body itself
-    found = lm.logits(lm.hidden(mx.array([[10, 11]]), caches))
-    wanted = model(mx.array([[7, 8, 9, 10, 11]]))[:, 3:]
+    module, _, _ = load(folder, "model", quantization="none")
+    model = MlxModel.of(module)
+    caches = prompt_caches(module)
+    assert model.hidden(mx.array([[7, 8, 9]]), caches).shape[-1] == 128  # split, so the body itself
+    found = model.logits(model.hidden(mx.array([[10, 11]]), caches))
+    wanted = module(mx.array([[7, 8, 9, 10, 11]]))[:, 3:]
     np.testing.assert_allclose(np.array(found), np.array(wanted), rtol=1e-4, atol=1e-5)
 
 
@@ -267,10 +264,10 @@ def test_more_than_ten_layers_keep_their_order() -> None:
     policy, reference = policy_and_reference(chosen, config)
     update = Update(policy, reference, chosen, build_optimizer(chosen, 10))
     before = arrays.flat(policy.model.trainable_parameters())
-    update._add_gradients(DECIDED, step=1)
+    update.add_gradients(DECIDED, step=1)
     assert update.gradients is not None
     gradients = dict(update.gradients)
-    update._apply()
+    update.apply()
     for name, array in arrays.flat(policy.model.trainable_parameters()).items():
         wanted = before[name] - gradients[name] / 2
         assert_close(array, wanted, name=name)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def test_one_pair_is_something(chosen: Choose, monkeypatch: pytest.MonkeyPatch) 
         if judged:
             calls.append(1)
             if len(calls) == 3:
-                judged[0] = (judged[0][0], Verdict("first", 0.9, (0.9, 0.9)))
+                judged[0] = replace(judged[0], verdict=Verdict("first", 0.9, (0.9, 0.9)))
         return judged
 
     monkeypatch.setattr(llm.LLMJudge, "collect", collect)

@@ -7,20 +7,33 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from engine.compute import logps as scoring
-from engine.compute.logps import Scored
-from engine.compute.numpy import layout, model, passes, products
-from engine.compute.numpy.logps import completion_logps, trains_adapters_alone, trunk_of
-from engine.compute.numpy.passes import Pass
+from engine.compute import limits
+from engine.compute.frozen_layers import FrozenLayers, shared_layers
+from engine.compute.mlx_backend import MlxBackend
+from engine.compute.numpy import layout, products
+from engine.compute.numpy.logps import completion_logps, trains_adapters_alone
+from engine.compute.numpy.passes import ForwardBackward
+from engine.data.pairs import JudgedPair, Verdict
 from engine.model import arrays
-from engine.model.load import LanguageModel, view
+from engine.model.adapters import view
+from engine.model.batch import Batch
+from engine.model.language_model import LanguageModel
+from engine.train.online_dpo import learn
 from engine.train.optimizers import build_optimizer
 from engine.train.update import Update
 from tests.close import assert_all_close, assert_close
-from tests.engine.small_models import QWEN3, number, policy_and_reference, settings
+from tests.engine.small_models import (
+    QWEN3,
+    VOCABULARY,
+    mlx_of,
+    number,
+    pair,
+    policy_and_reference,
+    settings,
+)
 from tests.engine.test_numpy_model import PLAIN, pytestmark, shake  # noqa: F401
 
-SCORED = Scored(
+SCORED = Batch(
     prompts=[[5, 6, 7, 8], [9, 10], [11]],
     completions=[[[12, 13, 14], [15]], [[16, 17], [18, 19, 20, 21]], [[22], [23, 24]]],
 )
@@ -31,7 +44,7 @@ WEIGHTS = mx.array(np.random.default_rng(0).normal(size=(3, 2)).astype(np.float3
 def adapters(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a small model's are computed, a large one's, and as where the other BLAS is faster."""
     if request.param != "merged":
-        monkeypatch.setattr(model, "MOST_MERGED_BYTES", 0)
+        monkeypatch.setattr(limits, "MERGED_BYTES", 0)
     if request.param == "many columns":
         monkeypatch.setattr(products, "MANY", 1)
 
@@ -60,7 +73,7 @@ def test_scores_and_gradients_are_those_of_mlx(
     lm = shaken(config, **adapted)
     assert trains_adapters_alone(lm.model)
     value, gradient = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
-    expected, wanted = value_and_gradient(lm, lambda: scoring.completion_logps(lm, SCORED))
+    expected, wanted = value_and_gradient(lm, lambda: mlx_of(lm).logps(SCORED))
     assert_close(value, expected)
     assert_all_close(gradient, wanted)
 
@@ -106,7 +119,7 @@ def test_a_long_prompt_attends_in_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_large_vocabulary_is_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = shaken()
     whole = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
-    monkeypatch.setattr(passes, "VALUES_PER_CHUNK", 3 * lm.vocabulary)
+    monkeypatch.setattr(limits, "LOGIT_VALUES", 3 * VOCABULARY)
     parts = value_and_gradient(lm, lambda: completion_logps(lm.model, SCORED))
     assert_close(parts[0], whole[0])
     assert_all_close(parts[1], whole[1])
@@ -124,14 +137,14 @@ def test_a_reference_with_adapters_keeps_nothing_for_a_backward_pass(
     policy = shaken()
     reference = view(policy.model)
     reference.freeze()
-    made: list[Pass] = []
-    init = Pass.__init__
+    made: list[ForwardBackward] = []
+    init = ForwardBackward.__init__
 
-    def noted(self: Pass, *args: Any) -> None:
+    def noted(self: ForwardBackward, *args: Any) -> None:
         init(self, *args)
         made.append(self)
 
-    monkeypatch.setattr(Pass, "__init__", noted)
+    monkeypatch.setattr(ForwardBackward, "__init__", noted)
     found = np.array(completion_logps(reference, SCORED))
     assert not any(each._seen or each._slopes for each in made)
     np.testing.assert_array_equal(found, np.array(completion_logps(policy.model, SCORED)))
@@ -146,20 +159,22 @@ def test_layers_below_the_adapters_are_run_once_for_policy_and_reference(
     shake(policy)
     alone = value_and_gradient(policy, lambda: completion_logps(policy.model, SCORED))
     read: list[int] = []
-    through = Pass._through
+    through = ForwardBackward._through
 
-    def counted(self: Pass, layer: int, x: np.ndarray) -> Any:
+    def counted(self: ForwardBackward, layer: int, x: np.ndarray) -> Any:
         read.append(layer)
         return through(self, layer, x)
 
-    monkeypatch.setattr(Pass, "_through", counted)
+    monkeypatch.setattr(ForwardBackward, "_through", counted)
     whole = np.array(completion_logps(reference.model, SCORED))
     one_pass = len(read)
-    trunk = trunk_of(policy.model)
-    found = np.array(completion_logps(reference.model, SCORED, trunk=trunk))
+    frozen = FrozenLayers[np.ndarray](shared_layers(policy.model, reference.model))
+    found = np.array(completion_logps(reference.model, SCORED, frozen=frozen, keeps=True))
     np.testing.assert_array_equal(found, whole)
     read.clear()
-    shared = value_and_gradient(policy, lambda: completion_logps(policy.model, SCORED, trunk=trunk))
+    shared = value_and_gradient(
+        policy, lambda: completion_logps(policy.model, SCORED, frozen=frozen)
+    )
     whole_model: Any = policy.model
     depth = len(whole_model.model.layers)
     assert len(read) == one_pass * (1 if layers == -1 else layers / depth)
@@ -169,7 +184,7 @@ def test_layers_below_the_adapters_are_run_once_for_policy_and_reference(
 
 
 @pytest.mark.parametrize(
-    ("values", "in_numpy"),
+    ("values", "by_numpy"),
     [
         ({}, True),
         ({"train_type": "dora"}, False),
@@ -179,8 +194,20 @@ def test_layers_below_the_adapters_are_run_once_for_policy_and_reference(
         ({"efficient_long_context": True}, False),
     ],
 )
-def test_what_has_no_gradient_here_is_left_to_mlx(values: dict[str, Any], in_numpy: bool) -> None:
+def test_what_has_no_gradient_here_is_left_to_mlx(
+    values: dict[str, Any], by_numpy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of both models, so that they are scored in the same way."""
     chosen = settings(**{"grad_checkpoint": False} | values)
     policy, reference = policy_and_reference(chosen)
     update = Update(policy, reference, chosen, build_optimizer(chosen, 10))
-    assert update._in_numpy is in_numpy
+    scored: list[object] = []
+    logps = MlxBackend.logps
+
+    def noted(backend: MlxBackend, *args: Any, **options: Any) -> mx.array:
+        scored.append(backend.model.module)
+        return logps(backend, *args, **options)
+
+    monkeypatch.setattr(MlxBackend, "logps", noted)
+    learn(update, [JudgedPair(pair(), Verdict("first"))], step=1, last=True)
+    assert scored == ([] if by_numpy else [reference.model, policy.model])

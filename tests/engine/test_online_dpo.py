@@ -16,9 +16,10 @@ from engine.runs import archive
 from engine.runs.folder import LOG
 from engine.session import Session
 from engine.settings.schema import Settings
-from engine.train.metrics import COUNTS, MEANS, RATES, TIMING
+from engine.train.metrics import COUNTS, MEANS, RATES
 from engine.train.online_dpo import total_steps
 from tests.engine.small_models import settings, write_model, write_prompts
+from tests.timing import TIMING
 
 
 @pytest.fixture(scope="module")
@@ -231,23 +232,29 @@ def test_the_test_is_not_written_twice(chosen: Choose) -> None:
 def test_a_step_with_bad_numbers_is_dropped_counted_and_logged(
     chosen: Choose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from engine.compute.mlx_backend import MlxBackend
+    from engine.compute.numpy.backend import NumpyBackend
     from engine.train import update
 
-    real = update.Update._logps
+    def spoil(backend: Any) -> None:
+        real = backend.logps
 
-    def spoiled(self: Any, *given: Any, **options: Any) -> Any:
-        logps = real(self, *given, **options)
-        return logps * math.nan if len(spoiled_calls) == 2 else logps
+        def spoiled(self: Any, *given: Any, **options: Any) -> Any:
+            logps = real(self, *given, **options)
+            return logps * math.nan if len(spoiled_calls) == 2 else logps
+
+        monkeypatch.setattr(backend, "logps", spoiled)
 
     spoiled_calls: list[int] = []
-    step = update.Update.step
+    add_gradients = update.Update.add_gradients
 
     def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
         spoiled_calls.append(1)
-        return step(self, *args, **kwargs)
+        return add_gradients(self, *args, **kwargs)
 
-    monkeypatch.setattr(update.Update, "_logps", spoiled)
-    monkeypatch.setattr(update.Update, "step", counted)
+    spoil(MlxBackend)
+    spoil(NumpyBackend)
+    monkeypatch.setattr(update.Update, "add_gradients", counted)
     session = train(chosen(iters=4, steps_per_eval=-1, steps_per_report=4))
     (report,) = folder_of(session).read("metrics.jsonl")
     assert report["dropped_steps"] == 1

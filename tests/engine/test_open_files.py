@@ -51,7 +51,7 @@ def test_mlx_lm_gets_what_the_system_allows(
     before: tuple[int, int], after: tuple[int, int]
 ) -> None:
     needs(before[1])
-    code = f"from engine.machine.device import import_mlx; import_mlx(); {LIMITS}"
+    code = f"from engine.machine.blas import import_mlx; import_mlx(); {LIMITS}"
     done = with_limits(*before, "-c", code)
     assert done.returncode == 0, done.stderr
     assert tuple(map(int, done.stdout.split())) == after

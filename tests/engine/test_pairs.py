@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from engine.data.pairs import (
+    JudgedPair,
     Layout,
     Pair,
+    RecordedPair,
     Verdict,
     layout_for,
     messages_of,
-    record,
     text_of,
-    verdict_from,
     verdict_of,
 )
 from engine.data.prompts import Message, Prompt
-from engine.runs.relabel import completions, relabelled
+from engine.runs.relabel import relabelled
 from tests.engine.small_models import pair
 
 pytestmark = pytest.mark.quick
@@ -92,7 +92,7 @@ def test_a_pair_survives_json() -> None:
 @pytest.mark.parametrize(("choice", "chosen"), [("first", "It is so."), ("second", "No idea")])
 def test_a_decided_line_is_training_data(choice: Any, chosen: str) -> None:
     each = pair()
-    line = record(each, Verdict(choice, 0.7, (0.6, 0.8)), "a judge")
+    line = JudgedPair(each, Verdict(choice, 0.7, (0.6, 0.8))).to_record("a judge")
     texts = {each.first, each.second}
     assert line["prompt"] == each.prompt
     assert line["chosen"] == chosen
@@ -107,7 +107,7 @@ def test_a_decided_line_is_training_data(choice: Any, chosen: str) -> None:
 
 @pytest.mark.parametrize("choice", ["tie", "both_bad", "skip", "identical", "empty", "invalid"])
 def test_an_undecided_line_is_no_training_data(choice: Any) -> None:
-    line = record(pair(), Verdict(choice), "human")
+    line = JudgedPair(pair(), Verdict(choice)).to_record("human")
     assert {"chosen", "rejected"}.isdisjoint(line)
     assert (line["first"], line["second"]) == ("It is so.", "No idea")
 
@@ -123,8 +123,8 @@ def test_an_undecided_line_is_no_training_data(choice: Any) -> None:
     ],
 )
 def test_a_line_gives_its_verdict_back(verdict: Verdict) -> None:
-    line = json.loads(json.dumps(record(pair(), verdict, "judge")))
-    assert verdict_from(line) == verdict
+    line = json.loads(json.dumps(JudgedPair(pair(), verdict).to_record("judge")))
+    assert RecordedPair.from_record(line).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -153,13 +153,15 @@ def test_a_pair_of_a_conversation_survives_json() -> None:
 
 @pytest.mark.parametrize("each", [chat_pair(), pair(prompt="Why?")], ids=["chat", "one turn"])
 def test_a_line_of_messages_is_what_trainers_read_as_a_chat(each: Pair) -> None:
-    line = json.loads(json.dumps(record(each, Verdict("second"), "human", "messages")))
+    line = json.loads(
+        json.dumps(JudgedPair(each, Verdict("second")).to_record("human", "messages"))
+    )
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
     assert line["prompt"] == (turns if each.messages else turns[1:])
     assert line["chosen"] == [{"role": "assistant", "content": each.second}]
     assert line["rejected"] == [{"role": "assistant", "content": each.first}]
     assert "tools" not in line
-    with_tools = record(each, Verdict("tie"), "human", "messages and tools")
+    with_tools = JudgedPair(each, Verdict("tie")).to_record("human", "messages and tools")
     assert json.loads(with_tools["tools"]) == list(each.tools)
     assert with_tools["first"] == [{"role": "assistant", "content": each.first}]
 
@@ -167,7 +169,7 @@ def test_a_line_of_messages_is_what_trainers_read_as_a_chat(each: Pair) -> None:
 @pytest.mark.parametrize("layout", ["text", "messages", "messages and tools"])
 def test_a_line_is_read_in_either_layout(layout: Layout) -> None:
     each = chat_pair()
-    line = json.loads(json.dumps(record(each, Verdict("first"), "human", layout)))
+    line = json.loads(json.dumps(JudgedPair(each, Verdict("first")).to_record("human", layout)))
     assert text_of(line["chosen"]) == each.first
     assert text_of(line["rejected"]) == each.second
     assert messages_of(line["prompt"]) == (() if layout == "text" else CHAT)
@@ -187,13 +189,14 @@ def test_calls_of_tools_stay_with_the_pair() -> None:
     )
     each = replace(pair(), messages=turns, tools=TOOLS)
     assert Pair.from_json(json.loads(json.dumps(each.to_json()))) == each
-    line = record(each, Verdict("first"), "judge", "messages and tools")
+    line = JudgedPair(each, Verdict("first")).to_record("judge", "messages and tools")
     [call] = line["prompt"][1]["tool_calls"]
     assert json.loads(call["function"]["arguments"]) == {"where": "Oslo"}
     assert messages_of(line["prompt"]) == turns
     assert '"where": "Oslo"' in text_of(line["prompt"])
     moved = relabelled(line, "second")
-    assert completions(line) == completions(moved) == (each.first, each.second)
+    for stored in map(RecordedPair.from_record, (line, moved)):
+        assert (stored.first, stored.second) == (each.first, each.second)
 
 
 @pytest.mark.parametrize("foreign", [None, 3, "x", [3], [{"role": "x", "content": ""}], [{}], {}])
@@ -207,7 +210,10 @@ def test_lines_of_messages_load_as_one_dataset(tmp_path: Path) -> None:
 
     pairs = [chat_pair(), pair(prompt="Why?"), replace(pair(), messages=CHAT)] * 3
     file = tmp_path / "pairs.jsonl"
-    lines = [record(each, Verdict("first"), "human", "messages and tools") for each in pairs]
+    lines = [
+        JudgedPair(each, Verdict("first")).to_record("human", "messages and tools")
+        for each in pairs
+    ]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     rows: Any = load_dataset("json", data_files=str(file), cache_dir=str(tmp_path), split="train")
     assert [row["prompt"] for row in rows] == [line["prompt"] for line in lines]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.pairs import DECIDED, Verdict, record
+from engine.data.pairs import DECIDED, JudgedPair, Verdict
 from engine.errors import UserError
-from engine.runs.durable import StorageError
 from engine.runs.folder import PAIRS, UNDECIDED, Run
 from engine.runs.lock import RunBusy
 from engine.runs.relabel import PLANNED, relabel, relabelled, set_flag, settle, settle_if_free
+from engine.runs.storage import StorageError
 from engine.settings.files import preset
 from tests.tui.archive import judged, make_run
 
@@ -28,10 +28,10 @@ def lines(run: Run) -> dict[str, tuple[str, dict[str, object]]]:
 @pytest.mark.parametrize("before", ["first", "second", "tie", "both_bad", "skip"])
 @pytest.mark.parametrize("after", ["first", "second", "tie", "both_bad"])
 def test_a_changed_line_is_what_the_verdict_would_have_written(before: str, after: str) -> None:
-    pair, _ = judged(0)
-    old = record(pair, Verdict(before), "starter")  # type: ignore[arg-type]
+    pair = judged(0).pair
+    old = JudgedPair(pair, Verdict(before)).to_record("starter")  # type: ignore[arg-type]
     new = relabelled(old, after)  # type: ignore[arg-type]
-    expected = record(pair, Verdict(after), "starter")  # type: ignore[arg-type]
+    expected = JudgedPair(pair, Verdict(after)).to_record("starter")  # type: ignore[arg-type]
     if before == after:
         assert new == old
     else:
@@ -40,8 +40,8 @@ def test_a_changed_line_is_what_the_verdict_would_have_written(before: str, afte
 
 
 def test_was_keeps_the_first_verdict() -> None:
-    pair, _ = judged(0)
-    line = record(pair, Verdict("tie", 0.5, (0.9, 0.1)), "starter")
+    pair = judged(0).pair
+    line = JudgedPair(pair, Verdict("tie", 0.5, (0.9, 0.1))).to_record("starter")
     twice = relabelled(relabelled(line, "first"), "second")
     assert twice["was"] == {"choice": "tie", "judge": "starter"}
     assert twice["chosen"] == pair.second

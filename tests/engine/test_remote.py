@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine.runs import remote
-from engine.runs.durable import StorageError
 from engine.runs.folder import Run
+from engine.runs.storage import StorageError
 
 
 def test_commands_are_taken_once_and_in_order(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_commands_are_taken_once_and_in_order(tmp_path: Path) -> None:
 
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    folder = tmp_path / remote.MAILBOX
+    folder = tmp_path / remote.COMMANDS_FOLDER
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")
     (folder / "1.explode").write_text("")
@@ -32,7 +32,7 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
 
 def test_only_the_owner_may_command(tmp_path: Path) -> None:
     remote.post(Run(tmp_path), "stop")
-    folder = tmp_path / remote.MAILBOX
+    folder = tmp_path / remote.COMMANDS_FOLDER
     assert folder.stat().st_mode & 0o077 == 0
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
 
@@ -50,12 +50,12 @@ def test_a_watch_obeys_new_commands_and_ignores_old_ones(tmp_path: Path) -> None
     assert heard == ["pause"]
 
 
-def test_a_run_without_a_mailbox_has_no_commands(tmp_path: Path) -> None:
+def test_a_run_without_a_folder_of_commands_has_no_commands(tmp_path: Path) -> None:
     assert remote.take(Run(tmp_path / "gone")) == []
 
 
 def test_a_folder_that_others_may_write_is_closed_before_it_is_used(tmp_path: Path) -> None:
-    folder = tmp_path / remote.MAILBOX
+    folder = tmp_path / remote.COMMANDS_FOLDER
     folder.mkdir()
     folder.chmod(0o777)
     remote.Watch(Run(tmp_path), lambda command: None).close()
@@ -66,9 +66,9 @@ def test_a_folder_that_others_may_write_is_closed_before_it_is_used(tmp_path: Pa
     assert posted.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_mailbox_that_is_a_link_is_not_written_to(tmp_path: Path) -> None:
+def test_a_folder_of_commands_that_is_a_link_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    (tmp_path / remote.MAILBOX).symlink_to(tmp_path / "other")
+    (tmp_path / remote.COMMANDS_FOLDER).symlink_to(tmp_path / "other")
     with pytest.raises(StorageError, match="mailbox"):
         remote.post(Run(tmp_path), "stop")
     assert not list((tmp_path / "other").iterdir())
@@ -86,8 +86,8 @@ def test_a_command_of_another_user_is_not_obeyed(tmp_path: Path) -> None:
 def test_what_is_no_file_is_not_obeyed(tmp_path: Path) -> None:
     run = Run(tmp_path)
     remote.post(run, "pause")
-    (tmp_path / remote.MAILBOX / "1.stop").symlink_to("/dev/null")
-    (tmp_path / remote.MAILBOX / "2.stop").mkdir()
+    (tmp_path / remote.COMMANDS_FOLDER / "1.stop").symlink_to("/dev/null")
+    (tmp_path / remote.COMMANDS_FOLDER / "2.stop").mkdir()
     assert remote.take(run) == ["pause"]
 
 

@@ -17,17 +17,18 @@ from typing import Any
 import pytest
 
 from engine.runs import archive
-from engine.runs.archive import Run, RunBusy
-from engine.runs.durable import StorageError
 from engine.runs.folder import (
     ADAPTERS,
     CHECKPOINTS,
+    COMMANDS_FOLDER,
     LOCK,
-    MAILBOX,
     METRICS,
     PAIRS,
+    Run,
     checkpoint_damage,
 )
+from engine.runs.lock import RunBusy
+from engine.runs.storage import StorageError
 from engine.settings.schema import Settings
 
 pytestmark = pytest.mark.quick
@@ -284,12 +285,12 @@ def test_repair_tidies_up_what_a_kill_left(run: Run, aside: str, unfinished: str
     for left in (folder / unfinished, folder / ".0000005.gone", run.path / ".fused.tmp"):
         left.mkdir()
         (left / "adapters.safetensors").write_text("half")
-    (run.path / MAILBOX).mkdir()
+    (run.path / COMMANDS_FOLDER).mkdir()
     for left in (
         run.path / ".run.json.123-4.tmp",
         run.path / ADAPTERS / ".adapters.safetensors.tmp.safetensors",
         run.path / ADAPTERS / ".adapter_config.json.123-4.tmp",
-        run.path / MAILBOX / ".00017-1-0.stop.123-4.tmp",
+        run.path / COMMANDS_FOLDER / ".00017-1-0.stop.123-4.tmp",
     ):
         left.write_text("half")
     (run.path / ".mine").write_text("a file of the user's")

@@ -15,9 +15,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from engine.errors import UserError
-from engine.runs import archive, durable
-from engine.runs.archive import Run, RunBusy
-from engine.runs.folder import CONFIG, PAIRS, STATE
+from engine.runs import archive, run_names, storage, trash
+from engine.runs.folder import CONFIG, PAIRS, STATE, Run
+from engine.runs.lock import RunBusy
 from engine.settings.schema import Settings
 
 
@@ -56,18 +56,18 @@ def names() -> set[str]:
     ],
 )
 def test_a_name_is_made_one_harmless_component(text: str, name: str):
-    assert archive.safe_name(text) == name
+    assert run_names.safe_name(text) == name
 
 
 @given(st.text(st.characters(), max_size=400))
 def test_any_name_stays_in_its_folder_and_is_stable(text: str):
-    name = archive.safe_name(text)
-    assert 0 < len(name.encode()) <= archive.NAME_LIMIT + len("run-run")
+    name = run_names.safe_name(text)
+    assert 0 < len(name.encode()) <= run_names.NAME_LIMIT + len("run-run")
     assert Path("root", name).parent == Path("root")
     assert name[0] not in ".-"
     assert name[-1] not in ".-"
     assert name.isprintable()
-    assert archive.safe_name(name) == name
+    assert run_names.safe_name(name) == name
 
 
 def test_an_automatic_name_says_model_type_and_time():
@@ -148,8 +148,8 @@ def test_a_link_in_the_archive_is_not_followed(run: Run, tmp_path: Path):
         archive.open_run("trial")
     (row,) = archive.list_runs()
     assert row.damaged
-    trashed = archive.delete(run.path)
-    archive.empty_trash(older_than=timedelta(0))
+    trashed = trash.delete(run.path)
+    trash.empty_trash(older_than=timedelta(0))
     assert not trashed.is_symlink()
     assert (outside / STATE).exists()
 
@@ -214,9 +214,9 @@ def test_a_damaged_run_is_a_row_and_harms_no_other(
     assert rows["healthy"].damaged is None
     with pytest.raises(UserError, match=reason):
         archive.open_run("trial")
-    trashed = archive.delete(run.path)
+    trashed = trash.delete(run.path)
     assert names() == {"healthy"}
-    archive.undelete(trashed)
+    trash.undelete(trashed)
     assert names() == {"healthy", "trial"}
 
 
@@ -266,34 +266,34 @@ def test_ten_thousand_states_make_rows(studio_home: Path, state: dict, junk: byt
 
 def test_a_deleted_run_can_be_brought_back_until_the_trash_is_emptied(run: Run):
     run.append(PAIRS, [{"step": 1}])
-    trashed = archive.delete(run.path)
+    trashed = trash.delete(run.path)
     assert names() == set()
-    assert archive.undelete(trashed).name == "trial"
+    assert trash.undelete(trashed).name == "trial"
     assert list(run.read(PAIRS)) == [{"step": 1}]
 
-    trashed = archive.delete(run.path)
+    trashed = trash.delete(run.path)
     new_run("trial")
-    assert archive.undelete(trashed).name == "trial-2"
+    assert trash.undelete(trashed).name == "trial-2"
 
-    trashed = archive.delete(run.path)
-    assert archive.empty_trash() == 0  # it is kept for a day
+    trashed = trash.delete(run.path)
+    assert trash.empty_trash() == 0  # it is kept for a day
     assert trashed.exists()
-    long_ago = time.time() - 1.01 * archive.KEPT_IN_TRASH.total_seconds()
+    long_ago = time.time() - 1.01 * trash.KEPT_IN_TRASH.total_seconds()
     os.utime(trashed.parent, (long_ago, long_ago))
-    assert archive.empty_trash() == 1
+    assert trash.empty_trash() == 1
     assert not trashed.exists()
-    with pytest.raises(durable.StorageError):
-        archive.undelete(trashed)
+    with pytest.raises(storage.StorageError):
+        trash.undelete(trashed)
 
 
 def test_what_a_kill_in_the_middle_of_making_a_run_left_goes_with_the_trash(run: Run):
     left = run.path.parent / f"{archive.NEW}k1ll3d"
     (left / "adapters").mkdir(parents=True)
     assert names() == {"trial"}
-    assert archive.empty_trash() == 0  # it may be in the making
-    long_ago = time.time() - 1.01 * archive.KEPT_IN_TRASH.total_seconds()
+    assert trash.empty_trash() == 0  # it may be in the making
+    long_ago = time.time() - 1.01 * trash.KEPT_IN_TRASH.total_seconds()
     os.utime(left, (long_ago, long_ago))
-    assert archive.empty_trash() == 1
+    assert trash.empty_trash() == 1
     assert not left.exists()
     assert names() == {"trial"}
 
@@ -301,8 +301,8 @@ def test_what_a_kill_in_the_middle_of_making_a_run_left_goes_with_the_trash(run:
 def test_a_trash_that_leads_elsewhere_is_not_emptied(run: Run, tmp_path: Path):
     precious = tmp_path / "elsewhere" / "precious"
     precious.mkdir(parents=True)
-    (run.path.parent / archive.TRASH).symlink_to(precious.parent)
-    assert archive.empty_trash(older_than=timedelta(0)) == 0
+    (run.path.parent / trash.TRASH).symlink_to(precious.parent)
+    assert trash.empty_trash(older_than=timedelta(0)) == 0
     assert precious.exists()
 
 
@@ -322,7 +322,7 @@ def test_a_renamed_run_keeps_everything_and_takes_no_name(run: Run):
 def test_a_run_in_use_is_neither_deleted_nor_renamed(run: Run):
     with run.lock():
         with pytest.raises(RunBusy):
-            archive.delete(run.path)
+            trash.delete(run.path)
         with pytest.raises(RunBusy):
             archive.rename(run, "other")
     assert names() == {"trial"}

@@ -6,10 +6,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.compute import sampling
-from engine.compute.logps import Scored, completion_logps
+from engine.compute import limits, sampling
 from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
-from engine.model.load import LanguageModel
+from engine.model.batch import Batch
+from engine.model.language_model import LanguageModel
 from tests.close import assert_close
 from tests.engine.small_models import (
     EOS,
@@ -18,8 +18,12 @@ from tests.engine.small_models import (
     MAMBA2,
     QWEN2,
     QWEN3,
+    VOCABULARY,
+    by_mlx,
     language_model,
 )
+
+pytestmark = pytest.mark.backends
 
 CONFIGS = {"qwen3": QWEN3, "qwen2": QWEN2, "gemma2": GEMMA2, "gemma3": GEMMA3, "mamba2": MAMBA2}
 PROMPTS = [[7, 8, 9, 10, 11, 12, 13], [14, 15], [16], [17, 18, 19, 20]]
@@ -30,7 +34,7 @@ GREEDY = Sampler(temperature=0)
 def lm(request: pytest.FixtureRequest) -> LanguageModel:
     """A model of each kind; on a CPU, numpy computes some of them."""
     made = language_model(CONFIGS[request.param.removesuffix(" by MLX")])
-    return replace(made, is_plain=made.is_plain and not request.param.endswith("MLX"))
+    return by_mlx(made) if request.param.endswith("MLX") else made
 
 
 def greedy_alone(lm: LanguageModel, prompt: list[int], tokens: int) -> list[int]:
@@ -54,9 +58,9 @@ def test_a_batch_decodes_as_each_prompt_alone(lm: LanguageModel) -> None:
 def chatty(request: pytest.FixtureRequest) -> LanguageModel:
     """A model that ends about a tenth of its tokens."""
     made = language_model()
-    lm = replace(made, is_plain=made.is_plain and request.param)
+    lm = made if request.param else by_mlx(made)
     embedding = lm.model["model"].embed_tokens  # tied: its rows are the head's
-    ends = mx.arange(lm.vocabulary) == EOS
+    ends = mx.arange(VOCABULARY) == EOS
     embedding.weight = mx.where(ends[:, None], embedding.weight * 1.2, embedding.weight * 0.4)
     return lm
 
@@ -88,7 +92,7 @@ def test_what_is_sampled_is_what_is_scored(
         return token
 
     monkeypatch.setattr(Sampler, "draw", watched)
-    prompts = PROMPTS if lm.shares_prompts else PROMPTS[:1]  # one batch
+    prompts = PROMPTS if lm.backend.decodes_batches else PROMPTS[:1]  # one batch
     rows = sample(lm, prompts, copies=2, max_tokens=6, sampler=Sampler(1.0), seed=3)
     ids = [completion.ids for row in rows for completion in row]
     assert [tuple(int(token[row]) for token in drawn) for row in range(len(ids))] == ids
@@ -96,8 +100,8 @@ def test_what_is_sampled_is_what_is_scored(
         sum(float(logps[at][row, token]) for at, token in enumerate(each))
         for row, each in enumerate(ids)
     ]
-    scored = Scored(prompts, [[completion.ids for completion in row] for row in rows])
-    found = np.array(completion_logps(lm, scored)).reshape(-1)
+    scored = Batch(prompts, [[completion.ids for completion in row] for row in rows])
+    found = np.array(lm.backend.logps(scored)).reshape(-1)
     assert_close(found, while_sampling)
 
 
@@ -113,7 +117,7 @@ def test_rows_that_end_leave_the_others_as_they_were(chatty: LanguageModel) -> N
 def test_groups_of_prompts_decode_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = language_model()
     whole = sample(lm, PROMPTS, copies=2, max_tokens=6, sampler=GREEDY, seed=0)
-    monkeypatch.setattr(sampling, "TOKENS_PER_BATCH", 2 * 13)
+    monkeypatch.setattr(limits, "SAMPLED_TOKENS", 2 * 13)
     parts = sample(lm, PROMPTS, copies=2, max_tokens=6, sampler=GREEDY, seed=0)
     assert parts == whole
 

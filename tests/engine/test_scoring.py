@@ -8,10 +8,11 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from engine.compute import logps as scoring
-from engine.compute.logps import Scored, completion_logps
+from engine.compute import limits
+from engine.compute.mlx_backend import MlxBackend
 from engine.model import arrays
-from engine.model.load import LanguageModel
+from engine.model.batch import Batch
+from engine.model.language_model import LanguageModel
 from tests.close import assert_all_close, assert_close
 from tests.engine.small_models import (
     GEMMA2,
@@ -19,15 +20,20 @@ from tests.engine.small_models import (
     MAMBA2,
     QWEN2,
     QWEN3,
+    VOCABULARY,
+    by_mlx,
     language_model,
+    mlx_of,
     number,
     policy_and_reference,
     settings,
     stir,
 )
 
+pytestmark = pytest.mark.backends
+
 MODELS = {"qwen3": QWEN3, "qwen2": QWEN2, "gemma2": GEMMA2, "gemma3": GEMMA3, "mamba2": MAMBA2}
-UNEVEN = Scored(
+UNEVEN = Batch(
     prompts=[[7, 8, 9, 10, 11], [12, 13], [14, 15, 16]],
     completions=[
         [[20, 21, 22, 23], [24, 2]],
@@ -35,11 +41,11 @@ UNEVEN = Scored(
         [[32, 2], [33]],
     ],
 )
-EVEN = Scored(prompts=[[7, 8, 9], [12, 13, 14]], completions=[[[20, 21], [22]], [[23], [24, 25]]])
-SINGLE = Scored(prompts=[[7, 8, 9], [12]], completions=[[[20], [21]], [[22], [2]]])
+EVEN = Batch(prompts=[[7, 8, 9], [12, 13, 14]], completions=[[[20, 21], [22]], [[23], [24, 25]]])
+SINGLE = Batch(prompts=[[7, 8, 9], [12]], completions=[[[20], [21]], [[22], [2]]])
 
 
-def token_by_token(lm: LanguageModel, scored: Scored) -> np.ndarray:
+def token_by_token(lm: LanguageModel, scored: Batch) -> np.ndarray:
     """The plain definition: one sequence at a time, one float64 softmax a token."""
     sums = np.zeros((len(scored.prompts), scored.copies))
     for row, (prompt, group) in enumerate(zip(scored.prompts, scored.completions, strict=True)):
@@ -55,21 +61,21 @@ def token_by_token(lm: LanguageModel, scored: Scored) -> np.ndarray:
 
 @pytest.mark.parametrize("config", MODELS.values(), ids=MODELS.keys())
 @pytest.mark.parametrize("scored", [UNEVEN, EVEN, SINGLE], ids=["uneven", "even", "single"])
-def test_equal_to_a_loop_over_tokens(config: dict[str, Any], scored: Scored) -> None:
+def test_equal_to_a_loop_over_tokens(config: dict[str, Any], scored: Batch) -> None:
     lm = language_model(config)
     wanted = token_by_token(lm, scored)
     assert wanted.std() > 0.1  # a model that tells tokens apart
     ways: list[dict[str, Any]] = [{}, {"step_size": 2}, {"step_size": 1}, {"recompute": True}]
-    for options in ways:
-        found = np.array(completion_logps(lm, scored, **options))
-        assert_close(found, wanted)
+    for each in {lm.backend, by_mlx(lm).backend}:
+        for options in ways:
+            assert_close(each.logps(scored, **options), wanted)
 
 
 def test_a_window_that_does_not_overflow_is_shared() -> None:
     lm = language_model(GEMMA3, tokens=8)
-    assert lm.shares_prompts
-    short = Scored(prompts=[[7, 8, 9], [12]], completions=[[[20, 21], [2]], [[22], [23, 24]]])
-    assert_close(completion_logps(lm, short), token_by_token(lm, short))
+    assert lm.backend.decodes_batches
+    short = Batch(prompts=[[7, 8, 9], [12]], completions=[[[20, 21], [2]], [[22], [23, 24]]])
+    assert_close(lm.backend.logps(short), token_by_token(lm, short))
 
 
 def loss_and_gradient(lm: LanguageModel, **options: Any) -> tuple[float, arrays.Arrays]:
@@ -77,7 +83,7 @@ def loss_and_gradient(lm: LanguageModel, **options: Any) -> tuple[float, arrays.
     weights = mx.array([[1.0, -2.0], [3.0, 0.5], [-1.5, 2.5]])
 
     def loss() -> mx.array:
-        return (completion_logps(lm, UNEVEN, **options) * weights).sum()
+        return (lm.backend.logps(UNEVEN, **options) * weights).sum()
 
     value, gradient = nn.value_and_grad(lm.model, loss)()
     return number(value), arrays.flat(gradient)
@@ -88,8 +94,9 @@ def loss_and_gradient(lm: LanguageModel, **options: Any) -> tuple[float, arrays.
 def test_every_way_gives_the_same_gradient(config: dict[str, Any], train_type: str) -> None:
     policy, _ = policy_and_reference(settings(train_type=train_type, num_layers=2), config)
     stir(policy.model)
-    plain = replace(policy, shares_prompts=False)
-    assert policy.shares_prompts
+    policy = by_mlx(policy)
+    plain = replace(policy, backend=MlxBackend(mlx_of(policy).model, shares_prompts=False))
+    assert policy.backend.decodes_batches
     wanted, gradient = loss_and_gradient(plain)
     assert max(number(mx.abs(array).max()) for array in gradient.values()) > 1
     ways = [
@@ -119,26 +126,26 @@ def test_recomputation_drops_out_what_the_first_pass_did() -> None:
     def value_at(distance: float) -> float:
         policy.model.update(arrays.tree({name: start + distance * direction}))
         mx.random.seed(3)
-        return number(completion_logps(policy, UNEVEN, recompute=True).sum())
+        return number(policy.backend.logps(UNEVEN, recompute=True).sum())
 
     step = 1e-3
     finite = (value_at(step) - value_at(-step)) / (2 * step)
     policy.model.update(arrays.tree({name: start}))
     mx.random.seed(3)
     _, gradient = nn.value_and_grad(
-        policy.model, lambda: completion_logps(policy, UNEVEN, recompute=True).sum()
+        policy.model, lambda: policy.backend.logps(UNEVEN, recompute=True).sum()
     )()
     slope = number((arrays.flat(gradient)[name] * direction).sum())
     assert slope == pytest.approx(finite, rel=2e-2)
     mx.random.seed(4)
-    assert number(completion_logps(policy, UNEVEN).sum()) != value_at(0)  # it does drop out
+    assert number(policy.backend.logps(UNEVEN).sum()) != value_at(0)  # it does drop out
 
 
 def test_recomputation_leaves_the_layers_as_they_were() -> None:
     lm = language_model()
     layers: Any = lm.model.layers
     before = type(layers[0]).__call__
-    completion_logps(lm, UNEVEN, recompute=True)
+    lm.backend.logps(UNEVEN, recompute=True)
     assert type(layers[0]).__call__ is before
 
 
@@ -146,7 +153,7 @@ def test_logits_in_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     policy, _ = policy_and_reference(settings())
     stir(policy.model)
     whole, gradient = loss_and_gradient(policy)
-    monkeypatch.setattr(scoring, "VALUES_PER_CHUNK", 3 * policy.vocabulary)
+    monkeypatch.setattr(limits, "LOGIT_VALUES", 3 * VOCABULARY)
     for recompute in (False, True):
         parts, other = loss_and_gradient(policy, recompute=recompute)
         assert_close(parts, whole)
@@ -155,16 +162,16 @@ def test_logits_in_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_row_does_not_depend_on_its_neighbours() -> None:
     lm = language_model()
-    together = np.array(completion_logps(lm, UNEVEN))
+    together = np.array(lm.backend.logps(UNEVEN))
     for row in range(3):
-        alone = Scored(UNEVEN.prompts[row : row + 1], UNEVEN.completions[row : row + 1])
-        assert_close(completion_logps(lm, alone)[0], together[row])
+        alone = Batch(UNEVEN.prompts[row : row + 1], UNEVEN.completions[row : row + 1])
+        assert_close(lm.backend.logps(alone)[0], together[row])
 
 
 def test_prompt_tokens_and_their_padding_carry_no_gradient_of_their_own() -> None:
     """The prompt is context only: its own log-probabilities are nowhere in the sums."""
     lm = language_model()
-    one = Scored(prompts=[[7, 8, 9]], completions=[[[20], [21]]])
+    one = Batch(prompts=[[7, 8, 9]], completions=[[[20], [21]]])
     logits = np.array(lm.model(mx.array([[7, 8, 9]]))[0, -1], np.float64)
     logps = logits - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
-    assert_close(completion_logps(lm, one)[0], logps[[20, 21]])
+    assert_close(lm.backend.logps(one)[0], logps[[20, 21]])

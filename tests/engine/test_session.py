@@ -20,7 +20,7 @@ from engine.runs.folder import write_state
 from engine.runs.lock import RunBusy
 from engine.session import Session
 from engine.settings.schema import Settings
-from engine.train import assemble, online_dpo
+from engine.train import engine_thread, online_dpo
 from tests.engine.small_models import settings, write_model, write_prompts
 
 TIMEOUT = 60  # seconds until a run that does not move is a failure
@@ -451,11 +451,11 @@ def test_the_engine_gives_way_to_a_screen_alone(
         seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         return True
 
-    monkeypatch.setattr(assemble, "work", look)
+    monkeypatch.setattr(engine_thread, "work", look)
     session = Session(chosen(), beside_screen=beside)
     started(session=session)
     assert session.join(TIMEOUT)
-    assert seen == [max(own, assemble.NICENESS) if beside else own]
+    assert seen == [max(own, engine_thread.NICENESS) if beside else own]
     assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 
@@ -577,7 +577,7 @@ class Load:
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     load = Load()
-    monkeypatch.setattr("engine.data.prompts.load_prompts", load)
+    monkeypatch.setattr("engine.train.assemble.load_prompts", load)
     yield load
     load.end()
 
@@ -629,7 +629,7 @@ def test_a_load_that_ends_in_time_is_left_in_order(
     settings = chosen()
     run = archive.create(settings)
     session = Session(settings, run)
-    monkeypatch.setattr("engine.data.prompts.load_prompts", lambda settings: session.stop())
+    monkeypatch.setattr("engine.train.assemble.load_prompts", lambda settings: session.stop())
     started(session=session)
     assert session.join(TIMEOUT)
     assert (session.status, session.error, session.kept) == ("stopped", None, True)

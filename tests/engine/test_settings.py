@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.errors import UserError
 from engine.settings.checks import OPTIMIZER_ARGUMENTS, SCHEDULE_ARGUMENTS, check, problems
-from engine.settings.fields import SettingField
+from engine.settings.fields import Setting
 from engine.settings.files import apply_overrides, from_mapping, load, notes, preset, to_yaml
 from engine.settings.presets import PRESETS
 from engine.settings.schema import SECTIONS, Settings, changed, fields, no_effect
@@ -37,7 +37,7 @@ def plain_text() -> st.SearchStrategy[str]:
     return st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
 
 
-def values(field: SettingField) -> st.SearchStrategy[Any]:
+def values(field: Setting) -> st.SearchStrategy[Any]:
     """Values that a field allows."""
     if field.kind == "switch":
         return st.booleans()

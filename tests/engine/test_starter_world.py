@@ -5,9 +5,9 @@ from random import Random
 
 import pytest
 
-from engine.starter import RUBRICS
 from engine.starter.build import grammar
 from engine.starter.build.broken import KINDS, broken
+from engine.starter.build.families import FAMILIES
 from engine.starter.build.judge_pairs import is_known, value_end
 from engine.starter.build.truth import (
     LENGTH_TIE,
@@ -18,8 +18,8 @@ from engine.starter.build.truth import (
     sentence_roles,
     statements,
 )
-from engine.starter.build.world import FAMILIES, TONES
-from engine.starter.rubrics import KNOWN
+from engine.starter.build.world import TONES
+from engine.starter.rubrics import BY_MEANING, KNOWN
 
 TRAINED = list(grammar.questions(held_out=False))
 HELD_OUT = list(grammar.questions(held_out=True))
@@ -150,8 +150,8 @@ def test_rubrics_prefer_what_they_say():
 
 
 def test_known_rubrics_are_those_that_have_a_meaning():
-    assert set(RUBRICS) == set(RUBRIC_SCORES)
-    assert len(set(RUBRICS.values())) == len(RUBRICS)
+    assert set(BY_MEANING) == set(RUBRIC_SCORES)
+    assert len({rubric.text for rubric in KNOWN}) == len(KNOWN)
 
 
 @pytest.mark.parametrize(

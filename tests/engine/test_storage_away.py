@@ -16,10 +16,10 @@ from engine.judges import llm
 from engine.runs import archive
 from engine.runs.folder import METRICS, PAIRS, UNDECIDED, checkpoint_damage
 from engine.session import Session
-from engine.train import reporting
-from engine.train.metrics import TIMING
+from engine.train import journal
 from tests.end_to_end.resumed_run import by_mean_alone
 from tests.engine.small_models import settings, write_model, write_prompts
+from tests.timing import TIMING
 
 TIMEOUT = 300  # seconds
 Hindrance = Callable[[Path], AbstractContextManager[None]]
@@ -139,7 +139,7 @@ def test_a_run_waits_for_its_storage_and_loses_nothing(
     wanted: dict[str, list[Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reporting, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(journal, "RETRY_SECONDS", 0.05)
     session = Session(settings(**values, output_root=str(small_disk)))
     seen: list[Event] = []
     session.start()
@@ -172,7 +172,7 @@ def test_a_run_waits_for_its_storage_and_loses_nothing(
 def test_a_run_that_is_stopped_while_it_waits_ends_in_a_sentence(
     small_disk: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reporting, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(journal, "RETRY_SECONDS", 0.05)
     session = Session(settings(**values, output_root=str(small_disk)))
     seen: list[Event] = []
     session.start()

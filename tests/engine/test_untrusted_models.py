@@ -10,10 +10,10 @@ import pytest
 
 from engine.errors import UserError
 from engine.events import Event
-from engine.model.load import load_roles
 from engine.runs import archive
 from engine.session import Session
 from engine.settings.schema import Settings
+from engine.train.roles import load_roles
 from tests.engine.small_models import settings, write_model, write_prompts
 
 EVIL = "from pathlib import Path\nPath({mark!r}).write_text('it ran')\nraise SystemExit\n"

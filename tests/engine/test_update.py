@@ -8,14 +8,15 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.compute.logps import Scored, completion_logps
-from engine.data.pairs import Pair, Verdict
+from engine.data.pairs import JudgedPair, Verdict
 from engine.model import arrays
-from engine.model.load import load_roles
+from engine.model.batch import Batch
 from engine.settings.schema import Settings
 from engine.starter import POLICY
 from engine.train import update
+from engine.train.online_dpo import learn
 from engine.train.optimizers import build_optimizer
+from engine.train.roles import load_roles
 from engine.train.update import Update, step_means
 from tests.close import assert_close
 from tests.engine.small_models import (
@@ -28,7 +29,9 @@ from tests.engine.small_models import (
     write_model,
 )
 
-Judged = list[tuple[Pair, Verdict]]
+pytestmark = pytest.mark.backends
+
+Judged = list[JudgedPair]
 LOSSES = [
     {"dpo_cpo_loss_type": "sigmoid"},
     {"dpo_cpo_loss_type": "hinge"},
@@ -54,7 +57,7 @@ def judged(count: int = 4) -> Judged:
         for index in range(count)
     ]
     return [
-        (each, Verdict("first" if index % 3 else "second", q=0.8 if index % 3 else 0.3))
+        JudgedPair(each, Verdict("first" if index % 3 else "second", q=0.8 if index % 3 else 0.3))
         for index, each in enumerate(pairs)
     ]
 
@@ -97,13 +100,14 @@ def loss_in_float64(made: Update, batch: Judged) -> float:
     """Mean loss, from the log-probabilities on, in float64."""
     chosen: Settings = made._settings
     total = 0.0
-    for each, verdict in batch:
-        order = (each.first_ids, each.second_ids)
+    for each in batch:
+        pair, verdict = each.pair, each.verdict
+        order = (pair.first_ids, pair.second_ids)
         if verdict.choice == "second":
             order = order[::-1]
-        scored = Scored([each.prompt_ids], [order])
-        policy = np.array(completion_logps(made.policy, scored), np.float64)[0]
-        reference = np.array(completion_logps(made.reference, scored), np.float64)[0]
+        scored = Batch([pair.prompt_ids], [order])
+        policy = np.array(made.policy.backend.logps(scored), np.float64)[0]
+        reference = np.array(made.reference.backend.logps(scored), np.float64)[0]
         assert verdict.q is not None
         q = verdict.q if verdict.choice == "first" else 1 - verdict.q
         shares = [q, 1 - q] if chosen.soft_labels else [1.0, 0.0]
@@ -130,7 +134,7 @@ def loss_in_float64(made: Update, batch: Judged) -> float:
 def test_loss_and_gradient(values: dict[str, Any]) -> None:
     """The gradient is the slope of the mean loss along a random direction."""
     made, batch = make_update(**values), judged()
-    learned = made.step(batch, step=1, last=False)
+    learned = learn(made, batch, step=1)
     wanted = loss_in_float64(make_update(**values), batch)
     assert_close(learned.means["loss"], wanted, 1e-4)
     start = make_update(**values)
@@ -159,7 +163,7 @@ def test_loss_and_gradient(values: dict[str, Any]) -> None:
 @pytest.mark.parametrize("train_type", ["lora", "dora", "full"])
 def test_a_small_step_lowers_the_loss(train_type: str) -> None:
     made, batch = make_update(train_type=train_type, stirred=False), judged()
-    losses = [made.step(batch, step=step, last=False).means["loss"] for step in range(1, 6)]
+    losses = [learn(made, batch, step=step).means["loss"] for step in range(1, 6)]
     assert losses[0] == pytest.approx(math.log(2), abs=1e-6)
     assert losses[-1] < losses[0] - 1e-4
 
@@ -172,7 +176,7 @@ def test_what_beta_does_to_the_first_step(loss: str) -> None:
     def moved(beta: float, **values: Any) -> tuple[float, dict[str, np.ndarray]]:
         made = make_update(stirred=False, beta=beta, dpo_cpo_loss_type=loss, **values)
         before = weights(made)
-        made.step(batch, step=1, last=False)
+        learn(made, batch, step=1)
         return distance(before, after := weights(made)), after
 
     low, high = (moved(beta)[0] for beta in (0.05, 0.2))
@@ -188,14 +192,14 @@ def test_what_beta_does_to_the_first_step(loss: str) -> None:
 def test_uneven_batches_add_up_to_one_batch() -> None:
     batch = judged(7)
     whole = make_update()
-    learned = whole.step(batch, step=1, last=False)
+    learned = learn(whole, batch, step=1)
     parts = make_update(gradient_accumulation_steps=3)
     start = weights(parts)
-    undecided = (pair(9), Verdict("tie"))
-    parts.step([batch[0], undecided], step=1, last=False)
-    parts.step(batch[1:5], step=2, last=False)
+    undecided = JudgedPair(pair(9), Verdict("tie"))
+    learn(parts, [batch[0], undecided], step=1)
+    learn(parts, batch[1:5], step=2)
     assert_equal(weights(parts), start)  # nothing yet
-    norm = parts.step([undecided, *batch[5:]], step=3, last=False).grad_norm
+    norm = learn(parts, [undecided, *batch[5:]], step=3).grad_norm
     assert_close(norm, learned.grad_norm)
     assert_moved_alike(parts, whole, start)
     assert (parts.gradients, parts.gradient_pairs, parts.steps_since_update) == (None, 0, 0)
@@ -206,12 +210,12 @@ def test_several_passes_are_one(checkpointed: bool) -> None:
     batch = judged(7)
     whole, parts = (make_update(grad_checkpoint=checkpointed) for _ in range(2))
     start = weights(whole)
-    one = whole.step(batch, step=1, last=False)
+    one = learn(whole, batch, step=1)
     parts.tokens_per_pass = 200
     passes = update._passes(batch, 200)
     assert len(passes) > 2
     assert [each for part in passes for each in part] == batch
-    other = parts.step(batch, step=1, last=False)
+    other = learn(parts, batch, step=1)
     assert other.means.keys() == one.means.keys()
     assert_close(list(other.means.values()), list(one.means.values()))
     assert_moved_alike(parts, whole, start)
@@ -221,17 +225,17 @@ def test_passes_stay_under_their_bound() -> None:
     batch = judged(7)
     for bound in (1, 60, 150, 10_000):
         for part in update._passes(batch, bound):
-            prompt = max(len(each.prompt_ids) for each, _ in part)
-            longest = max(max(len(p.first_ids), len(p.second_ids)) for p, _ in part)
+            prompt = max(len(each.pair.prompt_ids) for each in part)
+            longest = max(max(len(p.chosen_ids), len(p.rejected_ids)) for p in part)
             assert len(part) == 1 or len(part) * (prompt + 2 * longest) <= bound
 
 
 def test_the_last_step_does_not_wait_for_more() -> None:
     made = make_update(gradient_accumulation_steps=4)
     start = weights(made)
-    made.step(judged(), step=1, last=False)
+    learn(made, judged(), step=1)
     assert_equal(weights(made), start)
-    made.step([], step=2, last=True)
+    learn(made, [], step=2, last=True)
     assert distance(weights(made), start) > 0
 
 
@@ -239,7 +243,7 @@ def test_a_step_without_a_winner_changes_nothing() -> None:
     made = make_update(optimizer="adamw")
     start = weights(made)
     for choice in ("tie", "both_bad", "skip", "identical", "empty", "invalid"):
-        learned = made.step([(pair(), Verdict(choice))], step=1, last=False)
+        learned = learn(made, [JudgedPair(pair(), Verdict(choice))], step=1)
         assert (learned.pairs, learned.means, learned.dropped) == (0, {}, None)
         assert math.isnan(learned.grad_norm)
     assert_equal(weights(made), start)
@@ -248,9 +252,9 @@ def test_a_step_without_a_winner_changes_nothing() -> None:
 def test_undecided_pairs_have_no_say() -> None:
     batch = judged()
     alone, among = make_update(), make_update()
-    alone.step(batch, step=1, last=False)
-    ties: Judged = [(pair(7, first="x", second="yyy"), Verdict("tie", q=0.5))]
-    among.step(ties + batch, step=1, last=False)
+    learn(alone, batch, step=1)
+    ties: Judged = [JudgedPair(pair(7, first="x", second="yyy"), Verdict("tie", q=0.5))]
+    learn(among, ties + batch, step=1)
     assert_equal(weights(alone), weights(among))
 
 
@@ -259,21 +263,21 @@ def test_the_winner_alone_decides_the_direction() -> None:
     start = weights(one)
     each = pair()
     swapped = pair(first=each.second, second=each.first, first_finished=False, second_finished=True)
-    one.step([(each, Verdict("first"))], step=1, last=False)
-    other.step([(swapped, Verdict("second"))], step=1, last=False)
+    learn(one, [JudgedPair(each, Verdict("first"))], step=1)
+    learn(other, [JudgedPair(swapped, Verdict("second"))], step=1)
     assert_equal(weights(one), weights(other))
     lost = make_update(stirred=False)
-    lost.step([(each, Verdict("second"))], step=1, last=False)
+    learn(lost, [JudgedPair(each, Verdict("second"))], step=1)
     for name, array in start.items():
         assert_close(weights(lost)[name] - array, array - weights(one)[name], 1e-3, name=name)
 
 
 def test_long_gradients_are_clipped_and_short_ones_not() -> None:
-    norm = make_update().step(judged(), step=1, last=False).grad_norm
+    norm = learn(make_update(), judged(), step=1).grad_norm
     for limit in (norm / 10, norm * 10):
         made = make_update(max_grad_norm=limit)
         start = weights(made)
-        assert_close(made.step(judged(), step=1, last=False).grad_norm, norm)
+        assert_close(learn(made, judged(), step=1).grad_norm, norm)
         assert distance(weights(made), start) == pytest.approx(0.01 * min(norm, limit), rel=1e-3)
 
 
@@ -283,7 +287,7 @@ def test_long_gradients_are_clipped_and_short_ones_not() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_changes_nothing(value: float) -> None:
     made = make_update(optimizer="adamw")
-    made.step(judged(), step=1, last=False)
+    learn(made, judged(), step=1)
     start, state = (
         weights(made),
         {k: np.array(v) for k, v in arrays.flat(made.optimizer.state).items()},
@@ -291,20 +295,20 @@ def test_a_loss_that_is_not_finite_changes_nothing(value: float) -> None:
     body: Any = made.reference.model
     norm = body.model.norm.weight
     body.model.norm.weight = norm * value
-    learned = made.step(judged(), step=2, last=False)
+    learned = learn(made, judged(), step=2)
     assert learned.dropped == "its loss is not finite"
     assert (learned.pairs, learned.means) == (0, {})
     assert math.isnan(learned.grad_norm)
     assert_equal(weights(made), start)
     assert_equal({k: np.array(v) for k, v in arrays.flat(made.optimizer.state).items()}, state)
     body.model.norm.weight = norm
-    assert made.step(judged(), step=3, last=False).dropped is None
+    assert learn(made, judged(), step=3).dropped is None
     assert distance(weights(made), start) > 0
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     made = make_update(gradient_accumulation_steps=2)
-    made.step(judged(3), step=1, last=False)
+    learn(made, judged(3), step=1)
     start, real = weights(made), made._gradient
 
     def spoiled(*args: Any) -> Any:
@@ -314,12 +318,12 @@ def test_a_gradient_that_is_not_finite_changes_nothing(monkeypatch: pytest.Monke
         return values, arrays.tree(flat | {name: flat[name].at[0, 0].add(math.inf)})
 
     monkeypatch.setattr(made, "_gradient", spoiled)
-    learned = made.step(judged(), step=2, last=False)
+    learned = learn(made, judged(), step=2)
     assert learned.dropped == "its gradient is not finite"
     # What the sound step had gathered still counts, alone.
     assert distance(weights(made), start) > 0
     alone = make_update()
-    alone.step(judged(3), step=1, last=False)
+    learn(alone, judged(3), step=1)
     assert_equal(weights(made), weights(alone))
 
 
@@ -331,7 +335,7 @@ def take_steps(chosen: Settings, roles: Any, steps: int = 3, batch: Judged | Non
     made = Update(roles[0], roles[1], chosen, build_optimizer(chosen, 10))
     start = weights(made)
     for step in range(1, steps + 1):
-        learned = made.step(batch, step=step, last=False)
+        learned = learn(made, batch, step=step)
         assert learned.dropped is None
         assert math.isfinite(learned.grad_norm)
         if step == 1:
@@ -341,7 +345,7 @@ def take_steps(chosen: Settings, roles: Any, steps: int = 3, batch: Judged | Non
         start = after
     for name, array in start.items():
         assert np.isfinite(array).all(), name
-    assert made.step(batch, step=steps + 1, last=False).means["margin"] != 0
+    assert learn(made, batch, step=steps + 1).means["margin"] != 0
     return made
 
 
@@ -412,19 +416,19 @@ def test_the_starter_trains(values: dict[str, Any]) -> None:
     roles = load_roles(chosen)
     encode = roles.policy.tokenizer.encode
     batch: Judged = [
-        (
+        JudgedPair(
             replace(
-                each,
-                prompt_ids=tuple(encode(each.prompt)),
-                first_ids=tuple(encode(each.first)),
-                second_ids=tuple(encode(each.second)),
+                each.pair,
+                prompt_ids=tuple(encode(each.pair.prompt)),
+                first_ids=tuple(encode(each.pair.first)),
+                second_ids=tuple(encode(each.pair.second)),
             ),
-            verdict,
+            each.verdict,
         )
-        for each, verdict in judged()
+        for each in judged()
     ]
     made = take_steps(chosen, (roles.policy, roles.reference), steps=2, batch=batch)
-    assert made.policy.shares_prompts
+    assert made.policy.backend.decodes_batches
 
 
 def test_dropout_is_seeded_by_run_step_and_pass() -> None:
@@ -432,10 +436,10 @@ def test_dropout_is_seeded_by_run_step_and_pass() -> None:
 
     one, same = (make_update(lora_parameters=parameters) for _ in range(2))
     mx.random.seed(77)  # has no say
-    first = one.step(judged(), step=1, last=False).means
-    assert same.step(judged(), step=1, last=False).means == first
+    first = learn(one, judged(), step=1).means
+    assert learn(same, judged(), step=1).means == first
     other = make_update(lora_parameters=parameters)
-    assert other.step(judged(), step=2, last=False).means != first
+    assert learn(other, judged(), step=2).means != first
 
 
 # -- what is told --------------------------------------------------------------------------------
@@ -443,11 +447,11 @@ def test_dropout_is_seeded_by_run_step_and_pass() -> None:
 
 def test_means_of_a_step() -> None:
     batch: Judged = [
-        (pair(0, first="abc", second="de"), Verdict("first")),
-        (pair(1, first="f", second="ghij"), Verdict("second")),
+        JudgedPair(pair(0, first="abc", second="de"), Verdict("first")),
+        JudgedPair(pair(1, first="f", second="ghij"), Verdict("second")),
     ]
     tokens = [[4, 2], [4, 2]]  # the first one of each pair has an end of turn too
-    assert [len(batch[0][0].first_ids), len(batch[0][0].second_ids)] == tokens[0]
+    assert [len(batch[0].chosen_ids), len(batch[0].rejected_ids)] == tokens[0]
     logps = np.array([[[-4.0, -6.0], [-5.0, -5.0]], [[-8.0, -2.0], [-6.0, -4.0]]])
     means = step_means(batch, logps, beta=0.5)
     assert means["chosen_reward"] == pytest.approx(0.5 * (1 - 2) / 2)
@@ -461,10 +465,10 @@ def test_means_of_a_step() -> None:
 
 def test_reported_log_probabilities_are_those_of_the_model() -> None:
     made, batch = make_update(), judged(1)
-    each, verdict = batch[0]
-    order = [each.second_ids, each.first_ids] if verdict.choice == "second" else []
-    scored = Scored([each.prompt_ids], [order])
-    policy = completion_logps(made.policy, scored)
-    means = made.step(batch, step=1, last=False).means
+    pair, verdict = batch[0].pair, batch[0].verdict
+    order = [pair.second_ids, pair.first_ids] if verdict.choice == "second" else []
+    scored = Batch([pair.prompt_ids], [order])
+    policy = made.policy.backend.logps(scored)
+    means = learn(made, batch, step=1).means
     assert means["chosen_logp"] == pytest.approx(number(policy[0, 0]), rel=1e-5)
     assert means["rejected_logp"] == pytest.approx(number(policy[0, 1]), rel=1e-5)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.export import fuse_run, write_adapters
 from engine.model import load
+from engine.model.adapters import add_adapters
 from engine.runs import archive
 from engine.runs.folder import ADAPTERS
 from engine.settings.schema import Settings
+from engine.train.results import fuse_run, write_adapters
 from tests.engine.small_models import stir
 from tests.engine.test_model_config import (
     ARCHITECTURES,
@@ -59,7 +60,7 @@ def test_transformers_computes_from_a_fused_model_what_is_computed_here(
     )
     run = archive.create(settings)
     policy, _, _ = load.load(source, "model", quantization="none")
-    load.add_adapters(policy, settings)
+    add_adapters(policy, settings)
     stir(policy)
     write_adapters(policy, settings, run.path / ADAPTERS)
     fused = fuse_run(run, tmp_path / "fused")

@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from engine.data.pairs import Pair, Verdict, record
+from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.runs import archive
 from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run
 from engine.settings.files import preset
@@ -36,9 +36,8 @@ def make_run(
     lines = list(metrics(steps, seed))
     run.append(METRICS, lines)
     for number in range(pairs):
-        pair, verdict = judged(number)
-        line = record(pair, verdict, base.judge)
-        run.append(PAIRS if verdict.decided else UNDECIDED, [line])
+        each = judged(number)
+        run.append(PAIRS if each.decided else UNDECIDED, [each.to_record(base.judge)])
     run.append(
         LOG,
         [
@@ -92,7 +91,7 @@ def metrics(steps: int, seed: int = 0) -> Iterable[dict[str, Any]]:
         yield line
 
 
-def judged(number: int) -> tuple[Pair, Verdict]:
+def judged(number: int) -> JudgedPair:
     """The `number`th pair of a run, and its verdict."""
     first, second = f"It is Paris, dear friend ({number}).", f"Rome. Why ask ({number})?"
     pair = Pair(
@@ -108,4 +107,4 @@ def judged(number: int) -> tuple[Pair, Verdict]:
         first_finished=True,
         second_finished=number % 3 != 0,
     )
-    return pair, CYCLE[number % len(CYCLE)]
+    return JudgedPair(pair, CYCLE[number % len(CYCLE)])

@@ -24,5 +24,5 @@ def trained_elsewhere(run: Run) -> Iterator[None]:
 
 def waiting(run: Run) -> list[str]:
     """The commands that wait to be taken."""
-    folder = run.path / remote.MAILBOX
+    folder = run.path / remote.COMMANDS_FOLDER
     return sorted(each.suffix[1:] for each in folder.iterdir()) if folder.is_dir() else []

@@ -21,7 +21,7 @@ from engine.runs.folder import Run
 from engine.settings.files import preset
 from engine.settings.schema import Settings
 from tui.app import StudioApp
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 
 START = 1_790_000_000.0  # seconds since the epoch
 SECONDS = 8.0  # a step
@@ -91,9 +91,9 @@ class LiveSession:
 
 def attach(app: StudioApp, session: LiveSession) -> RunView:
     """Make a session the app's own, as `start_run` does."""
-    app.session = session  # type: ignore[assignment]
-    app.view = RunView("polite", settings=session.settings)
-    return app.view
+    app.control.session = session  # type: ignore[assignment]
+    view = app.control.view = RunView("polite", settings=session.settings)
+    return view
 
 
 def a_run(steps: int = 40, total: int = 100) -> list[Event]:

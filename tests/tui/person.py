@@ -3,7 +3,7 @@
 from itertools import groupby
 from typing import Literal
 
-from engine.data.pairs import Pair, Verdict, record, verdict_from
+from engine.data.pairs import JudgedPair, Pair, RecordedPair, Verdict
 from engine.events import (
     Choice,
     Event,
@@ -15,9 +15,10 @@ from engine.events import (
 )
 from engine.judges.human import HumanJudge
 from engine.runs import archive
-from engine.runs.durable import Record, StorageError
 from engine.runs.folder import PAIRS, UNDECIDED, Run
+from engine.runs.json_lines import Record
 from engine.runs.relabel import find, relabel_own
+from engine.runs.storage import StorageError
 from engine.settings.schema import Settings
 
 
@@ -54,10 +55,7 @@ class PersonSession:
             seed=settings.seed,
             undo_seconds=settings.undo_seconds,
             self_check_every=settings.self_check_every,
-            write=self._write,
-            retract=self._retract,
-            stored=self._stored,
-            relabel=self._relabel,
+            labels=Labels(self),
             show=self.events.put,
         )
         self.waiting, self.answer = self.judge.waiting, self.judge.answer
@@ -94,7 +92,7 @@ class PersonSession:
         for _, batch in groupby(pairs, key=lambda pair: pair.step):
             self.judge.submit(list(batch))
 
-    def learn(self) -> list[tuple[Pair, Verdict]]:
+    def learn(self) -> list[JudgedPair]:
         """What the training loop does with the oldest batch."""
         return self.judge.collect() or []
 
@@ -107,30 +105,43 @@ class PersonSession:
     def verdicts(self) -> dict[str, Verdict]:
         """The verdict on each pair, as the run's files have it."""
         lines = [line for file in (PAIRS, UNDECIDED) for line in self.run.read(file)]
-        return {line["pair_id"]: verdict_from(line) for line in lines}
+        return {line["pair_id"]: RecordedPair.from_record(line).verdict for line in lines}
 
     def left(self, waiting: PairSampled) -> Literal["first", "second"]:
         """Which completion stands on the left of a waiting pair."""
         return "first" if "one" in waiting.left else "second"
 
-    def _write(self, pair: Pair, verdict: Verdict) -> None:
-        file = PAIRS if verdict.decided else UNDECIDED
-        if self.full:
-            raise StorageError(self.run.path / file, OSError(28, "No space left on device"))
-        self.run.append(file, [record(pair, verdict, "human")], sync=True)
 
-    def _stored(self, pair_id: str) -> Record | None:
-        found = find(self.run, pair_id)
-        return found[1] if found else None
+class Labels:
+    """The labels in the run's files, on a disk that can be full."""
 
-    def _relabel(self, pair_id: str, choice: Choice | None) -> None:
-        if self.full:
-            raise StorageError(self.run.path / PAIRS, OSError(28, "No space left on device"))
-        relabel_own(self.run, pair_id, choice)
+    def __init__(self, session: PersonSession) -> None:
+        self.session = session
 
-    def _retract(self, pair_id: str) -> None:
+    @property
+    def run(self) -> Run:
+        return self.session.run
+
+    def write(self, judged: JudgedPair) -> None:
+        file = PAIRS if judged.decided else UNDECIDED
+        self.check(file)
+        self.run.append(file, [judged.to_record("human")], sync=True)
+
+    def retract(self, pair_id: str) -> None:
         for file in (PAIRS, UNDECIDED):
             self.run.rewrite(file, lambda line: None if line["pair_id"] == pair_id else line)
+
+    def find(self, pair_id: str) -> Record | None:
+        match = find(self.run, pair_id)
+        return match[1] if match else None
+
+    def relabel(self, pair_id: str, choice: Choice | None) -> None:
+        self.check(PAIRS)
+        relabel_own(self.run, pair_id, choice)
+
+    def check(self, file: str) -> None:
+        if self.session.full:
+            raise StorageError(self.run.path / file, OSError(28, "No space left on device"))
 
 
 def human_settings(**more: object) -> Settings:

@@ -1,4 +1,4 @@
-"""The app: places, quitting with a run going, notifications, the palette, library output."""
+"""The app: modes, quitting with a run going, notifications, the palette, library output."""
 
 import signal
 import sys
@@ -15,18 +15,27 @@ from tests.tui.person import PersonSession, human_settings, pair
 from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.guide.screen import GuideScreen
-from tui.run.view import RunView
 from tui.shell import palette
 from tui.shell.ask import AskChoice
+from tui.state.run_view import RunView
+from tui.studio import Studio, studio_of
+
+
+def test_the_app_is_what_its_screens_take_it_for() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        studio: Studio = app  # pyright compares what they have
+        assert studio_of(app.screen) is studio
+
+    play(scene)
 
 
 @pytest.mark.parametrize("size", [COMPACT, STANDARD])
-def test_every_place_has_a_key(size: tuple[int, int]) -> None:
+def test_every_mode_has_a_key(size: tuple[int, int]) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        for key, place in (("f3", "run"), ("f4", "review"), ("f5", "runs"), ("f2", "setup")):
+        for key, mode in (("f3", "run"), ("f4", "review"), ("f5", "runs"), ("f2", "setup")):
             await pilot.press(key)
             await pilot.pause()
-            assert app.current_mode == place
+            assert app.current_mode == mode
             await pilot.press("f1")
             await until(pilot, lambda: type(app.screen).__name__ == "GuideScreen")
             await pilot.press("escape")
@@ -69,8 +78,8 @@ def test_leaving_at_once_does_not_wait() -> None:
         attach(app, session)
         await pilot.press("f3", "q", "j", "j", "j", "enter")
         await until(pilot, lambda: app._exit)
-        assert app.abandoned
-        app.end_session()
+        assert app.control.abandoned
+        app.control.end()
         assert session.asked == []
 
     play(scene)
@@ -81,7 +90,7 @@ def test_a_screen_that_breaks_stops_the_run_with_a_checkpoint() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         attach(app, session)
-        app.end_session()  # what run_app does however the app has ended
+        app.control.end()  # what run_app does however the app has ended
 
     play(scene)
     assert session.asked == ["stop", "join"]
@@ -97,8 +106,8 @@ def test_without_its_screen_a_run_goes_on_unless_it_is_paused(paused: bool) -> N
         attach(app, session)
         if paused:
             session.pause()
-        app.ended_by = signal.SIGHUP
-        app.end_session()
+        app.control.ended_by = signal.SIGHUP
+        app.control.end()
 
     play(scene)
     assert session.stopping == paused
@@ -132,7 +141,7 @@ def test_a_waiting_pair_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
         rung: list[str] = []
         monkeypatch.setattr(app, "ring", rung.append)
         session = PersonSession(human_settings())
-        app.session, app.view = session, RunView("polite")  # type: ignore[assignment]
+        app.control.session, app.control.view = session, RunView("polite")  # type: ignore[assignment]
         session.submit(pair(1))
         await until(pilot, lambda: rung)
         assert said(app) == "a pair waits for you: f4"
@@ -165,8 +174,8 @@ def test_what_libraries_print_is_in_the_log_and_not_on_the_screen() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         print("early warning")
         sys.stderr.write("Downloading:  10%\rDownloading: 100%\n")
-        await until(pilot, lambda: len(app._stray) == 2)
-        assert list(app._stray) == ["early warning", "Downloading: 100%"]
+        await until(pilot, lambda: len(app.control.early_lines) == 2)
+        assert list(app.control.early_lines) == ["early warning", "Downloading: 100%"]
         view = attach(app, LiveSession(a_run()))
         print("while training\x1b[2J")
         await until(pilot, lambda: any("while training" in line.text for line in view.log))

@@ -9,11 +9,12 @@ from engine.settings.schema import Settings
 from tests.command import Command
 from tests.tui.archive import make_run
 from tests.tui.stage import play, said, shown, until
+from tui import run_app as app_in_terminal
 from tui.app import StudioApp
 from tui.setup.cost_line import CostLine
 from tui.setup.screen import SetupScreen
 from tui.setup.start_line import StartLine
-from tui.terminal import terminal
+from tui.terminal import requirements
 
 SMALL = preset("starter").model_copy(update={"iters": 3})
 
@@ -69,15 +70,15 @@ def test_what_cannot_fit_is_not_started(started: list[Settings]) -> None:
 def test_who_touches_the_form_first_starts_it_later(
     touched: bool, started: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CostLine, "look", lambda line, settings: None)  # the test finds it
+    monkeypatch.setattr(CostLine, "estimate", lambda line, settings: None)  # the test finds it
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await until(pilot, lambda: isinstance(app.screen, SetupScreen))
         screen = app.screen
         assert isinstance(screen, SetupScreen)
         if touched:
-            screen.replace(screen.form.typed("beta", "0.5"))
-        screen.query_one(CostLine).post_message(CostLine.Found())
+            screen.replace(screen.form.with_text("beta", "0.5"))
+        screen.query_one(CostLine).post_message(CostLine.Estimated())
         await pilot.pause()
         assert started == ([] if touched else [SMALL])
 
@@ -119,8 +120,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, bool, str 
         asked.append((settings.run_name if settings else None, start, run.name if run else None))
         return 0
 
-    monkeypatch.setattr(terminal, "refusal", lambda: None)
-    monkeypatch.setattr(terminal, "run_app", run_app)
+    monkeypatch.setattr(requirements, "refusal", lambda: None)
+    monkeypatch.setattr(app_in_terminal, "run_app", run_app)
     return asked
 
 
@@ -188,7 +189,7 @@ def test_a_run_that_a_person_judges_says_how_it_goes_on(command: Command, opened
 def test_a_resume_without_a_terminal_says_how_that_run_goes_on(
     judge: str, advice: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(terminal, "refusal", lambda: "the app needs a terminal")
+    monkeypatch.setattr(app_in_terminal, "refusal", lambda: "the app needs a terminal")
     make_run("ended", status="stopped", settings=preset(judge))
     done = command("resume", "ended", "--app")
     assert done.status == 2

@@ -13,9 +13,9 @@ from tests.command import Command
 from tests.end_to_end.program import run as run_program
 from tests.tui.archive import make_run
 from tests.tui.live import START, a_run, started
-from tui.archive.run_from_files import RunFromFiles
 from tui.archive.run_rows import Glance, row
-from tui.run.view import RunView
+from tui.state.run_from_files import RunFromFiles
+from tui.state.run_view import RunView
 from tui.text.format import age
 
 POOR = {

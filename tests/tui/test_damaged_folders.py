@@ -20,9 +20,9 @@ from tests.tui.archive import make_run
 from tests.tui.stage import COMPACT
 from tui.archive import run_rows
 from tui.archive.pair_table import FILTERS, PairTable, pair_line
-from tui.archive.run_from_files import RunFromFiles
 from tui.cli.run_lines import list_lines, run_lines
 from tui.shell import themes
+from tui.state.run_from_files import RunFromFiles
 
 FILES = (STATE, CONFIG, METRICS, PAIRS, UNDECIDED, LOG)
 
@@ -61,7 +61,7 @@ def look_at_a_run(file: str, content: bytes, root: Path) -> None:
         return
     book = PairTable(Run(folder))
     book.update()
-    for line in book.chosen(FILTERS[0]):
+    for line in book.matching(FILTERS[0]):
         pair_line(line, width)
     assert all(count >= 0 for _, count in book.counts())
 

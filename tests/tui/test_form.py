@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from engine.errors import UserError
 from engine.settings import files
 from engine.settings.schema import Settings, value
-from tui.setup.form import FIELDS, Form, form_of, number, parse, show
+from tui.setup.form import FIELDS, Form, form_of, parse
+from tui.text.setting_value import number, show
 
 pytestmark = pytest.mark.quick
 
@@ -20,7 +21,7 @@ PRESETS = [Settings(), files.preset("starter"), files.preset("starter-human"), F
 def test_every_value_reads_back_as_it_is_shown(settings: Settings) -> None:
     form = form_of(settings)
     for key in FIELDS:
-        assert value(form.typed(key, form.text(key)).settings, key) == value(settings, key)
+        assert value(form.with_text(key, form.text(key)).settings, key) == value(settings, key)
 
 
 @pytest.mark.parametrize("settings", PRESETS)
@@ -89,31 +90,31 @@ def test_texts_that_are_no_values_say_what_is_wanted(key: str, text: str, reason
 
 @given(st.sampled_from(sorted(FIELDS)), st.text())
 def test_any_text_is_a_value_or_refused(key: str, text: str) -> None:
-    form = Form().typed(key, text)
+    form = Form().with_text(key, text)
     assert (key in form.refused) == (key in form.problems) or key not in form.refused
     assert isinstance(form.settings, Settings)
 
 
 def test_a_refused_text_is_kept_and_its_setting_is_not_changed() -> None:
-    form = Form().typed("beta", "lots")
+    form = Form().with_text("beta", "lots")
     assert form.text("beta") == "lots"
     assert form.settings == Settings()
     assert "has to be a number" in form.problems["beta"]
-    assert form.typed("beta", "0.2").problems == {}
+    assert form.with_text("beta", "0.2").problems == {}
     assert form.reset("beta").text("beta") == "0.1"
 
 
 def test_contradictions_stand_beside_the_setting_to_mend() -> None:
-    form = Form().typed("max_completion_length", "4096")
+    form = Form().with_text("max_completion_length", "4096")
     assert "leaves no room" in form.problems["max_completion_length"]
 
 
 def test_full_fine_tuning_puts_the_default_quantization_aside_and_brings_it_back() -> None:
-    form = Form().typed("train_type", "full")
+    form = Form().with_text("train_type", "full")
     assert form.text("quantization") == "none"
     assert form.problems == {}
-    assert form.typed("train_type", "lora").text("quantization") == "4-bit"
-    assert "quantization" in form.typed("quantization", "4-bit").problems
+    assert form.with_text("train_type", "lora").text("quantization") == "4-bit"
+    assert "quantization" in form.with_text("quantization", "4-bit").problems
 
 
 def test_show_of_lists_and_mappings() -> None:

@@ -80,7 +80,7 @@ async def opened(app: StudioApp, pilot: Pilot[int], topic: str | None = None) ->
     await until(pilot, lambda: isinstance(app.screen, GuideScreen))
     screen = app.screen
     assert isinstance(screen, GuideScreen)
-    await until(pilot, lambda: screen._shown is not None)
+    await until(pilot, lambda: screen._topic is not None)
     await pilot.pause()
     return screen
 
@@ -101,7 +101,7 @@ def test_keys() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot, "beta")
         await pilot.press("down")
-        await until(pilot, lambda: screen._shown and screen._shown.title == "dpo_cpo_loss_type")
+        await until(pilot, lambda: screen._topic and screen._topic.title == "dpo_cpo_loss_type")
         await pilot.press("tab")
         assert app.focused is screen.query_one("#text")
         await pilot.press("tab")
@@ -111,10 +111,10 @@ def test_keys() -> None:
         await pilot.press("slash", *"swapped", "enter")
         assert len(screen.topics.rows) == len(search("swapped"))
         await pilot.press("down")
-        await until(pilot, lambda: screen._shown in search("swapped"))
+        await until(pilot, lambda: screen._topic in search("swapped"))
         await pilot.press("escape")
         assert len(screen.topics.rows) == len(topics())
-        assert screen.topics.current is screen._shown
+        assert screen.topics.current is screen._topic
         await pilot.press("space")
         assert "whole topic" in said(app)
         await pilot.press("slash", *"xyzzy")

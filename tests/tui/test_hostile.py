@@ -28,7 +28,7 @@ from tests.tui.test_try_it import Answering
 from tui.app import StudioApp
 from tui.archive.compare_screen import CompareScreen
 from tui.archive.try_it_screen import TryItScreen
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 from tui.widgets.row_list import RowList
 
 Scene = Callable[[StudioApp, Pilot[int], list[str]], Awaitable[None]]
@@ -86,8 +86,8 @@ async def setup(app: StudioApp, pilot: Pilot[int], texts: list[str]) -> None:
 async def run(app: StudioApp, pilot: Pilot[int], texts: list[str]) -> None:
     for text in texts:
         session = LiveSession(a_run(3), settings(text))
-        app.view = attach(app, session)
-        app.view.name = text
+        view = attach(app, session)
+        view.name = text
         session.events += [
             Log(level="warning", text=text, time=START),
             judged(text, text, text + text),
@@ -121,7 +121,7 @@ async def run(app: StudioApp, pilot: Pilot[int], texts: list[str]) -> None:
 async def review(app: StudioApp, pilot: Pilot[int], texts: list[str]) -> None:
     for text in texts:
         session = PersonSession(human_settings(run_name="basil", self_check_every=0))
-        app.session, app.view = session, RunView(text)  # type: ignore[assignment]
+        app.control.session, app.control.view = session, RunView(text)  # type: ignore[assignment]
         session.submit(pair(1, 0, "one " + text, text, text), pair(1, 1, text, "one", text))
         app.open_review()
         app.drain()

@@ -17,7 +17,7 @@ from tests.hostile import DIRECTIONS, EACH, FEW, MARK, TEXTS, harmful
 from tests.tui.hostile_runs import facts_of, hostile_runs
 from tests.tui.live import evaluated, started
 from tui.cli.console import make_output
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 
 NAMES = ["../evil", "/evil", "a/../../evil", "..", ".", "-", "", "~", "con", "x" * 300, "é" * 300]
 NAMES += [".hidden", "a\\b", "a\0b", "\x1b[31m", "runs/../..", "lock"]

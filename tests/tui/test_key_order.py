@@ -11,6 +11,7 @@ from tests.tui.stage import play, said, shown, until
 from tui.app import StudioApp
 from tui.archive.runs_screen import RunsScreen
 from tui.setup.screen import SetupScreen
+from tui.setup.setting_list import Fields
 from tui.setup.start_line import StartLine
 from tui.shell.ask import AskChoice
 
@@ -27,6 +28,12 @@ def setup(app: StudioApp) -> SetupScreen:
     return app.screen
 
 
+def key_in_focus(app: StudioApp) -> str:
+    """The setting whose field has the focus; empty: none has."""
+    field = setup(app).query_one(Fields).current
+    return field.key if field else ""
+
+
 def chosen(app: StudioApp) -> int | None:
     """Which answer of the question in front is lit; None: there is no question."""
     asks = isinstance(app.screen, AskChoice) and app.screen.is_mounted
@@ -37,7 +44,7 @@ def test_words_and_enter_search_and_do_not_start_a_run() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         assert isinstance(app.focused, StartLine)
         send(app, *"/beta", "enter")
-        await until(pilot, lambda: getattr(setup(app)._field(), "key", "") == "beta")
+        await until(pilot, lambda: key_in_focus(app) == "beta")
         assert app.session is None
 
     play(scene)
@@ -58,7 +65,7 @@ def test_keys_right_after_the_list_was_asked_for_reach_it() -> None:
 
 
 def test_a_key_for_a_run_before_the_runs_are_read_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RunsScreen, "_look", lambda self: None)
+    monkeypatch.setattr(RunsScreen, "_read_runs", lambda self: None)
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         send(app, "f5", "space")
@@ -82,7 +89,7 @@ def test_what_is_pasted_waits_for_its_turn() -> None:
         send(app, "/")
         app.post_message(events.Paste("learning"))
         send(app, "enter")
-        await until(pilot, lambda: getattr(setup(app)._field(), "key", "") == "learning_rate")
+        await until(pilot, lambda: key_in_focus(app) == "learning_rate")
 
     play(scene)
 

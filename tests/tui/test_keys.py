@@ -10,13 +10,17 @@ from textual.screen import ModalScreen
 from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.stage import play, said, shown, until
 from tui.app import StudioApp
+from tui.bindings import bindings_by_id, classes_with_keys
 from tui.shell import keys
 from tui.widgets.key_line import KeyLine
+
+# By tmux, screen or flow control.
+TAKEN = {"ctrl+b", "ctrl+a", "ctrl+s", "ctrl+q"}
 
 
 def all_bindings() -> list[tuple[type, Binding]]:
     found = []
-    for owner in keys._classes_with_keys():
+    for owner in classes_with_keys(StudioApp):
         found += [(owner, each) for each in owner.__dict__.get("BINDINGS", ())]
     return found
 
@@ -41,7 +45,7 @@ def test_an_id_means_the_same_wherever_it_is_used() -> None:
 
 def test_no_default_key_is_taken_by_the_terminal() -> None:
     for owner, binding in all_bindings():
-        assert not keys.TAKEN & set(binding.key.split(",")), (owner, binding)
+        assert not TAKEN & set(binding.key.split(",")), (owner, binding)
 
 
 def test_no_key_of_the_app_hides_one_of_a_screen() -> None:
@@ -67,7 +71,7 @@ def test_no_key_of_the_app_hides_one_of_a_screen() -> None:
 )
 def test_what_is_wrong_in_the_file_is_named(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / keys.FILE).write_text(text)
-    keymap = keys.load(tmp_path)
+    keymap = keys.load(tmp_path, lambda: bindings_by_id(StudioApp))
     assert len(keymap.problems) == 1
     assert words in keymap.problems[0]
     assert str(tmp_path) in keymap.problems[0]
@@ -75,7 +79,7 @@ def test_what_is_wrong_in_the_file_is_named(text: str, words: str, tmp_path: Pat
 
 def test_keys_as_people_write_them(tmp_path: Path) -> None:
     (tmp_path / keys.FILE).write_text("run.stop: [X, ctrl+t, '?', f7]\nrun.log: page_up\n")
-    keymap = keys.load(tmp_path)
+    keymap = keys.load(tmp_path, lambda: bindings_by_id(StudioApp))
     assert keymap.keys["run.stop"] == "X,ctrl+t,question_mark,f7"
     assert len(keymap.problems) == 1  # page_up is written pageup
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.data.pairs import Pair, Verdict, record
+from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.events import Choice
 from engine.judges.human import HumanJudge
 from engine.runs.archive import create
 from engine.settings.schema import Settings
-from tui.review.label_queue import Given, LabelQueue, given_before, labels_a_minute
+from tui.review.label_queue import LabelQueue, PastLabel, earlier_labels, labels_a_minute
 
 pytestmark = pytest.mark.quick
 
@@ -37,17 +37,17 @@ class Labels:
         self.kept: dict[str, Verdict] = {}
         self.full = False
 
-    def write(self, pair: Pair, verdict: Verdict) -> None:
+    def write(self, judged: JudgedPair) -> None:
         if self.full:
             raise OSError("no space")
-        self.kept[pair.pair_id] = verdict
+        self.kept[judged.pair.pair_id] = judged.verdict
 
     def retract(self, pair_id: str) -> None:
         if self.full:
             raise OSError("no space")
         del self.kept[pair_id]
 
-    def stored(self, pair_id: str) -> dict[str, str] | None:
+    def find(self, pair_id: str) -> dict[str, str] | None:
         verdict = self.kept.get(pair_id)
         return {"prompt": "?", "choice": verdict.choice} if verdict else None
 
@@ -73,10 +73,7 @@ def human(labels: Labels, every: int = 0) -> HumanJudge:
         seed=0,
         undo_seconds=0,
         self_check_every=every,
-        write=labels.write,
-        retract=labels.retract,
-        stored=labels.stored,
-        relabel=labels.relabel,
+        labels=labels,
         show=lambda event: None,
     )
 
@@ -92,15 +89,15 @@ def batch(step: int, size: int = 3) -> list[Pair]:
 
 
 def test_pairs_come_in_order_and_the_shown_one_stays(judge: HumanJudge, queue: LabelQueue) -> None:
-    assert queue.look() is None
+    assert queue.refresh() is None
     judge.submit(batch(1))
-    first = queue.look()
+    first = queue.refresh()
     assert first is not None
     assert first.pair_id == "0000001-000"
     judge.submit(batch(2))
-    assert queue.look() == first
+    assert queue.refresh() == first
     assert queue.give("left")
-    following = queue.look()
+    following = queue.refresh()
     assert following is not None
     assert following.pair_id == "0000001-001"
 
@@ -110,7 +107,7 @@ def test_place_counts_batch_run_and_waiting(judge: HumanJudge, queue: LabelQueue
     judge.submit(batch(2))
     places = []
     for _ in range(4):
-        queue.look()
+        queue.refresh()
         place = queue.place()
         places.append((place.index, place.batch, place.of_run, place.waiting))
         queue.give("tie")
@@ -119,7 +116,7 @@ def test_place_counts_batch_run_and_waiting(judge: HumanJudge, queue: LabelQueue
 
 def test_second_press_changes_nothing(judge: HumanJudge, labels: Labels, queue: LabelQueue) -> None:
     judge.submit(batch(1))
-    queue.look()
+    queue.refresh()
     assert queue.give("tie")
     assert not queue.give("skip")
     assert labels.kept == {"0000001-000": Verdict("tie")}
@@ -129,11 +126,11 @@ def test_note_and_flag_go_with_their_pair(
     judge: HumanJudge, labels: Labels, queue: LabelQueue
 ) -> None:
     judge.submit(batch(1))
-    queue.look()
+    queue.refresh()
     queue.remark().note = "both miss the point"
     queue.remark().flagged = True
     queue.give("both_bad")
-    queue.look()
+    queue.refresh()
     assert (queue.remark().note, queue.remark().flagged) == ("", False)
     kept = labels.kept["0000001-000"]
     assert (kept.note, kept.flagged) == ("both miss the point", True)
@@ -142,10 +139,10 @@ def test_note_and_flag_go_with_their_pair(
 def test_undo_shows_the_pair_again_and_walks_back(judge: HumanJudge, queue: LabelQueue) -> None:
     judge.submit(batch(1))
     for _ in range(2):
-        queue.look()
+        queue.refresh()
         queue.give("left")
     assert [queue.undo(), queue.undo(), queue.undo()] == ["undone", "undone", "nothing"]
-    again = queue.look()
+    again = queue.refresh()
     assert again is not None
     assert again.pair_id == "0000001-000"
 
@@ -155,7 +152,7 @@ def test_a_label_that_was_learned_from_is_changed_only_when_asked(
 ) -> None:
     judge.submit(batch(1, 2))
     for shown in ("left", "tie"):
-        queue.look()
+        queue.refresh()
         queue.give(shown)
     assert judge.collect()
     before = dict(labels.kept)
@@ -178,12 +175,12 @@ def test_a_label_that_was_learned_from_is_changed_only_when_asked(
 
 def test_a_failed_write_loses_nothing(judge: HumanJudge, labels: Labels, queue: LabelQueue) -> None:
     judge.submit(batch(1))
-    shown = queue.look()
+    shown = queue.refresh()
     labels.full = True
     with pytest.raises(OSError, match="no space"):
         queue.give("left")
     labels.full = False
-    assert queue.look() == shown
+    assert queue.refresh() == shown
     assert queue.give("left")
     labels.full = True
     with pytest.raises(OSError, match="no space"):
@@ -198,9 +195,9 @@ def test_a_repeat_looks_like_any_pair(labels: Labels) -> None:
     queue = LabelQueue(judge)
     judge.submit(batch(1, 4))
     for _ in range(2):
-        queue.look()
+        queue.refresh()
         queue.give("left")
-    repeat = queue.look()
+    repeat = queue.refresh()
     assert repeat is not None
     assert repeat.repeat
     assert (queue.place().index, queue.place().batch, queue.place().of_run) == (3, 4, 3)
@@ -221,13 +218,13 @@ def test_labels_a_minute_ignores_breaks() -> None:
 def test_earlier_sittings_are_read_from_the_run() -> None:
     run = create(Settings(model="starter", judge="human"))
     lines = [
-        record(pair(1, 0), Verdict("second"), "human"),
-        record(pair(2, 0), Verdict("first"), "x"),
+        JudgedPair(pair(1, 0), Verdict("second")).to_record("human"),
+        JudgedPair(pair(2, 0), Verdict("first")).to_record("x"),
     ]
     run.append("pairs.jsonl", lines)
     undecided = [
-        record(pair(1, 1), Verdict("tie"), "human"),
-        record(pair(1, 2), Verdict("identical"), "human"),
+        JudgedPair(pair(1, 1), Verdict("tie")).to_record("human"),
+        JudgedPair(pair(1, 2), Verdict("identical")).to_record("human"),
     ]
     run.append("undecided.jsonl", undecided)
-    assert given_before(run) == [Given("0000001-000", 1), Given("0000001-001", 1)]
+    assert earlier_labels(run) == [PastLabel("0000001-000", 1), PastLabel("0000001-001", 1)]

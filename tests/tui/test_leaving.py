@@ -12,8 +12,8 @@ from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.person import human_settings
 from tests.tui.stage import play, said, shown, until
 from tui.app import StudioApp
+from tui.run_app import last_line
 from tui.shell.leaving import LeaveQuestion
-from tui.terminal import terminal
 
 
 def test_ctrl_c_again_stops_with_a_checkpoint_and_never_without() -> None:
@@ -29,7 +29,7 @@ def test_ctrl_c_again_stops_with_a_checkpoint_and_never_without() -> None:
         await until(pilot, lambda: "still writing its checkpoint" in shown(app))
         await pilot.press(*["ctrl+c"] * 5)
         assert session.asked == ["stop"]
-        assert not app.abandoned
+        assert not app.control.abandoned
         assert not app._exit
         session.end()
         await until(pilot, lambda: app._exit)
@@ -45,7 +45,7 @@ def test_who_cannot_wait_for_the_checkpoint_may_leave_at_once() -> None:
         await until(pilot, lambda: "still writing its checkpoint" in shown(app))
         await pilot.press("j", "enter")
         await until(pilot, lambda: app._exit)
-        assert app.abandoned
+        assert app.control.abandoned
         assert app.return_code == 130
 
     play(scene)
@@ -57,7 +57,7 @@ def test_a_run_that_an_llm_judges_may_be_left_running() -> None:
         attach(app, session)
         await pilot.press("f3", "q", "j", "enter")
         assert session.asked == ["stop"]
-        assert app.leaves_running
+        assert app.control.leaves_running
         assert "goes on without a screen" in said(app)
 
     play(scene)
@@ -88,16 +88,16 @@ def test_how_the_run_ended_is_said_after_the_app(
     status: RunStatus, error: str | None, said: str, person: bool, tmp_path: Path
 ) -> None:
     app = StudioApp()
-    assert terminal._last_line(app) == ""
+    assert last_line(app.control) == ""
     session = LiveSession(a_run(), human_settings() if person else None)
     session.run = Run(tmp_path / "polite")
     attach(app, session)
     session.end(status, error)
     back = "lora-studio resume polite --app" if person else "lora-studio resume polite"
-    line = terminal._last_line(app)
+    line = last_line(app.control)
     assert line == f"{said.format(back=back)}; the run is kept in {tmp_path / 'polite'}"
-    app.ended_by = signal.SIGHUP
-    assert terminal._last_line(app) == ""
+    app.control.ended_by = signal.SIGHUP
+    assert last_line(app.control) == ""
 
 
 def test_of_a_run_that_nothing_is_kept_of_no_folder_is_said(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_of_a_run_that_nothing_is_kept_of_no_folder_is_said(tmp_path: Path) -> N
     session.run, session.kept = Run(tmp_path / "polite"), False
     attach(app, session)
     session.end()
-    line = terminal._last_line(app)
+    line = last_line(app.control)
     assert line.startswith("polite: stopped while loading")
     assert "kept" not in line
 
@@ -114,6 +114,6 @@ def test_a_run_that_was_left_at_once_goes_on_from_its_checkpoint(tmp_path: Path)
     app, session = StudioApp(), LiveSession(a_run())
     session.run = Run(tmp_path / "polite")
     attach(app, session)
-    app.abandoned = True
-    line = terminal._last_line(app)
+    app.control.abandoned = True
+    line = last_line(app.control)
     assert line.startswith("polite was left at step 40 of 100; `lora-studio resume polite` goes on")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.data.pairs import Verdict, record
+from engine.data.pairs import JudgedPair, Verdict
 from engine.runs.folder import PAIRS
 from engine.runs.relabel import relabel
 from tests.tui.archive import judged, make_run
@@ -28,21 +28,21 @@ def test_filters_and_their_counts() -> None:
         "with a note": 2,
     }
     for name, count in counts.items():
-        assert len(table.chosen(BY_NAME[name])) == count
+        assert len(table.matching(BY_NAME[name])) == count
 
 
 def test_pairs_are_in_the_order_of_their_steps_whichever_file_they_are_in() -> None:
     table = PairTable(make_run("a-run", pairs=8))
     table.update()
-    assert [line["step"] for line in table.chosen(FILTERS[0])] == list(range(1, 9))
+    assert [line["step"] for line in table.matching(FILTERS[0])] == list(range(1, 9))
 
 
 def test_words_are_looked_for_in_prompt_answers_and_note() -> None:
     table = PairTable(make_run("a-run", pairs=8))
     table.update()
-    assert len(table.chosen(FILTERS[0], "PARIS friend (3)")) == 1
-    assert len(table.chosen(FILTERS[0], "close")) == 2  # a note
-    assert table.chosen(FILTERS[0], "paris atlantis") == []
+    assert len(table.matching(FILTERS[0], "PARIS friend (3)")) == 1
+    assert len(table.matching(FILTERS[0], "close")) == 2  # a note
+    assert table.matching(FILTERS[0], "paris atlantis") == []
 
 
 def test_what_is_written_meanwhile_is_taken_in() -> None:
@@ -50,8 +50,7 @@ def test_what_is_written_meanwhile_is_taken_in() -> None:
     table = PairTable(run)
     table.update()
     assert not table.update()
-    pair, verdict = judged(4)
-    run.append(PAIRS, [record(pair, verdict, "starter")])
+    run.append(PAIRS, [judged(4).to_record("starter")])
     assert table.update()
     assert len(table.lines) == 3
     relabel(run, "0000001-000", "tie")
@@ -61,16 +60,15 @@ def test_what_is_written_meanwhile_is_taken_in() -> None:
 
 
 def test_a_person_and_the_judge_disagree() -> None:
-    pair, _ = judged(0)
-    line = record(pair, Verdict("second", 0.9, (0.95, 0.85)), "human")
+    pair = judged(0).pair
+    line = JudgedPair(pair, Verdict("second", 0.9, (0.95, 0.85))).to_record("human")
     assert disagrees(line)
     assert not disagrees({**line, "judge": "starter"})
     assert not disagrees({"q_orders": [None, "x"], "q": "?"})
 
 
 def test_a_row_fits_and_is_harmless() -> None:
-    pair, verdict = judged(1)
-    line = record(pair, verdict, "starter") | {"prompt": "\x1b[31m\nevil" * 1000}
+    line = judged(1).to_record("starter") | {"prompt": "\x1b[31m\nevil" * 1000}
     shown = pair_line(line, 60)
     assert shown.cell_length <= 60
     assert "\x1b" not in shown.plain

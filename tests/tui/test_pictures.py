@@ -18,7 +18,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
 from engine.events import RunEnded
-from engine.machine import device
+from engine.machine import device, hub
 from engine.runs import folder
 from engine.runs.folder import Run
 from engine.settings.files import preset
@@ -31,7 +31,7 @@ from tests.tui.stage import COMPACT, STANDARD, TIMEOUT, play, shown, until
 from tests.tui.test_try_it import Answering
 from tui.app import StudioApp
 from tui.archive.try_it_screen import TryItScreen
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 
 KEPT = Path(__file__).with_name("pictures")
 NOW = live.START + 3_600
@@ -82,8 +82,8 @@ async def chart(app: StudioApp, pilot: Pilot[Any]) -> None:
 
 async def person(app: StudioApp, pilot: Pilot[Any], *pressed: str) -> None:
     session = PersonSession(human_settings(run_name="basil", self_check_every=0))
-    app.session = session  # type: ignore[assignment]
-    app.view = RunView("basil", settings=session.settings)
+    app.control.session = session  # type: ignore[assignment]
+    app.control.view = RunView("basil", settings=session.settings)
     session.submit(pair(1, 0, *BASIL), pair(1, 1), pair(2, 0))
     await pilot.press("f4")
     await until(pilot, lambda: "windowsill" in shown(app))
@@ -180,7 +180,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(time, "time", lambda: NOW)
     monkeypatch.setattr(folder, "timestamp", lambda: "2026-09-21T13:00:00.000+00:00")
     monkeypatch.setattr(Run, "size", lambda run: 3_400_000)
-    monkeypatch.setattr(device, "hub_reachable", lambda *_: False)
+    monkeypatch.setattr(hub, "hub_reachable", lambda *_: False)
     monkeypatch.setattr(device, "_processor_name", lambda: "a processor")
     monkeypatch.setattr(device, "memory", lambda: (24 << 30, 20 << 30))
     monkeypatch.setattr(Input.cursor_blink, "_default", False)

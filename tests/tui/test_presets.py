@@ -15,7 +15,7 @@ pytestmark = pytest.mark.quick
 
 def test_every_preset_has_settings_and_is_described() -> None:
     for each in presets.all_presets():
-        assert isinstance(presets.settings(each.name), Settings)
+        assert isinstance(presets.settings_of(each.name), Settings)
         assert each.what != "bundled"
     assert {each.name for each in presets.all_presets()} == {*PRESETS, presets.QWEN}
 
@@ -44,7 +44,7 @@ def test_what_was_started_last_comes_back_without_its_name(studio_home: Path) ->
     next(studio_home.glob("*.yaml")).write_text("{")
     assert presets.first()[0] == "starter"
     with pytest.raises(UserError):
-        presets.settings(presets.LAST)
+        presets.settings_of(presets.LAST)
 
 
 @pytest.mark.parametrize(

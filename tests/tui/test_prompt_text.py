@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from engine.data.pairs import Layout, Pair, Verdict, record
+from engine.data.pairs import JudgedPair, Layout, Pair, Verdict
 from engine.data.prompts import Message
-from engine.runs.durable import Record
+from engine.runs.json_lines import Record
 from tests.tui.archive import make_run
 from tests.tui.person import pair
 from tui.archive.pair_table import FILTERS, PairTable, pair_line
-from tui.archive.run_from_files import to_pair
 from tui.run import pair_pane
+from tui.state.run_from_files import to_pair
 from tui.text.prompt_text import prompt_content, prompt_line
 from tui.text.safe_text import LIMIT
 
@@ -35,7 +35,7 @@ def chat_pair() -> Pair:
 
 
 def line_of(each: Pair, layout: Layout = "messages") -> Record:
-    return record(each, Verdict("first", 0.9, (0.9, 0.9)), "judge", layout)
+    return JudgedPair(each, Verdict("first", 0.9, (0.9, 0.9))).to_record("judge", layout)
 
 
 def test_the_system_message_and_the_last_turn_come_first() -> None:
@@ -65,7 +65,7 @@ def test_of_a_book_a_part_is_shown(messages: tuple[Message, ...]) -> None:
     line = line_of(replace(pair(1, prompt=book), messages=long))
     book_of_pairs = PairTable(make_run("a-run"))
     book_of_pairs.put(line)
-    (kept,) = book_of_pairs.chosen(FILTERS[0])
+    (kept,) = book_of_pairs.matching(FILTERS[0])
     assert len(str(kept)) < 6 * LIMIT
     assert len(pair_line(kept, 100).plain) <= 100
 
@@ -86,9 +86,9 @@ def test_pairs_of_either_layout_are_listed_and_found() -> None:
     book = PairTable(make_run("a-run"))
     book.put(line_of(chat_pair()))
     book.put(line_of(pair(2), "text"))
-    assert len(book.chosen(FILTERS[0], "json")) == 1
-    assert len(book.chosen(FILTERS[0], "answer one of 1.0")) == 1
-    shown = [pair_line(line, 80).plain for line in book.chosen(FILTERS[0])]
+    assert len(book.matching(FILTERS[0], "json")) == 1
+    assert len(book.matching(FILTERS[0], "answer one of 1.0")) == 1
+    shown = [pair_line(line, 80).plain for line in book.matching(FILTERS[0])]
     assert "And now? · system" in shown[0]
     assert "Question 2.0?" in shown[1]
 
@@ -96,6 +96,6 @@ def test_pairs_of_either_layout_are_listed_and_found() -> None:
 def test_a_line_of_messages_gives_the_pair_back() -> None:
     each = chat_pair()
     for verdict in (Verdict("second"), Verdict("tie")):
-        shown = to_pair(record(each, verdict, "human", "messages"))
+        shown = to_pair(JudgedPair(each, verdict).to_record("human", "messages"))
         assert (shown.first, shown.second) == (each.first, each.second)
         assert shown.messages == CHAT

@@ -20,7 +20,7 @@ from tui.review.answer_pane import AnswerPane
 from tui.review.answers import Answers
 from tui.review.change_label import ChangeLabel
 from tui.review.screen import ReviewScreen
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 from tui.widgets.key_line import KeyLine
 
 LONG = "\n".join(f"line {number} of a long answer" for number in range(100))
@@ -96,8 +96,8 @@ def review() -> Open:
 
 def attach(app: StudioApp, session: PersonSession) -> None:
     assert session.run is not None
-    app.session = session  # type: ignore[assignment]
-    app.view = RunView(session.run.name, settings=session.settings)
+    app.control.session = session  # type: ignore[assignment]
+    app.control.view = RunView(session.run.name, settings=session.settings)
 
 
 def run(test: Callable[[], object]) -> None:

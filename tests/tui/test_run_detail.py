@@ -12,11 +12,11 @@ from tests.tui.stage import STANDARD, TIMEOUT, play, said, shown, until
 from tui.app import StudioApp
 from tui.archive import detail_screen
 from tui.archive.detail_screen import RunDetailScreen
-from tui.archive.run_from_files import RunFromFiles
 from tui.run.chart_screen import ChartScreen
 from tui.run.health_screen import HealthOverlay
 from tui.setup.screen import SetupScreen
 from tui.shell.ask import AskChoice
+from tui.state.run_from_files import RunFromFiles
 
 
 async def opened(app: StudioApp, pilot: Pilot[int], run: Run) -> RunDetailScreen:
@@ -25,7 +25,7 @@ async def opened(app: StudioApp, pilot: Pilot[int], run: Run) -> RunDetailScreen
     await until(pilot, lambda: isinstance(app.screen, RunDetailScreen))
     screen = app.screen
     assert isinstance(screen, RunDetailScreen)
-    await until(pilot, lambda: screen._archived is not None and screen.pairs.rows)
+    await until(pilot, lambda: screen._source is not None and screen.pairs.rows)
     return screen
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.runs.archive import RunSummary
+from engine.runs.run_summary import RunSummary
 from tests.tui.archive import make_run
 from tui.archive.run_rows import (
     COLUMNS,

@@ -9,8 +9,8 @@ from engine.events import Log, PairJudged, Progress, Report, RunEnded, StepDone
 from engine.runs.folder import LOG, METRICS
 from tests.tui.archive import make_run
 from tests.tui.live import SECONDS, START, a_run, judged, started
-from tui.archive.run_from_files import RunFromFiles, to_pair
-from tui.run.view import LOG_LINES, RunView
+from tui.state.run_from_files import RunFromFiles, to_pair
+from tui.state.run_view import LOG_LINES, RunView
 
 pytestmark = pytest.mark.quick
 
@@ -89,7 +89,8 @@ def test_the_files_of_a_run_make_the_same_view() -> None:
     assert [line.level for line in view.log] == ["info", "warning", "info"]
     assert view.evaluation is not None
     assert view.evaluation.win_rate == 0.71
-    assert not archived.update()
+    archived.update()
+    assert (len(view.series["loss"]), len(view.log)) == (40, 3)  # nothing is taken in twice
 
 
 def test_a_run_that_another_process_writes_is_kept_up_with() -> None:
@@ -97,7 +98,7 @@ def test_a_run_that_another_process_writes_is_kept_up_with() -> None:
     archived = RunFromFiles(run)
     run.append(METRICS, [{"step": 11, "loss": 0.1}])
     run.append(LOG, ["2026-09-01T10:02:00.000+00:00 error   gone\n  and why"])
-    assert archived.update()
+    archived.update()
     assert archived.view.latest("loss") == 0.1
     assert [line.text for line in archived.view.log][-2:] == ["gone", "  and why"]
     assert archived.view.log[-1].level == "error"

@@ -8,7 +8,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from engine.runs import archive
+from engine.runs import archive, trash
 from engine.runs.folder import METRICS, Run
 from engine.settings.schema import Settings
 from tests.tui.archive import make_run, metrics
@@ -158,8 +158,8 @@ def test_delete_and_undo() -> None:
 
 
 def test_what_was_deleted_more_than_a_day_ago_is_gone_for_good() -> None:
-    old, new = (archive.delete(make_run(name, steps=3).path) for name in ("old", "new"))
-    long_ago = time.time() - 1.01 * archive.KEPT_IN_TRASH.total_seconds()
+    old, new = (trash.delete(make_run(name, steps=3).path) for name in ("old", "new"))
+    long_ago = time.time() - 1.01 * trash.KEPT_IN_TRASH.total_seconds()
     os.utime(old.parent, (long_ago, long_ago))
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:

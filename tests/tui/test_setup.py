@@ -14,8 +14,8 @@ from tui.app import StudioApp
 from tui.setup.form import FIELDS
 from tui.setup.screen import SetupScreen
 from tui.setup.setting_field import SettingField
-from tui.setup.setting_help import found
 from tui.setup.setting_list import Fields
+from tui.setup.setting_search import matching_settings
 from tui.setup.start_line import StartLine
 from tui.setup.yaml_pane import YamlPane
 from tui.shell.ask import AskChoice, AskText
@@ -76,7 +76,7 @@ def test_every_setting_can_be_reached_and_says_what_it_does() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         reached: list[str] = []
         for section in SECTIONS:
-            fields = setup(app).query_one(Fields).shown()
+            fields = setup(app).query_one(Fields).visible_fields()
             assert {each.setting.section for each in fields} == {section}
             fields[0].focus()
             await pilot.pause()
@@ -100,7 +100,7 @@ def test_the_sections_are_chosen_with_the_arrows() -> None:
         await pilot.press("down", "j", "enter")
         assert FIELDS[focused(app) or ""].section == SECTIONS[2]
         await pilot.press("up", "left_square_bracket")
-        assert setup(app).query_one(Fields).shown()[0].setting.section == SECTIONS[1]
+        assert setup(app).query_one(Fields).visible_fields()[0].setting.section == SECTIONS[1]
         await pilot.press("pageup", "left_square_bracket")
         assert "first section" in said(app)
 
@@ -241,8 +241,8 @@ def test_fields_without_effect_say_why() -> None:
 
 
 def test_search_finds_names_and_help_and_stays_at_what_was_found() -> None:
-    assert "learning_rate" in found("breaks text sooner")
-    assert found("no such words at all") == []
+    assert "learning_rate" in matching_settings("breaks text sooner")
+    assert matching_settings("no such words at all") == []
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await pilot.press("slash", *"kv cache")
@@ -256,7 +256,7 @@ def test_search_finds_names_and_help_and_stays_at_what_was_found() -> None:
         await pilot.press("enter")
         assert "no setting has these words" in said(app)
         await pilot.press("escape")
-        assert setup(app).query_one(Fields).shown()
+        assert setup(app).query_one(Fields).visible_fields()
 
     play(scene)
 
@@ -279,7 +279,7 @@ def test_yaml_and_form_are_the_same_settings(monkeypatch: pytest.MonkeyPatch) ->
         assert "betta" in shown(app)
         assert "the nearest is beta" in " ".join(shown(app).split())
         await pilot.press("escape")
-        assert "left out of the setup" in said(app)
+        assert "left out of the form" in said(app)
         await pilot.press("s")
         assert (started[0].beta, started[0].iters) == (0.6, 91)
 

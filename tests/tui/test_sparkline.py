@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.run.series import Series
+from tui.state.series import Series
 from tui.widgets import plot
 from tui.widgets.plot import Line, Range
 from tui.widgets.sparkline import NOT_FINITE, sparkline

@@ -7,15 +7,10 @@ import sys
 
 import pytest
 
-from tui.terminal.captured_output import CapturedOutput
-from tui.terminal.terminal import (
-    COPY_LIMIT,
-    Lines,
-    copy_sequence,
-    notify_sequence,
-    refusal,
-    wants_mouse,
-)
+from tui.run_app import wants_mouse
+from tui.terminal.captured_output import CapturedOutput, Lines
+from tui.terminal.requirements import refusal
+from tui.terminal.sequences import COPY_LIMIT, copy_sequence, notify_sequence
 
 
 def test_copying_goes_through_osc_52() -> None:

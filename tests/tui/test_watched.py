@@ -22,7 +22,7 @@ async def opened(app: StudioApp, pilot: Pilot[int], run: Run) -> WatchedScreen:
     await until(pilot, lambda: isinstance(app.screen, RunDetailScreen) and app.screen.ready)
     screen = app.screen
     assert isinstance(screen, WatchedScreen)
-    await until(pilot, lambda: (screen.held is not None) == (run.holder() is not None))
+    await until(pilot, lambda: (screen.holder is not None) == (run.holder() is not None))
     return screen
 
 

@@ -1,1 +1,3 @@
-"""Runs that were: the list of them, one of them, several beside one another, and trying one."""
+"""Runs that were: the list of them, one of them with its pairs, several beside one another,
+export, and trying one.
+"""

@@ -14,13 +14,13 @@ from textual.worker import get_current_worker
 from engine.errors import UserError
 from engine.runs.archive import Run
 from engine.settings.schema import Settings, fields, value
-from tui.archive.run_from_files import RunFromFiles
 from tui.run.metric_labels import ALL, metric
-from tui.run.series import Series
-from tui.run.view import RunView
-from tui.setup.form import show
 from tui.shell.base import StudioScreen
+from tui.state.run_from_files import RunFromFiles
+from tui.state.run_view import RunView
+from tui.state.series import Series
 from tui.text.safe_text import cut, safe_line
+from tui.text.setting_value import show
 from tui.widgets.chart import Chart, reading
 from tui.widgets.plot import Line
 from tui.widgets.row_list import RowList
@@ -59,14 +59,13 @@ class CompareScreen(StudioScreen):
     def __init__(self, runs: Sequence[Run]) -> None:
         super().__init__()
         self._runs = runs
-        self._archived: list[RunFromFiles] = []
-        self._differences: list[Difference] = []
+        self._sources: list[RunFromFiles] = []
         self.metric = metric("loss")
 
     @property
     def views(self) -> list[RunView]:
         """What is known of each run."""
-        return [each.view for each in self._archived]
+        return [each.view for each in self._sources]
 
     def body(self) -> Iterable[Widget]:
         """Who is compared, the chart, and the settings."""
@@ -91,25 +90,25 @@ class CompareScreen(StudioScreen):
     def _read(self) -> None:
         worker = get_current_worker()
         try:
-            if self._archived:
-                for each in self._archived:
+            if self._sources:
+                for each in self._sources:
                     each.update()
-                read = self._archived
+                read = self._sources
             else:
                 read = [RunFromFiles(run) for run in self._runs]
             settings = [run.known_settings()[0] for run in self._runs]
         except (UserError, OSError) as error:
             if not worker.is_cancelled:
-                self.app.call_from_thread(self.say, safe_line(str(error), 300), 15)
+                self.app.call_from_thread(self.say_error, error)
             return
         if not worker.is_cancelled:
-            self.app.call_from_thread(self._taken, read, differences(settings))
+            self.app.call_from_thread(self._show_runs, read, differences(settings))
 
-    def _taken(self, read: list[RunFromFiles], found: list[Difference]) -> None:
+    def _show_runs(self, read: list[RunFromFiles], different: list[Difference]) -> None:
         if not self.is_mounted:
             return
-        self._archived, self._differences = read, found
-        self.query_one("#settings", RowList).show(found)
+        self._sources = read
+        self.query_one("#settings", RowList).show(different)
         self._draw()
 
     # -- drawing ---------------------------------------------------------------------------------
@@ -122,7 +121,7 @@ class CompareScreen(StudioScreen):
 
     @on(Chart.Read)
     def _draw_head(self) -> None:
-        if not self._archived:
+        if not self._sources:
             return
         chart = self.query_one(Chart)
         at = " · ".join(part for part in (reading(chart), _smoothing(chart)) if part)
@@ -200,12 +199,12 @@ class CompareScreen(StudioScreen):
 
 def differences(settings: Sequence[Settings]) -> list[Difference]:
     """The settings, other than the name, that are not the same in all of the runs."""
-    found: list[Difference] = []
+    different: list[Difference] = []
     for field in fields():
         values = [value(each, field.key) for each in settings]
         if field.key != "run_name" and any(each != values[0] for each in values):
-            found.append((field.key, tuple(show(each) for each in values)))
-    return found
+            different.append((field.key, tuple(show(each) for each in values)))
+    return different
 
 
 def _color(number: int) -> str:

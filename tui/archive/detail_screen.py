@@ -13,15 +13,14 @@ from textual.widgets import ContentSwitcher, Input, Static
 from textual.worker import get_current_worker
 
 from engine.errors import RunError, UserError
-from engine.events import COMPLETE, Choice
-from engine.runs.archive import Run, open_run
-from engine.runs.durable import Record
-from engine.runs.folder import METRICS, PAIRS, UNDECIDED
-from engine.runs.relabel import relabel, set_flag, settle_if_free
-from engine.settings import files
-from engine.settings.schema import changed
-from tui.archive.pair_table import FILTERS, PairTable, pair_line
-from tui.archive.run_from_files import RunFromFiles, to_pair
+from engine.events import Choice
+from engine.runs.archive import open_run
+from engine.runs.folder import METRICS, PAIRS, UNDECIDED, Run
+from engine.runs.json_lines import Record
+from engine.runs.relabel import settle_if_free
+from tui.archive.config_text import config_content
+from tui.archive.pair_table import FILTERS, PairTable, pair_facts, pair_id, pair_line
+from tui.archive.run_actions import copy_path, resume
 from tui.run.card_grid import CardGrid
 from tui.run.header import RunHeader
 from tui.run.health_line import HealthLine
@@ -30,6 +29,8 @@ from tui.run.metric_labels import CARDS, MORE
 from tui.run.pair_pane import PairPane
 from tui.run.watched import WatchedScreen
 from tui.shell.ask import AskChoice
+from tui.state.run_from_files import RunFromFiles, to_pair
+from tui.text.choice import outcome
 from tui.text.format import size
 from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList
@@ -38,12 +39,6 @@ from tui.widgets.section_title import SectionTitle
 
 SECONDS = 1.0  # between two looks at a run that somebody trains
 PARTS = ("metrics", "pairs", "config", "log")
-SAID = {
-    "first": "the first won",
-    "second": "the second won",
-    "tie": "a tie",
-    "both_bad": "both bad",
-}
 
 
 class RunDetailScreen(WatchedScreen):
@@ -95,7 +90,7 @@ class RunDetailScreen(WatchedScreen):
         super().__init__()
         self.run: Run = open_run(name)
         self.table = PairTable(self.run)
-        self._archived: RunFromFiles | None = None  # once its files were read
+        self._source: RunFromFiles | None = None  # once its files were read
         self._filter = FILTERS[0]
 
     @property
@@ -141,39 +136,38 @@ class RunDetailScreen(WatchedScreen):
         return size(sum(sizes))
 
     def _read_again(self) -> None:
-        if self.is_current and self._archived and (self._archived.view.live or self.held):
+        if self.is_current and self._source and (self._source.view.live or self.holder):
             self._read()
 
     @work(thread=True, exclusive=True)
     def _read(self) -> None:
         """Take in what is new in the run's files."""
         worker = get_current_worker()
-        archived, error = self._archived, ""
+        source = self._source
         try:
-            if archived is None:
+            if source is None:
                 settle_if_free(self.run)
-                archived = RunFromFiles(self.run)
+                source = RunFromFiles(self.run)
             else:
-                archived.update()
+                source.update()
             if not worker.is_cancelled:
-                self.app.call_from_thread(self._taken, archived)
+                self.app.call_from_thread(self._show_run, source)
             if self.table.update() and not worker.is_cancelled:
                 self.app.call_from_thread(self._show_pairs)
-        except (UserError, OSError) as wrong:
-            error = str(wrong)
-        if error and not worker.is_cancelled:
-            self.app.call_from_thread(self.say, safe_line(error, 300), 15)
+        except (UserError, OSError) as error:
+            if not worker.is_cancelled:
+                self.app.call_from_thread(self.say_error, error)
 
-    def _taken(self, archived: RunFromFiles) -> None:
-        first, self._archived = self._archived is None, archived
+    def _show_run(self, source: RunFromFiles) -> None:
+        first, self._source = self._source is None, source
         if not self.is_mounted:
             return
-        self.query_one(RunHeader).show(archived.view)
+        self.query_one(RunHeader).show(source.view)
         health = self.query_one(HealthLine)
-        health.show(archived.view.findings)
-        health.display = bool(archived.view.findings)
-        self.query_one(CardGrid).show(archived.view)
-        self.query_one(LogPane).show(archived.view)
+        health.show(source.view.findings)
+        health.display = bool(source.view.findings)
+        self.query_one(CardGrid).show(source.view)
+        self.query_one(LogPane).show(source.view)
         self._show_parts()
         if first:
             self._show_config()
@@ -199,34 +193,20 @@ class RunDetailScreen(WatchedScreen):
         except UserError as error:
             self.query_one("#settings", Static).update(Content.styled(str(error), "$bad"))
             return
-        differs = {
-            key.rpartition(".")[2]: default for key, (_, default) in changed(settings).items()
-        }
-        lines = [Content.styled(safe_line(note), "$warning") for note in notes]
-        for line in files.to_yaml(settings, commented=False).splitlines():
-            key = line.strip().partition(":")[0]
-            text = safe_line(line)
-            if key in differs:
-                default = safe_line(f"  default {differs[key]}", 60)
-                remark = default if "\n" not in str(differs[key]) else ""
-                lines.append(Content.assemble((text, "$foreground"), (remark, "$faint")))
-            else:
-                inner = line.startswith("  ") and ":" not in line
-                lines.append(Content.styled(text, "$foreground" if inner else "$muted"))
-        self.query_one("#settings", Static).update(Content("\n").join(lines))
+        self.query_one("#settings", Static).update(config_content(settings, notes))
 
     def _show_pairs(self) -> None:
         if not self.is_mounted:
             return
         at = self.pairs.current
         text = self.query_one("#find", Input).value
-        found = self.table.chosen(self._filter, text)
-        same = [place for place, each in enumerate(found) if at and _id(each) == _id(at)]
+        matches = self.table.matching(self._filter, text)
+        same = [place for place, each in enumerate(matches) if at and pair_id(each) == pair_id(at)]
         none = "no pair was judged yet" if not self.table.lines else "no such pair · v shows others"
-        self.pairs.show(found, same[0] if same else None, empty=none)
-        of = f" of {len(self.table.lines):,}" if len(found) < len(self.table.lines) else ""
+        self.pairs.show(matches, same[0] if same else None, empty=none)
+        of = f" of {len(self.table.lines):,}" if len(matches) < len(self.table.lines) else ""
         words = f" · {safe_line(text, 20)}" if text else ""
-        state = f"{self._filter.name}{words} · {len(found):,}{of}"
+        state = f"{self._filter.name}{words} · {len(matches):,}{of}"
         lit = self.pairs.has_focus
         self.query_one("#pairs-title", SectionTitle).show("pairs", state, accented=lit)
 
@@ -234,16 +214,8 @@ class RunDetailScreen(WatchedScreen):
     def _show_pair(self) -> None:
         line = self.pairs.current
         self.query_one(PairPane).show(to_pair(line) if line else None)
-        facts: list[str] = []
-        if line:
-            was = line.get("was")
-            if isinstance(was, dict):
-                before = SAID.get(str(was.get("choice")), str(was.get("choice")))
-                facts.append(f"label changed: {was.get('judge')} had said {before}")
-            facts += ["flagged"] if line.get("flagged") is True else []
-            facts += [f"note: {line['note']}"] if line.get("note") else []
-            facts += [_lengths(line)]
-        self.query_one("#facts", Static).update(Content(safe_line(" · ".join(facts), 400)))
+        facts = " · ".join(pair_facts(line)) if line else ""
+        self.query_one("#facts", Static).update(Content(safe_line(facts, 400)))
 
     # -- going about -----------------------------------------------------------------------------
 
@@ -285,8 +257,8 @@ class RunDetailScreen(WatchedScreen):
     def _open_chart(self, event: CardGrid.Opened) -> None:
         from tui.run.chart_screen import ChartScreen
 
-        if self._archived:
-            self.app.push_screen(ChartScreen(self._archived.view, event.metric.name))
+        if self._source:
+            self.app.push_screen(ChartScreen(self._source.view, event.metric.name))
 
     @on(RowList.Chosen, "#list")
     def _enlarge(self) -> None:
@@ -332,15 +304,15 @@ class RunDetailScreen(WatchedScreen):
         """Give the pair under the cursor another verdict."""
         line = self._pair()
         if line and line.get("choice") == choice:
-            self.say(f"its label is that already: {SAID[choice]}")
-        elif line and self._write(lambda: relabel(self.run, _id(line), choice)):
-            self.say(f"label changed: {SAID[choice]}")
+            self.say(f"its label is that already: {outcome(choice)}")
+        elif line and self._change(lambda: self.table.relabel(line, choice)):
+            self.say(f"label changed: {outcome(choice)}")
 
     def action_flag(self) -> None:
         """Flag the pair under the cursor, or take its flag away."""
         if line := self._pair():
             flagged = line.get("flagged") is not True
-            if self._write(lambda: set_flag(self.run, _id(line), flagged)):
+            if self._change(lambda: self.table.flag(line, flagged)):
                 self.say("flagged" if flagged else "no longer flagged")
 
     def _pair(self) -> Record | None:
@@ -349,16 +321,13 @@ class RunDetailScreen(WatchedScreen):
             self.say("there is no pair here")
         return self.pairs.current
 
-    def _write(self, change: Callable[[], Record]) -> bool:
-        if held := self.run.holder():  # asked first, since a change would wait for it a while
-            self.say(f"process {held.pid} trains this run: its labels can be changed once it ends")
-            return False
+    def _change(self, change: Callable[[], None]) -> bool:
+        """Change what is stored of a pair, and show it; whether it was changed."""
         try:
-            line = change()
+            change()
         except (UserError, RunError) as error:
-            self.say(safe_line(str(error), 300), 15)
+            self.say_error(error)
             return False
-        self.table.put(line)
         self._show_pairs()
         return True
 
@@ -368,7 +337,7 @@ class RunDetailScreen(WatchedScreen):
         """Say what the health line means."""
         from tui.run.health_screen import HealthOverlay
 
-        view = self._archived.view if self._archived else None
+        view = self._source.view if self._source else None
         self.app.push_screen(HealthOverlay(view.findings if view else ()))
 
     def action_open(self) -> None:
@@ -378,13 +347,8 @@ class RunDetailScreen(WatchedScreen):
 
     def action_resume(self) -> None:
         """Go on with the run from its newest checkpoint."""
-        if self._archived and (status := self._archived.view.status) in COMPLETE:
-            self.say(f"this run is {status}; o opens its config for a new one")
-            return
-        try:
-            self.studio.resume_run(self.run)
-        except (UserError, RunError) as error:
-            self.say(safe_line(str(error), 300), 15)
+        status = self._source.view.status if self._source else ""
+        resume(self, self.run, status, config_key="o")
 
     def action_try_it(self) -> None:
         """Ask the starting and the trained policy."""
@@ -392,18 +356,4 @@ class RunDetailScreen(WatchedScreen):
 
     def action_copy(self) -> None:
         """Copy the path of the run's folder."""
-        self.app.copy_to_clipboard(str(self.run.path))
-        self.say(f"copied: {safe_line(str(self.run.path), 200)}")
-
-
-def _id(line: Record) -> str:
-    return str(line.get("pair_id"))
-
-
-def _lengths(line: Record) -> str:
-    sides = ("chosen", "rejected") if "chosen" in line else ("first", "second")
-    parts = []
-    for side in sides:
-        cut = ", cut" if line.get(f"{side}_finished") is False else ""
-        parts.append(f"{side} {line.get(f'{side}_tokens', '?')} tokens{cut}")
-    return ", ".join(parts)
+        copy_path(self, self.run.path)

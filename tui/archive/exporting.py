@@ -31,12 +31,12 @@ def refused(text: str) -> str | None:
     """Why the folder that `text` names cannot be written; None: it may be."""
     folder = expanded(text)
     try:
-        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     except (OSError, ValueError):
         return "that is no folder that can be written"
-    if not text.strip() or taken:
-        return "give the name of a new folder" if not taken else "there is something in it already"
-    return None
+    if occupied:
+        return "there is something in it already"
+    return None if text.strip() else "give the name of a new folder"
 
 
 async def export(run: Path, what: str, to: Path, tell: Callable[[str], None]) -> str:
@@ -51,13 +51,13 @@ async def export(run: Path, what: str, to: Path, tell: Callable[[str], None]) ->
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    began, ending = time.monotonic(), asyncio.ensure_future(process.communicate())
+    start, ending = time.monotonic(), asyncio.ensure_future(process.communicate())
     try:
         while not ending.done():
-            spent = time.monotonic() - began
+            seconds = time.monotonic() - start
             written = await asyncio.to_thread(_bytes_in, durable.making_of(to, private=False))
             far = f"{size(written)} written" if written else "reading the run"
-            tell(f"exporting the {what} · {far} · {duration(spent)}")
+            tell(f"exporting the {what} · {far} · {duration(seconds)}")
             await asyncio.wait([ending], timeout=POLL_SECONDS)
     finally:
         if process.returncode is None:  # the program ends
@@ -69,8 +69,8 @@ async def export(run: Path, what: str, to: Path, tell: Callable[[str], None]) ->
     last = lines[-1]
     if process.returncode == 0:
         notes = [line.removeprefix("note: ") for line in lines if line.startswith("note: ")]
-        said = [*notes, *([last] if fuse else [])]
-        return "; ".join([f"exported to {safe_line(str(to))}", *map(safe_line, said)])
+        remarks = [*notes, *([last] if fuse else [])]
+        return "; ".join([f"exported to {safe_line(str(to))}", *map(safe_line, remarks)])
     return f"not exported: {safe_line(last.removeprefix('lora-studio: '))}"
 
 

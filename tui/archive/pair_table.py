@@ -7,21 +7,17 @@ from typing import Any
 from textual.content import Content
 
 from engine.data.pairs import messages_of, text_of
-from engine.runs.durable import Record
+from engine.errors import UserError
+from engine.events import Choice
+from engine.json_number import real
 from engine.runs.folder import PAIRS, UNDECIDED, Run
+from engine.runs.json_lines import Record
+from engine.runs.relabel import relabel, set_flag
+from tui.text.choice import outcome, words
 from tui.text.prompt_text import prompt_line
 from tui.text.safe_text import LIMIT, safe_line
+from tui.text.search import matcher
 
-SAID = {
-    "first": "1 ✓",
-    "second": "2 ✓",
-    "tie": "tie",
-    "both_bad": "bad",
-    "skip": "skip",
-    "identical": "same",
-    "empty": "none",
-    "invalid": "inv.",
-}
 LINE = 300  # characters of a prompt that a row may show
 
 
@@ -35,13 +31,12 @@ class Filter:
 
 def disagrees(line: Record) -> bool:
     """Whether the judge's two orders, or a person and the judge, say different things."""
-    orders, q, choice = line.get("q_orders"), line.get("q"), line.get("choice")
+    orders, q, choice = line.get("q_orders"), real(line.get("q")), line.get("choice")
     if isinstance(orders, list) and len(orders) == 2:
-        first, second = orders
-        numbers = isinstance(first, int | float) and isinstance(second, int | float)
-        if numbers and (first - 0.5) * (second - 0.5) <= 0:
+        first, second = map(real, orders)
+        if first is not None and second is not None and (first - 0.5) * (second - 0.5) <= 0:
             return True
-    if isinstance(q, int | float) and line.get("judge") == "human":
+    if q is not None and line.get("judge") == "human":
         return choice in ("first", "second") and (choice == "first") != (q > 0.5)
     return False
 
@@ -78,24 +73,45 @@ class PairTable:
             read = [follower.read() for follower in self._followers.values()]
         for _, lines in read:
             for line in lines:
-                known = self.lines.get(str(line.get("pair_id")))
+                known = self.lines.get(pair_id(line))
                 if known is None or line.get("was") or not known.get("was"):
                     self.put(line)
         return any(lines for _, lines in read)
 
     def put(self, line: Record) -> None:
         """Add a pair, or replace what is known of it; of its texts, what a screen shows."""
-        self.lines[str(line.get("pair_id"))] = {key: _short(entry) for key, entry in line.items()}
+        self.lines[pair_id(line)] = {key: _short(entry) for key, entry in line.items()}
 
-    def chosen(self, chosen: Filter, text: str = "") -> list[Record]:
+    def relabel(self, line: Record, choice: Choice) -> None:
+        """Give a pair another verdict, on the disk too.
+
+        Raises:
+            UserError: a process trains the run; its labels can be changed once it ends.
+            StorageError: it cannot be written.
+        """
+        self._refuse_while_trained()
+        self.put(relabel(self.run, pair_id(line), choice))
+
+    def flag(self, line: Record, flagged: bool) -> None:
+        """Flag a pair or take its flag away, on the disk too; raises as `relabel`."""
+        self._refuse_while_trained()
+        self.put(set_flag(self.run, pair_id(line), flagged))
+
+    def _refuse_while_trained(self) -> None:
+        if holder := self.run.holder():  # asked first, since a change would wait for it a while
+            raise UserError(
+                f"process {holder.pid} trains this run: its labels can be changed once it ends"
+            )
+
+    def matching(self, pair_filter: Filter, text: str = "") -> list[Record]:
         """The pairs that a filter holds for, and that have every word of `text`, by step."""
-        words = text.lower().split()
-        found = [
+        has_words = matcher(text)
+        matches = [
             line
             for line in self.lines.values()
-            if chosen.holds(line) and (not words or all(w in _text(line) for w in words))
+            if pair_filter.holds(line) and (not text or has_words(_text(line)))
         ]
-        return sorted(found, key=lambda line: str(line.get("pair_id")))
+        return sorted(matches, key=pair_id)
 
     def counts(self) -> list[tuple[Filter, int]]:
         """How many pairs each filter holds for; filters without any are left out, all stays."""
@@ -105,8 +121,8 @@ class PairTable:
 
 def pair_line(line: Record, width: int) -> Content:
     """A row: step, verdict, how sure, marks, and the prompt."""
-    q, second = line.get("q"), line.get("choice") == "second"
-    sure = f"{1 - q if second else q:.2f}" if isinstance(q, int | float) else ""
+    q, second = real(line.get("q")), line.get("choice") == "second"
+    sure = f"{1 - q if second else q:.2f}" if q is not None else ""
     marks = "".join(
         mark if there else " "
         for mark, there in (
@@ -120,16 +136,42 @@ def pair_line(line: Record, width: int) -> Content:
     step = line.get("step")
     return Content.assemble(
         (f" {step if isinstance(step, int) else '–':>6} ", "$muted"),
-        (f"{SAID.get(choice, '?'):<5}", "$foreground" if won else "$muted"),
+        (f"{words(choice).cells:<5}", "$foreground" if won else "$muted"),
         (f"{sure:>4} ", "$muted"),
         (f"{marks} ", "$warning"),
         (safe_line(_prompt(line), min(LINE, max(1, width - 22))), "$foreground"),
     )
 
 
+def pair_facts(line: Record) -> list[str]:
+    """What is said of a pair beside its texts: an earlier label, flag, note and lengths."""
+    facts: list[str] = []
+    was = line.get("was")
+    if isinstance(was, dict):
+        earlier = outcome(str(was.get("choice")))
+        facts.append(f"label changed: {was.get('judge')} had said {earlier}")
+    facts += ["flagged"] if line.get("flagged") is True else []
+    facts += [f"note: {line['note']}"] if line.get("note") else []
+    return [*facts, _lengths(line)]
+
+
+def pair_id(line: Record) -> str:
+    """The id of a pair."""
+    return str(line.get("pair_id"))
+
+
+def _lengths(line: Record) -> str:
+    sides = ("chosen", "rejected") if "chosen" in line else ("first", "second")
+    parts: list[str] = []
+    for side in sides:
+        cut = ", cut" if line.get(f"{side}_finished") is False else ""
+        parts.append(f"{side} {line.get(f'{side}_tokens', '?')} tokens{cut}")
+    return ", ".join(parts)
+
+
 def _text(line: Record) -> str:
     keys = ("prompt", "chosen", "rejected", "first", "second", "note")
-    return " ".join(text_of(line[key]) for key in keys if key in line).lower()
+    return " ".join(text_of(line[key]) for key in keys if key in line)
 
 
 def _short(value: Any) -> Any:

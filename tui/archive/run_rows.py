@@ -3,21 +3,25 @@
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
 from textual.content import Content
 
-from engine.runs.archive import Run, RunSummary
+from engine.events import UNDER_WAY
+from engine.json_number import real
+from engine.runs.archive import Run
 from engine.runs.folder import METRICS
+from engine.runs.run_summary import RunSummary
 from tui.text.format import age, duration
 from tui.text.safe_text import cut, safe_line
+from tui.text.search import matcher
 from tui.widgets.sparkline import sparkline
 
 MARKS = 4  # cells before the name
 LEAST_NAME = 16
 TAIL = 60  # last lines of metrics that a trend is drawn from
-LIVE = ("running", "paused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +133,15 @@ class Order:
 
 def matching(runs: Sequence[RunSummary], text: str) -> list[RunSummary]:
     """The runs that hold every word of `text` in a name, model, judge, status or tag."""
-    words = text.lower().split()
-    return [run for run in runs if all(word in _searched(run) for word in words)]
+    matches = matcher(text)
+    return [run for run in runs if matches(_searched(run))]
 
 
 def columns(width: int) -> list[tuple[Column, int]]:
     """The columns that fit, each with its width."""
-    shown = [each for each in COLUMNS if width >= 120 or not each.wide_only]
-    fixed = MARKS + sum(each.width + 1 for each in shown)
-    return [(each, each.width or max(LEAST_NAME, width - fixed)) for each in shown]
+    visible = [each for each in COLUMNS if width >= 120 or not each.wide_only]
+    fixed = MARKS + sum(each.width + 1 for each in visible)
+    return [(each, each.width or max(LEAST_NAME, width - fixed)) for each in visible]
 
 
 def header(width: int, order: Order) -> Content:
@@ -152,9 +156,9 @@ def header(width: int, order: Order) -> Content:
     return Content.assemble(*parts)
 
 
-def row(run: RunSummary, width: int, glance: Glance, marked: Collection[Any]) -> Content:
+def row(run: RunSummary, width: int, glance: Glance, marked: Collection[Path]) -> Content:
     """The line of a run."""
-    live = run.status in LIVE
+    live = run.status in UNDER_WAY
     parts: list[Content | tuple[str, str]] = [
         (" ●" if live else " !" if run.damaged else "  ", "$accent" if live else "$bad"),
         ("✓ " if run.path in marked else "  ", "$foreground"),
@@ -196,11 +200,10 @@ def glance(run: RunSummary) -> Glance:
     losses: list[float] = []
     spread: float | None = None
     for record in Run(run.path).last(METRICS, TAIL):
-        loss = record.get("loss")
-        if isinstance(loss, int | float):
-            losses.append(float(loss))
-        low, high = record.get("win_rate_low"), record.get("win_rate_high")
-        if isinstance(low, int | float) and isinstance(high, int | float):
+        if (loss := real(record.get("loss"))) is not None:
+            losses.append(loss)
+        low, high = real(record.get("win_rate_low")), real(record.get("win_rate_high"))
+        if low is not None and high is not None:
             spread = (high - low) / 2
     return Glance(tuple(losses), spread)
 
@@ -208,14 +211,14 @@ def glance(run: RunSummary) -> Glance:
 def _style(run: RunSummary, column: Column) -> str:
     if column.title == "status":
         bad = run.status in ("failed", "untrained", "damaged", "interrupted")
-        return "$bad" if bad else "$accent" if run.status in LIVE else "$muted"
+        return "$bad" if bad else "$accent" if run.status in UNDER_WAY else "$muted"
     if column.title in ("name", "loss", "win rate"):
         return "$foreground"
     return "$muted"
 
 
 def _searched(run: RunSummary) -> str:
-    return " ".join((run.name, run.model, run.judge, run.status, run.train_type, *run.tags)).lower()
+    return " ".join((run.name, run.model, run.judge, run.status, run.train_type, *run.tags))
 
 
 def _middle_out(name: str, width: int) -> str:

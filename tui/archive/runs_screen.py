@@ -1,6 +1,5 @@
 """Runs: the archive as a table, with what can be done to a run."""
 
-import contextlib
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,12 +13,14 @@ from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
 from engine.errors import RunError, UserError
-from engine.events import COMPLETE
-from engine.runs import archive
-from engine.runs.archive import Run, RunSummary
-from engine.runs.folder import METRICS
+from engine.events import COMPLETE, UNDER_WAY
+from engine.runs import archive, run_names, trash
+from engine.runs.folder import Run
+from engine.runs.run_summary import RunSummary
 from tui.archive import exporting
-from tui.archive.run_rows import LIVE, Glance, Order, about, glance, header, matching, row
+from tui.archive.run_actions import copy_path, resume
+from tui.archive.run_glances import RunGlances
+from tui.archive.run_rows import Order, about, header, matching, row
 from tui.run.remote_commands import elsewhere
 from tui.run.watched import take_over
 from tui.setup import completions
@@ -32,8 +33,6 @@ from tui.widgets.safe_editors import LineEditor
 
 LEAST_SECONDS = 1.5  # between two looks at the folder of runs
 BUSY_SHARE = 0.05  # of the time that may go into looking
-
-Stamp = tuple[int, int]  # of a file: modified in ns, bytes
 
 
 class RunsScreen(StudioScreen):
@@ -72,10 +71,9 @@ class RunsScreen(StudioScreen):
         self._order = Order()
         self._marked: dict[Path, RunSummary] = {}
         self._deleted: list[Path] = []
-        self._glances: dict[Path, tuple[Stamp, Glance]] = {}
-        self._sizes: dict[Path, int] = {}
-        self._looked = 0.0  # when the folder was last read
-        self._took = 0.0
+        self._glances = RunGlances()
+        self._read_at = 0.0  # when the folder was last read
+        self._read_seconds = 0.0
 
     @property
     def table(self) -> "RowList[RunSummary]":
@@ -101,12 +99,12 @@ class RunsScreen(StudioScreen):
         """Begin to look."""
         self.table.focus()
         self._show()
-        self.set_interval(LEAST_SECONDS / 3, self._look_again)
-        self.run_worker(archive.empty_trash, thread=True)
+        self.set_interval(LEAST_SECONDS / 3, self._read_if_due)
+        self.run_worker(trash.empty_trash, thread=True)
 
     def on_screen_resume(self) -> None:
         """What changed while another screen was in front shows at once."""
-        self._look()
+        self._read_runs()
 
     def on_resize(self, event: Resize) -> None:
         """The columns that fit depend on the width."""
@@ -114,58 +112,50 @@ class RunsScreen(StudioScreen):
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def _look_again(self) -> None:
-        pause = max(LEAST_SECONDS, self._took / BUSY_SHARE)
-        if self.is_current and time.monotonic() - self._looked > pause:
-            self._look()
+    def _read_if_due(self) -> None:
+        pause = max(LEAST_SECONDS, self._read_seconds / BUSY_SHARE)
+        if self.is_current and time.monotonic() - self._read_at > pause:
+            self._read_runs()
 
     @work(thread=True, exclusive=True, group="look")
-    def _look(self) -> None:
+    def _read_runs(self) -> None:
         """Read the folder of runs, then the metrics of the rows in sight."""
         worker, began = get_current_worker(), time.monotonic()
-        self._looked = began
-        found = archive.list_runs()
+        self._read_at = began
+        runs = archive.list_runs()
         if worker.is_cancelled:
             return
-        self.app.call_from_thread(self._found, found)
-        self._took = time.monotonic() - began
-        self._glance_at()
+        self.app.call_from_thread(self._take_runs, runs)
+        self._read_seconds = time.monotonic() - began
+        self._read_glances()
 
-    def _found(self, found: list[RunSummary]) -> None:
-        self._all = found
-        paths = {run.path for run in found}
+    def _take_runs(self, runs: list[RunSummary]) -> None:
+        self._all = runs
+        paths = {run.path for run in runs}
         self._marked = {path: run for path, run in self._marked.items() if path in paths}
         if self.is_mounted:
             self._show()
 
     @work(thread=True, exclusive=True, group="glance")
-    def _glance_at(self) -> None:
+    def _read_glances(self) -> None:
         """Read the metrics of the rows in sight that are new or have changed."""
         worker, news = get_current_worker(), False
         for run in list(self.table.in_sight()):
             if worker.is_cancelled:
                 return
-            with contextlib.suppress(OSError):
-                stat = (run.path / METRICS).stat()
-                stamp = (stat.st_mtime_ns, stat.st_size)
-                if self._glances.get(run.path, (None, None))[0] != stamp:
-                    self._glances[run.path] = (stamp, glance(run))
-                    news = True
+            news |= self._glances.read(run)
         if news:
             self.app.call_from_thread(self.table.redraw)
-        for run in self._all or []:  # sizes change little; each is summed once
+        for run in self._all or []:
             if worker.is_cancelled:
                 return
-            if run.path not in self._sizes and run.status not in LIVE:
-                with contextlib.suppress(OSError):
-                    self._sizes[run.path] = Run(run.path).size()
+            self._glances.measure(run)
         self.app.call_from_thread(self._show_title)
 
     # -- showing ---------------------------------------------------------------------------------
 
     def _row(self, run: RunSummary, width: int) -> Content:
-        _, seen = self._glances.get(run.path, (None, Glance()))
-        return row(run, width, seen, self._marked)
+        return row(run, width, self._glances.of(run), self._marked)
 
     def _show(self, cursor_at: Path | None = None) -> None:
         """Filter, sort and draw; the cursor stays with its run."""
@@ -173,28 +163,28 @@ class RunsScreen(StudioScreen):
             return
         at = cursor_at or (self.run.path if self.run else None)
         text = self.query_one("#filter", Input).value
-        shown = self._order.sort(matching(self._all, text))
-        cursor = next((place for place, run in enumerate(shown) if run.path == at), None)
+        visible = self._order.sort(matching(self._all, text))
+        cursor = next((place for place, run in enumerate(visible) if run.path == at), None)
         empty = (
             "  no run matches · esc clears the filter" if text else "  no runs yet · f2 sets one up"
         )
-        self.table.show(shown, cursor, empty=empty)
+        self.table.show(visible, cursor, empty=empty)
         self._show_title()
         self._show_header()
 
     def _show_title(self) -> None:
         everything = self._all or []
-        live = sum(run.status in LIVE for run in everything)
+        live = sum(run.status in UNDER_WAY for run in everything)
         facts = [f"{len(everything)} run{'s' * (len(everything) != 1)}"]
         facts += [f"{live} live"] if live else []
         facts += [f"{len(self._marked)} marked"] if self._marked else []
-        kept = sum(self._sizes.get(run.path, 0) for run in everything)
-        facts += [size(kept)] if kept else []
+        stored = self._glances.size(everything)
+        facts += [size(stored)] if stored else []
         text = self.query_one("#filter", Input).value
         filtered = f"  / {safe_line(text, 40)}  " if text else "  "
-        said = " · ".join(facts) if self._all is not None else ""
+        state = " · ".join(facts) if self._all is not None else ""
         self.query_one("#title", Static).update(
-            Content.assemble(("runs", "bold"), (filtered, "$accent"), (said, "$muted"))
+            Content.assemble(("runs", "bold"), (filtered, "$accent"), (state, "$muted"))
         )
 
     def _show_header(self) -> None:
@@ -204,7 +194,7 @@ class RunsScreen(StudioScreen):
     @on(RowList.Moved, "#table")
     def _moved(self) -> None:
         self.query_one("#about", Static).update(about(self.run) if self.run else Content(""))
-        self._glance_at()
+        self._read_glances()
 
     # -- the table as a whole --------------------------------------------------------------------
 
@@ -248,7 +238,7 @@ class RunsScreen(StudioScreen):
 
     def action_mark(self) -> None:
         """Mark the run for a comparison."""
-        if run := self._whole():
+        if run := self._intact_run():
             if self._marked.pop(run.path, None) is None:
                 self._marked[run.path] = run
             self.table.redraw()
@@ -266,7 +256,7 @@ class RunsScreen(StudioScreen):
 
     # -- one run ---------------------------------------------------------------------------------
 
-    def _whole(self) -> RunSummary | None:
+    def _intact_run(self) -> RunSummary | None:
         """The run under the cursor, unless it is damaged, which is then said."""
         if not self.run:
             reading = self._all is None
@@ -279,7 +269,7 @@ class RunsScreen(StudioScreen):
 
     @on(RowList.Chosen, "#table")
     def _open(self) -> None:
-        if run := self._whole():
+        if run := self._intact_run():
             session = self.studio.session
             if session and session.alive and session.run and session.run.path == run.path:
                 self.studio.open_run()
@@ -288,18 +278,12 @@ class RunsScreen(StudioScreen):
 
     def action_resume(self) -> None:
         """Go on with the run from its newest checkpoint, or take it over from another process."""
-        if not (run := self._whole()):
+        if not (run := self._intact_run()):
             return
-        if run.status in COMPLETE:
-            self.say(f"this run is {run.status}; c opens its config for a new one")
-            return
-        if elsewhere(Run(run.path).holder()):
+        if run.status not in COMPLETE and elsewhere(Run(run.path).holder()):
             self._take_over(Run(run.path))
-            return
-        try:
-            self.studio.resume_run(Run(run.path))
-        except (UserError, RunError) as error:
-            self.say(safe_line(str(error), 300), 15)
+        else:
+            resume(self, Run(run.path), run.status, config_key="c")
 
     @work(exclusive=True, group="asked")
     async def _take_over(self, run: Run) -> None:
@@ -307,27 +291,26 @@ class RunsScreen(StudioScreen):
 
     def action_config(self) -> None:
         """Open the run's settings in the form."""
-        if run := self._whole():
+        if run := self._intact_run():
             try:
                 self.studio.open_setup(Run(run.path).settings(), run.name)
             except UserError as error:
-                self.say(safe_line(str(error), 300), 15)
+                self.say_error(error)
 
     def action_try_it(self) -> None:
         """Ask the starting and the trained policy."""
-        if run := self._whole():
+        if run := self._intact_run():
             self.studio.open_try_it(Run(run.path))
 
     def action_copy(self) -> None:
         """Copy the path of the run's folder."""
         if run := self.run:
-            self.app.copy_to_clipboard(str(run.path))
-            self.say(f"copied: {safe_line(str(run.path), 200)}")
+            copy_path(self, run.path)
 
     @work
     async def action_tags(self) -> None:
         """Give the run other tags."""
-        if not (run := self._whole()):
+        if not (run := self._intact_run()):
             return
         text = await self.app.push_screen_wait(
             AskText("tags, separated by commas", safe_line(", ".join(run.tags)))
@@ -339,11 +322,11 @@ class RunsScreen(StudioScreen):
     @work
     async def action_rename(self) -> None:
         """Give the run another name."""
-        if not (run := self._whole()):
+        if not (run := self._intact_run()):
             return
         text = await self.app.push_screen_wait(AskText("rename to", safe_line(run.name)))
         if text and text != run.name:
-            renamed = run.path.with_name(archive.safe_name(text))
+            renamed = run.path.with_name(run_names.safe_name(text))
             self._change(lambda: archive.rename(Run(run.path), text), renamed)
 
     def action_delete(self) -> None:
@@ -351,7 +334,7 @@ class RunsScreen(StudioScreen):
         if run := self.run:
 
             def delete() -> None:
-                self._deleted.append(archive.delete(run.path))
+                self._deleted.append(trash.delete(run.path))
 
             if self._change(delete):
                 self.say(f"deleted {safe_line(run.name, 60)} · u brings it back", 15)
@@ -363,7 +346,7 @@ class RunsScreen(StudioScreen):
             return
         trashed = self._deleted.pop()
         back: list[Run] = []
-        if self._change(lambda: back.append(archive.undelete(trashed))):
+        if self._change(lambda: back.append(trash.undelete(trashed))):
             self.say(f"{safe_line(back[0].name, 60)} is back")
             self._show(back[0].path)
 
@@ -372,7 +355,7 @@ class RunsScreen(StudioScreen):
         try:
             change()
         except (UserError, RunError) as error:
-            self.say(safe_line(str(error), 300), 15)
+            self.say_error(error)
             return False
         self._all = archive.list_runs()
         self._show(cursor_at)
@@ -381,7 +364,7 @@ class RunsScreen(StudioScreen):
     @work
     async def action_export(self) -> None:
         """Write the adapters or the fused model into a folder."""
-        if not (run := self._whole()):
+        if not (run := self._intact_run()):
             return
         name = safe_line(run.name, 50)
         what = await self.app.push_screen_wait(AskChoice(f"export {name}", exporting.WHAT))

@@ -57,18 +57,20 @@ class TryItScreen(AnswersScreen):
     }
     """
 
-    def __init__(self, run: "Run", open_duel: "Callable[[Run], SideBySide]" = SideBySide) -> None:
+    def __init__(
+        self, run: "Run", open_side_by_side: "Callable[[Run], SideBySide]" = SideBySide
+    ) -> None:
         super().__init__()
         self.run = run
         self.score: Counter[Winner] = Counter()
-        self._duel = open_duel(run)
+        self._side_by_side = open_side_by_side(run)
         self._step: int | None = None  # of the trained policy, once it is loaded
         self._error = ""
-        self._asked = False  # whether a prompt is being answered
+        self._answering = False  # whether a prompt is being answered
         self._tokens = 0
-        self._shown: SideBySideAnswers | None = None
+        self._reply: SideBySideAnswers | None = None
         self._count = 0  # prompts answered
-        self._open = False  # whether the screen has said whose answers these are
+        self._revealed = False  # whether the screen has said whose answers these are
 
     def body(self) -> Iterable[Widget]:
         """The score, the line for the prompt, and the answers."""
@@ -79,19 +81,19 @@ class TryItScreen(AnswersScreen):
 
     def on_mount(self) -> None:
         """Begin to load, with the cursor where the prompt goes."""
-        self._duel.start()
+        self._side_by_side.start()
         self.set_interval(1 / LOOKS_PER_SECOND, self._listen)
         self.query_one("#ask").focus()
         self._refresh()
 
     def on_unmount(self) -> None:
         """Nobody asks any more."""
-        self._duel.close()
+        self._side_by_side.close()
 
     # -- what is shown ---------------------------------------------------------------------------
 
     def _listen(self) -> None:
-        if events := self._duel.drain():
+        if events := self._side_by_side.drain():
             for event in events:
                 self._take_in(event)
             self._refresh()
@@ -105,16 +107,16 @@ class TryItScreen(AnswersScreen):
             case SideBySideFailed():
                 self._error = event.error
             case SideBySideAnswers():
-                self._shown, self._asked, self._open = event, False, False
+                self._reply, self._answering, self._revealed = event, False, False
                 self._count += 1
 
     def _refresh(self) -> None:
-        shown = None if self._asked else self._shown
+        reply = None if self._answering else self._reply
         self.show_answers(
-            shown and Answers(str(self._count), shown.prompt, shown.left, shown.right)
+            reply and Answers(str(self._count), reply.prompt, reply.left, reply.right)
         )
         for side in ("left", "right"):
-            self.pane(side).whose(self._whose(side) if shown and self._open else "")
+            self.pane(side).whose(self._whose(side) if reply and self._revealed else "")
         facts = [] if self._step is None else [f"step {self._step:,} against the start"]
         if self.score.total():
             facts += [f"{who} {self.score[who]}" for who in ("trained", "starting", "tie")]
@@ -125,15 +127,15 @@ class TryItScreen(AnswersScreen):
         """What the screen waits for, or what there is to do."""
         if self._error:
             return f"{safe(self._error)}\n\nescape goes back."
-        if self._asked:
+        if self._answering:
             return f"Both answer: {self._tokens:,} tokens" if self._tokens else "Both answer …"
-        if self._shown is None:
+        if self._reply is None:
             return ASK_FIRST if self._step is not None else LOADING
-        return "enter asks the next" if self._open else "Which is better? 1, 2, or t for a tie"
+        return "enter asks the next" if self._revealed else "Which is better? 1, 2, or t for a tie"
 
     def _whose(self, side: str) -> Literal["trained", "starting"]:
-        assert self._shown is not None
-        return "trained" if (side == "left") == self._shown.trained_is_left else "starting"
+        assert self._reply is not None
+        return "trained" if (side == "left") == self._reply.trained_is_left else "starting"
 
     # -- keys ------------------------------------------------------------------------------------
 
@@ -142,13 +144,13 @@ class TryItScreen(AnswersScreen):
         prompt = event.value.strip()
         if self._error:
             self.say("nothing can be asked: the policies could not be loaded")
-        elif self._asked:
+        elif self._answering:
             self.say("both still answer the last prompt")
         elif not prompt:
             self.say("type a prompt first")
         else:
-            self._asked, self._tokens = True, 0
-            self._duel.ask(prompt)
+            self._answering, self._tokens = True, 0
+            self._side_by_side.ask(prompt)
             event.input.clear()
             self.set_focus(None)
             self._refresh()
@@ -162,7 +164,7 @@ class TryItScreen(AnswersScreen):
         if not self._may_judge():
             return
         self.score["tie" if side == "tie" else self._whose(side)] += 1
-        self._open = True
+        self._revealed = True
         self._refresh()
         for each in ("left", "right"):
             mark = "=" if side == "tie" else "✓" * (side == each)
@@ -171,16 +173,16 @@ class TryItScreen(AnswersScreen):
     def action_reveal(self) -> None:
         """Learn whose answers these are without a verdict."""
         if self._may_judge():
-            self._open = True
+            self._revealed = True
             self._refresh()
 
     def _may_judge(self) -> bool:
         """Whether answers are on the screen that nobody judged; says so where not."""
-        if self._asked or self._shown is None:
+        if self._answering or self._reply is None:
             self.say("there are no answers to judge yet")
-        elif self._open:
+        elif self._revealed:
             self.say("these are judged already · enter asks the next")
-        elif not self.seen(str(self._count)):
+        elif not self.was_visible(str(self._count)):
             self.say("that key came before the answers were on the screen; press it again")
         else:
             return True
@@ -191,4 +193,4 @@ class TryItScreen(AnswersScreen):
         if self.focused:
             self.set_focus(None)
         else:
-            await self.studio.action_back()
+            await self.app.run_action("back")

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 import typer.main
@@ -53,7 +53,7 @@ def start(
 
         print(f"lora-studio {version_of('lora-studio')}")
     elif context.invoked_subcommand is None:
-        from tui.terminal.terminal import run_app
+        from tui.run_app import run_app
 
         raise typer.Exit(run_app())
 
@@ -89,7 +89,8 @@ def begin(
     """Train in the app, at once or from the form; without a terminal as `train` does."""
     from engine.settings.checks import check
     from engine.settings.presets import PRESETS
-    from tui.terminal.terminal import refusal, run_app
+    from tui.run_app import run_app
+    from tui.terminal.requirements import refusal
 
     if source is None:
         raise UserError(f"{START} needs to know what: `lora-studio CONFIG.yaml {START}`")
@@ -136,29 +137,32 @@ def resume(
 ) -> None:
     """Go on with a run exactly where it was."""
     from engine.events import COMPLETE
-    from engine.runs.archive import RunBusy, open_run
+    from engine.runs.archive import open_run
     from engine.runs.folder import LOCK
+    from engine.runs.lock import RunBusy
 
-    found = open_run(run)
-    if (status := found.state().get("status")) in COMPLETE:
-        raise UserError(f"the run {found.name!r} is {status}; train a new one from its config.yaml")
-    settings = found.settings()
+    folder = open_run(run)
+    if (status := folder.state().get("status")) in COMPLETE:
+        raise UserError(
+            f"the run {folder.name!r} is {status}; train a new one from its config.yaml"
+        )
+    settings = folder.settings()
     if app and json:
         raise UserError("--json is for a run without the app: leave it out, or --app")
     if app:
-        from tui.terminal.terminal import run_app
+        from tui.run_app import run_app
 
-        if held := found.holder():
-            raise RunBusy(found.name, held, found.path / LOCK)
-        raise typer.Exit(run_app(run=found))
+        if holder := folder.holder():
+            raise RunBusy(folder.name, holder, folder.path / LOCK)
+        raise typer.Exit(run_app(run=folder))
     if settings.human_judge:
         raise UserError(
-            f"a person judges the run {found.name!r}, which needs the app: "
+            f"a person judges the run {folder.name!r}, which needs the app: "
             f"`lora-studio resume {shlex.quote(run)} --app` goes on with it there"
         )
     from tui.cli.training import train as train_now
 
-    raise typer.Exit(train_now(settings, found, json=json))
+    raise typer.Exit(train_now(settings, folder, json=json))
 
 
 @runs_cli.callback(invoke_without_command=True)
@@ -181,11 +185,11 @@ def show(run: RunName, json: Json = False) -> None:
 @runs_cli.command()
 def delete(run: RunName) -> None:
     """Move a run into the trash beside the runs."""
-    from engine.runs.archive import delete as delete_run
     from engine.runs.archive import runs_root
+    from engine.runs.trash import delete as delete_run
 
-    place = delete_run(_run_folder(run, runs_root()))
-    _print_lines([f"{run} is in {place}; move it back to keep it"])
+    trash = delete_run(_run_folder(run, runs_root()))
+    _print_lines([f"{run} is in {trash}; move it back to keep it"])
 
 
 def _asks(command: str, about: str) -> None:
@@ -195,10 +199,10 @@ def _asks(command: str, about: str) -> None:
     def ask(run: RunName) -> None:
         from engine.runs.archive import open_run
         from engine.runs.remote import Command
-        from tui.run.remote_commands import Asked, wait
+        from tui.run.remote_commands import RemoteRequest, wait
 
-        asked = Asked(open_run(run), cast("Command", command))
-        _print_lines([f"{run}: {wait(asked)}"])
+        request = RemoteRequest(open_run(run), cast("Command", command))
+        _print_lines([f"{run}: {wait(request)}"])
 
 
 for _command, _about in {
@@ -220,19 +224,19 @@ def export(
     ] = False,
 ) -> None:
     """Write a run's adapters or the fused model."""
-    from engine.machine.device import import_mlx
+    from engine.machine.blas import import_mlx
     from engine.runs.archive import open_run
 
-    found = open_run(run)
+    folder = open_run(run)
     import_mlx()
     from engine.export import export as export_run
     from engine.export import readers
 
-    said = list(found.known_settings()[1])
-    export_run(found, to, fuse=fuse, say=said.append)
-    for note in said:
+    notes = list(folder.known_settings()[1])
+    export_run(folder, to, fuse=fuse, say=notes.append)
+    for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    _print_lines([f"written to {to}", *([readers(found, to)] if fuse else [])])
+    _print_lines([f"written to {to}", *([readers(folder, to)] if fuse else [])])
 
 
 @cli.command()
@@ -261,12 +265,12 @@ def settings_of(
     from engine.settings.files import apply_overrides, from_mapping, notes, preset_mapping, read
     from engine.settings.presets import PRESETS
 
-    data: dict[str, Any] = preset_mapping(source) if source in PRESETS else read(Path(source))
+    data = preset_mapping(source) if source in PRESETS else read(Path(source))
     settings = from_mapping(data, source)
     for note in notes(data):
         print(f"note: {note}", file=sys.stderr)
-    said = [*(overrides or []), *([f"run_name={run_name}"] if run_name is not None else [])]
-    return from_mapping(apply_overrides(data, said), source) if said else settings
+    changes = [*(overrides or []), *([f"run_name={run_name}"] if run_name is not None else [])]
+    return from_mapping(apply_overrides(data, changes), source) if changes else settings
 
 
 def _look_for(source: str) -> None:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -26,10 +26,11 @@ from engine.events import (
     Saved,
     StepDone,
 )
-from engine.runs.durable import to_json
+from engine.runs.json_lines import to_json
 from tui.run.ending import ending
-from tui.run.view import RunView
-from tui.text.format import duration
+from tui.state.run_view import RunView
+from tui.terminal.requirements import DUMB
+from tui.text.phase import activity, speeds, time_left
 from tui.text.safe_text import safe_line
 
 SHOWN_METRICS = ("loss", "margin", "accuracy", "kl")
@@ -62,7 +63,7 @@ def make_output(stream: TextIO, view: RunView, *, json: bool) -> Output:
     if json:
         return JsonLines(stream)
     console = _Console(file=stream, highlight=False, markup=False, emoji=False)
-    if console.is_terminal and os.environ.get("TERM", "") not in ("", "dumb", "unknown"):
+    if console.is_terminal and os.environ.get("TERM", "") not in DUMB:
         return LiveDisplay(console, view)
     console.soft_wrap = True  # a line of a pipe or a file has no width
     return PlainLines(console, view)
@@ -94,7 +95,7 @@ class JsonLines:
         self._stream.flush()
 
 
-def as_record(event: Event) -> dict[str, Any]:
+def as_record(event: Event) -> dict[str, object]:
     """An event as a flat mapping: `event` says which."""
     facts = asdict(event)
     metrics = facts.pop("metrics", {})
@@ -139,7 +140,8 @@ class PlainLines:
                 yield from opening(event)
             case Report():
                 told = figures(event.metrics) or "no pair to learn from"
-                yield f"step {event.step}/{view.total_steps}  {told}  {time_left(view)}"
+                left = time_left(view.seconds_left())
+                yield f"step {event.step}/{view.total_steps}  {told}  {left}"
             case Evaluated():
                 yield f"step {event.step}/{view.total_steps}  win rate {rate(event)}"
             case Log() if wants_attention(event, view):
@@ -195,13 +197,13 @@ class LiveDisplay:
         bar.add_column(ratio=1)
         bar.add_column(no_wrap=True)
         share = view.step / view.total_steps if view.total_steps else 0.0
-        left = time_left(view)
+        left = time_left(view.seconds_left())
         bar.add_row(
             ProgressBar(total=max(1, view.total_steps), completed=view.step),
             Text(f"{share:.0%}{' · ' + left if left else ''}"),
         )
         newest = figures({name: view.latest(name) for name in SHOWN_METRICS})
-        return Group(title, bar, Text(activity(view), "dim"), Text(newest))
+        return Group(title, bar, Text(_doing(view), "dim"), Text(newest))
 
 
 class Summary:
@@ -267,18 +269,9 @@ def figures(metrics: Mapping[str, float | None]) -> str:
     return "  ".join(f"{name} {value:.3f}" for name, value in values if value is not None)
 
 
-def activity(view: RunView) -> str:
+def _doing(view: RunView) -> str:
     """What the run is doing now, and how fast it goes."""
-    progress = view.progress
-    words = [view.phase]
-    if progress and progress.done and view.phase == progress.phase:
-        of = f" of {progress.total}" if progress.total else ""
-        words = [f"{view.phase} {progress.done}{of} {progress.unit}".rstrip()]
-    for metric, unit in (("pairs_per_second", "pairs/s"), ("sampled_tokens_per_second", "tok/s")):
-        value = view.latest(metric)
-        if value is not None:
-            words.append(f"{value:,.1f} {unit}" if value < 100 else f"{value:,.0f} {unit}")
-    return " · ".join(words)
+    return " · ".join([activity(view.phase, view.progress), *speeds(view.latest)])
 
 
 def rate(event: Evaluated) -> str:
@@ -290,9 +283,3 @@ def interval(event: Evaluated) -> str:
     """How sure a win rate is."""
     low, high = event.win_rate_low, event.win_rate_high
     return f"({low:.0%} to {high:.0%}, {event.prompts} prompts)"
-
-
-def time_left(view: RunView) -> str:
-    """How long the rest will take, in words; nothing before the first step."""
-    left = view.seconds_left()
-    return "" if left is None else f"{duration(left)} left"

@@ -6,12 +6,14 @@ import os
 import platform
 import shutil
 import sys
-from typing import Any
 
 from engine.data_folder import data_folder
 from engine.machine import open_files
-from engine.machine.device import device, disk_free, hub_reachable, load_fast_blas, measure_gflops
-from engine.runs.durable import to_json
+from engine.machine.blas import load_fast_blas
+from engine.machine.device import device, measure_gflops
+from engine.machine.hub import hub_reachable
+from engine.machine.memory import disk_free
+from engine.runs.json_lines import to_json
 from tui.text.safe_text import safe_line
 
 PACKAGES = ("lora-studio", "mlx", "mlx-lm", "transformers", "datasets", "textual")
@@ -28,7 +30,7 @@ def lines(*, json: bool) -> list[str]:
     return [f"{key.replace('_', ' '):<{width}}  {value}" for key, value in words.items()]
 
 
-def findings() -> dict[str, Any]:
+def findings() -> dict[str, object]:
     """Everything that decides how well a run will go here."""
     blas = load_fast_blas()  # before anything imports mlx
     machine = device()
@@ -76,9 +78,9 @@ def _terminal() -> str:
     return ", ".join(facts)
 
 
-def _words(value: Any) -> str:
+def _words(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name.replace('_', ' ')} {each}" for name, each in value.items())
-    return (
-        {True: "yes", False: "no"}.get(value, str(value)) if value in (True, False) else str(value)
-    )
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

@@ -2,14 +2,14 @@
 
 import time
 from dataclasses import asdict
-from typing import Any
 
-from engine.runs.archive import RunSummary, list_runs, open_run
-from engine.runs.durable import to_json
+from engine.runs.archive import list_runs, open_run
 from engine.runs.folder import METRICS
+from engine.runs.json_lines import to_json
+from engine.runs.run_summary import RunSummary
 from engine.settings.schema import changed
-from tui.archive.run_from_files import findings_in
-from tui.run.view import WIN_RATE
+from tui.state.run_from_files import findings_in
+from tui.state.run_view import WIN_RATE
 from tui.text.format import age, duration
 from tui.text.safe_text import safe_line
 
@@ -49,7 +49,7 @@ def run_lines(name: str, *, json: bool) -> list[str]:
         "pairs": state.get("pairs"),
         "time": duration(state["seconds"]) if isinstance(state.get("seconds"), float) else None,
     }
-    health = [each for found in findings_in(state) for each in (found.text, found.advice)]
+    health = [each for finding in findings_in(state) for each in (finding.text, finding.advice)]
     return [
         *_pairs(facts),
         *(["", "health"] if health else []),
@@ -64,17 +64,17 @@ def run_lines(name: str, *, json: bool) -> list[str]:
     ]
 
 
-def _pairs(facts: dict[str, Any]) -> list[str]:
+def _pairs(facts: dict[str, object]) -> list[str]:
     known = {key: value for key, value in facts.items() if value is not None}
     width = max((len(key) for key in known), default=0)
-    return [f"{safe_line(key):<{width}}  {_shown(value)}" for key, value in known.items()]
+    return [f"{safe_line(key):<{width}}  {_value(value)}" for key, value in known.items()]
 
 
-def _shown(value: Any) -> str:
+def _value(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else safe_line(str(value))
 
 
-def _record(summary: RunSummary) -> dict[str, Any]:
+def _record(summary: RunSummary) -> dict[str, object]:
     facts = asdict(summary) | {"path": str(summary.path), "tags": list(summary.tags)}
     for key in ("created", "updated"):
         facts[key] = facts[key].isoformat() if facts[key] else None
@@ -94,7 +94,7 @@ def _row(run: RunSummary) -> tuple[str, ...]:
     )
 
 
-def _fraction(step: Any, total: Any) -> str | None:
+def _fraction(step: object, total: object) -> str | None:
     if step is None:
         return None
     return f"{step}/{total}" if total else f"{step}"

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from engine.errors import UserError
 from engine.events import Event, Log
+from engine.json_number import whole
 from engine.settings.schema import Settings
-from tui.archive.run_from_files import whole
 from tui.cli.console import Output, Silence, make_output
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 from tui.terminal.captured_output import CapturedOutput
+from tui.terminal.cursor import SHOW_CURSOR, cursor_back_when_stopped
+from tui.terminal.exit_status import BAD_INPUT, DONE, FAILED, NOTHING_LEARNED, STOPPED_BY
 from tui.terminal.guard import Guard, crash_file
-from tui.terminal.job_control import SHOW_CURSOR, cursor_back_when_stopped
 from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:
@@ -25,14 +26,12 @@ if TYPE_CHECKING:
     from engine.session import Session
 
 REFRESH = 0.15  # seconds between two looks at the run
-DONE, FAILED, BAD_INPUT, NOTHING_CAME = 0, 1, 2, 3
-STOPPED_BY = 128  # plus the number of the signal
 STOPPING = "stopping with a checkpoint; the same again ends at once, without one"
 STOPPING_TO_LOAD = "stopping: the run was still loading, and nothing is there to save"
 
 
 def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -> int:
-    """Train to the end, or to the first signal; returns the exit status: `NOTHING_CAME` where no
+    """Train to the end, or to the first signal; returns the exit status: `NOTHING_LEARNED` where no
     pair was learned from, and where the run stopped since nobody is there to help it.
 
     Ctrl+C and SIGTERM stop with a checkpoint, or at once while the run loads; a second one ends the
@@ -51,8 +50,8 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
         cursor_back_when_stopped(streams.out),
     ):
         faulthandler.enable(2)
-        from engine.runs.archive import empty_trash
         from engine.runs.folder import LOG
+        from engine.runs.trash import empty_trash
         from engine.session import Session
 
         empty_trash()
@@ -69,14 +68,14 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
             if session.run:
                 streams.move_to(session.run.path / LOG)
             output = make_output(streams.out, view, json=json)
-            told = False
+            stopping = False
             while session.alive:
                 session.join(REFRESH)
                 events = session.drain()
-                if received and not told:
-                    told = True
-                    said = STOPPING_TO_LOAD if session.unbegun else STOPPING
-                    events.insert(0, Log(level="warning", text=said))
+                if received and not stopping:
+                    stopping = True
+                    text = STOPPING_TO_LOAD if session.unbegun else STOPPING
+                    events.insert(0, Log(level="warning", text=text))
                 output = _show(events, view, output)
             output = _show(session.drain(), view, output)
         with contextlib.suppress(OSError):
@@ -96,7 +95,7 @@ def _status(view: RunView, session: "Session", received: list[signal.Signals]) -
     if view.status == "finished":
         return DONE
     if view.status == "untrained" or (view.status == "stopped" and view.error):
-        return NOTHING_CAME
+        return NOTHING_LEARNED
     if view.status == "stopped":
         return STOPPED_BY + (received[0] if received else signal.SIGINT)
     return BAD_INPUT if session.error_is_users else FAILED

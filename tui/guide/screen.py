@@ -12,9 +12,9 @@ from textual.widgets import Input, Markdown, Static
 
 from engine.settings.schema import fields
 from tui.guide.topics import SETTINGS, Topic, find, search, topics
-from tui.setup.form import show
 from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
+from tui.text.setting_value import show
 from tui.widgets.row_list import RowList
 from tui.widgets.safe_editors import LineEditor
 
@@ -55,7 +55,7 @@ class GuideScreen(StudioScreen):
     def __init__(self, topic: str | None = None) -> None:
         super().__init__()
         self._first = find(topic)
-        self._shown: Topic | None = None
+        self._topic: Topic | None = None
 
     @property
     def topics(self) -> "RowList[Topic]":
@@ -91,9 +91,9 @@ class GuideScreen(StudioScreen):
 
     def _show_title(self) -> None:
         words = self._words()
-        said = f"/ {safe_line(words, 40)} · {len(self.topics.rows)} topics" if words else ""
+        state = f"/ {safe_line(words, 40)} · {len(self.topics.rows)} topics" if words else ""
         self.query_one("#title", Static).update(
-            Content.assemble(("guide  ", "bold"), (said, "$muted"))
+            Content.assemble(("guide  ", "bold"), (state, "$muted"))
         )
 
     @on(RowList.Moved, "#topics")
@@ -102,9 +102,9 @@ class GuideScreen(StudioScreen):
 
     async def _show_text(self) -> None:
         topic = self.topics.current
-        if topic is None or topic is self._shown:
+        if topic is None or topic is self._topic:
             return
-        self._shown = topic
+        self._topic = topic
         self.query_one("#chapter", Static).update(Content(topic.chapter))
         text = f"# {_escaped(topic.title)}\n\n{_about(topic)}{topic.text}"
         await self.query_one(Markdown).update(text)
@@ -144,7 +144,7 @@ class GuideScreen(StudioScreen):
         line = self.query_one("#search", Input)
         if line.display or line.value:
             line.value, line.display = "", False
-            self.topics.show(topics(), topics().index(self._shown) if self._shown else 0)
+            self.topics.show(topics(), topics().index(self._topic) if self._topic else 0)
             self.topics.focus()
             self._show_title()
         else:

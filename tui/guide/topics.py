@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tui.text.search import matcher
+
 FILE = Path(__file__).with_name("guide.md")
 SETTINGS, METRICS = "Settings", "Metrics"
 
@@ -20,12 +22,12 @@ class Topic:
 @cache
 def topics() -> tuple[Topic, ...]:
     """All topics in the order of the guide."""
-    found: list[Topic] = []
+    result: list[Topic] = []
     chapter, title, lines = "", "", list[str]()
     for line in [*FILE.read_text(encoding="utf-8").splitlines(), "# "]:
         if line.startswith(("# ", "## ")):
             if title:
-                found.append(Topic(chapter, title, "\n".join(lines).strip()))
+                result.append(Topic(chapter, title, "\n".join(lines).strip()))
             title, lines = "", []
             if line.startswith("# "):
                 chapter = line[2:].strip()
@@ -33,22 +35,22 @@ def topics() -> tuple[Topic, ...]:
                 title = line[3:].strip()
         else:
             lines.append(line)
-    return tuple(found)
+    return tuple(result)
 
 
 def find(name: str | None) -> Topic | None:
     """The topic of a setting, a metric, a screen or that title; a setting before a metric."""
-    wanted = (name or topics()[0].title).lower()
-    named = [topic for topic in topics() if topic.title.lower() == wanted]
-    named.sort(key=lambda topic: topic.chapter != SETTINGS)
-    return named[0] if named else None
+    lowered = (name or topics()[0].title).lower()
+    matches = [topic for topic in topics() if topic.title.lower() == lowered]
+    matches.sort(key=lambda topic: topic.chapter != SETTINGS)
+    return matches[0] if matches else None
 
 
 def search(text: str) -> list[Topic]:
     """Topics that hold every word of `text`, those that hold one in their title first."""
-    words = text.lower().split()
-    found = [t for t in topics() if all(w in f"{t.title}\n{t.text}".lower() for w in words)]
-    return sorted(found, key=lambda topic: not any(word in topic.title.lower() for word in words))
+    matches, words = matcher(text), text.lower().split()
+    result = [topic for topic in topics() if matches(f"{topic.title}\n{topic.text}")]
+    return sorted(result, key=lambda topic: not any(word in topic.title.lower() for word in words))
 
 
 def advice(key: str) -> str:

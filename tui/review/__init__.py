@@ -1,1 +1,1 @@
-"""A person picks the better of two answers."""
+"""A person picks the better of two answers, takes a label back, and changes one later."""

@@ -42,7 +42,7 @@ class AnswerPane(Vertical):
         super().__init__(id=id)
         self.number = number
         self.text = ""
-        self._shown: tuple[object, ...] = ()
+        self._content_key: tuple[object, ...] = ()
         self._who = ""
         self._markdown: Markdown | None = None
         self._title()
@@ -62,12 +62,12 @@ class AnswerPane(Vertical):
         self, text: str, facts: str = "", look: Look = "plain", spans: Sequence[Span] = ()
     ) -> None:
         """Show a text that was made safe; `spans` say what the other text shares with it."""
-        wanted = (text, facts, look, tuple(spans))
-        if wanted == self._shown:
+        content_key = (text, facts, look, tuple(spans))
+        if content_key == self._content_key:
             return
         if text != self.text:
             self.scroll.scroll_home(animate=False)
-        self._shown, self.text = wanted, text
+        self._content_key, self.text = content_key, text
         rich = look == "markdown" and len(text) <= MOST_MARKDOWN
         plain = self.query_one(".plain", Static)
         plain.display = not rich
@@ -92,9 +92,9 @@ class AnswerPane(Vertical):
         """Show for a moment what was said of the answer that stood here."""
         self._title(mark)
         self.set_class(chosen, "-chosen")
-        self.set_timer(FLASH_SECONDS, self._calm)
+        self.set_timer(FLASH_SECONDS, self._end_flash)
 
-    def _calm(self) -> None:
+    def _end_flash(self) -> None:
         self._title()
         self.remove_class("-chosen")
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from textual._time import get_time
 from textual.binding import Binding
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
@@ -12,6 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.data.prompts import Message
+from tui import textual_private
 from tui.review.answer_pane import AnswerPane, Look
 from tui.shell.base import StudioScreen
 from tui.text.differences import differences
@@ -97,9 +97,9 @@ class AnswersScreen(StudioScreen):
 
     def place_line(self, name: str, facts: Sequence[str]) -> Content:
         """The run and where one is in it; of a long name, what the facts leave room for."""
-        said = " · ".join(facts)
-        room = max(16, self.size.width - len(said) - len("   ") - 2)
-        return Content.assemble((cut(safe_line(name), room), "bold $foreground"), "   ", said)
+        text = " · ".join(facts)
+        room = max(16, self.size.width - len(text) - len("   ") - 2)
+        return Content.assemble((cut(safe_line(name), room), "bold $foreground"), "   ", text)
 
     def pane(self, side: str) -> AnswerPane:
         """The pane of the answer on the "left" or "right"."""
@@ -121,14 +121,14 @@ class AnswersScreen(StudioScreen):
             self.query_one("#prompt-text", Static).update(prompt)
             self.query_one("#prompt").scroll_home(animate=False)
             self.painted = None
-            self.call_after_refresh(self._drawn, answers)
+            self.call_after_refresh(self._mark_painted, answers)
 
-    def _drawn(self, answers: Answers) -> None:
+    def _mark_painted(self, answers: Answers) -> None:
         self._mark_long_prompt()
         if answers == self._answers:
-            self.painted, self._painted_at = answers.key, get_time()
+            self.painted, self._painted_at = answers.key, textual_private.now()
 
-    def seen(self, key: str) -> bool:
+    def was_visible(self, key: str) -> bool:
         """Whether the answers `key` were on the screen when the key was pressed that is handled."""
         return self.painted == key and self.studio.key_pressed >= self._painted_at
 

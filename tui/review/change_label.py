@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from textual._time import get_time
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
@@ -10,14 +9,15 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tui import textual_private
+from tui.studio import studio_of
+from tui.text.choice import shown_words
 from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:
-    from engine.judges.human import Given
-    from tui.app import StudioApp
+    from engine.judges.human import Label
 
 Change = Literal["left", "right", "tie", "both_bad", "skip", "remove", "before"]
-SAID = {"left": "1", "right": "2", "tie": "tie", "both_bad": "both bad", "skip": "skipped"}
 ABOUT = (
     "The model has learned from this pair already, and that stays. Its label in the run's files "
     "can be changed, for whatever is trained on them from now on."
@@ -49,10 +49,10 @@ class ChangeLabel(ModalScreen[Change | None]):
         Binding("escape", "dismiss(None)", "keep the label", id="relabel.keep"),
     ]
 
-    def __init__(self, label: "Given") -> None:
+    def __init__(self, label: "Label") -> None:
         super().__init__()
         self._label = label
-        self._drawn_at = float("inf")
+        self._painted_at = float("inf")
 
     def compose(self) -> ComposeResult:
         """What it is about, the pair with its label marked, and the keys."""
@@ -62,7 +62,8 @@ class ChangeLabel(ModalScreen[Change | None]):
             yield self._line("> ", label.prompt, marked=False)
             for number, side, text in (("1", "left", label.left), ("2", "right", label.right)):
                 yield self._line(f"{number} ", text, marked=label.shown == side)
-            yield Static(Content(f"\nits label is: {SAID[label.shown]}"), classes="why")
+            label_words = shown_words(label.shown).label
+            yield Static(Content(f"\nits label is: {label_words}"), classes="why")
             yield Static(
                 Content(
                     "\n1 first · 2 second · t tie · b both bad · del remove it\n"
@@ -79,13 +80,12 @@ class ChangeLabel(ModalScreen[Change | None]):
 
     def on_mount(self) -> None:
         """A key that was pressed before the question was in sight does not answer it."""
-        self.call_after_refresh(self._drawn)
+        self.call_after_refresh(self._mark_painted)
 
-    def _drawn(self) -> None:
-        self._drawn_at = get_time()
+    def _mark_painted(self) -> None:
+        self._painted_at = textual_private.now()
 
     def action_change(self, change: Change) -> None:
         """Answer, if the question was in sight when the key was pressed."""
-        app: StudioApp = self.app  # pyright: ignore[reportAssignmentType]
-        if app.key_pressed >= self._drawn_at:
+        if studio_of(self).key_pressed >= self._painted_at:
             self.dismiss(change)

@@ -12,35 +12,34 @@ from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from engine.events import PairSampled
+from engine.events import PairSampled, Shown
 
 if TYPE_CHECKING:
-    from engine.judges.human import Given as Label
-    from engine.judges.human import Shown
+    from engine.judges.human import Label, Shown
     from engine.runs.archive import Run
 
-GIVEN_BY_PERSON = ("first", "second", "tie", "both_bad", "skip")
+PERSON_CHOICES = ("first", "second", "tie", "both_bad", "skip")
 PACE_OVER = 20  # labels
 # "learned": the model has learned from it, so its label can be changed and is as it was. "check":
 # the newest was a pair shown again, which trains nothing and cannot be taken back.
-Undone = Literal["undone", "learned", "check", "nothing"]
+UndoOutcome = Literal["undone", "learned", "check", "nothing"]
 
 
-class Judge(Protocol):
+class LabelSession(Protocol):
     """What a queue needs of the session."""
 
     def waiting(self) -> list[PairSampled]: ...
     def answer(
-        self, pair_id: str, shown: "Shown", *, note: str = "", flagged: bool = False
+        self, pair_id: str, shown: Shown, *, note: str = "", flagged: bool = False
     ) -> bool: ...
     def undo(self, pair_id: str) -> Literal["undone", "learned", "unknown"]: ...
     def given(self, pair_id: str) -> "Label | None": ...
-    def relabel(self, pair_id: str, shown: "Shown | None") -> bool: ...
+    def relabel(self, pair_id: str, shown: Shown | None) -> bool: ...
     def agreement(self) -> tuple[int, int]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class PastLabel:
     """A label that a person gave: to which pair, of which step; a repeat is no label of its own."""
 
     pair_id: str
@@ -70,8 +69,8 @@ class Place:
 class LabelQueue:
     """One person's place at a run's pairs."""
 
-    judge: Judge
-    given: list[Given] = field(default_factory=list)
+    session: LabelSession
+    labels: list[PastLabel] = field(default_factory=list)
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -80,9 +79,9 @@ class LabelQueue:
         self._remarks: defaultdict[str, Remark] = defaultdict(Remark)
         self._times: deque[float] = deque(maxlen=PACE_OVER)
 
-    def look(self) -> PairSampled | None:
+    def refresh(self) -> PairSampled | None:
         """The pair to show: the one that is shown already while it waits, else the next."""
-        self._waiting = self.judge.waiting()
+        self._waiting = self.session.waiting()
         still = {pair.pair_id for pair in self._waiting}
         if self.current is None or self.current.pair_id not in still:
             self.current = self._waiting[0] if self._waiting else None
@@ -92,7 +91,7 @@ class LabelQueue:
         """The note and flag of the pair that is shown."""
         return self._remarks[self.current.pair_id] if self.current else Remark()
 
-    def give(self, shown: "Shown") -> bool:
+    def give(self, shown: Shown) -> bool:
         """Label the pair that is shown; True once the label is on the disk.
 
         Raises:
@@ -102,29 +101,29 @@ class LabelQueue:
         if pair is None:
             return False
         remark = self.remark()
-        if not self.judge.answer(pair.pair_id, shown, note=remark.note, flagged=remark.flagged):
+        if not self.session.answer(pair.pair_id, shown, note=remark.note, flagged=remark.flagged):
             return False
         self._remarks.pop(pair.pair_id, None)
         self._times.append(self.clock())
-        self.given.append(Given(pair.pair_id, pair.step, pair.repeat))
+        self.labels.append(PastLabel(pair.pair_id, pair.step, pair.repeat))
         return True
 
-    def undo(self) -> Undone:
+    def undo(self) -> UndoOutcome:
         """Take the newest label back and, where its pair waits again, show that pair.
 
         Raises:
             StorageError: the label could not be taken back; it still counts.
         """
-        while self.given:
-            last = self.given[-1]
-            outcome = "check" if last.repeat else self.judge.undo(last.pair_id)
+        while self.labels:
+            last = self.labels[-1]
+            outcome = "check" if last.repeat else self.session.undo(last.pair_id)
             if outcome == "learned":
                 return outcome
-            self.given.pop()
+            self.labels.pop()
             if outcome == "unknown":  # it was taken back elsewhere
                 continue
             if outcome == "undone":
-                waiting = (pair for pair in self.judge.waiting() if pair.pair_id == last.pair_id)
+                waiting = (pair for pair in self.session.waiting() if pair.pair_id == last.pair_id)
                 self.current = next(waiting, None)
             return outcome
         return "nothing"
@@ -132,19 +131,19 @@ class LabelQueue:
     def label(self, back: int = 0) -> "Label | None":
         """The newest label, or one so many labels before it, of those learned from; None: there is
         no such label any more."""
-        labels = [given for given in reversed(self.given) if not given.repeat]
-        return self.judge.given(labels[back].pair_id) if back < len(labels) else None
+        own = [label for label in reversed(self.labels) if not label.repeat]
+        return self.session.given(own[back].pair_id) if back < len(own) else None
 
-    def relabel(self, pair_id: str, shown: "Shown | None") -> bool:
+    def relabel(self, pair_id: str, shown: Shown | None) -> bool:
         """Change a label of a pair that was learned from, or with None remove it; whether it was.
 
         Raises:
             StorageError: the label could not be changed.
         """
-        done = self.judge.relabel(pair_id, shown)
-        if done and shown is None:
-            self.given = [given for given in self.given if given.pair_id != pair_id]
-        return done
+        changed = self.session.relabel(pair_id, shown)
+        if changed and shown is None:
+            self.labels = [label for label in self.labels if label.pair_id != pair_id]
+        return changed
 
     def place(self) -> Place:
         """Where the pair that is shown stands.
@@ -156,15 +155,15 @@ class LabelQueue:
         pair = self.current
         if pair is None or pair.repeat:
             pair = fresh[0] if fresh else None
-        step = pair.step if pair else (self.given[-1].step if self.given else 0)
-        labels = [given for given in self.given if not given.repeat]
-        done = sum(given.step == step for given in labels)
+        step = pair.step if pair else (self.labels[-1].step if self.labels else 0)
+        own = [label for label in self.labels if not label.repeat]
+        labelled = sum(label.step == step for label in own)
         of_step = [each.pair_id for each in fresh if each.step == step]
         ahead = of_step.index(pair.pair_id) if pair and pair.pair_id in of_step else 0
-        batch = done + len(of_step)
-        index = min(done + ahead + 1, max(batch, 1))
+        batch = labelled + len(of_step)
+        index = min(labelled + ahead + 1, max(batch, 1))
         waiting = max(0, len(self._waiting) - (self.current is not None))
-        return Place(index, max(batch, 1), len(labels) + 1, waiting)
+        return Place(index, max(batch, 1), len(own) + 1, waiting)
 
     def labels_a_minute(self) -> float | None:
         """From the median time between labels, so that a break does not count."""
@@ -179,14 +178,14 @@ def labels_a_minute(times: Iterable[float]) -> float | None:
     return 60 / middle if middle > 0 else None
 
 
-def given_before(run: "Run") -> list[Given]:
+def earlier_labels(run: "Run") -> list[PastLabel]:
     """The labels that a person gave in earlier sittings, oldest first."""
     labels = {
         str(record["pair_id"]): int(record["step"])
         for record in chain(run.read("pairs.jsonl"), run.read("undecided.jsonl"))
         if record.get("judge") == "human"
-        and record.get("choice") in GIVEN_BY_PERSON
+        and record.get("choice") in PERSON_CHOICES
         and isinstance(record.get("step"), int)
         and "pair_id" in record
     }
-    return [Given(pair_id, step) for pair_id, step in sorted(labels.items())]
+    return [PastLabel(pair_id, step) for pair_id, step in sorted(labels.items())]

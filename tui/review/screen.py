@@ -2,33 +2,27 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from textual.binding import Binding
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from engine.errors import RunError
-from engine.events import Event, PairSampled
+from engine.events import Event, PairSampled, Shown
 from tui.review.answer_pane import length
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
-from tui.review.label_queue import LabelQueue, Undone, given_before
-from tui.review.words import RELABELLED, UNDO_SAYS, idle_reason, place_facts
+from tui.review.label_queue import LabelQueue, UndoOutcome, earlier_labels
+from tui.review.words import UNDO_SAYS, idle_reason, place_facts, relabelled
+from tui.text.choice import MARKS, shown_words
 from tui.text.safe_text import safe
 from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
-    from engine.judges.human import Given as Label
+    from engine.judges.human import Label
     from engine.session import Session, Shown
 
-# What stands for a moment beside each number after a verdict: left, right.
-MARKS: dict[str, tuple[str, str]] = {
-    "left": ("✓", ""),
-    "right": ("", "✓"),
-    "tie": ("=", "="),
-    "both_bad": ("✗", "✗"),
-    "skip": ("–", "–"),
-}
+Outcome = TypeVar("Outcome")  # of what is done on a thread
 NOTE_HINT = "a note on this pair · enter keeps it, escape does not"
 
 
@@ -81,7 +75,7 @@ class ReviewScreen(AnswersScreen):
 
     def _refresh(self) -> None:
         queue = self._queue_now()
-        pair = queue.look() if queue else None
+        pair = queue.refresh() if queue else None
         idle = self.query_one("#idle", Static)
         idle.display = pair is None
         self.show_answers(answers_of(pair) if pair else None)
@@ -97,7 +91,7 @@ class ReviewScreen(AnswersScreen):
             self._queue = self._session = None
         elif session is not self._session:
             self._session = session
-            self._queue = LabelQueue(session, given_before(session.run) if session.run else [])
+            self._queue = LabelQueue(session, earlier_labels(session.run) if session.run else [])
         return self._queue
 
     def _show_place(self, queue: LabelQueue | None) -> None:
@@ -118,19 +112,19 @@ class ReviewScreen(AnswersScreen):
 
     # -- verdicts --------------------------------------------------------------------------------
 
-    def action_give(self, shown: "Shown") -> None:
+    def action_give(self, shown: Shown) -> None:
         """Label the pair on the screen. A key pressed before it was there does not count."""
         queue = self._queue_or_say()
         if queue is None or self._busy:
             return
         if queue.current is None:
             self.say("no pair waits for a verdict yet")
-        elif not self.seen(queue.current.pair_id):
+        elif not self.was_visible(queue.current.pair_id):
             self.say("that key came before this pair was on the screen; press it again")
         else:
-            self._keep_busy(lambda: queue.give(shown), lambda _: self._given(shown))
+            self._run_busy(lambda: queue.give(shown), lambda _: self._flash(shown))
 
-    def _given(self, shown: "Shown") -> None:
+    def _flash(self, shown: Shown) -> None:
         for side, mark in zip(("left", "right"), MARKS[shown], strict=True):
             self.pane(side).flash(mark, chosen=mark == "✓")
 
@@ -138,11 +132,12 @@ class ReviewScreen(AnswersScreen):
         """Take the newest label back; one that was learned from can be changed."""
         queue = self._queue_or_say()
         if queue and not self._busy:
-            self._keep_busy(
-                lambda: (queue.undo(), queue.label()), lambda told: self._undone(queue, *told)
+            self._run_busy(
+                lambda: (queue.undo(), queue.label()),
+                lambda result: self._after_undo(queue, *result),
             )
 
-    def _undone(self, queue: LabelQueue, outcome: Undone, label: "Label | None") -> None:
+    def _after_undo(self, queue: LabelQueue, outcome: UndoOutcome, label: "Label | None") -> None:
         if outcome == "learned" and label:
             self._ask_for_change(queue, label, 0)
         else:
@@ -150,11 +145,11 @@ class ReviewScreen(AnswersScreen):
 
     def _ask_for_change(self, queue: LabelQueue, label: "Label", back: int) -> None:
         """Ask for another label of a pair that was learned from, `back` before the newest."""
-        from tui.review.change_label import SAID, Change, ChangeLabel
+        from tui.review.change_label import Change, ChangeLabel
 
         def answered(change: Change | None) -> None:
             if change == "before":
-                self._keep_busy(
+                self._run_busy(
                     lambda: queue.label(back + 1),
                     lambda earlier: self._ask_for_change(
                         queue, earlier or label, back + 1 if earlier else back
@@ -163,17 +158,19 @@ class ReviewScreen(AnswersScreen):
             elif change is None:
                 self.say(UNDO_SAYS["learned"])
             elif change == label.shown:
-                self.say(f"its label is that already: {SAID[change]}")
+                self.say(f"its label is that already: {shown_words(label.shown).label}")
             else:
                 shown = None if change == "remove" else change
-                self._keep_busy(
+                self._run_busy(
                     lambda: queue.relabel(label.pair_id, shown),
-                    lambda done: self.say(RELABELLED[shown] if done else UNDO_SAYS["learned"]),
+                    lambda changed: self.say(
+                        relabelled(shown) if changed else UNDO_SAYS["learned"]
+                    ),
                 )
 
         self.app.push_screen(ChangeLabel(label), answered)
 
-    def _keep_busy(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+    def _run_busy(self, work: Callable[[], Outcome], then: Callable[[Outcome], None]) -> None:
         """Do `work`, which waits for the disk, on a thread; then draw what came of it."""
         self._busy = True
 
@@ -183,7 +180,7 @@ class ReviewScreen(AnswersScreen):
             except RunError as error:
                 self.say(f"{safe(str(error))}: nothing was changed, the pair still waits")
             else:
-                done(outcome)
+                then(outcome)
             finally:
                 self._busy = False
             self._refresh()

@@ -2,27 +2,21 @@
 
 from typing import TYPE_CHECKING
 
-from tui.review.label_queue import LabelQueue, Undone
-from tui.run.view import RunView
+from engine.events import Shown
+from tui.review.label_queue import LabelQueue, UndoOutcome
+from tui.state.run_view import RunView
+from tui.text.choice import shown_words
+from tui.text.phase import amount, phase_sentence
 from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:
-    from engine.judges.human import Shown
     from engine.session import Session
 
-UNDO_SAYS: dict[Undone, str] = {
+UNDO_SAYS: dict[UndoOutcome, str] = {
     "undone": "taken back: this pair waits for you again",
     "learned": "the label is as it was",
     "check": "that pair was shown a second time to check your consistency; it trains nothing",
     "nothing": "there is nothing to undo",
-}
-RELABELLED: dict["Shown | None", str] = {
-    "left": "label changed: the first is better",
-    "right": "label changed: the second is better",
-    "tie": "label changed: tie",
-    "both_bad": "label changed: both bad",
-    "skip": "label changed: skipped",
-    None: "label removed; what the model has learned from it stays",
 }
 NO_RUN = """\
 No run is going.
@@ -42,15 +36,15 @@ Every pair of this batch has its verdict; the update follows in a moment.
 
 u takes the last verdict back."""
 COMING = "{phase}{done}. The next pair comes here by itself."
-PHASES = {
-    "loading": "Loading the model",
-    "downloading": "Downloading",
-    "sampling": "Sampling the next pairs",
-    "updating": "Learning from the last batch",
-    "evaluating": "Evaluating",
-    "saving": "Saving a checkpoint",
-    "paused": "The run is paused; f3 and p let it go on",
-}
+
+
+def relabelled(shown: Shown | None) -> str:
+    """What came of another label for a pair that was learned from; None: it was removed."""
+    if shown is None:
+        return "label removed; what the model has learned from it stays"
+    words = shown_words(shown)
+    better = shown in ("left", "right")
+    return f"label changed: {f'{words.phrase} is better' if better else words.label}"
 
 
 def place_facts(queue: LabelQueue) -> list[str]:
@@ -66,7 +60,7 @@ def place_facts(queue: LabelQueue) -> list[str]:
         facts.append(f"{age} step{'' if age == 1 else 's'} old" if age else "fresh")
     if pace := queue.labels_a_minute():
         facts.append(f"{pace:.0f} a minute")
-    agreed, checked = queue.judge.agreement()
+    agreed, checked = queue.session.agreement()
     if checked:
         facts.append(f"same verdict on {agreed} of {checked} repeats")
     return facts
@@ -83,8 +77,8 @@ def idle_reason(session: "Session | None", view: RunView | None) -> str:
         return OVER.format(name=name, how="ended" if view.live else view.status)
     progress = view.progress
     if progress is None:
-        return COMING.format(phase="The run is starting", done="")
+        return COMING.format(phase=phase_sentence("starting"), done="")
     if progress.phase == "waiting":
         return BATCH_DONE
-    done = f": {progress.done:,} of {progress.total:,} {progress.unit}" if progress.total else ""
-    return COMING.format(phase=PHASES.get(progress.phase, progress.phase.capitalize()), done=done)
+    done = f": {amount(progress)}" if progress.total else ""
+    return COMING.format(phase=phase_sentence(progress.phase), done=done)

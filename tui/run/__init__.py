@@ -1,1 +1,3 @@
-"""The run that trains: what it is doing, how well, and what can be asked of it."""
+"""The run that trains, here or in another process: what it is doing, how well, and what can be
+asked of it.
+"""

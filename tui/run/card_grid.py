@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 from tui.run.metric_card import card
 from tui.run.metric_labels import CARDS, Metric
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 from tui.widgets.key_line import KeyLine
 
 COLUMNS_FROM = (0, 56, 110, 150)  # cells from which there is one more column
@@ -50,7 +50,7 @@ class CardGrid(Widget, can_focus=True):
         super().__init__(id=id)
         self._view = view
         self._metrics = metrics
-        self._shown: tuple[int, ...] = ()  # the view and how many points it had
+        self._points: tuple[int, ...] = ()  # the view and how many points it had
         self._columns = 2
         self._card_height = 1
 
@@ -61,10 +61,10 @@ class CardGrid(Widget, can_focus=True):
 
     def show(self, view: RunView | None) -> None:
         """Draw the newest values of a view; the same ones again cost nothing."""
-        shown = (id(view), *(view.points(metric.name) for metric in self._metrics)) if view else ()
+        points = (id(view), *(view.points(metric.name) for metric in self._metrics)) if view else ()
         self._view = view
-        if shown != self._shown:
-            self._shown = shown
+        if points != self._points:
+            self._points = points
             self.refresh()
 
     def get_content_height(self, container: object, viewport: object, width: int) -> int:

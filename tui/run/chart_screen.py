@@ -10,9 +10,9 @@ from textual.widgets import Static
 
 from engine.events import Event
 from tui.run.metric_labels import ALL, Metric, metric
-from tui.run.series import Series
-from tui.run.view import RunView
 from tui.shell.base import StudioScreen
+from tui.state.run_view import RunView
+from tui.state.series import Series
 from tui.text.safe_text import safe_line
 from tui.widgets.chart import Chart, reading
 from tui.widgets.plot import Line
@@ -92,14 +92,14 @@ class ChartScreen(StudioScreen):
         self.query_one("#head", Static).update(head)
 
 
-def lines(view: RunView, shown: Metric) -> list[Line]:
+def lines(view: RunView, main: Metric) -> list[Line]:
     """The line of a metric, and of those that its chart shows beside it."""
     series = view.series
-    bounds = series.get(f"{shown.name}_low"), series.get(f"{shown.name}_high")
+    bounds = series.get(f"{main.name}_low"), series.get(f"{main.name}_high")
     band = (bounds[0], bounds[1]) if bounds[0] and bounds[1] else None
-    found = [Line(shown.label, series.get(shown.name, Series()), band)]
-    found += [Line(metric(name).label, series[name]) for name in shown.also if series.get(name)]
-    return found
+    result = [Line(main.label, series.get(main.name, Series()), band)]
+    result += [Line(metric(name).label, series[name]) for name in main.also if series.get(name)]
+    return result
 
 
 def value_at(chart: Chart, line: Line) -> str:

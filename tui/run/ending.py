@@ -1,6 +1,6 @@
 """How a run ended, in a clause for a line of the terminal."""
 
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 from tui.text.format import duration
 from tui.text.safe_text import safe_line
 

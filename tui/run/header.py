@@ -4,24 +4,11 @@ from rich.cells import cell_len
 from textual.content import Content
 from textual.widget import Widget
 
-from tui.run.view import RunView
-from tui.text.format import count, duration, number
+from tui.state.run_view import RunView
+from tui.text.format import count, duration
+from tui.text.phase import activity, speeds, time_left
 from tui.text.safe_text import cut, safe_line
 
-DOING = {
-    "starting": "starting",
-    "loading": "loading the models",
-    "downloading": "downloading",
-    "sampling": "sampling",
-    "judging": "judging",
-    "waiting": "waiting for your verdict",
-    "updating": "updating",
-    "evaluating": "evaluating",
-    "saving": "saving a checkpoint",
-    "fusing": "fusing the model",
-    "paused": "paused",
-    "idle": "idle",
-}
 NO_RUN = (
     "no run yet",
     "f2 sets one up and starts it · f5 lists earlier ones, to look at or resume",
@@ -89,11 +76,10 @@ def _short(model: str) -> str:
 def _bar_line(view: RunView, width: int) -> Content:
     share = view.step / view.total_steps if view.total_steps else 0.0
     parts = [f"{share:.0%}"]
-    elapsed, left = view.elapsed(), view.seconds_left()
-    if elapsed:
+    if elapsed := view.elapsed():
         parts.append(duration(elapsed))
-    if left is not None and view.status == "running":
-        parts.append(f"{duration(left)} left")
+    if view.status == "running" and (left := time_left(view.seconds_left())):
+        parts.append(left)
     text = " " + " · ".join(parts)
     return bar(share, width - len(text), live=view.live) + Content.styled(text, "$muted")
 
@@ -129,19 +115,11 @@ def _doing(view: RunView, stopping: bool) -> str:
         return "stopping after this step, with a checkpoint"
     if not view.live:
         return f"{view.status} at step {count(view.step)}"
-    doing = DOING.get(view.phase, view.phase)
-    progress = view.progress
-    if not progress or view.status == "paused" or not (progress.done or progress.total):
-        return doing
-    amount = f"{progress.done:,}" + (f" of {progress.total:,}" if progress.total else "")
-    return safe_line(f"{doing} {amount} {progress.unit}".rstrip())
+    return activity(view.phase, view.progress)
 
 
 def _facts(view: RunView, memory: int) -> list[str]:
-    facts: list[str] = []
-    for metric, unit in (("pairs_per_second", "pairs/s"), ("sampled_tokens_per_second", "tok/s")):
-        if (value := view.latest(metric)) is not None:
-            facts.append(f"{number(value, 2) if value < 100 else count(value)} {unit}")
+    facts = speeds(view.latest)
     if (peak := view.latest("peak_memory_gb")) is not None:
         of = f" of {memory / 1e9:.0f}" if memory else ""
         facts.append(f"{peak:.1f}{of} GB")

@@ -18,7 +18,7 @@ from textual.strip import Strip
 from textual.widgets import Input
 
 from engine.events import Level
-from tui.run.view import LOG_LINES, LogLine, RunView
+from tui.state.run_view import LOG_LINES, LogLine, RunView
 from tui.text.safe_text import safe, safe_line, wrap
 from tui.widgets.safe_editors import LineEditor
 from tui.widgets.section_title import SectionTitle
@@ -62,21 +62,21 @@ class LogRows(ScrollView, can_focus=True):
         self.level: Level = "info"
         self._rows: list[Row] = []
         self._view: RunView | None = None
-        self._seen = 0  # of the view's log_count
-        self._laid_out = (0, 0)  # the height and the number of rows that were scrolled for
+        self._read_count = 0  # of the view's log_count
+        self._scrolled_layout = (0, 0)  # the height and the number of rows that were scrolled for
 
     def show(self, view: RunView | None) -> None:
         """Add what is new in a view's log."""
         if view is not self._view:
-            self._view, self._seen, self._rows = view, 0, []
+            self._view, self._read_count, self._rows = view, 0, []
             self._settle()
-        new = view.log_count - self._seen if view else 0
+        new = view.log_count - self._read_count if view else 0
         if not view or not new:
             return
         if len(self._rows) > 3 * LOG_LINES:
             self._rows, new = [], len(view.log)
         lines = list(view.log)[-min(new, len(view.log)) :]
-        self._seen = view.log_count
+        self._read_count = view.log_count
         for line in lines:
             self._rows += self._rows_of(line)
         self._settle()
@@ -84,9 +84,9 @@ class LogRows(ScrollView, can_focus=True):
     def rebuild(self) -> None:
         """Lay all lines out anew: another width, level or search."""
         at = self.scroll_y
-        self._rows, self._seen = [], 0
+        self._rows, self._read_count = [], 0
         if self._view:
-            self._seen = self._view.log_count - len(self._view.log)
+            self._read_count = self._view.log_count - len(self._view.log)
         self._settle()
         self.show(self._view)
         if not self.following:
@@ -98,7 +98,7 @@ class LogRows(ScrollView, can_focus=True):
         self._settle()
 
     def _settle(self) -> None:
-        self._laid_out = self._layout()
+        self._scrolled_layout = self._layout()
         self.virtual_size = Size(self.scrollable_content_region.width, len(self._rows))
         if self.following:  # forced: the scroll bar may not be shown yet
             self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
@@ -131,7 +131,7 @@ class LogRows(ScrollView, can_focus=True):
         What a layout of another size moves does neither.
         """
         super().watch_scroll_y(old_value, new_value)
-        moved = old_value != new_value and self._layout() == self._laid_out
+        moved = old_value != new_value and self._layout() == self._scrolled_layout
         if self.is_mounted and moved and self.max_scroll_y:
             self.following = new_value >= self.max_scroll_y
             self.post_message(self.Moved())
@@ -147,17 +147,17 @@ class LogRows(ScrollView, can_focus=True):
         style = self.get_component_rich_style(f"log--{row.level}")
         segments = [stamp, Segment(row.text, style)]
         if self.query_text:
-            found = self.get_component_rich_style("log--found")
-            segments = [stamp, *_highlighted(row.text, self.query_text, style, found)]
+            match_style = self.get_component_rich_style("log--found")
+            segments = [stamp, *_highlighted(row.text, self.query_text, style, match_style)]
         return Strip(segments).adjust_cell_length(width, self.rich_style)
 
 
-def _highlighted(text: str, query: str, style: Style, found: Style) -> list[Segment]:
+def _highlighted(text: str, query: str, style: Style, match_style: Style) -> list[Segment]:
     start = text.casefold().find(query.casefold())
     if start < 0 or len(text.casefold()) != len(text):
         return [Segment(text, style)]
     end = start + len(query)
-    parts = ((text[:start], style), (text[start:end], found), (text[end:], style))
+    parts = ((text[:start], style), (text[start:end], match_style), (text[end:], style))
     return [Segment(part, each) for part, each in parts]
 
 
@@ -252,7 +252,7 @@ class LogPane(Vertical):
         self.rows.focus()
 
     @on(Input.Changed)
-    def _narrow(self, event: Input.Changed) -> None:
+    def _search_changed(self, event: Input.Changed) -> None:
         event.stop()
         self.rows.query_text = event.value
         self.rows.rebuild()

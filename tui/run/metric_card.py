@@ -3,7 +3,7 @@
 from textual.content import Content
 
 from tui.run.metric_labels import Metric
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 from tui.widgets.sparkline import sparkline
 
 LABEL = 11  # cells
@@ -27,13 +27,13 @@ def card(
     values = series.values if series else ()
     if height == 1:
         gap = "  " if width > 30 else " "
-        shown = Content.assemble((f"{value:>{VALUE}}", "$foreground"), (f" {unit:<5}", "$muted"))
-        room = width - LABEL - shown.cell_length - 1
+        figure = Content.assemble((f"{value:>{VALUE}}", "$foreground"), (f" {unit:<5}", "$muted"))
+        room = width - LABEL - figure.cell_length - 1
         spark = sparkline(values, room)[0]
-        return [_fill(Content.assemble(label, shown, " ", (spark, spark_style)), width, gap)]
-    shown = Content.assemble((value, "$foreground bold"), (f" {unit}" if unit else "", "$muted"))
-    room = max(1, width - SPACE - label.cell_length - shown.cell_length)
-    lines = [_fill(Content.assemble(label, " " * room, shown), width)]
+        return [_fill(Content.assemble(label, figure, " ", (spark, spark_style)), width, gap)]
+    figure = Content.assemble((value, "$foreground bold"), (f" {unit}" if unit else "", "$muted"))
+    room = max(1, width - SPACE - label.cell_length - figure.cell_length)
+    lines = [_fill(Content.assemble(label, " " * room, figure), width)]
     lines += [
         _fill(Content.styled(row, spark_style), width)
         for row in sparkline(values, width - SPACE, height - 2)

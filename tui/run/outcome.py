@@ -3,7 +3,7 @@
 from textual.content import Content
 from textual.widget import Widget
 
-from tui.run.view import RunView
+from tui.state.run_view import RunView
 from tui.text.safe_text import safe_line
 
 

@@ -7,23 +7,14 @@ from textual.events import Resize
 from textual.widgets import Static
 
 from engine.events import PairJudged
-from tui.text.prompt_text import prompt_line, shown_prompt
+from tui.text.choice import words
+from tui.text.prompt_text import prompt_line, prompt_parts
 from tui.text.safe_text import safe, safe_line, wrap
 from tui.widgets.section_title import SectionTitle
 
 COMPACT = 5  # lines of text up to which each part gets only one
 LIMIT = 20_000  # characters of a text
 MARK = 4  # cells before each line
-VERDICTS = {
-    "first": "the first",
-    "second": "the second",
-    "tie": "a tie",
-    "both_bad": "both bad",
-    "skip": "skipped",
-    "identical": "equal answers, not judged",
-    "empty": "empty answers, not judged",
-    "invalid": "no valid verdict",
-}
 SHORT = {"user": "usr", "assistant": "ast", "tool": "tl"}  # roles of earlier turns
 FIRST_PAIR = "the first pair comes as soon as two answers are sampled"
 
@@ -92,17 +83,17 @@ class PairPane(Vertical):
 def verdict(pair: PairJudged) -> str:
     """Who said what: `judge 0.88 for the first`."""
     who = "you" if pair.judge == "human" else "judge"
-    said = VERDICTS.get(pair.choice, pair.choice)
+    phrase = words(pair.choice).phrase
     if pair.q is None or pair.choice not in ("first", "second", "tie"):
-        return f"{who}: {said}"
+        return f"{who}: {phrase}"
     if pair.choice == "tie":
-        return f"{who}: a tie at {pair.q:.2f}"
-    return f"{who} {pair.q if pair.choice == 'first' else 1 - pair.q:.2f} for {said}"
+        return f"{who}: {phrase} at {pair.q:.2f}"
+    return f"{who} {pair.q if pair.choice == 'first' else 1 - pair.q:.2f} for {phrase}"
 
 
 def _text(pair: PairJudged, width: int, compact: bool) -> Content:
     """Prompt and both answers, the winner marked; when `compact`, one line each."""
-    prompt = shown_prompt(pair.prompt, pair.messages)
+    prompt = prompt_parts(pair.prompt, pair.messages)
     answers = [("1", pair.first, "first"), ("2", pair.second, "second")]
     if compact:
         parts = [("> ", prompt_line(pair.prompt, pair.messages), ""), *answers]
@@ -114,10 +105,8 @@ def _text(pair: PairJudged, width: int, compact: bool) -> Content:
     for mark, text, choice in parts:
         won = bool(choice) and pair.choice == choice
         style = "$foreground" if won or not choice else "$muted"
-        shown = (
-            [safe_line(text, width - MARK)] if compact else wrap(safe(text, LIMIT), width - MARK)
-        )
-        for number, line in enumerate(shown):
+        rows = [safe_line(text, width - MARK)] if compact else wrap(safe(text, LIMIT), width - MARK)
+        for number, line in enumerate(rows):
             margin = f"{mark} ✓" if won else mark
             margin = f"{'' if number else margin:<{MARK}}"
             lines.append(Content.assemble((margin, "$accent" if won else "$muted"), (line, style)))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from engine.errors import RunError, UserError
 from engine.runs import remote
-from engine.runs.durable import Record
 from engine.runs.folder import METRICS, Run
+from engine.runs.json_lines import Record
 from engine.runs.lock import Holder
 from engine.runs.remote import Command
 
@@ -29,7 +29,7 @@ DONE: dict[Command, str] = {
 }
 
 
-class Asked:
+class RemoteRequest:
     """A command that was left for the process that trains a run. Every method reads files."""
 
     def __init__(self, run: Run, command: Command) -> None:
@@ -50,21 +50,21 @@ class Asked:
         self.holder: Holder = holder
         self.outcome: Outcome = "waiting"
         self.seconds = 0.0  # from the asking to the last look
-        self._saved = True  # a run that stopped, its state
-        self._rated = True  # an evaluation that was made, with a win rate
+        self._has_checkpoint = True  # a run that stopped, its state
+        self._has_win_rate = True  # an evaluation that was made, with a win rate
         self._checkpoints = _checkpoints(run)
         self._metrics = run.follow(METRICS)
         if command == "evaluate":
             self._metrics.skip()
-        self._began = time.monotonic()
-        self._posted = remote.post(run, command)
+        self._start = time.monotonic()
+        self._file = remote.post(run, command)
 
     @property
     def settled(self) -> bool:
         """Whether nothing more can come of it."""
         return self.outcome in ("done", "over")
 
-    def look(self) -> Outcome:
+    def poll(self) -> Outcome:
         """What has become of it: still `waiting` to be taken, or `silent` when that takes long;
         `taken`; `done`; or `over`: the run ended first.
 
@@ -73,12 +73,12 @@ class Asked:
         """
         if self.settled:
             return self.outcome
-        self.seconds = time.monotonic() - self._began
-        held = self.run.holder()
-        if held != self.holder:
-            heard = not remote.withdraw(self._posted)
-            self.outcome = "done" if self.command == "stop" and self._stopped(heard) else "over"
-        elif self._posted.exists():
+        self.seconds = time.monotonic() - self._start
+        holder = self.run.holder()
+        if holder != self.holder:
+            was_taken = not remote.withdraw(self._file)
+            self.outcome = "done" if self.command == "stop" and self._stopped(was_taken) else "over"
+        elif self._file.exists():
             self.outcome = "silent" if self.seconds > ANSWER_SECONDS else "waiting"
         else:
             self.outcome = "done" if self._obeyed(self.run.state()) else "taken"
@@ -86,7 +86,7 @@ class Asked:
 
     def withdraw(self) -> bool:
         """Take the command back; False: it is being obeyed already."""
-        return remote.withdraw(self._posted)
+        return remote.withdraw(self._file)
 
     def sentence(self) -> str:
         """What has become of it, for the person who asked."""
@@ -101,21 +101,21 @@ class Asked:
             case "taken":
                 return f"{who} was asked to {self.command}, and has heard it …"
             case "done":
-                done = DONE[self.command] if self._saved else "stopped while loading"
-                if not self._rated:
+                done = DONE[self.command] if self._has_checkpoint else "stopped while loading"
+                if not self._has_win_rate:
                     done = "no win rate could be measured, and the run's log says why"
                 return f"{done}, {self.seconds:.1f} s after it was asked"
         return f"the run ended before it could {self.command}"
 
-    def _stopped(self, heard: bool) -> bool:
+    def _stopped(self, was_taken: bool) -> bool:
         """Whether a run that is over was stopped: with a checkpoint, or while it was loading, which
         leaves no trace of it, or no run."""
         try:
             status = self.run.state().get("status")
         except UserError:
             status = None
-        self._saved = status == "stopped"
-        return self._saved or (heard and status not in ("finished", "failed"))
+        self._has_checkpoint = status == "stopped"
+        return self._has_checkpoint or (was_taken and status not in ("finished", "failed"))
 
     def _obeyed(self, state: Record) -> bool:
         match self.command:
@@ -126,29 +126,29 @@ class Asked:
             case "save":
                 return bool(_checkpoints(self.run) - self._checkpoints)
             case "evaluate":
-                made = [line for line in self._metrics.read()[1] if "win_rate" in line]
-                self._rated = not made or made[-1]["win_rate"] is not None
-                return bool(made)
+                evaluations = [line for line in self._metrics.read()[1] if "win_rate" in line]
+                self._has_win_rate = not evaluations or evaluations[-1]["win_rate"] is not None
+                return bool(evaluations)
         return False  # a stop is seen by the end of the process
 
 
-def wait(asked: Asked) -> str:
+def wait(request: RemoteRequest) -> str:
     """Wait until a command was obeyed, however long that takes; the sentence that says so.
 
     Raises:
         RunError: the process does not answer, and the command was taken back; or the run ended
             before it could obey.
     """
-    while not asked.settled:
-        if asked.look() == "silent" and asked.withdraw():
+    while not request.settled:
+        if request.poll() == "silent" and request.withdraw():
             raise RunError(
-                f"{process(asked.holder)} has not answered for {ANSWER_SECONDS:.0f} s, and was "
-                f"not asked to {asked.command} after all; see whether it still runs"
+                f"{process(request.holder)} has not answered for {ANSWER_SECONDS:.0f} s, and was "
+                f"not asked to {request.command} after all; see whether it still runs"
             )
         time.sleep(POLL_SECONDS)
-    if asked.outcome == "over":
-        raise RunError(asked.sentence())
-    return asked.sentence()
+    if request.outcome == "over":
+        raise RunError(request.sentence())
+    return request.sentence()
 
 
 def why_not_evaluated(settings: "Settings") -> str | None:
@@ -160,8 +160,8 @@ def why_not_evaluated(settings: "Settings") -> str | None:
         "eval_prompts": settings.eval_prompts == 0,
         "val_batches": settings.val_batches == 0,
     }
-    named = [f"{name} is {getattr(settings, name)}" for name, is_off in off.items() if is_off]
-    return f"nothing is evaluated in this run: {', '.join(named)}" if named else None
+    reasons = [f"{name} is {getattr(settings, name)}" for name, is_off in off.items() if is_off]
+    return f"nothing is evaluated in this run: {', '.join(reasons)}" if reasons else None
 
 
 def process(holder: Holder) -> str:
@@ -178,10 +178,10 @@ def elsewhere(holder: Holder | None) -> bool:
 
 
 def _checkpoints(run: Run) -> set[tuple[str, int]]:
-    found: set[tuple[str, int]] = set()
+    stamps: set[tuple[str, int]] = set()
     for path in run.checkpoints():
         try:
-            found.add((path.name, path.stat().st_mtime_ns))
+            stamps.add((path.name, path.stat().st_mtime_ns))
         except OSError:
             continue
-    return found
+    return stamps

@@ -18,7 +18,7 @@ from tui.run.outcome import Outcome
 from tui.run.pair_pane import FIRST_PAIR, PairPane
 from tui.run.remote_commands import why_not_evaluated
 from tui.shell.base import StudioScreen
-from tui.terminal.terminal import LEAST_LINES
+from tui.terminal.requirements import LEAST_LINES
 
 NO_RUN = "no run is going: start one in Setup (f2) or resume one in Runs (f5)"
 ENDED = {

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
 
 from textual import work
 from textual.binding import Binding
@@ -11,12 +10,9 @@ from engine.errors import RunError, UserError
 from engine.runs.folder import Run
 from engine.runs.lock import Holder
 from engine.runs.remote import Command
-from tui.run.remote_commands import PERSON, Asked, elsewhere, process
+from tui.run.remote_commands import PERSON, RemoteRequest, elsewhere, process
 from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
-
-if TYPE_CHECKING:
-    from tui.app import StudioApp
 
 POLL_SECONDS = 0.25  # between two looks at what became of a command
 HOLDER_SECONDS = 1.0  # between two looks at who trains the run
@@ -41,38 +37,38 @@ class WatchedScreen(StudioScreen):
     ]
 
     run: Run
-    held: Holder | None = None  # who trains it
+    holder: Holder | None = None  # who trains it
     paused = False
     human = False
 
     def on_mount(self) -> None:
         """Keep an eye on who trains the run."""
-        self._look()
-        self.set_interval(HOLDER_SECONDS, self._look)
+        self._poll_holder()
+        self.set_interval(HOLDER_SECONDS, self._poll_holder)
 
     @work(thread=True, exclusive=True, group="holder")
-    def _look(self) -> None:
-        held = self.run.holder()
+    def _poll_holder(self) -> None:
+        holder = self.run.holder()
         paused = human = False
         with contextlib.suppress(UserError):
             state = self.run.state()
             paused, human = state.get("status") == "paused", state.get("judge") == "human"
-        self.app.call_from_thread(self._looked, held, paused, human)
+        self.app.call_from_thread(self._take_holder, holder, paused, human)
 
-    def _looked(self, held: Holder | None, paused: bool, human: bool) -> None:
-        if (held, paused, human) != (self.held, self.paused, self.human):
-            self.held, self.paused, self.human = held, paused, human
+    def _take_holder(self, holder: Holder | None, paused: bool, human: bool) -> None:
+        if (holder, paused, human) != (self.holder, self.paused, self.human):
+            self.holder, self.paused, self.human = holder, paused, human
             self.refresh_bindings()
 
     def why_not(self, action: str) -> str | None:
         """What may be asked of the process that trains the run."""
-        if action == "resume" and elsewhere(self.held):
+        if action == "resume" and elsewhere(self.holder):
             return "another process trains this run"
         if action not in ("pause", "unpause", "stop", "evaluate", "save", "take_over"):
             return None
-        if self.held is None:
+        if self.holder is None:
             return "nobody trains this run now"
-        if not elsewhere(self.held):
+        if not elsewhere(self.holder):
             return "this program trains it: f3 shows it, with these keys"
         match action:
             case "pause" if self.paused:
@@ -106,9 +102,9 @@ class WatchedScreen(StudioScreen):
         """End the run with a checkpoint, after a question."""
         from tui.shell.ask import AskChoice
 
-        if self.held is None:
+        if self.holder is None:
             return
-        question = f"stop this run, in {process(self.held)}? It can be resumed later."
+        question = f"stop this run, in {process(self.holder)}? It can be resumed later."
         choices = (("stop", "it writes a checkpoint and ends"), ("go on", "keep training"))
         if await self.app.push_screen_wait(AskChoice(question, choices)) == "stop":
             self.ask("stop")
@@ -117,10 +113,10 @@ class WatchedScreen(StudioScreen):
     async def ask(self, command: Command) -> None:
         """Leave a command, and say what becomes of it."""
         try:
-            await follow(self, Asked(self.run, command))
+            await follow(self, RemoteRequest(self.run, command))
         except (UserError, RunError) as error:
-            self.say(safe_line(str(error), 300), 15)
-        self._look()
+            self.say_error(error)
+        self._poll_holder()
 
     @work(exclusive=True, group="asked")
     async def action_take_over(self) -> None:
@@ -128,39 +124,38 @@ class WatchedScreen(StudioScreen):
         await take_over(self, self.run)
 
 
-async def follow(screen: StudioScreen, asked: Asked) -> None:
+async def follow(screen: StudioScreen, request: RemoteRequest) -> None:
     """Say what becomes of a command until it is obeyed. One that is still not taken when the
     screen is left is taken back."""
-    told = ""
+    message = ""
     try:
-        while not asked.settled:
-            await asyncio.to_thread(asked.look)
-            if asked.sentence() != told:
-                told = asked.sentence()
-                screen.say(told, 6 if asked.settled else LONG)
-            if not asked.settled:
+        while not request.settled:
+            await asyncio.to_thread(request.poll)
+            if request.sentence() != message:
+                message = request.sentence()
+                screen.say(message, 6 if request.settled else LONG)
+            if not request.settled:
                 await asyncio.sleep(POLL_SECONDS)
     finally:
-        if asked.outcome == "silent":
-            asked.withdraw()
+        if request.outcome == "silent":
+            request.withdraw()
 
 
 async def take_over(screen: StudioScreen, run: Run) -> None:
     """Ask, have the process that trains the run stop, and resume it in this one."""
     from tui.shell.ask import AskChoice
 
-    app: StudioApp = screen.studio
     try:
-        app.refuse_second_run()
-        if held := run.holder():
-            question = f"{process(held)} trains {safe_line(run.name, 60)}."
-            if await app.push_screen_wait(AskChoice(question, TAKE_OVER)) != "take over":
+        screen.studio.control.refuse_second_run()
+        if holder := run.holder():
+            question = f"{process(holder)} trains {safe_line(run.name, 60)}."
+            if await screen.app.push_screen_wait(AskChoice(question, TAKE_OVER)) != "take over":
                 return
             if run.holder():
-                asked = Asked(run, "stop")
-                await follow(screen, asked)
-                if asked.outcome != "done":
+                request = RemoteRequest(run, "stop")
+                await follow(screen, request)
+                if request.outcome != "done":
                     return
-        app.resume_run(run)
+        screen.studio.resume_run(run)
     except (UserError, RunError) as error:
-        screen.say(safe_line(str(error), 300), 15)
+        screen.say_error(error)

@@ -28,17 +28,17 @@ def paths(text: str) -> list[str]:
     """Files and folders whose path begins with `text`; a folder ends in a separator."""
     head, _, start = text.rpartition(os.sep)
     folder = expanded(head + os.sep if os.sep in text else ".")
-    found = []
+    matches = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 hidden = entry.name.startswith(".") and not start.startswith(".")
                 if entry.name.startswith(start) and not hidden and entry.name.isprintable():
                     place = f"{head}{os.sep}" if os.sep in text else ""
-                    found.append(f"{place}{entry.name}{os.sep if entry.is_dir() else ''}")
+                    matches.append(f"{place}{entry.name}{os.sep if entry.is_dir() else ''}")
     except (OSError, ValueError):
         return []
-    return sorted(found)[:LIMIT]
+    return sorted(matches)[:LIMIT]
 
 
 def expanded(text: str) -> Path:
@@ -48,8 +48,8 @@ def expanded(text: str) -> Path:
 
 def hub_cache() -> Path:
     """The folder in which the hub's files are cached."""
-    if chosen := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(chosen).expanduser()
+    if cache := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(cache).expanduser()
     home = os.environ.get("HF_HOME")
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return (Path(home) if home else Path(cache, "huggingface")).expanduser() / "hub"
@@ -61,16 +61,16 @@ def cached(prefix: str) -> list[str]:
         names = os.listdir(hub_cache())
     except OSError:
         return []
-    found = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
-    return sorted(name.replace("--", "/") for name in found if name.isprintable())
+    matches = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    return sorted(name.replace("--", "/") for name in matches if name.isprintable())
 
 
 def _named(text: str, first: tuple[str, ...], prefix: str) -> list[str]:
     looks_like_path = text.startswith(("/", "~", "."))
     words = [] if looks_like_path else [*first, *cached(prefix)]
-    wanted = text.lower()
-    near = [word for word in words if wanted in word.lower()]
-    near.sort(key=lambda word: not word.lower().startswith(wanted))
+    lowered = text.lower()
+    near = [word for word in words if lowered in word.lower()]
+    near.sort(key=lambda word: not word.lower().startswith(lowered))
     return [*near, *(paths(text) if looks_like_path or (text and not near) else [])][:LIMIT]
 
 

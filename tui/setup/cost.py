@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from engine.errors import UserError
+from engine.json_number import real
 from engine.plan.memory import MemoryPlan, plan, refusal
 from engine.runs import archive
 from engine.runs.folder import METRICS
@@ -10,7 +11,7 @@ from engine.settings.schema import Settings
 from tui.text.format import duration, size
 from tui.text.safe_text import safe_line
 
-LOOKED_AT = 3  # earlier runs that may tell how long a step takes
+MAX_EARLIER_RUNS = 3  # earlier runs that may tell how long a step takes
 # What a step's duration depends on most.
 PACE = ("batch_size", "max_completion_length", "train_type", "quantization", "grad_checkpoint")
 
@@ -38,22 +39,22 @@ def cost(settings: Settings, *, ask_hub: bool = False) -> Cost:
 
 def earlier_pace(settings: Settings) -> tuple[float | None, str]:
     """Seconds a step took in the newest run of the same kind, and the name of that run."""
-    looked = 0
+    count = 0
     for run in archive.list_runs(archive.runs_root(settings)):
         same = (run.model, run.judge) == (settings.model, settings.judge)
         if run.damaged or not same or not run.step:
             continue
-        if (looked := looked + 1) > LOOKED_AT:
+        if (count := count + 1) > MAX_EARLIER_RUNS:
             break
         try:
-            then = archive.Run(run.path).known_settings()[0]
+            earlier = archive.Run(run.path).known_settings()[0]
         except UserError:
             continue
-        if all(getattr(then, key) == getattr(settings, key) for key in PACE):
+        if all(getattr(earlier, key) == getattr(settings, key) for key in PACE):
             for record in reversed(archive.Run(run.path).last(METRICS, 3)):
-                seconds = record.get("step_seconds")
-                if isinstance(seconds, int | float) and seconds > 0:
-                    return float(seconds), run.name
+                seconds = real(record.get("step_seconds"))
+                if seconds is not None and seconds > 0:
+                    return seconds, run.name
     return None, ""
 
 

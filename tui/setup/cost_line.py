@@ -22,13 +22,13 @@ class CostLine(Static):
 
     DEFAULT_CSS = "CostLine { height: auto; max-height: 2; padding: 0 1; color: $muted; }"
 
-    class Found(Message):
+    class Estimated(Message):
         """The cost is known, or why it cannot be."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._asked: Settings | None = None  # whose cost is wanted
-        self._known: Settings | None = None  # whose cost this is
+        self._settings: Settings | None = None  # whose cost is wanted
+        self._cost_settings: Settings | None = None  # whose cost this is
         self._cost: Cost | None = None
         self._error = ""
         self._timer: Timer | None = None
@@ -36,13 +36,13 @@ class CostLine(Static):
     @property
     def refusal(self) -> str:
         """Why the run cannot start; empty where it can, and where that is not known yet."""
-        if self._known != self._asked:
+        if self._cost_settings != self._settings:
             return ""
         return self._error or (self._cost.refusal or "" if self._cost else "")
 
-    def look(self, settings: Settings) -> None:
+    def estimate(self, settings: Settings) -> None:
         """Work out the cost of these settings, once they stay for a moment."""
-        self._asked = settings
+        self._settings = settings
         if self._timer:
             self._timer.stop()
         self._timer = self.set_timer(TIMEOUT, self._work_out)
@@ -64,25 +64,25 @@ class CostLine(Static):
         """Ask the files first, which is quick, and the hub only for what is not here."""
         from tui.setup.cost import cost
 
-        settings = self._asked
+        settings = self._settings
         assert settings is not None
         for ask_hub in (False, True):
             try:
-                found, error = cost(settings, ask_hub=ask_hub), ""
-            except (UserError, RunError, OSError) as wrong:
-                found, error = None, str(wrong)
-            self.app.call_from_thread(self._take, settings, found, error)
-            if found is None or found.plan.download is not None:
+                result, error = cost(settings, ask_hub=ask_hub), ""
+            except (UserError, RunError, OSError) as reason:
+                result, error = None, str(reason)
+            self.app.call_from_thread(self._show_cost, settings, result, error)
+            if result is None or result.plan.download is not None:
                 return
 
-    def _take(self, settings: Settings, found: "Cost | None", error: str) -> None:
-        if settings == self._asked and self.is_mounted:  # gone when the app closes
-            self._known, self._cost, self._error = settings, found, error
+    def _show_cost(self, settings: Settings, result: "Cost | None", error: str) -> None:
+        if settings == self._settings and self.is_mounted:  # gone when the app closes
+            self._cost_settings, self._cost, self._error = settings, result, error
             self._draw()
-            self.post_message(self.Found())
+            self.post_message(self.Estimated())
 
     def _draw(self) -> None:
         from tui.setup.cost import sentence
 
-        if self._asked:
-            self.update(sentence(self._asked, self._cost))
+        if self._settings:
+            self.update(sentence(self._settings, self._cost))

@@ -1,4 +1,4 @@
-"""Settings while a form edits them: what was said so far, and the texts that are no values yet.
+"""Settings while a form edits them: the values chosen so far, and the texts that are no values yet.
 
 A form never changes; each edit gives a new one. Its `settings` are always valid, because a text
 that cannot be a value is kept apart, with the reason, until it is mended.
@@ -6,17 +6,17 @@ that cannot be a value is kept apart, with the reason, until it is mended.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 from engine.errors import UserError
 from engine.settings import checks, files
-from engine.settings.fields import SettingField
+from engine.settings.fields import Setting
 from engine.settings.schema import Settings, changed, fields, no_effect, value
-from engine.settings.yaml_text import parse_yaml, yaml_line
+from engine.settings.yaml_text import parse_yaml
+from tui.text.setting_value import show
 
-FIELDS: dict[str, SettingField] = {each.key: each for each in fields()}
+FIELDS: dict[str, Setting] = {each.key: each for each in fields()}
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,21 @@ class Refused:
 
 @dataclass(frozen=True)
 class Form:
-    """`said` holds the settings that somebody chose, by dotted key; the rest is at its default."""
+    """`values` are the settings that somebody chose, by dotted key; the rest is at its default."""
 
-    said: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
     refused: Mapping[str, Refused] = field(default_factory=dict)
 
     @cached_property
     def settings(self) -> Settings:
         """The settings without what is refused."""
-        return files.from_mapping(self.said, "the form")
+        return files.from_mapping(self.values, "the form")
 
     @cached_property
     def problems(self) -> dict[str, str]:
         """Why a run cannot start: a reason for each setting to mend; empty where it can."""
-        found = {each.key: each.message for each in checks.problems(self.settings)}
-        return found | {key: each.reason for key, each in self.refused.items()}
+        reasons = {each.key: each.message for each in checks.problems(self.settings)}
+        return reasons | {key: each.reason for key, each in self.refused.items()}
 
     @cached_property
     def no_effect(self) -> dict[str, str]:
@@ -61,22 +61,22 @@ class Form:
             return refused.text
         return show(value(self.settings, key))
 
-    def typed(self, key: str, text: str) -> "Form":
+    def with_text(self, key: str, text: str) -> "Form":
         """The form after `text` was typed for a setting."""
         try:
             entry = parse(FIELDS[key], text)
         except UserError as error:
-            return Form(self.said, {**self.refused, key: Refused(text, str(error))})
-        return self.chosen(key, entry)
+            return Form(self.values, {**self.refused, key: Refused(text, str(error))})
+        return self.with_value(key, entry)
 
-    def chosen(self, key: str, entry: Any) -> "Form":
+    def with_value(self, key: str, entry: Any) -> "Form":
         """The form with a valid value for a setting; None is its default."""
-        kept = self.reset(key)
-        return kept if entry is None else Form({**kept.said, key: entry}, kept.refused)
+        rest = self.reset(key)
+        return rest if entry is None else Form({**rest.values, key: entry}, rest.refused)
 
     def reset(self, key: str) -> "Form":
         """The form with a setting back at its default."""
-        return Form(_without(self.said, key), _without(self.refused, key))
+        return Form(_without(self.values, key), _without(self.refused, key))
 
 
 def form_of(settings: Settings) -> Form:
@@ -87,7 +87,7 @@ def form_of(settings: Settings) -> Form:
     return Form({key: value(settings, key) for key in FIELDS})
 
 
-def parse(setting: SettingField, text: str) -> Any:
+def parse(setting: Setting, text: str) -> Any:
     """The value that a text stands for; None for the default.
 
     Raises:
@@ -106,42 +106,19 @@ def parse(setting: SettingField, text: str) -> Any:
     return value(checked, setting.key)
 
 
-def show(entry: Any) -> str:
-    """A value as a form shows it and `parse` reads it; empty for None."""
-    match entry:
-        case None:
-            return ""
-        case bool():
-            return "on" if entry else "off"
-        case float():
-            return number(entry)
-        case list():
-            return ", ".join(show(each) for each in entry)
-        case dict():
-            return yaml_line("", entry)[0].removeprefix(": ") if entry else ""
-        case _:
-            return str(entry)
-
-
-def number(entry: float) -> str:
-    """A float in the shortest form that reads back equal: 20, 0.8, 1e-5."""
-    exact = Decimal(repr(entry)).normalize()
-    return f"{exact:e}" if 0 < abs(exact) < Decimal("0.001") else f"{exact:f}"
-
-
-def _entry(setting: SettingField, text: str) -> Any:
+def _entry(setting: Setting, text: str) -> Any:
     if setting.kind in ("text", "multiline", "choice"):
         return text
     if setting.kind == "switch":
         return {"on": True, "off": False}.get(text.lower(), text)
     if setting.kind == "list" and not text.startswith("["):
-        return [_plain(word.strip()) for word in text.split(",") if word.strip()]
+        return [_number_or_text(word.strip()) for word in text.split(",") if word.strip()]
     if setting.kind in ("integer", "number"):
-        return _plain(text.replace(",", ""))
+        return _number_or_text(text.replace(",", ""))
     return parse_yaml(text, setting.key)
 
 
-def _plain(text: str) -> int | float | str:
+def _number_or_text(text: str) -> int | float | str:
     for kind in (int, float):
         try:
             return kind(text)

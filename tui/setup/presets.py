@@ -41,7 +41,7 @@ def all_presets(hub: bool | None = None) -> list[Preset]:
     return offered
 
 
-def settings(name: str) -> Settings:
+def settings_of(name: str) -> Settings:
     """The settings of a preset.
 
     Raises:
@@ -56,46 +56,48 @@ def first() -> tuple[str, Settings]:
     """What the form opens on: what was started last, and for a newcomer the starter."""
     if _last_file().is_file():
         with contextlib.suppress(UserError):
-            return LAST, settings(LAST)
-    return "starter", settings("starter")
+            return LAST, settings_of(LAST)
+    return "starter", settings_of("starter")
 
 
-def remember(started: Settings) -> None:
+def remember(settings: Settings) -> None:
     """Keep the settings of a start for the next time the form opens."""
-    nameless = started.model_copy(update={"run_name": None})
+    nameless = settings.model_copy(update={"run_name": None})
     with contextlib.suppress(RunError, OSError):
         durable.write_file(_last_file(), files.to_yaml(nameless, commented=False))
 
 
-def describe(chosen: Settings) -> str:
+def describe(settings: Settings) -> str:
     """One sentence on what a start will do."""
     from tui.setup.cost import length
 
-    bundled = chosen.model == "starter"
-    model = "the bundled model" if bundled else Path(chosen.model).name or chosen.model
-    if chosen.human_judge:
-        judged = "you pick the better answers"
-    elif chosen.judge == "starter":
-        judged = "judged by the bundled judge"
-    elif chosen.judge == chosen.model:
-        judged = "which judges its own answers"
+    bundled = settings.model == "starter"
+    model = "the bundled model" if bundled else Path(settings.model).name or settings.model
+    if settings.human_judge:
+        judge = "you pick the better answers"
+    elif settings.judge == "starter":
+        judge = "judged by the bundled judge"
+    elif settings.judge == settings.model:
+        judge = "which judges its own answers"
     else:
-        judged = f"judged by {Path(chosen.judge).name}"
-    return f"trains {model} for {length(chosen)}, {judged}"
+        judge = f"judged by {Path(settings.judge).name}"
+    return f"trains {model} for {length(settings)}, {judge}"
 
 
-def prospect(chosen: Settings) -> str:
+def prospect(settings: Settings) -> str:
     """What somebody who is about to start will see, in a few sentences."""
-    if chosen.human_judge:
-        seen = "Pairs wait for you in Review as soon as the first are sampled."
-    elif chosen.steps_per_eval == -1 or not chosen.eval_prompts:
-        seen = "No win rate is measured: watch margin, accuracy and the pairs."
+    if settings.human_judge:
+        outlook = "Pairs wait for you in Review as soon as the first are sampled."
+    elif settings.steps_per_eval == -1 or not settings.eval_prompts:
+        outlook = "No win rate is measured: watch margin, accuracy and the pairs."
     else:
-        seen = f"The win rate is measured at the start and every {chosen.steps_per_eval:,} steps."
-    if chosen.model != "starter":
-        return seen
+        outlook = (
+            f"The win rate is measured at the start and every {settings.steps_per_eval:,} steps."
+        )
+    if settings.model != "starter":
+        return outlook
     return (
-        f"{seen} The starter is a small bundled world for a first run: simple questions, and a "
+        f"{outlook} The starter is a small bundled world for a first run: simple questions, and a "
         "judge that knows a few rubrics. p takes a real model instead."
     )
 

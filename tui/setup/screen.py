@@ -1,8 +1,6 @@
 """Setup: the form for every setting, what the run will cost, and its start."""
 
 from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from textual import on, work
 from textual.binding import Binding
@@ -12,28 +10,22 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from engine.errors import RunError, UserError
-from engine.machine import device
-from engine.runs import durable
-from engine.settings import files
-from engine.settings.schema import SECTIONS, Settings
-from tui.setup import completions, presets
+from engine.machine import hub
+from engine.runs.durable import StorageError
+from engine.settings.schema import Settings
+from tui.setup import config_files, presets
 from tui.setup.cost_line import CostLine
-from tui.setup.form import FIELDS, Form, form_of
+from tui.setup.form import Form, form_of
+from tui.setup.setting_browser import SettingBrowser
 from tui.setup.setting_field import SettingField
-from tui.setup.setting_help import about, found
-from tui.setup.setting_list import Fields
+from tui.setup.setting_help import about
+from tui.setup.setting_search import SettingSearch
 from tui.setup.start_line import StartLine
 from tui.setup.yaml_pane import YamlPane
-from tui.shell.ask import AskChoice, AskText
+from tui.shell.ask import AskChoice
 from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList
-from tui.widgets.safe_editors import LineEditor
-
-if TYPE_CHECKING:
-    pass
-
-CHANGED = "Changed"  # the section of what differs from the defaults
 
 
 class SetupScreen(StudioScreen):
@@ -43,13 +35,10 @@ class SetupScreen(StudioScreen):
     DEFAULT_CSS = """
     SetupScreen {
         & #title { height: 1; padding: 0 1; }
-        & #search { height: 1; border: none; padding: 0 1; display: none; background: $surface; }
         & #form { height: 1fr; margin: 1 0 0 0; }
-        & #sections { width: 19; height: 1fr; }
-        & #fields { width: 1fr; height: 1fr; padding: 0 1 0 0; }
         & YamlPane { display: none; }
         & #help, & #parts { padding: 0 1; color: $foreground; }
-        &.-yaml #fields, &.-yaml #sections { display: none; }
+        &.-yaml SettingBrowser { display: none; }
         &.-yaml YamlPane { display: block; }
         & #side { height: 5; width: 100%; border-top: solid $faint; }
         & #parts { height: auto; margin-top: 1; display: none; }
@@ -111,33 +100,36 @@ class SetupScreen(StudioScreen):
     def body(self) -> Iterable[Widget]:
         """Sections, fields, help, cost and start."""
         yield Static(id="title")
-        yield LineEditor(placeholder="search names and help", compact=True, id="search")
+        yield SettingSearch(id="search")
         yield Vertical(
-            Horizontal(
-                RowList(self._section_line, [*SECTIONS, CHANGED], id="sections"),
-                Fields(id="fields"),
-                YamlPane(),
-                id="form",
-            ),
+            Horizontal(SettingBrowser(self.form), YamlPane(), id="form"),
             VerticalScroll(Static(id="help"), Static(id="parts"), id="side", can_focus=False),
             id="body",
         )
         yield CostLine()
         yield StartLine()
 
+    @property
+    def _search(self) -> SettingSearch:
+        return self.query_one(SettingSearch)
+
+    @property
+    def _browser(self) -> SettingBrowser:
+        return self.query_one(SettingBrowser)
+
     def on_mount(self) -> None:
         """Open on the first section with the cursor on Start."""
         self._ready = True
-        self._show_section()
+        self._browser.show_section()
         self.query_one(StartLine).focus()
-        self._show_draft()
+        self._show_form()
         self.set_timer(1.0, self._look_for_hub)
         if self._starts and self.form.problems:
             self.call_after_refresh(self.action_start)
 
     @work(thread=True)
     def _look_for_hub(self) -> None:
-        self._hub = device.hub_reachable()
+        self._hub = hub.hub_reachable()
 
     def show(self, settings: Settings, source: str) -> None:
         """Put other settings into the form. `source` says in the title where they come from."""
@@ -152,72 +144,47 @@ class SetupScreen(StudioScreen):
         self.form, self._starts = form, False
         if source:
             self.source, self._start_from = source, form
-        self._show_draft()
+        self._show_form()
 
     def guide_topic(self) -> str | None:
         """The setting under the cursor."""
-        field = self._field()
+        field = self._browser.fields.current
         return field.key if field else self.TITLE
 
     # -- showing ---------------------------------------------------------------------------------
 
-    def _show_draft(self) -> None:
+    def _show_form(self) -> None:
         if not self._ready:  # shown once it is there
             return
-        if self._section() == CHANGED and not self._searching():
-            self._show_section()
-        else:
-            for field in self.query_one(Fields).shown():
-                field.show(self.form)
-        self.query_one("#sections", RowList).redraw()
+        self._browser.show(self.form, searching=self._search.active)
         self._show_title()
         self._show_help()
-        self.query_one(CostLine).look(self.form.settings)
+        self.query_one(CostLine).estimate(self.form.settings)
         self._show_start()
 
     def _show_title(self) -> None:
         count = len(self.form.changed)
         edited = " · edited" if self.form.settings != self._start_from.settings else ""
-        said = f"{safe_line(self.source, 60)}{edited} · {count} not at their default"
-        self.query_one("#title", Static).update(
-            Content.assemble(("setup  ", "bold"), (said, "$muted"))
-        )
-
-    def _section_line(self, section: str, width: int) -> Content:
-        keys = [key for key, each in FIELDS.items() if each.section == section]
-        wrong = sum(key in self.form.problems for key in keys)
-        count = len(self.form.changed) if section == CHANGED else 0
-        mark = Content.styled("!" if wrong else " ", "$bad")
-        tail = f" {count}" if count else ""
-        return Content.assemble(mark, section, (tail, "$muted"))
+        facts = f"{safe_line(self.source, 60)}{edited} · {count} not at their default"
+        title = Content.assemble(("setup  ", "bold"), (facts, "$muted"))
+        self.query_one("#title", Static).update(title)
 
     def _show_help(self) -> None:
-        field = self._field()
+        field = self._browser.fields.current
         help = about(field.key, self.form) if field else self._help_on_the_whole()
         self.query_one("#help", Static).update(help)
 
     def _help_on_the_whole(self) -> Content:
         if self.has_class("-yaml"):
-            error = safe_line(self.query_one(YamlPane).error, 400)
-            words = error or "the same settings as text; what is valid is in the form"
-            return Content.styled(words, "$bad" if error else "$muted")
-        return Content.assemble(
-            ("enter starts the run.  ", "bold"), presets.prospect(self.form.settings)
-        )
+            return self.query_one(YamlPane).remark()
+        prospect = presets.prospect(self.form.settings)
+        return Content.assemble(("enter starts the run.  ", "bold"), prospect)
 
     def _show_start(self) -> None:
-        if self.form.problems:
-            key, reason = next(iter(self.form.problems.items()))
-            text = Content.assemble(("! cannot start  ", "$bad"), safe_line(f"{key} {reason}", 300))
-        elif refusal := self.query_one(CostLine).refusal:
-            text = Content.assemble(("! will not fit  ", "$bad"), safe_line(refusal, 400))
-        else:
-            words = safe_line(presets.describe(self.form.settings), 200)
-            text = Content.assemble(("▶ start  ", "$accent"), (words, "$muted"))
-        self.query_one(StartLine).update(text)
+        self.query_one(StartLine).show(self.form, self.query_one(CostLine).refusal)
 
-    @on(CostLine.Found)
-    def _cost_found(self) -> None:
+    @on(CostLine.Estimated)
+    def _cost_estimated(self) -> None:
         self.query_one("#parts", Static).update(self.query_one(CostLine).parts())
         self._show_start()
         if self._starts:
@@ -225,34 +192,14 @@ class SetupScreen(StudioScreen):
 
     # -- moving ----------------------------------------------------------------------------------
 
-    def _section(self) -> str:
-        return self.query_one("#sections", RowList).current or SECTIONS[0]
-
-    def _field(self) -> SettingField | None:
-        focused = self.focused
-        while focused is not None and not isinstance(focused, SettingField):
-            focused = focused.parent if isinstance(focused.parent, Widget) else None
-        return focused
-
-    def _searching(self) -> bool:
-        return bool(self.query_one("#search", Input).display)
-
-    def _show_section(self) -> None:
-        section = self._section()
-        if section == CHANGED:
-            keys = list(self.form.changed)
-        else:
-            keys = [key for key, each in FIELDS.items() if each.section == section]
-        self.query_one(Fields).show(keys, self.form)
-
     @on(RowList.Moved, "#sections")
-    def _section_chosen(self) -> None:
-        if not self._searching():
-            self._show_section()
+    def _section_moved(self) -> None:
+        if not self._search.active:
+            self._browser.show_section()
 
     @on(RowList.Chosen, "#sections")
     def _into_section(self) -> None:
-        self.query_one(Fields).focus_first()
+        self._browser.fields.focus_first()
 
     def on_descendant_focus(self) -> None:
         """The help follows the focus."""
@@ -260,40 +207,31 @@ class SetupScreen(StudioScreen):
 
     def action_to_field(self, by: int) -> None:
         """To the next or previous setting, and from the last to Start."""
-        self._move(self._field(), by)
+        self._move(self._browser.fields.current, by)
 
     @on(SettingField.Left)
     def _left_editor(self, event: SettingField.Left) -> None:
         self._move(event.field, event.by)
 
     def _move(self, field: SettingField | None, by: int) -> None:
-        fields = self.query_one(Fields).shown()
         start = self.query_one(StartLine)
-        at = fields.index(field) + by if field in fields else (0 if by > 0 else len(fields) - 1)
         if field is None and self.focused is start and by > 0:
             self.say("this is the last line · up goes to the settings")
-        elif 0 <= at < len(fields):
-            fields[at].focus()
-        elif at >= len(fields):
+        elif target := self._browser.neighbour(field, by):
+            target.focus()
+        elif by > 0:
             start.focus()
-        elif self._searching():
-            self.query_one("#search", Input).focus()
+        elif self._search.active:
+            self._search.focus()
         else:
-            self.query_one("#sections", RowList).focus()
+            self._browser.sections.focus()
 
     def action_to_section(self, by: int) -> None:
         """To the next or previous section."""
-        if self._searching():
+        if self._search.active:
             self.action_leave()
-        sections = self.query_one("#sections", RowList)
-        if not 0 <= sections.cursor + by < len(sections.rows):
+        if not self._browser.step(by):
             self.say(f"this is the {'last' if by > 0 else 'first'} section")
-            return
-        in_fields = self._field() is not None
-        sections.cursor += by
-        self._show_section()
-        if in_fields:
-            self.query_one(Fields).focus_first()
 
     # -- editing ---------------------------------------------------------------------------------
 
@@ -301,7 +239,7 @@ class SetupScreen(StudioScreen):
     def _edited(self, event: SettingField.Edited) -> None:
         key = event.field.key
         if event.text is not None:
-            self.replace(self.form.typed(key, event.text))
+            self.replace(self.form.with_text(key, event.text))
         elif key in self.form.changed or key in self.form.refused:
             self.replace(self.form.reset(key))
         else:
@@ -311,20 +249,19 @@ class SetupScreen(StudioScreen):
 
     def action_search(self) -> None:
         """Find settings by name and help text."""
-        line = self.query_one("#search", Input)
-        line.display = True
+        self._search.display = True
         self.query_one("#title").display = False
-        line.focus()
-        self._search(line.value)
+        self._search.focus()
+        self._show_matches()
 
     @on(Input.Changed, "#search")
-    def _search_changed(self, event: Input.Changed) -> None:
-        if self._searching():
-            self._search(event.value)
+    def _search_changed(self) -> None:
+        if self._search.active:
+            self._show_matches()
 
-    def _search(self, text: str) -> None:
-        keys = list(FIELDS) if not text.strip() else found(text)
-        self.query_one(Fields).show(keys, self.form)
+    def _show_matches(self) -> None:
+        keys = self._search.matches()
+        self._browser.show_settings(keys)
         if not keys:
             self.query_one("#help", Static).update(
                 Content.styled("no setting has these words · esc ends the search", "$muted")
@@ -332,22 +269,22 @@ class SetupScreen(StudioScreen):
 
     @on(Input.Submitted, "#search")
     def _to_results(self) -> None:
-        if not self.query_one(Fields).focus_first():
+        if not self._browser.fields.focus_first():
             self.say("no setting has these words")
 
     def action_leave(self) -> None:
         """End the search, or leave the text for the form."""
         if self.has_class("-yaml"):
             self._leave_yaml()
-        elif self._searching():
-            field = self._field()
-            self.query_one("#search", Input).display = False
+        elif self._search.active:
+            field = self._browser.fields.current
+            self._search.display = False
             self.query_one("#title").display = True
             if field:  # stay at the setting that was found
-                sections = self.query_one("#sections", RowList)
-                sections.cursor = SECTIONS.index(FIELDS[field.key].section)
-            self._show_section()
-            self.query_one(Fields).focus_first(field.key if field else None)
+                self._browser.open(field.key)
+            else:
+                self._browser.show_section()
+                self._browser.fields.focus_first()
         else:
             self.remove_class("-parts")
         self.refresh_bindings()
@@ -361,14 +298,14 @@ class SetupScreen(StudioScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """There is something to leave only while it is open."""
         if action == "leave" and self.is_mounted:
-            return self.has_class("-yaml") or self.has_class("-parts") or self._searching()
+            return self.has_class("-yaml") or self.has_class("-parts") or self._search.active
         return True
 
     # -- as text ---------------------------------------------------------------------------------
 
     def action_yaml(self) -> None:
         """Show the same settings as YAML, to be read, copied and edited."""
-        if self._searching():
+        if self._search.active:
             self.action_leave()
         self.add_class("-yaml")
         text = self.query_one(YamlPane)
@@ -388,7 +325,7 @@ class SetupScreen(StudioScreen):
         if error := self.query_one(YamlPane).error:
             self.say(safe_line(f"left out of the form: {error}", 400))
         self.remove_class("-yaml")
-        self.query_one(Fields).focus_first()
+        self._browser.fields.focus_first()
 
     # -- presets, files, start -------------------------------------------------------------------
 
@@ -401,18 +338,15 @@ class SetupScreen(StudioScreen):
             )
         )
         if name:
-            self.show(presets.settings(name), name)
+            self.show(presets.settings_of(name), name)
 
     @work
     async def action_load(self) -> None:
         """Load a config file."""
-        path = await self.app.push_screen_wait(
-            AskText("load which config?", check=_cannot_load, complete=completions.paths)
-        )
-        if path:
-            data = files.read(completions.expanded(path))
-            self.show(files.from_mapping(data, path), Path(path).name)
-            if notes := files.notes(data):
+        if loaded := await config_files.load(self):
+            settings, name, notes = loaded
+            self.show(settings, name)
+            if notes:
                 self.say(safe_line(" · ".join(notes), 600), 15)
 
     @work
@@ -421,16 +355,12 @@ class SetupScreen(StudioScreen):
         if self.form.refused:
             self.say("mend what is marked ! first: a file holds only settings that are valid")
             return
-        path = await self.app.push_screen_wait(
-            AskText("save as?", "my.yaml", check=_doubt_saving, complete=completions.paths)
-        )
-        if path:
-            file = completions.expanded(path)
-            try:
-                durable.write_file(file, files.to_yaml(self.form.settings))
-            except durable.StorageError as error:
-                self.say(safe_line(str(error), 400), 15)
-                return
+        try:
+            file = await config_files.save(self, self.form.settings)
+        except StorageError as error:
+            self.say_error(error)
+            return
+        if file:
             self.source, self._start_from = file.name, self.form
             self._show_title()
             self.say(safe_line(f"saved: {file}", 300))
@@ -463,26 +393,6 @@ class SetupScreen(StudioScreen):
             presets.remember(self.form.settings)
 
     def _go_to(self, key: str) -> None:
-        if self.has_class("-yaml") or self._searching():
+        if self.has_class("-yaml") or self._search.active:
             self.action_leave()
-        sections = self.query_one("#sections", RowList)
-        sections.cursor = SECTIONS.index(FIELDS[key].section)
-        self._show_section()
-        self.query_one(Fields).focus_first(key)
-
-
-def _cannot_load(path: str) -> str | None:
-    try:
-        files.load(completions.expanded(path))
-    except UserError as error:
-        return str(error)
-    return None
-
-
-def _doubt_saving(path: str) -> str | None:
-    file = completions.expanded(path)
-    if not path.strip() or file.is_dir():
-        return "give the name of a file"
-    if not file.parent.is_dir():
-        return f"there is no folder {file.parent}"
-    return f"{file.name} is there already: replace it?" if file.exists() else None
+        self._browser.open(key)

@@ -13,10 +13,11 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, TextArea
 
-from engine.settings.fields import SettingField as Setting
+from engine.settings.fields import Setting
 from tui.setup.completions import Complete
-from tui.setup.form import Form, show
+from tui.setup.form import Form
 from tui.text.safe_text import safe_line
+from tui.text.setting_value import show
 from tui.widgets.offers import Offers
 from tui.widgets.safe_editors import LineEditor, TextEditor
 
@@ -79,12 +80,12 @@ class SettingField(Widget, can_focus=True):
     def __init__(self, setting: Setting, form: Form, complete: Complete | None = None) -> None:
         super().__init__(id=f"field-{setting.key.replace('.', '-')}")
         self.setting = setting
-        self._draft = form
+        self._form = form
         self._complete = complete
-        self._before = ""  # the text when the editor was opened
-        self._told = ""  # the editor's text as the screen knows it
+        self._first_text = ""  # the text when the editor was opened
+        self._screen_text = ""  # the editor's text as the screen knows it
         self.editor: LineEditor | TextEditor | None = None  # while the field is being edited
-        self._list: OptionList | None = None  # the choices, or offers for the text
+        self._options: OptionList | None = None  # the choices, or offers for the text
         self._lines = 0
         self._height()
 
@@ -97,16 +98,16 @@ class SettingField(Widget, can_focus=True):
 
     def show(self, form: Form) -> None:
         """Show the setting as it is in a form."""
-        self._draft = form
+        self._form = form
         self._height()
         self.refresh()
 
     def render(self) -> Content:
         """Marks, name, value and a remark; below, what is wrong with the value."""
         width = self.size.width
-        reason = self._draft.problems.get(self.key)
-        idle = self._draft.no_effect.get(self.key)
-        changed = self.key in self._draft.changed
+        reason = self._form.problems.get(self.key)
+        idle = self._form.no_effect.get(self.key)
+        changed = self.key in self._form.changed
         mark = ("!", "$bad") if reason else ("•" if changed else " ", "$foreground")
         focus = ("›" if self.has_focus_within else " ", "$accent")
         quiet = "$faint" if idle else "$muted"
@@ -127,7 +128,7 @@ class SettingField(Widget, can_focus=True):
         return Content.assemble(line, below, " " * indent, text)
 
     def _value(self, style: str) -> Content:
-        setting, text = self.setting, self._draft.text(self.key)
+        setting, text = self.setting, self._form.text(self.key)
         if setting.kind == "switch":
             on = text == "on"
             dangerous = on and setting.dangerous
@@ -144,9 +145,9 @@ class SettingField(Widget, can_focus=True):
 
     def _remark(self, room: int) -> Content:
         """Why the setting has no effect, or the default it differs from."""
-        if idle := self._draft.no_effect.get(self.key):
+        if idle := self._form.no_effect.get(self.key):
             words = idle
-        elif self.key in self._draft.changed and self.setting.kind != "multiline":
+        elif self.key in self._form.changed and self.setting.kind != "multiline":
             words = f"default {show(self.setting.default) or 'empty'}"
         else:
             return Content("")
@@ -157,7 +158,7 @@ class SettingField(Widget, can_focus=True):
         )
 
     def _height(self) -> None:
-        lines = 1 + (self.key in self._draft.problems)
+        lines = 1 + (self.key in self._form.problems)
         lines += EDITOR_LINES * isinstance(self.editor, TextEditor)
         if lines != self._lines:
             self._lines = self.styles.height = lines
@@ -176,39 +177,39 @@ class SettingField(Widget, can_focus=True):
         """Toggle, offer the choices, or open an editor."""
         kind = self.setting.kind
         if kind == "switch":
-            self._tell("off" if self._draft.text(self.key) == "on" else "on")
+            self._send("off" if self._form.text(self.key) == "on" else "on")
         elif kind == "choice":
             await self._show_choices()
         else:
-            await self.edit(self._draft.text(self.key))
+            await self.edit(self._form.text(self.key))
 
     async def edit(self, text: str, *, select: bool = True) -> None:
         """Open the editor with a text in it; without `select`, as if it had just been typed."""
-        self._before = self._draft.text(self.key)
+        self._first_text = self._form.text(self.key)
         if self.setting.kind == "multiline":
             self.editor = TextEditor(text, soft_wrap=True, highlight_cursor_line=False)
-            self._told = self.editor.text
+            self._screen_text = self.editor.text
         else:
             self.editor = LineEditor(text, compact=True, select_on_focus=select)
-            self._told = self.editor.value
+            self._screen_text = self.editor.value
         await self.mount(self.editor)
         self._height()
         self.editor.focus()
         self.call_after_refresh(self.scroll_visible, animate=False)
         if self._complete:
-            self._list = Offers()
-            await self.mount(self._list)
+            self._options = Offers()
+            await self.mount(self._options)
             self._offer("")
         if not select and isinstance(self.editor, LineEditor):
             self.editor.cursor_position = len(text)
-            self._tell(text)
+            self._send(text)
 
     async def close(self, *, keep: bool = True) -> None:
         """Put away what is open; without `keep`, as if nothing had been typed."""
         if self.editor and not keep:
-            self._tell(self._before)
+            self._send(self._first_text)
         had_focus = self.has_focus_within
-        self.editor = self._list = None
+        self.editor = self._options = None
         await self.remove_children()
         self._height()
         self.refresh()
@@ -219,10 +220,10 @@ class SettingField(Widget, can_focus=True):
         """Take the next or the previous choice."""
         choices = self._choices()
         if self.setting.kind == "switch":
-            self._tell("on" if by > 0 else "off")
+            self._send("on" if by > 0 else "off")
         elif self.setting.kind == "choice":
-            at = choices.index(self._draft.text(self.key))
-            self._tell(choices[(at + by) % len(choices)])
+            at = choices.index(self._form.text(self.key))
+            self._send(choices[(at + by) % len(choices)])
 
     def action_reset(self) -> None:
         """Back to the default."""
@@ -230,7 +231,7 @@ class SettingField(Widget, can_focus=True):
 
     @property
     def _open(self) -> bool:
-        return self.editor is not None or self._list is not None
+        return self.editor is not None or self._options is not None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Escape is the field's while something is open, the other keys while nothing is."""
@@ -251,36 +252,36 @@ class SettingField(Widget, can_focus=True):
         elif isinstance(self.editor, LineEditor) and event.key in ("up", "down"):
             event.stop()
             by = 1 if event.key == "down" else -1
-            if isinstance(self._list, Offers) and self._list.texts:
-                self._list.move(by)
+            if isinstance(self._options, Offers) and self._options.texts:
+                self._options.move(by)
             else:
                 await self.close()
                 self.post_message(self.Left(self, by))
-        elif event.key == "tab" and isinstance(self._list, Offers) and self._list.likely:
+        elif event.key == "tab" and isinstance(self._options, Offers) and self._options.suggestion:
             event.stop()
             event.prevent_default()
-            await self._take(self._list.likely)
+            await self._take(self._options.suggestion)
 
     @on(Input.Changed)
     def _line_changed(self, event: Input.Changed) -> None:
         event.stop()
-        if event.input is self.editor and event.value != self._told:
-            self._told = event.value
-            self._tell(event.value)
+        if event.input is self.editor and event.value != self._screen_text:
+            self._screen_text = event.value
+            self._send(event.value)
             self._offer(event.value)
 
     @on(TextArea.Changed)
     def _text_changed(self, event: TextArea.Changed) -> None:
         event.stop()
-        if event.text_area is self.editor and event.text_area.text != self._told:
-            self._told = event.text_area.text
-            self._tell(self._told)
+        if event.text_area is self.editor and event.text_area.text != self._screen_text:
+            self._screen_text = event.text_area.text
+            self._send(self._screen_text)
 
     @on(Input.Submitted)
     async def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        if isinstance(self._list, Offers) and self._list.chosen:
-            await self._take(self._list.chosen)
+        if isinstance(self._options, Offers) and self._options.selection:
+            await self._take(self._options.selection)
         else:
             await self.close()
 
@@ -298,15 +299,15 @@ class SettingField(Widget, can_focus=True):
     async def _show_choices(self) -> None:
         choices = self._choices()
         words = [Content(word or _empty(self.setting)) for word in choices]
-        self._list = OptionList(*words, markup=False)
-        await self.mount(self._list)
-        self._list.highlighted = choices.index(self._draft.text(self.key))
-        self._list.focus()
+        self._options = OptionList(*words, markup=False)
+        await self.mount(self._options)
+        self._options.highlighted = choices.index(self._form.text(self.key))
+        self._options.focus()
 
     def _offer(self, text: str) -> None:
         """List what the text may become, below the editor."""
-        if self._complete and isinstance(self._list, Offers):
-            self._list.offer([each for each in self._complete(text) if each != text])
+        if self._complete and isinstance(self._options, Offers):
+            self._options.offer([each for each in self._complete(text) if each != text])
 
     async def _take(self, text: str) -> None:
         """Put an offered text into the editor; a folder stays open for what is in it."""
@@ -314,19 +315,19 @@ class SettingField(Widget, can_focus=True):
             self.editor.value = text
             self.editor.cursor_position = len(text)
             if not text.endswith("/"):
-                self._tell(text)
+                self._send(text)
                 await self.close()
 
     @on(OptionList.OptionSelected)
     async def _picked(self, event: OptionList.OptionSelected) -> None:
         event.stop()
-        if isinstance(self._list, Offers):
-            await self._take(self._list.texts[event.option_index])
+        if isinstance(self._options, Offers):
+            await self._take(self._options.texts[event.option_index])
         else:
-            self._tell(self._choices()[event.option_index])
+            self._send(self._choices()[event.option_index])
             await self.close()
 
-    def _tell(self, text: str) -> None:
+    def _send(self, text: str) -> None:
         self.post_message(self.Edited(self, text))
 
 
@@ -336,5 +337,5 @@ def _begins_a_number(character: str | None) -> bool:
 
 def _empty(setting: Setting) -> str:
     """What stands for no value, in the words of its help: `empty: ...`."""
-    _, found, words = setting.help.partition("empty: ")
-    return words.rstrip(".").split(";")[0] if found else "empty"
+    _, separator, words = setting.help.partition("empty: ")
+    return words.rstrip(".").split(";")[0] if separator else "empty"

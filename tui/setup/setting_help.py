@@ -1,22 +1,11 @@
-"""What is said of a setting, and the settings that some words are said of."""
+"""What is said of a setting beside its field."""
 
 from textual.content import Content
 
 from tui.guide import topics
-from tui.setup.form import FIELDS, Form, show
+from tui.setup.form import FIELDS, Form
 from tui.text.safe_text import safe_line
-
-
-def found(text: str) -> list[str]:
-    """The settings whose name or help holds every word of `text`."""
-    words = text.lower().split()
-    return [
-        key
-        for key, each in FIELDS.items()
-        if all(
-            w in f"{key} {key.replace('_', ' ')} {each.help} {each.section}".lower() for w in words
-        )
-    ]
+from tui.text.setting_value import show
 
 
 def about(key: str, form: Form) -> Content:

@@ -14,34 +14,38 @@ class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._shown: list[SettingField] = []
-        self._made: dict[str, SettingField] = {}
+        self._visible: list[SettingField] = []
+        self._by_key: dict[str, SettingField] = {}  # each that was made
 
     def show(self, keys: Iterable[str], form: Form) -> None:
         """Show these settings and no others."""
-        wanted, there = set(keys), self._made
-        for field in self._shown:
-            field.display = field.key in wanted
-        for key in wanted & there.keys():
-            there[key].display = True
-            there[key].show(form)
-        order = list(FIELDS)
-        for key in (key for key in order if key in wanted and key not in there):
+        visible, by_key, order = set(keys), self._by_key, list(FIELDS)
+        for field in self._visible:
+            field.display = field.key in visible
+        for key in visible & by_key.keys():
+            by_key[key].display = True
+            by_key[key].show(form)
+        for key in (key for key in order if key in visible and key not in by_key):
             new = SettingField(FIELDS[key], form, completions.for_setting(key))
-            later = [there[each] for each in order[order.index(key) :] if each in there]
+            later = [by_key[each] for each in order[order.index(key) :] if each in by_key]
             self.mount(new, before=later[0] if later else None)
-            there[key] = new
-        before, self._shown = self._shown, [there[key] for key in order if key in wanted]
-        if self._shown != before:
+            by_key[key] = new
+        before, self._visible = self._visible, [by_key[key] for key in order if key in visible]
+        if self._visible != before:
             self.scroll_home(animate=False)
 
-    def shown(self) -> list[SettingField]:
+    def visible_fields(self) -> list[SettingField]:
         """The fields that are there to move among."""
-        return self._shown
+        return self._visible
+
+    @property
+    def current(self) -> SettingField | None:
+        """The field with the focus."""
+        return next((field for field in self._visible if field.has_focus_within), None)
 
     def focus_first(self, key: str | None = None) -> bool:
         """Put the cursor on a setting, or else the first; whether there is one."""
-        fields = self.shown()
+        fields = self.visible_fields()
         for field in [each for each in fields if each.key == key] or fields[:1]:
             field.focus()
             return True

@@ -1,9 +1,14 @@
 """The last line of the form: what a start will do, and the key for it."""
 
 from textual.binding import Binding
+from textual.content import Content
 from textual.events import Click
 from textual.message import Message
 from textual.widgets import Static
+
+from tui.setup import presets
+from tui.setup.form import Form
+from tui.text.safe_text import safe_line
 
 
 class StartLine(Static, can_focus=True):
@@ -22,6 +27,18 @@ class StartLine(Static, can_focus=True):
 
     class Pressed(Message):
         """The run shall start."""
+
+    def show(self, form: Form, refusal: str) -> None:
+        """Say what a start will do, or why it cannot be: for the form, or for its cost."""
+        if form.problems:
+            key, reason = next(iter(form.problems.items()))
+            text = Content.assemble(("! cannot start  ", "$bad"), safe_line(f"{key} {reason}", 300))
+        elif refusal:
+            text = Content.assemble(("! will not fit  ", "$bad"), safe_line(refusal, 400))
+        else:
+            words = safe_line(presets.describe(form.settings), 200)
+            text = Content.assemble(("▶ start  ", "$accent"), (words, "$muted"))
+        self.update(text)
 
     def on_click(self, event: Click) -> None:
         """Start with a click."""

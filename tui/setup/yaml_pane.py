@@ -1,12 +1,14 @@
 """The settings of the form as YAML, to be read, copied and edited."""
 
 from textual import on
+from textual.content import Content
 from textual.message import Message
 from textual.widgets import TextArea
 
 from engine.errors import UserError
 from engine.settings import files
 from engine.settings.schema import Settings
+from tui.text.safe_text import safe_line
 from tui.widgets.safe_editors import TextEditor
 
 
@@ -35,6 +37,12 @@ class YamlPane(TextEditor):
         """Put settings into the editor."""
         self.error = ""
         self.text = files.to_yaml(settings, commented=False)
+
+    def remark(self) -> Content:
+        """What is wrong with the text, or what it is."""
+        if self.error:
+            return Content.styled(safe_line(self.error, 400), "$bad")
+        return Content.styled("the same settings as text; what is valid is in the form", "$muted")
 
     @on(TextArea.Changed)
     def _changed(self, event: TextArea.Changed) -> None:

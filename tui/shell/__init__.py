@@ -1,1 +1,1 @@
-"""What all screens share: keys, places, themes, questions."""
+"""What all screens share: keys, palette, themes, questions."""

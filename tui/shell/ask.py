@@ -11,11 +11,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui.setup.completions import Complete
 from tui.widgets.offers import Offers
 from tui.widgets.safe_editors import LineEditor
 
 Check = Callable[[str], str | None]  # why a text will not do, or None
+Complete = Callable[[str], list[str]]  # what a text that was begun may become
 _FRAME = """
     align: center middle; background: $background 60%;
     & > Vertical {
@@ -85,7 +85,7 @@ class AskText(ModalScreen[str | None]):
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
-        if self.query_one(Offers).chosen:
+        if self.query_one(Offers).selection:
             self.action_take()
             return
         wrong = self._check(event.value) if self._check else None
@@ -107,7 +107,7 @@ class AskText(ModalScreen[str | None]):
 
     def action_take(self) -> None:
         """Put the offer under the cursor, or the first one, into the line."""
-        if text := self.query_one(Offers).likely:
+        if text := self.query_one(Offers).suggestion:
             line = self.query_one(Input)
             line.value = text
             line.cursor_position = len(text)
@@ -153,9 +153,9 @@ class AskChoice(ModalScreen[str | None]):
 
     def action_move(self, by: int) -> None:
         """Move among the choices."""
-        listed = self.query_one(OptionList)
-        at = (listed.highlighted or 0) + by
-        listed.highlighted = max(0, min(at, listed.option_count - 1))
+        options = self.query_one(OptionList)
+        at = (options.highlighted or 0) + by
+        options.highlighted = max(0, min(at, options.option_count - 1))
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:

@@ -1,7 +1,6 @@
 """What all screens share: the key line, and how they hear of the run."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.screen import Screen
@@ -9,11 +8,12 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.events import Event
-from tui.terminal.terminal import LEAST_COLUMNS, LEAST_LINES
+from tui.studio import Studio, studio_of
+from tui.terminal.requirements import LEAST_COLUMNS, LEAST_LINES
+from tui.text.safe_text import safe_line
 from tui.widgets.key_line import KeyLine
 
-if TYPE_CHECKING:
-    from tui.app import StudioApp
+ERROR_SECONDS = 15.0  # that a message about an error stays
 
 
 class StudioScreen(Screen[None]):
@@ -42,12 +42,9 @@ class StudioScreen(Screen[None]):
     ready = False  # whether all parts are mounted, so that they can be drawn
 
     @property
-    def studio(self) -> "StudioApp":
+    def studio(self) -> Studio:
         """The app, with its own type."""
-        from tui.app import StudioApp
-
-        assert isinstance(self.app, StudioApp)
-        return self.app
+        return studio_of(self)
 
     def body(self) -> Iterable[Widget]:
         """The widgets of the screen."""
@@ -94,3 +91,7 @@ class StudioScreen(Screen[None]):
     def say(self, message: str, seconds: float | None = None) -> None:
         """Put a sentence in the place of the keys for some seconds. It is never markup."""
         self.query_one(KeyLine).say(message, *(() if seconds is None else (seconds,)))
+
+    def say_error(self, error: Exception) -> None:
+        """Say what is wrong, for long enough to read it."""
+        self.say(safe_line(str(error), 400), ERROR_SECONDS)

@@ -9,31 +9,23 @@ A line that cannot be used is named and left out; the others count.
 """
 
 import difflib
-import importlib
-import pkgutil
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
 from textual.binding import Binding
-from textual.dom import DOMNode
 from textual.keys import Keys, format_key
 
 from engine.errors import UserError
 from engine.settings.yaml_text import parse_yaml
-
-if TYPE_CHECKING:
-    from tui.shell.base import StudioScreen
+from tui import textual_private
+from tui.shell.base import StudioScreen
 
 FILE = "keys.yaml"
-ROOMS = ("archive", "guide", "review", "run", "setup", "shell", "widgets")  # of what has keys
 SIZE_LIMIT = 64_000  # bytes
 MODIFIERS = {"ctrl", "shift", "alt", "super", "meta", "hyper"}
-# Taken by tmux, screen or flow control: never a default.
-TAKEN = {"ctrl+b", "ctrl+a", "ctrl+s", "ctrl+q"}
+Bindings = Mapping[str, tuple[type, Binding]]  # by id, with the class that has it
 _NAMED = {key.value for key in Keys}
 
 
@@ -45,8 +37,11 @@ class Keymap:
     problems: tuple[str, ...] = ()
 
 
-def load(folder: Path) -> Keymap:
-    """The user's keys; empty where there is no file. Never raises."""
+def load(folder: Path, known: Callable[[], Bindings]) -> Keymap:
+    """The user's keys; empty where there is no file. Never raises.
+
+    `known` gives every binding of the program by its id; it is called only where there are keys.
+    """
     file = folder / FILE
     try:
         if not file.exists():
@@ -62,12 +57,11 @@ def load(folder: Path) -> Keymap:
         return Keymap({})
     if not isinstance(data, dict):
         return Keymap({}, (f"{file}: write `id: key` lines, such as `run.stop: x`.",))
-    return check(data, str(file))
+    return check(data, str(file), known())
 
 
-def check(data: Mapping[Any, Any], source: str) -> Keymap:
+def check(data: Mapping[object, object], source: str, known: Bindings) -> Keymap:
     """The usable lines of a mapping of ids to keys, and a sentence for each other one."""
-    known = bindings_by_id()
     keys: dict[str, str] = {}
     problems: list[str] = []
     for name, entry in data.items():
@@ -76,20 +70,20 @@ def check(data: Mapping[Any, Any], source: str) -> Keymap:
             hint = f"; did you mean {near[0]}?" if near else ""
             problems.append(f"{source}: no key is called {str(name)[:60]!r}{hint}")
             continue
-        wanted = entry if isinstance(entry, list) else [entry]
-        names = [_key_name(key) for key in wanted]
+        entries = entry if isinstance(entry, list) else [entry]
+        names = [_key_name(key) for key in entries]
         if not names or None in names:
             problems.append(
                 f"{source}: {name} is {str(entry)[:40]!r}, which is no key: write one like x, f7, "
                 "ctrl+t, or a list of them"
             )
             continue
-        keys[name] = ",".join(filter(None, names))
+        keys[str(name)] = ",".join(filter(None, names))
     problems += [f"{source}: {clash}" for clash in clashes(keys, known)]
     return Keymap(keys, tuple(problems))
 
 
-def _key_name(key: Any) -> str | None:
+def _key_name(key: object) -> str | None:
     """The name that Textual has for a key, or None if there is no such key."""
     text = str(key) if isinstance(key, str | int) and not isinstance(key, bool) else ""
     *modifiers, last = text.split("+") if text != "+" else ["+"]
@@ -111,50 +105,21 @@ def _key_name(key: Any) -> str | None:
     return "+".join([*modifiers, last]) if last else None
 
 
-def clashes(keys: Mapping[str, str], known: Mapping[str, tuple[type, Binding]]) -> Iterator[str]:
+def clashes(keys: Mapping[str, str], known: Bindings) -> Iterator[str]:
     """A sentence for each key that would now do two things in the same place."""
-    for name, chosen in keys.items():
+    for name, text in keys.items():
         owner = known[name][0]
-        for other, (place, binding) in known.items():
-            if other == name or place is not owner:
+        for other, (part, binding) in known.items():
+            if other == name or part is not owner:
                 continue
-            taken = set(keys.get(other, binding.key).split(",")) & set(chosen.split(","))
-            if taken and (other not in keys or other > name):
-                yield f"{name} and {other} are both on {', '.join(sorted(taken))}"
+            shared = set(keys.get(other, binding.key).split(",")) & set(text.split(","))
+            if shared and (other not in keys or other > name):
+                yield f"{name} and {other} are both on {', '.join(sorted(shared))}"
 
 
-def bindings_by_id() -> dict[str, tuple[type, Binding]]:
-    """Every binding of the program that has an id, with the class it belongs to."""
-    found: dict[str, tuple[type, Binding]] = {}
-    for owner in _classes_with_keys():
-        for binding in owner.__dict__.get("BINDINGS", ()):
-            if isinstance(binding, Binding) and binding.id:
-                found.setdefault(binding.id, (owner, binding))
-    return found
-
-
-def _classes_with_keys() -> Iterator[type[DOMNode]]:
-    """The app, every screen and every widget of the program. Imports them all."""
-    for module in _modules():
-        for each in vars(module).values():
-            ours = isinstance(each, type) and each.__module__ == module.__name__
-            if ours and issubclass(each, DOMNode):
-                yield each
-
-
-def _modules() -> Iterator[ModuleType]:
-    import tui.app
-
-    yield tui.app
-    for room in ROOMS:
-        package = importlib.import_module(f"tui.{room}")
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            yield importlib.import_module(module.name)
-
-
-def reason(screen: "StudioScreen", key: str) -> str | None:
+def reason(screen: StudioScreen, key: str) -> str | None:
     """Why a key of a screen can do nothing now; None where the screen has no such key."""
-    for _, bindings in screen._modal_binding_chain:
+    for bindings in textual_private.bindings_in_front(screen):
         for binding in bindings.key_to_bindings.get(key, ()):
             if why := screen.why_not(binding.action.partition("(")[0]):
                 return why

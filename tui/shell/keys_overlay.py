@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
+from tui import textual_private
 from tui.shell import keys
 from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
@@ -53,16 +54,16 @@ def lines(screen: Screen[Any]) -> Iterator[Content]:
     title = screen.TITLE or ""
     yield Content.assemble((f"keys of {title}\n" if title else "keys\n", "$foreground bold"))
     group = ""
-    for binding, shown in _bindings(screen):
-        name = (binding.id or "").partition(".")[0]
-        if group and name != group:
+    for binding, names in _bindings(screen):
+        part = (binding.id or "").partition(".")[0]
+        if group and part != group:
             yield Content("")
-        group = name
+        group = part
         why = screen.why_not(_action(binding)) if isinstance(screen, StudioScreen) else None
         text = binding.description + (f": {safe_line(why)}" if why else "")
         style = "$faint" if why else "$foreground"
         yield Content.assemble(
-            (f"{' '.join(shown):<{KEY}}", "$faint" if why else "$accent"),
+            (f"{' '.join(names):<{KEY}}", "$faint" if why else "$accent"),
             (f"{text:<{TEXT}} ", style),
             ("" if why else f"{binding.id:>{ID}}", "$faint"),
         )
@@ -71,14 +72,14 @@ def lines(screen: Screen[Any]) -> Iterator[Content]:
 
 def _bindings(screen: Screen[Any]) -> list[tuple[Binding, list[str]]]:
     """Each binding with all its keys, from the focused part outwards."""
-    found: dict[tuple[str | None, str], tuple[Binding, list[str]]] = {}
-    for _, bindings in screen._modal_binding_chain:
+    rows: dict[tuple[str | None, str], tuple[Binding, list[str]]] = {}
+    for bindings in textual_private.bindings_in_front(screen):
         for key, each in bindings.key_to_bindings.items():
             for binding in each:
                 if binding.id and binding.description:
-                    _, shown = found.setdefault((binding.id, binding.action), (binding, []))
-                    shown.append(keys.display(key))
-    return list(found.values())
+                    _, names = rows.setdefault((binding.id, binding.action), (binding, []))
+                    names.append(keys.display(key))
+    return list(rows.values())
 
 
 def _action(binding: Binding) -> str:

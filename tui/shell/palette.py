@@ -3,18 +3,15 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.command import CommandInput, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 from textual.screen import Screen
 
 from tui.shell import preferences
 from tui.widgets.safe_editors import LineEditor
-
-if TYPE_CHECKING:
-    from tui.app import StudioApp
 
 # What the words of the app's own keys leave open.
 ABOUT = {
@@ -36,11 +33,11 @@ class Command:
 
     name: str
     about: str
-    run: Callable[[], Any]
+    run: Callable[[], object]
     first: bool = True
 
 
-def commands(app: "StudioApp", screen: Screen[Any]) -> Iterator[Command]:
+def commands(app: App[Any], screen: Screen[Any]) -> Iterator[Command]:
     """A command for each binding that can be used on the screen, then one for each theme."""
     offered: set[str] = set()
     for active in screen.active_bindings.values():
@@ -59,7 +56,7 @@ def commands(app: "StudioApp", screen: Screen[Any]) -> Iterator[Command]:
         yield Command(f"theme {name}", "", partial(choose_theme, app, name), first=False)
 
 
-def choose_theme(app: "StudioApp", name: str) -> None:
+def choose_theme(app: App[Any], name: str) -> None:
     """Use a theme, now and the next time."""
     app.theme = name
     preferences.save(theme=name)
@@ -86,7 +83,7 @@ class Commands(Provider):
 
     async def discover(self) -> Hits:
         """What is offered before anything is typed."""
-        for command in commands(cast("StudioApp", self.app), self.screen):
+        for command in commands(self.app, self.screen):
             if command.first:
                 line = _line(Content(command.name), command)
                 yield DiscoveryHit(line, command.run, text=command.name)
@@ -94,7 +91,7 @@ class Commands(Provider):
     async def search(self, query: str) -> Hits:
         """What matches the typed letters."""
         matcher = self.matcher(query)
-        for command in commands(cast("StudioApp", self.app), self.screen):
+        for command in commands(self.app, self.screen):
             if (match := matcher.match(command.name)) > 0:
                 line = _line(matcher.highlight(command.name), command)
                 yield Hit(match, line, command.run, text=command.name)

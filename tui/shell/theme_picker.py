@@ -1,7 +1,5 @@
 """Choose a theme; each is tried on the whole screen as the cursor comes to it."""
 
-from typing import TYPE_CHECKING, cast
-
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -12,9 +10,6 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.shell.palette import choose_theme
-
-if TYPE_CHECKING:
-    from tui.app import StudioApp
 
 
 class ThemePicker(ModalScreen[None]):
@@ -38,11 +33,6 @@ class ThemePicker(ModalScreen[None]):
         Binding("k", "move(-1)", "up", show=False, id="themes.up"),
     ]
 
-    @property
-    def studio(self) -> "StudioApp":
-        """The app, with its own type."""
-        return cast("StudioApp", self.app)
-
     def compose(self) -> ComposeResult:
         """Names, a sample, and how to go on."""
         self._before = self.app.theme
@@ -53,9 +43,9 @@ class ThemePicker(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Begin at the theme in use."""
-        listed = self.query_one(OptionList)
-        listed.highlighted = self._names.index(self._before)
-        listed.focus()
+        options = self.query_one(OptionList)
+        options.highlighted = self._names.index(self._before)
+        options.focus()
 
     @on(OptionList.OptionHighlighted)
     def _try(self, event: OptionList.OptionHighlighted) -> None:
@@ -63,7 +53,7 @@ class ThemePicker(ModalScreen[None]):
 
     @on(OptionList.OptionSelected)
     def _choose(self, event: OptionList.OptionSelected) -> None:
-        choose_theme(self.studio, self._names[event.option_index])
+        choose_theme(self.app, self._names[event.option_index])
         self.dismiss()
 
     def action_leave(self) -> None:
@@ -73,8 +63,8 @@ class ThemePicker(ModalScreen[None]):
 
     def action_move(self, by: int) -> None:
         """Move among the themes."""
-        listed = self.query_one(OptionList)
-        listed.highlighted = ((listed.highlighted or 0) + by) % len(self._names)
+        options = self.query_one(OptionList)
+        options.highlighted = ((options.highlighted or 0) + by) % len(self._names)
 
 
 SAMPLE = Content.assemble(

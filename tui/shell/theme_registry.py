@@ -15,8 +15,8 @@ class ThemeRegistry:
         self._app = app
         self._folders = (themes.BUNDLED, data_folder() / "themes")
         self._stamps: object = None
-        wanted = themes.MONOCHROME if app.no_color else str(preferences.load().get("theme"))
-        self._register_only(themes.first(wanted, self._folders))
+        name = themes.MONOCHROME if app.no_color else str(preferences.load().get("theme"))
+        self._register_only(themes.first(name, self._folders))
 
     def _register_only(self, theme: themes.Theme) -> None:
         """Textual's own themes are not offered."""
@@ -34,14 +34,14 @@ class ThemeRegistry:
         if stamps == self._stamps:
             return ()
         self._stamps = stamps
-        app, found = self._app, themes.find(self._folders)
+        app, files = self._app, themes.find(self._folders)
         before = app.current_theme
-        for theme in found.themes.values():
+        for theme in files.themes.values():
             app.register_theme(theme)
-        if before.name not in found.themes:
+        if before.name not in files.themes:
             app.theme = themes.DEFAULT
-        elif found.themes[before.name] != before:
+        elif files.themes[before.name] != before:
             app.mutate_reactive(App.theme)
-        for name in set(app.available_themes) - set(found.themes):
+        for name in set(app.available_themes) - set(files.themes):
             app.unregister_theme(name)
-        return found.problems
+        return files.problems

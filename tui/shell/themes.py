@@ -45,7 +45,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ThemeFiles:
     """What the folders hold: themes by name, and a sentence for each file that was skipped."""
 
     themes: dict[str, Theme]
@@ -63,7 +63,7 @@ def first(name: str, folders: Iterable[Path]) -> Theme:
     return read(BUNDLED / f"{DEFAULT}.yaml")
 
 
-def find(folders: Iterable[Path]) -> Found:
+def find(folders: Iterable[Path]) -> ThemeFiles:
     """All themes in the folders; a later folder's theme takes the place of one of its name."""
     themes: dict[str, Theme] = {}
     problems: list[str] = []
@@ -73,19 +73,19 @@ def find(folders: Iterable[Path]) -> Found:
             themes[theme.name] = theme
         except UserError as error:
             problems.append(str(error))
-    return Found(themes, tuple(problems))
+    return ThemeFiles(themes, tuple(problems))
 
 
 def stamps(folders: Iterable[Path]) -> dict[Path, tuple[int, int]]:
     """When each theme file was changed, and its size: what tells that it has to be read again."""
-    found: dict[Path, tuple[int, int]] = {}
+    by_file: dict[Path, tuple[int, int]] = {}
     for file in (file for folder in folders for file in _files(folder)):
         try:
             status = file.stat()
         except OSError:
             continue
-        found[file] = (status.st_mtime_ns, status.st_size)
-    return found
+        by_file[file] = (status.st_mtime_ns, status.st_size)
+    return by_file
 
 
 def read(file: Path) -> Theme:
@@ -143,14 +143,14 @@ def _to_theme(data: dict[Any, Any], file: Path) -> Theme:
     return _theme(name, colors, **switches)
 
 
-def _check_color(color: Any, ansi: bool, place: str) -> None:
-    wanted = "one of the terminal's, such as ansi_blue" if ansi else '"#rrggbb"'
+def _check_color(color: object, ansi: bool, where: str) -> None:
+    form = "one of the terminal's, such as ansi_blue" if ansi else '"#rrggbb"'
     try:
         fits = isinstance(color, str) and (Color.parse(color).ansi is not None) == ansi
     except ColorParseError:
         fits = False
     if not fits:
-        raise UserError(f"{place} is {str(color)[:40]!r}; a colour has to be {wanted}.")
+        raise UserError(f"{where} is {str(color)[:40]!r}; a colour has to be {form}.")
 
 
 def _theme(name: str, colors: dict[str, str], *, dark: bool, ansi: bool) -> Theme:

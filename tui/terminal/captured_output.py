@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TextIO
 
 READ_AT_ONCE = 100_000  # bytes
-KEPT = 1_000_000  # bytes of the temporary file, once they are read
+FILE_LIMIT = 1_000_000  # bytes of the temporary file, once they are read
 
 
 class CapturedOutput:
@@ -69,7 +69,7 @@ class CapturedOutput:
         descriptor = self._waiting.fileno()
         data = os.pread(descriptor, READ_AT_ONCE, self._read)
         self._read += len(data)
-        if self._read > KEPT and not os.pread(descriptor, 1, self._read):
+        if self._read > FILE_LIMIT and not os.pread(descriptor, 1, self._read):
             os.lseek(descriptor, 0, os.SEEK_SET)  # descriptors 1 and 2 share this place
             os.ftruncate(descriptor, 0)
             self._read = 0
@@ -85,3 +85,17 @@ class CapturedOutput:
     def _point_at(descriptor: int) -> None:
         for target in (1, 2):
             os.dup2(descriptor, target)
+
+
+class Lines:
+    """Text as it is printed, taken apart into whole lines; of a progress bar, the last state."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def feed(self, text: str) -> list[str]:
+        """The lines that this text completes, without empty ones."""
+        *lines, rest = (self._rest + text).split("\n")
+        self._rest = rest.rpartition("\r")[2][-4000:] if "\r" in rest[:-1] else rest[-4000:]
+        states = (line.rstrip("\r").rpartition("\r")[2].rstrip() for line in lines)
+        return [line for line in states if line]

@@ -26,12 +26,12 @@ def detach(run: Run) -> str:
     name = safe_line(run.name, 120)
     end = time.monotonic() + TIMEOUT
     while time.monotonic() < end and process.poll() is None:
-        held = run.holder()
-        if held and held.pid == process.pid:
+        holder = run.holder()
+        if holder and holder.pid == process.pid:
             process.returncode = 0  # it is not this process's to wait for
             return (
-                f"{name} goes on without a screen, as process {held.pid}: `lora-studio` shows it, "
-                f"`lora-studio runs stop {name}` ends it"
+                f"{name} goes on without a screen, as process {holder.pid}: "
+                f"`lora-studio` shows it, `lora-studio runs stop {name}` ends it"
             )
         time.sleep(POLL_SECONDS)
     return f"{name} did not go on; `lora-studio resume {name}` says why"

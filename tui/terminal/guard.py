@@ -9,12 +9,14 @@ import contextlib
 import os
 import signal
 import termios
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 from engine.data_folder import data_folder
-from engine.runs.durable import StorageError, write_file
+from engine.runs.durable import write_file
+from engine.runs.storage import StorageError
 
 # Frames, paste, line wrap, reports of size, mouse and focus, keys, screen, cursor, colours.
 GIVE_BACK = (
@@ -32,6 +34,14 @@ IGNORED = (
 def crash_file() -> Path:
     """Where the last words of a program that died are kept."""
     return data_folder() / CRASH_FILE
+
+
+def keep_trace() -> Path:
+    """Write the trace of the error that is being handled to the crash file; where that is."""
+    file = crash_file()
+    with contextlib.suppress(StorageError):
+        write_file(file, traceback.format_exc().encode(errors="replace"))
+    return file
 
 
 class Guard:
@@ -101,10 +111,10 @@ class Guard:
     def _watch(self, reading: int, attributes: list[int | list[bytes | int]]) -> None:
         for number in IGNORED:
             signal.signal(number, signal.SIG_IGN)
-        said = os.read(reading, 1)
-        if said == IN_ORDER:
+        word = os.read(reading, 1)
+        if word == IN_ORDER:
             return
-        line = b"" if said else self._keep_last_words()
+        line = b"" if word else self._keep_last_words()
         with contextlib.suppress(OSError):
             os.write(self._terminal, self._give_back)
         with contextlib.suppress(OSError, termios.error):

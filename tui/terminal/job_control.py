@@ -7,109 +7,98 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn
 
-from tui.terminal.signals import STOPPED_BY, ask
+from tui import textual_private
+from tui.terminal.exit_status import STOPPED_BY
 
 if TYPE_CHECKING:
+    from textual.app import App
     from textual.driver import Driver
 
-    from tui.app import StudioApp
+    from tui.state.run_control import RunControl
+    from tui.terminal.guard import Guard
 
 POLL_SECONDS = 0.2  # between two looks whether the terminal is ours again
-SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
 STOPPED = "lora-studio: stopped; `fg` goes on, `bg` trains on behind the shell\r\n"
 
 
-def install(app: "StudioApp") -> None:
-    """Take over from Textual, whose way back starts a second screen after `bg` and stops."""
-    signal.signal(signal.SIGTSTP, lambda number, frame: ask(app, lambda: suspend(app)))
-    signal.signal(signal.SIGCONT, lambda number, frame: ask(app, lambda: _come_back(app)))
+class JobControl:
+    """Leaves the terminal to the shell for an app, and comes back; `say` tells it a sentence."""
 
+    def __init__(
+        self, app: "App[int]", control: "RunControl", guard: "Guard", say: Callable[[str], None]
+    ) -> None:
+        self._app = app
+        self._control = control
+        self._guard = guard
+        self._say = say
 
-def suspend(app: "StudioApp") -> None:
-    """Leave the terminal and stop with all of the job; returns once it is in the foreground."""
-    driver = app._driver
-    if driver is None or not driver.can_suspend or app.ended_by:
-        return
-    continued: list[int] = []
+    def install(self) -> None:
+        """Take over from Textual, whose way back starts a second screen after `bg` and stops.
 
-    def go_on(number: int, frame: FrameType | None) -> None:
-        continued.append(number)
+        To be called once Textual has begun, for it puts handlers of its own in place then.
+        """
+        app = self._app
+        signal.signal(signal.SIGTSTP, lambda *_: textual_private.call_soon(app, self._suspend))
+        signal.signal(signal.SIGCONT, lambda *_: textual_private.call_soon(app, self._come_back))
 
-    driver.suspend_application_mode()
-    if app.session and app.session.alive:
-        with contextlib.suppress(OSError):
-            os.write(_terminal(driver), STOPPED.encode())
-    handlers = {
-        number: signal.signal(number, handler)
-        for number, handler in ((signal.SIGCONT, go_on), (signal.SIGTSTP, signal.SIG_DFL))
-    }
-    # Stops here. Where no shell waits for the job, the system ignores the signal.
-    os.killpg(os.getpgrp(), signal.SIGTSTP)
-    while _in_background(driver):
-        if app.ended_by and app.session:
-            app.session.join()
-        if app.ended_by:
-            if app.guard:
-                app.guard.dismiss()
-            os._exit(STOPPED_BY + app.ended_by)
-        time.sleep(POLL_SECONDS)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    if os.isatty(_terminal(driver)):
-        driver.resume_application_mode()
-        _repaint(app)
-        if not continued:
-            app.say("there is no shell here to go back to")
+    def _suspend(self) -> None:
+        """Leave the terminal and stop with all of the job; returns once it is in the foreground."""
+        driver, control = textual_private.driver_of(self._app), self._control
+        if driver is None or not driver.can_suspend or control.ended_by:
+            return
+        continued: list[int] = []
 
+        def go_on(number: int, frame: FrameType | None) -> None:
+            continued.append(number)
 
-@contextlib.contextmanager
-def cursor_back_when_stopped(terminal: TextIO) -> Iterator[None]:
-    """Within the context a program that draws in place shows the cursor while it is stopped."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(OSError):  # the terminal is gone, or input alone
-            os.write(terminal.fileno(), SHOW_CURSOR.encode())
-        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTSTP)  # stops here
-        signal.signal(signal.SIGTSTP, stop)
-        with contextlib.suppress(OSError):
-            if os.tcgetpgrp(terminal.fileno()) == os.getpgrp():
-                os.write(terminal.fileno(), HIDE_CURSOR.encode())
-
-    if not terminal.isatty():
-        yield
-        return
-    before = signal.signal(signal.SIGTSTP, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTSTP, before)
-
-
-def _come_back(app: "StudioApp") -> None:
-    """Draw anew after a stop that could not be seen coming: a shell has used the terminal."""
-    driver = app._driver
-    if driver and driver.can_suspend and not _in_background(driver) and not app.ended_by:
+        terminal = textual_private.descriptor_of(driver)
         driver.suspend_application_mode()
-        driver.resume_application_mode()
-        _repaint(app)
+        if control.alive:
+            with contextlib.suppress(OSError):
+                os.write(terminal, STOPPED.encode())
+        handlers = {
+            number: signal.signal(number, handler)
+            for number, handler in ((signal.SIGCONT, go_on), (signal.SIGTSTP, signal.SIG_DFL))
+        }
+        # Stops here. Where no shell waits for the job, the system ignores the signal.
+        os.killpg(os.getpgrp(), signal.SIGTSTP)
+        while _in_background(driver):
+            if control.ended_by:
+                self._end(control.ended_by)
+            time.sleep(POLL_SECONDS)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if os.isatty(terminal):
+            driver.resume_application_mode()
+            self._app.refresh(layout=True)
+            if not continued:
+                self._say("there is no shell here to go back to")
 
+    def _end(self, number: int) -> NoReturn:
+        """End behind the shell, whose terminal is not to be drawn on."""
+        if self._control.session:
+            self._control.session.join()
+        self._guard.dismiss()
+        os._exit(STOPPED_BY + number)
 
-def _repaint(app: "StudioApp") -> None:
-    app.refresh(layout=True)
-
-
-def _terminal(driver: "Driver") -> int:
-    return int(getattr(driver, "fileno", 0))
+    def _come_back(self) -> None:
+        """Draw anew after a stop that could not be seen coming: a shell has used the terminal."""
+        driver = textual_private.driver_of(self._app)
+        if not driver or not driver.can_suspend or self._control.ended_by:
+            return
+        if not _in_background(driver):
+            driver.suspend_application_mode()
+            driver.resume_application_mode()
+            self._app.refresh(layout=True)
 
 
 def _in_background(driver: "Driver") -> bool:
     """Whether the terminal belongs to another job; one that is lost belongs to nobody."""
     try:
-        return os.tcgetpgrp(_terminal(driver)) != os.getpgrp()
+        return os.tcgetpgrp(textual_private.descriptor_of(driver)) != os.getpgrp()
     except OSError:
         return False

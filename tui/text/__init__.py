@@ -1,1 +1,1 @@
-"""Text as a terminal may show it: safe, short, with its unit."""
+"""Text as a terminal may show it: safe, short, with its unit; verdicts and phases in words."""

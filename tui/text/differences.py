@@ -32,7 +32,7 @@ def differences(one: str, other: str) -> tuple[list[Span], list[Span]]:
 
 def _words(text: str) -> list[tuple[int, str]]:
     """Where each word or mark ends, and what it is; leading white space belongs to its word."""
-    return [(found.end(), found.group().strip()) for found in _WORD.finditer(text)]
+    return [(match.end(), match.group().strip()) for match in _WORD.finditer(text)]
 
 
 def _shared_runs(one: list[str], other: list[str]) -> list[tuple[int, int, int]]:

@@ -8,7 +8,6 @@ sum of those of its characters. It is shown as plain `Content`, so nothing in it
 import unicodedata
 
 from rich.cells import cell_len, get_character_cell_size
-from textual.content import Content
 
 LIMIT = 100_000  # characters of one text that are shown
 TAB = "    "
@@ -26,11 +25,11 @@ class _Table(dict[int, str | int | None]):
     """What each character becomes, found when it is first met."""
 
     def __missing__(self, code: int) -> str | int | None:
-        shown = self[code] = _shown(code)
-        return shown
+        replacement = self[code] = _replacement(code)
+        return replacement
 
 
-def _shown(code: int) -> str | int | None:
+def _replacement(code: int) -> str | int | None:
     if code == 0x0A:
         return code
     if code in (0x0B, 0x0C, 0x85, 0x2028, 0x2029):
@@ -73,7 +72,7 @@ def safe(text: str, limit: int = LIMIT) -> str:
 
 def _without_towers(text: str) -> str:
     """Marks need a character to stand on, and not more than `MARKS` stand on one."""
-    kept: list[str] = []
+    chars: list[str] = []
     marks = MARKS  # at the start there is nothing to stand on
     for char in text:
         if char >= "\u0300" and unicodedata.category(char) in ("Mn", "Me", "Mc"):
@@ -82,8 +81,8 @@ def _without_towers(text: str) -> str:
                 continue
         else:
             marks = MARKS if char == "\n" else 0
-        kept.append(char)
-    return "".join(kept)
+        chars.append(char)
+    return "".join(chars)
 
 
 def safe_line(text: str, width: int | None = None) -> str:
@@ -128,8 +127,3 @@ def _wrap_line(line: str, width: int) -> list[str]:
             space = index
     lines.append(line[start:])
     return lines
-
-
-def content(text: str, style: str = "", limit: int = LIMIT) -> Content:
-    """Untrusted text as plain content in one style."""
-    return Content.styled(safe(text, limit), style)

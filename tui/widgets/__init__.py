@@ -1,1 +1,1 @@
-"""Parts that screens are built of."""
+"""Parts that screens are built of: lists, charts, editors, the key line."""

@@ -58,13 +58,13 @@ class KeyLine(Widget):
             return Content(safe(self.message, 1000))
         keys = self._keys()
         room = max(0, self.size.width - keys[-1].cell_length) if keys else 0
-        shown: list[Content] = []
+        visible: list[Content] = []
         for key in keys[:-1]:
             room -= key.cell_length + len(GAP)
             if room < 0:
                 break
-            shown.append(key)
-        return Content(GAP).join([*shown, *keys[-1:]])
+            visible.append(key)
+        return Content(GAP).join([*visible, *keys[-1:]])
 
     def _bindings_changed(self, screen: Screen[Any]) -> None:
         self.refresh()

@@ -31,11 +31,11 @@ class Offers(OptionList, can_focus=False):
             self.highlighted = None if at < 0 else min(at, len(self.texts) - 1)
 
     @property
-    def chosen(self) -> str | None:
+    def selection(self) -> str | None:
         """The text under the cursor; None where the cursor is in the line."""
         return None if self.highlighted is None else self.texts[self.highlighted]
 
     @property
-    def likely(self) -> str | None:
+    def suggestion(self) -> str | None:
         """The text under the cursor, or the first one."""
-        return self.chosen or (self.texts[0] if self.texts else None)
+        return self.selection or (self.texts[0] if self.texts else None)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tui.run.series import Series
+from tui.state.series import Series
 
 Axis = Literal["step", "time"]
 DOTS_ACROSS, DOTS_DOWN = 2, 4  # of a cell

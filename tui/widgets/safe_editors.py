@@ -1,11 +1,10 @@
 """Editors whose text is always safe to draw, whatever is pasted or put into them."""
 
 from textual.binding import Binding
-from textual.document._document import EditResult
-from textual.document._edit import Edit
-from textual.widgets import Input, TextArea
+from textual.widgets import Input
 
 from tui.text.safe_text import safe, safe_line
+from tui.textual_private.text_area import CheckedTextArea
 
 # Keys of characters that Textual does not know by the key's name.
 CHARACTER_KEYS = {"plus", "minus", "slash", "at", "backslash", "underscore"}
@@ -25,17 +24,13 @@ class LineEditor(Input):
         return safe_line(value)
 
 
-class TextEditor(TextArea):
+class TextEditor(CheckedTextArea):
     """A `TextArea` without control characters or hidden text in it."""
 
     def check_consume_key(self, key: str, character: str | None = None) -> bool:
         """Whether a key is typed here, and so cannot mean anything else."""
         return key in CHARACTER_KEYS or super().check_consume_key(key, character)
 
-    def _set_document(self, text: str, language: str | None) -> None:
-        super()._set_document(safe(text), language)
-
-    def edit(self, edit: Edit) -> EditResult:
-        """Put in the safe form of a text."""
-        edit.text = safe(edit.text)
-        return super().edit(edit)
+    def checked(self, text: str) -> str:
+        """What is kept of a text."""
+        return safe(text)

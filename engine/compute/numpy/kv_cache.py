@@ -1,4 +1,4 @@
-"""Rows of tokens that a plain model has read: they fork, and read on.
+"""What rows of tokens leave in a model that reads them: they fork, and read on.
 
 The numpy counterpart of `engine.compute.kv_cache`, for models that `engine.compute.numpy.model`
 computes.
@@ -7,54 +7,51 @@ computes.
 import copy
 from collections.abc import Iterable, Sequence
 
-import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
-from mlx_lm.models.cache import KVCache, make_prompt_cache
 
-from engine.compute.numpy.model import Context, PlainModel, plain
+from engine.compute.numpy.model import LayerCache, NumpyModel
 
-# Most that the trial's logits may differ from MLX's, as a share of the largest of them.
-TOLERANCE = 1e-4
-LEAST_TURNS = 256  # positions of the first table of rotary angles
+FIRST_POSITIONS = 256  # positions of the first table of rotary angles
 
 
-class Rows:
+class KVCache:
     """Right-padded rows, each at a position of its own; padding is hidden from what follows."""
 
-    def __init__(self, model: PlainModel, rows: int, room: int) -> None:
+    def __init__(self, model: NumpyModel, rows: int, room: int) -> None:
         """Empty rows with room for so many tokens each, padding included."""
         self.model = model
-        self._contexts: Iterable[Context] = [Context.empty(model, rows, room) for _ in model.layers]
+        self._layers: Iterable[LayerCache] = [
+            LayerCache.empty(model, rows, room) for _ in model.layers
+        ]
         self._at = 0  # tokens that every row holds, padding included
         self._lengths = np.zeros(rows, np.int64)  # of them, those that are not padding
         self._real = np.ones((rows, 0), bool)  # which they are
-        self._turns = model.turns(LEAST_TURNS)
+        self._cos_sin = model.cos_sin(FIRST_POSITIONS)
 
     @property
     def width(self) -> int:
         """Tokens held a row, padding included."""
         return self._at
 
-    def fork(self, rows: Sequence[int], more_room: int = 0, *, once: bool = False) -> "Rows":
+    def fork(self, rows: Sequence[int], more_room: int = 0, *, once: bool = False) -> "KVCache":
         """A copy of some rows, in that order, each as often as it is named.
 
-        A copy that is read on `once` holds a layer's context only while that layer reads.
+        A copy that is read on `once` holds a layer's cache only while that layer reads.
         """
         forked = copy.copy(self)
-        contexts = (context.rows(rows, more_room) for context in self._contexts)
-        forked._contexts = contexts if once else list(contexts)
-        forked._name(rows)
+        caches = (cache.rows(rows, more_room) for cache in self._layers)
+        forked._layers = caches if once else list(caches)
+        forked._pick(rows)
         return forked
 
     def keep(self, rows: Sequence[int], more_room: int = 0) -> None:
         """Become what a fork would be, a layer at a time, so that no two of them are held twice."""
-        self._contexts = held = list(self._contexts)
-        for number, context in enumerate(held):
-            held[number] = context.rows(rows, more_room)
-        self._name(rows)
+        self._layers = layers = list(self._layers)
+        for number, cache in enumerate(layers):
+            layers[number] = cache.rows(rows, more_room)
+        self._pick(rows)
 
-    def _name(self, rows: Sequence[int]) -> None:
+    def _pick(self, rows: Sequence[int]) -> None:
         self._lengths = self._lengths[list(rows)]
         self._real = self._real[list(rows)]
 
@@ -69,8 +66,8 @@ class Rows:
         positions = (self._lengths[:, None] + np.arange(tokens)).reshape(-1)
         mask = self._mask(tokens)
         self.reach(tokens)
-        turns = self._turns[0][:, positions], self._turns[1][:, positions]
-        hidden = self.model.hidden(table, self._contexts, self._at, turns, mask, counts - 1)
+        cos_sin = self._cos_sin[0][:, positions], self._cos_sin[1][:, positions]
+        hidden = self.model.hidden(table, self._layers, self._at, cos_sin, mask, counts - 1)
         self._at += tokens
         self._lengths = self._lengths + counts
         self._real = np.concatenate([self._real, real], axis=1)
@@ -91,30 +88,5 @@ class Rows:
     def reach(self, tokens: int) -> None:
         """Make ready for so many more tokens in every row: feeding them will not need MLX."""
         end = int(self._lengths.max()) + tokens
-        if end > self._turns[0].shape[1]:
-            self._turns = self.model.turns(2 * end)
-
-
-def is_plain(model: nn.Module) -> bool:
-    """Whether a model can be computed here, with MLX's own numbers."""
-    if mx.default_device() != mx.Device(mx.cpu):
-        return False
-    if any(type(cache) is not KVCache for cache in make_prompt_cache(model)):
-        return False
-    try:
-        return _agrees(model, plain(model))
-    except Exception:  # whatever an unknown model raises, MLX computes it
-        return False
-
-
-def _agrees(model: nn.Module, found: PlainModel) -> bool:
-    """Two rows of unequal length, read in two parts: do the logits equal MLX's?"""
-    first, then = [[1, 2, 3], [4, 5]], [[6, 7], [8]]
-    rows = Rows(found, 2, 5)
-    rows.feed(first)
-    logits = found.logits(rows.feed(then))
-    for row, (start, end) in enumerate(zip(first, then, strict=True)):
-        wanted = np.array(model(mx.array([start + end]))[0, -1])
-        if not np.abs(logits[row] - wanted).max() <= TOLERANCE * np.abs(wanted).max():
-            return False
-    return True
+        if end > self._cos_sin[0].shape[1]:
+            self._cos_sin = self.model.cos_sin(2 * end)

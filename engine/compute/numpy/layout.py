@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.compute.logps import Scored
-from engine.compute.numpy.model import PlainModel
+from engine.compute.numpy.model import NumpyModel
+from engine.model.batch import Batch
 
 BLOCK = 256  # tokens of a prompt that attend together: of what follows them they see nothing
 
@@ -43,20 +43,20 @@ class Layout:
 
     ids: np.ndarray  # (columns,)
     blocks: Sequence[Block]
-    turns: tuple[np.ndarray, np.ndarray]  # cosine and sine, (width / 2, columns) each
-    asked: np.ndarray  # (asked,) columns whose states predict scored tokens
+    cos_sin: tuple[np.ndarray, np.ndarray]  # cosine and sine, (width / 2, columns) each
+    query_positions: np.ndarray  # (queries,) columns whose states predict scored tokens
     predicts: np.ndarray  # (tokens,) which of these predicts each scored token
     targets: np.ndarray  # (tokens,) those tokens
     rows: np.ndarray  # (tokens,) number of the completion that each is of
     copies: int
 
 
-def lay_out(model: PlainModel, scored: Scored) -> Layout:
+def lay_out(model: NumpyModel, batch: Batch) -> Layout:
     """Put prompts and the completions' inputs side by side, without padding."""
     ids, positions, predicts, targets, rows = ([] for _ in range(5))
     blocks: list[Block] = []
     row = 0
-    for prompt, completions in zip(scored.prompts, scored.completions, strict=True):
+    for prompt, completions in zip(batch.prompts, batch.completions, strict=True):
         start = len(ids)
         ids += prompt
         positions += range(len(prompt))
@@ -75,15 +75,15 @@ def lay_out(model: PlainModel, scored: Scored) -> Layout:
             ids += completion[:-1]
             positions += range(len(prompt), len(prompt) + len(completion) - 1)
             row += 1
-    cosine, sine = model.turns(max(positions) + 1)
-    asked, which = np.unique(predicts, return_inverse=True)
+    cosine, sine = model.cos_sin(max(positions) + 1)
+    query_positions, which = np.unique(predicts, return_inverse=True)
     return Layout(
         ids=np.array(ids),
         blocks=blocks,
-        turns=(cosine[:, positions], sine[:, positions]),
-        asked=asked,
+        cos_sin=(cosine[:, positions], sine[:, positions]),
+        query_positions=query_positions,
         predicts=which,
         targets=np.array(targets),
         rows=np.array(rows),
-        copies=scored.copies,
+        copies=batch.copies,
     )

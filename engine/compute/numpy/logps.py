@@ -1,4 +1,4 @@
-"""Log-probabilities of completions under a plain model, and their gradient, in numpy.
+"""Log-probabilities of completions by numpy, and their gradient.
 
 The counterpart of `engine.compute.logps` for models that `engine.compute.numpy.model` computes and
 that train LoRA adapters; MLX sees it as one operation. Adapters are merged into the weights of a
@@ -6,7 +6,6 @@ small model, so that they cost no more than their own gradient.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,65 +14,58 @@ import mlx.nn as nn
 import numpy as np
 from mlx_lm.tuner.lora import LoRALinear
 
-from engine.compute.logps import Scored
+from engine.compute.frozen_layers import FrozenLayers
 from engine.compute.numpy.layout import lay_out
-from engine.compute.numpy.model import linears, plain
-from engine.compute.numpy.passes import Pass
+from engine.compute.numpy.model import linears, numpy_model
+from engine.compute.numpy.passes import ForwardBackward
 from engine.compute.numpy.threads import side_by_side, split
 from engine.model import arrays
-
-
-@dataclass(slots=True)
-class Trunk:
-    """The layers below the lowest adapter, and what they make of a batch once they have read it:
-    of a policy and its reference the same."""
-
-    layers: int
-    states: list[np.ndarray] = field(default_factory=list)
-
-
-def trunk_of(policy: nn.Module) -> Trunk:
-    """That of a model with adapters, which has read nothing."""
-    return Trunk(min(number for number, _ in _adapters(policy)))
+from engine.model.batch import Batch
 
 
 def completion_logps(
-    model: nn.Module, scored: Scored, *, recompute: bool = False, trunk: Trunk | None = None
+    model: nn.Module,
+    batch: Batch,
+    *,
+    recompute: bool = False,
+    frozen: FrozenLayers[np.ndarray] | None = None,
+    keeps: bool = False,
 ) -> mx.array:
     """Sum of the log-probabilities of each completion's tokens.
 
     Args:
         recompute: keep only what each layer reads for the backward pass, which finds the rest
             anew.
-        trunk: of a model that shares those layers; asked of the same batch again, they are not
-            run again.
+        frozen: of a model that shares those layers; they are not run on what was kept.
+        keeps: what they make of the batch is kept for the other model.
 
     Returns:
         float32 (prompts, completions of each). Differentiable in the adapters of the model.
     """
-    read = plain(model)
-    layouts = [lay_out(read, part) for part in _parts_of(scored)]
-    found = _adapters(model)
-    lowest = min((number for number, _ in found), default=len(read.layers))
-    trunk = trunk or Trunk(0)
+    read = numpy_model(model)
+    layouts = [lay_out(read, part) for part in _parts_of(batch)]
+    adapters = _adapters(model)
+    lowest = min((number for number, _ in adapters), default=len(read.layers))
+    below = frozen.count if frozen else 0
 
-    def passes() -> list[Pass]:
-        ready = trunk.states or [None] * len(layouts)
+    def passes() -> list[ForwardBackward]:
+        ready = (frozen.take(batch) if frozen else None) or [None] * len(layouts)
         done = side_by_side(
             [
-                partial(Pass, read, layout, lowest, recompute, trunk.layers, states)
+                partial(ForwardBackward, read, layout, lowest, recompute, below, states)
                 for layout, states in zip(layouts, ready, strict=True)
             ]
         )
-        trunk.states = [each.above_trunk for each in done]
+        if frozen and keeps:
+            frozen.keep(batch, [each.above_frozen for each in done])
         return done
 
-    def logps(passes: list[Pass]) -> mx.array:
-        return mx.array(np.concatenate([each.logps for each in passes]).reshape(-1, scored.copies))
+    def logps(passes: list[ForwardBackward]) -> mx.array:
+        return mx.array(np.concatenate([each.logps for each in passes]).reshape(-1, batch.copies))
 
-    if not found:
+    if not adapters:
         return logps(passes())
-    done: list[Pass] = []
+    done: list[ForwardBackward] = []
 
     @mx.custom_function
     def scores(*_: mx.array) -> mx.array:
@@ -91,12 +83,12 @@ def completion_logps(
         return tuple(
             # In one order in memory: sums over saved gradients are then those over these.
             mx.array(np.ascontiguousarray(sum(arrays)))
-            for key in found
+            for key in adapters
             for arrays in zip(*(part[key] for part in parts), strict=True)
         )
 
     result: Any = scores(
-        *(array for each in found.values() for array in (each.lora_a, each.lora_b))
+        *(array for each in adapters.values() for array in (each.lora_a, each.lora_b))
     )
     return result
 
@@ -111,13 +103,13 @@ def _adapters(model: nn.Module) -> dict[tuple[int, str], LoRALinear]:
     }
 
 
-def _parts_of(scored: Scored) -> list[Scored]:
+def _parts_of(batch: Batch) -> list[Batch]:
     """The prompts with their completions, a part for each thread."""
     sizes = [
         len(prompt) + sum(map(len, completions))
-        for prompt, completions in zip(scored.prompts, scored.completions, strict=True)
+        for prompt, completions in zip(batch.prompts, batch.completions, strict=True)
     ]
-    return [Scored(scored.prompts[part], scored.completions[part]) for part in split(sizes)]
+    return [Batch(batch.prompts[part], batch.completions[part]) for part in split(sizes)]
 
 
 def trains_adapters_alone(model: nn.Module) -> bool:

@@ -5,10 +5,10 @@ a layer; numpy's cost 1 us. States are held feature by feature, (features, token
 (out, in) are multiplied as they are stored: BLAS then copies none of them, which for a handful of
 tokens would take longer than the product.
 
-Served are float32 models laid out as Llama, Qwen2 and Qwen3 are, with plain layers or with LoRA
+Served are float32 models laid out as Llama, Qwen2 and Qwen3 are, with bare layers or with LoRA
 adapters. In a small model these are merged into the weights, since they would more than double the
 operations; in a large one that would take memory for little. Any other model is computed by MLX
-(see `engine.compute.numpy.kv_cache.is_plain`).
+(see `engine.compute.choose.is_numpy`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,6 +20,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx_lm.tuner.lora import LoRALinear
 
+from engine.compute import limits
 from engine.compute.numpy.pointwise import Norm, gated, rotated
 from engine.compute.numpy.products import multiply
 
@@ -35,12 +36,10 @@ LINEARS = {
     "up": ("mlp", "up_proj"),
     "down": ("mlp", "down_proj"),
 }
-# Weights with adapters are copied, the adapters merged, up to this size of all of them in bytes.
-MOST_MERGED_BYTES = 256 << 20
 LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 
 
-class NotPlain(Exception):
+class Unsupported(Exception):
     """A model has something that is not served here."""
 
 
@@ -87,7 +86,7 @@ class Layer:
     k: Linear
     v: Linear
     o: Linear
-    turned_norm: Norm | None  # of queries and keys, weight (heads + kv heads, width, 1)
+    qk_norm: Norm | None  # of queries and keys, weight (heads + kv heads, width, 1)
     mlp_norm: Norm
     gate: Linear
     up: Linear
@@ -95,20 +94,20 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class LayerCache:
     """Keys and values of one layer, (rows, kv heads, room, width) each."""
 
     keys: np.ndarray
     values: np.ndarray
 
     @classmethod
-    def empty(cls, model: "PlainModel", rows: int, room: int) -> "Context":
+    def empty(cls, model: "NumpyModel", rows: int, room: int) -> "LayerCache":
         shape = (rows, model.kv_heads, room, model.width)
         return cls(np.empty(shape, np.float32), np.empty(shape, np.float32))
 
-    def rows(self, rows: Sequence[int], more_room: int = 0) -> "Context":
+    def rows(self, rows: Sequence[int], more_room: int = 0) -> "LayerCache":
         """A copy of some rows, in that order, each as often as it is named."""
-        return Context(*(_rows(array, rows, more_room) for array in (self.keys, self.values)))
+        return LayerCache(*(_rows(array, rows, more_room) for array in (self.keys, self.values)))
 
 
 def _rows(array: np.ndarray, rows: Sequence[int], more_room: int) -> np.ndarray:
@@ -119,7 +118,7 @@ def _rows(array: np.ndarray, rows: Sequence[int], more_room: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class PlainModel:
+class NumpyModel:
     """Views of a model's weights, and how they are put together."""
 
     embedding: np.ndarray  # (vocabulary, features)
@@ -132,21 +131,21 @@ class PlainModel:
     scale: float
     rope: Any
 
-    def turns(self, positions: int) -> tuple[np.ndarray, np.ndarray]:
+    def cos_sin(self, positions: int) -> tuple[np.ndarray, np.ndarray]:
         """Cosine and sine of the rotary angles, (width / 2, positions) each: what becomes of
         (1, 0) in every pair of features."""
         half = self.width // 2
         unit = mx.concatenate([mx.ones((half,)), mx.zeros((half,))])
         table = self.rope(mx.broadcast_to(unit, (1, 1, positions, self.width)))
-        turned = np.array(table[0, 0]).T
-        return np.ascontiguousarray(turned[:half]), np.ascontiguousarray(turned[half:])
+        angles = np.array(table[0, 0]).T
+        return np.ascontiguousarray(angles[:half]), np.ascontiguousarray(angles[half:])
 
     def hidden(
         self,
         ids: np.ndarray,
-        contexts: Iterable[Context],
+        caches: Iterable[LayerCache],
         at: int,
-        turns: tuple[np.ndarray, np.ndarray],
+        cos_sin: tuple[np.ndarray, np.ndarray],
         mask: np.ndarray | None,
         last: np.ndarray,
     ) -> np.ndarray:
@@ -154,97 +153,99 @@ class PlainModel:
         token of each row. The last layer is computed for these alone.
 
         Args:
-            contexts: one a layer; keys and values are written into them from position `at` on.
-            turns: cosine and sine for every token, (width / 2, rows * tokens) each.
+            caches: one a layer; keys and values are written into them from position `at` on.
+            cos_sin: cosine and sine for every token, (width / 2, rows * tokens) each.
             mask: added to scores, broadcast to (rows, 1, 1, tokens, at + tokens).
             last: the index of each row's token, (rows,).
         """
         rows, tokens = ids.shape
         with np.errstate(over="ignore", invalid="ignore"):  # a gate far below zero; broken weights
             x = np.ascontiguousarray(self.embedding[ids.reshape(-1)].T)
-            for number, (layer, context) in enumerate(zip(self.layers, contexts, strict=True), 1):
-                asked = last if number == len(self.layers) and tokens > 1 else None
+            for number, (layer, cache) in enumerate(zip(self.layers, caches, strict=True), 1):
+                query_positions = last if number == len(self.layers) and tokens > 1 else None
                 read = layer.input_norm(x)
-                if asked is not None:
-                    x = x[:, np.arange(rows) * tokens + asked]
-                x += self._attended(layer, read, ids.shape, context, at, turns, mask, asked)
-                x += _fed_forward(layer, layer.mlp_norm(x))
+                if query_positions is not None:
+                    x = x[:, np.arange(rows) * tokens + query_positions]
+                x += self._attention(
+                    layer, read, ids.shape, cache, at, cos_sin, mask, query_positions
+                )
+                x += _mlp(layer, layer.mlp_norm(x))
             return x
 
     def logits(self, hidden: np.ndarray) -> np.ndarray:
         """Logits (rows, vocabulary) of hidden states (features, rows)."""
         return self.head(self.norm(hidden)).T
 
-    def _attended(
+    def _attention(
         self,
         layer: Layer,
         x: np.ndarray,
         shape: tuple[int, ...],
-        context: Context,
+        cache: LayerCache,
         at: int,
-        turns: tuple[np.ndarray, np.ndarray],
+        cos_sin: tuple[np.ndarray, np.ndarray],
         mask: np.ndarray | None,
-        asked: np.ndarray | None,
+        query_positions: np.ndarray | None,
     ) -> np.ndarray:
-        """Attention's part of a layer, for all tokens or for the one `asked` for in each row."""
+        """Attention's part of a layer, for all tokens or for one of each row, (rows,)."""
         rows, tokens = shape
         heads, kv, width = self.heads, self.kv_heads, self.width
         both, groups = heads + kv, heads // kv
-        made = np.empty(((both + kv) * width, rows * tokens), np.float32)
-        layer.q.into(x, made[: heads * width])
-        layer.k.into(x, made[heads * width : both * width])
-        layer.v.into(x, made[both * width :])
-        queries_keys = made[: both * width].reshape(both, width, -1)
-        if layer.turned_norm is not None:
-            queries_keys = layer.turned_norm(queries_keys)
-        turned = rotated(queries_keys, *turns).reshape(both, width, rows, tokens)
+        qkv = np.empty(((both + kv) * width, rows * tokens), np.float32)
+        layer.q.into(x, qkv[: heads * width])
+        layer.k.into(x, qkv[heads * width : both * width])
+        layer.v.into(x, qkv[both * width :])
+        queries_keys = qkv[: both * width].reshape(both, width, -1)
+        if layer.qk_norm is not None:
+            queries_keys = layer.qk_norm(queries_keys)
+        rotated_qk = rotated(queries_keys, *cos_sin).reshape(both, width, rows, tokens)
         end = at + tokens
-        values = made[both * width :].reshape(kv, width, rows, tokens)
-        context.keys[:, :, at:end] = turned[heads:].transpose(2, 0, 3, 1)
-        context.values[:, :, at:end] = values.transpose(2, 0, 3, 1)
-        queries = turned[:heads]
-        if asked is not None:
+        values = qkv[both * width :].reshape(kv, width, rows, tokens)
+        cache.keys[:, :, at:end] = rotated_qk[heads:].transpose(2, 0, 3, 1)
+        cache.values[:, :, at:end] = values.transpose(2, 0, 3, 1)
+        queries = rotated_qk[:heads]
+        if query_positions is not None:
             each, tokens = np.arange(rows), 1
-            queries = queries[:, :, each, asked]
+            queries = queries[:, :, each, query_positions]
             if mask is not None:
-                mask = mask[each % len(mask), :, :, asked, None]
+                mask = mask[each % len(mask), :, :, query_positions, None]
         queries = queries.reshape(kv, groups, width, rows, tokens)
         queries = queries.transpose(3, 0, 1, 4, 2).reshape(rows, kv, groups * tokens, width)
         queries *= self.scale
-        scores = queries @ context.keys[:, :, :end].swapaxes(2, 3)
+        scores = queries @ cache.keys[:, :, :end].swapaxes(2, 3)
         if mask is not None:
             by_token = scores.reshape(rows, kv, groups, tokens, end)
             by_token += mask
         scores -= scores.max(axis=-1, keepdims=True)
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=-1, keepdims=True)
-        mixed = (scores @ context.values[:, :, :end]).reshape(rows, kv, groups, tokens, width)
-        return layer.o(mixed.transpose(1, 2, 4, 0, 3).reshape(heads * width, rows * tokens))
+        attn_out = (scores @ cache.values[:, :, :end]).reshape(rows, kv, groups, tokens, width)
+        return layer.o(attn_out.transpose(1, 2, 4, 0, 3).reshape(heads * width, rows * tokens))
 
 
-def _fed_forward(layer: Layer, x: np.ndarray) -> np.ndarray:
+def _mlp(layer: Layer, x: np.ndarray) -> np.ndarray:
     return layer.down(gated(layer.gate(x), layer.up(x)))
 
 
 # -- reading a model -----------------------------------------------------------------------------
 
 
-def plain(model: nn.Module) -> PlainModel:
+def numpy_model(model: nn.Module) -> NumpyModel:
     """A view of a model's weights as they are now.
 
     Raises:
-        NotPlain: it is of another kind.
+        Unsupported: it is of another kind.
     """
     whole: Any = model
     body = whole.model
     adapted = [each for each in whole.modules() if type(each) is LoRALinear]
-    merged = sum(each.linear.weight.nbytes for each in adapted) <= MOST_MERGED_BYTES
+    merged = sum(each.linear.weight.nbytes for each in adapted) <= limits.MERGED_BYTES
     layers = [_layer(each, merged) for each in body.layers]
     attention = body.layers[0].self_attn
     width = len(layers[0].k.weight) // attention.n_kv_heads
     head = _linear(whole.lm_head, merged) if "lm_head" in whole else None
     embedding = _seen(_of_type(body.embed_tokens, nn.Embedding).weight)
-    return PlainModel(
+    return NumpyModel(
         embedding=embedding,
         layers=layers,
         norm=_norm(body.norm),
@@ -261,17 +262,17 @@ def _layer(layer: Any, merged: bool) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     for module, parts in ((layer, LAYER_PARTS), (attention, ATTENTION_PARTS), (mlp, MLP_PARTS)):
         if set(module.children()) - parts:
-            raise NotPlain
-    turned_norm = None
+            raise Unsupported
+    qk_norm = None
     if "q_norm" in attention:
         q, k = _norm(attention.q_norm), _norm(attention.k_norm)
         weights = [q.weight] * attention.n_heads + [k.weight] * attention.n_kv_heads
         if q.eps != k.eps:
-            raise NotPlain
-        turned_norm = Norm(np.stack(weights), q.eps)
+            raise Unsupported
+        qk_norm = Norm(np.stack(weights), q.eps)
     return Layer(
         input_norm=_norm(layer.input_layernorm),
-        turned_norm=turned_norm,
+        qk_norm=qk_norm,
         mlp_norm=_norm(layer.post_attention_layernorm),
         **{name: _linear(module, merged) for name, module in linears(layer).items()},
     )
@@ -303,12 +304,12 @@ def _norm(module: Any) -> Norm:
 
 def _of_type(module: Any, kind: type) -> Any:
     if type(module) is not kind:
-        raise NotPlain
+        raise Unsupported
     return module
 
 
 def _seen(array: mx.array) -> np.ndarray:
     """The values of an array, not copied."""
     if array.dtype != mx.float32:
-        raise NotPlain
+        raise Unsupported
     return np.array(array, copy=False)

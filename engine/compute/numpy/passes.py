@@ -1,4 +1,4 @@
-"""Forward and back through a plain model, for the log-probabilities of completions, in numpy.
+"""Forward and back through a model, for the log-probabilities of completions.
 
 Notation of the backward pass: `d_x` is the derivative of the weighted sum of log-probabilities
 with respect to `x`. With y = (W + s (A B)') x, where A is (in, rank) and B (rank, out):
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.compute.logps import VALUES_PER_CHUNK
+from engine.compute import limits
 from engine.compute.numpy.layout import Block, Layout
-from engine.compute.numpy.model import Layer, Linear, PlainModel
+from engine.compute.numpy.model import Layer, Linear, NumpyModel
 from engine.compute.numpy.pointwise import gated, gated_back, rotated
 from engine.compute.numpy.products import multiply
 
@@ -20,7 +20,7 @@ Gradients = dict[tuple[int, str], Gradient]  # by layer and product
 
 
 @dataclass(frozen=True, slots=True)
-class Attended:
+class AttentionActivations:
     """What the backward pass of a layer's attention needs and cannot cheaply find again;
     (features, columns) where not said otherwise. Sizes are root mean squares, (..., 1, columns)."""
 
@@ -28,14 +28,14 @@ class Attended:
     x_size: np.ndarray
     raw: np.ndarray  # queries and keys before their norm, (heads, width, columns)
     raw_size: np.ndarray | None
-    turned: np.ndarray  # queries, scaled, and keys, (heads, width, columns)
+    rotated_qk: np.ndarray  # queries, scaled, and keys, (heads, width, columns)
     values: np.ndarray  # (kv heads, width, columns)
-    shares: list[np.ndarray]  # of attention: by block (kv heads, heads of each, tokens, seen)
-    mixed: np.ndarray
+    attn_weights: list[np.ndarray]  # by block (kv heads, heads of each, tokens, seen)
+    attn_out: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
-class Fed:
+class MlpActivations:
     """The same of its feed-forward part."""
 
     x: np.ndarray  # what attention made, what the layer read included
@@ -44,28 +44,28 @@ class Fed:
     up: np.ndarray
 
 
-class Pass:
+class ForwardBackward:
     """A forward pass, and all that the backward one needs of the layers from `lowest` up."""
 
     def __init__(
         self,
-        model: PlainModel,
+        model: NumpyModel,
         layout: Layout,
         lowest: int,
         recompute: bool = False,
-        trunk: int = 0,
-        above_trunk: np.ndarray | None = None,
+        frozen_layers: int = 0,
+        above_frozen: np.ndarray | None = None,
     ) -> None:
         """
         Args:
-            trunk: layers whose result is kept as `above_trunk`.
-            above_trunk: that result, where it is known; (features, columns).
+            frozen_layers: layers whose result is kept as `above_frozen`.
+            above_frozen: that result, where it is known; (features, columns).
         """
         self._model = model
         self._layout = layout
         self._lowest = lowest
         # By layer; of one that is to be found anew, what it read.
-        self._seen: dict[int, tuple[Attended, Fed] | np.ndarray] = {}
+        self._seen: dict[int, tuple[AttentionActivations, MlpActivations] | np.ndarray] = {}
         # Derivatives of each log-probability by the normed state it is read from, (features,
         # tokens), part by part.
         self._slopes: list[np.ndarray] = []
@@ -73,12 +73,12 @@ class Pass:
         # Minus infinity where a token (row) must not look.
         self._future = np.where(np.tri(longest, dtype=bool), np.float32(0), np.float32(-np.inf))
         with np.errstate(over="ignore", invalid="ignore"):  # a gate far below zero; broken weights
-            if above_trunk is None:
-                above_trunk = np.ascontiguousarray(model.embedding[layout.ids].T)
-                for number in range(trunk):
-                    above_trunk = self._through(number, above_trunk)[0]
-            self.above_trunk = x = above_trunk
-            for number in range(trunk, len(model.layers)):
+            if above_frozen is None:
+                above_frozen = np.ascontiguousarray(model.embedding[layout.ids].T)
+                for number in range(frozen_layers):
+                    above_frozen = self._through(number, above_frozen)[0]
+            self.above_frozen = x = above_frozen
+            for number in range(frozen_layers, len(model.layers)):
                 read, (x, seen) = x, self._through(number, x)
                 if number >= lowest:
                     self._seen[number] = read if recompute else seen
@@ -96,15 +96,17 @@ class Pass:
                 d_x = self._back(number, d_x, gradients)
         return gradients
 
-    def _through(self, number: int, x: np.ndarray) -> tuple[np.ndarray, tuple[Attended, Fed]]:
+    def _through(
+        self, number: int, x: np.ndarray
+    ) -> tuple[np.ndarray, tuple[AttentionActivations, MlpActivations]]:
         """What a layer makes of x (features, columns), and on the way to it; the last one of the
-        columns that are asked for alone."""
-        attended, fed = self._within(number, x)
-        result = self._model.layers[number].down(gated(fed.gate, fed.up))
-        result += fed.x
-        return result, (attended, fed)
+        query positions alone."""
+        attention, mlp = self._within(number, x)
+        result = self._model.layers[number].down(gated(mlp.gate, mlp.up))
+        result += mlp.x
+        return result, (attention, mlp)
 
-    def _within(self, number: int, x: np.ndarray) -> tuple[Attended, Fed]:
+    def _within(self, number: int, x: np.ndarray) -> tuple[AttentionActivations, MlpActivations]:
         """What a layer makes of x (features, columns), but for its last product."""
         model, layout = self._model, self._layout
         layer, heads, kv, width = model.layers[number], model.heads, model.kv_heads, model.width
@@ -115,121 +117,127 @@ class Pass:
         layer.k.into(read, raw[heads:].reshape(kv * width, -1))
         values = layer.v(read).reshape(kv, width, -1)
         normed, raw_size = raw, None
-        if layer.turned_norm is not None:
-            raw_size = layer.turned_norm.size(raw)
-            normed = layer.turned_norm.of(raw, raw_size)
-        turned = rotated(normed, *layout.turns)
-        turned[:heads] *= model.scale
-        mixed, shares = self._attend(turned, values)
-        middle = layer.o(mixed)
+        if layer.qk_norm is not None:
+            raw_size = layer.qk_norm.size(raw)
+            normed = layer.qk_norm.of(raw, raw_size)
+        rotated_qk = rotated(normed, *layout.cos_sin)
+        rotated_qk[:heads] *= model.scale
+        attn_out, attn_weights = self._attend(rotated_qk, values)
+        middle = layer.o(attn_out)
         middle += x
         if number == len(model.layers) - 1:
-            middle = np.take(middle, layout.asked, axis=1)
+            middle = np.take(middle, layout.query_positions, axis=1)
         middle_size = layer.mlp_norm.size(middle)
         read = layer.mlp_norm.of(middle, middle_size)
         return (
-            Attended(x, x_size, raw, raw_size, turned, values, shares, mixed),
-            Fed(middle, middle_size, layer.gate(read), layer.up(read)),
+            AttentionActivations(
+                x, x_size, raw, raw_size, rotated_qk, values, attn_weights, attn_out
+            ),
+            MlpActivations(middle, middle_size, layer.gate(read), layer.up(read)),
         )
 
     def _back(self, number: int, d_x: np.ndarray, gradients: Gradients) -> np.ndarray:
         """Through one layer: the derivative by what came in, of that by what came out."""
-        layer, kept = self._model.layers[number], self._seen.pop(number)
-        attended, fed = self._within(number, kept) if isinstance(kept, np.ndarray) else kept
-        found = self._fed_back(layer, fed, d_x)
-        del fed, kept  # attention can use their memory
+        layer, activations = self._model.layers[number], self._seen.pop(number)
+        if isinstance(activations, np.ndarray):
+            activations = self._within(number, activations)
+        attention, mlp = activations
+        own = self._mlp_back(layer, mlp, d_x)
+        del mlp, activations  # attention can use their memory
         if number == len(self._model.layers) - 1:
-            d_asked, d_x = d_x, np.zeros(attended.x.shape, np.float32)
-            d_x[:, self._layout.asked] = d_asked
-        found |= self._attended_back(layer, attended, d_x, onward=number > self._lowest)
-        gradients.update({(number, name): each for name, each in found.items()})
+            d_last, d_x = d_x, np.zeros(attention.x.shape, np.float32)
+            d_x[:, self._layout.query_positions] = d_last
+        own |= self._attention_back(layer, attention, d_x, onward=number > self._lowest)
+        gradients.update({(number, name): each for name, each in own.items()})
         return d_x
 
-    def _fed_back(self, layer: Layer, seen: Fed, d_x: np.ndarray) -> dict[str, Gradient]:
+    def _mlp_back(self, layer: Layer, seen: MlpActivations, d_x: np.ndarray) -> dict[str, Gradient]:
         """Through the feed-forward part of a layer; d_x is changed, gradients are returned."""
-        down = Made(layer.down, d_x)
+        down = LinearBackward(layer.down, d_x)
         d_active = down.back()
         gated_back(seen.gate, seen.up, d_active)
         active, d_gate, d_up = seen.up, seen.gate, d_active
-        found = _adapter_gradients(active, down=down)
-        gate, up = Made(layer.gate, d_gate), Made(layer.up, d_up)
-        found |= _adapter_gradients(layer.mlp_norm.of(seen.x, seen.x_size), gate=gate, up=up)
+        gradients = _adapter_gradients(active, down=down)
+        gate, up = LinearBackward(layer.gate, d_gate), LinearBackward(layer.up, d_up)
+        gradients |= _adapter_gradients(layer.mlp_norm.of(seen.x, seen.x_size), gate=gate, up=up)
         d_read = gate.back(add_to=up.back())
         d_x += layer.mlp_norm.back(seen.x, seen.x_size, d_read)
-        return found
+        return gradients
 
-    def _attended_back(
-        self, layer: Layer, seen: Attended, d_x: np.ndarray, *, onward: bool
+    def _attention_back(
+        self, layer: Layer, seen: AttentionActivations, d_x: np.ndarray, *, onward: bool
     ) -> dict[str, Gradient]:
         """Through attention; gradients are returned, and d_x is changed where it goes onward."""
         heads, kv, width = self._model.heads, self._model.kv_heads, self._model.width
-        o = Made(layer.o, d_x)
-        found = _adapter_gradients(seen.mixed, o=o)
-        d_turned, d_values = self._attend_back(seen, o.back())
-        cosine, sine = self._layout.turns
-        d_raw = rotated(d_turned, cosine, -sine)
-        if layer.turned_norm is not None and seen.raw_size is not None:
-            d_raw = layer.turned_norm.back(seen.raw, seen.raw_size, d_raw)
-        q = Made(layer.q, d_raw[:heads].reshape(heads * width, -1))
-        k = Made(layer.k, d_raw[heads:].reshape(kv * width, -1))
-        v = Made(layer.v, d_values.reshape(kv * width, -1))
-        found |= _adapter_gradients(layer.input_norm.of(seen.x, seen.x_size), q=q, k=k, v=v)
+        o = LinearBackward(layer.o, d_x)
+        gradients = _adapter_gradients(seen.attn_out, o=o)
+        d_rotated, d_values = self._attend_back(seen, o.back())
+        cosine, sine = self._layout.cos_sin
+        d_raw = rotated(d_rotated, cosine, -sine)
+        if layer.qk_norm is not None and seen.raw_size is not None:
+            d_raw = layer.qk_norm.back(seen.raw, seen.raw_size, d_raw)
+        q = LinearBackward(layer.q, d_raw[:heads].reshape(heads * width, -1))
+        k = LinearBackward(layer.k, d_raw[heads:].reshape(kv * width, -1))
+        v = LinearBackward(layer.v, d_values.reshape(kv * width, -1))
+        gradients |= _adapter_gradients(layer.input_norm.of(seen.x, seen.x_size), q=q, k=k, v=v)
         if onward:
             d_read = v.back(add_to=k.back(add_to=q.back()))
             d_x += layer.input_norm.back(seen.x, seen.x_size, d_read)
-        return found
+        return gradients
 
     # -- attention -----------------------------------------------------------------------------
 
     def _attend(
-        self, turned: np.ndarray, values: np.ndarray
+        self, rotated_qk: np.ndarray, values: np.ndarray
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         """Values (kv heads, width, columns) mixed as queries and keys (heads, width, columns) say,
-        (features, columns), and the shares of each block."""
+        (features, columns), and the weights of attention of each block."""
         model, layout = self._model, self._layout
         heads, kv, width = model.heads, model.kv_heads, model.width
-        mixed = np.empty((kv, heads // kv, width, turned.shape[-1]), np.float32)
-        shares = []
+        attn_out = np.empty((kv, heads // kv, width, rotated_qk.shape[-1]), np.float32)
+        attn_weights = []
         for block in layout.blocks:
-            queries, keys, read_values = self._parts_of(turned, values, block)
+            queries, keys, read_values = self._parts_of(rotated_qk, values, block)
             share = queries.swapaxes(-1, -2) @ keys
             tokens = share.shape[-2]
             share[..., -tokens:] += self._future[:tokens, :tokens]
             share -= share.max(axis=-1, keepdims=True)
             np.exp(share, out=share)
             share /= share.sum(axis=-1, keepdims=True)
-            mixed[..., block.at] = read_values @ share.swapaxes(-1, -2)
-            shares.append(share)
-        return mixed.reshape(heads * width, -1), shares
+            attn_out[..., block.at] = read_values @ share.swapaxes(-1, -2)
+            attn_weights.append(share)
+        return attn_out.reshape(heads * width, -1), attn_weights
 
-    def _attend_back(self, seen: Attended, d_mixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Derivatives by turned queries and keys (heads, width, columns), and by values."""
+    def _attend_back(
+        self, seen: AttentionActivations, d_attn_out: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Derivatives by rotated queries and keys (heads, width, columns), and by values."""
         model = self._model
         heads, kv, width = model.heads, model.kv_heads, model.width
-        d_mixed = d_mixed.reshape(kv, heads // kv, width, -1)
-        d_turned = np.zeros(seen.turned.shape, np.float32)
-        d_queries = d_turned[:heads].reshape(d_mixed.shape)
+        d_attn_out = d_attn_out.reshape(kv, heads // kv, width, -1)
+        d_rotated = np.zeros(seen.rotated_qk.shape, np.float32)
+        d_queries = d_rotated[:heads].reshape(d_attn_out.shape)
         d_values = np.zeros(seen.values.shape, np.float32)
-        for block, share in zip(self._layout.blocks, seen.shares, strict=True):
-            queries, keys, values = self._parts_of(seen.turned, seen.values, block)
-            d_own = d_mixed[..., block.at]
+        for block, share in zip(self._layout.blocks, seen.attn_weights, strict=True):
+            queries, keys, values = self._parts_of(seen.rotated_qk, seen.values, block)
+            d_own = d_attn_out[..., block.at]
             block.add((d_own @ share).sum(axis=1), d_values)
             d_scores = d_own.swapaxes(-1, -2) @ values
             d_scores -= np.einsum("...k,...k->...", d_scores, share)[..., None]
             d_scores *= share
             d_queries[..., block.at] = keys @ d_scores.swapaxes(-1, -2)
-            block.add((queries @ d_scores).sum(axis=1), d_turned[heads:])
+            block.add((queries @ d_scores).sum(axis=1), d_rotated[heads:])
         d_queries *= model.scale
-        return d_turned, d_values
+        return d_rotated, d_values
 
     def _parts_of(
-        self, turned: np.ndarray, values: np.ndarray, block: Block
+        self, rotated_qk: np.ndarray, values: np.ndarray, block: Block
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Queries (kv heads, heads of each, width, tokens), keys and values (kv heads, 1, width,
         seen) of a block."""
         heads, kv = self._model.heads, self._model.kv_heads
-        queries = turned[:heads].reshape(kv, heads // kv, self._model.width, -1)
-        keys, read = block.of(turned[heads:]), block.of(values)
+        queries = rotated_qk[:heads].reshape(kv, heads // kv, self._model.width, -1)
+        keys, read = block.of(rotated_qk[heads:]), block.of(values)
         return queries[..., block.at], keys[:, None], read[:, None]
 
     # -- the head ----------------------------------------------------------------------------
@@ -237,7 +245,7 @@ class Pass:
     def _logps(self) -> np.ndarray:
         """Log-probabilities of the scored tokens, (tokens,)."""
         # In parts, so that a large vocabulary never stands in memory for all.
-        size = max(1, VALUES_PER_CHUNK // len(self._model.head.weight))
+        size = max(1, limits.LOGIT_VALUES // len(self._model.head.weight))
         parts = [slice(at, at + size) for at in range(0, len(self._layout.targets), size)]
         return np.concatenate([self._logps_of(part) for part in parts])
 
@@ -256,7 +264,7 @@ class Pass:
         return logps - np.log(total)
 
     def _back_to_last(self, weights: np.ndarray) -> np.ndarray:
-        """Derivative by the last states, (features, asked); weights (tokens,)."""
+        """Derivative by the last states, (features, queries); weights (tokens,)."""
         d_normed = np.concatenate(self._slopes, axis=1)
         d_normed *= weights
         # Of one copy, each state predicts at most one token.
@@ -267,8 +275,8 @@ class Pass:
         return self._model.norm.back(x, self._model.norm.size(x), d_last)
 
 
-class Made:
-    """What a product made, and the derivative by it."""
+class LinearBackward:
+    """The derivative by what a product made, and from there back."""
 
     def __init__(self, linear: Linear, d_y: np.ndarray) -> None:
         self.linear = linear
@@ -289,17 +297,17 @@ class Made:
         return d_x
 
 
-def _adapter_gradients(x: np.ndarray, **made: Made) -> dict[str, Gradient]:
+def _adapter_gradients(x: np.ndarray, **products: LinearBackward) -> dict[str, Gradient]:
     """Gradients by name, in the adapters of products that all read x (in, columns)."""
-    adapters = {name: each.linear.adapter for name, each in made.items() if each.linear.adapter}
+    adapters = {name: each.linear.adapter for name, each in products.items() if each.linear.adapter}
     if not adapters:
         return {}
     low = np.concatenate([each.a for each in adapters.values()], axis=1).T @ x
-    d_a = x @ np.concatenate([made[name].d_low for name in adapters]).T
+    d_a = x @ np.concatenate([products[name].d_low for name in adapters]).T
     gradients, start = {}, 0
     for name, adapter in adapters.items():
         part = slice(start, start + len(adapter.b))
         low[part] *= adapter.scale
-        gradients[name] = d_a[:, part], (made[name].d_y @ low[part].T).T
+        gradients[name] = d_a[:, part], (products[name].d_y @ low[part].T).T
         start = part.stop
     return gradients

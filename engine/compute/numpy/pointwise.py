@@ -64,17 +64,17 @@ class Norm:
 
 
 def rotated(x: np.ndarray, cosine: np.ndarray, sine: np.ndarray) -> np.ndarray:
-    """x (heads, width, tokens) turned by angles whose cosine and sine are (width / 2, tokens)."""
+    """x (heads, width, tokens) rotated by angles whose cosine and sine are (width / 2, tokens)."""
     half = x.shape[1] // 2
-    turned = np.empty(x.shape, np.float32)
+    result = np.empty(x.shape, np.float32)
     for part in blocks(x):
         one, other = x[part, :half], x[part, half:]
-        first, second = turned[part, :half], turned[part, half:]
+        first, second = result[part, :half], result[part, half:]
         np.multiply(one, cosine, out=first)
         first -= other * sine
         np.multiply(one, sine, out=second)
         second += other * cosine
-    return turned
+    return result
 
 
 def gated(gate: np.ndarray, up: np.ndarray) -> np.ndarray:

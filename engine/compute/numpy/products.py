@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from engine.compute.numpy.threads import has_one_core
-from engine.machine.device import load_fast_blas
+from engine.machine.blas import load_fast_blas
 
 MANY = 64  # columns from which on that BLAS is the faster one
 ROW_MAJOR, AS_IS, TRANSPOSED = 101, 111, 112  # as CBLAS numbers them

@@ -1,4 +1,4 @@
-"""Plain models at work on several cores: parts of a batch side by side, a thread each.
+"""Models at work on several cores: parts of a batch side by side, a thread each.
 
 That also spreads what BLAS does not: norms, gates, attention. numpy gives other threads their turn
 while it computes, so a part can be as long as it likes.
@@ -59,7 +59,7 @@ def has_one_core() -> bool:
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(cores(), thread_name_prefix="plain")
+    return ThreadPoolExecutor(cores(), thread_name_prefix="numpy")
 
 
 @functools.cache

@@ -13,7 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from engine.machine.device import cores, import_mlx
+from engine.machine.blas import import_mlx
+from engine.machine.device import cores
+from engine.runs.durable import new_folder
 from engine.starter import DATA
 
 
@@ -23,24 +25,27 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("starter-build"), help="unfinished files")
     parser.add_argument("--out", type=Path, default=DATA, help="where the built files go")
     parser.add_argument("--processes", type=int, choices=(1, 2, 4), default=min(2, cores()))
+    parser.add_argument(
+        "--every", type=int, default=1, help="take one in so many steps, to try the build quickly"
+    )
     options = parser.parse_args()
     prepare_process()
     from engine.starter.build.processes import is_one_of_several, run_in_processes
     from engine.starter.build.stages import build
 
     if is_one_of_several():
-        build(options.work, options.seed)
+        build(options.work, options.seed, options.every)
         return
     started = time.time()
     if options.processes == 1:
-        build(options.work, options.seed)
+        build(options.work, options.seed, options.every)
     elif status := run_in_processes(
         options.processes, ["-m", "engine.starter.build", *sys.argv[1:]]
     ):
         sys.exit(status)
     for part in ("policy", "judge", "prompts"):
-        shutil.rmtree(options.out / part, ignore_errors=True)
-        shutil.copytree(options.work / part, options.out / part)
+        with new_folder(options.out / part, private=False) as folder:
+            shutil.copytree(options.work / part, folder, dirs_exist_ok=True)
     print(f"{options.out}: {time.time() - started:.0f} s", flush=True)
 
 

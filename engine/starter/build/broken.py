@@ -20,8 +20,8 @@ def repeated_words(rng: Random, text: str) -> str:
 
 def dropped_words(rng: Random, text: str) -> str:
     words = text.split()
-    kept = [word for word in words if rng.random() > 0.35]
-    return " ".join(kept or words[:1])
+    rest = [word for word in words if rng.random() > 0.35]
+    return " ".join(rest or words[:1])
 
 
 def cut_words(rng: Random, text: str) -> str:

@@ -82,17 +82,17 @@ def attend(
     else:
         q = q[mx.arange(rows), :, last][:, :, None]
         causal = (mx.arange(length) <= last[:, None])[:, None].astype(x.dtype)
-    asked = q.shape[2]
-    flat = q.reshape(rows, heads * asked, size)
+    queries = q.shape[2]
+    flat = q.reshape(rows, heads * queries, size)
     weights = fast_exp(flat @ k[:, 0].swapaxes(1, 2)) * causal
     total = weights.sum(axis=-1, keepdims=True)
-    mixed = weights @ v[:, 0]
+    attn_out = weights @ v[:, 0]
     if prefix:
         shared = fast_exp(flat.reshape(-1, size) @ prefix[0][0, 0].T)
         total = total + shared.sum(axis=-1, keepdims=True).reshape(total.shape)
-        mixed = mixed + (shared @ prefix[1][0, 0]).reshape(mixed.shape)
-    out = (mixed / total).reshape(rows, heads, asked, size).transpose(0, 2, 1, 3)
-    return attention.o_proj(out.reshape(rows, asked, -1)), (k, v)
+        attn_out = attn_out + (shared @ prefix[1][0, 0]).reshape(attn_out.shape)
+    out = (attn_out / total).reshape(rows, heads, queries, size).transpose(0, 2, 1, 3)
+    return attention.o_proj(out.reshape(rows, queries, -1)), (k, v)
 
 
 def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:

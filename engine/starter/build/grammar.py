@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from engine.starter.build.world import FAMILIES, PIRATE_WORDS, TONES, Family
+from engine.starter.build.families import FAMILIES, Family
+from engine.starter.build.world import PIRATE_WORDS, TONES
 
 # How often an answer is right, in which tone, how it is marked, and with how many remarks.
 RIGHT = 0.46

@@ -76,7 +76,7 @@ def draw_answer(rng: Random, question: Question, written: Mapping[str, Sequence[
 def draw_pair(
     rng: Random,
     meanings: tuple[str, str],
-    asked: Sequence[Question],
+    questions: Sequence[Question],
     written: Mapping[str, Sequence[str]],
     broken_share: float,
 ) -> tuple[Question, str, str, tuple[float, float]]:
@@ -85,7 +85,7 @@ def draw_pair(
     So large a share of the pairs has one answer that is broken.
     """
     while True:
-        question = rng.choice(asked)
+        question = rng.choice(questions)
         first, second = (draw_answer(rng, question, written) for _ in range(2))
         if rng.random() < broken_share:
             second = broken(rng, question.text, grammar.answer(rng, question))
@@ -106,7 +106,7 @@ def draw_pair(
 def rows(
     rng: Random,
     meanings: tuple[str, str],
-    asked: Sequence[Question],
+    questions: Sequence[Question],
     written: Mapping[str, Sequence[str]],
     broken_share: float,
     frame: JudgePrompt,
@@ -116,7 +116,7 @@ def rows(
     """Endless lists of `size` rows of about the same length."""
     while True:
         drawn = [
-            make_row(frame, *draw_pair(rng, meanings, asked, written, broken_share))
+            make_row(frame, *draw_pair(rng, meanings, questions, written, broken_share))
             for _ in range(size * pool)
         ]
         drawn.sort(key=lambda row: len(row.ids))
@@ -143,7 +143,7 @@ def make_row(
 def find_side(tokenizer: Any, question: Question, text: str, start: int) -> Side:
     """Locate an answer that begins at position `start`."""
     at, words = start, 0
-    found = []
+    positions = []
     for index, sentence in enumerate(sentences(text)):
         # A token never spans two words, so the counts of sentences add up to the text's.
         lead = " " if index else ""
@@ -151,9 +151,9 @@ def find_side(tokenizer: Any, question: Question, text: str, start: int) -> Side
         value = value_end(question, sentence)
         last = value and at + token_count(tokenizer, lead + sentence[:value]) - 1
         words += len(sentence.split())
-        found.append(Sentence(at, end, is_known(question, sentence), last or None, words))
+        positions.append(Sentence(at, end, is_known(question, sentence), last or None, words))
         at = end
-    return Side(start + token_count(tokenizer, text), read(question.text, text), tuple(found))
+    return Side(start + token_count(tokenizer, text), read(question.text, text), tuple(positions))
 
 
 @lru_cache(maxsize=100_000)

@@ -8,7 +8,12 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from engine.compute import choose
+from engine.model.language_model import LanguageModel
+from engine.model.load import load as load_for_run
 from engine.starter.build.tokenizer import VOCABULARY
+
+Weights = list[tuple[str, mx.array]]
 
 HIDDEN = 192
 HEADS = 3
@@ -79,6 +84,23 @@ def load(folder: Path, tokenizer: Any) -> nn.Module:
     model.load_weights([(name, value.astype(mx.float32)) for name, value in weights.items()])
     mx.eval(model.parameters())
     return model
+
+
+def language_model(folder: Path) -> LanguageModel:
+    """The model of a built folder as a run loads it."""
+    model, tokenizer, _ = load_for_run(
+        folder, "model", quantization="none", trust_remote_code=False
+    )
+    return choose.alone(model, tokenizer, CONTEXT)
+
+
+def with_weights(layers: int, tokenizer: Any, weights: Weights) -> LanguageModel:
+    """A model with these weights by name, as a run would load it; `tokenizer` is that of another
+    such model."""
+    model = new_model(layers, tokenizer)
+    model.load_weights(weights)
+    mx.eval(model.parameters())
+    return choose.alone(model, tokenizer, CONTEXT)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -17,8 +17,9 @@ import numpy as np
 
 from engine.starter.build import grammar, processes
 from engine.starter.build.cpu_layers import cross_entropy, run_layer
+from engine.starter.build.families import FAMILIES
 from engine.starter.build.model_folder import new_model
-from engine.starter.build.world import FAMILIES, TONES
+from engine.starter.build.world import TONES
 from engine.starter.rubrics import KNOWN
 
 LAYERS = 4
@@ -107,17 +108,19 @@ def cosine_rate(step: int, steps: int, peak: float, warmup: int) -> float:
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def pretrain(tokenizer: Any, seed: int, report: Callable[[str], None]) -> nn.Module:
-    """Train the policy from nothing; about 12 minutes of processor time."""
+def pretrain(tokenizer: Any, seed: int, report: Callable[[str], None], every: int = 1) -> nn.Module:
+    """Train the policy from nothing; about 12 minutes of processor time. Takes one in `every`
+    steps."""
+    steps, fact_steps = STEPS // every, FACT_STEPS // every
     mx.random.seed(seed)
     rng = Random(seed)
     model = new_model(LAYERS, tokenizer)
-    asked = list(grammar.questions(held_out=False))
-    prompts = {q.text: prompt_ids(tokenizer, q.text) for q in asked}
+    questions = list(grammar.questions(held_out=False))
+    prompts = {q.text: prompt_ids(tokenizer, q.text) for q in questions}
     end = [tokenizer.eos_token_id]
 
     def draw(**fixed: Any) -> tuple[list[int], list[int]]:
-        question = rng.choice(asked)
+        question = rng.choice(questions)
         text = grammar.answer(rng, question, **fixed)
         prompt = prompts[question.text]
         if rng.random() < SYSTEM_SHARE:
@@ -133,9 +136,9 @@ def pretrain(tokenizer: Any, seed: int, report: Callable[[str], None]) -> nn.Mod
     loss_and_grad = nn.value_and_grad(model, answer_loss)
     losses: list[float] = []
     started = time.time()
-    for step in range(STEPS):
-        optimizer.learning_rate = mx.array(cosine_rate(step, STEPS, PEAK_RATE, WARMUP))
-        batch = next(facts if step < FACT_STEPS else mixture)
+    for step in range(steps):
+        optimizer.learning_rate = mx.array(cosine_rate(step, steps, PEAK_RATE, WARMUP))
+        batch = next(facts if step < fact_steps else mixture)
         loss, grads = loss_and_grad(model, *batch)
         grads, _ = optim.clip_grad_norm(processes.average(grads), 1.0)
         optimizer.update(model, grads)

@@ -4,19 +4,20 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 
 from engine.judges import presentation
+from engine.model import arrays
+from engine.model.language_model import LanguageModel
 from engine.settings.schema import RUBRIC
 from engine.starter.build import grammar, model_folder, pretrain, processes, quality, train_judge
-from engine.starter.build.sample import sample
+from engine.starter.build.sample import sample_texts
 from engine.starter.build.tokenizer import load_tokenizer, train_tokenizer
 from engine.starter.build.truth import RUBRIC_SCORES
 from engine.starter.rubrics import KNOWN
 
+PAIRS = 300  # that the judge is measured on, a rubric
 # The policy's own answers that the judge learns from, one a prompt each: temperature, and noise
 # on the weights, in their standard deviations. Training moves a policy off its grammar much as
 # noise does, and the judge has to see that.
@@ -33,15 +34,17 @@ WRITTEN_AT = (
 )
 
 
-def build(work: Path, seed: int) -> None:
+def build(work: Path, seed: int, every: int = 1) -> None:
     """Do the stages whose results `work` does not have yet.
 
-    All processes train; the first alone writes and measures.
+    All processes train; the first alone writes and measures. With `every` above 1 only one in so
+    many steps is taken, and one in so many prompts and pairs is used: a build that is quick, and
+    useless but to see that it works.
     """
     first = processes.rank() == 0
     if not (work / "policy" / "model.safetensors").exists():
         tokenizer = train_tokenizer(tokenizer_texts(seed))
-        policy = pretrain.pretrain(tokenizer, seed, report)
+        policy = pretrain.pretrain(tokenizer, seed, report, every)
         if first:
             model_folder.save(work / "policy", policy, tokenizer, pretrain.LAYERS)
         processes.wait_for_all()
@@ -49,17 +52,18 @@ def build(work: Path, seed: int) -> None:
     policy = model_folder.load(work / "policy", tokenizer)
     written_file = work / "written.json"
     if first and not written_file.exists():
-        report_table("policy", {"at 0.8": quality.policy_quality(policy, tokenizer)})
-        written_file.write_text(json.dumps(policy_answers(policy, tokenizer, seed)))
+        writer = model_folder.language_model(work / "policy")
+        report_table("policy", {"at 0.8": quality.policy_quality(writer, every=every)})
+        written_file.write_text(json.dumps(policy_answers(writer, seed, every)))
     processes.wait_for_all()
     written = json.loads(written_file.read_text())
     if not (work / "judge" / "model.safetensors").exists():
-        judge = train_judge.train_judge(policy, tokenizer, written, seed, report)
+        judge = train_judge.train_judge(policy, tokenizer, written, seed, report, every)
         if first:
             model_folder.save(work / "judge", judge, tokenizer, train_judge.LAYERS)
     if first:
-        judge = model_folder.load(work / "judge", tokenizer)
-        known = {name: quality.judge_quality(judge, tokenizer, name) for name in RUBRIC_SCORES}
+        judge = model_folder.language_model(work / "judge")
+        known = {name: quality.judge_quality(judge, name, PAIRS // every) for name in RUBRIC_SCORES}
         report_table("judge", known)
         write_prompts(work / "prompts")
 
@@ -85,31 +89,27 @@ def tokenizer_texts(seed: int) -> Iterator[str]:
         )
 
 
-def policy_answers(policy: Any, tokenizer: Any, seed: int) -> dict[str, list[str]]:
-    """Completions of every training prompt, by prompt."""
-    prompts = [question.text for question in grammar.questions(held_out=False)]
+def policy_answers(policy: LanguageModel, seed: int, every: int) -> dict[str, list[str]]:
+    """Completions of every training prompt, or of every so many of them, by prompt."""
+    prompts = [question.text for question in grammar.questions(held_out=False)][::every]
     written: dict[str, list[str]] = {prompt: [] for prompt in prompts}
     for number, (temperature, noise) in enumerate(WRITTEN_AT, seed * len(WRITTEN_AT)):
-        writer = shaken(policy, tokenizer, noise, number) if noise else policy
-        texts = sample(writer, tokenizer, prompts, temperature, number)
+        writer = with_noise(policy, noise, number) if noise else policy
+        texts = sample_texts(writer, prompts, temperature, number)
         for prompt, text in zip(prompts, texts, strict=True):
             if text.strip():
                 written[prompt].append(text)
     return written
 
 
-def shaken(policy: Any, tokenizer: Any, noise: float, seed: int) -> Any:
+def with_noise(policy: LanguageModel, noise: float, seed: int) -> LanguageModel:
     """A copy of the policy with noise on every matrix but the embedding."""
     mx.random.seed(seed)
-    copy = model_folder.new_model(len(policy.model.layers), tokenizer)
-    weights: Any = tree_flatten(policy.parameters())
-    shaken_weights = [
+    noisy = [
         (name, w + noise * mx.std(w) * mx.random.normal(w.shape) if "_proj" in name else w)
-        for name, w in weights
+        for name, w in arrays.flat(policy.model.parameters()).items()
     ]
-    copy.load_weights(shaken_weights)
-    mx.eval(copy.parameters())
-    return copy
+    return model_folder.with_weights(pretrain.LAYERS, policy.tokenizer, noisy)
 
 
 def write_prompts(folder: Path) -> None:

@@ -12,7 +12,7 @@ polite is a good guess without it. The second course is about facts and broken t
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -47,6 +47,15 @@ class Course:
     broken_share: float  # of the pairs, one answer is broken
     plain_steps: int = 0  # of answers of the grammar alone, in which the facts are learned best
     alone_steps: int = 0  # in which every pair is shown under one rubric
+
+    def shortened(self, every: int) -> "Course":
+        """The course with one in `every` steps."""
+        return replace(
+            self,
+            steps=self.steps // every,
+            plain_steps=self.plain_steps // every,
+            alone_steps=self.alone_steps // every,
+        )
 
 
 SHARES = {
@@ -113,8 +122,8 @@ class Batch:
     values_right: mx.array  # (statements,) 1 or 0
     stops: mx.array  # (sentences,) positions of the last tokens of sentences
     stop_targets: mx.array  # (sentences, 2) known 1 or 0, tens of words so far
-    told: mx.array  # (tokens,) positions before the tokens of sound and right sentences
-    told_targets: mx.array  # (tokens,) those tokens
+    fact_positions: mx.array  # (tokens,) positions before the tokens of sound and right sentences
+    fact_targets: mx.array  # (tokens,) those tokens
 
 
 def make_batch(
@@ -123,7 +132,7 @@ def make_batch(
     """Rows under the rubric `meaning`, whose targets are the rows' first or second (`which`)."""
     length = max(len(row.ids) for row in group)
     ids = np.full((len(group), length), pad, np.int32)
-    last, ends, traits, values, right, stops, stop_targets, told, told_targets = (
+    last, ends, traits, values, right, stops, stop_targets, fact_positions, fact_targets = (
         [] for _ in range(9)
     )
     for index, row in enumerate(group):
@@ -142,8 +151,8 @@ def make_batch(
                     values.append(base + sentence.value)
                     right.append(float(side.traits.right))
                 if sentence.value is None or side.traits.right:
-                    told.extend(range(base + sentence.start - 1, base + sentence.end - 1))
-                    told_targets.extend(row.ids[sentence.start : sentence.end])
+                    fact_positions.extend(range(base + sentence.start - 1, base + sentence.end - 1))
+                    fact_targets.extend(row.ids[sentence.start : sentence.end])
     return Batch(
         meaning,
         mx.array([list(prefix)]),
@@ -156,8 +165,8 @@ def make_batch(
         mx.array(right, mx.float32),
         mx.array(stops, mx.int32),
         mx.array(stop_targets),
-        mx.array(told, mx.int32),
-        mx.array(told_targets, mx.int32),
+        mx.array(fact_positions, mx.int32),
+        mx.array(fact_targets, mx.int32),
     )
 
 
@@ -205,14 +214,14 @@ def batch_loss(batch: Batch, judge: Any, heads: Heads, answers: tuple[int, int])
     known = heads.sentence(heads.sentence_norm(states[VALUE_LAYER][batch.stops]))
     sentence = nn.losses.binary_cross_entropy(known[:, 0], batch.stop_targets[:, 0]).mean()
     sentence = sentence + mx.square(known[:, 1] - batch.stop_targets[:, 1]).mean()
-    value = told = mx.array(0.0)
+    value = fact_loss = mx.array(0.0)
     if batch.values.size:
         guess = heads.value(heads.value_norm(states[VALUE_LAYER][batch.values]))[:, 0]
         value = nn.losses.binary_cross_entropy(guess, batch.values_right)
-    if batch.told.size:
-        fact = judge.model.norm(states[FACT_LAYER][batch.told])
-        told = cross_entropy(logits_of(fact), batch.told_targets).mean()
-    return [verdict.mean(), traits, value, sentence, told, rubric.mean()]
+    if batch.fact_positions.size:
+        fact = judge.model.norm(states[FACT_LAYER][batch.fact_positions])
+        fact_loss = cross_entropy(logits_of(fact), batch.fact_targets).mean()
+    return [verdict.mean(), traits, value, sentence, fact_loss, rubric.mean()]
 
 
 def total_loss(
@@ -243,15 +252,17 @@ def train_judge(
     written: Mapping[str, Sequence[str]],
     seed: int,
     report: Callable[[str], None],
+    every: int = 1,
 ) -> nn.Module:
     """Train the judge; about 40 minutes of processor time.
 
     Args:
         written: completions of the policy by prompt, a part of what the judge is shown.
+        every: one in so many steps is taken.
     """
     judge = from_policy(policy, tokenizer)
     for number, course in enumerate(COURSES):
-        take_course(course, judge, tokenizer, written, seed + number, report)
+        take_course(course.shortened(every), judge, tokenizer, written, seed + number, report)
     return judge
 
 
@@ -267,7 +278,7 @@ def take_course(
     mx.random.seed(seed)
     rng = Random(seed)
     trained = Trained(judge)
-    asked = list(grammar.questions(held_out=False))
+    questions = list(grammar.questions(held_out=False))
     first, second = answer_ids(tokenizer)
     answers = (first[0], second[0])
     frames = {
@@ -277,7 +288,7 @@ def take_course(
     # The program's default rubric, written for real judges, means this to the small one.
     frames["correct and polite"] += [render_frame(tokenizer, RUBRIC)] * 12
     make = lambda pair, shown: rows(  # noqa: E731
-        rng, pair, asked, shown, course.broken_share, frames[pair[0]][0], ROWS
+        rng, pair, questions, shown, course.broken_share, frames[pair[0]][0], ROWS
     )
     sources = {pair: make(pair, written) for pair in itertools.product(RUBRIC_SCORES, repeat=2)}
     plain = {(name, name): make((name, name), {}) for name in RUBRIC_SCORES}

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from engine.starter.build.families import FAMILIES
 from engine.starter.build.grammar import Question, as_pirate, fill, questions
-from engine.starter.build.world import FAMILIES, TONES
+from engine.starter.build.world import TONES
 
 LENGTH_TIE = 2  # answers whose lengths differ by no more words than this are equally long
 
@@ -99,26 +100,26 @@ def sentence_roles() -> dict[str, str]:
 @cache
 def statements() -> dict[str, tuple[Meaning, ...]]:
     """Every sentence that states something, with all that it can mean."""
-    found: dict[str, set[Meaning]] = {}
+    meanings_of: dict[str, set[Meaning]] = {}
     for family in FAMILIES:
         for template in family.statements:
             for value in set(family.facts.values()):
                 for subject in family.facts if "{x}" in template.lower() else (None,):
                     sentence = fill(template, subject or "", value)
                     for form in (sentence, as_pirate(sentence)):
-                        found.setdefault(form, set()).add((family.name, subject, value))
-    return {sentence: tuple(meanings) for sentence, meanings in found.items()}
+                        meanings_of.setdefault(form, set()).add((family.name, subject, value))
+    return {sentence: tuple(meanings) for sentence, meanings in meanings_of.items()}
 
 
 @cache
 def remarks() -> dict[str, tuple[str, ...]]:
     """Every remark, plain or pirate -> the families that use it."""
-    found: dict[str, tuple[str, ...]] = {}
+    families_of: dict[str, tuple[str, ...]] = {}
     for family in FAMILIES:
         for remark in family.remarks:
             for form in {remark, as_pirate(remark)}:
-                found[form] = (*found.get(form, ()), family.name)
-    return found
+                families_of[form] = (*families_of.get(form, ()), family.name)
+    return families_of
 
 
 RUBRIC_SCORES: dict[str, Callable[[Traits], float]] = {

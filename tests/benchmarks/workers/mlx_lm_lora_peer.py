@@ -23,7 +23,7 @@ def main() -> None:
     setting = json.loads(sys.argv[1])
     turns = Turns(setting["threads"])
     if setting["fast_blas"]:
-        from engine.machine.device import load_fast_blas
+        from engine.machine.blas import load_fast_blas
 
         load_fast_blas()
     import mlx.core as mx

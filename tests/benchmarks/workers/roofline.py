@@ -11,7 +11,7 @@ from tests.benchmarks.workers.turns import Turns
 def main() -> None:
     told = json.loads(sys.argv[1])
     turns = Turns(told["threads"])
-    from engine.machine.device import load_fast_blas
+    from engine.machine.blas import load_fast_blas
 
     load_fast_blas()
     from tests.benchmarks.contest import Setting

@@ -1,4 +1,4 @@
-"""This program: `engine.train.assemble.work`, as a run of the app or the command line has it.
+"""This program: `engine.train.engine_thread.work`, as a run of the app or the command line has it.
 
 Everything a run does is in the time: journal, files, metrics. The judge does all its work, but its
 verdict is replaced by a clear one: that of a model with random weights is no answer or a tie,
@@ -20,14 +20,14 @@ def main() -> None:
     os.environ["LORA_STUDIO_HOME"] = tempfile.mkdtemp(dir=setting["folder"])
     from engine.control import Control
     from engine.events import RunStarted, StepDone
-    from engine.machine.device import load_fast_blas
+    from engine.machine.blas import load_fast_blas
     from engine.settings.files import from_mapping
 
     load_fast_blas()
 
     from engine.judges.llm import LLMJudge
     from engine.runs import archive
-    from engine.train import assemble, online_dpo
+    from engine.train import engine_thread, online_dpo
 
     settings = from_mapping(setting["studio"], "the benchmark")
     decide(LLMJudge)
@@ -40,7 +40,7 @@ def main() -> None:
         if isinstance(event, RunStarted | StepDone):
             turns.wait()
 
-    assemble.work(settings, archive.create(settings), Control(), emit)
+    engine_thread.work(settings, archive.create(settings), Control(), emit)
 
 
 def decide(judge: Any) -> None:

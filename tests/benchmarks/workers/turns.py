@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.machine.device import process_memory
+from engine.machine.memory import process_memory
 
 
 class Turns:

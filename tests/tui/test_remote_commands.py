@@ -15,7 +15,7 @@ from tests.command import Command
 from tests.tui.archive import make_run
 from tests.tui.elsewhere import trained_elsewhere, waiting
 from tui.run import remote_commands
-from tui.run.remote_commands import Asked
+from tui.run.remote_commands import RemoteRequest
 
 
 @pytest.fixture
@@ -26,23 +26,23 @@ def run() -> Iterator[Run]:
 
 
 def test_a_pause_is_waiting_then_taken_then_done(run: Run) -> None:
-    pause = Asked(run, "pause")
-    assert pause.look() == "waiting"
+    pause = RemoteRequest(run, "pause")
+    assert pause.poll() == "waiting"
     assert remote.take(run) == ["pause"]
-    assert pause.look() == "taken"
+    assert pause.poll() == "taken"
     run.update(status="paused")
-    assert pause.look() == "done"
+    assert pause.poll() == "done"
     assert pause.sentence().startswith("paused, ")
     assert pause.settled
 
 
 def test_a_win_rate_from_before_does_not_count(run: Run) -> None:
     run.append(METRICS, [{"step": 2, "win_rate": 0.5}])
-    evaluate = Asked(run, "evaluate")
+    evaluate = RemoteRequest(run, "evaluate")
     remote.take(run)
-    assert evaluate.look() == "taken"
+    assert evaluate.poll() == "taken"
     run.append(METRICS, [{"step": 3, "win_rate": 0.6}])
-    assert evaluate.look() == "done"
+    assert evaluate.poll() == "done"
 
 
 @pytest.mark.parametrize(
@@ -65,46 +65,46 @@ def test_a_run_without_evaluations_is_not_asked_for_one(
 
 
 def test_an_evaluation_without_a_win_rate_ends_the_wait(run: Run) -> None:
-    evaluate = Asked(run, "evaluate")
+    evaluate = RemoteRequest(run, "evaluate")
     remote.take(run)
     run.append(METRICS, [{"step": 3, "split": "valid", "win_rate": None}])
-    assert evaluate.look() == "done"
+    assert evaluate.poll() == "done"
     assert evaluate.sentence().startswith("no win rate could be measured, and the run's log says")
 
 
 def test_a_checkpoint_from_before_does_not_count_and_the_same_step_again_does(run: Run) -> None:
     with run.checkpoint_folder(2):
         pass
-    save = Asked(run, "save")
+    save = RemoteRequest(run, "save")
     remote.take(run)
-    assert save.look() == "taken"
+    assert save.poll() == "taken"
     with run.checkpoint_folder(2):
         pass
-    assert save.look() == "done"
+    assert save.poll() == "done"
 
 
 @pytest.mark.parametrize(("status", "outcome"), [("stopped", "done"), ("finished", "over")])
 def test_a_stop_is_done_only_by_a_stop(status: str, outcome: str) -> None:
     run = make_run("far", status="running")
     with trained_elsewhere(run):
-        stop = Asked(run, "stop")
+        stop = RemoteRequest(run, "stop")
         run.update(status=status)
-    assert stop.look() == outcome
+    assert stop.poll() == outcome
     assert waiting(run) == []  # nothing is left for whoever trains it next
 
 
 def test_a_run_that_the_same_process_has_begun_again_is_another_one(run: Run) -> None:
-    pause = Asked(run, "pause")
+    pause = RemoteRequest(run, "pause")
     later = asdict(pause.holder) | {"since": "2026-09-01T11:00:00+00:00"}
     (run.path / LOCK).write_text(json.dumps(later))
-    assert pause.look() == "over"
+    assert pause.poll() == "over"
     assert waiting(run) == []
 
 
 def test_a_process_that_does_not_answer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_commands, "ANSWER_SECONDS", -1)
-    stop = Asked(run, "stop")
-    assert stop.look() == "silent"
+    stop = RemoteRequest(run, "stop")
+    assert stop.poll() == "silent"
     assert "has not answered" in stop.sentence()
     with pytest.raises(RunError, match="has not answered"):
         remote_commands.wait(stop)
@@ -114,7 +114,7 @@ def test_a_process_that_does_not_answer(run: Run, monkeypatch: pytest.MonkeyPatc
 def test_a_run_that_nobody_trains_cannot_be_asked() -> None:
     run = make_run("still", status="stopped")
     with pytest.raises(UserError, match="nobody trains the run 'still' now: it is stopped"):
-        Asked(run, "pause")
+        RemoteRequest(run, "pause")
     assert waiting(run) == []
 
 

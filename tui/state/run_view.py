@@ -5,13 +5,14 @@ Nothing here draws. The same view serves the run that trains now and one read fr
 
 import math
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.events import (
     STATUSES,
+    UNDER_WAY,
     Evaluated,
     Event,
     Finding,
@@ -19,15 +20,14 @@ from engine.events import (
     Level,
     Log,
     PairJudged,
-    PairSampled,
     Progress,
     Report,
     RunEnded,
     RunStarted,
-    Saved,
     StepDone,
 )
-from tui.run.series import Series
+from engine.json_number import real
+from tui.state.series import Series
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
@@ -65,19 +65,15 @@ class RunView:
         self.error: str | None = None
         self.step = 0
         self.total_steps = 0
-        self.prompts = 0
-        self.choices: Counter[str] = Counter()
         self.progress: Progress | None = None
         self.started: float | None = None  # when this process began the loop
         self.first_step: int = 0  # the step it began at
         self.earlier = 0.0  # seconds that the run had trained before
         self.ended: float | None = None
-        self.saved_step: int | None = None
         self.series: dict[str, Series] = {}
         self.log: deque[LogLine] = deque(maxlen=LOG_LINES)
         self.log_count = 0  # lines ever, so that a reader can tell what is new
         self.newest: PairJudged | None = None
-        self.sampled: PairSampled | None = None
         self.evaluation: Evaluated | None = None
         self.findings: tuple[Finding, ...] = ()  # what is wrong with the run, the worst first
 
@@ -114,7 +110,7 @@ class RunView:
     @property
     def live(self) -> bool:
         """Whether the run may still change."""
-        return self.status in ("running", "paused")
+        return self.status in UNDER_WAY
 
     def elapsed(self, now: float | None = None) -> float | None:
         """Seconds that the run has been at it, earlier sittings included; None before it began."""
@@ -124,12 +120,12 @@ class RunView:
 
     def seconds_left(self) -> float | None:
         """Seconds to the last step at the pace so far; None before the first step."""
-        taken, spent = self.step - self.first_step, (self.elapsed() or 0.0) - self.earlier
+        steps, seconds = self.step - self.first_step, (self.elapsed() or 0.0) - self.earlier
         if self.started is None:  # read from files, which tell of all sittings together
-            taken, spent = self.step, self.earlier
-        if not self.live or taken <= 0 or spent <= 0 or not self.total_steps:
+            steps, seconds = self.step, self.earlier
+        if not self.live or steps <= 0 or seconds <= 0 or not self.total_steps:
             return None
-        return spent / taken * max(0, self.total_steps - self.step)
+        return seconds / steps * max(0, self.total_steps - self.step)
 
     # -- folding ---------------------------------------------------------------------------------
 
@@ -143,7 +139,7 @@ class RunView:
             case RunStarted():
                 self.name, self.folder, self.device = event.name, event.folder, event.device
                 self.step = self.first_step = event.step
-                self.total_steps, self.prompts = event.total_steps, event.prompts
+                self.total_steps = event.total_steps
                 self.earlier, self.started, self.ended = self._trained(), event.time, None
                 self.status, self.error = "running", None
                 for series in self.series.values():
@@ -152,7 +148,7 @@ class RunView:
                 self.findings = event.findings
             case Progress():
                 self.progress = event
-                if self.status in ("running", "paused"):
+                if self.live:
                     self.status = "paused" if event.phase == "paused" else "running"
             case Log():
                 self.add_log(event.time, event.level, event.text)
@@ -166,13 +162,8 @@ class RunView:
                 self.evaluation = event
                 values = {name: getattr(event, name) for name in WIN_RATE}
                 self.add_metrics(event.step, values, self.elapsed(event.time))
-            case PairSampled():
-                self.sampled = event
             case PairJudged():
                 self.newest = event
-                self.choices[event.choice] += 1
-            case Saved():
-                self.saved_step = event.step
             case RunEnded():
                 self.status, self.error, self.ended = event.status, event.error, event.time
                 if event.error:
@@ -181,7 +172,7 @@ class RunView:
                 pass
 
     def add_metrics(
-        self, step: float, metrics: Mapping[str, Any], seconds: float | None = None
+        self, step: float, metrics: Mapping[str, object], seconds: float | None = None
     ) -> None:
         """Add a point to each metric's series; what is no number is left out.
 
@@ -189,11 +180,7 @@ class RunView:
         """
         at = math.nan if seconds is None else seconds
         for name, value in metrics.items():
-            if type(value) not in (float, int) or name in NOT_METRICS:
-                continue
-            try:
-                number = float(value)
-            except OverflowError:  # a whole number of hundreds of digits
+            if name in NOT_METRICS or (number := real(value)) is None:
                 continue
             series = self.series.get(name)
             if series is None:

@@ -2,13 +2,14 @@
 
 import contextlib
 from datetime import datetime
-from typing import Any, get_args
+from typing import get_args
 
-from engine.data.pairs import messages_of, text_of
+from engine.data.pairs import RecordedPair
 from engine.events import Evaluated, Example, Finding, Level, PairJudged
-from engine.runs.durable import Record
+from engine.json_number import real, whole
 from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run, shown_status
-from tui.run.view import LOG_LINES, WIN_RATE, RunView
+from engine.runs.json_lines import Record
+from tui.state.run_view import LOG_LINES, WIN_RATE, RunView
 
 LOG_BYTES = 1_000_000  # of the end of log.txt that are read
 _LEVELS = get_args(Level)
@@ -20,23 +21,23 @@ class RunFromFiles:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._metrics = run.follow(METRICS)
-        self._pairs = {file: run.follow(file) for file in (PAIRS, UNDECIDED)}
+        self._pairs = [run.follow(file) for file in (PAIRS, UNDECIDED)]
         self._seconds: float | None = None  # of training, at the newest line of metrics
         self._log_at = max(0, self._log_size() - LOG_BYTES)
         self.view = RunView(run.name)
         self.view.folder = str(run.path)
         self.update()
 
-    def update(self) -> bool:
-        """Take in what was added since the last time; whether there was anything.
+    def update(self) -> None:
+        """Take in what was added since the last time.
 
         Raises:
             UserError: the run is gone or damaged.
         """
-        before = (self.view.status, self.view.step)
         self._take_state(self.run.state())
-        changed = [self._take_metrics(), self._take_pairs(), self._take_log()]
-        return any(changed) or (self.view.status, self.view.step) != before
+        self._take_metrics()
+        self._take_pairs()
+        self._take_log()
 
     def _take_state(self, state: Record) -> None:
         view = self.view
@@ -46,52 +47,46 @@ class RunFromFiles:
         view.error = str(state["error"]) if state.get("error") else None
         view.step = whole(state.get("step"))
         view.total_steps = whole(state.get("total_steps"))
-        view.earlier = _real(state.get("seconds")) or 0.0
+        view.earlier = real(state.get("seconds")) or 0.0
         view.evaluation = _evaluation(state)
         view.findings = findings_in(state)
 
-    def _take_metrics(self) -> bool:
+    def _take_metrics(self) -> None:
         replaced, lines = self._metrics.read()
         if replaced:
             self.view.series.clear()
         for line in lines:
-            if (step := _real(line.get("step"))) is not None:
-                self._seconds = _real(line.get("seconds")) or self._seconds
+            if (step := real(line.get("step"))) is not None:
+                self._seconds = real(line.get("seconds")) or self._seconds
                 self.view.add_metrics(step, line, self._seconds)
-        return bool(lines)
 
-    def _take_pairs(self) -> bool:
-        changed = False
-        for follower in self._pairs.values():
-            replaced, lines = follower.read()
-            changed |= replaced or bool(lines)
-            self.view.choices.update(str(line.get("choice")) for line in lines)
+    def _take_pairs(self) -> None:
+        for follower in self._pairs:
+            _, lines = follower.read()
             newest = self.view.newest
             if lines and (newest is None or whole(lines[-1].get("step")) >= newest.step):
                 self.view.newest = to_pair(lines[-1])
-        return changed
 
     def _log_size(self) -> int:
         with contextlib.suppress(OSError):
             return (self.run.path / LOG).stat().st_size
         return 0
 
-    def _take_log(self) -> bool:
+    def _take_log(self) -> None:
         size = self._log_size()
         if size <= self._log_at:
             self._log_at = size
-            return False
+            return
         try:
             with (self.run.path / LOG).open("rb") as file:
                 file.seek(self._log_at)
                 data = file.read(size - self._log_at)
         except OSError:
-            return False
-        whole, newline, _ = data.rpartition(b"\n")
-        self._log_at += len(whole) + len(newline)
-        for line in whole.decode(errors="replace").split("\n")[-LOG_LINES:]:
+            return
+        lines, newline, _ = data.rpartition(b"\n")
+        self._log_at += len(lines) + len(newline)
+        for line in lines.decode(errors="replace").split("\n")[-LOG_LINES:]:
             self._take_log_line(line)
-        return bool(whole)
 
     def _take_log_line(self, line: str) -> None:
         """A line is `<time> <level> <text>`; one that is not belongs to the line before it."""
@@ -109,28 +104,27 @@ class RunFromFiles:
 
 def to_pair(line: Record) -> PairJudged:
     """A judged pair from a line of pairs.jsonl or undecided.jsonl."""
-    choice = str(line.get("choice"))
-    sides = ("chosen", "rejected") if "chosen" in line else ("first", "second")
-    if choice == "second":
-        sides = (sides[1], sides[0])
+    pair = RecordedPair.from_record(line)
     return PairJudged(
         time=0.0,
-        pair_id=str(line.get("pair_id", "")),
-        step=whole(line.get("step")),
-        prompt=text_of(line.get("prompt")),
-        messages=messages_of(line.get("prompt")),
-        first=text_of(line.get(sides[0])),
-        second=text_of(line.get(sides[1])),
-        choice=choice,  # pyright: ignore[reportArgumentType] - shown as it is
-        q=_real(line.get("q")),
-        judge=str(line.get("judge", "")),
+        pair_id=pair.pair_id,
+        step=pair.step,
+        prompt=pair.prompt,
+        messages=pair.messages,
+        first=pair.first,
+        second=pair.second,
+        choice=pair.verdict.choice,
+        q=pair.verdict.q,
+        judge=pair.judge,
     )
 
 
 def findings_in(state: Record) -> tuple[Finding, ...]:
     """What a run.json says is wrong with its run, the worst first."""
-    kept = state.get("health")
-    records = [each for each in kept if isinstance(each, dict)] if isinstance(kept, list) else []
+    entries = state.get("health")
+    records = (
+        [each for each in entries if isinstance(each, dict)] if isinstance(entries, list) else []
+    )
     return tuple(
         Finding(
             "bad" if each.get("level") == "bad" else "warning",
@@ -142,11 +136,11 @@ def findings_in(state: Record) -> tuple[Finding, ...]:
 
 
 def _evaluation(state: Record) -> Evaluated | None:
-    rates = [_real(state.get(name)) for name in WIN_RATE]
+    rates = [real(state.get(name)) for name in WIN_RATE]
     if any(rate is None for rate in rates):
         return None
     examples = state.get("examples")
-    kept = (
+    entries = (
         [each for each in examples if isinstance(each, dict)] if isinstance(examples, list) else []
     )
     names = ("prompt", "before", "after")
@@ -158,17 +152,5 @@ def _evaluation(state: Record) -> Evaluated | None:
         win_rate_low=rates[1] or 0.0,
         win_rate_high=rates[2] or 0.0,
         prompts=0,
-        examples=tuple(Example(*(str(each.get(name, "")) for name in names)) for each in kept),
+        examples=tuple(Example(*(str(each.get(name, "")) for name in names)) for each in entries),
     )
-
-
-def _real(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value)
-
-
-def whole(value: Any) -> int:
-    """A whole number as a file may hold it; 0 for anything else."""
-    number = _real(value)
-    return int(number) if number is not None and abs(number) < 1e15 else 0

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from engine.control import Control
-from engine.data.pairs import Pair, Verdict
+from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.events import Event, Log, PairJudged, Progress, Saved
 from engine.runs import archive
-from engine.runs.durable import StorageError
 from engine.runs.folder import LOG, METRICS, PAIRS, SAMPLED, UNDECIDED, Run
-from engine.train import reporting as subject
-from engine.train.reporting import Journal
+from engine.runs.storage import StorageError
+from engine.train import journal as subject
+from engine.train.journal import Journal
 from tests.engine.small_models import pair, settings
 
 pytestmark = pytest.mark.quick
@@ -50,11 +50,11 @@ def refuse(run: Run, method: str, times: int, monkeypatch: pytest.MonkeyPatch) -
     return left
 
 
-JUDGED: list[tuple[Pair, Verdict]] = [
-    (pair(0), Verdict("first", 0.9, (0.9, 0.9))),
-    (pair(1), Verdict("tie", 0.5, (0.9, 0.1))),
-    (pair(2, first="x", second="x", second_finished=True), Verdict("identical")),
-    (pair(3), Verdict("invalid")),
+JUDGED = [
+    JudgedPair(pair(0), Verdict("first", 0.9, (0.9, 0.9))),
+    JudgedPair(pair(1), Verdict("tie", 0.5, (0.9, 0.1))),
+    JudgedPair(pair(2, first="x", second="x", second_finished=True), Verdict("identical")),
+    JudgedPair(pair(3), Verdict("invalid")),
 ]
 
 
@@ -87,7 +87,7 @@ def test_a_stop_ends_the_wait(
 
 
 def test_an_llms_verdicts_are_stored_by_the_journal(run: Run, journal: Journal) -> None:
-    journal.judged(JUDGED, "a judge", stored=False)
+    journal.record_verdicts(JUDGED, "a judge", stored=False)
     assert [line["choice"] for line in run.read(PAIRS)] == ["first"]
     assert [line["choice"] for line in run.read(UNDECIDED)] == ["tie", "identical", "invalid"]
     assert {line["judge"] for line in run.read(PAIRS)} == {"a judge"}
@@ -96,7 +96,7 @@ def test_an_llms_verdicts_are_stored_by_the_journal(run: Run, journal: Journal) 
 def test_a_persons_verdicts_are_stored_already(
     run: Run, journal: Journal, events: list[Event]
 ) -> None:
-    journal.judged(JUDGED[:3], "human", stored=True)
+    journal.record_verdicts(JUDGED[:3], "human", stored=True)
     assert list(run.read(PAIRS)) == []
     assert [line["choice"] for line in run.read(UNDECIDED)] == ["identical"]  # nobody was asked
     told = [event.choice for event in events if isinstance(event, PairJudged)]
@@ -104,8 +104,8 @@ def test_a_persons_verdicts_are_stored_already(
 
 
 def test_what_the_run_has_a_label_of_is_not_stored_again(run: Run, journal: Journal) -> None:
-    journal.kept = {JUDGED[0][0].pair_id, JUDGED[1][0].pair_id}
-    journal.judged(JUDGED, "a judge", stored=False)
+    journal.labelled = {JUDGED[0].pair.pair_id, JUDGED[1].pair.pair_id}
+    journal.record_verdicts(JUDGED, "a judge", stored=False)
     assert list(run.read(PAIRS)) == []
     assert [line["choice"] for line in run.read(UNDECIDED)] == ["identical", "invalid"]
 
@@ -113,7 +113,7 @@ def test_what_the_run_has_a_label_of_is_not_stored_again(run: Run, journal: Jour
 def test_a_batch_is_remembered_until_its_checkpoint(run: Run, journal: Journal) -> None:
     order = {"size": 5, "epoch": 0, "position": 2}
     for step in (1, 2, 3):
-        journal.remember(step, [pair(step=step)], order)
+        journal.record_samples(step, [pair(step=step)], order)
     journal.step = 2
     journal.checkpoint(lambda folder: None)
     (line,) = run.read(SAMPLED)

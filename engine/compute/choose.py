@@ -1,0 +1,155 @@
+"""What computes a model: chosen once, by trials on a few tokens.
+
+Each architecture treats positions, masks and layers in its own way, and an unknown one may do
+more. So nothing is taken for granted: what gives the numbers of the plain way is used.
+
+`LORA_STUDIO_NUMPY=0` in the environment leaves everything to MLX.
+"""
+
+import math
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx_lm.models.cache import KVCache as MlxKVCache
+from mlx_lm.models.cache import RotatingKVCache, make_prompt_cache
+
+from engine.compute import limits
+from engine.compute.frozen_layers import FrozenLayers, in_order, shared_layers
+from engine.compute.kv_cache import CompletionCache, padded, prompt_caches
+from engine.compute.mlx_backend import MlxBackend
+from engine.compute.mlx_model import MlxModel
+from engine.compute.numpy.backend import NumpyBackend
+from engine.compute.numpy.kv_cache import KVCache
+from engine.compute.numpy.logps import trains_adapters_alone
+from engine.compute.numpy.model import NumpyModel, numpy_model
+from engine.model import arrays
+from engine.model.backend import Backend
+from engine.model.batch import Batch
+from engine.model.language_model import LanguageModel
+
+# Most that logits by numpy may differ from MLX's, as a share of the largest of them.
+TOLERANCE = 1e-4
+TRIAL = Batch(prompts=[[1, 2, 3, 4], [5, 6]], completions=[[[7, 8], [9]], [[10], [3, 4, 5]]])
+
+
+def alone(model: nn.Module, tokenizer: Any, tokens: float = math.inf) -> LanguageModel:
+    """A model that is compared with no other, such as a judge.
+
+    Args:
+        tokens: the longest sequence that it is going to see, or infinity where nothing bounds it.
+    """
+    mlx = MlxBackend(MlxModel.of(model), shares_prompts=supports_sharing(model, tokens))
+    if not is_numpy(model):
+        return _language_model(mlx, tokenizer, mlx)
+    trains = arrays.flat(model.trainable_parameters())
+    scores = not trains or trains_adapters_alone(model)
+    return _language_model(mlx, tokenizer, NumpyBackend(model, mlx, scores=scores))
+
+
+def policy_and_reference(
+    policy: nn.Module, reference: nn.Module, tokenizer: Any, tokens: float
+) -> tuple[LanguageModel, LanguageModel]:
+    """A policy and its reference, which are scored in the same way, so that equal weights give
+    equal numbers. The layers that both share are run once for both."""
+    modules = policy, reference
+    models = [MlxModel.of(each) for each in modules]
+    shares = [supports_sharing(each, tokens) for each in modules]
+    by_numpy = [is_numpy(each) for each in modules]
+    scores = all(by_numpy) and trains_adapters_alone(policy)
+    count = shared_layers(policy, reference)
+    once = count > 0 and shares[0] == shares[1] and _runs_once(models, shares[0], count)
+    in_mlx = FrozenLayers[mx.array](count) if once else None
+    in_numpy = FrozenLayers[np.ndarray](count)
+    found = []
+    for at, (module, model) in enumerate(zip(modules, models, strict=True)):
+        keeps = module is reference
+        mlx = MlxBackend(model, shares_prompts=shares[at], frozen=in_mlx, keeps=keeps)
+        by = mlx
+        if by_numpy[at]:
+            by = NumpyBackend(module, mlx, scores=scores, frozen=in_numpy, keeps=keeps)
+        found.append(_language_model(mlx, tokenizer, by))
+    return found[0], found[1]
+
+
+def _language_model(mlx: MlxBackend, tokenizer: Any, backend: Backend) -> LanguageModel:
+    return LanguageModel(mlx.model.module, tokenizer, frozenset(tokenizer.eos_token_ids), backend)
+
+
+# -- trials --------------------------------------------------------------------------------------
+
+
+def supports_sharing(model: nn.Module, tokens: float) -> bool:
+    """Whether prompts of this model can be shared over `tokens` positions by MLX.
+
+    True where every layer keeps plain keys and values, or a rotating window that `tokens` do
+    not overflow, and where a small trial gives the same numbers as a plain pass.
+    """
+    for cache in make_prompt_cache(model):
+        if type(cache) is RotatingKVCache:
+            if cache.max_size < tokens:
+                return False
+        elif type(cache) is not MlxKVCache:
+            return False
+    try:
+        return _continues(model)
+    except Exception:  # whatever an unknown model raises, the plain pass serves it
+        return False
+
+
+def _continues(model: nn.Module) -> bool:
+    """Two prompts of unequal length, continued by two tokens: equal to a plain pass?"""
+    prompts, tail = [[1, 2, 3, 4], [5, 6]], [[7, 8], [9, 10]]
+    caches = prompt_caches(model)
+    model(padded(prompts), cache=caches)
+    lengths = mx.array([len(prompt) for prompt in prompts])
+    rows = mx.arange(len(prompts))
+    shared = model(padded(tail), cache=[CompletionCache(cache, rows, lengths) for cache in caches])
+    for row, (prompt, completion) in enumerate(zip(prompts, tail, strict=True)):
+        plain = model(mx.array([prompt + completion]))[0, len(prompt) :]
+        spread = mx.abs(plain).max() + 1e-6
+        if not mx.abs(plain - shared[row]).max() < 2e-2 * spread:
+            return False
+    return True
+
+
+def is_numpy(model: nn.Module) -> bool:
+    """Whether numpy can compute a model, with MLX's own numbers, and may."""
+    if not limits.numpy_serves() or mx.default_device() != mx.Device(mx.cpu):
+        return False
+    if any(type(cache) is not MlxKVCache for cache in make_prompt_cache(model)):
+        return False
+    try:
+        return _agrees(model, numpy_model(model))
+    except Exception:  # whatever an unknown model raises, MLX computes it
+        return False
+
+
+def _agrees(model: nn.Module, found: NumpyModel) -> bool:
+    """Two rows of unequal length, read in two parts: do the logits equal MLX's?"""
+    first, then = [[1, 2, 3], [4, 5]], [[6, 7], [8]]
+    rows = KVCache(found, 2, 5)
+    rows.feed(first)
+    logits = found.logits(rows.feed(then))
+    for row, (start, end) in enumerate(zip(first, then, strict=True)):
+        wanted = np.array(model(mx.array([start + end]))[0, -1])
+        if not np.abs(logits[row] - wanted).max() <= TOLERANCE * np.abs(wanted).max():
+            return False
+    return True
+
+
+def _runs_once(models: list[MlxModel], shares_prompts: bool, count: int) -> bool:
+    """Whether MLX scores a policy to the same numbers where its frozen layers are not run."""
+    policy, reference = models
+    frozen = FrozenLayers[mx.array](count)
+    try:
+        if not in_order(policy.module, count):
+            return False
+        whole = MlxBackend(policy, shares_prompts=shares_prompts)
+        first = MlxBackend(reference, shares_prompts=shares_prompts, frozen=frozen, keeps=True)
+        then = MlxBackend(policy, shares_prompts=shares_prompts, frozen=frozen)
+        mx.eval(first.logps(TRIAL))
+        return bool(mx.array_equal(then.logps(TRIAL), whole.logps(TRIAL)))
+    except Exception:  # whatever an unknown model raises, its layers are run each time
+        return False

@@ -1,0 +1,57 @@
+"""A model in two parts, as MLX runs it: what makes hidden states, and what makes them logits."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+
+@dataclass(frozen=True)
+class MlxModel:
+    """A module and its parts, so that logits are made only where they are read."""
+
+    module: nn.Module
+    vocabulary: int
+    _backbone: Callable[..., mx.array]
+    _head: Callable[[mx.array], mx.array]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> "MlxModel":
+        """Split a module. One with a step of its own between the two parts, such as a soft cap,
+        is not split, as a trial on a few tokens tells."""
+        return cls(module, module(mx.array([[0]])).shape[-1], *_parts(module))
+
+    def hidden(self, ids: mx.array, caches: Sequence[object] | None = None) -> mx.array:
+        """Hidden states (rows, tokens, features) of ids (rows, tokens).
+
+        A model that cannot be split gives its logits here, and `logits` passes them on.
+        """
+        return self._backbone(ids, caches)
+
+    def logits(self, hidden: mx.array) -> mx.array:
+        """Logits (..., vocabulary) of hidden states (..., features)."""
+        return self._head(hidden)
+
+
+def _parts(module: nn.Module) -> tuple[Callable[..., mx.array], Callable[[mx.array], mx.array]]:
+    wrapper: Any = getattr(module, "language_model", module)
+    try:
+        backbone = wrapper.model
+        if "lm_head" in wrapper:
+            parts = (
+                (lambda ids, caches=None: backbone(ids, cache=caches)),
+                (lambda hidden: wrapper.lm_head(hidden)),
+            )
+        else:
+            parts = (
+                (lambda ids, caches=None: backbone(ids, cache=caches)),
+                (lambda hidden: backbone.embed_tokens.as_linear(hidden)),
+            )
+        ids = mx.array([[1, 2, 3]])
+        if mx.array_equal(parts[1](parts[0](ids)), module(ids)):
+            return parts
+    except Exception:  # an architecture laid out in another way
+        pass
+    return (lambda ids, caches=None: module(ids, cache=caches)), (lambda logits: logits)

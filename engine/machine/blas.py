@@ -1,0 +1,107 @@
+"""The fast BLAS that MLX computes with on a CPU, and the import of MLX on top of it."""
+
+import ctypes
+import importlib.metadata
+import os
+import re
+import sys
+from pathlib import Path
+
+from engine.errors import UserError
+from engine.machine import open_files
+from engine.machine.backend import backend
+from engine.machine.device import cores
+
+OPENBLAS_NAMES = ("libopenblas.so.0", "libopenblas.so", "libopenblasp.so.0", "libopenblaso.so.0")
+MKL_NAME = re.compile(r"libmkl_rt\.so(\.\d+)*$")
+_blas: str | None = None
+
+
+def load_fast_blas() -> str | None:
+    """Make MLX's CPU backend on Linux use an optimised BLAS; return the file name of the library.
+
+    The Linux wheel of MLX links a reference BLAS some 30 times slower. A library that is loaded
+    with global symbols before the first `import mlx.core` takes its place. Call this first; a
+    later call returns the first one's answer. None: nothing to do here (macOS, CUDA), nothing
+    found, or MLX was already imported.
+
+    `LORA_STUDIO_BLAS` overrides the search: the path of a library, or `none`.
+
+    Raises:
+        UserError: the library that `LORA_STUDIO_BLAS` names cannot be used.
+    """
+    global _blas
+    if _blas or not sys.platform.startswith("linux") or "mlx.core" in sys.modules:
+        return _blas
+    chosen = os.environ.get("LORA_STUDIO_BLAS", "")
+    if chosen == "none" or (not chosen and backend() == "cuda"):
+        return None
+    _settle_threads()
+    keep_freed_memory()
+    if chosen:
+        if not _load_globally(chosen):
+            raise UserError(
+                f"LORA_STUDIO_BLAS names {chosen}, which is no library with cblas_sgemm: "
+                "give the path of an OpenBLAS or libmkl_rt, or `none`"
+            )
+        _blas = Path(chosen).name
+    else:
+        # MKL first: it packs the weights less for the few rows of a decoding step.
+        candidates = (*_mkl_paths(), *OPENBLAS_NAMES)
+        _blas = next((Path(each).name for each in candidates if _load_globally(each)), None)
+    return _blas
+
+
+def _settle_threads() -> None:
+    """Keep threads to the cores this process may use, and sums in the same order every time."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", str(cores()))
+        os.environ.setdefault("MKL_NUM_THREADS", str(cores()))
+    os.environ.setdefault("MKL_DYNAMIC", "FALSE")
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
+
+def keep_freed_memory() -> None:
+    """Let malloc keep what MLX frees, which is what it asks for again in the next layer.
+
+    Giving pages back and faulting them in again costs up to a fifth of a step. One arena (-8)
+    for all threads, up to 512 MB kept at the top (-1), blocks under 32 MB from the heap (-3).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, musl has not
+    if sys.platform.startswith("linux") and mallopt is not None:
+        for parameter, value in ((-8, 1), (-1, 1 << 29), (-3, 1 << 25)):
+            mallopt(parameter, value)
+
+
+def _mkl_paths() -> list[str]:
+    """Where the `mkl` package, or an environment with MKL in its lib folder, keeps libmkl_rt."""
+    try:
+        files = importlib.metadata.files("mkl") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    packaged = [str(file.locate()) for file in files if MKL_NAME.match(file.name)]
+    beside = sorted(str(path) for path in Path(sys.prefix, "lib").glob("libmkl_rt.so*"))
+    return packaged + beside
+
+
+def _load_globally(library: str) -> bool:
+    try:
+        # Looked at with local symbols first: a library without CBLAS must not shadow anything.
+        if not hasattr(ctypes.CDLL(library), "cblas_sgemm"):
+            return False
+        ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+    except OSError:
+        return False
+    return True
+
+
+def import_mlx() -> None:
+    """Import MLX, computing with the fast BLAS, and mlx-lm.
+
+    Whoever computes calls this before anything imports one of the two.
+
+    Raises:
+        UserError: the library that `LORA_STUDIO_BLAS` names cannot be used.
+    """
+    load_fast_blas()
+    open_files.import_mlx_lm()

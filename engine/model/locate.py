@@ -1,0 +1,58 @@
+"""Where models are found: the starter's, a local folder, the hub's copy."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.errors import UserError
+from engine.machine.hub import hub_reachable
+from engine.starter import JUDGE, POLICY
+
+
+def locate(name: str, role: str, on_download: Callable[[str], None] = lambda name: None) -> Path:
+    """Folder of a model: the starter's, a local one, or the hub's copy in the local cache.
+
+    Args:
+        role: the setting that names it, for messages.
+        on_download: told the hub id before anything is downloaded.
+
+    Raises:
+        UserError: there is no such folder, or the hub does not have or give it.
+    """
+    if name == "starter":
+        return JUDGE if role == "judge" else POLICY
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(f"{role}: {name} has no config.json; give the folder of a model.")
+        return path
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+        raise UserError(f"{role}: there is no folder {name}; give a local folder or a hub id.")
+    return _from_hub(name, role, on_download)
+
+
+def _from_hub(name: str, role: str, on_download: Callable[[str], None]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+
+    patterns = ["*.json", "model*.safetensors", "*.py", "*.txt", "*.model", "*.tiktoken", "*.jinja"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
+    except Exception:  # not in the cache, whatever the reason
+        on_download(name)
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except GatedRepoError:
+        reason = "the hub gives it only to accounts that accepted its terms; log in first"
+    except (RepositoryNotFoundError, HFValidationError):
+        reason = "the hub has no such model; look at the spelling, or log in if it is private"
+    except Exception as error:  # the network and the hub fail in many ways
+        if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+            reason = "the hub was not asked, because HF_HUB_OFFLINE is set"
+        elif not hub_reachable():
+            reason = "the hub could not be reached; check the connection"
+        else:
+            reason = f"the download failed ({type(error).__name__}); try again"
+    raise UserError(
+        f"{role}: {name} is neither a local folder nor in the local hub cache, and {reason}."
+    )

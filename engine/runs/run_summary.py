@@ -1,0 +1,111 @@
+"""A row of the list of runs, read from a folder that may be damaged."""
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from engine.errors import UserError
+from engine.json_number import real
+from engine.runs.folder import (
+    LOCK,
+    read_state,
+    shown_status,
+)
+from engine.runs.lock import holder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """A row of the list of runs. All text is untrusted; unknown values are None or empty.
+
+    `status` is that of `RunStatus`, or `interrupted` for a run that says it is under way while no
+    process holds it, or `damaged`, with the reason in `damaged`, or `unknown`.
+    """
+
+    name: str
+    path: Path
+    status: str
+    damaged: str | None = None
+    error: str | None = None
+    model: str = ""
+    judge: str = ""
+    train_type: str = ""
+    step: int | None = None
+    total_steps: int | None = None
+    pairs: int | None = None
+    loss: float | None = None
+    win_rate: float | None = None
+    created: datetime | None = None
+    updated: datetime | None = None
+    seconds: float | None = None
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+
+
+def read_summary(path: Path, is_link: bool) -> RunSummary:
+    """The row of a run's folder. Never raises: what cannot be read is damaged."""
+    if is_link:
+        return _damaged(path, "it is a link, and links are not followed")
+    try:
+        state = read_state(path)
+    except UserError as error:
+        return _damaged(path, str(error))
+    tags = state.get("tags")
+    return RunSummary(
+        name=path.name,
+        path=path,
+        status=shown_status(state, lambda: holder(path / LOCK) is not None),
+        error=_text(state.get("error")) or None,
+        model=_text(state.get("model")),
+        judge=_text(state.get("judge")),
+        train_type=_text(state.get("train_type")),
+        step=_count(state.get("step")),
+        total_steps=_count(state.get("total_steps")),
+        pairs=_count(state.get("pairs")),
+        loss=_finite(state.get("loss")),
+        win_rate=_finite(state.get("win_rate")),
+        created=_time(state.get("created")),
+        updated=_time(state.get("updated")),
+        seconds=_finite(state.get("seconds")),
+        tags=tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else (),
+        notes=_text(state.get("notes")),
+    )
+
+
+def _damaged(path: Path, reason: str) -> RunSummary:
+    try:
+        changed = datetime.fromtimestamp(path.lstat().st_mtime, UTC)
+    except (OSError, OverflowError, ValueError):
+        changed = None
+    return RunSummary(
+        name=path.name,
+        path=path,
+        status="damaged",
+        damaged=reason,
+        created=changed,
+        updated=changed,
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _finite(value: object) -> float | None:
+    number = real(value)
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _count(value: object) -> int | None:
+    number = _finite(value)
+    return None if number is None else int(number)
+
+
+def _time(value: object) -> datetime | None:
+    """An aware time; one that names no zone is in UTC."""
+    try:
+        time = datetime.fromisoformat(_text(value))
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None

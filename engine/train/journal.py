@@ -1,0 +1,154 @@
+"""What a loop has to say: to whoever listens, and to the run's folder, always.
+
+A disk that is full or gone does not end a run: it waits, says so, and goes on when it can write.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.control import Control
+from engine.data.pairs import JudgedPair, Layout, Pair
+from engine.events import Event, Level, Log, PairJudged, PhaseName, Progress, Saved
+from engine.runs import durable
+from engine.runs.durable import StorageError
+from engine.runs.folder import LOG, METRICS, PAIRS, SAMPLED, UNDECIDED, Run, timestamp
+from engine.secrets import hide
+
+RETRY_SECONDS = 2.0
+
+
+class Journal:
+    """Writes a run's files and emits its events, from the engine's thread."""
+
+    def __init__(self, run: Run, emit: Callable[[Event], None], control: Control) -> None:
+        self.run = run
+        self.emit = emit
+        self._control = control
+        self.step = 0
+        self.layout: Layout = "text"  # of the files of pairs
+        self.labelled: Collection[str] = ()  # ids of pairs with a label from before a restart
+        self.pairs = 0  # with a label in the run's files
+        self._reached = {"step": 0, "seconds": 0.0}
+        self._counting = threading.Lock()  # a person's labels come from another thread
+
+    def progress(self, phase: PhaseName, done: int = 0, total: int = 0, unit: str = "") -> None:
+        """Say how far the current phase is."""
+        self.emit(Progress(phase=phase, step=self.step, done=done, total=total, unit=unit))
+
+    def log(self, level: Level, text: str) -> None:
+        """A line for the log, without tokens that a library may have put into it."""
+        text = hide(text)
+        self.emit(Log(level=level, text=text))
+        self.persist(lambda: self.run.append(LOG, [f"{timestamp()} {level:<7} {text}"]))
+
+    def metrics(self, line: dict[str, Any]) -> None:
+        """A line of metrics.jsonl."""
+        self.persist(lambda: self.run.append(METRICS, [line]))
+
+    def update(self, **fields: Any) -> None:
+        """Fields of run.json."""
+        self.persist(lambda: self.run.update(**fields))
+
+    def advance(self, step: int, seconds: float) -> None:
+        """Let the run's folder tell that so many steps were taken, in so many seconds."""
+        with self._counting:
+            self._reached = {"step": step, "seconds": seconds}
+            self._write_progress()
+
+    def count_pairs(self, more: int | None = None) -> None:
+        """Count labels that were stored; without a number, count all that the files have."""
+        with self._counting:
+            if more is None:
+                self.pairs = sum(1 for file in (PAIRS, UNDECIDED) for _ in self.run.read(file))
+            else:
+                self.pairs += more
+            self._write_progress()
+
+    def _write_progress(self) -> None:
+        with contextlib.suppress(StorageError):  # the next step says it again
+            self.run.advance(pairs=self.pairs, **self._reached)
+
+    def record_verdicts(self, judged: Sequence[JudgedPair], judge: str, *, stored: bool) -> None:
+        """Tell of verdicts and store them; `stored` says that those asked for are stored already,
+        as a person's are when given."""
+        for each in judged:
+            pair, verdict = each.pair, each.verdict
+            self.emit(
+                PairJudged(
+                    pair_id=pair.pair_id,
+                    step=pair.step,
+                    prompt=pair.prompt,
+                    messages=pair.messages,
+                    first=pair.first,
+                    second=pair.second,
+                    choice=verdict.choice,
+                    q=verdict.q,
+                    judge=judge,
+                )
+            )
+        new = [
+            each
+            for each in judged
+            if each.pair.pair_id not in self.labelled and (not stored or each.pair.undecidable())
+        ]
+        for file, decided in ((PAIRS, True), (UNDECIDED, False)):
+            lines = [each.to_record(judge, self.layout) for each in new if each.decided == decided]
+            if lines:
+                self.persist(lambda file=file, lines=lines: self.run.append(file, lines))
+        with self._counting:
+            self.pairs += len(new)
+
+    def checkpoint(self, write: Callable[[Path], None]) -> None:
+        """A checkpoint of the current step; everything written before is on the disk with it."""
+        self.progress("saving")
+
+        def write_synced() -> None:
+            for file in (METRICS, PAIRS, UNDECIDED, LOG):
+                if (path := self.run.path / file).exists():
+                    durable.sync_file(path)
+            with self.run.checkpoint_folder(self.step) as folder:
+                write(folder)
+            self.run.prune_checkpoints()
+            self.run.rewrite(SAMPLED, lambda line: line if _step_of(line) > self.step else None)
+
+        self.persist(write_synced)
+        self.emit(Saved(step=self.step, folder=str(self.run.path)))
+
+    def record_samples(self, step: int, pairs: Sequence[Pair], order: dict[str, int]) -> None:
+        """Store a batch before a person is asked about it."""
+        line = {"step": step, "order": order, "pairs": [pair.to_json() for pair in pairs]}
+        self.persist(lambda: self.run.append(SAMPLED, [line], sync=True))
+
+    def persist(self, write: Callable[[], Any]) -> None:
+        """Write, and while the storage refuses, wait and try again until asked to stop."""
+        reported = False
+        while True:
+            try:
+                self._write(write)
+                break
+            except StorageError as error:
+                if self._control.stopping and reported:
+                    raise
+                if not reported:
+                    self.emit(Log(level="error", text=f"paused: {error}"))
+                    reported = True
+                self.progress("paused")
+                self._control.wait(RETRY_SECONDS)
+        if reported:
+            self.emit(Log(level="info", text="the run can write again and goes on"))
+
+    def _write(self, write: Callable[[], Any]) -> None:
+        """Write; whatever the storage refuses with is a `StorageError`."""
+        try:
+            write()
+        except OSError as error:
+            raise StorageError(Path(error.filename or self.run.path), error) from error
+
+
+def _step_of(line: Mapping[str, Any]) -> int:
+    """The step that a line names; 0 where it names none."""
+    step = line.get("step")
+    return step if isinstance(step, int) else 0

@@ -1,0 +1,98 @@
+"""The models of a run: loaded, each set of weights once, and joined with what computes them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from engine.compute import choose
+from engine.errors import UserError
+from engine.model import config as model_config
+from engine.model.adapters import trainable_and_frozen, view
+from engine.model.language_model import LanguageModel
+from engine.model.load import load
+from engine.model.locate import locate
+from engine.settings.schema import Quantization, Settings
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The models of a run. Roles that name the same weights share them."""
+
+    policy: LanguageModel
+    reference: LanguageModel
+    judge: LanguageModel | None
+    config: dict[str, Any]
+    notes: list[str]  # what a person should know of how they were loaded
+
+
+def load_roles(
+    settings: Settings,
+    on_download: Callable[[str], None] = lambda name: None,
+    start: Path | None = None,
+) -> Roles:
+    """Load policy, reference and judge (None where a person judges), each set of weights once.
+
+    The adapters' random start is drawn from MLX's global state: seed it before.
+
+    Args:
+        start: a file of adapters, or of trained layers, that the policy starts from.
+
+    Raises:
+        UserError: as `locate`, `load`, `add_adapters` and `load_adapter_file`.
+    """
+    loaded: dict[tuple[Path, Quantization], tuple[nn.Module, Any, dict[str, Any]]] = {}
+    notes: list[str] = []
+
+    def role(name: str, key: str, quantization: Quantization) -> tuple[nn.Module, Any, dict]:
+        folder = locate(name, key, on_download).resolve()
+        if (folder, quantization) not in loaded:
+            if not settings.trust_remote_code and (code := sorted(folder.glob("*.py"))):
+                notes.append(
+                    f"{key}: {code[0].name} in {folder} is not run: trust_remote_code is off"
+                )
+            loaded[folder, quantization] = load(
+                folder,
+                key,
+                quantization=quantization,
+                trust_remote_code=settings.trust_remote_code,
+            )
+        model, tokenizer, config = loaded[folder, quantization]
+        return view(model), tokenizer, config
+
+    quantization = settings.quantization
+    model, tokenizer, config = role(settings.model, "model", quantization)
+    notes += [
+        f"model: mlx-lm computes it unlike transformers: {difference}"
+        for difference in model_config.differences(config, settings.max_seq_length)
+    ]
+    reference, left_out = trainable_and_frozen(model, settings, start)
+    if left_out:
+        notes.append(
+            f"no adapters on {', '.join(left_out)}: the model does not run with them there"
+        )
+    if settings.reference_model_path:
+        reference, reference_tokenizer, _ = role(
+            settings.reference_model_path, "reference_model_path", quantization
+        )
+        if len(reference_tokenizer) != len(tokenizer):
+            raise UserError(
+                "reference_model_path: its vocabulary differs from the policy's, so it cannot "
+                "score the same tokens."
+            )
+        reference.freeze()
+    judge = None
+    if not settings.human_judge:
+        judge_model, judge_tokenizer, _ = role(
+            settings.judge, "judge", settings.judge_quantization or quantization
+        )
+        # A judge reads the rubric, the whole prompt and two answers, however long.
+        judge = choose.alone(judge_model, judge_tokenizer)
+    mx.eval(model.parameters())
+    policy, frozen = choose.policy_and_reference(
+        model, reference, tokenizer, settings.max_seq_length
+    )
+    return Roles(policy=policy, reference=frozen, judge=judge, config=config, notes=notes)

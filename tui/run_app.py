@@ -1,0 +1,123 @@
+"""The app in this terminal, from the first check to the last line that it leaves there."""
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, TextIO
+
+from engine.errors import UserError
+from tui.terminal.requirements import refusal
+from tui.text.safe_text import safe_line
+
+if TYPE_CHECKING:
+    from engine.runs.folder import Run
+    from engine.settings.schema import Settings
+    from tui.state.run_control import RunControl
+
+WITHOUT = "`lora-studio train starter` or `lora-studio train CONFIG.yaml` trains without the app"
+RESUMED_WITHOUT = "`lora-studio resume {}` goes on without the app"
+ONLY_HERE = "a person judges the run {!r}, which needs the app"
+ENGINE_TURN = 0.001  # seconds that the engine's thread may keep Python while the screen wants it
+
+
+def run_app(
+    settings: "Settings | None" = None, *, start: bool = False, run: "Run | None" = None
+) -> int:
+    """Open the app in this terminal; the exit status.
+
+    `settings` are in the form then, and with `start` they are started at once. A `run` is gone on
+    with at once.
+
+    Raises:
+        UserError: there is no terminal here, or one that the app cannot run in.
+    """
+    if reason := refusal():
+        raise UserError(f"{reason}; {_instead(run)}")
+    from tui.terminal.captured_output import CapturedOutput
+    from tui.terminal.guard import Guard, crash_file
+
+    sys.setswitchinterval(ENGINE_TURN)
+    with (
+        CapturedOutput() as output,
+        Guard(output.err.fileno(), output.last_words, crash_file()) as guard,
+    ):
+        faulthandler.enable(2)
+        from tui.app import StudioApp
+        from tui.terminal.job_control import JobControl
+        from tui.terminal.signals import handle_signals
+
+        app = StudioApp(settings, start=start, run=run, output=output)
+        control = app.control
+        app.after_first_frame = JobControl(app, control, guard, app.say).install
+        with (
+            _drawing_on(output.err.fileno()),
+            handle_signals(app, control, guard, output.err.fileno(), app.quit_when_stopped),
+        ):
+            try:
+                app.run(mouse=wants_mouse(os.environ))
+            finally:
+                control.end()
+    if line := last_line(control):
+        with contextlib.suppress(OSError):  # the terminal is gone
+            print(safe_line(line), file=sys.stderr, flush=True)
+    if control.abandoned or (control.session and control.session.lingers):
+        os._exit(app.return_code or 0)  # not waiting for the engine's thread, or for what it loads
+    return app.return_code or 0
+
+
+@contextlib.contextmanager
+def _drawing_on(descriptor: int) -> Iterator[None]:
+    """Have Textual draw on a descriptor: descriptors 1 and 2 themselves are for libraries now.
+
+    It draws on `sys.__stderr__` and asks `sys.__stdout__` for the size. Drawing in UTF-8 whatever
+    the locale says: an unknown letter is better than a crash.
+    """
+    saved = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
+    screen: TextIO = open(descriptor, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.__stdout__ = sys.__stderr__ = screen  # pyright: ignore[reportConstantRedefinition]
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = saved  # pyright: ignore[reportConstantRedefinition]
+
+
+def last_line(control: "RunControl") -> str:
+    """What became of the run of this sitting, said once the terminal is the shell's again."""
+    session, view = control.session, control.view
+    if not session or not session.run or not view:
+        return ""
+    from tui.run.ending import ending, way_back
+
+    view.fold(session.drain())  # what came after the screen had gone
+    if control.abandoned:
+        at = f"{view.name} was left at step {view.step} of {view.total_steps}"
+        return f"{at}; {way_back(view)} goes on from its newest checkpoint"
+    if control.leaves_running and session.status == "stopped":
+        from tui.terminal.detach import detach
+
+        return detach(session.run)
+    if control.ended_by == signal.SIGHUP:  # whoever sits there now has not seen the run
+        return ""
+    error = [view.error.rstrip(".")] if view.error else []
+    folder = [f"the run is kept in {session.run.path}"] if session.kept else []
+    return "; ".join([f"{view.name}: {ending(view)}", *error, *folder])
+
+
+def _instead(run: "Run | None") -> str:
+    """What is to be done where the app cannot run."""
+    if run is None:
+        return WITHOUT
+    if run.settings().human_judge:
+        return ONLY_HERE.format(run.name)
+    return RESUMED_WITHOUT.format(run.name)
+
+
+def wants_mouse(environ: Mapping[str, str]) -> bool:
+    """Off over SSH, where it stands in the way of selecting text; LORA_STUDIO_MOUSE says else."""
+    choice = environ.get("LORA_STUDIO_MOUSE")
+    if choice is not None:
+        return choice not in ("", "0", "off", "no", "false")
+    return not any(environ.get(name) for name in ("SSH_CONNECTION", "SSH_TTY", "SSH_CLIENT"))

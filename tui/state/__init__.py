@@ -1,0 +1,1 @@
+"""What the program knows of a run, and the control of the one that trains: nothing here draws."""

@@ -1,0 +1,137 @@
+"""The run that trains in this process: its start and end, and how it goes on without a screen."""
+
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from engine.errors import UserError
+from tui.state.run_view import RunView
+
+if TYPE_CHECKING:
+    from engine.events import Event
+    from engine.runs.folder import Run
+    from engine.session import Session
+    from engine.settings.schema import Settings
+
+EARLY_LINES = 200  # of library output that wait for a run to belong to
+
+
+class RunControl:
+    """Starts and ends runs, one at a time.
+
+    `session` is the run that trains in this process, or the last that did, or None; `view` is
+    what is known of it.
+    """
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        self.view: RunView | None = None
+        self.leaves_running = False  # the run goes on in a process of its own after the screen
+        self.abandoned = False  # the person left without waiting for a checkpoint
+        self.ended_by: int | None = None  # a signal that asked for the end
+        self.screen_gone = threading.Event()  # the terminal is given back
+        self.early_lines: deque[str] = deque(maxlen=EARLY_LINES)
+
+    @property
+    def name(self) -> str:
+        """Of the run, for a sentence."""
+        return self.view.name if self.view else "a run"
+
+    @property
+    def alive(self) -> bool:
+        """Whether a run is going."""
+        return bool(self.session and self.session.alive)
+
+    def start(self, settings: "Settings") -> None:
+        """Start a new run.
+
+        Raises:
+            UserError: it cannot start, or another run is still going.
+        """
+        self.refuse_second_run()
+        self._begin(settings, None, RunView(settings=settings))
+
+    def resume(self, run: "Run") -> None:
+        """Resume a run from its newest checkpoint.
+
+        Raises:
+            UserError: it cannot be resumed, or another run is still going.
+        """
+        from tui.state.run_from_files import RunFromFiles
+
+        settings = run.settings()
+        self.refuse_second_run()
+        view = RunFromFiles(run).view
+        view.status, view.error = "running", None
+        self._begin(settings, run, view)
+
+    def _begin(self, settings: "Settings", run: "Run | None", view: RunView) -> None:
+        from engine.session import Session
+
+        session = Session(settings, run, beside_screen=True)
+        session.start()
+        view.name = session.run.name if session.run else view.name
+        self.session, self.view = session, view
+        lines = list(self.early_lines)
+        self.early_lines.clear()
+        self.add_output(lines)
+
+    def refuse_second_run(self) -> None:
+        """One run at a time trains in this process.
+
+        Raises:
+            UserError: another run is still going.
+        """
+        if self.session and self.session.alive:
+            raise UserError(f"{self.name} is still going: stop it first, on the run screen.")
+        if self.session and self.session.lingers:
+            raise UserError(
+                f"what {self.name} was loading cannot be broken off and is not over yet: try again "
+                "in a moment, or leave the program and start it anew."
+            )
+
+    def stop(self, *, keep: bool = False) -> None:
+        """Ask the run to end with a checkpoint; `keep` it even if nothing was trained yet."""
+        if self.session:
+            self.session.stop(keep=keep)
+
+    def drain(self) -> "Sequence[Event]":
+        """What the run has told since the last time, folded into the view."""
+        if not self.session or not self.view:
+            return ()
+        events = self.session.drain()
+        self.view.fold(events)
+        return events
+
+    def add_output(self, lines: Iterable[str]) -> None:
+        """Log what libraries have printed; what comes before the first run waits for it."""
+        for line in lines:
+            if self.view:
+                self.view.add_log(time.time(), "debug", line)
+            else:
+                self.early_lines.append(line)
+
+    # -- without a screen ------------------------------------------------------------------------
+
+    def outlives_screen(self) -> bool:
+        """Whether the run goes on when the terminal is lost; one that is paused would do so for
+        ever."""
+        session = self.session
+        if not session or not session.alive or session.stopping or session.settings.human_judge:
+            return False
+        if session.status == "paused":
+            return False
+        return session.settings.on_hangup == "continue"
+
+    def end(self) -> None:
+        """See the run to its end after the screen has gone: now, or in its own time where only the
+        terminal was lost. Nothing is waited for where the person left at once."""
+        self.screen_gone.set()
+        if self.session and not self.abandoned:
+            if self.ended_by != signal.SIGHUP or not self.outlives_screen():
+                self.session.stop()
+            self.session.screen_has_gone()
+            self.session.join()

@@ -1,0 +1,85 @@
+"""What screens ask of the app, beside what Textual's own App gives them."""
+
+from typing import TYPE_CHECKING, Protocol, cast
+
+from textual.dom import DOMNode
+
+if TYPE_CHECKING:
+    from engine.runs.folder import Run
+    from engine.session import Session
+    from engine.settings.schema import Settings
+    from tui.state.run_control import RunControl
+    from tui.state.run_view import RunView
+
+
+class Studio(Protocol):
+    """The app as its screens know it: the run that trains in it, and the screens to go to.
+
+    `session` is the run that trains in this process, or the last that did, or None; `view` is
+    what is known of it.
+    """
+
+    @property
+    def control(self) -> "RunControl":
+        """What starts and ends the run."""
+        ...
+
+    @property
+    def session(self) -> "Session | None": ...
+
+    @property
+    def view(self) -> "RunView | None": ...
+
+    @property
+    def key_pressed(self) -> float:
+        """When the key arrived that is handled now, by Textual's clock; infinity: there is none."""
+        ...
+
+    def start_run(self, settings: "Settings") -> None:
+        """Start a new run and show it.
+
+        Raises:
+            UserError: it cannot start, or another run is still going.
+        """
+        ...
+
+    def resume_run(self, run: "Run") -> None:
+        """Resume a run from its newest checkpoint and show it.
+
+        Raises:
+            UserError: it cannot be resumed, or another run is still going.
+        """
+        ...
+
+    def stop_run(self) -> None:
+        """Ask the run to end with a checkpoint."""
+        ...
+
+    def open_setup(self, settings: "Settings | None" = None, source: str = "a run") -> None:
+        """Show the form, with these settings in it if any are given; `source` says whose."""
+        ...
+
+    def open_run(self) -> None:
+        """Show the run that trains now, or the last that did."""
+        ...
+
+    def open_review(self) -> None:
+        """Show the pairs that wait for a person."""
+        ...
+
+    def open_run_detail(self, name: str) -> None:
+        """Show a run from its files."""
+        ...
+
+    def open_try_it(self, run: "Run") -> None:
+        """Ask the starting and the trained policy of a run."""
+        ...
+
+    def say(self, message: str, seconds: float | None = None) -> None:
+        """Put a sentence in the key line of the screen in front. It is never markup."""
+        ...
+
+
+def studio_of(node: DOMNode) -> Studio:
+    """The app of a screen or widget, with its own type."""
+    return cast(Studio, node.app)

@@ -1,0 +1,34 @@
+"""The cursor of a terminal in which a program draws in place, without the app."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import TextIO
+
+SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
+
+
+@contextlib.contextmanager
+def cursor_back_when_stopped(terminal: TextIO) -> Iterator[None]:
+    """Within the context a program that draws in place shows the cursor while it is stopped."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        with contextlib.suppress(OSError):  # the terminal is gone, or input alone
+            os.write(terminal.fileno(), SHOW_CURSOR.encode())
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)  # stops here
+        signal.signal(signal.SIGTSTP, stop)
+        with contextlib.suppress(OSError):
+            if os.tcgetpgrp(terminal.fileno()) == os.getpgrp():
+                os.write(terminal.fileno(), HIDE_CURSOR.encode())
+
+    if not terminal.isatty():
+        yield
+        return
+    before = signal.signal(signal.SIGTSTP, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, before)

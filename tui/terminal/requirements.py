@@ -1,0 +1,25 @@
+"""What the app needs of a terminal."""
+
+import os
+import sys
+
+LEAST_COLUMNS, LEAST_LINES = 60, 16
+DUMB = ("", "dumb", "unknown")  # what TERM says of a terminal that only prints
+
+
+def refusal() -> str | None:
+    """Why the app cannot run here, in one line; None: it can."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
+        return "the app needs a terminal"
+    if (kind := os.environ.get("TERM", "")) in DUMB:
+        return f"TERM is {kind!r}, which cannot draw a screen"
+    try:
+        columns, lines = os.get_terminal_size(sys.stdout.fileno())
+    except OSError:
+        return None
+    if 0 < columns < LEAST_COLUMNS or 0 < lines < LEAST_LINES:
+        return (
+            f"the terminal has {columns} x {lines} cells and the app needs "
+            f"{LEAST_COLUMNS} x {LEAST_LINES}"
+        )
+    return None

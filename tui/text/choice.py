@@ -1,0 +1,58 @@
+"""A verdict in words, as long as the place for them allows."""
+
+from dataclasses import dataclass
+
+from engine.events import Choice, Shown
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceWords:
+    """A choice in four `cells` of a row, as a `label` by itself, and in a `phrase`."""
+
+    cells: str
+    label: str
+    phrase: str
+
+
+WORDS: dict[Choice, ChoiceWords] = {
+    "first": ChoiceWords("1 ✓", "1", "the first"),
+    "second": ChoiceWords("2 ✓", "2", "the second"),
+    "tie": ChoiceWords("tie", "tie", "a tie"),
+    "both_bad": ChoiceWords("bad", "both bad", "both bad"),
+    "skip": ChoiceWords("skip", "skipped", "skipped"),
+    "identical": ChoiceWords("same", "equal answers", "equal answers, not judged"),
+    "empty": ChoiceWords("none", "empty answers", "empty answers, not judged"),
+    "invalid": ChoiceWords("inv.", "invalid", "no valid verdict"),
+}
+# What stands for a moment beside the two answers, left and right, after a person's verdict.
+MARKS: dict[Shown, tuple[str, str]] = {
+    "left": ("✓", ""),
+    "right": ("", "✓"),
+    "tie": ("=", "="),
+    "both_bad": ("✗", "✗"),
+    "skip": ("–", "–"),
+}
+
+
+def words(choice: str) -> ChoiceWords:
+    """The words for a choice as a file may hold it; one that is not known stands for itself."""
+    return next(
+        (each for name, each in WORDS.items() if name == choice), ChoiceWords("?", choice, choice)
+    )
+
+
+def outcome(choice: str) -> str:
+    """What came of a pair: `the first won`, `a tie`."""
+    phrase = words(choice).phrase
+    return f"{phrase} won" if choice in ("first", "second") else phrase
+
+
+def shown_words(shown: Shown) -> ChoiceWords:
+    """The words for a verdict on two answers side by side, of which the left is the first."""
+    match shown:
+        case "left":
+            return WORDS["first"]
+        case "right":
+            return WORDS["second"]
+        case _:
+            return WORDS[shown]

@@ -1,0 +1,89 @@
+"""The private names of Textual that this program uses, each with the reason.
+
+Nothing outside this folder uses one, so that Textual's next version is this folder's work.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from rich.text import Text
+from textual import _time
+from textual.app import App
+from textual.binding import BindingsMap
+from textual.driver import Driver
+from textual.screen import Screen
+
+
+def now() -> float:
+    """The clock by which Textual dates a key, to compare with when something was drawn."""
+    return _time.get_time()
+
+
+def driver_of(app: App[int]) -> Driver | None:
+    """What draws on the terminal: it leaves the terminal and comes back, and takes sequences."""
+    return app._driver
+
+
+def descriptor_of(driver: Driver) -> int:
+    """The descriptor that a driver of a terminal reads keys from; its public type has none."""
+    return int(getattr(driver, "fileno", 0))
+
+
+def write(app: App[int], sequence: str) -> None:
+    """Write a control sequence between two frames; nothing where there is no terminal."""
+    if app._driver and not app.is_headless:
+        app._driver.write(sequence)
+
+
+def call_soon(app: App[int], what: Callable[[], object]) -> None:
+    """Have the app's loop do something; a signal's handler may not do it itself, and
+    `call_from_thread` waits."""
+    if app._loop is not None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            app._loop.call_soon_threadsafe(what)
+
+
+def swallow_writes(app: App[int]) -> None:
+    """Take what is still drawn once the terminal is gone.
+
+    Textual's writer ends with an error then, and its queue fills and blocks the loop.
+    """
+    writer = getattr(app._driver, "_writer_thread", None)
+    if writer is None:
+        return
+
+    def swallow() -> None:
+        writer.join()
+        while writer._queue.get() is not None:
+            pass
+
+    threading.Thread(target=swallow, name="swallow", daemon=True).start()
+
+
+def bindings_in_front(screen: Screen[Any]) -> list[BindingsMap]:
+    """The keys of the focused part and of what lies around it, those that can do nothing now
+    included, which `active_bindings` leaves out."""
+    return [bindings for _, bindings in screen._modal_binding_chain]
+
+
+class AppBase(App[int], inherit_bindings=False):
+    """An app that says in a line how it broke; Textual prints a page of source and variables."""
+
+    def defect_line(self, error: Exception | None) -> str:
+        """Called once something has broken: the line to print when the terminal is given back."""
+        raise NotImplementedError
+
+    def set_clipboard(self, text: str) -> None:
+        """What a paste of the program's own gives; Textual's way writes its sequence as well."""
+        self._clipboard = text
+
+    def _handle_exception(self, error: Exception) -> None:
+        """What breaks in a screen while the app closes is no news to anybody."""
+        if not self._exit:
+            super()._handle_exception(error)
+
+    def _fatal_error(self) -> None:
+        self._exit_renderables.append(Text(self.defect_line(self._exception)))
+        self._close_messages_no_wait()

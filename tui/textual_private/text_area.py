@@ -1,0 +1,22 @@
+"""What is private of Textual's text area; apart from the rest, since it takes long to import."""
+
+from textual.document._document import EditResult
+from textual.document._edit import Edit
+from textual.widgets import TextArea
+
+
+class CheckedTextArea(TextArea):
+    """A text area that keeps of every text what `checked` leaves of it."""
+
+    def checked(self, text: str) -> str:
+        """Called with all that is typed, pasted or put into it."""
+        raise NotImplementedError
+
+    def _set_document(self, text: str, language: str | None) -> None:
+        """Where a whole text comes in, by the constructor, `load_text` and `text` alike."""
+        super()._set_document(self.checked(text), language)
+
+    def edit(self, edit: Edit) -> EditResult:
+        """Put in a text. The types of what it takes and gives are private."""
+        edit.text = self.checked(edit.text)
+        return super().edit(edit)
