@@ -4,15 +4,18 @@ The reference reads a batch first, and what these layers make of it is kept for 
 needs no gradient, and is a constant of the policy's.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from engine.compute.kv_cache import PromptCache
+from engine.compute.layer_calls import Call, replaced_calls
 from engine.model import arrays
 from engine.model.batch import Batch
 
@@ -121,28 +124,18 @@ def in_order(module: nn.Module, count: int) -> bool:
     return ordered and number > count
 
 
-@contextmanager
-def _layers_called(module: nn.Module, instead: Callable[..., Any]) -> Iterator[None]:
+def _layers_called(
+    module: nn.Module, instead: Callable[..., Any]
+) -> contextlib.AbstractContextManager[None]:
     """While open, a layer's call is `instead(number, call, *args, **kwargs)`, with its number from
     below and the call itself."""
     layers: Sequence[Any] = module.layers  # pyright: ignore[reportAssignmentType]
     numbers = {id(layer): number for number, layer in enumerate(layers)}
-    originals = {type(layer): type(layer).__call__ for layer in layers}
 
-    def replaced(original: Any) -> Any:
+    def wrap(original: Call) -> Call:
         def layer_call(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if id(layer) not in numbers:
-                return original(layer, *args, **kwargs)
-            return instead(
-                numbers[id(layer)], lambda *a, **k: original(layer, *a, **k), *args, **kwargs
-            )
+            return instead(numbers[id(layer)], partial(original, layer), *args, **kwargs)
 
         return layer_call
 
-    for kind, original in originals.items():
-        kind.__call__ = replaced(original)
-    try:
-        yield
-    finally:
-        for kind, original in originals.items():
-            kind.__call__ = original
+    return replaced_calls(module, wrap)

@@ -18,6 +18,8 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.cache import make_prompt_cache
 
+from engine.compute.layer_calls import replaced_calls
+
 
 class PromptCache:
     """Keys and values of one layer over right-padded prompts.
@@ -194,16 +196,9 @@ def checkpointed(model: nn.Module) -> Iterator[None]:
     shared between the passes over prompts and completions. Each layer's draws start from a seed
     of their own, so that the second computation drops out what the first one did.
     """
-    layers: Any = model.layers
     seeds = itertools.count(int(mx.random.randint(0, 1 << 30).item()))  # pyright: ignore[reportArgumentType]
-    originals = {type(layer): type(layer).__call__ for layer in layers}
-    for kind, call in originals.items():
-        kind.__call__ = _recomputed(call, seeds)
-    try:
+    with replaced_calls(model, lambda call: _recomputed(call, seeds)):
         yield
-    finally:
-        for kind, call in originals.items():
-            kind.__call__ = call
 
 
 def _recomputed(call: Any, seeds: Iterator[int]) -> Any:
