@@ -12,8 +12,9 @@ SAMPLED_TOKENS = 16_384  # that one decoded batch may hold in its cache; more ar
 JUDGED_TOKENS = 16_384
 ATTENTION_SCORES = 1 << 24
 SCORED_TOKENS = 8_192  # of prompts and completions, forward and backward, in one pass
-# Logits are made for this many values at a time: 32 MiB in fp32, of which a handful are needed.
-LOGIT_VALUES = 1 << 23
+# Logits are made for this many values at a time: 32 MiB in fp32, and 128 MiB on a GPU, to which
+# small chunks are a burden; a handful of such arrays are needed.
+LOGIT_VALUES = 1 << 23 if backend() == "cpu" else 1 << 25
 # Weights with adapters are copied, the adapters merged, up to this size of all of them in bytes.
 MERGED_BYTES = 256 << 20
 # Of a pass on a CPU, where a few hundred rows already make full use of it.

@@ -115,7 +115,8 @@ def _token_logps(model: MlxModel, hidden: mx.array, targets: mx.array, recompute
             result = logps(hidden + turn, targets[at : at + size])
             return result, (0 * result[0]).astype(hidden.dtype)
 
-        return checkpoint(model.module, found)
+        # Of the head alone: each parameter that it is told of costs a gradient and a sum a chunk.
+        return checkpoint(model.head, found)
 
     # `turn` is zero. It makes a chunk wait for the one before it, and in the backward pass for
     # the one after it; else the logits of all of them may stand in memory at once.

@@ -14,8 +14,9 @@ class MlxModel:
 
     module: nn.Module
     vocabulary: int
+    head: nn.Module  # what makes logits, with its own parameters; an empty one where none does
     _backbone: Callable[..., mx.array]
-    _head: Callable[[mx.array], mx.array]
+    _logits: Callable[[mx.array], mx.array]
 
     @classmethod
     def of(cls, module: nn.Module) -> "MlxModel":
@@ -32,26 +33,35 @@ class MlxModel:
 
     def logits(self, hidden: mx.array) -> mx.array:
         """Logits (..., vocabulary) of hidden states (..., features)."""
-        return self._head(hidden)
+        return self._logits(hidden)
 
 
-def _parts(module: nn.Module) -> tuple[Callable[..., mx.array], Callable[[mx.array], mx.array]]:
+def _parts(
+    module: nn.Module,
+) -> tuple[nn.Module, Callable[..., mx.array], Callable[[mx.array], mx.array]]:
+    """The head, what makes hidden states, and what makes them logits."""
     wrapper: Any = getattr(module, "language_model", module)
     try:
         backbone = wrapper.model
         if "lm_head" in wrapper:
             parts = (
+                wrapper.lm_head,
                 (lambda ids, caches=None: backbone(ids, cache=caches)),
                 (lambda hidden: wrapper.lm_head(hidden)),
             )
         else:
             parts = (
+                backbone.embed_tokens,
                 (lambda ids, caches=None: backbone(ids, cache=caches)),
                 (lambda hidden: backbone.embed_tokens.as_linear(hidden)),
             )
         ids = mx.array([[1, 2, 3]])
-        if mx.array_equal(parts[1](parts[0](ids)), module(ids)):
+        if mx.array_equal(parts[2](parts[1](ids)), module(ids)):
             return parts
     except Exception:  # an architecture laid out in another way
         pass
-    return (lambda ids, caches=None: module(ids, cache=caches)), (lambda logits: logits)
+    return (
+        nn.Module(),
+        (lambda ids, caches=None: module(ids, cache=caches)),
+        (lambda logits: logits),
+    )
