@@ -11,6 +11,7 @@ from engine.errors import UserError
 from engine.machine import open_files
 from engine.machine.backend import backend
 from engine.machine.device import cores
+from engine.machine.kernels import keep_compiled_kernels
 
 OPENBLAS_NAMES = ("libopenblas.so.0", "libopenblas.so", "libopenblasp.so.0", "libopenblaso.so.0")
 MKL_NAME = re.compile(r"libmkl_rt\.so(\.\d+)*$")
@@ -104,4 +105,5 @@ def import_mlx() -> None:
         UserError: the library that `LORA_STUDIO_BLAS` names cannot be used.
     """
     load_fast_blas()
+    keep_compiled_kernels()
     open_files.import_mlx_lm()

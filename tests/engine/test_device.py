@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from engine.machine import backend as backends
-from engine.machine import blas, cgroup
+from engine.machine import blas, cgroup, kernels
 from engine.machine import device as hardware
 from engine.machine.backend import Backend, backend
 from engine.machine.hub import hub_reachable
@@ -321,6 +322,24 @@ def test_limits_of_a_gpu_s_memory(machine: Machine, monkeypatch: pytest.MonkeyPa
     machine.has("cpu", "linux", 64 * GIB, 50 * GIB)
     hardware.configure_mlx()
     assert limits == {}
+
+
+def test_compiled_kernels_are_kept_apart_by_version_and_gpu(
+    studio_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLX_PTX_CACHE_DIR", "")
+    monkeypatch.delenv("MLX_PTX_CACHE_DIR")
+    kernels.keep_compiled_kernels()
+    assert "MLX_PTX_CACHE_DIR" not in os.environ  # a CPU has none
+    monkeypatch.setattr(kernels, "backend", lambda: "cuda")
+    monkeypatch.setattr(kernels, "nvidia_gpu", lambda: ("NVIDIA H100 80GB HBM3", None))
+    kernels.keep_compiled_kernels()
+    kept = Path(os.environ["MLX_PTX_CACHE_DIR"])
+    assert kept.parent == studio_home / "kernels"
+    assert kept.name == f"mlx-{version('mlx')}-nvidia-h100-80gb-hbm3"
+    monkeypatch.setenv("MLX_PTX_CACHE_DIR", "/elsewhere")
+    kernels.keep_compiled_kernels()
+    assert os.environ["MLX_PTX_CACHE_DIR"] == "/elsewhere"
 
 
 @pytest.mark.parametrize(
