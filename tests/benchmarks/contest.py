@@ -37,6 +37,8 @@ class Setting:
     completion: int = 64
     grad_checkpoint: bool = False
     threads: int = 1
+    dtype: str = "float32"
+    gpu: bool = False
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Make the model and the prompts in `folder`; returns what the workers are told."""
@@ -45,7 +47,7 @@ class Setting:
             f"{INSTRUCTION}{RUBRIC}\n\n{PROMPT_LABEL}{{prompt}}{FIRST_LABEL}{{response0}}"
             f"{SECOND_LABEL}{{response1}}{QUESTION}"
         )
-        model = write_model(folder / "model", self.shape, frame)
+        model = write_model(folder / "model", self.shape, frame, self.dtype)
         data = folder / "prompts.jsonl"
         data.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
         longest = self.prompt + self.completion
@@ -60,6 +62,8 @@ class Setting:
             "learning_rate": LEARNING_RATE,
             "grad_checkpoint": self.grad_checkpoint,
             "threads": self.threads,
+            "dtype": self.dtype,
+            "gpu": self.gpu,
             "studio": {
                 "model": str(model),
                 "judge": str(model),

@@ -6,20 +6,34 @@ sampled, and every completion has the length that was asked for.
 """
 
 import json
+import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
+
+from engine.model import arrays
 
 WORD = r" ?[A-Za-z']+|[\s\S]"
 SPECIAL = ("<|pad|>", "<|im_start|>", "<|im_end|>", "<|unknown|>")
 NEVER = "<|never|>"  # the end of a turn that no model writes
-# Characters that fill up the vocabulary: ideographs, then those of the two private planes.
-FILLERS = (range(0x4E00, 0x9FF0), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
+# Characters that fill up the vocabulary: ideographs, the two private planes, further ideographs.
+FILLERS = tuple(
+    range(*ends)
+    for ends in (
+        (0x4E00, 0x9FF0),
+        (0xF0000, 0xFFFFE),
+        (0x100000, 0x10FFFE),
+        (0x20000, 0x2FFFE),
+        (0x30000, 0x3FFFE),
+    )
+)
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -28,7 +42,8 @@ TEMPLATE = (
 
 @dataclass(frozen=True)
 class Shape:
-    """A Qwen3 shape; embeddings and head are tied."""
+    """A Qwen3 shape, or another model of mlx-lm by what `other` says; embeddings and head are
+    tied."""
 
     hidden: int
     layers: int
@@ -37,69 +52,81 @@ class Shape:
     kv_heads: int
     head_width: int
     vocabulary: int
+    other: dict[str, Any] = field(default_factory=dict)
 
-    def weights(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Names and shapes of all weights, as a hub has them."""
-        queries, keys = self.heads * self.head_width, self.kv_heads * self.head_width
-        yield "model.embed_tokens.weight", (self.vocabulary, self.hidden)
-        yield "model.norm.weight", (self.hidden,)
-        for index in range(self.layers):
-            layer = f"model.layers.{index}"
-            yield f"{layer}.input_layernorm.weight", (self.hidden,)
-            yield f"{layer}.post_attention_layernorm.weight", (self.hidden,)
-            yield f"{layer}.self_attn.q_norm.weight", (self.head_width,)
-            yield f"{layer}.self_attn.k_norm.weight", (self.head_width,)
-            yield f"{layer}.self_attn.q_proj.weight", (queries, self.hidden)
-            yield f"{layer}.self_attn.k_proj.weight", (keys, self.hidden)
-            yield f"{layer}.self_attn.v_proj.weight", (keys, self.hidden)
-            yield f"{layer}.self_attn.o_proj.weight", (self.hidden, queries)
-            yield f"{layer}.mlp.gate_proj.weight", (self.feed_forward, self.hidden)
-            yield f"{layer}.mlp.up_proj.weight", (self.feed_forward, self.hidden)
-            yield f"{layer}.mlp.down_proj.weight", (self.hidden, self.feed_forward)
+    def config(self) -> dict[str, Any]:
+        """The model's config.json."""
+        return {
+            "architectures": ["Qwen3ForCausalLM"],
+            "model_type": "qwen3",
+            "hidden_size": self.hidden,
+            "num_hidden_layers": self.layers,
+            "intermediate_size": self.feed_forward,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head_width,
+            "vocab_size": self.vocabulary,
+            "tie_word_embeddings": True,
+            "max_position_embeddings": 4_096,
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 1e6,
+            "eos_token_id": self.vocabulary,
+            "pad_token_id": 0,
+        } | self.other
+
+    def make(self) -> nn.Module:
+        """The model with mlx-lm's random weights, none of them computed yet."""
+        config = self.config()
+        module = import_module(f"mlx_lm.models.{config['model_type']}")
+        return module.Model(module.ModelArgs.from_dict(config))
+
+    def weights(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of all weights by name."""
+        return {name: each.shape for name, each in arrays.flat(self.make().parameters()).items()}
 
     @property
     def parameters(self) -> int:
         """How many numbers the model holds."""
-        return sum(int(np.prod(shape)) for _, shape in self.weights())
+        return sum(map(math.prod, self.weights().values()))
 
 
 SMALL = Shape(256, 8, 768, 4, 2, 64, 4_096)  # 7.3 M parameters
 MEDIUM = Shape(768, 12, 2_048, 12, 4, 64, 8_192)  # where matrices rule
 STARTER = Shape(192, 4, 512, 3, 1, 64, 1_280)  # the bundled policy's
 QWEN3_06B = Shape(1_024, 28, 3_072, 16, 8, 128, 151_936)
+# Three of four layers have a recurrent state in place of keys and values.
+QWEN3_5_08B = Shape(
+    1_024,
+    24,
+    3_584,
+    8,
+    2,
+    256,
+    248_320,
+    {
+        "architectures": ["Qwen3_5ForCausalLM"],
+        "model_type": "qwen3_5",
+        "linear_num_value_heads": 16,
+        "linear_num_key_heads": 16,
+        "linear_key_head_dim": 128,
+        "linear_value_head_dim": 128,
+        "linear_conv_kernel_dim": 4,
+        "full_attention_interval": 4,
+        "partial_rotary_factor": 0.25,
+    },
+)
 
 
-def write_model(folder: Path, shape: Shape, texts: str) -> Path:
-    """A model folder in float32; the words of `texts` are tokens of its own."""
-    from safetensors.numpy import save_file
-
+def write_model(folder: Path, shape: Shape, texts: str, dtype: str = "float32") -> Path:
+    """A model folder in a dtype; the words of `texts` are tokens of its own."""
     folder.mkdir(parents=True)
-    generator = np.random.default_rng(0)
+    mx.random.seed(0)
     weights = {
-        name: np.ones(size, np.float32)
-        if len(size) == 1
-        else generator.standard_normal(size, np.float32) * np.float32(0.02)
-        for name, size in shape.weights()
+        name: array.astype(getattr(mx, dtype))
+        for name, array in arrays.flat(shape.make().parameters()).items()
     }
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    config = {
-        "architectures": ["Qwen3ForCausalLM"],
-        "model_type": "qwen3",
-        "hidden_size": shape.hidden,
-        "num_hidden_layers": shape.layers,
-        "intermediate_size": shape.feed_forward,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.kv_heads,
-        "head_dim": shape.head_width,
-        "vocab_size": shape.vocabulary,
-        "tie_word_embeddings": True,
-        "max_position_embeddings": 4_096,
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 1e6,
-        "torch_dtype": "float32",
-        "eos_token_id": shape.vocabulary,
-        "pad_token_id": 0,
-    }
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "pt"})
+    config = shape.config() | {"torch_dtype": dtype}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     _tokenizer(shape.vocabulary, texts).save_pretrained(folder)
     return folder

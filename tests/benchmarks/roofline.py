@@ -55,7 +55,9 @@ def layer_weights(shape: Shape) -> int:
 
 def layer_matrices(shape: Shape) -> list[tuple[int, ...]]:
     """Their sizes."""
-    return [size for name, size in shape.weights() if len(size) == 2 and "embed" not in name]
+    return [
+        size for name, size in shape.weights().items() if len(size) == 2 and "embed" not in name
+    ]
 
 
 def scored_tokens(setting: Setting) -> tuple[int, int]:

@@ -1,8 +1,8 @@
 """mlx-lm-lora: its own `train_online_dpo`, unmodified, on models that its own functions load.
 
 The loop stops at its callback after every step. Its sampling (`generate_for_online_dpo`) and its
-judge (`LLMPairwiseJudge.judge`) are timed where the loop calls them. On a CPU it wants two answers
-of MLX that this backend does not give: the size of a working set, and a wired limit.
+judge (`LLMPairwiseJudge.judge`) are timed where the loop calls them. It wants two answers of MLX
+that Metal alone gives: the size of a working set, and a wired limit.
 
 The judge reads the same frame and rubric as ours, given as the template that it formats. A random
 judge never ends its answer, so it writes all of the 16 tokens that the peer allows it; with
@@ -21,7 +21,6 @@ from tests.benchmarks.workers.turns import Turns
 
 def main() -> None:
     setting = json.loads(sys.argv[1])
-    turns = Turns(setting["threads"])
     if setting["fast_blas"]:
         from engine.machine.blas import load_fast_blas
 
@@ -29,8 +28,10 @@ def main() -> None:
     import mlx.core as mx
     import mlx.optimizers as optimizers
 
-    mx.device_info = lambda *_: {"max_recommended_working_set_size": 0}
-    mx.set_wired_limit = lambda *_: 0
+    turns = Turns(setting["threads"], mx.get_peak_memory if setting["gpu"] else None)
+    if not mx.metal.is_available():
+        mx.device_info = lambda *_: {"max_recommended_working_set_size": 0}
+        mx.set_wired_limit = lambda *_: 0
     from mlx_lm.tuner.datasets import CacheDataset
     from mlx_lm_lora import train
     from mlx_lm_lora.trainer import judge, online_dpo_trainer

@@ -16,7 +16,6 @@ from tests.benchmarks.workers.turns import Turns
 
 def main() -> None:
     setting = json.loads(sys.argv[1])
-    turns = Turns(setting["threads"])
     os.environ["LORA_STUDIO_HOME"] = tempfile.mkdtemp(dir=setting["folder"])
     from engine.control import Control
     from engine.events import RunStarted, StepDone
@@ -24,7 +23,9 @@ def main() -> None:
     from engine.settings.files import from_mapping
 
     load_fast_blas()
+    import mlx.core as mx
 
+    turns = Turns(setting["threads"], mx.get_peak_memory if setting["gpu"] else None)
     from engine.judges.llm import LLMJudge
     from engine.runs import archive
     from engine.train import engine_thread, online_dpo
@@ -44,13 +45,13 @@ def main() -> None:
 
 
 def decide(judge: Any) -> None:
-    """Let every verdict of a judge be for the first completion, once it is found."""
+    """Let every verdict of a judge be for the first completion, once it is there."""
     from engine.data.pairs import Verdict
 
-    found = judge.judge
+    judge_pairs = judge.judge
 
-    def judged(self: Any, texts: Any) -> list[Verdict]:
-        return [Verdict("first", 0.9, (0.9, 0.9)) for _ in found(self, texts)]
+    def judged(self: Any, texts: Any, names: Any = ()) -> list[Verdict]:
+        return [Verdict("first", 0.9, (0.9, 0.9)) for _ in judge_pairs(self, texts, names)]
 
     judge.judge = judged
 

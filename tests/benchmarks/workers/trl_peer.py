@@ -16,8 +16,10 @@ from tests.benchmarks.workers.turns import Turns
 
 def main() -> None:
     setting = json.loads(sys.argv[1])
-    turns = Turns(setting["threads"])
     import torch
+
+    gpu = setting["gpu"]
+    turns = Turns(setting["threads"], torch.cuda.max_memory_allocated if gpu else None)
 
     torch.set_num_threads(setting["threads"])
     from datasets import Dataset
@@ -39,12 +41,14 @@ def main() -> None:
 
     messages = [[{"role": "user", "content": text}] for text in setting["prompts"]]
     trainer = OnlineDPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(setting["model"], dtype=torch.float32),
+        model=AutoModelForCausalLM.from_pretrained(
+            setting["model"], dtype=getattr(torch, setting["dtype"])
+        ),
         reward_funcs=length,
         args=OnlineDPOConfig(
             output_dir=f"{setting['folder']}/trl",
-            use_cpu=True,
-            bf16=False,
+            use_cpu=not gpu,
+            bf16=setting["dtype"] == "bfloat16",
             per_device_train_batch_size=len(messages),
             learning_rate=setting["learning_rate"],
             max_steps=1_000_000,

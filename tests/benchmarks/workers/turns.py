@@ -20,7 +20,9 @@ from engine.machine.memory import process_memory
 class Turns:
     """Times the steps of one worker and their phases, on so many of the machine's cores."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, peak_memory: Callable[[], int] | None = None) -> None:
+        """`peak_memory`: the most bytes held, in place of those of the process."""
+        self._peak_memory = peak_memory or _peak_memory
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
         self._answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -61,7 +63,7 @@ class Turns:
                 **phases,
                 "update": step - sum(phases.values()),
                 "resident_bytes": process_memory(),
-                "peak_bytes": _peak_memory(),
+                "peak_bytes": self._peak_memory(),
             }
         )
 
