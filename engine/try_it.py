@@ -53,7 +53,7 @@ class SideBySide:
 
     def __init__(self, run: Run, seed: int = 0) -> None:
         self._run = run
-        self._random = random.Random(seed)
+        self._seed = seed
         self._prompts: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._events: deque[SideBySideEvent] = deque(maxlen=1_000)
         self._closed = threading.Event()
@@ -99,7 +99,7 @@ class SideBySide:
             leave_thread()
 
     def _serve(self) -> None:
-        from engine.compute.sampling import Interrupted, Sampler, sample
+        from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
         from engine.data.prompts import Message, Prompt
         from engine.data.rendering import render_prompt
         from engine.trained import load_trained
@@ -107,7 +107,10 @@ class SideBySide:
         settings, _ = self._run.known_settings()
         trained = load_trained(self._run)
         self._events.append(SideBySideReady(trained.step))
+        coin = random.Random(self._seed)
+        count = 0
         while (prompt := self._prompts.get()) is not None:
+            count += 1
             system = [Message("system", settings.system_prompt)] if settings.system_prompt else []
             request = Prompt((*system, Message("user", prompt)), prompt)
             answers = []
@@ -117,7 +120,7 @@ class SideBySide:
                 self._events.append(SideBySideProgress(prompt, tokens + more))  # noqa: B023
 
             try:
-                for lm in (trained.policy, trained.reference):
+                for name, lm in (("policy", trained.policy), ("reference", trained.reference)):
                     ids = render_prompt(lm.tokenizer, request, settings, settings.prompt_tokens)
                     ((completion,),) = sample(
                         lm,
@@ -125,7 +128,7 @@ class SideBySide:
                         copies=1,
                         max_tokens=settings.max_completion_length,
                         sampler=Sampler.of(settings),
-                        seed=self._random.getrandbits(63),
+                        seed=stream_seed(self._seed, "try it", count, name),
                         progress=progress,
                         stop=self._closed.is_set,
                     )
@@ -133,6 +136,6 @@ class SideBySide:
                     answers.append(lm.text(completion.ids))
             except Interrupted:
                 return
-            trained_is_left = self._random.random() < 0.5
+            trained_is_left = coin.random() < 0.5
             left, right = answers if trained_is_left else reversed(answers)
             self._events.append(SideBySideAnswers(prompt, left, right, trained_is_left))
