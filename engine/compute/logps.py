@@ -7,6 +7,7 @@ scored over whole sequences, with the same result.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -135,7 +136,8 @@ def _logsumexp(logits: mx.array) -> mx.array:
     On a CPU MLX adds them up one after the other, which loses 1e-4 of a sum of 100,000; there it is
     found block by block. A GPU adds them as a tree.
     """
-    return _logsumexp_by_blocks(logits) if backend() == "cpu" else mx.logsumexp(logits, axis=-1)
+    by_blocks: Any = _logsumexp_by_blocks
+    return by_blocks(logits) if backend() == "cpu" else mx.logsumexp(logits, axis=-1)
 
 
 @mx.custom_function
