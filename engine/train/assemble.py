@@ -159,9 +159,13 @@ def _tools_left_out(prompts: PromptSet, roles: Roles) -> str | None:
 def _computed_otherwise(settings: Settings, run: Run, start: Path | None) -> Iterator[str]:
     """What differs, in a run of an older format that is resumed, from what it would be now or
     from what it was, a sentence each."""
-    if run.format >= 2 or run.latest_checkpoint() is None:
+    if run.latest_checkpoint() is None:
         return
     older = "this run was begun by an older version"
+    if run.format < 3:
+        yield f"{older}: chance in sampling differs now, so it goes on with other completions"
+    if run.format > 1:
+        return
     yield f"{older}: what stands beside the prompt column, such as input and tools, is asked now"
     if settings.resume_adapter_file and not start:
         yield f"{older}: its reference stays the model without the adapters that it started from"

@@ -129,7 +129,7 @@ def shares(setting: Setting, parts: Parts, times: int) -> dict[str, float]:
     sampled = rows * setting.completion * (layer_weights(shape) + shape.vocabulary * shape.hidden)
     matrices = scored / matrix_speed(tokens, shape) + sampled / matrix_speed(rows, shape)
     values = mx.random.normal((rows, shape.vocabulary))
-    keys = mx.random.split(mx.random.key(0), setting.completion)
+    keys = [mx.random.split(mx.random.key(at), rows) for at in range(setting.completion)]
     drawing = fastest(lambda: mx.eval([parts.sampler.draw(values, key) for key in keys]), times)
     with tempfile.TemporaryDirectory() as folder:
         tiny = replace(shape, hidden=16, feed_forward=16, head_width=4)

@@ -1,6 +1,8 @@
 """Sampling: the tokens kept, the distributions drawn from, and what may not change them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from engine.compute import limits, sampling
 from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
+from engine.data.completion import Completion
 from engine.model.batch import Batch
 from engine.model.language_model import LanguageModel
 from tests.close import assert_close
@@ -85,8 +88,8 @@ def test_what_is_sampled_is_what_is_scored(
     drawn: list[np.ndarray] = []
     draw = Sampler.draw
 
-    def watched(self: Sampler, logits: mx.array, key: mx.array) -> mx.array:
-        token = draw(self, logits, key)
+    def watched(self: Sampler, logits: mx.array, keys: mx.array) -> mx.array:
+        token = draw(self, logits, keys)
         logps.append(np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True)))
         drawn.append(np.array(token))
         return token
@@ -120,6 +123,108 @@ def test_groups_of_prompts_decode_as_one(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(limits, "SAMPLED_TOKENS", 2 * 13)
     parts = sample(lm, PROMPTS, copies=2, max_tokens=6, sampler=GREEDY, seed=0)
     assert parts == whole
+
+
+@pytest.mark.parametrize("sampler", [Sampler(1.0), Sampler(0.8, top_p=0.95)], ids=repr)
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_batches_of_any_size_draw_the_same(
+    chatty: LanguageModel, sampler: Sampler, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whoever they are sampled, in whatever groups, and whenever the rows beside them end."""
+    prompts = PROMPTS * 4
+
+    def run(indices: list[int]) -> list[list[Completion]]:
+        return sample(
+            chatty,
+            [prompts[index] for index in indices],
+            copies=2,
+            max_tokens=12,
+            sampler=sampler,
+            seed=3,
+            indices=indices,
+        )
+
+    everything = list(range(len(prompts)))
+    at_once = run(everything)
+    assert len({len(row.ids) for both in at_once for row in both}) > 1
+    ranks = [everything[rank::size] for rank in range(size)]
+    for indices in ranks:
+        assert run(indices) == [at_once[index] for index in indices]
+    assert run(everything[::-1]) == at_once[::-1]
+    monkeypatch.setattr(limits, "SAMPLED_TOKENS", size * 2 * (12 + 7))
+    assert run(everything) == at_once
+
+
+def test_fewer_tokens_or_copies_are_the_beginning_of_more(chatty: LanguageModel) -> None:
+    def run(copies: int, max_tokens: int) -> list[list[Completion]]:
+        return sample(
+            chatty,
+            PROMPTS,
+            copies=copies,
+            max_tokens=max_tokens,
+            sampler=Sampler(1.0),
+            seed=3,
+        )
+
+    for few, more in zip(run(2, 5), run(3, 9), strict=True):
+        assert [row.ids for row in few] == [row.ids[:5] for row in more[:2]]
+
+
+FEW_LOGITS = [1.0, 0.5, 0.0, -0.5]
+
+
+class ConstantDecoder:
+    """Gives every row the same logits, whatever it is fed."""
+
+    def __init__(self, rows: int) -> None:
+        self.logits = mx.broadcast_to(mx.array(FEW_LOGITS), (rows, len(FEW_LOGITS)))
+
+    def feed(self, tokens: mx.array) -> None:
+        pass
+
+    def keep(self, rows: Sequence[int]) -> None:
+        pass
+
+
+class ConstantBackend:
+    decodes_batches = True
+
+    def decoder(self, prompts: Sequence[Sequence[int]], copies: int, room: int) -> ConstantDecoder:
+        return ConstantDecoder(len(prompts) * copies)
+
+
+def test_draws_that_differ_in_one_thing_have_nothing_to_do_with_each_other() -> None:
+    constant: Any = ConstantBackend()
+    lm = replace(language_model(), backend=constant, eos_ids=frozenset())
+
+    def run(seed: int) -> np.ndarray:
+        rows = sample(
+            lm,
+            [[5]] * 1000,
+            copies=2,
+            max_tokens=8,
+            sampler=Sampler(1.0),
+            seed=stream_seed(0, "sampling", seed),
+        )
+        return np.array([[completion.ids for completion in row] for row in rows])
+
+    ids = run(1)  # prompts, copies, positions
+    assert_independent(ids[:, 0], ids[:, 1])
+    assert_independent(ids[..., :-1], ids[..., 1:])
+    assert_independent(ids[:-1], ids[1:])
+    assert_independent(ids, run(2))
+    with pytest.raises(AssertionError):
+        assert_independent(ids, ids)
+
+
+def assert_independent(one: np.ndarray, other: np.ndarray) -> None:
+    """Both are drawn from `FEW_LOGITS`, apart from each other: a chi-square test of all pairs."""
+    size = len(FEW_LOGITS)
+    counts = np.bincount(size * one.reshape(-1) + other.reshape(-1), minlength=size * size)
+    shares = softmax(np.array(FEW_LOGITS))
+    expected = np.outer(shares, shares).reshape(-1) * one.size
+    chi_square = float(((counts - expected) ** 2 / expected).sum())
+    assert chi_square < 44  # 15 degrees of freedom: one in ten thousand is above
 
 
 def test_the_seed_decides() -> None:
@@ -210,7 +315,7 @@ def filtered(sampler: Sampler) -> np.ndarray:
 
 def drawn(sampler: Sampler, seed: int = 0) -> np.ndarray:
     logits = mx.broadcast_to(mx.array(LOGITS, mx.float32), (DRAWS, len(LOGITS)))
-    ids = np.array(sampler.draw(logits, mx.random.key(seed)))
+    ids = np.array(sampler.draw(logits, mx.random.split(mx.random.key(seed), DRAWS)))
     return np.bincount(ids, minlength=len(LOGITS))
 
 
@@ -255,7 +360,8 @@ def test_temperature_zero_takes_the_likeliest() -> None:
 
 def test_rows_are_drawn_apart() -> None:
     logits = mx.array(np.random.default_rng(0).normal(size=(64, 50)), mx.float32)
-    ids = np.array(Sampler(1.0, top_p=0.9).draw(logits, mx.random.key(0)))
+    keys = mx.random.split(mx.random.key(0), 64)
+    ids = np.array(Sampler(1.0, top_p=0.9).draw(logits, keys))
     assert len(set(ids.tolist())) > 10
-    greedy = np.array(GREEDY.draw(logits, mx.random.key(0)))
+    greedy = np.array(GREEDY.draw(logits, keys))
     np.testing.assert_array_equal(greedy, np.array(logits).argmax(-1))

@@ -8,7 +8,7 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from engine.compute import limits
+from engine.compute import choose, limits
 from engine.compute.mlx_backend import MlxBackend
 from engine.model import arrays
 from engine.model.batch import Batch
@@ -23,11 +23,13 @@ from tests.engine.small_models import (
     VOCABULARY,
     by_mlx,
     language_model,
+    make_model,
     mlx_of,
     number,
     policy_and_reference,
     settings,
     stir,
+    tokenizer,
 )
 
 pytestmark = pytest.mark.backends
@@ -69,6 +71,20 @@ def test_equal_to_a_loop_over_tokens(config: dict[str, Any], scored: Batch) -> N
     for each in {lm.backend, by_mlx(lm).backend}:
         for options in ways:
             assert_close(each.logps(scored, **options), wanted)
+
+
+def test_a_large_vocabulary_is_added_up_without_loss() -> None:
+    """One number after the other, float32 loses 3e-4 of a sum over so many."""
+    model: Any = make_model(QWEN2 | {"vocab_size": 151_936, "num_hidden_layers": 1}, scale=1.0)
+    spread = 3 / np.sqrt(QWEN2["hidden_size"])  # of logits: 3
+    model.lm_head.weight = mx.array(
+        np.random.default_rng(0).normal(0, spread, model.lm_head.weight.shape), mx.float32
+    )
+    model.freeze()  # so that numpy scores it
+    lm = choose.alone(model, tokenizer())
+    wanted = token_by_token(lm, EVEN)
+    for each in {lm.backend, by_mlx(lm).backend}:
+        assert np.abs(np.array(each.logps(EVEN)) - wanted).max() < 2e-5
 
 
 def test_a_window_that_does_not_overflow_is_shared() -> None:

@@ -202,4 +202,4 @@ def test_the_presets_are_settings():
 
     for preset in PRESETS.values():
         settings = Settings.model_validate(preset)
-        assert settings.model == settings.data == "starter"
+        assert settings.data == "starter"

@@ -309,7 +309,9 @@ def test_presets() -> None:
         assert "starter-human" in shown(app)
         await pilot.press("p", "escape")
         assert setup(app).form.settings == files.preset("starter-human")
-        await pilot.press("p", "down", "down", "enter")
+        await pilot.press("p", *["down"] * 3, "enter")
+        await until(pilot, lambda: setup(app).form.settings == files.preset("smollm2-human"))
+        await pilot.press("p", *["down"] * 4, "enter")
         await until(pilot, lambda: setup(app).form.settings == Settings())
 
     play(scene)

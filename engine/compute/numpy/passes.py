@@ -256,9 +256,10 @@ class ForwardBackward:
         logits -= logits.max(axis=0)
         logps = logits[picked]
         np.exp(logits, out=logits)
-        total = logits.sum(axis=0)
+        # In float64: one after the other, the numbers of a vocabulary lose 1e-4 of their sum.
+        total = logits.sum(axis=0, dtype=np.float64)
         if self._seen:
-            logits /= -total
+            logits /= -total.astype(np.float32)
             logits[picked] += 1
             self._slopes.append(self._model.head.weight.T @ logits)
         return logps - np.log(total)

@@ -1,0 +1,1 @@
+"""A real language model, where the package that brings it is installed."""
