@@ -13,11 +13,11 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx_lm.models.cache import KVCache as MlxKVCache
-from mlx_lm.models.cache import RotatingKVCache, make_prompt_cache
+from mlx_lm.models.cache import make_prompt_cache
 
 from engine.compute import limits
+from engine.compute.caches import completion_caches, padded, prompt_caches, states, windows
 from engine.compute.frozen_layers import FrozenLayers, in_order, shared_layers
-from engine.compute.kv_cache import CompletionCache, padded, prompt_caches
 from engine.compute.mlx_backend import MlxBackend
 from engine.compute.mlx_model import MlxModel
 from engine.compute.numpy.backend import NumpyBackend
@@ -83,35 +83,54 @@ def _language_model(mlx: MlxBackend, tokenizer: Any, backend: Backend) -> Langua
 def supports_sharing(model: nn.Module, tokens: float) -> bool:
     """Whether prompts of this model can be shared over `tokens` positions by MLX.
 
-    True where every layer keeps plain keys and values, or a rotating window that `tokens` do
-    not overflow, and where a small trial gives the same numbers as a plain pass.
+    True where every layer keeps keys and values, a window of them or recurrent states, and where
+    small trials give the same numbers as a plain pass: for each window that `tokens` overflow
+    one whose prompts do so too.
     """
-    for cache in make_prompt_cache(model):
-        if type(cache) is RotatingKVCache:
-            if cache.max_size < tokens:
-                return False
-        elif type(cache) is not MlxKVCache:
-            return False
+    sizes = windows(model)
+    if sizes is None:
+        return False
+    prompts = [[*range(1, 13)], [5, 6]]
+    over = [size for size in set(sizes) if size < tokens]
     try:
-        return _continues(model)
+        return all(
+            _continues(model, [_longer(ids, size) for ids in prompts]) for size in [0, *over]
+        )
     except Exception:  # whatever an unknown model raises, the plain pass serves it
         return False
 
 
-def _continues(model: nn.Module) -> bool:
-    """Two prompts of unequal length, continued by two tokens: equal to a plain pass?"""
-    prompts, tail = [[1, 2, 3, 4], [5, 6]], [[7, 8], [9, 10]]
-    caches = prompt_caches(model)
+def _longer(ids: list[int], tokens: int) -> list[int]:
+    """The same ids over and over, and `tokens` more of them."""
+    count = len(ids) + tokens
+    return (ids * (count // len(ids) + 1))[:count]
+
+
+def _continues(model: nn.Module, prompts: list[list[int]]) -> bool:
+    """Prompts of unequal length, continued by two tokens: equal to a plain pass, and states to
+    those of each prompt alone?"""
+    tail = [[7, 8], [9, 10]]
+    lengths = [len(prompt) for prompt in prompts]
+    caches = prompt_caches(model, lengths)
     model(padded(prompts), cache=caches)
-    lengths = mx.array([len(prompt) for prompt in prompts])
     rows = mx.arange(len(prompts))
-    shared = model(padded(tail), cache=[CompletionCache(cache, rows, lengths) for cache in caches])
+    continued = completion_caches(caches, rows, mx.array(lengths))
+    shared = model(padded(tail), cache=continued)
     for row, (prompt, completion) in enumerate(zip(prompts, tail, strict=True)):
         plain = model(mx.array([prompt + completion]))[0, len(prompt) :]
-        spread = mx.abs(plain).max() + 1e-6
-        if not mx.abs(plain - shared[row]).max() < 2e-2 * spread:
+        if not _close(shared[row], plain):
             return False
+        alone = prompt_caches(model)
+        model(mx.array([prompt]), cache=alone)
+        for mine, theirs in zip(states(caches), states(alone), strict=True):
+            if not _close(mine[row], theirs[0]):
+                return False
     return True
+
+
+def _close(array: mx.array, wanted: mx.array) -> bool:
+    """Equal, but for what half precision rounds?"""
+    return bool(mx.abs(array - wanted).max() < 2e-2 * (mx.abs(wanted).max() + 1e-6))
 
 
 def is_numpy(model: nn.Module) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
-from engine.compute.kv_cache import DecodeCache, padded, prompt_caches
+from engine.compute.caches import decode_caches, padded, prompt_caches
 from engine.compute.mlx_model import MlxModel
 
 
@@ -18,12 +18,12 @@ class SharedDecoder:
         self._model = model
         owners = mx.repeat(mx.arange(len(prompts)), copies)
         lengths = [len(prompt) for prompt in prompts]
-        shared = prompt_caches(model.module)
+        shared = prompt_caches(model.module, lengths)
         hidden = model.hidden(padded(prompts), shared)
         last = mx.take_along_axis(hidden, mx.array(lengths)[:, None, None] - 1, axis=1).squeeze(1)
         uneven = mx.array(lengths)[owners] if len(set(lengths)) > 1 else None
         self.logits = mx.take(model.logits(last), owners, axis=0)
-        self._caches = [DecodeCache(cache, owners, uneven, room) for cache in shared]
+        self._caches = decode_caches(shared, owners, uneven, room)
 
     def feed(self, tokens: mx.array) -> None:
         self.logits = _logits_after(self._model, tokens, self._caches)

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from engine.compute.kv_cache import PromptCache
+from engine.compute.caches import LAYER_CACHES
 from engine.compute.layer_calls import Call, replaced_calls
 from engine.model import arrays
 from engine.model.batch import Batch
@@ -97,7 +97,7 @@ def _skipping(count: int, states: Iterator[mx.array]) -> Callable[..., Any]:
         if number >= count:
             return call(hidden, *args, **kwargs)
         for value in (*args, *kwargs.values()):
-            if isinstance(value, PromptCache):
+            if isinstance(value, LAYER_CACHES):
                 value.skip(hidden.shape[1])
         return next(states) if number == count - 1 else hidden
 

@@ -1,47 +1,45 @@
-"""The key-value cache of prompts that several completions share.
+"""Keys and values of prompts that several completions share.
 
 Prompts are right-padded, so the first pass over them is plain causal attention and every real
 token sits at its own position. Completions continue as further rows: each starts at the length
 of its own prompt, and a mask hides the padding between the two. Gradients flow through all of
 it, because keys and values are only ever concatenated.
 
-A cache here stands in for mlx-lm's `KVCache` of one layer: it has `offset`, `make_mask` and
-`update_and_fetch`, which is all that a model asks for.
+A cache here stands in for mlx-lm's `KVCache` of one layer, or its `RotatingKVCache`: it has
+`offset`, `make_mask` and `update_and_fetch`, which is all that a model asks for. Of a window
+everything is kept, and what lies outside is masked.
 """
 
-import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import mlx.core as mx
-import mlx.nn as nn
-from mlx_lm.models.cache import make_prompt_cache
-
-from engine.compute.layer_calls import replaced_calls
 
 
 class PromptCache:
     """Keys and values of one layer over right-padded prompts.
 
     `keys`, `values`: (rows, kv heads, tokens, head width) or None before the first tokens.
+
+    Args:
+        window: the positions that a token sees, itself included, or None for all before it.
     """
 
     kept = True  # whether more tokens follow
 
-    def __init__(self) -> None:
+    def __init__(self, window: int | None = None) -> None:
         self.keys: mx.array | None = None
         self.values: mx.array | None = None
-        self._skipped = 0
+        self.window = window
+        self.read = 0  # tokens a row that the layer was not run on
 
     @property
     def width(self) -> int:
         """Tokens read a row, padding included."""
-        return self._skipped if self.keys is None else self.keys.shape[2]
+        return self.read if self.keys is None else self.keys.shape[2]
 
     def skip(self, tokens: int) -> None:
         """Count tokens that the layer is not run on."""
-        self._skipped += tokens
+        self.read += tokens
 
     @property
     def offset(self) -> int | mx.array:
@@ -57,16 +55,27 @@ class PromptCache:
     def state(self, arrays: Sequence[mx.array]) -> None:
         self.keys, self.values = arrays if arrays else (None, None)
 
+    def keep(self, rows: mx.array) -> None:
+        """Keep only these rows, int32 (kept,)."""
+        self.state = [mx.take(array, rows, axis=0) for array in self.state]
+
     def make_mask(
         self, tokens: int, return_array: bool = False, window_size: int | None = None
     ) -> mx.array | str | None:
-        """Causal mask for `tokens` new tokens. The window never overflows here (see
-        `engine.compute.choose.supports_sharing`), so it is ignored."""
-        if tokens == 1 and not return_array:
+        """Mask for `tokens` new tokens: causal, and within the window where there is one."""
+        window = self._overflowing(tokens, window_size)
+        if tokens == 1 and not return_array and window is None:
             return None
-        if not return_array:
+        if not return_array and window is None:
             return "causal"
-        return _positions(self.width, tokens)
+        return _visible(
+            mx.arange(self.width, self.width + tokens), mx.arange(self.width + tokens), window
+        )
+
+    def _overflowing(self, tokens: int, window_size: int | None) -> int | None:
+        """The window, where something lies outside of it once `tokens` are added."""
+        window = window_size or self.window
+        return window if window is not None and self.width + tokens > window else None
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """Append (rows, kv heads, tokens, head width) and return everything held."""
@@ -99,10 +108,10 @@ class CompletionCache(PromptCache):
         lengths: mx.array | None,
         kept: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(prompt.window)
         self.kept = kept
         self.state = prompt.state
-        self._skipped = prompt.width
+        self.read = prompt.width
         self.rows = rows
         self.prompt_width = prompt.width
         self.lengths = lengths
@@ -118,10 +127,18 @@ class CompletionCache(PromptCache):
     ) -> mx.array | str | None:
         if self.lengths is None:
             return super().make_mask(tokens, return_array, window_size)
+        lengths = self.lengths[:, None]
         keys = mx.arange(self.width + tokens)
-        in_prompt = keys < self.lengths[:, None, None, None]
         after_prompt = keys >= self.prompt_width
-        return in_prompt | (after_prompt & _positions(self.width, tokens))
+        # Positions (completions, keys) and (completions, tokens); -1: padding.
+        positions = mx.where(
+            after_prompt,
+            lengths + keys - self.prompt_width,
+            mx.where(keys < lengths, keys, -1),
+        )
+        new = lengths + (self.width - self.prompt_width) + mx.arange(tokens)
+        visible = _visible(new, positions, self._overflowing(tokens, window_size))
+        return visible[:, None] & (positions >= 0)[:, None, None]
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         if self.width == self.prompt_width:
@@ -156,79 +173,18 @@ class DecodeCache(CompletionCache):
         return self.keys[:, :, : self._filled], self.values[:, :, : self._filled]
 
     def keep(self, rows: mx.array) -> None:
-        """Keep only these rows, int32 (kept,)."""
-        assert self.keys is not None
-        assert self.values is not None
-        self.keys, self.values = (
-            mx.take(self.keys, rows, axis=0),
-            mx.take(self.values, rows, axis=0),
-        )
+        super().keep(rows)
         if self.lengths is not None:
             self.lengths = mx.take(self.lengths, rows, axis=0)
 
 
-def _positions(before: int, tokens: int) -> mx.array:
-    """Causal mask (tokens, before + tokens), True where a key may be seen."""
-    return mx.arange(before, before + tokens)[:, None] >= mx.arange(before + tokens)
+def _visible(queries: mx.array, keys: mx.array, window: int | None) -> mx.array:
+    """Which keys at positions (..., keys) the queries at positions (..., queries) see: bool
+    (..., queries, keys)."""
+    ahead = queries[..., :, None] - keys[..., None, :]
+    return ahead >= 0 if window is None else (ahead >= 0) & (ahead < window)
 
 
 def _with_room(array: mx.array, room: int) -> mx.array:
     rows, heads, _, width = array.shape
     return mx.concatenate([array, mx.zeros((rows, heads, room, width), array.dtype)], axis=2)
-
-
-def prompt_caches(model: nn.Module) -> list[PromptCache]:
-    """One empty `PromptCache` for each cache that the model wants."""
-    return [PromptCache() for _ in make_prompt_cache(model)]
-
-
-def padded(ids: Sequence[Sequence[int]], width: int | None = None) -> mx.array:
-    """Token ids right-padded with 0: int32 (rows, width or the longest)."""
-    width = max(map(len, ids)) if width is None else width
-    return mx.array([[*row, *[0] * (width - len(row))] for row in ids], mx.int32)
-
-
-@contextmanager
-def checkpointed(model: nn.Module) -> Iterator[None]:
-    """While open, gradients through `model.layers` recompute activations.
-
-    A layer's cache is passed in and out of the recomputed function as arrays, so that it may be
-    shared between the passes over prompts and completions. Each layer's draws start from a seed
-    of their own, so that the second computation drops out what the first one did.
-    """
-    seeds = itertools.count(int(mx.random.randint(0, 1 << 30).item()))  # pyright: ignore[reportArgumentType]
-    with replaced_calls(model, lambda call: _recomputed(call, seeds)):
-        yield
-
-
-def _recomputed(call: Any, seeds: Iterator[int]) -> Any:
-    def layer_call(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        inputs = [*args, *kwargs.values()]
-        cache = next((value for value in inputs if isinstance(value, PromptCache)), None)
-        arrays = [value for value in inputs if _differentiable(value)]
-        seed = next(seeds)
-
-        def inner(parameters: Any, arrays: list[mx.array], state: list[mx.array]) -> Any:
-            mx.random.seed(seed)
-            layer.update(parameters)
-            if cache is not None:
-                cache.state = state
-            given = iter(arrays)
-            values = [next(given) if _differentiable(value) else value for value in inputs]
-            positional, named = values[: len(args)], values[len(args) :]
-            output = call(layer, *positional, **dict(zip(kwargs, named, strict=True)))
-            return output, cache.state if cache is not None and cache.kept else []
-
-        again: Any = mx.checkpoint(inner)
-        output, state = again(
-            layer.trainable_parameters(), arrays, [] if cache is None else cache.state
-        )
-        if cache is not None:
-            cache.state = state
-        return output
-
-    return layer_call
-
-
-def _differentiable(value: Any) -> bool:
-    return isinstance(value, mx.array) and mx.issubdtype(value.dtype, mx.floating)

@@ -14,8 +14,15 @@ import numpy as np
 from mlx.nn.utils import checkpoint
 
 from engine.compute import limits
-from engine.compute.kv_cache import CompletionCache, checkpointed, padded, prompt_caches
+from engine.compute.caches import (
+    LayerCache,
+    completion_caches,
+    padded,
+    prompt_caches,
+    reads_whole,
+)
 from engine.compute.mlx_model import MlxModel
+from engine.compute.recompute import checkpointed
 from engine.machine.backend import backend
 from engine.model.batch import Batch
 
@@ -73,7 +80,7 @@ def _hidden_shared(
     """Hidden states (rows, width, features) at the positions that predict completions: the
     prompt's last one, then one for each token of the completion but the last."""
     lengths = [len(prompt) for prompt in batch.prompts]
-    caches = prompt_caches(model.module)
+    caches = prompt_caches(model.module, lengths)
     prompt_hidden = _in_steps(model, padded(batch.prompts), caches, step_size)
     last = mx.take_along_axis(prompt_hidden, mx.array(lengths)[:, None, None] - 1, axis=1)
     owners = mx.repeat(mx.arange(len(lengths)), batch.copies)
@@ -83,16 +90,16 @@ def _hidden_shared(
         return hidden
     uneven = mx.array(lengths)[owners] if len(set(lengths)) > 1 else None
     kept = step_size is not None
-    continued = [CompletionCache(cache, owners, uneven, kept) for cache in caches]
+    continued = completion_caches(caches, owners, uneven, kept=kept)
     return mx.concatenate([hidden, _in_steps(model, padded(inputs), continued, step_size)], axis=1)
 
 
 def _in_steps(
-    model: MlxModel, ids: mx.array, caches: Sequence[object], step_size: int | None
+    model: MlxModel, ids: mx.array, caches: Sequence[LayerCache], step_size: int | None
 ) -> mx.array:
     """Hidden states of `ids` (rows, tokens), computed `step_size` tokens at a time."""
     tokens = ids.shape[1]
-    step = step_size or tokens
+    step = tokens if step_size is None or reads_whole(caches) else step_size
     parts = [model.hidden(ids[:, at : at + step], caches) for at in range(0, tokens, step)]
     return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=1)
 

@@ -6,9 +6,9 @@ from typing import Any
 import mlx.core as mx
 
 from engine.compute import last_logits, limits
+from engine.compute.caches import LayerCache
 from engine.compute.decode import SharedDecoder, UnsharedDecoder
 from engine.compute.frozen_layers import FrozenLayers, run_once
-from engine.compute.kv_cache import PromptCache
 from engine.compute.logps import completion_logps
 from engine.compute.mlx_model import MlxModel
 from engine.machine.backend import backend
@@ -38,7 +38,7 @@ class MlxBackend:
         self.decodes_batches = self.shares_prompts = shares_prompts
         self._frozen = frozen
         self._keeps = keeps
-        self._prefix: tuple[tuple[int, ...], list[PromptCache]] = (), []
+        self._prefix: tuple[tuple[int, ...], list[LayerCache]] = (), []
 
     def decoder(self, prompts: Sequence[Sequence[int]], copies: int, room: int) -> Decoder:
         if self.shares_prompts:
@@ -50,7 +50,7 @@ class MlxBackend:
             return last_logits.whole(self.model, [[*prefix, *row] for row in rows])
         return last_logits.continued(self.model, self._prefix_caches(tuple(prefix)), rows)
 
-    def _prefix_caches(self, prefix: tuple[int, ...]) -> list[PromptCache]:
+    def _prefix_caches(self, prefix: tuple[int, ...]) -> list[LayerCache]:
         if prefix != self._prefix[0] or arrays.flat(self.model.module.trainable_parameters()):
             self._prefix = prefix, last_logits.prefix_caches(self.model, prefix)
         return self._prefix[1]

@@ -6,16 +6,17 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.compute.choose import supports_sharing
-from engine.compute.kv_cache import (
-    CompletionCache,
-    DecodeCache,
-    PromptCache,
+from engine.compute.caches import (
+    LayerCache,
+    completion_caches,
+    decode_caches,
     padded,
     prompt_caches,
 )
+from engine.compute.choose import supports_sharing
+from engine.compute.kv_cache import CompletionCache
 from tests.close import assert_close
-from tests.engine.small_models import GEMMA3, MAMBA2, QWEN2, QWEN3, make_model
+from tests.engine.small_models import GEMMA2, GEMMA3, MAMBA2, QWEN2, QWEN3, make_model
 
 pytestmark = pytest.mark.quick
 
@@ -24,8 +25,8 @@ PROMPTS = [[7, 8, 9, 10, 11], [12, 13], [14, 15, 16]]
 LENGTHS = mx.array([5, 2, 3])
 
 
-def filled(model: Any) -> list[PromptCache]:
-    caches = prompt_caches(model)
+def filled(model: Any) -> list[LayerCache]:
+    caches = prompt_caches(model, [5, 2, 3])
     model(padded(PROMPTS), cache=caches)
     return caches
 
@@ -38,7 +39,8 @@ def test_padding_is_on_the_right() -> None:
 def test_each_completion_starts_where_its_prompt_ends() -> None:
     caches = filled(make_model())
     rows = mx.array([0, 0, 1, 2])
-    cache = CompletionCache(caches[0], rows, LENGTHS[rows])
+    (cache, *_) = completion_caches(caches, rows, LENGTHS[rows])
+    assert isinstance(cache, CompletionCache)
     assert np.array(cache.offset).tolist() == [5, 5, 2, 3]
     cache.update_and_fetch(mx.zeros((4, 1, 2, 16)), mx.zeros((4, 1, 2, 16)))
     assert np.array(cache.offset).tolist() == [7, 7, 4, 5]
@@ -46,20 +48,35 @@ def test_each_completion_starts_where_its_prompt_ends() -> None:
 
 def test_the_mask_hides_padding_and_what_is_to_come() -> None:
     caches = filled(make_model())
-    cache = CompletionCache(caches[0], mx.array([1, 2]), LENGTHS[mx.array([1, 2])])
+    (cache, *_) = completion_caches(caches, mx.array([1, 2]), LENGTHS[mx.array([1, 2])])
+    assert isinstance(cache, CompletionCache)
     mask = np.array(cache.make_mask(2)).astype(int)
     assert mask[0, 0].tolist() == [[1, 1, 0, 0, 0, 1, 0], [1, 1, 0, 0, 0, 1, 1]]
     assert mask[1, 0].tolist() == [[1, 1, 1, 0, 0, 1, 0], [1, 1, 1, 0, 0, 1, 1]]
 
 
-@pytest.mark.parametrize("config", [QWEN3, QWEN2], ids=["qwen3", "qwen2"])
+def test_the_mask_hides_what_lies_outside_of_a_window() -> None:
+    model = make_model(GEMMA3 | {"sliding_window": 3})
+    caches = filled(model)
+    (cache, *_) = completion_caches(caches, mx.array([0, 1]), LENGTHS[mx.array([0, 1])])
+    assert isinstance(cache, CompletionCache)
+    mask = np.array(cache.make_mask(2)).astype(int)
+    assert mask[0, 0].tolist() == [[0, 0, 0, 1, 1, 1, 0], [0, 0, 0, 0, 1, 1, 1]]
+    assert mask[1, 0].tolist() == [[1, 1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [QWEN3, QWEN2, GEMMA3 | {"sliding_window": 3}, MAMBA2],
+    ids=["qwen3", "qwen2", "a window", "states"],
+)
 def test_shared_prompts_give_the_logits_of_whole_sequences(config: dict[str, Any]) -> None:
     model: Any = make_model(config)
     owners, tail = [0, 0, 1, 2, 2], [[20, 21], [22, 23], [24, 25], [26, 27], [28, 29]]
     rows = mx.array(owners)
     caches = filled(model)
-    together = model(padded(tail), cache=[CompletionCache(c, rows, LENGTHS[rows]) for c in caches])
-    decode = [DecodeCache(c, rows, LENGTHS[rows], room=2) for c in filled(model)]
+    together = model(padded(tail), cache=completion_caches(caches, rows, LENGTHS[rows]))
+    decode = decode_caches(filled(model), rows, LENGTHS[rows], room=2)
     one_by_one = mx.concatenate(
         [model(padded(tail)[:, at : at + 1], cache=decode) for at in (0, 1)], axis=1
     )
@@ -69,10 +86,11 @@ def test_shared_prompts_give_the_logits_of_whole_sequences(config: dict[str, Any
         assert_close(one_by_one[row], plain)
 
 
-def test_rows_that_leave_do_not_change_those_that_stay() -> None:
-    model: Any = make_model()
+@pytest.mark.parametrize("config", [QWEN3, GEMMA3 | {"sliding_window": 3}, MAMBA2])
+def test_rows_that_leave_do_not_change_those_that_stay(config: dict[str, Any]) -> None:
+    model: Any = make_model(config)
     rows = mx.array([0, 1, 2])
-    caches = [DecodeCache(c, rows, LENGTHS, room=3) for c in filled(model)]
+    caches = decode_caches(filled(model), rows, LENGTHS, room=3)
     model(mx.array([[20], [21], [22]]), cache=caches)
     for cache in caches:
         cache.keep(mx.array([0, 2]))
@@ -86,7 +104,7 @@ def test_a_prompt_cache_is_not_changed_by_its_completions() -> None:
     model: Any = make_model()
     caches = filled(model)
     before = [np.array(array) for array in caches[0].state]
-    completions = [CompletionCache(c, mx.array([0, 1, 2]), LENGTHS) for c in caches]
+    completions = completion_caches(caches, mx.array([0, 1, 2]), LENGTHS)
     model(mx.array([[20], [21], [22]]), cache=completions)
     assert caches[0].width == 5
     for array, old in zip(caches[0].state, before, strict=True):
@@ -97,9 +115,9 @@ def test_who_can_share() -> None:
     assert supports_sharing(make_model(QWEN3), 512)
     assert supports_sharing(make_model(QWEN2), 512)
     assert supports_sharing(make_model(GEMMA3), 8)
-    assert not supports_sharing(make_model(GEMMA3), 9)  # its window would overflow
-    assert not supports_sharing(make_model(GEMMA3), float("inf"))
-    assert not supports_sharing(make_model(MAMBA2), 512)  # keeps no keys and values
+    assert supports_sharing(make_model(GEMMA3), float("inf"))  # its window overflows
+    assert supports_sharing(make_model(MAMBA2), 512)
+    assert not supports_sharing(make_model(GEMMA2), 512)  # takes no mask of its own for each row
 
 
 def test_a_model_that_ignores_the_mask_or_positions_is_found_out() -> None:

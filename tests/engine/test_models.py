@@ -1,6 +1,6 @@
 """Models: the reference as a view, a first step from an exact zero, quantisation, adapters."""
 
-from math import inf, log
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.compute.kv_cache import prompt_caches
+from engine.compute.caches import prompt_caches
 from engine.compute.mlx_model import MlxModel
 from engine.data.pairs import JudgedPair, Verdict
 from engine.errors import UserError
@@ -18,7 +18,7 @@ from engine.model.adapters import add_adapters, count_parameters, load_adapter_f
 from engine.model.load import load, quantize
 from engine.model.quantizations import QUANTIZATIONS
 from engine.settings.schema import Settings
-from engine.train.online_dpo import learn
+from engine.train.online_dpo import learn, summed_loss
 from engine.train.optimizers import build_optimizer
 from engine.train.roles import load_roles
 from engine.train.update import Update
@@ -30,7 +30,6 @@ from tests.engine.small_models import (
     QWEN2,
     QWEN3,
     WIDE,
-    language_model,
     make_model,
     number,
     pair,
@@ -185,17 +184,20 @@ def test_another_reference_is_another(tmp_path: Path) -> None:
     assert first_step(chosen, (roles.policy, roles.reference))["margin"] != 0
 
 
-def test_a_judge_never_shares_over_a_window(tmp_path: Path) -> None:
+def test_a_judge_shares_over_a_window(tmp_path: Path) -> None:
     """What it reads is longer than the policy's prompts, by as much as the rubric likes."""
     folder = write_model(tmp_path / "model", GEMMA3)
     chosen = settings(
         model=str(folder), judge=str(folder), max_seq_length=8, max_completion_length=4
     )
-    roles = load_roles(chosen)
-    assert roles.judge is not None
-    assert roles.policy.backend.decodes_batches
-    assert not roles.judge.backend.decodes_batches
-    assert language_model(QWEN3, tokens=inf).backend.decodes_batches
+    judge = load_roles(chosen).judge
+    assert judge is not None
+    assert judge.backend.decodes_batches
+    prefix, rows = [*range(10, 30)], [[5, 6, 7], [5, 8]]
+    wanted = [np.array(judge.model(mx.array([prefix + row])))[0, -1] for row in rows]
+    np.testing.assert_allclose(
+        np.array(judge.backend.last_logits(prefix, rows)), wanted, rtol=1e-4, atol=1e-5
+    )
 
 
 # -- what a model is made of ---------------------------------------------------------------------
@@ -264,7 +266,7 @@ def test_more_than_ten_layers_keep_their_order() -> None:
     policy, reference = policy_and_reference(chosen, config)
     update = Update(policy, reference, chosen, build_optimizer(chosen, 10))
     before = arrays.flat(policy.model.trainable_parameters())
-    update.add_gradients(DECIDED, step=1)
+    update.add_gradients(summed_loss, DECIDED, step=1)
     assert update.gradients is not None
     gradients = dict(update.gradients)
     update.apply()
