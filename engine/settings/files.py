@@ -357,7 +357,6 @@ def to_yaml(settings: Settings, commented: bool = True) -> str:
 
 
 def _comment(field: Setting) -> list[str]:
-    facts = [fact for fact in (field.unit, field.bounds) if fact]
     danger = "DANGEROUS. " if field.dangerous else ""
-    words = f"{danger}{field.help}" + (f" [{'; '.join(facts)}]" if facts else "")
+    words = f"{danger}{field.help}" + (f" [{'; '.join(field.facts)}]" if field.facts else "")
     return textwrap.wrap(words, 88, break_long_words=False, break_on_hyphens=False)

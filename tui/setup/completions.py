@@ -1,10 +1,9 @@
 """What a model, data set or path field may hold: names in the local hub cache, and files."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
-Complete = Callable[[str], list[str]]
+from tui.widgets.offers import Complete
 
 LIMIT = 50  # candidates; more do not help anybody
 
