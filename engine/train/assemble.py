@@ -37,7 +37,7 @@ from engine.settings.schema import Settings
 from engine.train.evaluation import Evaluation
 from engine.train.health import nothing_learned
 from engine.train.journal import Journal
-from engine.train.online_dpo import Trainer, total_steps
+from engine.train.online_dpo import Trainer
 from engine.train.optimizers import build_optimizer
 from engine.train.results import fuse_run, publish_to_lm_studio, readers, write_adapters
 from engine.train.roles import Roles, load_roles
@@ -261,6 +261,13 @@ def _evaluations(
 
 
 # -- training --------------------------------------------------------------------------------------
+
+
+def total_steps(settings: Settings, prompts: int) -> int:
+    """Steps of a run over so many prompts."""
+    if settings.epochs > 0:
+        return max(1, math.ceil(settings.epochs * prompts / settings.batch_size))
+    return settings.iters
 
 
 def _trainer(

@@ -18,7 +18,7 @@ from engine.model.adapters import add_adapters, count_parameters, load_adapter_f
 from engine.model.load import load, quantize
 from engine.model.quantizations import QUANTIZATIONS
 from engine.settings.schema import Settings
-from engine.train.online_dpo import learn
+from engine.train.online_dpo import learn, summed_loss
 from engine.train.optimizers import build_optimizer
 from engine.train.roles import load_roles
 from engine.train.update import Update
@@ -264,7 +264,7 @@ def test_more_than_ten_layers_keep_their_order() -> None:
     policy, reference = policy_and_reference(chosen, config)
     update = Update(policy, reference, chosen, build_optimizer(chosen, 10))
     before = arrays.flat(policy.model.trainable_parameters())
-    update.add_gradients(DECIDED, step=1)
+    update.add_gradients(summed_loss, DECIDED, step=1)
     assert update.gradients is not None
     gradients = dict(update.gradients)
     update.apply()

@@ -16,8 +16,8 @@ from engine.runs import archive
 from engine.runs.folder import LOG
 from engine.session import Session
 from engine.settings.schema import Settings
+from engine.train.assemble import total_steps
 from engine.train.metrics import COUNTS, MEANS, RATES
-from engine.train.online_dpo import total_steps
 from tests.engine.small_models import settings, write_model, write_prompts
 from tests.timing import TIMING
 

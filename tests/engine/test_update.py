@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 
@@ -98,7 +99,7 @@ def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> No
 
 def loss_in_float64(made: Update, batch: Judged) -> float:
     """Mean loss, from the log-probabilities on, in float64."""
-    chosen: Settings = made._settings
+    chosen = made.settings
     total = 0.0
     for each in batch:
         pair, verdict = each.pair, each.verdict
@@ -309,16 +310,20 @@ def test_a_loss_that_is_not_finite_changes_nothing(value: float) -> None:
 def test_a_gradient_that_is_not_finite_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     made = make_update(gradient_accumulation_steps=2)
     learn(made, judged(3), step=1)
-    start, real = weights(made), made._gradient
+    start, real = weights(made), nn.value_and_grad
 
-    def spoiled(*args: Any) -> Any:
-        values, gradients = real(*args)
-        flat = arrays.flat(gradients)
-        name = next(iter(flat))
-        return values, arrays.tree(flat | {name: flat[name].at[0, 0].add(math.inf)})
+    def spoiled(model: nn.Module, loss: Any) -> Any:
+        def gradient_of(*args: Any) -> Any:
+            values, gradients = real(model, loss)(*args)
+            flat = arrays.flat(gradients)
+            name = next(iter(flat))
+            return values, arrays.tree(flat | {name: flat[name].at[0, 0].add(math.inf)})
 
-    monkeypatch.setattr(made, "_gradient", spoiled)
-    learned = learn(made, judged(), step=2)
+        return gradient_of
+
+    with monkeypatch.context() as patched:
+        patched.setattr(nn, "value_and_grad", spoiled)
+        learned = learn(made, judged(), step=2)
     assert learned.dropped == "its gradient is not finite"
     # What the sound step had gathered still counts, alone.
     assert distance(weights(made), start) > 0
