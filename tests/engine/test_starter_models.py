@@ -54,7 +54,7 @@ def policy() -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def known(judge: LanguageModel) -> dict[str, dict[str, float]]:
-    return {name: judge_quality(judge, name, count=90) for name in RUBRIC_SCORES}
+    return {name: judge_quality(judge, name, count=60) for name in RUBRIC_SCORES}
 
 
 def answer_masses(folder: Path, rubric: str, pairs: list[Pair]) -> np.ndarray:
