@@ -210,14 +210,13 @@ def _take_load_in(mapping: dict[str, Any], source: str) -> None:
     for key, entry in switches.items():
         if not isinstance(entry, bool):
             raise UserError(f"{source}: {key} is {_show(entry)}, but has to be true or false")
-    wanted = [LOAD_IN[key] for key, on in switches.items() if on] or ["none"]
-    wanted = list(
-        dict.fromkeys([*wanted, *([mapping["quantization"]] if "quantization" in mapping else [])])
-    )
-    if len(wanted) > 1:
-        chosen = ", ".join(str(word) for word in wanted)
+    by_switch = [LOAD_IN[key] for key, on in switches.items() if on] or ["none"]
+    by_name = [mapping["quantization"]] if "quantization" in mapping else []
+    quantizations = list(dict.fromkeys([*by_switch, *by_name]))
+    if len(quantizations) > 1:
+        chosen = ", ".join(str(word) for word in quantizations)
         raise UserError(f"{source}: more than one quantization is asked for ({chosen}); keep one")
-    mapping["quantization"] = wanted[0]
+    mapping["quantization"] = quantizations[0]
 
 
 def _take_dora(mapping: dict[str, Any], source: str) -> None:

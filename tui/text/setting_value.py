@@ -29,9 +29,10 @@ def show(entry: Any) -> str:
 
 def facts(setting: Setting) -> str:
     """Unit, bounds and default of a setting on one line."""
-    default = safe_line(show(setting.default), DEFAULT) or "empty"
-    named = [] if setting.kind == "multiline" else [f"default {default}"]
-    return " · ".join([*setting.facts, *named])
+    facts = setting.facts
+    if setting.kind != "multiline":
+        facts.append(f"default {safe_line(show(setting.default), DEFAULT) or 'empty'}")
+    return " · ".join(facts)
 
 
 def number(entry: float) -> str:
