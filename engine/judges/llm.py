@@ -206,7 +206,7 @@ class LLMJudge:
             seed=0,
             stop=self._stop,
         )
-        return np.array([_parsed(lm.text(row.ids)) for (row,) in completions])
+        return np.array([written_answer(lm.text(row.ids)) for (row,) in completions])
 
 
 def _is_of_memory(error: Exception) -> bool:
@@ -214,7 +214,7 @@ def _is_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or bool(NO_ALLOCATION.search(str(error)))
 
 
-def _parsed(text: str) -> float:
+def written_answer(text: str) -> float:
     """Infinity for the answer "1", minus infinity for "2", NaN for anything else.
 
     Thoughts do not count; a template may have opened them already, so only their end is sure.

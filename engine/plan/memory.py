@@ -119,9 +119,10 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     float32 = machine.backend == "cpu"
     full = settings.train_type == "full"
     quantization = settings.quantization
-    other, human = settings.reference_model_path, settings.human_judge
+    other = settings.reference_model_path
+    judged_here = "model" in settings.judge_kinds
     policy = _model(settings.model, "model")
-    judge = None if human else _model(settings.judge, "judge")
+    judge = _model(settings.judge, "judge") if judged_here else None
     reference = _model(other, "reference_model_path") if other else None
     loaded: set[tuple[Path, Quantization]] = set()
 
@@ -147,7 +148,7 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     if policy and cache is not None and scoring is not None:
         merged = _merged(policy, settings)
         cache, scoring = cache + merged, scoring + merged
-    if human:
+    if not judged_here:
         judge_bytes = judging = 0
     else:
         judge_bytes = weight_bytes(judge, settings.judge_quantization or quantization)
@@ -296,7 +297,7 @@ def _download(settings: Settings, ask_hub: bool) -> int | None:
     roles = {settings.model: "model"}
     if settings.reference_model_path:
         roles[settings.reference_model_path] = "reference_model_path"
-    if not settings.human_judge:
+    if "model" in settings.judge_kinds:
         roles[settings.judge] = "judge"
     missing = [(name, "model") for name, role in roles.items() if not files.find(name, role)]
     if not files.has_dataset(settings.data):

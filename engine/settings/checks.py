@@ -1,10 +1,12 @@
 """Settings that are right one by one and wrong together, found before anything is loaded."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.errors import UserError
 from engine.secrets import hide
+from engine.settings.judge_names import RULE, RULES, address_problem, judge_kind
 from engine.settings.schema import Settings
 
 # The arguments that MLX's optimizers take besides the learning rate.
@@ -38,6 +40,9 @@ SCHEDULE_ARGUMENTS = {
     "step_decay": (3, 3),
 }
 
+SECRET = "holds a token or a password, which a run would keep; log in to the hub"
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -50,6 +55,7 @@ class Problem:
 def problems(settings: Settings) -> list[Problem]:
     """All contradictions between settings; empty where a run can start."""
     return [
+        *_judge(settings),
         *_secrets(settings),
         *_lengths(settings),
         *_weights(settings),
@@ -64,13 +70,31 @@ def check(settings: Settings) -> None:
         raise UserError(f"{problem.key}: {problem.message}")
 
 
+def _judge(settings: Settings) -> Iterator[Problem]:
+    kind = judge_kind(settings.judge)
+    if kind == "server":
+        if problem := address_problem(settings.judge):
+            yield Problem("judge", problem)
+    elif hide(settings.judge) != settings.judge:
+        yield Problem("judge", f"it {SECRET}")
+    if kind == "rule" and settings.judge.removeprefix(RULE) not in RULES:
+        rules = ", ".join(RULE + name for name in RULES)
+        yield Problem("judge", f"there is no {settings.judge}; the rules are {rules}")
+    if settings.judge_key_env is not None and not ENVIRONMENT_NAME.fullmatch(
+        settings.judge_key_env
+    ):
+        yield Problem(
+            "judge_key_env",
+            "it has to be the name of an environment variable, such as OPENAI_API_KEY, never the "
+            "key itself",
+        )
+
+
 def _secrets(settings: Settings) -> Iterator[Problem]:
     """All settings are kept in the run's folder, where no token belongs."""
     for key, value in settings.model_dump().items():
-        if isinstance(value, str) and hide(value) != value:
-            yield Problem(
-                key, "it holds a token or a password, which a run would keep; log in to the hub"
-            )
+        if key != "judge" and isinstance(value, str) and hide(value) != value:
+            yield Problem(key, f"it {SECRET}")
 
 
 def _lengths(settings: Settings) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from engine.settings.fields import Condition, Setting, SettingsModel, describe, setting
+from engine.settings.judge_names import JudgeKind, judge_kind
 
 SECTIONS = (
     "Model and data",
@@ -48,6 +49,16 @@ MANY = 10**9
 
 LLM = Condition(lambda s: not s.human_judge, "a person judges this run")
 PERSON = Condition(lambda s: s.human_judge, "an LLM judges this run")
+READER = Condition(
+    lambda s: not s.judge_kinds.isdisjoint(("model", "server")),
+    "no language model judges this run, so no rubric is read",
+)
+LOCAL = Condition(lambda s: "model" in s.judge_kinds, "no model on this machine judges this run")
+SERVER = Condition(lambda s: "server" in s.judge_kinds, "no server judges this run")
+TIMED = Condition(
+    lambda s: not s.judge_kinds.isdisjoint(("server", "function")),
+    "neither a server nor a function judges this run",
+)
 ADAPTERS = Condition(lambda s: s.train_type != "full", "full fine-tuning has no adapters")
 DPOP = Condition(lambda s: s.dpo_cpo_loss_type == "dpop", "only the dpop loss has this term")
 SCHEDULED = Condition(lambda s: s.lr_schedule.name != "constant", "the rate is constant")
@@ -441,23 +452,24 @@ class Settings(SettingsModel):
     judge: str = setting(
         "Qwen/Qwen3-0.6B",
         JUDGE,
-        "Who picks the better answer: hub id, local folder, starter, or human (you).",
+        "Who picks the better answer: hub id, local folder, starter, human (you), or a server of "
+        "OpenAI's protocol, such as http://localhost:8080/v1.",
     )
     judge_system: str = setting(
-        RUBRIC, JUDGE, "The rubric: what makes one answer better.", applies=LLM, multiline=True
+        RUBRIC, JUDGE, "The rubric: what makes one answer better.", applies=READER, multiline=True
     )
     judge_quantization: Quantization | None = setting(
         None,
         JUDGE,
         "Precision of the judge's weights; empty: the model's, so that both can share memory.",
-        applies=LLM,
+        applies=LOCAL,
     )
     judge_mode: Literal["logits", "generate"] = setting(
         "logits",
         JUDGE,
         "logits reads how likely the judge finds each answer; generate lets it write first, for "
         "judges that must think, and is far slower.",
-        applies=LLM,
+        applies=READER,
     )
     judge_max_tokens: int | None = setting(
         None,
@@ -465,7 +477,7 @@ class Settings(SettingsModel):
         "Tokens of a prompt and its two answers that the judge reads: of longer ones the prompt's "
         "end and each answer's start; empty: twice max_seq_length.",
         unit="tokens",
-        applies=LLM,
+        applies=READER,
         ge=32,
         le=10_000_000,
     )
@@ -483,6 +495,48 @@ class Settings(SettingsModel):
         applies=LLM,
         ge=0,
         lt=0.5,
+    )
+    judge_model: str | None = setting(
+        None,
+        JUDGE,
+        "Name that the server knows the judge by; empty: the only model that it has.",
+        applies=SERVER,
+    )
+    judge_key_env: str | None = setting(
+        None,
+        JUDGE,
+        "Name of the environment variable with the server's key, such as OPENAI_API_KEY; the key "
+        "itself is written nowhere. Empty: the server wants none.",
+        applies=SERVER,
+    )
+    judge_concurrency: int = setting(
+        4,
+        JUDGE,
+        "Requests that a server is sent at once.",
+        unit="requests",
+        applies=SERVER,
+        ge=1,
+        le=256,
+    )
+    judge_timeout: float = setting(
+        120.0,
+        JUDGE,
+        "A request to a server is sent again when it takes longer; a call of a function that does "
+        "is given up, and its pair is invalid.",
+        unit="s",
+        applies=TIMED,
+        gt=0,
+        le=86_400,
+    )
+    judge_away_minutes: float = setting(
+        60.0,
+        JUDGE,
+        "A run waits this long for a server that does not answer; then it pauses with a "
+        "checkpoint, or stops where nobody could go on.",
+        unit="min",
+        applies=SERVER,
+        ge=0,
+        le=100_000,
     )
 
     run_name: str | None = setting(
@@ -549,6 +603,11 @@ class Settings(SettingsModel):
     @property
     def human_judge(self) -> bool:
         return self.judge == "human"
+
+    @property
+    def judge_kinds(self) -> frozenset[JudgeKind]:
+        """Who judges, by the spelling of `judge`."""
+        return frozenset({judge_kind(self.judge)})
 
     @property
     def prompt_tokens(self) -> int:

@@ -38,7 +38,7 @@ from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
 from engine.data.pairs import JudgedPair, Pair, make_pair
 from engine.data.prompts import Prompt
 from engine.data.rendering import render_prompt
-from engine.judges import Judge
+from engine.judges import Judge, JudgeAway
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
@@ -75,7 +75,7 @@ class Trainer:
                 elif judged := self._collect():
                     self._learn(judged)
                 else:
-                    self.upkeep.wait_for_person()
+                    self.upkeep.wait_for_judge()
             finished = self.state.step == self.total_steps
         except Interrupted:
             finished = False
@@ -145,11 +145,17 @@ class Trainer:
     # -- judge -----------------------------------------------------------------------------------
 
     def _collect(self) -> list[JudgedPair] | None:
-        """The oldest batch with its verdicts: a model gives them now, a person has or has not."""
+        """The oldest batch with its verdicts: a model gives them now, a person or a server has or
+        has not."""
         start = time.monotonic()
-        judged = self.judge.collect()
+        try:
+            judged = self.judge.collect()
+        except JudgeAway as away:
+            self.upkeep.judge_is_away(str(away))
+            return None
         if judged is not None:
-            self.upkeep.reporter.add_judging(time.monotonic() - start)
+            self.upkeep.reporter.add_judging(time.monotonic() - start + self.upkeep.waited)
+            self.upkeep.waited = 0.0
         return judged
 
     # -- score, loss, step -----------------------------------------------------------------------

@@ -24,7 +24,7 @@ class Roles:
 
     policy: LanguageModel
     reference: LanguageModel
-    judge: LanguageModel | None
+    judge: LanguageModel | None  # None where a person judges, or somebody elsewhere
     config: dict[str, Any]
     notes: list[str]  # what a person should know of how they were loaded
 
@@ -34,7 +34,7 @@ def load_roles(
     on_download: Callable[[str], None] = lambda name: None,
     start: Path | None = None,
 ) -> Roles:
-    """Load policy, reference and judge (None where a person judges), each set of weights once.
+    """Load policy, reference and judge, each set of weights once.
 
     The adapters' random start is drawn from MLX's global state: seed it before.
 
@@ -85,7 +85,7 @@ def load_roles(
             )
         reference.freeze()
     judge = None
-    if not settings.human_judge:
+    if "model" in settings.judge_kinds:
         judge_model, judge_tokenizer, _ = role(
             settings.judge, "judge", settings.judge_quantization or quantization
         )

@@ -351,7 +351,7 @@ def test_an_interrupted_batch_keeps_waiting() -> None:
     ],
 )
 def test_what_counts_as_a_written_answer(text: str, value: float | None) -> None:
-    found = llm._parsed(text)
+    found = llm.written_answer(text)
     assert math.isnan(found) if value is None else found == value
 
 

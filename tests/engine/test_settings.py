@@ -347,7 +347,10 @@ def test_an_unknown_preset_names_those_there_are() -> None:
 def test_settings_without_effect_say_why() -> None:
     assert no_effect(Settings())["delta"] == "only the dpop loss has this term"
     assert "delta" not in no_effect(Settings(dpo_cpo_loss_type="dpop"))
-    assert no_effect(Settings(judge="human"))["judge_system"] == "a person judges this run"
+    assert no_effect(Settings(judge="human"))["judge_quantization"] == (
+        "no model on this machine judges this run"
+    )
+    assert no_effect(Settings(judge="human"))["soft_labels"] == "a person judges this run"
     assert "undo_seconds" not in no_effect(Settings(judge="human"))
     assert no_effect(Settings(mask_prompt=False))["mask_prompt"]
 
