@@ -80,6 +80,10 @@ def _judge(settings: Settings) -> Iterator[Problem]:
     if kind == "rule" and settings.judge.removeprefix(RULE) not in RULES:
         rules = ", ".join(RULE + name for name in RULES)
         yield Problem("judge", f"there is no {settings.judge}; the rules are {rules}")
+    if settings.judge == RULE + "matches":
+        yield from _pattern(settings.judge_pattern)
+    if settings.judge == RULE + "avoid" and not any(word.strip() for word in settings.judge_words):
+        yield Problem("judge_words", "rule:avoid needs words; list some, as [very, really]")
     if settings.judge_key_env is not None and not ENVIRONMENT_NAME.fullmatch(
         settings.judge_key_env
     ):
@@ -88,6 +92,16 @@ def _judge(settings: Settings) -> Iterator[Problem]:
             "it has to be the name of an environment variable, such as OPENAI_API_KEY, never the "
             "key itself",
         )
+
+
+def _pattern(pattern: str | None) -> Iterator[Problem]:
+    if not pattern:
+        yield Problem("judge_pattern", "rule:matches needs a regular expression; give one")
+        return
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        yield Problem("judge_pattern", f"it is no regular expression of Python: {error}")
 
 
 def _secrets(settings: Settings) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from engine.settings.fields import Condition, Setting, SettingsModel, describe, setting
-from engine.settings.judge_names import JudgeKind, judge_kind
+from engine.settings.judge_names import RULE, JudgeKind, judge_kind
 
 SECTIONS = (
     "Model and data",
@@ -59,6 +59,13 @@ TIMED = Condition(
     lambda s: not s.judge_kinds.isdisjoint(("server", "function")),
     "neither a server nor a function judges this run",
 )
+
+
+def rule(name: str) -> Condition:
+    """That a rule judges."""
+    return Condition(lambda s: s.judge == RULE + name, f"{RULE}{name} does not judge this run")
+
+
 ADAPTERS = Condition(lambda s: s.train_type != "full", "full fine-tuning has no adapters")
 DPOP = Condition(lambda s: s.dpo_cpo_loss_type == "dpop", "only the dpop loss has this term")
 SCHEDULED = Condition(lambda s: s.lr_schedule.name != "constant", "the rate is constant")
@@ -452,8 +459,9 @@ class Settings(SettingsModel):
     judge: str = setting(
         "Qwen/Qwen3-0.6B",
         JUDGE,
-        "Who picks the better answer: hub id, local folder, starter, human (you), or a server of "
-        "OpenAI's protocol, such as http://localhost:8080/v1.",
+        "Who picks the better answer: hub id, local folder, starter, human (you), a server of "
+        "OpenAI's protocol, such as http://localhost:8080/v1, FILE.py:FUNCTION, or rule:length, "
+        "matches, json or avoid.",
     )
     judge_system: str = setting(
         RUBRIC, JUDGE, "The rubric: what makes one answer better.", applies=READER, multiline=True
@@ -537,6 +545,29 @@ class Settings(SettingsModel):
         applies=SERVER,
         ge=0,
         le=100_000,
+    )
+
+    judge_length: int = setting(
+        0,
+        JUDGE,
+        "Words that an answer should have for rule:length, which prefers the nearer one; 0: the "
+        "shorter one.",
+        unit="words",
+        applies=rule("length"),
+        ge=0,
+        le=MANY,
+    )
+    judge_pattern: str | None = setting(
+        None,
+        JUDGE,
+        "Regular expression of Python; rule:matches prefers an answer in which it is found.",
+        applies=rule("matches"),
+    )
+    judge_words: list[str] = setting(
+        [],
+        JUDGE,
+        "Words that rule:avoid counts, in whatever case; the answer with fewer is better.",
+        applies=rule("avoid"),
     )
 
     run_name: str | None = setting(

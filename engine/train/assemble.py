@@ -25,7 +25,6 @@ from engine.errors import CannotGoOn, NothingLearned, UserError
 from engine.events import Event, RunStarted
 from engine.judges import Judge, PairJudge
 from engine.judges.human import HumanJudge
-from engine.judges.server import ServerJudge
 from engine.machine.device import configure_mlx, device
 from engine.model.adapter_files import start_of
 from engine.model.adapters import count_parameters
@@ -37,7 +36,7 @@ from engine.settings.schema import Settings
 from engine.train.evaluation import Evaluation
 from engine.train.health import nothing_learned
 from engine.train.journal import Journal
-from engine.train.judging import judge_elsewhere, llm_judge
+from engine.train.judging import Judging, judge_elsewhere, model_here
 from engine.train.online_dpo import Trainer, total_steps
 from engine.train.optimizers import build_optimizer
 from engine.train.results import fuse_run, publish_to_lm_studio, readers, write_adapters
@@ -88,7 +87,7 @@ def _train(
     run: Run,
     control: Control,
     journal: Journal,
-    elsewhere: ServerJudge | None,
+    elsewhere: Judging | None,
     on_person: Callable[[HumanJudge], None],
 ) -> Outcome:
     prompts, roles = _load(settings, run, journal, control)
@@ -98,8 +97,9 @@ def _train(
         judge = _person(settings, run, journal, control)
         on_person(judge)
     else:
-        judge = elsewhere or llm_judge(settings, roles, journal, control)
-        evaluations = _evaluations(settings, roles, judge, prompts, journal, control)
+        judging = elsewhere or model_here(settings, roles, journal, control)
+        judge = judging.batches
+        evaluations = _evaluations(settings, roles, judging.pairs, prompts, journal, control)
     trainer = _trainer(settings, roles, judge, prompts, evaluations, journal, control)
     control.begin()
     resumed = _restore(run, trainer, journal)

@@ -3,20 +3,35 @@ elsewhere, so that one that is not there is told of at once."""
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from engine.compute.sampling import Interrupted
 from engine.control import Control
+from engine.judges import Judge, PairJudge
+from engine.judges.function import FunctionJudge
 from engine.judges.llm import LLMJudge
+from engine.judges.queued import QueuedJudge
 from engine.judges.server import ServerJudge
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
 from engine.train.roles import Roles
 
+DIGEST = "judge_sha256"  # of a judge's file, in run.json
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """The judge of a run that is no person: as it judges the run's batches, and the pairs of an
+    evaluation. Often both are one."""
+
+    batches: Judge
+    pairs: PairJudge
+
 
 @contextlib.contextmanager
 def judge_elsewhere(
     settings: Settings, journal: Journal, control: Control
-) -> Iterator[ServerJudge | None]:
+) -> Iterator[Judging | None]:
     """The judge of a run where it is no model of this machine and no person, for as long as the
     context lasts; None where it is one.
 
@@ -24,10 +39,39 @@ def judge_elsewhere(
         UserError: it is not there, or cannot judge.
         LoadingStopped: asked to stop.
     """
-    if "server" not in settings.judge_kinds:
+    kinds = settings.judge_kinds
+    if kinds.isdisjoint(("server", "function", "rule")):
         yield None
         return
-    judge = ServerJudge(
+    judge = _server(settings, journal, control) if "server" in kinds else None
+    judge = judge or _function(settings, journal, control)
+    with contextlib.closing(judge):
+        try:
+            judge.open()
+        except Interrupted:
+            control.raise_if_stopping()
+            raise
+        if isinstance(judge, ServerJudge):
+            yield Judging(judge, judge)
+        else:
+            yield Judging(QueuedJudge(judge), judge)
+
+
+def model_here(settings: Settings, roles: Roles, journal: Journal, control: Control) -> Judging:
+    """The model on this machine that the settings name."""
+    assert roles.judge is not None
+    judge = LLMJudge(
+        roles.judge,
+        settings,
+        progress=lambda done, total: journal.progress("judging", done, total, "pairs"),
+        stop=lambda: control.stopping,
+        warn=lambda text: journal.log("warning", text),
+    )
+    return Judging(judge, judge)
+
+
+def _server(settings: Settings, journal: Journal, control: Control) -> ServerJudge:
+    return ServerJudge(
         settings,
         settings.judge,
         progress=lambda done, total: journal.progress("judging", done, total, "pairs"),
@@ -35,22 +79,24 @@ def judge_elsewhere(
         tell=journal.log,
         wake=control.wake,
     )
-    with contextlib.closing(judge):
-        try:
-            judge.open()
-        except Interrupted:
-            control.raise_if_stopping()
-            raise
-        yield judge
 
 
-def llm_judge(settings: Settings, roles: Roles, journal: Journal, control: Control) -> LLMJudge:
-    """The model on this machine that the settings name."""
-    assert roles.judge is not None
-    return LLMJudge(
-        roles.judge,
+def _function(settings: Settings, journal: Journal, control: Control) -> FunctionJudge:
+    judge = FunctionJudge(
         settings,
+        settings.judge,
         progress=lambda done, total: journal.progress("judging", done, total, "pairs"),
         stop=lambda: control.stopping,
         warn=lambda text: journal.log("warning", text),
     )
+    if "function" in settings.judge_kinds:
+        before, now = journal.run.state().get(DIGEST), judge.digest
+        if before not in (None, now):
+            journal.log(
+                "warning",
+                f"judge: {judge.file} has changed since the run began; from here on pairs are "
+                "judged by what it says now",
+            )
+        if before != now:
+            journal.update(**{DIGEST: now})
+    return judge

@@ -81,6 +81,8 @@ def describe(settings: Settings) -> str:
         judge = "which judges its own answers"
     elif "server" in settings.judge_kinds:
         judge = f"judged by {settings.judge_model or 'the model'} at {settings.judge}"
+    elif settings.judge_kinds <= {"function", "rule"}:
+        judge = f"judged by {settings.judge}"
     else:
         judge = f"judged by {Path(settings.judge).name}"
     return f"trains {model} for {length(settings)}, {judge}"
