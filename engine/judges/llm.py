@@ -144,7 +144,7 @@ class LLMJudge:
                 read = self._generated if self._generates else self._read
                 result[chunk] = read([rows[row] for row in chunk])
             except (MemoryError, RuntimeError) as error:
-                if not _is_of_memory(error):
+                if not is_of_memory(error):
                     raise
                 mx.clear_cache()
                 if len(chunk) > 2:  # a pair at a time may do
@@ -209,7 +209,7 @@ class LLMJudge:
         return np.array([written_answer(lm.text(row.ids)) for (row,) in completions])
 
 
-def _is_of_memory(error: Exception) -> bool:
+def is_of_memory(error: Exception) -> bool:
     """Whether there was not enough memory for something."""
     return isinstance(error, MemoryError) or bool(NO_ALLOCATION.search(str(error)))
 

@@ -459,9 +459,9 @@ class Settings(SettingsModel):
     judge: str = setting(
         "Qwen/Qwen3-0.6B",
         JUDGE,
-        "Who picks the better answer: hub id, local folder, starter, human (you), a server of "
-        "OpenAI's protocol, such as http://localhost:8080/v1, FILE.py:FUNCTION, or rule:length, "
-        "matches, json or avoid.",
+        "Who picks the better answer: hub id or local folder of a chat or a reward model, "
+        "starter, human (you), a server of OpenAI's protocol, such as http://localhost:8080/v1, "
+        "FILE.py:FUNCTION, or rule:length, matches, json or avoid.",
     )
     judge_system: str = setting(
         RUBRIC, JUDGE, "The rubric: what makes one answer better.", applies=READER, multiline=True

@@ -199,7 +199,7 @@ def _thinking_notes(settings: Settings, roles: Roles) -> list[str]:
     if not settings.enable_thinking:
         return []
     thinkers = [(settings.model, "model", roles.policy)]
-    if roles.judge and settings.judge_mode == "generate":
+    if isinstance(roles.judge, LanguageModel) and settings.judge_mode == "generate":
         thinkers.append((settings.judge, "judge", roles.judge))
     return [
         f"enable_thinking: the chat template of {name} knows no such mode, so it changes nothing "

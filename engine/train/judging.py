@@ -2,8 +2,9 @@
 elsewhere, so that one that is not there is told of at once."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypedDict
 
 from engine.compute.sampling import Interrupted
 from engine.control import Control
@@ -11,7 +12,9 @@ from engine.judges import Judge, PairJudge
 from engine.judges.function import FunctionJudge
 from engine.judges.llm import LLMJudge
 from engine.judges.queued import QueuedJudge
+from engine.judges.reward import RewardJudge
 from engine.judges.server import ServerJudge
+from engine.model.reward import RewardModel
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
 from engine.train.roles import Roles
@@ -60,14 +63,27 @@ def judge_elsewhere(
 def model_here(settings: Settings, roles: Roles, journal: Journal, control: Control) -> Judging:
     """The model on this machine that the settings name."""
     assert roles.judge is not None
-    judge = LLMJudge(
-        roles.judge,
-        settings,
-        progress=lambda done, total: journal.progress("judging", done, total, "pairs"),
-        stop=lambda: control.stopping,
-        warn=lambda text: journal.log("warning", text),
-    )
+    if isinstance(roles.judge, RewardModel):
+        reward = RewardJudge(roles.judge, settings, settings.judge, **_ears(journal, control))
+        return Judging(QueuedJudge(reward), reward)
+    judge = LLMJudge(roles.judge, settings, **_ears(journal, control))
     return Judging(judge, judge)
+
+
+class _Ears(TypedDict):
+    """What a judge on this machine tells of its work, and asks of its run."""
+
+    progress: Callable[[int, int], None]
+    stop: Callable[[], bool]
+    warn: Callable[[str], None]
+
+
+def _ears(journal: Journal, control: Control) -> _Ears:
+    return {
+        "progress": lambda done, total: journal.progress("judging", done, total, "pairs"),
+        "stop": lambda: control.stopping,
+        "warn": lambda text: journal.log("warning", text),
+    }
 
 
 def _server(settings: Settings, journal: Journal, control: Control) -> ServerJudge:
@@ -82,13 +98,7 @@ def _server(settings: Settings, journal: Journal, control: Control) -> ServerJud
 
 
 def _function(settings: Settings, journal: Journal, control: Control) -> FunctionJudge:
-    judge = FunctionJudge(
-        settings,
-        settings.judge,
-        progress=lambda done, total: journal.progress("judging", done, total, "pairs"),
-        stop=lambda: control.stopping,
-        warn=lambda text: journal.log("warning", text),
-    )
+    judge = FunctionJudge(settings, settings.judge, **_ears(journal, control))
     if "function" in settings.judge_kinds:
         before, now = journal.run.state().get(DIGEST), judge.digest
         if before not in (None, now):

@@ -15,6 +15,7 @@ from engine.model.adapters import trainable_and_frozen, view
 from engine.model.language_model import LanguageModel
 from engine.model.load import load
 from engine.model.locate import locate
+from engine.model.reward import RewardModel, check_reward_model, is_reward_model, load_reward_model
 from engine.settings.schema import Quantization, Settings
 
 
@@ -24,7 +25,7 @@ class Roles:
 
     policy: LanguageModel
     reference: LanguageModel
-    judge: LanguageModel | None  # None where a person judges, or somebody elsewhere
+    judge: LanguageModel | RewardModel | None  # None: a person judges, or somebody elsewhere
     config: dict[str, Any]
     notes: list[str]  # what a person should know of how they were loaded
 
@@ -64,6 +65,8 @@ def load_roles(
         return view(model), tokenizer, config
 
     quantization = settings.quantization
+    judge_quantization = settings.judge_quantization or quantization
+    reward_folder = _reward_folder(settings, on_download)
     model, tokenizer, config = role(settings.model, "model", quantization)
     notes += [
         f"model: mlx-lm computes it unlike transformers: {difference}"
@@ -85,10 +88,11 @@ def load_roles(
             )
         reference.freeze()
     judge = None
-    if "model" in settings.judge_kinds:
-        judge_model, judge_tokenizer, _ = role(
-            settings.judge, "judge", settings.judge_quantization or quantization
-        )
+    if reward_folder:
+        judge = load_reward_model(reward_folder, "judge", quantization=judge_quantization)
+        notes.append("judge: it is a reward model, which reads no rubric")
+    elif "model" in settings.judge_kinds:
+        judge_model, judge_tokenizer, _ = role(settings.judge, "judge", judge_quantization)
         # A judge reads the rubric, the whole prompt and two answers, however long.
         judge = choose.alone(judge_model, judge_tokenizer)
     mx.eval(model.parameters())
@@ -96,3 +100,18 @@ def load_roles(
         model, reference, tokenizer, settings.max_seq_length
     )
     return Roles(policy=policy, reference=frozen, judge=judge, config=config, notes=notes)
+
+
+def _reward_folder(settings: Settings, on_download: Callable[[str], None]) -> Path | None:
+    """The folder of the judge where it is a reward model.
+
+    Raises:
+        UserError: as `locate` and `check_reward_model`.
+    """
+    if "model" not in settings.judge_kinds:
+        return None
+    folder = locate(settings.judge, "judge", on_download).resolve()
+    if not is_reward_model(folder):
+        return None
+    check_reward_model(folder, "judge")
+    return folder
