@@ -80,6 +80,7 @@ class Verdict:
     `q` is the judge's probability that the first completion is better, by the mean of both
     orders' log-odds; `q_orders` the same with the first completion shown first, and shown second.
     Both are None where there is no probability. `cut` says that the judge read only a part.
+    `votes` are the q of each of several judges, or by each of several criteria.
     """
 
     choice: Choice
@@ -88,6 +89,7 @@ class Verdict:
     note: str = ""
     flagged: bool = False
     cut: bool = False
+    votes: tuple[float, ...] = ()
 
     @property
     def decided(self) -> bool:
@@ -160,6 +162,8 @@ class JudgedPair:
             "flagged": verdict.flagged,
             "cut": verdict.cut,
         }
+        if verdict.votes:
+            line["votes"] = list(verdict.votes)
         for field in fields:
             _, line[f"{field}_tokens"], line[f"{field}_finished"] = completions[field]
         return line

@@ -71,18 +71,17 @@ def check(settings: Settings) -> None:
 
 
 def _judge(settings: Settings) -> Iterator[Problem]:
-    kind = judge_kind(settings.judge)
-    if kind == "server":
-        if problem := address_problem(settings.judge):
-            yield Problem("judge", problem)
-    elif hide(settings.judge) != settings.judge:
-        yield Problem("judge", f"it {SECRET}")
-    if kind == "rule" and settings.judge.removeprefix(RULE) not in RULES:
-        rules = ", ".join(RULE + name for name in RULES)
-        yield Problem("judge", f"there is no {settings.judge}; the rules are {rules}")
-    if settings.judge == RULE + "matches":
+    for name in settings.judges:
+        yield from _one_judge(name)
+    if len(settings.judges) > 1 and "person" in settings.judge_kinds:
+        yield Problem("judge", "a person cannot be one of several judges; say human alone")
+    if len(settings.judge_names("server")) > 1:
+        yield Problem("judge", "only one of several judges can be on a server; keep one")
+    yield from _weights_of(settings)
+    yield from _criteria(settings)
+    if RULE + "matches" in settings.judges:
         yield from _pattern(settings.judge_pattern)
-    if settings.judge == RULE + "avoid" and not any(word.strip() for word in settings.judge_words):
+    if RULE + "avoid" in settings.judges and not any(word.strip() for word in settings.judge_words):
         yield Problem("judge_words", "rule:avoid needs words; list some, as [very, really]")
     if settings.judge_key_env is not None and not ENVIRONMENT_NAME.fullmatch(
         settings.judge_key_env
@@ -92,6 +91,48 @@ def _judge(settings: Settings) -> Iterator[Problem]:
             "it has to be the name of an environment variable, such as OPENAI_API_KEY, never the "
             "key itself",
         )
+
+
+def _one_judge(name: str) -> Iterator[Problem]:
+    kind = judge_kind(name)
+    if kind == "server":
+        if problem := address_problem(name):
+            yield Problem("judge", problem)
+    elif hide(name) != name:
+        yield Problem("judge", f"it {SECRET}")
+    elif not name.strip():
+        yield Problem("judge", "it names no judge")
+    if kind == "rule" and name.removeprefix(RULE) not in RULES:
+        rules = ", ".join(RULE + each for each in RULES)
+        yield Problem("judge", f"there is no {name}; the rules are {rules}")
+
+
+def _weights_of(settings: Settings) -> Iterator[Problem]:
+    weights = settings.judge_weights
+    if weights and len(weights) != len(settings.judges):
+        yield Problem(
+            "judge_weights",
+            f"{len(weights)} weights for {len(settings.judges)} judges; give each one, or none",
+        )
+    if any(weight <= 0 for weight in weights):
+        yield Problem("judge_weights", "a weight has to be above 0; leave out who shall not count")
+
+
+def _criteria(settings: Settings) -> Iterator[Problem]:
+    for criterion in settings.judge_criteria:
+        texts = [criterion.get(key) for key in ("name", "text")]
+        weight = criterion.get("weight", 1.0)
+        if (
+            not all(isinstance(text, str) and text.strip() for text in texts)
+            or not isinstance(weight, float)
+            or weight <= 0
+            or criterion.keys() - {"name", "text", "weight"}
+        ):
+            yield Problem(
+                "judge_criteria",
+                "each is {name: ..., text: ..., weight: ...}, with a weight above 0, or none for 1",
+            )
+            return
 
 
 def _pattern(pattern: str | None) -> Iterator[Problem]:

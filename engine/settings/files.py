@@ -19,6 +19,12 @@ from engine.settings.foreign_keys import ALIASES, FOREIGN, LOAD_IN, USE_DORA
 from engine.settings.schema import SECTIONS, Settings, fields, value
 from engine.settings.yaml_text import parse_yaml, yaml_line
 
+# What a list holds, where that is not names.
+LISTS = {
+    "lr_schedule.arguments": "a list of numbers",
+    "judge_weights": "a list of numbers",
+    "judge_criteria": "a list of {name: ..., text: ..., weight: ...}",
+}
 SIZE_LIMIT = 1_000_000  # bytes
 
 _BY_KEY = {field.key: field for field in fields()}
@@ -318,7 +324,7 @@ def expected(field: Setting) -> str:
         "number": "a number",
         "text": "text",
         "multiline": "text",
-        "list": "a list of numbers" if field.key.endswith("arguments") else "a list of names",
+        "list": LISTS.get(field.key, "a list of names"),
         "mapping": "a mapping from an optimizer to its arguments",
     }
     bounds = field.bounds if field.kind in ("integer", "number") else ""

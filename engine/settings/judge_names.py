@@ -6,11 +6,18 @@ from urllib.parse import urlsplit
 
 JudgeKind = Literal["person", "server", "function", "rule", "model"]
 
+BETWEEN = ", "  # several judges
+
 # Judges that come with the program, as `rule:length`.
 RULES = ("length", "matches", "json", "avoid")
 RULE = "rule:"
 
 _FUNCTION = re.compile(r"(?P<file>.+\.py):(?P<function>[^\W\d]\w*)")
+
+
+def split_judges(text: str) -> tuple[str, ...]:
+    """The names in a setting that may name several."""
+    return tuple(text.split(BETWEEN))
 
 
 def judge_kind(name: str) -> JudgeKind:

@@ -7,10 +7,10 @@ settings are read from files and written to them is the subject of `engine.setti
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from engine.settings.fields import Condition, Setting, SettingsModel, describe, setting
-from engine.settings.judge_names import RULE, JudgeKind, judge_kind
+from engine.settings.judge_names import BETWEEN, RULE, JudgeKind, judge_kind, split_judges
 
 SECTIONS = (
     "Model and data",
@@ -53,6 +53,10 @@ READER = Condition(
     lambda s: not s.judge_kinds.isdisjoint(("model", "server")),
     "no language model judges this run, so no rubric is read",
 )
+RUBRIC_READ = Condition(
+    lambda s: READER.holds(s) and not s.judge_criteria,
+    "no language model judges this run, or judge_criteria stand in its place",
+)
 LOCAL = Condition(lambda s: "model" in s.judge_kinds, "no model on this machine judges this run")
 SERVER = Condition(lambda s: "server" in s.judge_kinds, "no server judges this run")
 TIMED = Condition(
@@ -63,7 +67,7 @@ TIMED = Condition(
 
 def rule(name: str) -> Condition:
     """That a rule judges."""
-    return Condition(lambda s: s.judge == RULE + name, f"{RULE}{name} does not judge this run")
+    return Condition(lambda s: RULE + name in s.judges, f"{RULE}{name} does not judge this run")
 
 
 ADAPTERS = Condition(lambda s: s.train_type != "full", "full fine-tuning has no adapters")
@@ -461,10 +465,27 @@ class Settings(SettingsModel):
         JUDGE,
         "Who picks the better answer: hub id or local folder of a chat or a reward model, "
         "starter, human (you), a server of OpenAI's protocol, such as http://localhost:8080/v1, "
-        "FILE.py:FUNCTION, or rule:length, matches, json or avoid.",
+        "FILE.py:FUNCTION, or rule:length, matches, json or avoid. Several: a, b, c.",
     )
     judge_system: str = setting(
-        RUBRIC, JUDGE, "The rubric: what makes one answer better.", applies=READER, multiline=True
+        RUBRIC,
+        JUDGE,
+        "The rubric: what makes one answer better.",
+        applies=RUBRIC_READ,
+        multiline=True,
+    )
+    judge_weights: list[float] = setting(
+        [],
+        JUDGE,
+        "How much each of several judges counts, in their order; empty: all the same.",
+        applies=Condition(lambda s: len(s.judges) > 1, "one judge judges this run"),
+    )
+    judge_criteria: list[dict[str, str | float]] = setting(
+        [],
+        JUDGE,
+        "A rubric in parts that are asked apart, in place of judge_system: {name: truth, text: "
+        "Prefer the answer that is true., weight: 2}, and so on.",
+        applies=READER,
     )
     judge_quantization: Quantization | None = setting(
         None,
@@ -623,6 +644,13 @@ class Settings(SettingsModel):
         le=1,
     )
 
+    @field_validator("judge", mode="before")
+    @classmethod
+    def _several_judges(cls, value: Any) -> Any:
+        """A list of names is one text."""
+        several = isinstance(value, list) and value and all(isinstance(e, str) for e in value)
+        return BETWEEN.join(value) if several else value
+
     @model_validator(mode="before")
     @classmethod
     def _full_takes_no_quantization(cls, data: Any) -> Any:
@@ -638,7 +666,16 @@ class Settings(SettingsModel):
     @property
     def judge_kinds(self) -> frozenset[JudgeKind]:
         """Who judges, by the spelling of `judge`."""
-        return frozenset({judge_kind(self.judge)})
+        return frozenset(judge_kind(name) for name in self.judges)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """The names in `judge`."""
+        return split_judges(self.judge)
+
+    def judge_names(self, *kinds: JudgeKind) -> list[str]:
+        """Those of some kinds, each once."""
+        return [name for name in dict.fromkeys(self.judges) if judge_kind(name) in kinds]
 
     @property
     def prompt_tokens(self) -> int:

@@ -36,7 +36,7 @@ from engine.settings.schema import Settings
 from engine.train.evaluation import Evaluation
 from engine.train.health import nothing_learned
 from engine.train.journal import Journal
-from engine.train.judging import Judging, judge_elsewhere, model_here
+from engine.train.judging import judges_elsewhere, judging_of
 from engine.train.online_dpo import Trainer, total_steps
 from engine.train.optimizers import build_optimizer
 from engine.train.results import fuse_run, publish_to_lm_studio, readers, write_adapters
@@ -78,7 +78,7 @@ def train(
     journal = Journal(run, emit, control)
     for repaired in [*run.repair(), *filter(None, [settle(run)])]:
         journal.log("warning", repaired)
-    with judge_elsewhere(settings, journal, control) as elsewhere:
+    with judges_elsewhere(settings, journal, control) as elsewhere:
         return _train(settings, run, control, journal, elsewhere, on_person)
 
 
@@ -87,7 +87,7 @@ def _train(
     run: Run,
     control: Control,
     journal: Journal,
-    elsewhere: Judging | None,
+    elsewhere: Mapping[str, PairJudge],
     on_person: Callable[[HumanJudge], None],
 ) -> Outcome:
     prompts, roles = _load(settings, run, journal, control)
@@ -97,7 +97,7 @@ def _train(
         judge = _person(settings, run, journal, control)
         on_person(judge)
     else:
-        judging = elsewhere or model_here(settings, roles, journal, control)
+        judging = judging_of(settings, roles, elsewhere, journal, control)
         judge = judging.batches
         evaluations = _evaluations(settings, roles, judging.pairs, prompts, journal, control)
     trainer = _trainer(settings, roles, judge, prompts, evaluations, journal, control)
@@ -199,8 +199,9 @@ def _thinking_notes(settings: Settings, roles: Roles) -> list[str]:
     if not settings.enable_thinking:
         return []
     thinkers = [(settings.model, "model", roles.policy)]
-    if isinstance(roles.judge, LanguageModel) and settings.judge_mode == "generate":
-        thinkers.append((settings.judge, "judge", roles.judge))
+    if settings.judge_mode == "generate":
+        readers = {k: v for k, v in roles.judges.items() if isinstance(v, LanguageModel)}
+        thinkers += [(name, "judge", judge) for name, judge in readers.items()]
     return [
         f"enable_thinking: the chat template of {name} knows no such mode, so it changes nothing "
         f"for the {role}"

@@ -2,7 +2,7 @@
 elsewhere, so that one that is not there is told of at once."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -14,12 +14,13 @@ from engine.judges.llm import LLMJudge
 from engine.judges.queued import QueuedJudge
 from engine.judges.reward import RewardJudge
 from engine.judges.server import ServerJudge
+from engine.judges.several import SeveralJudges
 from engine.model.reward import RewardModel
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
 from engine.train.roles import Roles
 
-DIGEST = "judge_sha256"  # of a judge's file, in run.json
+DIGESTS = "judge_sha256"  # of judges' files by name, in run.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,42 +33,83 @@ class Judging:
 
 
 @contextlib.contextmanager
-def judge_elsewhere(
+def judges_elsewhere(
     settings: Settings, journal: Journal, control: Control
-) -> Iterator[Judging | None]:
-    """The judge of a run where it is no model of this machine and no person, for as long as the
-    context lasts; None where it is one.
+) -> Iterator[dict[str, PairJudge]]:
+    """The judges of a run that are no models of this machine and no person, by their names, for as
+    long as the context lasts.
 
     Raises:
-        UserError: it is not there, or cannot judge.
+        UserError: one is not there, or cannot judge.
         LoadingStopped: asked to stop.
     """
-    kinds = settings.judge_kinds
-    if kinds.isdisjoint(("server", "function", "rule")):
-        yield None
-        return
-    judge = _server(settings, journal, control) if "server" in kinds else None
-    judge = judge or _function(settings, journal, control)
-    with contextlib.closing(judge):
-        try:
-            judge.open()
-        except Interrupted:
-            control.raise_if_stopping()
-            raise
-        if isinstance(judge, ServerJudge):
-            yield Judging(judge, judge)
-        else:
-            yield Judging(QueuedJudge(judge), judge)
+    judges: dict[str, PairJudge] = {}
+    with contextlib.ExitStack() as opened:
+
+        def opening(judge: ServerJudge | FunctionJudge) -> PairJudge:
+            opened.enter_context(contextlib.closing(judge))
+            try:
+                judge.open()
+            except Interrupted:
+                control.raise_if_stopping()
+                raise
+            return judge
+
+        for name in settings.judge_names("server"):
+            judges[name] = by_criteria(
+                settings, lambda each, name=name: opening(_server(each, name, journal, control))
+            )
+        functions = [
+            FunctionJudge(settings, name, **_ears(journal, control))
+            for name in settings.judge_names("function", "rule")
+        ]
+        judges |= {judge.name: opening(judge) for judge in functions}
+        _tell_of_changes({each.name: each for each in functions}, settings, journal)
+        yield judges
 
 
-def model_here(settings: Settings, roles: Roles, journal: Journal, control: Control) -> Judging:
-    """The model on this machine that the settings name."""
-    assert roles.judge is not None
-    if isinstance(roles.judge, RewardModel):
-        reward = RewardJudge(roles.judge, settings, settings.judge, **_ears(journal, control))
-        return Judging(QueuedJudge(reward), reward)
-    judge = LLMJudge(roles.judge, settings, **_ears(journal, control))
-    return Judging(judge, judge)
+def judging_of(
+    settings: Settings,
+    roles: Roles,
+    elsewhere: Mapping[str, PairJudge],
+    journal: Journal,
+    control: Control,
+) -> Judging:
+    """The judge that the settings name, several as one."""
+    ears = _ears(journal, control)
+
+    def member(name: str) -> PairJudge:
+        if name in elsewhere:
+            return elsewhere[name]
+        model = roles.judges[name]
+        if isinstance(model, RewardModel):
+            return RewardJudge(model, settings, name, **ears)
+        return by_criteria(settings, lambda each: LLMJudge(model, each, **ears))
+
+    # A model's own name is the setting's.
+    members = [member(name) for name in settings.judges]
+    weights = settings.judge_weights or [1.0] * len(members)
+    judge = members[0]
+    if len(members) > 1:
+        judge = SeveralJudges(members, weights, settings, settings.judge)
+    if isinstance(judge, LLMJudge | ServerJudge):
+        return Judging(judge, judge)
+    return Judging(QueuedJudge(judge), judge)
+
+
+def by_criteria(settings: Settings, make: Callable[[Settings], PairJudge]) -> PairJudge:
+    """A judge by the rubric of the settings, or by each of their criteria apart.
+
+    Since no criterion sees what another was answered, their order changes nothing.
+    """
+    if not settings.judge_criteria:
+        return make(settings)
+    judges = [
+        make(settings.model_copy(update={"judge_system": criterion["text"]}))
+        for criterion in settings.judge_criteria
+    ]
+    weights = [float(criterion.get("weight", 1)) for criterion in settings.judge_criteria]
+    return SeveralJudges(judges, weights, settings, judges[0].name)
 
 
 class _Ears(TypedDict):
@@ -86,10 +128,10 @@ def _ears(journal: Journal, control: Control) -> _Ears:
     }
 
 
-def _server(settings: Settings, journal: Journal, control: Control) -> ServerJudge:
+def _server(settings: Settings, address: str, journal: Journal, control: Control) -> ServerJudge:
     return ServerJudge(
         settings,
-        settings.judge,
+        address,
         progress=lambda done, total: journal.progress("judging", done, total, "pairs"),
         stop=lambda: control.stopping,
         tell=journal.log,
@@ -97,16 +139,19 @@ def _server(settings: Settings, journal: Journal, control: Control) -> ServerJud
     )
 
 
-def _function(settings: Settings, journal: Journal, control: Control) -> FunctionJudge:
-    judge = FunctionJudge(settings, settings.judge, **_ears(journal, control))
-    if "function" in settings.judge_kinds:
-        before, now = journal.run.state().get(DIGEST), judge.digest
-        if before not in (None, now):
+def _tell_of_changes(
+    functions: Mapping[str, FunctionJudge], settings: Settings, journal: Journal
+) -> None:
+    """Keep the digests of a person's files, and name those that changed since the run began."""
+    before = journal.run.state().get(DIGESTS)
+    before = before if isinstance(before, dict) else {}
+    now = {name: functions[name].digest for name in settings.judge_names("function")}
+    for name, digest in now.items():
+        if before.get(name, digest) != digest:
             journal.log(
                 "warning",
-                f"judge: {judge.file} has changed since the run began; from here on pairs are "
-                "judged by what it says now",
+                f"judge: {functions[name].file} has changed since the run began; from here on "
+                "pairs are judged by what it says now",
             )
-        if before != now:
-            journal.update(**{DIGEST: now})
-    return judge
+    if now != before:
+        journal.update(**{DIGESTS: now})

@@ -25,7 +25,7 @@ class Roles:
 
     policy: LanguageModel
     reference: LanguageModel
-    judge: LanguageModel | RewardModel | None  # None: a person judges, or somebody elsewhere
+    judges: dict[str, LanguageModel | RewardModel]  # those on this machine, by their names
     config: dict[str, Any]
     notes: list[str]  # what a person should know of how they were loaded
 
@@ -66,7 +66,8 @@ def load_roles(
 
     quantization = settings.quantization
     judge_quantization = settings.judge_quantization or quantization
-    reward_folder = _reward_folder(settings, on_download)
+    names = settings.judge_names("model")
+    rewards = {name: folder for name in names if (folder := _reward_folder(name, on_download))}
     model, tokenizer, config = role(settings.model, "model", quantization)
     notes += [
         f"model: mlx-lm computes it unlike transformers: {difference}"
@@ -87,30 +88,31 @@ def load_roles(
                 "score the same tokens."
             )
         reference.freeze()
-    judge = None
-    if reward_folder:
-        judge = load_reward_model(reward_folder, "judge", quantization=judge_quantization)
-        notes.append("judge: it is a reward model, which reads no rubric")
-    elif "model" in settings.judge_kinds:
-        judge_model, judge_tokenizer, _ = role(settings.judge, "judge", judge_quantization)
+    judges: dict[str, LanguageModel | RewardModel] = {}
+    for name in names:
+        if name in rewards:
+            judges[name] = load_reward_model(
+                rewards[name], "judge", quantization=judge_quantization
+            )
+            notes.append(f"judge: {name} is a reward model, which reads no rubric")
+            continue
+        judge_model, judge_tokenizer, _ = role(name, "judge", judge_quantization)
         # A judge reads the rubric, the whole prompt and two answers, however long.
-        judge = choose.alone(judge_model, judge_tokenizer)
+        judges[name] = choose.alone(judge_model, judge_tokenizer)
     mx.eval(model.parameters())
     policy, frozen = choose.policy_and_reference(
         model, reference, tokenizer, settings.max_seq_length
     )
-    return Roles(policy=policy, reference=frozen, judge=judge, config=config, notes=notes)
+    return Roles(policy=policy, reference=frozen, judges=judges, config=config, notes=notes)
 
 
-def _reward_folder(settings: Settings, on_download: Callable[[str], None]) -> Path | None:
-    """The folder of the judge where it is a reward model.
+def _reward_folder(name: str, on_download: Callable[[str], None]) -> Path | None:
+    """The folder of a judge where it is a reward model.
 
     Raises:
         UserError: as `locate` and `check_reward_model`.
     """
-    if "model" not in settings.judge_kinds:
-        return None
-    folder = locate(settings.judge, "judge", on_download).resolve()
+    folder = locate(name, "judge", on_download).resolve()
     if not is_reward_model(folder):
         return None
     check_reward_model(folder, "judge")

@@ -328,7 +328,8 @@ def test_a_run_and_a_file_that_was_changed_before_it_goes_on(
     assert session.error is None
     run = session.run
     assert run is not None
-    assert run.state()["judge_sha256"] == hashlib.sha256(code.encode()).hexdigest()
+    digest = hashlib.sha256(code.encode()).hexdigest()
+    assert list(run.state()["judge_sha256"].values()) == [digest]
     labels = [line for file in ("pairs.jsonl", "undecided.jsonl") for line in run.read(file)]
     assert len(labels) == 8
     assert all(label["judge"].endswith("mine.py:better") for label in labels)

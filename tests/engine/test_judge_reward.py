@@ -225,7 +225,7 @@ def test_a_run(chosen: Callable[..., Any], folder: Path) -> None:
     assert all(label["q"] is None or 0 < label["q"] < 1 for label in labels)
     assert any(label["choice"] in ("first", "second") for label in labels)
     said = [event.text for event in session.drain() if isinstance(event, Log)]
-    assert "judge: it is a reward model, which reads no rubric" in said
+    assert f"judge: {folder} is a reward model, which reads no rubric" in said
     assert [line["step"] for line in run.read("metrics.jsonl") if "split" in line] == [0, 3]
 
 

@@ -54,8 +54,12 @@ def values(field: Setting) -> st.SearchStrategy[Any]:
             low, high, exclude_min=field.gt is not None, exclude_max=field.lt is not None
         )
     if field.kind == "list":
-        numbers = field.key == "lr_schedule.arguments"
-        return st.lists(st.floats(0, 1) if numbers else plain_text(), max_size=3)
+        numbers = field.key in ("lr_schedule.arguments", "judge_weights")
+        each: st.SearchStrategy[Any] = st.floats(0, 1) if numbers else plain_text()
+        if field.key == "judge_criteria":
+            weighed = {"name": plain_text(), "text": plain_text(), "weight": st.floats(0, 9)}
+            each = st.fixed_dictionaries(weighed)
+        return st.lists(each, max_size=3)
     if field.kind == "mapping":
         return st.just({"adamw": {"betas": [0.9, 0.95], "weight_decay": 1e-05}})
     return plain_text()

@@ -75,6 +75,8 @@ def describe(settings: Settings) -> str:
     model = "the bundled model" if bundled else Path(settings.model).name or settings.model
     if settings.human_judge:
         judge = "you pick the better answers"
+    elif len(settings.judges) > 1:
+        judge = f"judged by {len(settings.judges)} judges"
     elif settings.judge == "starter":
         judge = "judged by the bundled judge"
     elif settings.judge == settings.model:
