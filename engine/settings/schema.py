@@ -469,8 +469,15 @@ class Settings(SettingsModel):
         ge=32,
         le=10_000_000,
     )
+    judge_ties: Literal["margin", "orders"] = setting(
+        "margin",
+        JUDGE,
+        "What a tie is, beside judge_margin: margin adds nothing; orders also those pairs of which "
+        "the judge picks another answer once they are swapped.",
+        applies=LLM,
+    )
     judge_margin: float = setting(
-        0.0,
+        0.05,
         JUDGE,
         "A pair whose judge is closer than this to 0.5 is a tie and is not trained on.",
         applies=LLM,
