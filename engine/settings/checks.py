@@ -53,6 +53,7 @@ def problems(settings: Settings) -> list[Problem]:
         *_secrets(settings),
         *_lengths(settings),
         *_weights(settings),
+        *_labels(settings),
         *_optimizer(settings),
         *_schedule(settings),
     ]
@@ -99,6 +100,28 @@ def _weights(settings: Settings) -> Iterator[Problem]:
         yield Problem("num_layers", "0 trains nothing; -1 means all layers")
     if settings.lora_parameters.keys == []:
         yield Problem("lora_parameters.keys", "an empty list adapts nothing; leave it out for all")
+
+
+def _labels(settings: Settings) -> Iterator[Problem]:
+    sigmoid = settings.dpo_cpo_loss_type == "sigmoid"
+    if settings.soft_labels == "geometric" and not sigmoid:
+        yield Problem(
+            "soft_labels",
+            f"geometric is of the sigmoid loss alone, not of {settings.dpo_cpo_loss_type}; say "
+            "soft_labels: mix, or dpo_cpo_loss_type: sigmoid",
+        )
+    if settings.label_smoothing and not sigmoid:
+        yield Problem(
+            "label_smoothing",
+            f"it is of the sigmoid loss alone, not of {settings.dpo_cpo_loss_type}; set it to 0, "
+            "or say dpo_cpo_loss_type: sigmoid",
+        )
+    if settings.label_smoothing and settings.soft_labels != "off":
+        yield Problem(
+            "label_smoothing",
+            f"soft_labels: {settings.soft_labels} says already how sure a label is; use one of "
+            "the two",
+        )
 
 
 def _optimizer(settings: Settings) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ settings are read from files and written to them is the subject of `engine.setti
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from engine.settings.fields import Condition, Setting, SettingsModel, describe, setting
 
@@ -50,6 +50,7 @@ LLM = Condition(lambda s: not s.human_judge, "a person judges this run")
 PERSON = Condition(lambda s: s.human_judge, "an LLM judges this run")
 ADAPTERS = Condition(lambda s: s.train_type != "full", "full fine-tuning has no adapters")
 DPOP = Condition(lambda s: s.dpo_cpo_loss_type == "dpop", "only the dpop loss has this term")
+SMOOTHED = Condition(lambda s: s.label_smoothing > 0, "label_smoothing is 0")
 SCHEDULED = Condition(lambda s: s.lr_schedule.name != "constant", "the rate is constant")
 SHAPED = Condition(
     lambda s: s.lr_schedule.name != "constant" and not s.lr_schedule.arguments,
@@ -381,11 +382,27 @@ class Settings(SettingsModel):
         "paper puts the penalty inside the sigmoid; studio adds it to the loss.",
         applies=DPOP,
     )
-    soft_labels: bool = setting(
-        False,
+    soft_labels: Literal["off", "mix", "geometric"] = setting(
+        "off",
         PREFERENCE,
-        "Weighs both orders of a pair by how sure the judge is, in place of taking its winner.",
+        "How sure the judge is counts too, and not its winner alone: mix weighs the losses of both "
+        "orders of a pair by it; geometric shrinks the lead that is asked for (sigmoid alone).",
         applies=LLM,
+    )
+    label_smoothing: float = setting(
+        0.0,
+        PREFERENCE,
+        "Share of labels that are taken to be wrong, for the sigmoid loss without soft_labels; 0: "
+        "none.",
+        ge=0,
+        lt=0.5,
+    )
+    label_smoothing_form: Literal["conservative", "robust"] = setting(
+        "conservative",
+        PREFERENCE,
+        "conservative asks for a smaller lead of the winner (cDPO); robust takes out what wrong "
+        "labels add to the loss on average (rDPO), and never has enough of a lead.",
+        applies=SMOOTHED,
     )
     reference_model_path: str | None = setting(
         None,
@@ -537,6 +554,12 @@ class Settings(SettingsModel):
         gt=0,
         le=1,
     )
+
+    @field_validator("soft_labels", mode="before")
+    @classmethod
+    def _a_switch_of_soft_labels(cls, data: Any) -> Any:
+        """It was a switch once, which older files still have."""
+        return {True: "mix", False: "off"}[data] if isinstance(data, bool) else data
 
     @model_validator(mode="before")
     @classmethod

@@ -19,7 +19,7 @@ from engine.model.arrays import Arrays, flat, tree
 from engine.model.batch import Batch
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
-from engine.train.losses import LogProbs, Loss, pair_losses, soft_pair_losses
+from engine.train.losses import LogProbs, Loss, pair_losses
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,13 @@ class Update:
         self._settings = settings
         self._progress = progress
         self._loss = Loss(
-            settings.dpo_cpo_loss_type, settings.beta, settings.delta, settings.dpop_form
+            kind=settings.dpo_cpo_loss_type,
+            beta=settings.beta,
+            delta=settings.delta,
+            dpop_form=settings.dpop_form,
+            soft_labels=settings.soft_labels,
+            label_smoothing=settings.label_smoothing,
+            label_smoothing_form=settings.label_smoothing_form,
         )
         self._step_size = settings.seq_step_size if settings.efficient_long_context else None
         self.tokens_per_pass = policy.backend.tokens_per_pass(
@@ -138,11 +144,7 @@ class Update:
             chosen_tokens=tokens[:, 0],
             rejected_tokens=tokens[:, 1],
         )
-        if self._settings.soft_labels:
-            losses = soft_pair_losses(self._loss, logps, confidence)
-        else:
-            losses = pair_losses(self._loss, logps)
-        return losses.sum(), policy
+        return pair_losses(self._loss, logps, confidence).sum(), policy
 
     def apply(self) -> float:
         """Take the optimizer step with the mean gradient of the pairs that wait, clipped to

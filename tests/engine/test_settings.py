@@ -324,6 +324,10 @@ def test_full_fine_tuning_drops_the_default_quantization_but_not_a_chosen_one() 
         ("lr_schedule: {name: step_decay, arguments: [1]}", "lr_schedule.arguments"),
         ("lr_schedule: cosine_decay\nlearning_rate: 1e-6", "lr_schedule.final_rate"),
         ("lr_schedule: {name: exponential_decay, final_rate: 0}", "lr_schedule.final_rate"),
+        ("soft_labels: geometric\ndpo_cpo_loss_type: ipo", "soft_labels"),
+        ("label_smoothing: 0.1\ndpo_cpo_loss_type: hinge", "label_smoothing"),
+        ("label_smoothing: 0.1\nsoft_labels: mix", "label_smoothing"),
+        ("label_smoothing: 0.1\nsoft_labels: geometric", "label_smoothing"),
     ],
 )
 def test_contradictions_are_found_before_anything_loads(text: str, key: str) -> None:
@@ -331,6 +335,23 @@ def test_contradictions_are_found_before_anything_loads(text: str, key: str) -> 
     assert [problem.key for problem in problems(settings)] == [key]
     with pytest.raises(UserError, match=key):
         check(settings)
+
+
+@pytest.mark.parametrize(
+    ("written", "choice"),
+    [("true", "mix"), ("false", "off"), ("off", "off"), ("mix", "mix"), ("geometric", "geometric")],
+)
+def test_soft_labels_were_a_switch_once(written: str, choice: str) -> None:
+    settings = read_text(f"soft_labels: {written}")
+    assert settings.soft_labels == choice
+    assert problems(settings) == []
+    assert read_text(to_yaml(settings)) == settings
+
+
+@pytest.mark.parametrize("share", ["0.5", "1", "-0.1", ".nan"])
+def test_a_share_of_wrong_labels_is_below_a_half(share: str) -> None:
+    with pytest.raises(UserError, match="label_smoothing"):
+        read_text(f"label_smoothing: {share}")
 
 
 @pytest.mark.parametrize("name", PRESETS)

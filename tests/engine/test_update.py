@@ -38,7 +38,10 @@ LOSSES = [
     {"dpo_cpo_loss_type": "ipo"},
     {"dpo_cpo_loss_type": "dpop", "delta": 2.0},
     {"dpo_cpo_loss_type": "dpop", "delta": 2.0, "dpop_form": "studio"},
-    {"dpo_cpo_loss_type": "sigmoid", "soft_labels": True},
+    {"dpo_cpo_loss_type": "sigmoid", "soft_labels": "mix"},
+    {"dpo_cpo_loss_type": "sigmoid", "soft_labels": "geometric"},
+    {"dpo_cpo_loss_type": "sigmoid", "label_smoothing": 0.2},
+    {"dpo_cpo_loss_type": "sigmoid", "label_smoothing": 0.2, "label_smoothing_form": "robust"},
 ]
 PLAIN = {"optimizer": "sgd", "learning_rate": 0.01, "max_grad_norm": 0.0}
 
@@ -110,10 +113,14 @@ def loss_in_float64(made: Update, batch: Judged) -> float:
         reference = np.array(made.reference.backend.logps(scored), np.float64)[0]
         assert verdict.q is not None
         q = verdict.q if verdict.choice == "first" else 1 - verdict.q
-        shares = [q, 1 - q] if chosen.soft_labels else [1.0, 0.0]
+        e = chosen.label_smoothing
+        shares = [q, 1 - q] if chosen.soft_labels == "mix" else [1 - e, e]
+        if chosen.label_smoothing_form == "robust":
+            shares = [(1 - e) / (1 - 2 * e), -e / (1 - 2 * e)]
+        sureness = 2 * q - 1 if chosen.soft_labels == "geometric" else 1.0
         for share, (won, lost) in zip(shares, ((0, 1), (1, 0)), strict=True):
             ratio = policy - reference
-            difference = ratio[won] - ratio[lost]
+            difference = sureness * (ratio[won] - ratio[lost])
             if chosen.dpo_cpo_loss_type == "hinge":
                 value = max(0.0, 1 - chosen.beta * difference)
             elif chosen.dpo_cpo_loss_type == "ipo":
