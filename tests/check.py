@@ -14,18 +14,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = Path(sys.executable).parent  # where an environment keeps what its packages install
-WORKERS = 2  # processes that share the tests
+# Processes that share the tests: one more than there are cores to fill, since many tests wait for a
+# screen or a program.
+WORKERS = min(os.cpu_count() or 1, 8) + 1
 
 
 def checks(quick: bool) -> dict[str, list[str]]:
     """The command of each check, by the name it is reported under."""
     marked = ["-m", "quick"] if quick else []
+    # Tests of a file stay together, which share models and runs, until somebody has none left.
+    shared = ["-n", str(WORKERS), "--dist", "worksteal"]
     return {
         "ruff": [_program("ruff"), "check"],
         "format": [_program("ruff"), "format", "--check"],
         "pyright": [_program("pyright"), "--pythonpath", sys.executable],
         "imports": [_program("lint-imports")],
-        "tests": [sys.executable, "-m", "pytest", "-n", str(WORKERS), *marked],
+        "tests": [sys.executable, "-m", "pytest", *shared, *marked],
     }
 
 

@@ -13,6 +13,7 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
         os.environ.setdefault(f"{library}_NUM_THREADS", share)
 
 import contextlib
+import gc
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,14 @@ import_mlx()  # before any test does
 # A busy machine is no failure.
 hypothesis.settings.register_profile("studio", deadline=None)
 hypothesis.settings.load_profile("studio")
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays. Looking through it for garbage, time and again, takes a fifth of
+    the time of the tests of screens."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

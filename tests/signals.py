@@ -1,6 +1,7 @@
 """Signals of a test run, and of the programs that it starts."""
 
 import signal
+from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGTSTP)
 
@@ -16,3 +17,15 @@ def let_programs_take_signals() -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda number, frame: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def leave_when_told_to_end() -> None:
+    """Have this process leave its `with` blocks on SIGTERM and SIGHUP as it does on SIGINT: they
+    end what it has started, which else would run on."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

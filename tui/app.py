@@ -190,6 +190,8 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
             self._quit_now()
 
     def _tell_screen(self, events: Sequence[Event]) -> None:
+        if not self.is_running:  # it closes, and the screen's parts go one after the other
+            return
         if isinstance(self.screen, StudioScreen) and self.screen.ready:
             self.screen.run_changed(events)
 

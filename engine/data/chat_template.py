@@ -31,18 +31,20 @@ def apply(
     *,
     enable_thinking: bool = False,
     tools: Sequence[Mapping[str, Any]] | None = None,
+    answered: bool = False,
 ) -> str | None:
     """The template's text for a conversation, up to where the answer begins; None where there is
     no template, or it refuses the turns.
 
     Args:
+        answered: the turns end with the answer, and nothing begins after it.
         tokenizer: a transformers tokenizer, or mlx-lm's wrapper of one.
 
     Raises:
         UserError: the template takes too long, or makes too much.
     """
     if _has_own_code(tokenizer):
-        return _by_own_code(tokenizer, turns, tools, enable_thinking)
+        return _by_own_code(tokenizer, turns, tools, enable_thinking, answered)
     base = _base(tokenizer)
     try:
         template = base.get_chat_template(None, tools)  # pyright: ignore[reportArgumentType]
@@ -53,7 +55,7 @@ def apply(
         "conversations": [list(turns)],
         "tools": tools,
         "chat_template": template,
-        "add_generation_prompt": True,
+        "add_generation_prompt": not answered,
         "enable_thinking": enable_thinking,
     }
     size = len(json.dumps([values["conversations"], tools]))
@@ -91,14 +93,14 @@ def _has_own_code(tokenizer: Any) -> bool:
 
 
 def _by_own_code(
-    tokenizer: Any, turns: Sequence[Turn], tools: Any, enable_thinking: bool
+    tokenizer: Any, turns: Sequence[Turn], tools: Any, enable_thinking: bool, answered: bool
 ) -> str | None:
     try:
         return tokenizer.apply_chat_template(
             list(turns),
             tools=tools,
             tokenize=False,
-            add_generation_prompt=True,
+            add_generation_prompt=not answered,
             enable_thinking=enable_thinking,
         )
     except Exception:  # it raises whatever it likes for a role it does not know

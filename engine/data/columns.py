@@ -65,12 +65,12 @@ class PromptColumns:
         self._system = self._checked("system_feature", [system]) if system else list(SYSTEMS)
         beside = [*BEFORE, *AFTER, HISTORY] if self._guess else []
         chosen = [REJECTED] if self._prompt == [CHOSEN] else []
-        self._wanted = [*self._prompt, *chosen, *self._system, *TOOLS, *beside]
+        self._to_read = [*self._prompt, *chosen, *self._system, *TOOLS, *beside]
 
     @property
-    def wanted(self) -> list[str]:
+    def to_read(self) -> list[str]:
         """The columns to read."""
-        return [name for name in self._wanted if name in self._columns or not self._columns]
+        return [name for name in self._to_read if name in self._columns or not self._columns]
 
     def prompt_of(self, row: Mapping[str, Any]) -> RowPrompt:
         """What a row asks.
@@ -126,19 +126,19 @@ class PromptColumns:
 
     def notes(self) -> list[str]:
         """What of the columns is not used, in sentences."""
-        known = ({*self._wanted} | self._others) - self._ignored
+        known = ({*self._to_read} | self._others) - self._ignored
         used, unused = (
-            listed(name for name in self._columns if (name in known) is wanted)
-            for wanted in (True, False)
+            listed(name for name in self._columns if (name in known) is of_prompts)
+            for of_prompts in (True, False)
         )
         notes = [f"data: prompts are made of {used}; columns not used: {unused}"] if unused else []
         for name, (count, reason) in self._no_tools.items():
             notes.append(f"data: {counted(count, 'row')} asked without tools: {name} {reason}")
         return notes
 
-    def _named(self, wanted: str) -> list[str]:
+    def _named(self, setting: str) -> list[str]:
         """The columns that the setting names: one, or several as `context + question`."""
-        several = [wanted] if wanted in self._columns else wanted.split(" + ")
+        several = [setting] if setting in self._columns else setting.split(" + ")
         return self._checked("prompt_feature", [name.strip() for name in several])
 
     def _checked(self, key: str, names: list[str]) -> list[str]:

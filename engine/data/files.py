@@ -183,17 +183,17 @@ def _csv(file: Path, columns: Columns) -> Iterator[Placed]:
     numbered = _csv_lines(file)
     before, first = next(((number, line) for number, line in numbered if line.strip()), (0, ""))
     # Spreadsheets may name the separator in a line of its own: sep=;
-    named = first[:4].lower() == "sep=" and first[4:].strip("\r\n") in tuple(_SEPARATORS)
+    names_separator = first[:4].lower() == "sep=" and first[4:].strip("\r\n") in tuple(_SEPARATORS)
     lines = (line for _, line in numbered)
     number = before
     try:
-        separator = first[4] if named else _separator(first)
+        separator = first[4] if names_separator else _separator(first)
         reader = csv.reader(
-            lines if named else itertools.chain([first], lines), delimiter=separator
+            lines if names_separator else itertools.chain([first], lines), delimiter=separator
         )
         header = next(reader, [])
         for cells in reader:
-            number = before + reader.line_num - (not named)
+            number = before + reader.line_num - (not names_separator)
             if cells:
                 yield f"{file.name}, line {number}", _csv_row(header, cells, separator)
     except csv.Error as error:
@@ -297,7 +297,7 @@ def _not_text(file: Path) -> str:
     """Where a file stops being text of its encoding, and what to do."""
     name = _encoding(file)
     line, decoder = 1, codecs.getincrementaldecoder(name)()
-    shown = "-".join(name.upper().split("-")[:2])
+    encoding = "-".join(name.upper().split("-")[:2])
     try:
         with _open(file) as raw:
             while chunk := raw.read(_CHUNK):
@@ -306,4 +306,4 @@ def _not_text(file: Path) -> str:
         line += error.object[: error.start].count(b"\n")
     except (OSError, EOFError, zlib.error, lzma.LZMAError):
         pass
-    return f"{file}, line {line}: not {shown} text; save it as UTF-8"
+    return f"{file}, line {line}: not {encoding} text; save it as UTF-8"

@@ -89,10 +89,10 @@ class _Reader:
             if not self._more():
                 return ""
 
-    def skip(self, wanted: str) -> None:
-        """Go past one character, which has to be `wanted`."""
-        if self.next() != wanted:
-            self.fail(f"Expecting '{wanted}'")
+    def skip(self, char: str) -> None:
+        """Go past one character, which has to be `char`."""
+        if self.next() != char:
+            self.fail(f"Expecting '{char}'")
         self._at += 1
 
     def value(self) -> Any:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.data.completion import Completion
 
 Layout = Literal["text", "messages", "messages and tools"]
+Ties = Literal["margin", "orders"]
 DECIDED: tuple[Choice, ...] = ("first", "second")
 
 
@@ -76,9 +77,10 @@ class Pair:
 class Verdict:
     """What a judge says of a pair.
 
-    `q` is the judge's probability that the first completion is better, averaged over both
-    orders; `q_orders` the same with the first completion shown first, and shown second.
+    `q` is the judge's probability that the first completion is better, by the mean of both
+    orders' log-odds; `q_orders` the same with the first completion shown first, and shown second.
     Both are None where there is no probability. `cut` says that the judge read only a part.
+    `votes` are the q of each of several judges, or by each of several criteria.
     """
 
     choice: Choice
@@ -87,6 +89,7 @@ class Verdict:
     note: str = ""
     flagged: bool = False
     cut: bool = False
+    votes: tuple[float, ...] = ()
 
     @property
     def decided(self) -> bool:
@@ -159,6 +162,8 @@ class JudgedPair:
             "flagged": verdict.flagged,
             "cut": verdict.cut,
         }
+        if verdict.votes:
+            line["votes"] = list(verdict.votes)
         for field in fields:
             _, line[f"{field}_tokens"], line[f"{field}_finished"] = completions[field]
         return line
@@ -262,20 +267,31 @@ def _message_record(message: Message) -> dict[str, Any]:
     return {**turn, "tool_calls": calls} if calls else turn
 
 
-def verdict_of(q_orders: tuple[float, float], margin: float) -> Verdict:
-    """The verdict on a pair from the probability that its first completion is better, with it
-    shown first and shown second.
+def verdict_of(l1: float, l2: float, *, margin: float, ties: Ties) -> Verdict:
+    """The verdict on a pair whose two orders a judge has read.
 
-    Orders that disagree, or a mean closer to 0.5 than `margin`, make a tie; a value that is no
-    probability makes the pair invalid.
+    q = sigmoid((l1 - l2) / 2): what a place adds to both log-odds cancels.
+
+    Args:
+        l1: log-odds that the answer shown first is better, with the pair as it is; NaN for no
+            reading, infinite for an answer that has no probability, such as one in writing.
+        l2: the same with the two completions swapped, so that positive is for the second one.
+        margin: a q closer to 0.5 than this is a tie.
+        ties: whether orders that pick different completions make a tie too.
     """
-    shown_first, shown_second = q_orders
-    if not all(math.isfinite(q) and 0 <= q <= 1 for q in q_orders):
+    if math.isnan(l1) or math.isnan(l2):
         return Verdict("invalid")
-    q = (shown_first + shown_second) / 2
-    if (shown_first - 0.5) * (shown_second - 0.5) <= 0 or abs(q - 0.5) < margin:
+    q = 0.5 if l1 == l2 else _sigmoid(l1 / 2 - l2 / 2)
+    q_orders = (_sigmoid(l1), _sigmoid(-l2))
+    disagree = l1 == 0 or l2 == 0 or (l1 > 0) == (l2 > 0)
+    if q == 0.5 or abs(q - 0.5) < margin or (ties == "orders" and disagree):
         return Verdict("tie", q, q_orders)
     return Verdict("first" if q > 0.5 else "second", q, q_orders)
+
+
+def _sigmoid(x: float) -> float:
+    """1 / (1 + exp(-x)), without overflow at either end."""
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
 def text_of(value: Any) -> str:

@@ -84,15 +84,15 @@ def load_prompts(settings: Settings) -> PromptSet:
     notes = reading.notes()
     if settings.max_prompts:
         train = train[: settings.max_prompts]
-    wanted = settings.eval_prompts
+    most = settings.eval_prompts
     if "valid" in splits:
-        held_out = held_out[:wanted]
+        held_out = held_out[:most]
     elif not settings.human_judge:
         # Half is kept for training at least: a win rate says little about a starved policy.
-        count = min(wanted, len(train) // 2)
-        if count < wanted:
+        count = min(most, len(train) // 2)
+        if count < most:
             notes.append(
-                f"eval_prompts: {count} of {len(train)} prompts are held out, not {wanted}, so "
+                f"eval_prompts: {count} of {len(train)} prompts are held out, not {most}, so "
                 "that enough are left to train on"
             )
         held_out, train = train[:count], train[count:]
@@ -122,7 +122,7 @@ class _Reading:
         columns = PromptColumns(split, settings.prompt_feature, settings.system_feature)
         prompts: list[Prompt] = []
         size = 0
-        for place, row in split.rows(columns.wanted):
+        for place, row in split.rows(columns.to_read):
             try:
                 if isinstance(row, Unusable):
                     raise Unusable(f"the row {row}")

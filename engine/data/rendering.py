@@ -69,6 +69,12 @@ def render_prompt(tokenizer: Any, prompt: Prompt, settings: Settings, budget: in
     )
 
 
+def render_answered(tokenizer: Any, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
+    """Token ids of a conversation that ends with its answer, of whatever length."""
+    marked = [inert_calls(tokenizer, message, (_OPEN, _CLOSE)) for message in messages]
+    return _render(_Template(tokenizer, False, tools, answered=True), marked)
+
+
 class _Template:
     """A tokenizer's chat template with what it is told beside the messages.
 
@@ -76,16 +82,21 @@ class _Template:
     mark, gives its place to a mark; `tool_texts` has these texts in order, as JSON writes them.
     """
 
-    def __init__(self, tokenizer: Any, enable_thinking: bool, tools: Tools = ()) -> None:
+    def __init__(
+        self, tokenizer: Any, enable_thinking: bool, tools: Tools = (), *, answered: bool = False
+    ) -> None:
         self.tokenizer = tokenizer
         self.controls = control_ids(tokenizer)
         self.tool_texts: list[str] = []
         self._enable_thinking = enable_thinking
+        self._answered = answered
         self._tools = self._harmless(list(tools)) or None
 
     def without_tools(self) -> "_Template":
         """The same template, told of no tools."""
-        return _Template(self.tokenizer, self._enable_thinking) if self._tools else self
+        if not self._tools:
+            return self
+        return _Template(self.tokenizer, self._enable_thinking, answered=self._answered)
 
     def apply(self, messages: Sequence[Message]) -> str | None:
         """The template's text, or None where there is none or it refuses the messages."""
@@ -94,6 +105,7 @@ class _Template:
             [as_mapping(message) for message in messages],
             enable_thinking=self._enable_thinking,
             tools=self._tools,
+            answered=self._answered,
         )
 
     def spells_control(self, text: str) -> bool:

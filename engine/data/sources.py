@@ -94,7 +94,7 @@ def _folder(folder: Path) -> dict[SplitName, Split]:
         raise UserError(
             f"data: {folder} has no train file ({data_files.kinds()}), such as train.jsonl"
         )
-    return {name: _split(str(folder), found) for name, found in by_split.items()}
+    return {name: _split(str(folder), paths) for name, paths in by_split.items()}
 
 
 def _saved_to_disk(folder: Path) -> dict[SplitName, Split]:

@@ -50,8 +50,8 @@ def one_bos(tokenizer: Any, ids: list[int]) -> list[int]:
     start = 0
     while ids[start : start + 1] == [bos]:
         start += 1
-    wanted = start > 0 or list(tokenizer.encode("a"))[:1] == [bos]
-    return [bos, *ids[start:]] if wanted else ids
+    takes_bos = start > 0 or list(tokenizer.encode("a"))[:1] == [bos]
+    return [bos, *ids[start:]] if takes_bos else ids
 
 
 def _without_controls(

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from engine.data.pairs import JudgedPair, Pair
+from engine.data.pairs import JudgedPair, Pair, Verdict
+from engine.data.prompts import Prompt
 
 
 class Judge(Protocol):
@@ -34,3 +35,26 @@ class Judge(Protocol):
     def pending(self) -> list[Sequence[Pair]]:
         """Submitted batches that were not collected, oldest first."""
         ...
+
+
+class PairJudge(Protocol):
+    """A judge that reads pairs when it is asked to, and needs no queue."""
+
+    name: str
+
+    def judge(
+        self, texts: Sequence[tuple[str | Prompt, str, str]], names: Sequence[str] = ()
+    ) -> list[Verdict]:
+        """Verdicts on (prompt, first completion, second completion); `names` are what a warning
+        calls them.
+
+        Raises:
+            Interrupted: asked to stop.
+            JudgeAway: it is elsewhere, and has not been there for longer than is waited for.
+        """
+        ...
+
+
+class JudgeAway(Exception):
+    """A judge elsewhere does not answer, and the run has waited for it long enough: a sentence.
+    What it was asked stays asked."""

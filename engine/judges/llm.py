@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.compute import limits
 from engine.compute.sampling import Interrupted, Sampler, sample
-from engine.data.pairs import JudgedPair, Pair, Verdict, verdict_of
+from engine.data.pairs import JudgedPair, Pair, Ties, Verdict, verdict_of
 from engine.judges.presentation import Request, answer_ids, render_frame
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
@@ -50,6 +50,7 @@ class LLMJudge:
         self.name = settings.judge
         self._lm = lm
         self._margin = settings.judge_margin
+        self._ties: Ties = settings.judge_ties
         self._generates = settings.judge_mode == "generate"
         self._progress = progress
         self._stop = stop
@@ -119,22 +120,20 @@ class LLMJudge:
                     "counts them",
                 )
         rows = [ids for each in shown for ids in (each.as_it_is, each.swapped)]
-        first, failed = self._ask(rows, names)
+        log_odds, failed = self._ask(rows, names)
         return [
             replace(
-                verdict_of((float(shown_first), float(1 - shown_second)), self._margin),
+                verdict_of(float(l1), float(l2), margin=self._margin, ties=self._ties),
                 note=NO_MEMORY if at in failed else "",
                 cut=each.cut,
             )
-            for at, (each, (shown_first, shown_second)) in enumerate(
-                zip(shown, first.reshape(-1, 2), strict=True)
-            )
+            for at, (each, (l1, l2)) in enumerate(zip(shown, log_odds.reshape(-1, 2), strict=True))
         ]
 
     def _ask(self, rows: list[list[int]], names: Sequence[str]) -> tuple[np.ndarray, set[int]]:
-        """Probability of "1" for each row of ids after the prefix, float64 (rows,), NaN where
-        there is none; and the pairs that there was no memory for. Rows come in twos, the orders
-        of a pair."""
+        """Log-odds of "1" for each row of ids after the prefix, float64 (rows,), NaN where there
+        are none; and the pairs that there was no memory for. Rows come in twos, the orders of a
+        pair."""
         result = np.full(len(rows), np.nan)
         failed: set[int] = set()
         chunks = deque([[*range(len(rows))]] if self._generates else self._chunks(rows))
@@ -145,7 +144,7 @@ class LLMJudge:
                 read = self._generated if self._generates else self._read
                 result[chunk] = read([rows[row] for row in chunk])
             except (MemoryError, RuntimeError) as error:
-                if not _is_of_memory(error):
+                if not is_of_memory(error):
                     raise
                 mx.clear_cache()
                 if len(chunk) > 2:  # a pair at a time may do
@@ -184,20 +183,19 @@ class LLMJudge:
         return chunks
 
     def _read(self, rows: list[list[int]]) -> np.ndarray:
-        """Probability of "1" for each row of ids after the prefix, float64 (rows,); NaN where
-        the two answers hold too little of the mass."""
+        """Log-odds of "1" against "2" for each row of ids after the prefix, float64 (rows,),
+        computed in float32; NaN where the two hold too little of the mass, or are not finite."""
         assert self._answers is not None
-        mass = mx.softmax(
-            self._lm.backend.last_logits(self._frame.prefix, rows).astype(mx.float32), axis=-1
-        )
-        one, two = (mass[:, mx.array(list(ids))].sum(axis=-1) for ids in self._answers)
-        share = np.array(mx.stack([one, two]), np.float64)
-        total = share.sum(axis=0)
-        valid = total >= LEAST_MASS  # False for NaN too
-        return np.where(valid, share[0] / np.where(valid, total, 1), np.nan)
+        logits = self._lm.backend.last_logits(self._frame.prefix, rows).astype(mx.float32)
+        one, two = (mx.logsumexp(logits[:, mx.array(list(ids))], axis=-1) for ids in self._answers)
+        mass = mx.logaddexp(one, two) - mx.logsumexp(logits, axis=-1)
+        log_odds, mass = (np.array(each, np.float64) for each in (one - two, mx.exp(mass)))
+        valid = np.isfinite(log_odds) & (mass >= LEAST_MASS)  # False for NaN too
+        return np.where(valid, log_odds, np.nan)
 
     def _generated(self, rows: list[list[int]]) -> np.ndarray:
-        """1 or 0 for each row by the answer that the judge writes, NaN where it is no answer."""
+        """Infinity for each row where the judge writes "1", minus infinity where it writes "2",
+        NaN where it is no answer."""
         lm = self._lm
         completions = sample(
             lm,
@@ -208,19 +206,21 @@ class LLMJudge:
             seed=0,
             stop=self._stop,
         )
-        return np.array([_parsed(lm.text(row.ids)) for (row,) in completions])
+        return np.array([written_answer(lm.text(row.ids)) for (row,) in completions])
 
 
-def _is_of_memory(error: Exception) -> bool:
+def is_of_memory(error: Exception) -> bool:
     """Whether there was not enough memory for something."""
     return isinstance(error, MemoryError) or bool(NO_ALLOCATION.search(str(error)))
 
 
-def _parsed(text: str) -> float:
-    """1 for the answer "1", 0 for "2", NaN for anything else.
+def written_answer(text: str) -> float:
+    """Infinity for the answer "1", minus infinity for "2", NaN for anything else.
 
     Thoughts do not count; a template may have opened them already, so only their end is sure.
     """
     answer = text.rpartition("</think>")[2]
     match = ANSWER.fullmatch(answer.strip())
-    return float("nan") if match is None else float(match.group(1) == "1")
+    if match is None:
+        return math.nan
+    return math.inf if match.group(1) == "1" else -math.inf

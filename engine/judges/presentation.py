@@ -71,7 +71,7 @@ class JudgePrompt:
         prompt_ids, cut = _prompt_ids(self.tokenizer, prompt, most)
         read = CHARACTERS_PER_TOKEN * most
         answers = [data_ids(self.tokenizer, text[:read]) for text in (first, second)]
-        room = _fair_share([len(prompt_ids), *map(len, answers)], most)
+        room = fair_share([len(prompt_ids), *map(len, answers)], most)
         cut |= any(len(ids) > room for ids in answers) or max(len(first), len(second)) > read
         one, two = (ids[:room] for ids in answers)
         if len(prompt_ids) > most - len(one) - len(two):
@@ -83,7 +83,7 @@ class JudgePrompt:
         return [*before, *prompt_ids, *between, *first, *after, *second, *self.suffix]
 
 
-def _fair_share(lengths: list[int], most: int) -> int:
+def fair_share(lengths: list[int], most: int) -> int:
     """How long each of some parts may be, so that together they are `most` at the most."""
     for position, length in enumerate(sorted(lengths)):
         share = most // (len(lengths) - position)

@@ -119,9 +119,9 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     float32 = machine.backend == "cpu"
     full = settings.train_type == "full"
     quantization = settings.quantization
-    other, human = settings.reference_model_path, settings.human_judge
+    other = settings.reference_model_path
     policy = _model(settings.model, "model")
-    judge = None if human else _model(settings.judge, "judge")
+    judges = [_model(name, "judge") for name in settings.judge_names("model")]
     reference = _model(other, "reference_model_path") if other else None
     loaded: set[tuple[Path, Quantization]] = set()
 
@@ -147,13 +147,14 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     if policy and cache is not None and scoring is not None:
         merged = _merged(policy, settings)
         cache, scoring = cache + merged, scoring + merged
-    if human:
-        judge_bytes = judging = 0
-    else:
-        judge_bytes = weight_bytes(judge, settings.judge_quantization or quantization)
-        judging = (
-            step_memory.judging(judge.shape, settings, float32) if judge and judge.shape else None
-        )
+    judge_bytes: int | None = 0
+    judging: int | None = 0
+    for judge in judges:
+        more = weight_bytes(judge, settings.judge_quantization or quantization)
+        judge_bytes = None if judge_bytes is None or more is None else judge_bytes + more
+        shape = judge.shape if judge else None
+        reading = step_memory.judging(shape, settings, float32) if shape else None
+        judging = None if judging is None or reading is None else max(judging, reading)
     return MemoryPlan(
         policy=policy_bytes,
         reference=reference_bytes,
@@ -296,8 +297,8 @@ def _download(settings: Settings, ask_hub: bool) -> int | None:
     roles = {settings.model: "model"}
     if settings.reference_model_path:
         roles[settings.reference_model_path] = "reference_model_path"
-    if not settings.human_judge:
-        roles[settings.judge] = "judge"
+    for name in settings.judge_names("model"):
+        roles[name] = "judge"
     missing = [
         (name, "model")
         for name, role in roles.items()

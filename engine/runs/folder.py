@@ -21,7 +21,6 @@ One process at a time writes a run (`Run.lock`); any number may read it meanwhil
 import contextlib
 import fcntl
 import hashlib
-import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import UserError
 from engine.events import STATUSES, UNDER_WAY, Level
-from engine.json_number import real
+from engine.json_number import finite, real
 from engine.runs import durable, json_lines, record_files
 from engine.runs import lock as run_lock
 from engine.runs.json_lines import Record
@@ -304,12 +303,8 @@ def _progress(folder: Path) -> Record:
         progress = json_lines.from_line(durable.read_file(folder / PROGRESS, STATE_LIMIT)) or {}
     except OSError:
         return {}
-    numbers = {key: real(progress.get(key)) for key in ("step", "pairs", "seconds")}
-    return {
-        key: progress[key]
-        for key, number in numbers.items()
-        if number is not None and math.isfinite(number)
-    }
+    numbers = ("step", "pairs", "seconds")
+    return {key: progress[key] for key in numbers if finite(progress.get(key)) is not None}
 
 
 def shown_status(state: Record, has_holder: Callable[[], bool]) -> str:

@@ -1,17 +1,12 @@
 """A row of the list of runs, read from a folder that may be damaged."""
 
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from engine.errors import UserError
-from engine.json_number import real
-from engine.runs.folder import (
-    LOCK,
-    read_state,
-    shown_status,
-)
+from engine.json_number import count, finite
+from engine.runs.folder import LOCK, read_state, shown_status
 from engine.runs.lock import holder
 
 
@@ -60,14 +55,14 @@ def read_summary(path: Path, is_link: bool) -> RunSummary:
         model=_text(state.get("model")),
         judge=_text(state.get("judge")),
         train_type=_text(state.get("train_type")),
-        step=_count(state.get("step")),
-        total_steps=_count(state.get("total_steps")),
-        pairs=_count(state.get("pairs")),
-        loss=_finite(state.get("loss")),
-        win_rate=_finite(state.get("win_rate")),
+        step=count(state.get("step")),
+        total_steps=count(state.get("total_steps")),
+        pairs=count(state.get("pairs")),
+        loss=finite(state.get("loss")),
+        win_rate=finite(state.get("win_rate")),
         created=_time(state.get("created")),
         updated=_time(state.get("updated")),
-        seconds=_finite(state.get("seconds")),
+        seconds=finite(state.get("seconds")),
         tags=tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else (),
         notes=_text(state.get("notes")),
     )
@@ -90,16 +85,6 @@ def _damaged(path: Path, reason: str) -> RunSummary:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _finite(value: object) -> float | None:
-    number = real(value)
-    return number if number is not None and math.isfinite(number) else None
-
-
-def _count(value: object) -> int | None:
-    number = _finite(value)
-    return None if number is None else int(number)
 
 
 def _time(value: object) -> datetime | None:

@@ -1,10 +1,12 @@
 """Settings that are right one by one and wrong together, found before anything is loaded."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.errors import UserError
 from engine.secrets import hide
+from engine.settings.judge_names import RULE, RULES, address_problem, judge_kind
 from engine.settings.schema import Settings
 
 # The arguments that MLX's optimizers take besides the learning rate.
@@ -38,6 +40,9 @@ SCHEDULE_ARGUMENTS = {
     "step_decay": (3, 3),
 }
 
+SECRET = "holds a token or a password, which a run would keep; log in to the hub"
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -50,9 +55,11 @@ class Problem:
 def problems(settings: Settings) -> list[Problem]:
     """All contradictions between settings; empty where a run can start."""
     return [
+        *_judge(settings),
         *_secrets(settings),
         *_lengths(settings),
         *_weights(settings),
+        *_labels(settings),
         *_optimizer(settings),
         *_schedule(settings),
     ]
@@ -64,13 +71,86 @@ def check(settings: Settings) -> None:
         raise UserError(f"{problem.key}: {problem.message}")
 
 
+def _judge(settings: Settings) -> Iterator[Problem]:
+    for name in settings.judges:
+        yield from _one_judge(name)
+    if len(settings.judges) > 1 and "person" in settings.judge_kinds:
+        yield Problem("judge", "a person cannot be one of several judges; say human alone")
+    if len(settings.judge_names("server")) > 1:
+        yield Problem("judge", "only one of several judges can be on a server; keep one")
+    yield from _weights_of(settings)
+    yield from _criteria(settings)
+    if RULE + "matches" in settings.judges:
+        yield from _pattern(settings.judge_pattern)
+    if RULE + "avoid" in settings.judges and not any(word.strip() for word in settings.judge_words):
+        yield Problem("judge_words", "rule:avoid needs words; list some, as [very, really]")
+    if settings.judge_key_env is not None and not ENVIRONMENT_NAME.fullmatch(
+        settings.judge_key_env
+    ):
+        yield Problem(
+            "judge_key_env",
+            "it has to be the name of an environment variable, such as OPENAI_API_KEY, never the "
+            "key itself",
+        )
+
+
+def _one_judge(name: str) -> Iterator[Problem]:
+    kind = judge_kind(name)
+    if kind == "server":
+        if problem := address_problem(name):
+            yield Problem("judge", problem)
+    elif hide(name) != name:
+        yield Problem("judge", f"it {SECRET}")
+    elif not name.strip():
+        yield Problem("judge", "it names no judge")
+    if kind == "rule" and name.removeprefix(RULE) not in RULES:
+        rules = ", ".join(RULE + each for each in RULES)
+        yield Problem("judge", f"there is no {name}; the rules are {rules}")
+
+
+def _weights_of(settings: Settings) -> Iterator[Problem]:
+    weights = settings.judge_weights
+    if weights and len(weights) != len(settings.judges):
+        yield Problem(
+            "judge_weights",
+            f"{len(weights)} weights for {len(settings.judges)} judges; give each one, or none",
+        )
+    if any(weight <= 0 for weight in weights):
+        yield Problem("judge_weights", "a weight has to be above 0; leave out who shall not count")
+
+
+def _criteria(settings: Settings) -> Iterator[Problem]:
+    for criterion in settings.judge_criteria:
+        texts = [criterion.get(key) for key in ("name", "text")]
+        weight = criterion.get("weight", 1.0)
+        if (
+            not all(isinstance(text, str) and text.strip() for text in texts)
+            or not isinstance(weight, float)
+            or weight <= 0
+            or criterion.keys() - {"name", "text", "weight"}
+        ):
+            yield Problem(
+                "judge_criteria",
+                "each is {name: ..., text: ..., weight: ...}, with a weight above 0, or none for 1",
+            )
+            return
+
+
+def _pattern(pattern: str | None) -> Iterator[Problem]:
+    if not pattern:
+        yield Problem("judge_pattern", "rule:matches needs a regular expression; give one")
+        return
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        yield Problem("judge_pattern", f"it is no regular expression of Python: {error}")
+
+
 def _secrets(settings: Settings) -> Iterator[Problem]:
     """All settings are kept in the run's folder, where no token belongs."""
     for key, value in settings.model_dump().items():
-        if isinstance(value, str) and hide(value) != value:
-            yield Problem(
-                key, "it holds a token or a password, which a run would keep; log in to the hub"
-            )
+        if key != "judge" and isinstance(value, str) and hide(value) != value:
+            yield Problem(key, f"it {SECRET}")
 
 
 def _lengths(settings: Settings) -> Iterator[Problem]:
@@ -99,6 +179,28 @@ def _weights(settings: Settings) -> Iterator[Problem]:
         yield Problem("num_layers", "0 trains nothing; -1 means all layers")
     if settings.lora_parameters.keys == []:
         yield Problem("lora_parameters.keys", "an empty list adapts nothing; leave it out for all")
+
+
+def _labels(settings: Settings) -> Iterator[Problem]:
+    sigmoid = settings.dpo_cpo_loss_type == "sigmoid"
+    if settings.soft_labels == "geometric" and not sigmoid:
+        yield Problem(
+            "soft_labels",
+            f"geometric is of the sigmoid loss alone, not of {settings.dpo_cpo_loss_type}; say "
+            "soft_labels: mix, or dpo_cpo_loss_type: sigmoid",
+        )
+    if settings.label_smoothing and not sigmoid:
+        yield Problem(
+            "label_smoothing",
+            f"it is of the sigmoid loss alone, not of {settings.dpo_cpo_loss_type}; set it to 0, "
+            "or say dpo_cpo_loss_type: sigmoid",
+        )
+    if settings.label_smoothing and settings.soft_labels != "off":
+        yield Problem(
+            "label_smoothing",
+            f"soft_labels: {settings.soft_labels} says already how sure a label is; use one of "
+            "the two",
+        )
 
 
 def _optimizer(settings: Settings) -> Iterator[Problem]:

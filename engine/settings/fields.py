@@ -99,6 +99,11 @@ class Setting:
         words = ", ".join(part for part in (low, high) if part)
         return " or ".join(part for part in (", ".join(self.choices), words) if part)
 
+    @property
+    def facts(self) -> list[str]:
+        """Its unit and its bounds, where it has them."""
+        return [fact for fact in (self.unit, self.bounds) if fact]
+
 
 def _arms(info: FieldInfo) -> tuple[Any, ...]:
     """The alternatives of a field's type: `int | None` has two."""

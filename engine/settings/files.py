@@ -19,6 +19,12 @@ from engine.settings.foreign_keys import ALIASES, FOREIGN, LOAD_IN, USE_DORA
 from engine.settings.schema import SECTIONS, Settings, fields, value
 from engine.settings.yaml_text import parse_yaml, yaml_line
 
+# What a list holds, where that is not names.
+LISTS = {
+    "lr_schedule.arguments": "a list of numbers",
+    "judge_weights": "a list of numbers",
+    "judge_criteria": "a list of {name: ..., text: ..., weight: ...}",
+}
 SIZE_LIMIT = 1_000_000  # bytes
 
 _BY_KEY = {field.key: field for field in fields()}
@@ -210,14 +216,13 @@ def _take_load_in(mapping: dict[str, Any], source: str) -> None:
     for key, entry in switches.items():
         if not isinstance(entry, bool):
             raise UserError(f"{source}: {key} is {_show(entry)}, but has to be true or false")
-    wanted = [LOAD_IN[key] for key, on in switches.items() if on] or ["none"]
-    wanted = list(
-        dict.fromkeys([*wanted, *([mapping["quantization"]] if "quantization" in mapping else [])])
-    )
-    if len(wanted) > 1:
-        chosen = ", ".join(str(word) for word in wanted)
+    by_switch = [LOAD_IN[key] for key, on in switches.items() if on] or ["none"]
+    by_name = [mapping["quantization"]] if "quantization" in mapping else []
+    quantizations = list(dict.fromkeys([*by_switch, *by_name]))
+    if len(quantizations) > 1:
+        chosen = ", ".join(str(word) for word in quantizations)
         raise UserError(f"{source}: more than one quantization is asked for ({chosen}); keep one")
-    mapping["quantization"] = wanted[0]
+    mapping["quantization"] = quantizations[0]
 
 
 def _take_dora(mapping: dict[str, Any], source: str) -> None:
@@ -318,7 +323,7 @@ def expected(field: Setting) -> str:
         "number": "a number",
         "text": "text",
         "multiline": "text",
-        "list": "a list of numbers" if field.key.endswith("arguments") else "a list of names",
+        "list": LISTS.get(field.key, "a list of names"),
         "mapping": "a mapping from an optimizer to its arguments",
     }
     bounds = field.bounds if field.kind in ("integer", "number") else ""
@@ -357,7 +362,6 @@ def to_yaml(settings: Settings, commented: bool = True) -> str:
 
 
 def _comment(field: Setting) -> list[str]:
-    facts = [fact for fact in (field.unit, field.bounds) if fact]
     danger = "DANGEROUS. " if field.dangerous else ""
-    words = f"{danger}{field.help}" + (f" [{'; '.join(facts)}]" if facts else "")
+    words = f"{danger}{field.help}" + (f" [{'; '.join(field.facts)}]" if field.facts else "")
     return textwrap.wrap(words, 88, break_long_words=False, break_on_hyphens=False)

@@ -7,9 +7,10 @@ settings are read from files and written to them is the subject of `engine.setti
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from engine.settings.fields import Condition, Setting, SettingsModel, describe, setting
+from engine.settings.judge_names import BETWEEN, RULE, JudgeKind, judge_kind, split_judges
 
 SECTIONS = (
     "Model and data",
@@ -48,8 +49,30 @@ MANY = 10**9
 
 LLM = Condition(lambda s: not s.human_judge, "a person judges this run")
 PERSON = Condition(lambda s: s.human_judge, "an LLM judges this run")
+READER = Condition(
+    lambda s: not s.judge_kinds.isdisjoint(("model", "server")),
+    "no language model judges this run, so no rubric is read",
+)
+RUBRIC_READ = Condition(
+    lambda s: READER.holds(s) and not s.judge_criteria,
+    "no language model judges this run, or judge_criteria stand in its place",
+)
+LOCAL = Condition(lambda s: "model" in s.judge_kinds, "no model on this machine judges this run")
+SERVER = Condition(lambda s: "server" in s.judge_kinds, "no server judges this run")
+TIMED = Condition(
+    lambda s: not s.judge_kinds.isdisjoint(("server", "function")),
+    "neither a server nor a function judges this run",
+)
+
+
+def rule(name: str) -> Condition:
+    """That a rule judges."""
+    return Condition(lambda s: RULE + name in s.judges, f"{RULE}{name} does not judge this run")
+
+
 ADAPTERS = Condition(lambda s: s.train_type != "full", "full fine-tuning has no adapters")
 DPOP = Condition(lambda s: s.dpo_cpo_loss_type == "dpop", "only the dpop loss has this term")
+SMOOTHED = Condition(lambda s: s.label_smoothing > 0, "label_smoothing is 0")
 SCHEDULED = Condition(lambda s: s.lr_schedule.name != "constant", "the rate is constant")
 SHAPED = Condition(
     lambda s: s.lr_schedule.name != "constant" and not s.lr_schedule.arguments,
@@ -381,11 +404,27 @@ class Settings(SettingsModel):
         "paper puts the penalty inside the sigmoid; studio adds it to the loss.",
         applies=DPOP,
     )
-    soft_labels: bool = setting(
-        False,
+    soft_labels: Literal["off", "mix", "geometric"] = setting(
+        "off",
         PREFERENCE,
-        "Weighs both orders of a pair by how sure the judge is, in place of taking its winner.",
+        "How sure the judge is counts too, and not its winner alone: mix weighs the losses of both "
+        "orders of a pair by it; geometric shrinks the lead that is asked for (sigmoid alone).",
         applies=LLM,
+    )
+    label_smoothing: float = setting(
+        0.0,
+        PREFERENCE,
+        "Share of labels that are taken to be wrong, for the sigmoid loss without soft_labels; 0: "
+        "none.",
+        ge=0,
+        lt=0.5,
+    )
+    label_smoothing_form: Literal["conservative", "robust"] = setting(
+        "conservative",
+        PREFERENCE,
+        "conservative asks for a smaller lead of the winner (cDPO); robust takes out what wrong "
+        "labels add to the loss on average (rDPO), and never has enough of a lead.",
+        applies=SMOOTHED,
     )
     reference_model_path: str | None = setting(
         None,
@@ -441,23 +480,42 @@ class Settings(SettingsModel):
     judge: str = setting(
         "Qwen/Qwen3-0.6B",
         JUDGE,
-        "Who picks the better answer: hub id, local folder, starter, or human (you).",
+        "Who picks the better answer: hub id or local folder of a chat or a reward model, "
+        "starter, human (you), a server of OpenAI's protocol, such as http://localhost:8080/v1, "
+        "FILE.py:FUNCTION, or rule:length, matches, json or avoid. Several: a, b, c.",
     )
     judge_system: str = setting(
-        RUBRIC, JUDGE, "The rubric: what makes one answer better.", applies=LLM, multiline=True
+        RUBRIC,
+        JUDGE,
+        "The rubric: what makes one answer better.",
+        applies=RUBRIC_READ,
+        multiline=True,
+    )
+    judge_weights: list[float] = setting(
+        [],
+        JUDGE,
+        "How much each of several judges counts, in their order; empty: all the same.",
+        applies=Condition(lambda s: len(s.judges) > 1, "one judge judges this run"),
+    )
+    judge_criteria: list[dict[str, str | float]] = setting(
+        [],
+        JUDGE,
+        "A rubric in parts that are asked apart, in place of judge_system: {name: truth, text: "
+        "Prefer the answer that is true., weight: 2}, and so on.",
+        applies=READER,
     )
     judge_quantization: Quantization | None = setting(
         None,
         JUDGE,
         "Precision of the judge's weights; empty: the model's, so that both can share memory.",
-        applies=LLM,
+        applies=LOCAL,
     )
     judge_mode: Literal["logits", "generate"] = setting(
         "logits",
         JUDGE,
         "logits reads how likely the judge finds each answer; generate lets it write first, for "
         "judges that must think, and is far slower.",
-        applies=LLM,
+        applies=READER,
     )
     judge_max_tokens: int | None = setting(
         None,
@@ -465,9 +523,17 @@ class Settings(SettingsModel):
         "Tokens of a prompt and its two answers that the judge reads: of longer ones the prompt's "
         "end and each answer's start; empty: twice max_seq_length.",
         unit="tokens",
-        applies=LLM,
+        applies=READER,
         ge=32,
         le=10_000_000,
+    )
+    judge_ties: Literal["margin", "orders"] = setting(
+        "orders",
+        JUDGE,
+        "What a tie is, beside judge_margin: margin adds nothing; orders also those pairs of which "
+        "the judge picks another answer once they are swapped. A small judge may pick a place "
+        "whatever stands there, and then decides by margin alone.",
+        applies=LLM,
     )
     judge_margin: float = setting(
         0.0,
@@ -476,6 +542,71 @@ class Settings(SettingsModel):
         applies=LLM,
         ge=0,
         lt=0.5,
+    )
+    judge_model: str | None = setting(
+        None,
+        JUDGE,
+        "Name that the server knows the judge by; empty: the only model that it has.",
+        applies=SERVER,
+    )
+    judge_key_env: str | None = setting(
+        None,
+        JUDGE,
+        "Name of the environment variable with the server's key, such as OPENAI_API_KEY; the key "
+        "itself is written nowhere. Empty: the server wants none.",
+        applies=SERVER,
+    )
+    judge_concurrency: int = setting(
+        4,
+        JUDGE,
+        "Requests that a server is sent at once.",
+        unit="requests",
+        applies=SERVER,
+        ge=1,
+        le=256,
+    )
+    judge_timeout: float = setting(
+        120.0,
+        JUDGE,
+        "A request to a server is sent again when it takes longer; a call of a function that does "
+        "is given up, and its pair is invalid.",
+        unit="s",
+        applies=TIMED,
+        gt=0,
+        le=86_400,
+    )
+    judge_away_minutes: float = setting(
+        60.0,
+        JUDGE,
+        "A run waits this long for a server that does not answer; then it pauses with a "
+        "checkpoint, or stops where nobody could go on.",
+        unit="min",
+        applies=SERVER,
+        ge=0,
+        le=100_000,
+    )
+
+    judge_length: int = setting(
+        0,
+        JUDGE,
+        "Words that an answer should have for rule:length, which prefers the nearer one; 0: the "
+        "shorter one.",
+        unit="words",
+        applies=rule("length"),
+        ge=0,
+        le=MANY,
+    )
+    judge_pattern: str | None = setting(
+        None,
+        JUDGE,
+        "Regular expression of Python; rule:matches prefers an answer in which it is found.",
+        applies=rule("matches"),
+    )
+    judge_words: list[str] = setting(
+        [],
+        JUDGE,
+        "Words that rule:avoid counts, in whatever case; the answer with fewer is better.",
+        applies=rule("avoid"),
     )
 
     run_name: str | None = setting(
@@ -531,6 +662,19 @@ class Settings(SettingsModel):
         le=1,
     )
 
+    @field_validator("judge", mode="before")
+    @classmethod
+    def _several_judges(cls, value: Any) -> Any:
+        """A list of names is one text."""
+        several = isinstance(value, list) and value and all(isinstance(e, str) for e in value)
+        return BETWEEN.join(value) if several else value
+
+    @field_validator("soft_labels", mode="before")
+    @classmethod
+    def _a_switch_of_soft_labels(cls, data: Any) -> Any:
+        """It was a switch once, which older files still have."""
+        return {True: "mix", False: "off"}[data] if isinstance(data, bool) else data
+
     @model_validator(mode="before")
     @classmethod
     def _full_takes_no_quantization(cls, data: Any) -> Any:
@@ -542,6 +686,20 @@ class Settings(SettingsModel):
     @property
     def human_judge(self) -> bool:
         return self.judge == "human"
+
+    @property
+    def judge_kinds(self) -> frozenset[JudgeKind]:
+        """Who judges, by the spelling of `judge`."""
+        return frozenset(judge_kind(name) for name in self.judges)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """The names in `judge`."""
+        return split_judges(self.judge)
+
+    def judge_names(self, *kinds: JudgeKind) -> list[str]:
+        """Those of some kinds, each once."""
+        return [name for name in dict.fromkeys(self.judges) if judge_kind(name) in kinds]
 
     @property
     def prompt_tokens(self) -> int:

@@ -30,8 +30,7 @@ def page() -> str:
 
 
 def _row(field: Setting) -> str:
-    facts = [fact for fact in (field.unit, field.bounds) if fact]
-    help = field.help + (f" *({'; '.join(facts)})*" if facts else "")
+    help = field.help + (f" *({'; '.join(field.facts)})*" if field.facts else "")
     return f"| `{field.key}` | {_default(field.default)} | {help.replace('|', '/')} |"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from engine.compute.sampling import Sampler, stream_seed
+from engine.compute.sampling import Interrupted, Sampler, stream_seed
 from engine.control import Control
 from engine.data import chat_template
 from engine.data.columns import counted
@@ -23,9 +23,8 @@ from engine.data.rendering import render_prompt
 from engine.data.tool_text import takes_tools
 from engine.errors import CannotGoOn, NothingLearned, UserError
 from engine.events import Event, RunStarted
-from engine.judges import Judge
+from engine.judges import Judge, PairJudge
 from engine.judges.human import HumanJudge
-from engine.judges.llm import LLMJudge
 from engine.machine.device import configure_mlx, device
 from engine.model.adapter_files import start_of
 from engine.model.adapters import count_parameters
@@ -37,7 +36,8 @@ from engine.settings.schema import Settings
 from engine.train.evaluation import Evaluation
 from engine.train.health import nothing_learned
 from engine.train.journal import Journal
-from engine.train.online_dpo import Trainer, total_steps
+from engine.train.judging import judges_elsewhere, judging_of
+from engine.train.online_dpo import Trainer
 from engine.train.optimizers import build_optimizer
 from engine.train.results import fuse_run, publish_to_lm_studio, readers, write_adapters
 from engine.train.roles import Roles, load_roles
@@ -78,6 +78,18 @@ def train(
     journal = Journal(run, emit, control)
     for repaired in [*run.repair(), *filter(None, [settle(run)])]:
         journal.log("warning", repaired)
+    with judges_elsewhere(settings, journal, control) as elsewhere:
+        return _train(settings, run, control, journal, elsewhere, on_person)
+
+
+def _train(
+    settings: Settings,
+    run: Run,
+    control: Control,
+    journal: Journal,
+    elsewhere: Mapping[str, PairJudge],
+    on_person: Callable[[HumanJudge], None],
+) -> Outcome:
     prompts, roles = _load(settings, run, journal, control)
     judge: Judge
     evaluations: Mapping[str, Evaluation] = {}
@@ -85,8 +97,9 @@ def train(
         judge = _person(settings, run, journal, control)
         on_person(judge)
     else:
-        judge = _llm_judge(settings, roles, journal, control)
-        evaluations = _evaluations(settings, roles, judge, prompts, journal, control)
+        judging = judging_of(settings, roles, elsewhere, journal, control)
+        judge = judging.batches
+        evaluations = _evaluations(settings, roles, judging.pairs, prompts, journal, control)
     trainer = _trainer(settings, roles, judge, prompts, evaluations, journal, control)
     control.begin()
     resumed = _restore(run, trainer, journal)
@@ -95,7 +108,10 @@ def train(
         finished = trainer.train()
         unused = nothing_learned(trainer.state.health)
         if finished and not unused:
-            trainer.upkeep.evaluate("test")
+            try:
+                trainer.upkeep.evaluate("test")
+            except Interrupted:  # the test is made when the run is resumed
+                finished = False
         _leave_results(settings, run, roles.policy, journal, fuse=finished and not unused)
     if trainer.upkeep.halted:
         raise CannotGoOn(trainer.upkeep.halted)
@@ -187,8 +203,9 @@ def _thinking_notes(settings: Settings, roles: Roles) -> list[str]:
     if not settings.enable_thinking:
         return []
     thinkers = [(settings.model, "model", roles.policy)]
-    if roles.judge and settings.judge_mode == "generate":
-        thinkers.append((settings.judge, "judge", roles.judge))
+    if settings.judge_mode == "generate":
+        readers = {k: v for k, v in roles.judges.items() if isinstance(v, LanguageModel)}
+        thinkers += [(name, "judge", judge) for name, judge in readers.items()]
     return [
         f"enable_thinking: the chat template of {name} knows no such mode, so it changes nothing "
         f"for the {role}"
@@ -217,22 +234,10 @@ def _person(settings: Settings, run: Run, journal: Journal, control: Control) ->
     return person
 
 
-def _llm_judge(settings: Settings, roles: Roles, journal: Journal, control: Control) -> LLMJudge:
-    """The judge that the settings name."""
-    assert roles.judge is not None
-    return LLMJudge(
-        roles.judge,
-        settings,
-        progress=lambda done, total: journal.progress("judging", done, total, "pairs"),
-        stop=lambda: control.stopping,
-        warn=lambda text: journal.log("warning", text),
-    )
-
-
 def _evaluations(
     settings: Settings,
     roles: Roles,
-    judge: LLMJudge,
+    judge: PairJudge,
     prompts: PromptSet,
     journal: Journal,
     control: Control,
@@ -265,6 +270,13 @@ def _evaluations(
 
 
 # -- training --------------------------------------------------------------------------------------
+
+
+def total_steps(settings: Settings, prompts: int) -> int:
+    """Steps of a run over so many prompts."""
+    if settings.epochs > 0:
+        return max(1, math.ceil(settings.epochs * prompts / settings.batch_size))
+    return settings.iters
 
 
 def _trainer(

@@ -1,4 +1,4 @@
-"""The held-out win rate of a policy against its reference, asked of an LLM judge."""
+"""The held-out win rate of a policy against its reference, by a judge that is no person."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from engine.compute.sampling import Sampler, sample, stream_seed
 from engine.data.pairs import Verdict
 from engine.events import Example
-from engine.judges.llm import LLMJudge
+from engine.judges import PairJudge
 from engine.judges.presentation import Request
 from engine.model.language_model import LanguageModel
 
@@ -36,7 +36,7 @@ class Evaluation:
     def __init__(
         self,
         reference: LanguageModel,
-        judge: LLMJudge,
+        judge: PairJudge,
         *,
         prompts: Sequence[Request],
         prompt_ids: Sequence[Sequence[int]],
@@ -68,6 +68,7 @@ class Evaluation:
 
         Raises:
             Interrupted: asked to stop.
+            JudgeAway: the judge is elsewhere, and was not there for too long.
         """
         if self._reference_answers is None:
             self._reference_answers = self._answers(self._reference, "reference")

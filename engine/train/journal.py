@@ -122,7 +122,7 @@ class Journal:
         line = {"step": step, "order": order, "pairs": [pair.to_json() for pair in pairs]}
         self.persist(lambda: self.run.append(SAMPLED, [line], sync=True))
 
-    def persist(self, write: Callable[[], Any]) -> None:
+    def persist(self, write: Callable[[], object]) -> None:
         """Write, and while the storage refuses, wait and try again until asked to stop."""
         reported = False
         while True:
@@ -140,7 +140,7 @@ class Journal:
         if reported:
             self.emit(Log(level="info", text="the run can write again and goes on"))
 
-    def _write(self, write: Callable[[], Any]) -> None:
+    def _write(self, write: Callable[[], object]) -> None:
         """Write; whatever the storage refuses with is a `StorageError`."""
         try:
             write()

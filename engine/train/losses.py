@@ -1,4 +1,4 @@
-"""The four preference losses, as pure functions of log-probabilities.
+"""The four preference losses, as pure functions of log-probabilities, and what their labels say.
 
 Notation, per pair: D = (log pi - log ref)(chosen) - (log pi - log ref)(rejected), where each
 log-probability is the sum over a completion's tokens (the mean, for ipo).
@@ -9,6 +9,17 @@ log-probability is the sum over a completion's tokens (the mean, for ipo).
   Paradigm to Understand Learning from Human Preferences".
 - dpop: -log s(beta (D - delta p)), p = max(0, log ref(chosen) - log pi(chosen)). Pal et al.
   2024, "Smaug". With `dpop_form` "studio": -log s(beta D) + delta p.
+
+Let L(D) be such a loss and L(-D) that of the pair the other way round. Labels that are not taken
+as they are change it so, where q is the judge's probability that the chosen one is better:
+
+- soft labels "mix": q L(D) + (1 - q) L(-D).
+- soft labels "geometric": -log s(beta (2q - 1) D). Furuta et al. 2024, "Geometric-Averaged
+  Preference Optimization for Soft Preference Labels" (arXiv 2409.06691).
+- label smoothing e, "conservative": (1 - e) L(D) + e L(-D). Mitchell 2023, "A note on DPO with
+  noisy preferences and relationship to IPO".
+- label smoothing e, "robust": ((1 - e) L(D) - e L(-D)) / (1 - 2e), whose mean over labels of which
+  a share e is swapped is L(D). Chowdhury et al. 2024, "Provably Robust DPO".
 """
 
 from dataclasses import dataclass
@@ -20,14 +31,22 @@ LossType = Literal["sigmoid", "hinge", "ipo", "dpop"]
 DpopForm = Literal["paper", "studio"]
 
 
+SoftLabels = Literal["off", "mix", "geometric"]
+SmoothingForm = Literal["conservative", "robust"]
+
+
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Which loss, and its constants."""
+    """Which loss, and its constants. Geometric labels and smoothing are of the sigmoid alone, and
+    never together, as `engine.settings.checks` sees to."""
 
     kind: LossType
     beta: float
     delta: float
     dpop_form: DpopForm
+    soft_labels: SoftLabels
+    label_smoothing: float
+    label_smoothing_form: SmoothingForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +72,24 @@ class LogProbs:
         )
 
 
-def pair_losses(loss: Loss, logps: LogProbs) -> mx.array:
-    """Loss of each pair, float32 (pairs,)."""
+def pair_losses(loss: Loss, logps: LogProbs, q: mx.array) -> mx.array:
+    """Loss of each pair, float32 (pairs,). `q` (pairs,) is the judge's probability that the chosen
+    one is better, which soft labels alone read."""
+    if loss.soft_labels == "geometric":
+        return _minus_log_sigmoid(loss.beta * (2 * q - 1) * _difference(logps))
+    as_labelled = _hard_losses(loss, logps)
+    if loss.soft_labels == "mix":
+        return q * as_labelled + (1 - q) * _hard_losses(loss, logps.swapped())
+    if loss.label_smoothing == 0:
+        return as_labelled
+    e, other = loss.label_smoothing, _hard_losses(loss, logps.swapped())
+    if loss.label_smoothing_form == "robust":
+        return ((1 - e) * as_labelled - e * other) / (1 - 2 * e)
+    return (1 - e) * as_labelled + e * other
+
+
+def _hard_losses(loss: Loss, logps: LogProbs) -> mx.array:
+    """Loss of each pair with its label as it is, float32 (pairs,)."""
     chosen_ratio = logps.policy_chosen - logps.reference_chosen
     rejected_ratio = logps.policy_rejected - logps.reference_rejected
     if loss.kind == "ipo":
@@ -62,7 +97,7 @@ def pair_losses(loss: Loss, logps: LogProbs) -> mx.array:
         chosen_mean = chosen_ratio / mx.maximum(logps.chosen_tokens, 1)
         rejected_mean = rejected_ratio / mx.maximum(logps.rejected_tokens, 1)
         return mx.square(chosen_mean - rejected_mean - 1 / (2 * loss.beta))
-    difference = chosen_ratio - rejected_ratio
+    difference = _difference(logps)
     if loss.kind == "sigmoid":
         return _minus_log_sigmoid(loss.beta * difference)
     if loss.kind == "hinge":
@@ -73,10 +108,10 @@ def pair_losses(loss: Loss, logps: LogProbs) -> mx.array:
     return _minus_log_sigmoid(loss.beta * difference) + penalty
 
 
-def soft_pair_losses(loss: Loss, logps: LogProbs, q: mx.array) -> mx.array:
-    """Both orders of each pair, weighted by the judge's probability `q` that the chosen one
-    is better: q L(chosen, rejected) + (1 - q) L(rejected, chosen), float32 (pairs,)."""
-    return q * pair_losses(loss, logps) + (1 - q) * pair_losses(loss, logps.swapped())
+def _difference(logps: LogProbs) -> mx.array:
+    """D of each pair on sums over tokens, float32 (pairs,)."""
+    chosen_ratio = logps.policy_chosen - logps.reference_chosen
+    return chosen_ratio - (logps.policy_rejected - logps.reference_rejected)
 
 
 def _positive_part(x: mx.array) -> mx.array:

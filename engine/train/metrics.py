@@ -24,6 +24,7 @@ MEANS = (
     "judge_q",
     "swap_consistency",
     "first_position_rate",
+    "judge_disagreement",
     "tie_rate",
     "invalid_rate",
     "identical_rate",
@@ -106,6 +107,8 @@ def add_judged(means: Averages, judged: Sequence[JudgedPair]) -> None:
             means.add("length_gap", len(each.chosen_ids) - len(each.rejected_ids))
             if verdict.q is not None:
                 means.add("judge_q", max(verdict.q, 1 - verdict.q))
+        if len(verdict.votes) > 1:
+            means.add("judge_disagreement", min(verdict.votes) < 0.5 < max(verdict.votes))
         if verdict.q_orders is not None:
             shown_first, shown_second = verdict.q_orders
             means.add("swap_consistency", (shown_first > 0.5) == (shown_second > 0.5))

@@ -29,21 +29,24 @@ Where it differs from the paper:
   alone.
 """
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import mlx.core as mx
 
 from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
 from engine.data.pairs import JudgedPair, Pair, make_pair
 from engine.data.prompts import Prompt
 from engine.data.rendering import render_prompt
-from engine.judges import Judge
+from engine.judges import Judge, JudgeAway
+from engine.model.batch import Batch
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
+from engine.train.losses import pair_losses
 from engine.train.state import TrainingState
-from engine.train.update import StepResult, Update
+from engine.train.update import StepResult, Update, log_probs
 from engine.train.upkeep import Upkeep
 
 
@@ -56,7 +59,7 @@ class Trainer:
     judge: Judge
     prompts: Sequence[Prompt]
     total_steps: int
-    update: Update  # holds policy and reference, the optimizer, and gradients that wait
+    update: Update  # policy and reference, the optimizer, and gradients that wait
     state: TrainingState
     upkeep: Upkeep  # what is done between steps
     journal: Journal
@@ -75,7 +78,7 @@ class Trainer:
                 elif judged := self._collect():
                     self._learn(judged)
                 else:
-                    self.upkeep.wait_for_person()
+                    self.upkeep.wait_for_judge()
             finished = self.state.step == self.total_steps
         except Interrupted:
             finished = False
@@ -145,11 +148,17 @@ class Trainer:
     # -- judge -----------------------------------------------------------------------------------
 
     def _collect(self) -> list[JudgedPair] | None:
-        """The oldest batch with its verdicts: a model gives them now, a person has or has not."""
+        """The oldest batch with its verdicts: a model gives them now, a person or a server has or
+        has not."""
         start = time.monotonic()
-        judged = self.judge.collect()
+        try:
+            judged = self.judge.collect()
+        except JudgeAway as away:
+            self.upkeep.judge_is_away(str(away))
+            return None
         if judged is not None:
-            self.upkeep.reporter.add_judging(time.monotonic() - start)
+            self.upkeep.reporter.add_judging(time.monotonic() - start + self.upkeep.waited)
+            self.upkeep.waited = 0.0
         return judged
 
     # -- score, loss, step -----------------------------------------------------------------------
@@ -177,17 +186,26 @@ def learn(
     A batch whose loss or gradient is not finite changes nothing.
     """
     decided = [each for each in judged if each.decided]
-    # Score chosen and rejected under policy and reference, take the loss of each pair
-    # (`losses.pair_losses`), and add the gradient of their sum to what waits for an update.
-    result = update.add_gradients(decided, step)
+    # The gradient of the sum of the pairs' losses is added to what waits for an update.
+    result = update.add_gradients(summed_loss, decided, step)
     # The mean over all pairs that gradients wait from, clipped, through the optimizer.
     if last or update.due:
         result = replace(result, grad_norm=update.apply())
     return result
 
 
-def total_steps(settings: Settings, prompts: int) -> int:
-    """Steps of a run over so many prompts."""
-    if settings.epochs > 0:
-        return max(1, math.ceil(settings.epochs * prompts / settings.batch_size))
-    return settings.iters
+def summed_loss(
+    update: Update, batch: Batch, reference: mx.array, confidence: mx.array
+) -> tuple[mx.array, mx.array]:
+    """The sum of the pairs' losses, and log pi of their completions, float32 (pairs, 2).
+
+    A function of what the policy trains, in a pass of its own for each part of a large batch.
+
+    Args:
+        batch: each pair's prompt, with its chosen and its rejected completion.
+        reference: log ref of the completions, summed over tokens, float32 (pairs, 2), in nats.
+        confidence: the judge's, that the chosen one is better, float32 (pairs,).
+    """
+    policy = update.score(update.policy, batch)
+    logps = log_probs(batch, policy, reference)
+    return pair_losses(update.loss, logps, confidence).sum(), policy

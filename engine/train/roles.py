@@ -15,6 +15,7 @@ from engine.model.adapters import trainable_and_frozen, view
 from engine.model.language_model import LanguageModel
 from engine.model.load import load
 from engine.model.locate import locate
+from engine.model.reward import RewardModel, check_reward_model, is_reward_model, load_reward_model
 from engine.settings.schema import Quantization, Settings
 
 
@@ -24,7 +25,7 @@ class Roles:
 
     policy: LanguageModel
     reference: LanguageModel
-    judge: LanguageModel | None
+    judges: dict[str, LanguageModel | RewardModel]  # those on this machine, by their names
     config: dict[str, Any]
     notes: list[str]  # what a person should know of how they were loaded
 
@@ -34,7 +35,7 @@ def load_roles(
     on_download: Callable[[str], None] = lambda name: None,
     start: Path | None = None,
 ) -> Roles:
-    """Load policy, reference and judge (None where a person judges), each set of weights once.
+    """Load policy, reference and judge, each set of weights once.
 
     The adapters' random start is drawn from MLX's global state: seed it before.
 
@@ -64,6 +65,9 @@ def load_roles(
         return view(model), tokenizer, config
 
     quantization = settings.quantization
+    judge_quantization = settings.judge_quantization or quantization
+    names = settings.judge_names("model")
+    rewards = {name: folder for name in names if (folder := _reward_folder(name, on_download))}
     model, tokenizer, config = role(settings.model, "model", quantization)
     notes += [
         f"model: mlx-lm computes it unlike transformers: {difference}"
@@ -84,15 +88,32 @@ def load_roles(
                 "score the same tokens."
             )
         reference.freeze()
-    judge = None
-    if not settings.human_judge:
-        judge_model, judge_tokenizer, _ = role(
-            settings.judge, "judge", settings.judge_quantization or quantization
-        )
+    judges: dict[str, LanguageModel | RewardModel] = {}
+    for name in names:
+        if name in rewards:
+            judges[name] = load_reward_model(
+                rewards[name], "judge", quantization=judge_quantization
+            )
+            notes.append(f"judge: {name} is a reward model, which reads no rubric")
+            continue
+        judge_model, judge_tokenizer, _ = role(name, "judge", judge_quantization)
         # A judge reads the rubric, the whole prompt and two answers, however long.
-        judge = choose.alone(judge_model, judge_tokenizer)
+        judges[name] = choose.alone(judge_model, judge_tokenizer)
     mx.eval(model.parameters())
     policy, frozen = choose.policy_and_reference(
         model, reference, tokenizer, settings.max_seq_length
     )
-    return Roles(policy=policy, reference=frozen, judge=judge, config=config, notes=notes)
+    return Roles(policy=policy, reference=frozen, judges=judges, config=config, notes=notes)
+
+
+def _reward_folder(name: str, on_download: Callable[[str], None]) -> Path | None:
+    """The folder of a judge where it is a reward model.
+
+    Raises:
+        UserError: as `locate` and `check_reward_model`.
+    """
+    folder = locate(name, "judge", on_download).resolve()
+    if not is_reward_model(folder):
+        return None
+    check_reward_model(folder, "judge")
+    return folder

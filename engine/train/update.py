@@ -1,6 +1,6 @@
-"""The mechanics of a step: scores, the gradient of the loss, clipping, the optimizer.
+"""The mechanics of a step: scores, the gradient of a loss, clipping, the optimizer.
 
-`online_dpo.learn` puts them in order.
+`online_dpo.learn` puts them in order, and says what the loss is.
 """
 
 import math
@@ -19,7 +19,11 @@ from engine.model.arrays import Arrays, flat, tree
 from engine.model.batch import Batch
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
-from engine.train.losses import LogProbs, Loss, pair_losses, soft_pair_losses
+from engine.train.losses import LogProbs, Loss
+
+# The loss of some pairs, given log ref of their completions and the judge's confidence, and log pi
+# of them: `online_dpo.summed_loss`.
+SummedLoss = Callable[["Update", Batch, mx.array, mx.array], tuple[mx.array, mx.array]]
 
 
 @dataclass(frozen=True)
@@ -51,16 +55,21 @@ class Update:
         self.policy = policy
         self.reference = reference
         self.optimizer = optimizer
-        self._settings = settings
+        self.settings = settings
         self._progress = progress
-        self._loss = Loss(
-            settings.dpo_cpo_loss_type, settings.beta, settings.delta, settings.dpop_form
+        self.loss = Loss(
+            kind=settings.dpo_cpo_loss_type,
+            beta=settings.beta,
+            delta=settings.delta,
+            dpop_form=settings.dpop_form,
+            soft_labels=settings.soft_labels,
+            label_smoothing=settings.label_smoothing,
+            label_smoothing_form=settings.label_smoothing_form,
         )
         self._step_size = settings.seq_step_size if settings.efficient_long_context else None
         self.tokens_per_pass = policy.backend.tokens_per_pass(
             recompute=settings.grad_checkpoint, step_size=self._step_size
         )
-        self._gradient = nn.value_and_grad(policy.model, self._summed_loss)
         self.gradients: Arrays | None = None  # sums over the pairs since the last update
         self.gradient_pairs = 0
         self.steps_since_update = 0
@@ -74,10 +83,18 @@ class Update:
     @property
     def due(self) -> bool:
         """Whether gradients of `gradient_accumulation_steps` steps wait to be applied."""
-        return self.steps_since_update >= self._settings.gradient_accumulation_steps
+        return self.steps_since_update >= self.settings.gradient_accumulation_steps
 
-    def add_gradients(self, decided: Sequence[JudgedPair], step: int) -> StepResult:
-        """Score decided pairs, and add the gradient of the sum of their losses to what waits.
+    def score(self, model: LanguageModel, batch: Batch) -> mx.array:
+        """Log-probabilities that policy or reference gives each pair's chosen and rejected
+        completion, summed over its tokens, float32 (pairs, 2), in nats."""
+        recompute = self.settings.grad_checkpoint and model is self.policy
+        return model.backend.logps(batch, recompute=recompute, step_size=self._step_size)
+
+    def add_gradients(
+        self, loss: SummedLoss, decided: Sequence[JudgedPair], step: int
+    ) -> StepResult:
+        """Add the gradient of the loss of decided pairs to what waits, in as many passes as fit.
 
         Where the loss or the gradient is not finite nothing is added.
         """
@@ -87,8 +104,8 @@ class Update:
         total, logps, done = 0.0, [], 0
         gradients: Arrays | None = None
         for part in _passes(decided, self.tokens_per_pass):
-            mx.random.seed(stream_seed(self._settings.seed, "dropout", step, done))
-            value, scores, added = self._pass(part)
+            mx.random.seed(stream_seed(self.settings.seed, "dropout", step, done))
+            value, scores, added = self._pass(loss, part)
             total += value
             logps.append(scores)
             gradients = added if gradients is None else _sum(gradients, added)
@@ -105,44 +122,27 @@ class Update:
             mx.eval(gradients)
         self.gradients = gradients
         self.gradient_pairs += len(decided)
-        means = step_means(decided, np.concatenate(logps), self._settings.beta)
+        means = step_means(decided, np.concatenate(logps), self.settings.beta)
         return StepResult(len(decided), means | {"loss": total / len(decided)})
 
-    def _pass(self, part: list[JudgedPair]) -> tuple[float, np.ndarray, Arrays]:
-        """Sum of losses, log-probabilities float64 (pairs, policy and reference, chosen and
+    def _pass(self, loss: SummedLoss, pairs: list[JudgedPair]) -> tuple[float, np.ndarray, Arrays]:
+        """Sum of losses, log-probabilities float32 (pairs, policy and reference, chosen and
         rejected), and the gradient of the sum."""
-        batch = _batch(part)
+        # One batch for both: layers below the lowest adapter are run once for the same one.
+        batch = Batch(
+            prompts=[each.pair.prompt_ids for each in pairs],
+            completions=[(each.chosen_ids, each.rejected_ids) for each in pairs],
+        )
         with learning(self.reference.model, drop_out=False):
-            reference = self.reference.backend.logps(batch, step_size=self._step_size)
+            reference = self.score(self.reference, batch)
             mx.eval(reference)
-        confidence = mx.array([each.confidence for each in part], mx.float32)
+        confidence = mx.array([each.confidence for each in pairs], mx.float32)
+        gradient_of = nn.value_and_grad(self.policy.model, loss)
         with learning(self.policy.model, drop_out=True):
-            (loss, policy), gradients = self._gradient(batch, reference, confidence)
-            mx.eval(loss, policy, gradients)
+            (value, policy), gradients = gradient_of(self, batch, reference, confidence)
+            mx.eval(value, policy, gradients)
         logps = np.stack([np.array(policy), np.array(reference)], axis=1)
-        return float(loss.item()), logps, flat(gradients)
-
-    def _summed_loss(
-        self, batch: Batch, reference: mx.array, confidence: mx.array
-    ) -> tuple[mx.array, mx.array]:
-        """Sum of the pairs' losses, and the policy's log-probabilities (pairs, 2)."""
-        policy = self.policy.backend.logps(
-            batch, recompute=self._settings.grad_checkpoint, step_size=self._step_size
-        )
-        tokens = mx.array([[len(ids) for ids in each] for each in batch.completions], mx.float32)
-        logps = LogProbs(
-            policy_chosen=policy[:, 0],
-            policy_rejected=policy[:, 1],
-            reference_chosen=reference[:, 0],
-            reference_rejected=reference[:, 1],
-            chosen_tokens=tokens[:, 0],
-            rejected_tokens=tokens[:, 1],
-        )
-        if self._settings.soft_labels:
-            losses = soft_pair_losses(self._loss, logps, confidence)
-        else:
-            losses = pair_losses(self._loss, logps)
-        return losses.sum(), policy
+        return float(value.item()), logps, flat(gradients)
 
     def apply(self) -> float:
         """Take the optimizer step with the mean gradient of the pairs that wait, clipped to
@@ -152,12 +152,25 @@ class Update:
         if gradients is None:
             return math.nan
         norm = _norm(gradients) / pairs
-        limit = self._settings.max_grad_norm
+        limit = self.settings.max_grad_norm
         scale = min(1.0, limit / norm if limit and norm else 1.0) / pairs
         scaled = {name: gradient * scale for name, gradient in gradients.items()}
         self.optimizer.update(self.policy.model, tree(scaled))
         mx.eval(self.policy.model.trainable_parameters(), self.optimizer.state)
         return norm
+
+
+def log_probs(batch: Batch, policy: mx.array, reference: mx.array) -> LogProbs:
+    """What the loss of each pair is taken of; log-probabilities are float32 (pairs, 2)."""
+    tokens = mx.array([[len(ids) for ids in each] for each in batch.completions], mx.float32)
+    return LogProbs(
+        policy_chosen=policy[:, 0],
+        policy_rejected=policy[:, 1],
+        reference_chosen=reference[:, 0],
+        reference_rejected=reference[:, 1],
+        chosen_tokens=tokens[:, 0],
+        rejected_tokens=tokens[:, 1],
+    )
 
 
 def step_means(decided: Sequence[JudgedPair], logps: np.ndarray, beta: float) -> dict[str, float]:
@@ -194,13 +207,6 @@ def _passes(decided: Sequence[JudgedPair], most: int) -> list[list[JudgedPair]]:
             completion = max(len(pair.first_ids), len(pair.second_ids))
         groups[-1].append(each)
     return groups
-
-
-def _batch(part: Sequence[JudgedPair]) -> Batch:
-    return Batch(
-        prompts=[each.pair.prompt_ids for each in part],
-        completions=[(each.chosen_ids, each.rejected_ids) for each in part],
-    )
 
 
 def _sum(first: Arrays, second: Arrays) -> Arrays:

@@ -3,10 +3,12 @@ serves requests, pauses, and minds its memory."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 
+from engine.compute.sampling import Interrupted
 from engine.control import Control
 from engine.data.pairs import JudgedPair
-from engine.judges import Judge
+from engine.judges import Judge, JudgeAway
 from engine.runs.folder import SAMPLED
 from engine.settings.schema import Settings
 from engine.train import state as checkpoints
@@ -35,6 +37,7 @@ class Upkeep:
         control: Control,
     ) -> None:
         self.halted: str | None = None  # why the run stopped, where nobody asked it to
+        self.waited = 0.0  # seconds that were waited for a model's verdicts on the next batch
         self.reporter = Reporter(state, total_steps, journal)
         self._settings = settings
         self._state = state
@@ -89,10 +92,18 @@ class Upkeep:
         if self._control.take("save"):
             self.save()
 
-    def wait_for_person(self) -> None:
+    def wait_for_judge(self) -> None:
         """Sleep until a batch may be collected, or a while."""
-        self._journal.progress("waiting")
+        start = monotonic()
+        if self._judge.stores_labels:
+            self._journal.progress("waiting")
         self._control.wait(min(POLL_SECONDS, self._judge.settles_in()))
+        if not self._judge.stores_labels:
+            self.waited += monotonic() - start
+
+    def judge_is_away(self, reason: str) -> None:
+        """Pause with a checkpoint, since the judge is not there and was waited for."""
+        self._pause(f"{reason}; the run goes on from here once the judge is back")
 
     def evaluate(self, split: str) -> None:
         """Measure the win rate on a split, if it has prompts and the judge is a model."""
@@ -100,7 +111,14 @@ class Upkeep:
         if evaluation is None:
             return
         self._journal.progress("evaluating")
-        result = evaluation.measure(self._update.policy)
+        while True:
+            try:
+                result = evaluation.measure(self._update.policy)
+                break
+            except JudgeAway as away:
+                self.judge_is_away(str(away))
+                if self.must_stop():
+                    raise Interrupted from None
         self._state.evaluated = self._state.step
         if result is None:
             self.reporter.report_no_verdict(split, len(evaluation))
@@ -132,14 +150,17 @@ class Upkeep:
         return self._settings.steps_per_eval > 0 and self._due(self._settings.steps_per_eval)
 
     def _mind_memory(self) -> None:
-        """Save and pause above the limit of memory; a pause that nobody can end is a stop."""
+        """Save and pause above the limit of memory."""
         excess = self._guard.excess()
-        if excess is None:
-            return
+        if excess is not None:
+            self._pause(excess)
+
+    def _pause(self, reason: str) -> None:
+        """Save and pause; a pause that nobody can end is a stop."""
         if not self._control.attended:
-            self.halted = f"stopped with a checkpoint: {excess}"
+            self.halted = f"stopped with a checkpoint: {reason}"
             self._control.stop()
             return
-        self._journal.log("error", f"paused with a checkpoint: {excess}")
+        self._journal.log("error", f"paused with a checkpoint: {reason}")
         self.save()
         self._control.pause()

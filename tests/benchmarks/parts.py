@@ -12,6 +12,7 @@ from engine.data.pairs import JudgedPair, Pair, Verdict, make_pair
 from engine.data.prompts import load_prompts
 from engine.data.rendering import render_prompt
 from engine.judges.llm import LLMJudge
+from engine.model.language_model import LanguageModel
 from engine.settings.files import from_mapping
 from engine.train.online_dpo import learn
 from engine.train.optimizers import build_optimizer
@@ -29,7 +30,8 @@ class Parts:
         self.settings = settings = from_mapping(told["studio"], "the benchmark")
         mx.random.seed(0)
         roles = load_roles(settings)
-        assert roles.judge is not None
+        judge = roles.judges[settings.judge]
+        assert isinstance(judge, LanguageModel)
         self.policy = roles.policy
         self.sampler = Sampler(settings.temperature)
         self.prompts = load_prompts(settings).train
@@ -37,7 +39,7 @@ class Parts:
             render_prompt(self.policy.tokenizer, prompt, settings, settings.max_seq_length)
             for prompt in self.prompts
         ]
-        self._judge = LLMJudge(roles.judge, settings)
+        self._judge = LLMJudge(judge, settings)
         self._update = Update(
             self.policy, roles.reference, settings, build_optimizer(settings, 1_000)
         )

@@ -28,7 +28,7 @@ from typing import Any
 
 from tests.end_to_end.pseudo_terminal import PseudoTerminal, studio
 from tests.end_to_end.review_screen import read
-from tests.signals import let_programs_take_signals
+from tests.signals import leave_when_told_to_end, let_programs_take_signals
 from tests.tui.archive import make_run
 
 F5 = "\x1b[15~"
@@ -156,11 +156,13 @@ def begin(terminal: PseudoTerminal) -> None:
 
 
 def write_config(home: Path, **values: Any) -> Path:
-    """The starter with some settings of its own."""
+    """The starter with some settings of its own. It stops with its terminal, so that it does not
+    outlive a benchmark that was killed."""
     from engine.settings.files import preset, to_yaml
 
     file = home / "speed.yaml"
-    file.write_text(to_yaml(preset("starter").model_copy(update={"fuse": False, **values})))
+    changes = {"fuse": False, "on_hangup": "stop", **values}
+    file.write_text(to_yaml(preset("starter").model_copy(update=changes)))
     return file
 
 
@@ -200,6 +202,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     let_programs_take_signals()
+    leave_when_told_to_end()
     found = {name: MEASURES[name](options) for name in options.only or MEASURES}
     missed = [row for row in GOALS if row[0] in found and found[row[0]][row[1]] > row[2]]
     if options.json:

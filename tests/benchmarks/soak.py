@@ -20,7 +20,7 @@ import psutil
 from engine.runs.folder import Run
 from tests.benchmarks.screen_speed import KEYS, LARGE, answer_ms, begin, write_config
 from tests.end_to_end.pseudo_terminal import studio
-from tests.signals import let_programs_take_signals
+from tests.signals import leave_when_told_to_end, let_programs_take_signals
 
 Sample = dict[str, float]
 SAMPLES = 60  # over the whole run
@@ -89,6 +89,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     let_programs_take_signals()
+    leave_when_told_to_end()
     samples = soak(chosen.steps)
     if len(samples) < 6:
         print("the run was over before there was anything to compare")

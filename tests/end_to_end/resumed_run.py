@@ -2,8 +2,9 @@
 
 import json
 import sys
+from typing import Any
 
-from engine.data.pairs import Verdict
+from engine.data.pairs import Verdict, verdict_of
 from engine.errors import UserError
 from engine.machine.blas import import_mlx
 from engine.runs import archive
@@ -11,10 +12,9 @@ from engine.session import Session
 from engine.settings.files import from_mapping
 
 
-def by_mean_alone(q_orders: tuple[float, float], margin: float) -> Verdict:
-    """The verdict of a random judge, which favours a position and would tie every pair."""
-    q = sum(q_orders) / 2
-    return Verdict("first" if q > 0.5 else "second", q, q_orders)
+def by_mean_alone(l1: float, l2: float, **_: Any) -> Verdict:
+    """The verdict of a random judge, which is never sure and would tie every pair."""
+    return verdict_of(l1, l2, margin=0.0, ties="margin")
 
 
 def main(values: str) -> None:

@@ -54,21 +54,21 @@ def test_plain_lines_end_with_win_rates_answers_and_the_folder(studio_home: Path
 
 
 # Long enough not to be over when a signal that is sent at its first step arrives.
-LONGER = SMALL | {"iters": 60, "steps_per_eval": 30, "steps_per_report": 10, "save_every": 25}
+LONGER = SMALL | {"iters": 30, "steps_per_eval": 15, "steps_per_report": 5, "save_every": 12}
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    """The metrics of a run that nothing interrupted."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a run that nothing interrupted."""
     home = tmp_path_factory.mktemp("whole")
     done = run("train", "starter", *words(**LONGER), "--run-name", "whole", home=home)
     assert done.returncode == 0, done.stderr
-    return metrics_of(home, "whole")
+    return home
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_with_a_checkpoint_and_resume_goes_on_exactly(
-    number: signal.Signals, status: int, studio_home: Path, whole: list[dict]
+    number: signal.Signals, status: int, studio_home: Path, whole: Path
 ) -> None:
     process = start(
         "train", "starter", *words(**LONGER), "--run-name", "cut", "--json", home=studio_home
@@ -84,7 +84,7 @@ def test_a_signal_stops_with_a_checkpoint_and_resume_goes_on_exactly(
     assert ended["step"] < LONGER["iters"]
     again = run("resume", "cut", "--json", home=studio_home)
     assert again.returncode == 0, again.stderr
-    assert metrics_of(studio_home, "cut") == whole
+    assert metrics_of(studio_home, "cut") == metrics_of(whole, "whole")
 
 
 def test_a_finished_run_is_not_resumed(studio_home: Path) -> None:
@@ -169,12 +169,10 @@ def test_hub_ids_are_found_in_the_hub_cache_when_offline(studio_home: Path) -> N
     assert records(done.stdout)[-1]["status"] == "finished"
 
 
-def test_the_labels_load_as_a_preference_dataset(studio_home: Path) -> None:
+def test_the_labels_load_as_a_preference_dataset(studio_home: Path, whole: Path) -> None:
     from datasets import load_dataset
 
-    done = run("train", "starter", *words(**SMALL), "--run-name", "one", home=studio_home)
-    assert done.returncode == 0, done.stderr
-    file = studio_home / "runs" / "one" / "pairs.jsonl"
+    file = whole / "runs" / "whole" / "pairs.jsonl"
     labels: Any = load_dataset(
         "json", data_files=str(file), cache_dir=str(studio_home), split="train"
     )

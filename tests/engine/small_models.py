@@ -159,6 +159,7 @@ def settings(**values: Any) -> Settings:
         "max_seq_length": 512,
         "max_completion_length": 8,
         "fuse": False,
+        "judge_margin": 0.0,  # a random judge is never sure
     }
     return from_mapping(small | values, "the test")
 

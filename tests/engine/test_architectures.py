@@ -14,7 +14,6 @@ import mlx.core as mx
 import pytest
 from mlx_lm import load as load_with_mlx_lm
 
-from engine.data.pairs import Verdict
 from engine.errors import UserError
 from engine.judges import llm
 from engine.model import arrays, load
@@ -67,11 +66,6 @@ def table() -> Iterator[list[str]]:
 def train(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Session]:
     """Trains a run of three steps, by a random judge who decides by the mean of both orders."""
     monkeypatch.setattr(llm, "LEAST_MASS", 0.0)
-    monkeypatch.setattr(
-        llm,
-        "verdict_of",
-        lambda q, _: Verdict("first" if sum(q) > 1 else "second", sum(q) / 2, q),
-    )
 
     def start(architecture: str, method: str, **more: Any) -> Session:
         model = write_architecture(tmp_path / architecture, architecture)

@@ -18,7 +18,7 @@ from engine.model import arrays, load
 from engine.model.adapters import add_adapters, learning
 from engine.model.batch import Batch
 from engine.settings.schema import Settings
-from engine.train.online_dpo import learn
+from engine.train.online_dpo import learn, summed_loss
 from engine.train.optimizers import build_optimizer
 from engine.train.results import write_adapters
 from engine.train.roles import Roles, load_roles
@@ -269,7 +269,7 @@ def test_layers_that_know_of_training_are_the_same_for_both(name: str) -> None:
 def test_their_gradient_is_the_slope(name: str) -> None:
     update = two_way_update(name)
     stir(update.policy.model, scale=0.1)
-    _, _, gradients = update._pass(JUDGED)
+    _, _, gradients = update._pass(summed_loss, JUDGED)
     before = arrays.flat(update.policy.model.trainable_parameters())
     length = np.sqrt(sum(number(mx.square(each).sum()) for each in gradients.values()))
 
@@ -278,7 +278,7 @@ def test_their_gradient_is_the_slope(name: str) -> None:
             name: before[name] + step / length * gradient for name, gradient in gradients.items()
         }
         update.policy.model.update(arrays.tree(moved))
-        return update._pass(JUDGED)[0]
+        return update._pass(summed_loss, JUDGED)[0]
 
     step = 1e-4
     assert (loss_at(step) - loss_at(-step)) / (2 * step) == pytest.approx(length, rel=2e-2)

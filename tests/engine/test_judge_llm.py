@@ -102,7 +102,8 @@ def test_q_is_the_share_of_the_first_over_both_orders(config: dict[str, Any]) ->
         shown_first = probability_of_one(judge, text)
         shown_second = 1 - probability_of_one(judge, (prompt, second, first))
         assert verdict.q_orders == pytest.approx((shown_first, shown_second), abs=CLOSE)
-        assert verdict.q == pytest.approx((shown_first + shown_second) / 2, abs=CLOSE)
+        odds = sum(math.log(p / (1 - p)) for p in (shown_first, shown_second))
+        assert verdict.q == pytest.approx(1 / (1 + math.exp(-odds / 2)), abs=CLOSE)
 
 
 def test_swapped_answers_swap_the_verdict_exactly() -> None:
@@ -324,15 +325,15 @@ def test_an_interrupted_batch_keeps_waiting() -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("1", 1.0),
-        ("2", 0.0),
-        (" 2\n", 0.0),
-        ("**1**", 1.0),
-        ("Answer: 2.", 0.0),
-        ("answer 1", 1.0),
-        ("<think>2 is better, 2!</think>\n\n1", 1.0),
-        ("2 looks better...</think>\n1", 1.0),  # the template opened the thought
-        ("<think>a</think><think>b</think>2", 0.0),
+        ("1", math.inf),
+        ("2", -math.inf),
+        (" 2\n", -math.inf),
+        ("**1**", math.inf),
+        ("Answer: 2.", -math.inf),
+        ("answer 1", math.inf),
+        ("<think>2 is better, 2!</think>\n\n1", math.inf),
+        ("2 looks better...</think>\n1", math.inf),  # the template opened the thought
+        ("<think>a</think><think>b</think>2", -math.inf),
         ("", None),
         ("0", None),
         ("0\n", None),
@@ -350,7 +351,7 @@ def test_an_interrupted_batch_keeps_waiting() -> None:
     ],
 )
 def test_what_counts_as_a_written_answer(text: str, value: float | None) -> None:
-    found = llm._parsed(text)
+    found = llm.written_answer(text)
     assert math.isnan(found) if value is None else found == value
 
 

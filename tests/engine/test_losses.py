@@ -1,4 +1,4 @@
-"""The four losses and their gradients against float64 references written out here."""
+"""The losses, their labels and gradients against float64 references written out here."""
 
 from dataclasses import astuple
 from typing import Any
@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.train.losses import LogProbs, Loss, pair_losses, soft_pair_losses
+from engine.train.losses import LogProbs, Loss, pair_losses
 from tests.close import assert_close
 from tests.engine.small_models import number
 
@@ -32,8 +32,21 @@ PAIRS: dict[str, tuple[float, ...]] = {
 }
 
 
-def make(kind: Any, form: Any = "paper", beta: float = 0.1, delta: float = 5.0) -> Loss:
-    return Loss(kind, beta, delta, form)
+def make(
+    kind: Any,
+    form: Any = "paper",
+    beta: float = 0.1,
+    delta: float = 5.0,
+    soft: Any = "off",
+    smoothing: float = 0.0,
+    smoothing_form: Any = "conservative",
+) -> Loss:
+    return Loss(kind, beta, delta, form, soft, smoothing, smoothing_form)
+
+
+def losses_of(loss: Loss, logps: LogProbs, q: Any = 1.0) -> mx.array:
+    """The losses of pairs whose labels are as sure as `q`."""
+    return pair_losses(loss, logps, mx.full(logps.policy_chosen.shape, mx.array(q, mx.float32)))
 
 
 def logprobs(*pairs: tuple[float, ...]) -> LogProbs:
@@ -82,12 +95,12 @@ def reference_gradient(loss: Loss, pair: Any) -> tuple[float, float]:
     return slope - loss.delta, -slope
 
 
-def gradients(loss: Loss, pair: tuple[float, ...]) -> tuple[float, float]:
+def gradients(loss: Loss, pair: tuple[float, ...], q: float = 1.0) -> tuple[float, float]:
     logps = logprobs(pair)
 
     def value(chosen: mx.array, rejected: mx.array) -> mx.array:
         rest = astuple(logps)[2:]
-        return pair_losses(loss, LogProbs(chosen, rejected, *rest)).sum()
+        return losses_of(loss, LogProbs(chosen, rejected, *rest), q).sum()
 
     by_chosen, by_rejected = mx.grad(value, argnums=(0, 1))(
         logps.policy_chosen, logps.policy_rejected
@@ -100,7 +113,7 @@ def gradients(loss: Loss, pair: tuple[float, ...]) -> tuple[float, float]:
 def test_value(kind: str, form: str, pair: tuple[float, ...]) -> None:
     for beta in (0.01, 0.1, 1.0):
         loss = make(kind, form, beta)
-        found = number(pair_losses(loss, logprobs(pair)))
+        found = number(losses_of(loss, logprobs(pair)))
         assert found == pytest.approx(reference_loss(loss, pair), rel=2e-6, abs=1e-6)
 
 
@@ -129,14 +142,14 @@ def test_the_reference_gradient_is_the_slope_of_the_reference_loss(kind: str, fo
 
 def test_known_values() -> None:
     equal = logprobs(PAIRS["equal"])
-    assert number(pair_losses(make("sigmoid"), equal)) == pytest.approx(np.log(2), abs=1e-7)
-    assert number(pair_losses(make("dpop"), equal)) == pytest.approx(np.log(2), abs=1e-7)
-    assert number(pair_losses(make("dpop", "studio"), equal)) == pytest.approx(np.log(2), abs=1e-7)
-    assert number(pair_losses(make("hinge"), equal)) == 1.0
-    assert number(pair_losses(make("ipo", beta=0.1), equal)) == 25.0
+    assert number(losses_of(make("sigmoid"), equal)) == pytest.approx(np.log(2), abs=1e-7)
+    assert number(losses_of(make("dpop"), equal)) == pytest.approx(np.log(2), abs=1e-7)
+    assert number(losses_of(make("dpop", "studio"), equal)) == pytest.approx(np.log(2), abs=1e-7)
+    assert number(losses_of(make("hinge"), equal)) == 1.0
+    assert number(losses_of(make("ipo", beta=0.1), equal)) == 25.0
     likelier = logprobs(PAIRS["winner likelier"])  # D = 3
-    assert number(pair_losses(make("sigmoid", beta=1.0), likelier)) == pytest.approx(0.04858735)
-    assert number(pair_losses(make("hinge", beta=0.1), likelier)) == pytest.approx(0.7)
+    assert number(losses_of(make("sigmoid", beta=1.0), likelier)) == pytest.approx(0.04858735)
+    assert number(losses_of(make("hinge", beta=0.1), likelier)) == pytest.approx(0.7)
 
 
 def test_a_first_step_feels_no_penalty() -> None:
@@ -153,30 +166,110 @@ def test_extreme_margins_stay_finite(kind: str, form: str, margin: float) -> Non
     for sign in (1, -1):
         pair = (sign * margin / 2, -sign * margin / 2, 0.0, 0.0, 10, 10)
         loss = make(kind, form, beta=0.1)
-        assert np.isfinite(number(pair_losses(loss, logprobs(pair))))
+        assert np.isfinite(number(losses_of(loss, logprobs(pair))))
         assert np.isfinite(gradients(loss, pair)).all()
     won = (margin / 2, -margin / 2, 0.0, 0.0, 10, 10)
     if kind in ("sigmoid", "dpop"):
-        assert number(pair_losses(make(kind, form), logprobs(won))) == pytest.approx(0, abs=1e-20)
-        lost = number(pair_losses(make("sigmoid"), logprobs((won[1], won[0], *won[2:]))))
+        assert number(losses_of(make(kind, form), logprobs(won))) == pytest.approx(0, abs=1e-20)
+        lost = number(losses_of(make("sigmoid"), logprobs((won[1], won[0], *won[2:]))))
         assert lost == pytest.approx(0.1 * margin, rel=1e-6)
 
 
-@pytest.mark.parametrize(("kind", "form"), FORMS)
-def test_soft_labels_weigh_both_orders(kind: str, form: str) -> None:
-    loss = make(kind, form)
-    pairs = list(PAIRS.values())
-    q = np.linspace(0, 1, len(pairs))
-    found = np.array(soft_pair_losses(loss, logprobs(*pairs), mx.array(q, mx.float32)))
-    for got, weight, (pi_w, pi_l, ref_w, ref_l, n_w, n_l) in zip(found, q, pairs, strict=True):
-        one = reference_loss(loss, (pi_w, pi_l, ref_w, ref_l, n_w, n_l))
-        other = reference_loss(loss, (pi_l, pi_w, ref_l, ref_w, n_l, n_w))
-        assert got == pytest.approx(weight * one + (1 - weight) * other, rel=2e-6, abs=1e-6)
+# -- what the labels say -------------------------------------------------------------------------
+
+
+def swapped(pair: Any) -> tuple[float, ...]:
+    pi_w, pi_l, ref_w, ref_l, tokens_w, tokens_l = pair
+    return pi_l, pi_w, ref_l, ref_w, tokens_l, tokens_w
+
+
+def labelled_loss(loss: Loss, pair: Any, q: float) -> float:
+    """The loss of one pair by what its label says, in float64, as the papers write it."""
+    if loss.soft_labels == "geometric":
+        pi_w, pi_l, ref_w, ref_l, *_ = (float(value) for value in pair)
+        # The papers' geometric means of pi(w)^q pi(l)^(1 - q), and of the reference's.
+        won = q * (pi_w - ref_w) + (1 - q) * (pi_l - ref_l)
+        lost = q * (pi_l - ref_l) + (1 - q) * (pi_w - ref_w)
+        return float(np.log1p(np.exp(-loss.beta * (won - lost))))
+    one, other = reference_loss(loss, pair), reference_loss(loss, swapped(pair))
+    if loss.soft_labels == "mix":
+        return q * one + (1 - q) * other
+    e = loss.label_smoothing
+    if loss.label_smoothing_form == "robust":
+        return ((1 - e) * one - e * other) / (1 - 2 * e)
+    return (1 - e) * one + e * other
+
+
+LABELS = [
+    *(make(kind, form, soft="mix") for kind, form in FORMS),
+    make("sigmoid", soft="geometric"),
+    make("sigmoid", beta=1.0, soft="geometric"),
+    *(make("sigmoid", smoothing=e) for e in (0.1, 0.45)),
+    *(make("sigmoid", smoothing=e, smoothing_form="robust") for e in (0.1, 0.45)),
+]
+
+
+def label_id(loss: Loss) -> str:
+    return f"{loss.kind} {loss.dpop_form} {loss.soft_labels} {loss.label_smoothing} {loss.beta}"
+
+
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS.keys())
+@pytest.mark.parametrize("loss", LABELS, ids=label_id)
+def test_what_a_label_says_is_in_the_loss_and_in_its_slope(
+    loss: Loss, pair: tuple[float, ...]
+) -> None:
+    for q in (0.5, 0.55, 0.8, 1.0):
+        got = number(losses_of(loss, logprobs(pair), q))
+        assert got == pytest.approx(labelled_loss(loss, pair, q), rel=3e-6, abs=3e-6)
+        if loss.kind == "dpop" and (pair[0] == pair[2] or pair[1] == pair[3]):
+            continue  # the kink of either order
+        step = 1e-6
+        for which, slope in enumerate(gradients(loss, pair, q)):
+            up, down = list(pair), list(pair)
+            up[which] += step
+            down[which] -= step
+            rise = labelled_loss(loss, up, q) - labelled_loss(loss, down, q)
+            assert slope == pytest.approx(rise / (2 * step), rel=2e-5, abs=2e-6)
+
+
+def test_a_geometric_label_scales_the_slope_by_itself() -> None:
+    """At D = 0, where the sigmoid is a half whatever its factor: beta (2q - 1) / 2."""
+    for q in (0.5, 0.6, 0.9, 1.0):
+        by_chosen, by_rejected = gradients(make("sigmoid", soft="geometric"), PAIRS["equal"], q)
+        assert by_chosen == pytest.approx(-0.1 * (2 * q - 1) / 2, abs=1e-8)
+        assert by_rejected == pytest.approx(-by_chosen, abs=1e-8)
+
+
+def test_labels_that_are_sure_change_nothing() -> None:
+    logps = logprobs(*PAIRS.values())
+    hard = np.array(losses_of(make("sigmoid"), logps))
+    for loss in (make("sigmoid", soft="mix"), make("sigmoid", soft="geometric")):
+        assert_close(np.array(losses_of(loss, logps)), hard)
+    assert np.array_equal(np.array(losses_of(make("sigmoid"), logps, 0.6)), hard)
+
+
+@pytest.mark.parametrize("e", [0.05, 0.2, 0.4])
+def test_the_mean_of_robust_losses_over_wrong_labels_is_the_loss_without_them(e: float) -> None:
+    robust = make("sigmoid", smoothing=e, smoothing_form="robust")
+    logps = logprobs(*PAIRS.values())
+    right, wrong = losses_of(robust, logps), losses_of(robust, logps.swapped())
+    mean = (1 - e) * np.array(right) + e * np.array(wrong)
+    assert_close(mean, np.array(losses_of(make("sigmoid"), logps)), 2e-6)
+
+
+@pytest.mark.parametrize("loss", LABELS, ids=label_id)
+def test_labels_of_extreme_margins_stay_finite(loss: Loss) -> None:
+    if loss.kind == "ipo":
+        pytest.skip("a square of the margin, which is finite by the test above")
+    for margin in (1e3, -1e3, 1e15, -1e15):
+        pair = (margin / 2, -margin / 2, 0.0, 0.0, 10, 10)
+        assert np.isfinite(number(losses_of(loss, logprobs(pair), 0.7)))
+        assert np.isfinite(gradients(loss, pair, 0.7)).all()
 
 
 def test_pairs_do_not_touch_each_other() -> None:
     for kind, form in FORMS:
         loss = make(kind, form)
-        together = np.array(pair_losses(loss, logprobs(*PAIRS.values())))
-        alone = [number(pair_losses(loss, logprobs(pair))) for pair in PAIRS.values()]
+        together = np.array(losses_of(loss, logprobs(*PAIRS.values())))
+        alone = [number(losses_of(loss, logprobs(pair))) for pair in PAIRS.values()]
         assert_close(together, alone)

@@ -15,6 +15,7 @@ from engine.errors import UserError
 from engine.model import arrays, packing
 from engine.model import load as models
 from engine.model.adapters import add_adapters, count_parameters, load_adapter_file, view
+from engine.model.language_model import LanguageModel
 from engine.model.load import load, quantize
 from engine.model.quantizations import QUANTIZATIONS
 from engine.settings.schema import Settings
@@ -170,8 +171,9 @@ def test_roles_of_one_model_share_its_memory(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model")
     chosen = settings(model=str(folder), judge=str(folder), reference_model_path=str(folder))
     roles = load_roles(chosen)
-    assert roles.judge is not None
-    assert buffers(roles.judge.model) == buffers(roles.reference.model)
+    judge = roles.judges[str(folder)]
+    assert isinstance(judge, LanguageModel)
+    assert buffers(judge.model) == buffers(roles.reference.model)
     assert buffers(roles.reference.model) < buffers(roles.policy.model)
 
 
@@ -179,7 +181,7 @@ def test_another_reference_is_another(tmp_path: Path) -> None:
     folder, other = write_model(tmp_path / "a"), write_model(tmp_path / "b", seed=9)
     chosen = settings(model=str(folder), judge="human", reference_model_path=str(other))
     roles = load_roles(chosen)
-    assert roles.judge is None
+    assert roles.judges == {}
     assert not buffers(roles.reference.model) & buffers(roles.policy.model)
     assert first_step(chosen, (roles.policy, roles.reference))["margin"] != 0
 
@@ -190,8 +192,8 @@ def test_a_judge_shares_over_a_window(tmp_path: Path) -> None:
     chosen = settings(
         model=str(folder), judge=str(folder), max_seq_length=8, max_completion_length=4
     )
-    judge = load_roles(chosen).judge
-    assert judge is not None
+    judge = load_roles(chosen).judges[str(folder)]
+    assert isinstance(judge, LanguageModel)
     assert judge.backend.decodes_batches
     prefix, rows = [*range(10, 30)], [[5, 6, 7], [5, 8]]
     wanted = [np.array(judge.model(mx.array([prefix + row])))[0, -1] for row in rows]

@@ -61,7 +61,7 @@ def always(choice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the judge give one verdict on all pairs."""
     q = 0.9 if choice == "first" else 0.5
     monkeypatch.setattr(llm, "LEAST_MASS", 0.0)
-    monkeypatch.setattr(llm, "verdict_of", lambda *given: Verdict(choice, q, (q, q)))
+    monkeypatch.setattr(llm, "verdict_of", lambda *_, **__: Verdict(choice, q, (q, q)))
 
 
 @pytest.mark.parametrize("choice", ["invalid", "tie", "identical"])

@@ -16,8 +16,8 @@ from engine.runs import archive
 from engine.runs.folder import LOG
 from engine.session import Session
 from engine.settings.schema import Settings
+from engine.train.assemble import total_steps
 from engine.train.metrics import COUNTS, MEANS, RATES
-from engine.train.online_dpo import total_steps
 from tests.engine.small_models import settings, write_model, write_prompts
 from tests.timing import TIMING
 
@@ -35,11 +35,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def chosen(files: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
     """Settings of a run whose random judge decides by the mean of both orders alone."""
     monkeypatch.setattr(llm, "LEAST_MASS", 0.0)
-    monkeypatch.setattr(
-        llm,
-        "verdict_of",
-        lambda q, _: Verdict("first" if sum(q) > 1 else "second", sum(q) / 2, q),
-    )
 
     def make(**values: Any) -> Settings:
         small = {
@@ -123,7 +118,7 @@ def test_a_run_reports_evaluates_and_saves_when_due(chosen: Choose) -> None:
 def test_a_judge_that_never_answers_gives_no_win_rate(
     chosen: Choose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(llm, "verdict_of", lambda q, _: Verdict("invalid"))
+    monkeypatch.setattr(llm, "verdict_of", lambda *_, **__: Verdict("invalid"))
     session = Session(chosen(iters=2, eval_prompts=3, val_batches=1))
     session.start()
     session.join()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from engine.data.pairs import (
@@ -13,6 +14,7 @@ from engine.data.pairs import (
     Layout,
     Pair,
     RecordedPair,
+    Ties,
     Verdict,
     layout_for,
     messages_of,
@@ -20,6 +22,7 @@ from engine.data.pairs import (
     verdict_of,
 )
 from engine.data.prompts import Message, Prompt
+from engine.events import Choice
 from engine.runs.relabel import relabelled
 from tests.engine.small_models import pair
 
@@ -30,43 +33,62 @@ CHAT = (Message("system", "Be brief."), Message("user", "Why?"))
 PLAIN = (Message("user", "Why?"),)
 TOOLS = ({"name": "look", "parameters": {"where": {"type": "string"}}},)
 
-NAN = math.nan
+NAN, INF = math.nan, math.inf
+LOGIT_07 = math.log(0.7 / 0.3)
 
 
 @pytest.mark.parametrize(
-    ("orders", "margin", "choice"),
+    ("l1", "l2", "margin", "by_margin", "by_orders"),
     [
-        ((0.9, 0.8), 0.0, "first"),
-        ((0.1, 0.2), 0.0, "second"),
-        ((1.0, 1.0), 0.0, "first"),
-        ((0.0, 0.0), 0.0, "second"),
-        ((0.9, 0.2), 0.0, "tie"),  # the orders disagree, however sure one is
-        ((0.2, 0.9), 0.0, "tie"),
-        ((0.5, 0.5), 0.0, "tie"),
-        ((0.5, 0.9), 0.0, "tie"),
-        ((0.9, 0.5), 0.0, "tie"),
-        ((0.5 + 1e-9, 0.5 + 1e-9), 0.0, "first"),
-        ((0.5 - 1e-9, 0.5 - 1e-9), 0.0, "second"),
-        ((0.7, 0.7), 0.2 + 1e-9, "tie"),
-        ((0.7, 0.7), 0.2 - 1e-9, "first"),
-        ((0.3, 0.3), 0.2 - 1e-9, "second"),
-        ((NAN, 0.9), 0.0, "invalid"),
-        ((0.9, NAN), 0.0, "invalid"),
-        ((NAN, NAN), 0.0, "invalid"),
-        ((math.inf, 0.9), 0.0, "invalid"),
-        ((1.1, 0.9), 0.0, "invalid"),
-        ((0.9, -0.1), 0.0, "invalid"),
+        (2.2, -1.4, 0.0, "first", "first"),
+        (-2.2, 1.4, 0.0, "second", "second"),
+        (INF, -INF, 0.0, "first", "first"),
+        (-INF, INF, 0.0, "second", "second"),
+        (INF, INF, 0.0, "tie", "tie"),  # the same place both times
+        (-INF, -INF, 0.0, "tie", "tie"),
+        (2.2, 1.4, 0.0, "first", "tie"),  # the orders disagree, however sure one is
+        (1.4, 2.2, 0.0, "second", "tie"),
+        (-1.4, -2.2, 0.0, "first", "tie"),
+        (700.0, 699.0, 0.0, "first", "tie"),  # a place that pulls hard
+        (0.0, 0.0, 0.0, "tie", "tie"),
+        (2.0, 2.0, 0.0, "tie", "tie"),
+        (0.0, -2.0, 0.0, "first", "tie"),
+        (2.0, 0.0, 0.0, "first", "tie"),
+        (1e-9, -1e-9, 0.0, "first", "first"),
+        (-1e-9, 1e-9, 0.0, "second", "second"),
+        (LOGIT_07, -LOGIT_07, 0.2 + 1e-9, "tie", "tie"),
+        (LOGIT_07, -LOGIT_07, 0.2 - 1e-9, "first", "first"),
+        (-LOGIT_07, LOGIT_07, 0.2 - 1e-9, "second", "second"),
+        (NAN, 2.2, 0.0, "invalid", "invalid"),
+        (2.2, NAN, 0.0, "invalid", "invalid"),
+        (NAN, NAN, 0.0, "invalid", "invalid"),
     ],
 )
-def test_verdict_of_two_orders(orders: tuple[float, float], margin: float, choice: str) -> None:
-    verdict = verdict_of(orders, margin)
-    assert verdict.choice == choice
-    assert verdict.decided == (choice in ("first", "second"))
-    if choice == "invalid":
-        assert (verdict.q, verdict.q_orders) == (None, None)
-    else:
-        assert verdict.q == pytest.approx(sum(orders) / 2)
-        assert verdict.q_orders == orders
+def test_verdict_of_two_orders(
+    l1: float, l2: float, margin: float, by_margin: Choice, by_orders: Choice
+) -> None:
+    ways: tuple[tuple[Ties, Choice], ...] = (("margin", by_margin), ("orders", by_orders))
+    for ties, choice in ways:
+        verdict = verdict_of(l1, l2, margin=margin, ties=ties)
+        assert verdict.choice == choice
+        assert verdict.decided == (choice in ("first", "second"))
+        if choice == "invalid":
+            assert (verdict.q, verdict.q_orders) == (None, None)
+            continue
+        assert verdict.q_orders == pytest.approx((probability(l1), 1 - probability(l2)))
+        assert verdict.q == pytest.approx(0.5 if l1 == l2 else probability((l1 - l2) / 2))
+
+
+def probability(log_odds: float) -> float:
+    return float(1 / (1 + np.exp(-np.longdouble(log_odds))))
+
+
+@pytest.mark.parametrize("pull", [0.0, 0.3, -5.0, 40.0, -600.0])
+def test_what_a_place_adds_to_both_orders_cancels(pull: float) -> None:
+    for odds in (-3.0, -0.25, 0.5, 4.0):
+        verdict = verdict_of(pull + odds, pull - odds, margin=0.0, ties="margin")
+        assert verdict.q == pytest.approx(probability(odds))
+        assert verdict.choice == ("first" if odds > 0 else "second")
 
 
 @pytest.mark.parametrize(

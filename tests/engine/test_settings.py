@@ -55,8 +55,12 @@ def values(field: Setting) -> st.SearchStrategy[Any]:
             low, high, exclude_min=field.gt is not None, exclude_max=field.lt is not None
         )
     if field.kind == "list":
-        numbers = field.key == "lr_schedule.arguments"
-        return st.lists(st.floats(0, 1) if numbers else plain_text(), max_size=3)
+        numbers = field.key in ("lr_schedule.arguments", "judge_weights")
+        each: st.SearchStrategy[Any] = st.floats(0, 1) if numbers else plain_text()
+        if field.key == "judge_criteria":
+            weighed = {"name": plain_text(), "text": plain_text(), "weight": st.floats(0, 9)}
+            each = st.fixed_dictionaries(weighed)
+        return st.lists(each, max_size=3)
     if field.kind == "mapping":
         return st.just({"adamw": {"betas": [0.9, 0.95], "weight_decay": 1e-05}})
     return plain_text()
@@ -325,6 +329,10 @@ def test_full_fine_tuning_drops_the_default_quantization_but_not_a_chosen_one() 
         ("lr_schedule: {name: step_decay, arguments: [1]}", "lr_schedule.arguments"),
         ("lr_schedule: cosine_decay\nlearning_rate: 1e-6", "lr_schedule.final_rate"),
         ("lr_schedule: {name: exponential_decay, final_rate: 0}", "lr_schedule.final_rate"),
+        ("soft_labels: geometric\ndpo_cpo_loss_type: ipo", "soft_labels"),
+        ("label_smoothing: 0.1\ndpo_cpo_loss_type: hinge", "label_smoothing"),
+        ("label_smoothing: 0.1\nsoft_labels: mix", "label_smoothing"),
+        ("label_smoothing: 0.1\nsoft_labels: geometric", "label_smoothing"),
     ],
 )
 def test_contradictions_are_found_before_anything_loads(text: str, key: str) -> None:
@@ -332,6 +340,23 @@ def test_contradictions_are_found_before_anything_loads(text: str, key: str) -> 
     assert [problem.key for problem in problems(settings)] == [key]
     with pytest.raises(UserError, match=key):
         check(settings)
+
+
+@pytest.mark.parametrize(
+    ("written", "choice"),
+    [("true", "mix"), ("false", "off"), ("off", "off"), ("mix", "mix"), ("geometric", "geometric")],
+)
+def test_soft_labels_were_a_switch_once(written: str, choice: str) -> None:
+    settings = read_text(f"soft_labels: {written}")
+    assert settings.soft_labels == choice
+    assert problems(settings) == []
+    assert read_text(to_yaml(settings)) == settings
+
+
+@pytest.mark.parametrize("share", ["0.5", "1", "-0.1", ".nan"])
+def test_a_share_of_wrong_labels_is_below_a_half(share: str) -> None:
+    with pytest.raises(UserError, match="label_smoothing"):
+        read_text(f"label_smoothing: {share}")
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -349,7 +374,10 @@ def test_an_unknown_preset_names_those_there_are() -> None:
 def test_settings_without_effect_say_why() -> None:
     assert no_effect(Settings())["delta"] == "only the dpop loss has this term"
     assert "delta" not in no_effect(Settings(dpo_cpo_loss_type="dpop"))
-    assert no_effect(Settings(judge="human"))["judge_system"] == "a person judges this run"
+    assert no_effect(Settings(judge="human"))["judge_quantization"] == (
+        "no model on this machine judges this run"
+    )
+    assert no_effect(Settings(judge="human"))["soft_labels"] == "a person judges this run"
     assert "undo_seconds" not in no_effect(Settings(judge="human"))
     assert no_effect(Settings(mask_prompt=False))["mask_prompt"]
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 
@@ -38,7 +39,10 @@ LOSSES = [
     {"dpo_cpo_loss_type": "ipo"},
     {"dpo_cpo_loss_type": "dpop", "delta": 2.0},
     {"dpo_cpo_loss_type": "dpop", "delta": 2.0, "dpop_form": "studio"},
-    {"dpo_cpo_loss_type": "sigmoid", "soft_labels": True},
+    {"dpo_cpo_loss_type": "sigmoid", "soft_labels": "mix"},
+    {"dpo_cpo_loss_type": "sigmoid", "soft_labels": "geometric"},
+    {"dpo_cpo_loss_type": "sigmoid", "label_smoothing": 0.2},
+    {"dpo_cpo_loss_type": "sigmoid", "label_smoothing": 0.2, "label_smoothing_form": "robust"},
 ]
 PLAIN = {"optimizer": "sgd", "learning_rate": 0.01, "max_grad_norm": 0.0}
 
@@ -98,7 +102,7 @@ def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> No
 
 def loss_in_float64(made: Update, batch: Judged) -> float:
     """Mean loss, from the log-probabilities on, in float64."""
-    chosen: Settings = made._settings
+    chosen = made.settings
     total = 0.0
     for each in batch:
         pair, verdict = each.pair, each.verdict
@@ -110,10 +114,14 @@ def loss_in_float64(made: Update, batch: Judged) -> float:
         reference = np.array(made.reference.backend.logps(scored), np.float64)[0]
         assert verdict.q is not None
         q = verdict.q if verdict.choice == "first" else 1 - verdict.q
-        shares = [q, 1 - q] if chosen.soft_labels else [1.0, 0.0]
+        e = chosen.label_smoothing
+        shares = [q, 1 - q] if chosen.soft_labels == "mix" else [1 - e, e]
+        if chosen.label_smoothing_form == "robust":
+            shares = [(1 - e) / (1 - 2 * e), -e / (1 - 2 * e)]
+        sureness = 2 * q - 1 if chosen.soft_labels == "geometric" else 1.0
         for share, (won, lost) in zip(shares, ((0, 1), (1, 0)), strict=True):
             ratio = policy - reference
-            difference = ratio[won] - ratio[lost]
+            difference = sureness * (ratio[won] - ratio[lost])
             if chosen.dpo_cpo_loss_type == "hinge":
                 value = max(0.0, 1 - chosen.beta * difference)
             elif chosen.dpo_cpo_loss_type == "ipo":
@@ -309,16 +317,20 @@ def test_a_loss_that_is_not_finite_changes_nothing(value: float) -> None:
 def test_a_gradient_that_is_not_finite_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     made = make_update(gradient_accumulation_steps=2)
     learn(made, judged(3), step=1)
-    start, real = weights(made), made._gradient
+    start, real = weights(made), nn.value_and_grad
 
-    def spoiled(*args: Any) -> Any:
-        values, gradients = real(*args)
-        flat = arrays.flat(gradients)
-        name = next(iter(flat))
-        return values, arrays.tree(flat | {name: flat[name].at[0, 0].add(math.inf)})
+    def spoiled(model: nn.Module, loss: Any) -> Any:
+        def gradient_of(*args: Any) -> Any:
+            values, gradients = real(model, loss)(*args)
+            flat = arrays.flat(gradients)
+            name = next(iter(flat))
+            return values, arrays.tree(flat | {name: flat[name].at[0, 0].add(math.inf)})
 
-    monkeypatch.setattr(made, "_gradient", spoiled)
-    learned = learn(made, judged(), step=2)
+        return gradient_of
+
+    with monkeypatch.context() as patched:
+        patched.setattr(nn, "value_and_grad", spoiled)
+        learned = learn(made, judged(), step=2)
     assert learned.dropped == "its gradient is not finite"
     # What the sound step had gathered still counts, alone.
     assert distance(weights(made), start) > 0

@@ -72,3 +72,11 @@ def test_transformers_computes_from_a_fused_model_what_is_computed_here(
     theirs = record.logits_of(fused).numpy()
     spread = recorded(name)["spread"]
     np.testing.assert_allclose(theirs, expected, rtol=0, atol=allowed * spread)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3"])
+def test_the_scores_of_a_reward_model_are_the_recording(name: str) -> None:
+    pytest.importorskip("torch")
+    script = importlib.import_module("tests.interop.record_reward")
+    recording = json.loads((script.RECORDED / f"{name}.json").read_text())
+    np.testing.assert_allclose(script.record(name)["scores"], recording["scores"], atol=1e-5)

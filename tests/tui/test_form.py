@@ -14,7 +14,19 @@ pytestmark = pytest.mark.quick
 
 
 FULL = Settings(model="m", train_type="full", quantization="4-bit")
-PRESETS = [Settings(), files.preset("starter"), files.preset("starter-human"), FULL]
+SEVERAL = files.from_mapping(
+    {
+        "judge": ["starter", "http://localhost:8080/v1", "mine.py:better"],
+        "judge_weights": [2, 1, 0.5],
+        "judge_criteria": [
+            {"name": "truth", "text": "Prefer the true one, always: facts first.", "weight": 2},
+            {"name": "tone", "text": "{Prefer} the 'friendlier' one."},
+        ],
+        "judge_words": ["very", "so to say"],
+    },
+    "the test",
+)
+PRESETS = [Settings(), files.preset("starter"), files.preset("starter-human"), FULL, SEVERAL]
 
 
 @pytest.mark.parametrize("settings", PRESETS)

@@ -235,7 +235,10 @@ def test_a_label_that_was_learned_from_is_changed(
     run(test)
 
 
-@pytest.mark.parametrize(("key", "name"), [("1", "1"), ("2", "2"), ("t", "tie"), ("b", "both bad")])
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [("1", "the first won"), ("2", "the second won"), ("t", "a tie"), ("b", "both bad")],
+)
 def test_the_label_that_a_pair_has_already_is_no_change(review: Open, key: str, name: str) -> None:
     async def test() -> None:
         async with review(pair(1, 0), pair(2, 0)) as table:

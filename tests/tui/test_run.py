@@ -21,6 +21,7 @@ from tests.tui.stage import COMPACT, STANDARD, Scene, play, said, shown, until
 from tui.app import StudioApp
 from tui.run.card_grid import CardGrid
 from tui.run.chart_screen import ChartScreen
+from tui.run.header import RunHeader
 from tui.run.health_screen import HealthOverlay
 from tui.run.metric_labels import CARDS
 from tui.run.screen import RunScreen
@@ -450,5 +451,22 @@ def test_a_pair_that_waits_for_a_person_is_announced() -> None:
         session.pairs = [cast(PairSampled, object())]
         session.events.append(Progress(phase="waiting", step=0))
         await until(pilot, lambda: "a pair waits for you: r shows it" in shown(app))
+
+    watch(scene, session)
+
+
+def test_what_a_run_tells_while_the_app_closes_is_not_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The screen's parts go one after the other, and a tick may come between two of them."""
+    session = LiveSession(a_run())
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await app.screen.query_one(RunHeader).remove()
+        with monkeypatch.context() as closing:
+            closing.setattr(StudioApp, "is_running", False)
+            session.events += steps("loss", [0.5])
+            app.drain()
+        assert not session.events
 
     watch(scene, session)

@@ -5,6 +5,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,11 @@ def _foreign_names(tree: ast.AST) -> Iterator[str]:
             yield from (text for text in texts if PRIVATE.fullmatch(text))
 
 
+@cache
+def _names_of(textual_class: type) -> set[str]:
+    return set(GIVEN.findall(inspect.getsource(textual_class)))
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_no_file_but_one_place_uses_a_private_name_of_textual(file: Path) -> None:
     tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -71,7 +77,7 @@ def test_no_class_gives_a_private_name_of_textual_another_meaning() -> None:
     for owner in classes_with_keys(StudioApp):
         tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))
         theirs = (base for base in owner.__mro__ if base.__module__.startswith("textual"))
-        names = set().union(*(GIVEN.findall(inspect.getsource(base)) for base in theirs))
+        names = set().union(*map(_names_of, theirs))
         if taken := _own_names(tree) & names:
             clashes[owner.__name__] = taken
     assert clashes == {}

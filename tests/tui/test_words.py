@@ -5,8 +5,16 @@ from typing import get_args
 import pytest
 
 from engine.events import Choice, PhaseName, Progress, Shown
-from engine.json_number import real, whole
-from tui.text.choice import MARKS, WORDS, outcome, shown_words, words
+from engine.json_number import count, finite, real, whole
+from tui.text.choice import (
+    MARKS,
+    WORDS,
+    label_changed,
+    label_kept,
+    outcome,
+    shown_choice,
+    words,
+)
 from tui.text.phase import PHASES, activity, amount, phase_sentence, speeds, time_left
 from tui.text.search import matcher
 
@@ -26,7 +34,15 @@ def test_a_verdict_in_words() -> None:
         "a tie",
         "both bad",
     ]
-    assert shown_words("right") is WORDS["second"]
+    assert [shown_choice(each) for each in get_args(Shown)] == [
+        "first",
+        "second",
+        "tie",
+        "both_bad",
+        "skip",
+    ]
+    assert label_changed("second") == "label changed: the second won"
+    assert label_kept("tie") == "its label is that already: a tie"
     assert words("a choice of another version").phrase == "a choice of another version"
 
 
@@ -49,12 +65,17 @@ def test_speed_and_time_left() -> None:
 @pytest.mark.parametrize("value", [None, True, "3", [3], 10**400])
 def test_what_is_no_number_is_none(value: object) -> None:
     assert real(value) is None
+    assert finite(value) is None
+    assert count(value) is None
     assert whole(value) == 0
 
 
 def test_numbers_of_files() -> None:
     assert (real(3), real(0.5), real(float("inf"))) == (3.0, 0.5, float("inf"))
-    assert [whole(each) for each in (3, 3.9, float("inf"), float("nan"))] == [3, 3, 0, 0]
+    odd = (3, 3.9, 0, 1e300, float("inf"), float("nan"))
+    assert [finite(each) for each in odd] == [3, 3.9, 0, 1e300, None, None]
+    assert [count(each) for each in odd] == [3, 3, 0, None, None, None]
+    assert [whole(each) for each in odd] == [3, 3, 0, 0, 0, 0]
 
 
 def test_a_text_matches_that_holds_every_word() -> None:

@@ -135,10 +135,10 @@ class CompareScreen(StudioScreen):
         for number, (view, line) in enumerate(zip(self.views, chart.lines, strict=False)):
             place = chart.nearest(line)
             at_cursor = None if place is None else line.series.values[place]
-            shown = self.metric.show(at_cursor)
+            figure = self.metric.show(at_cursor)
             rows.append(
                 Content.assemble(
-                    (f"━━ {shown:>8} {self.metric.unit:<5}", _color(number)),
+                    (f"━━ {figure:>8} {self.metric.unit:<5}", _color(number)),
                     (f" {safe_line(view.name, 60)}", "$foreground"),
                     (f"  {view.status}, {view.step:,} steps", "$muted"),
                 )
@@ -152,9 +152,9 @@ class CompareScreen(StudioScreen):
         room = max(6, (width - name - 2) // max(1, len(values)) - 2)
         parts: list[tuple[str, str]] = [(f"{cut(key, name):<{name}}  ", "$muted")]
         for number, text in enumerate(values):
-            shown = safe_line(text or "empty", room)
-            pad = " " * (room - Content(shown).cell_length + 2)
-            parts.append((shown + pad, _color(number)))
+            value = safe_line(text or "empty", room)
+            pad = " " * (room - Content(value).cell_length + 2)
+            parts.append((value + pad, _color(number)))
         return Content.assemble(*parts)
 
     @on(RowList.Chosen, "#settings")

@@ -30,7 +30,7 @@ from tui.run.pair_pane import PairPane
 from tui.run.watched import WatchedScreen
 from tui.shell.ask import AskChoice
 from tui.state.run_from_files import RunFromFiles, to_pair
-from tui.text.choice import outcome
+from tui.text.choice import label_changed, label_kept
 from tui.text.format import size
 from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList
@@ -304,9 +304,9 @@ class RunDetailScreen(WatchedScreen):
         """Give the pair under the cursor another verdict."""
         line = self._pair()
         if line and line.get("choice") == choice:
-            self.say(f"its label is that already: {outcome(choice)}")
+            self.say(label_kept(choice))
         elif line and self._change(lambda: self.table.relabel(line, choice)):
-            self.say(f"label changed: {outcome(choice)}")
+            self.say(label_changed(choice))
 
     def action_flag(self) -> None:
         """Flag the pair under the cursor, or take its flag away."""

@@ -55,8 +55,8 @@ async def export(run: Path, what: str, to: Path, tell: Callable[[str], None]) ->
     try:
         while not ending.done():
             seconds = time.monotonic() - start
-            written = await asyncio.to_thread(_bytes_in, durable.making_of(to, private=False))
-            far = f"{size(written)} written" if written else "reading the run"
+            so_far = await asyncio.to_thread(_bytes_in, durable.making_of(to, private=False))
+            far = f"{size(so_far)} written" if so_far else "reading the run"
             tell(f"exporting the {what} · {far} · {duration(seconds)}")
             await asyncio.wait([ending], timeout=POLL_SECONDS)
     finally:

@@ -115,8 +115,8 @@ class PairTable:
 
     def counts(self) -> list[tuple[Filter, int]]:
         """How many pairs each filter holds for; filters without any are left out, all stays."""
-        counted = [(each, sum(map(each.holds, self.lines.values()))) for each in FILTERS]
-        return [(each, count) for each, count in counted if count or each is FILTERS[0]]
+        counts = [(each, sum(map(each.holds, self.lines.values()))) for each in FILTERS]
+        return [(each, count) for each, count in counts if count or each is FILTERS[0]]
 
 
 def pair_line(line: Record, width: int) -> Content:

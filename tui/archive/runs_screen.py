@@ -178,8 +178,8 @@ class RunsScreen(StudioScreen):
         facts = [f"{len(everything)} run{'s' * (len(everything) != 1)}"]
         facts += [f"{live} live"] if live else []
         facts += [f"{len(self._marked)} marked"] if self._marked else []
-        stored = self._glances.size(everything)
-        facts += [size(stored)] if stored else []
+        on_disk = self._glances.size(everything)
+        facts += [size(on_disk)] if on_disk else []
         text = self.query_one("#filter", Input).value
         filtered = f"  / {safe_line(text, 40)}  " if text else "  "
         state = " · ".join(facts) if self._all is not None else ""

@@ -139,9 +139,9 @@ class PlainLines:
             case RunStarted():
                 yield from opening(event)
             case Report():
-                told = figures(event.metrics) or "no pair to learn from"
+                metrics = figures(event.metrics) or "no pair to learn from"
                 left = time_left(view.seconds_left())
-                yield f"step {event.step}/{view.total_steps}  {told}  {left}"
+                yield f"step {event.step}/{view.total_steps}  {metrics}  {left}"
             case Evaluated():
                 yield f"step {event.step}/{view.total_steps}  win rate {rate(event)}"
             case Log() if wants_attention(event, view):

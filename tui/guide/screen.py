@@ -14,7 +14,7 @@ from engine.settings.schema import fields
 from tui.guide.topics import SETTINGS, Topic, find, search, topics
 from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
-from tui.text.setting_value import show
+from tui.text.setting_value import facts
 from tui.widgets.row_list import RowList
 from tui.widgets.safe_editors import LineEditor
 
@@ -155,10 +155,7 @@ def _about(topic: Topic) -> str:
     """What the form says of a setting, before the advice on it."""
     for field in fields() if topic.chapter == SETTINGS else ():
         if field.key == topic.title:
-            facts = [fact for fact in (field.unit, field.bounds) if fact]
-            if field.kind != "multiline":
-                facts.append(f"default {show(field.default) or 'empty'}")
-            return f"{_escaped(field.help)}\n\n*{_escaped(' · '.join(facts))}*\n\n"
+            return f"{_escaped(field.help)}\n\n*{_escaped(facts(field))}*\n\n"
     return ""
 
 

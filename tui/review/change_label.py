@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from tui import textual_private
 from tui.studio import studio_of
-from tui.text.choice import shown_words
+from tui.text.choice import shown_choice, words
 from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class ChangeLabel(ModalScreen[Change | None]):
             yield self._line("> ", label.prompt, marked=False)
             for number, side, text in (("1", "left", label.left), ("2", "right", label.right)):
                 yield self._line(f"{number} ", text, marked=label.shown == side)
-            label_words = shown_words(label.shown).label
+            label_words = words(shown_choice(label.shown)).label
             yield Static(Content(f"\nits label is: {label_words}"), classes="why")
             yield Static(
                 Content(

@@ -14,7 +14,7 @@ from tui.review.answer_pane import length
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
 from tui.review.label_queue import LabelQueue, UndoOutcome, earlier_labels
 from tui.review.words import UNDO_SAYS, idle_reason, place_facts, relabelled
-from tui.text.choice import MARKS, shown_words
+from tui.text.choice import MARKS, label_kept, shown_choice
 from tui.text.safe_text import safe
 from tui.widgets.safe_editors import LineEditor
 
@@ -158,7 +158,7 @@ class ReviewScreen(AnswersScreen):
             elif change is None:
                 self.say(UNDO_SAYS["learned"])
             elif change == label.shown:
-                self.say(f"its label is that already: {shown_words(label.shown).label}")
+                self.say(label_kept(shown_choice(label.shown)))
             else:
                 shown = None if change == "remove" else change
                 self._run_busy(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from engine.events import Shown
 from tui.review.label_queue import LabelQueue, UndoOutcome
 from tui.state.run_view import RunView
-from tui.text.choice import shown_words
+from tui.text.choice import label_changed, shown_choice
 from tui.text.phase import amount, phase_sentence
 from tui.text.safe_text import safe_line
 
@@ -42,9 +42,7 @@ def relabelled(shown: Shown | None) -> str:
     """What came of another label for a pair that was learned from; None: it was removed."""
     if shown is None:
         return "label removed; what the model has learned from it stays"
-    words = shown_words(shown)
-    better = shown in ("left", "right")
-    return f"label changed: {f'{words.phrase} is better' if better else words.label}"
+    return label_changed(shown_choice(shown))
 
 
 def place_facts(queue: LabelQueue) -> list[str]:

@@ -78,6 +78,7 @@ MORE = (
     Metric("length_gap", "length gap", "tokens that chosen answers are longer", "tok"),
     Metric("judge_q", "judge q", "how sure the judge is of its winner", form="share"),
     Metric("first_position_rate", "first position", "how often the first place wins", form="share"),
+    Metric("judge_disagreement", "disagree", "pairs that judges pick unlike on", form="share"),
     Metric("tie_rate", "ties", "pairs without a winner", form="share"),
     Metric("invalid_rate", "invalid", "pairs that the judge gave no answer on", form="share"),
     Metric("identical_rate", "identical", "pairs of equal or empty answers", form="share"),

@@ -1,11 +1,12 @@
 """What a model, data set or path field may hold: names in the local hub cache, and files."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
-Complete = Callable[[str], list[str]]
+from engine.settings.judge_names import RULE, RULES
+from tui.widgets.offers import Complete
 
+RULE_NAMES = tuple(RULE + name for name in RULES)
 LIMIT = 50  # candidates; more do not help anybody
 
 
@@ -76,7 +77,7 @@ def _named(text: str, first: tuple[str, ...], prefix: str) -> list[str]:
 
 _SETTINGS: dict[str, Complete] = {
     "model": lambda text: models(text, "starter"),
-    "judge": lambda text: models(text, "human", "starter"),
+    "judge": lambda text: models(text, "human", "starter", *RULE_NAMES),
     "reference_model_path": models,
     "data": datasets,
     "resume_adapter_file": paths,

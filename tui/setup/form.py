@@ -111,6 +111,8 @@ def _entry(setting: Setting, text: str) -> Any:
         return text
     if setting.kind == "switch":
         return {"on": True, "off": False}.get(text.lower(), text)
+    if setting.kind == "list" and text.startswith("{"):
+        return parse_yaml(f"[{text}]", setting.key)
     if setting.kind == "list" and not text.startswith("["):
         return [_number_or_text(word.strip()) for word in text.split(",") if word.strip()]
     if setting.kind in ("integer", "number"):

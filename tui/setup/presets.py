@@ -77,10 +77,16 @@ def describe(settings: Settings) -> str:
     model = "the bundled model" if bundled else Path(settings.model).name or settings.model
     if settings.human_judge:
         judge = "you pick the better answers"
+    elif len(settings.judges) > 1:
+        judge = f"judged by {len(settings.judges)} judges"
     elif settings.judge == "starter":
         judge = "judged by the bundled judge"
     elif settings.judge == settings.model:
         judge = "which judges its own answers"
+    elif "server" in settings.judge_kinds:
+        judge = f"judged by {settings.judge_model or 'the model'} at {settings.judge}"
+    elif settings.judge_kinds <= {"function", "rule"}:
+        judge = f"judged by {settings.judge}"
     else:
         judge = f"judged by {Path(settings.judge).name}"
     return f"trains {model} for {length(settings)}, {judge}"

@@ -14,11 +14,10 @@ from textual.widget import Widget
 from textual.widgets import Input, OptionList, TextArea
 
 from engine.settings.fields import Setting
-from tui.setup.completions import Complete
 from tui.setup.form import Form
 from tui.text.safe_text import safe_line
 from tui.text.setting_value import show
-from tui.widgets.offers import Offers
+from tui.widgets.offers import Complete, Offers
 from tui.widgets.safe_editors import LineEditor, TextEditor
 
 NAME_WIDTH = 31  # cells, the marks before the name included

@@ -11,11 +11,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui.widgets.offers import Offers
+from tui.widgets.offers import Complete, Offers
 from tui.widgets.safe_editors import LineEditor
 
 Check = Callable[[str], str | None]  # why a text will not do, or None
-Complete = Callable[[str], list[str]]  # what a text that was begun may become
 _FRAME = """
     align: center middle; background: $background 60%;
     & > Vertical {

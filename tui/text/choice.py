@@ -47,12 +47,22 @@ def outcome(choice: str) -> str:
     return f"{phrase} won" if choice in ("first", "second") else phrase
 
 
-def shown_words(shown: Shown) -> ChoiceWords:
-    """The words for a verdict on two answers side by side, of which the left is the first."""
+def shown_choice(shown: Shown) -> Choice:
+    """A verdict on two answers side by side, where the left one is called the first."""
     match shown:
         case "left":
-            return WORDS["first"]
+            return "first"
         case "right":
-            return WORDS["second"]
+            return "second"
         case _:
-            return WORDS[shown]
+            return shown
+
+
+def label_kept(choice: str) -> str:
+    """What is said where a pair is given the label that it has."""
+    return f"its label is that already: {outcome(choice)}"
+
+
+def label_changed(choice: str) -> str:
+    """What is said where a pair was given another label."""
+    return f"label changed: {outcome(choice)}"

@@ -3,7 +3,11 @@
 from decimal import Decimal
 from typing import Any
 
+from engine.settings.fields import Setting
 from engine.settings.yaml_text import yaml_line
+from tui.text.safe_text import safe_line
+
+DEFAULT = 60  # characters of a default
 
 
 def show(entry: Any) -> str:
@@ -21,6 +25,14 @@ def show(entry: Any) -> str:
             return yaml_line("", entry)[0].removeprefix(": ") if entry else ""
         case _:
             return str(entry)
+
+
+def facts(setting: Setting) -> str:
+    """Unit, bounds and default of a setting on one line."""
+    facts = setting.facts
+    if setting.kind != "multiline":
+        facts.append(f"default {safe_line(show(setting.default), DEFAULT) or 'empty'}")
+    return " · ".join(facts)
 
 
 def number(entry: float) -> str:

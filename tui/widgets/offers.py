@@ -1,9 +1,11 @@
 """What a line of text may become: a list below it, moved through from the line."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from textual.content import Content
 from textual.widgets import OptionList
+
+Complete = Callable[[str], list[str]]  # what a text that was begun may become
 
 
 class Offers(OptionList, can_focus=False):

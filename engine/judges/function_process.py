@@ -1,0 +1,133 @@
+"""Calls a judge's function in a process of its own: what `engine.judges.function` starts.
+
+A function is somebody's program: it may never return, print, or end its process. Here it can be
+ended, and what it prints goes nowhere.
+
+Requests and replies are lines of JSON. The first reply says what the function takes, or why it
+cannot be called; then each request is a list of arguments, and its reply the value or an error.
+"""
+
+import importlib.util
+import inspect
+import json
+import os
+import re
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MODULE = "judge_file"  # a name that no library has
+PAIR, SCORE = 3, 2  # arguments of (prompt, first, second) and of (prompt, completion)
+TAKES = "it has to take (prompt, first, second), or (prompt, completion)"
+_LISTS = re.compile(r"(?:\w+\.)*(?:list|sequence|iterable|tuple)\b", re.IGNORECASE)
+
+
+def main(file: str, name: str, options: dict[str, Any]) -> None:
+    """Serve until the caller is gone; `options` are given to the function by name."""
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    # A function that reads takes no request, and one that prints does not answer.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+    def reply(answer: dict[str, Any]) -> None:
+        replies.write(json.dumps(answer).encode() + b"\n")
+        replies.flush()
+
+    try:
+        function = load(Path(file), name)
+        reply(shape_of(function, options))
+    except BaseException as error:  # a file may raise anything, SystemExit too
+        reply({"error": str(error) if isinstance(error, TypeError) else _words(error)})
+        return
+    for line in requests:
+        arguments = json.loads(line)
+        try:
+            value = function(*arguments, **options)
+            reply({"value": _numbers(value, several=isinstance(arguments[0], list))})
+        except BaseException as error:
+            reply({"error": _words(error)})
+
+
+def load(file: Path, name: str) -> Callable[..., Any]:
+    """The function of that name in a file, which is run.
+
+    Raises:
+        TypeError: the file has no such function, in a sentence.
+        Exception: whatever the file raises.
+    """
+    sys.path.insert(0, str(file.parent))
+    spec = importlib.util.spec_from_file_location(MODULE, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[MODULE] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function = getattr(module, name, None)
+    if not callable(function):
+        own = [
+            key
+            for key, each in vars(module).items()
+            if inspect.isfunction(each) and each.__module__ == module.__name__
+        ]
+        have = f"its functions are {', '.join(sorted(own)[:8])}" if own else "it has none"
+        raise TypeError(f"there is no function {name}; {have}")
+    return function
+
+
+def shape_of(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """How many arguments a function takes, and whether as lists: where the first is annotated as
+    one, or is called `prompts`.
+
+    Raises:
+        TypeError: it is none that can judge, in a sentence.
+    """
+    kinds = inspect.Parameter
+    required = [
+        each
+        for each in inspect.signature(function).parameters.values()
+        if each.default is kinds.empty
+        and each.name not in options
+        and each.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)
+    ]
+    if inspect.iscoroutinefunction(function):
+        raise TypeError("the function is async, and has to be a plain one")
+    if len(required) not in (SCORE, PAIR) or any(p.kind is kinds.KEYWORD_ONLY for p in required):
+        names = ", ".join(each.name for each in required)
+        raise TypeError(f"the function takes ({names}); {TAKES}")
+    first = required[0]
+    annotation = first.annotation
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return {"takes": len(required), "lists": first.name == "prompts" or bool(_LISTS.match(text))}
+
+
+def _numbers(value: Any, *, several: bool) -> Any:
+    """A number, or a list of numbers and None for what is none."""
+    if not several:
+        return float(value)
+
+    def number(each: Any) -> float | None:
+        try:
+            return float(each)
+        except (TypeError, ValueError, OverflowError):
+            return None
+
+    return [number(each) for each in value]
+
+
+def _words(error: BaseException) -> str:
+    """An error in one line, with the place in the file that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename != __file__]
+    line = getattr(error, "lineno", None) or (own[-1].lineno if own else None)
+    return f"{type(error).__name__}: {error}" + (f" (line {line})" if line else "")
+
+
+def _end_with(parent: int) -> None:
+    """End when the caller has, which a function that never returns would not see."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

@@ -1,0 +1,363 @@
+"""A function as judge: a person's own, and those that come with the program."""
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from engine.compute.sampling import Interrupted
+from engine.errors import UserError
+from engine.events import Log
+from engine.judges.function import FunctionJudge
+from engine.plan.memory import plan
+from engine.session import Session
+from engine.settings.checks import check, problems
+from engine.settings.files import from_mapping, load, to_yaml
+from tests.engine.small_models import settings, write_model, write_prompts
+
+TEXTS = [
+    ("What is it?", "It is a very long answer.", "It is."),
+    ("Why?", "So.", "Because it was always so."),
+    ("Who?", "Me.", "You"),
+]
+TIMEOUT = 120.0  # seconds
+
+
+@pytest.fixture
+def function(tmp_path: Path) -> Callable[..., str]:
+    """Writes a file of Python; the name of its function `better`."""
+
+    def write(code: str, name: str = "better") -> str:
+        file = tmp_path / "mine.py"
+        file.write_text(code, encoding="utf-8")
+        return f"{file}:{name}"
+
+    return write
+
+
+@contextmanager
+def judge_of(name: str, warned: list[str] | None = None, **more: Any) -> Any:
+    stop = more.pop("stop", lambda: False)
+    chosen = settings(judge=name, **more)
+    check(chosen)
+    judge = FunctionJudge(
+        chosen, name, stop=stop, warn=warned.append if warned is not None else lambda text: None
+    )
+    try:
+        judge.open()
+        yield judge
+    finally:
+        judge.close()
+
+
+def q_of(name: str, **more: Any) -> list[float | None]:
+    with judge_of(name, **more) as judge:
+        return [verdict.q for verdict in judge.judge(TEXTS)]
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+# -- what it is called with, and what its values mean ----------------------------------------------
+
+
+def test_a_probability_of_a_pair(function: Callable[..., str]) -> None:
+    name = function(
+        "def better(prompt, first, second):\n"
+        "    assert prompt in ('What is it?', 'Why?', 'Who?')\n"
+        "    print('not an answer')\n"
+        "    return {'It is a very long answer.': 0.8, 'So.': 0, 'Me.': 0.5}[first]\n"
+    )
+    with judge_of(name) as judge:
+        verdicts = judge.judge(TEXTS)
+    assert [verdict.choice for verdict in verdicts] == ["first", "second", "tie"]
+    assert [verdict.q for verdict in verdicts] == pytest.approx([0.8, 0.0, 0.5])
+    assert [verdict.q_orders for verdict in verdicts] == [None] * 3
+
+
+def test_a_score_of_a_completion(function: Callable[..., str]) -> None:
+    name = function("def better(prompt, completion, extra=1):\n    return len(completion) / 10\n")
+    expected = [sigmoid((len(first) - len(second)) / 10) for _, first, second in TEXTS]
+    assert q_of(name) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "def better(prompts: list[str], firsts, seconds):",
+        "from collections.abc import Sequence\n"
+        "def better(questions: Sequence[str], firsts, seconds):",
+        "def better(prompts, firsts, seconds):",
+        "def better(texts: 'list[str]', firsts: 'list[str]', seconds: 'list[str]'):",
+    ],
+)
+def test_a_function_of_lists_is_called_once(function: Callable[..., str], head: str) -> None:
+    name = function(
+        "calls = []\n"
+        f"{head}\n"
+        "    calls.append(1)\n"
+        "    assert len(calls) == 1\n"
+        "    return [len(a) / (len(a) + len(b)) for a, b in zip(firsts, seconds)]\n"
+    )
+    assert q_of(name) == pytest.approx([25 / 31, 3 / 28, 0.5])
+
+
+def test_a_score_of_lists(function: Callable[..., str]) -> None:
+    name = function("def better(prompts, completions):\n    return map(len, completions)\n")
+    assert q_of(name) == pytest.approx([sigmoid(19), sigmoid(-22), 0.5])
+
+
+# -- what may go wrong in a call -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("raise ValueError('no idea')", "ValueError: no idea (line 3)"),
+        ("return 1.5", "no number from 0 to 1"),
+        ("return float('nan')", "no number from 0 to 1"),
+        ("return 'good'", "ValueError"),
+        ("return None", "TypeError"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("import os; os._exit(3)", "its process has ended"),
+        ("import time; time.sleep(60)", "it did not end within 1 seconds"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    ],
+)
+def test_a_bad_call_makes_its_pair_invalid(
+    function: Callable[..., str], body: str, told: str
+) -> None:
+    name = function(
+        f"def better(prompt, first, second):\n    if prompt == 'Why?':\n        {body}\n"
+        "    return 0.75\n"
+    )
+    warned: list[str] = []
+    with judge_of(name, warned, judge_timeout=1) as judge:
+        assert [verdict.choice for verdict in judge.judge(TEXTS)] == ["first", "invalid", "first"]
+        assert [verdict.choice for verdict in judge.judge(TEXTS)] == ["first", "invalid", "first"]
+    assert len(warned) == 1
+    assert told in warned[0]
+
+
+def test_a_list_with_one_bad_value_and_one_of_another_length(function: Callable[..., str]) -> None:
+    name = function(
+        "def better(prompts, firsts, seconds):\n"
+        "    return [0.9, None, 0.1] if len(prompts) == 3 else [0.5]\n"
+    )
+    warned: list[str] = []
+    with judge_of(name, warned) as judge:
+        assert [each.choice for each in judge.judge(TEXTS)] == ["first", "invalid", "second"]
+        assert [each.choice for each in judge.judge(TEXTS[:2])] == ["invalid", "invalid"]
+    assert "it gave 1 values for 2 pairs" in warned[1]
+
+
+def test_a_stop_ends_a_call_that_does_not_return(function: Callable[..., str]) -> None:
+    name = function("def better(prompt, first, second):\n    while True: pass\n")
+    began = time.monotonic()
+    with judge_of(name, stop=lambda: time.monotonic() - began > 3) as judge:
+        process = judge._process
+        assert process is not None
+        with pytest.raises(Interrupted):
+            judge.judge(TEXTS)
+        assert process.poll() is not None
+
+
+def test_a_function_does_not_outlive_its_judge(
+    function: Callable[..., str], tmp_path: Path
+) -> None:
+    name = function(
+        "import os, subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
+        "def better(prompt, first, second):\n    return 1\n"
+    )
+    with judge_of(name):
+        child = psutil.Process(int((tmp_path / "pid").read_text()))
+        assert child.is_running()
+    end = time.monotonic() + TIMEOUT
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+# -- bad input -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("def other(a, b): pass\n", "there is no function better; its functions are other"),
+        ("better = 3\n", "there is no function better; it has none"),
+        ("def better(prompt): pass\n", "the function takes (prompt); it has to take (prompt, "),
+        ("def better(a, b, c, d): pass\n", "the function takes (a, b, c, d)"),
+        ("def better(*all): pass\n", "the function takes ()"),
+        ("def better(a, b, *, c): pass\n", "the function takes (a, b, c)"),
+        ("async def better(a, b): pass\n", "the function is async"),
+        ("import no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def better(a, b)\n", "SyntaxError"),
+        ("raise SystemExit('bye')\n", "SystemExit: bye"),
+        ("import time; time.sleep(60)\n", "it did not end within 2 seconds"),
+    ],
+)
+def test_a_file_that_cannot_judge(function: Callable[..., str], code: str, told: str) -> None:
+    with (
+        pytest.raises(UserError) as caught,
+        judge_of(function(code), judge_timeout=60 if "sleep" not in code else 2),
+    ):
+        pass
+    assert str(caught.value).startswith("judge: /")
+    assert told in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="judge: there is no file"), judge_of("no/such.py:better"):
+        pass
+
+
+def test_opening_and_checking_a_config_runs_nothing(
+    function: Callable[..., str], tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    name = function(f"open({str(trace)!r}, 'w')\ndef better(a, b, c): return 1\n")
+    chosen = settings(judge=name)
+    file = tmp_path / "config.yaml"
+    file.write_text(to_yaml(chosen), encoding="utf-8")
+    loaded = load(file)
+    assert loaded == chosen
+    assert problems(loaded) == []
+    assert plan(loaded).judge == 0
+    assert not trace.exists()
+    with judge_of(name):
+        assert trace.exists()
+
+
+# -- those that come with the program --------------------------------------------------------------
+
+
+def test_length() -> None:
+    assert q_of("rule:length") == pytest.approx([sigmoid(-4), sigmoid(4), 0.5])
+    near_two = [sigmoid(-4 + 0), sigmoid(-1 + 3), 0.5]
+    assert q_of("rule:length", judge_length=2) == pytest.approx(near_two)
+
+
+def test_a_regular_expression() -> None:
+    q = q_of("rule:matches", judge_pattern=r"^It is\.$|so\.$|(?i:me)")
+    assert q == pytest.approx([sigmoid(-5), sigmoid(-5), sigmoid(5)])
+
+
+def test_json() -> None:
+    with judge_of("rule:json") as judge:
+        texts = [("", '{"a": [1, 2]}', "{a: 1}"), ("", "yes", " 3\n"), ("", "1", "true")]
+        choices = [verdict.choice for verdict in judge.judge(texts)]
+    assert choices == ["first", "second", "tie"]
+
+
+def test_words_to_avoid() -> None:
+    with judge_of("rule:avoid", judge_words=["very", "so to say"]) as judge:
+        texts = [("", "Very, very good", "very good"), ("", "So to say", "every"), ("", "a", "b")]
+        verdicts = judge.judge(texts)
+    assert [verdict.q for verdict in verdicts] == pytest.approx([sigmoid(-1), sigmoid(-1), 0.5])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ({"judge": "rule:best"}, "there is no rule:best; the rules are rule:length, rule:matches"),
+        ({"judge": "rule:matches"}, "rule:matches needs a regular expression"),
+        ({"judge": "rule:matches", "judge_pattern": "(a"}, "it is no regular expression"),
+        ({"judge": "rule:avoid"}, "rule:avoid needs words"),
+    ],
+)
+def test_a_rule_that_lacks_something(chosen: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match="judge") as caught:
+        check(from_mapping(chosen, "the test"))
+    assert told in str(caught.value)
+
+
+def test_a_pattern_that_takes_for_ever_costs_its_pair_alone() -> None:
+    with judge_of("rule:matches", judge_pattern="(a+)+$", judge_timeout=1) as judge:
+        texts = [("", "a" * 40 + "b", "no"), ("", "aaa", "no")]
+        assert [each.choice for each in judge.judge(texts)] == ["invalid", "first"]
+
+
+# -- a run -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chosen(tmp_path: Path) -> Callable[..., Any]:
+    model = write_model(tmp_path / "policy", scale=1.0)
+    prompts = write_prompts(tmp_path / "prompts.jsonl", 12)
+
+    def make(**values: Any) -> Any:
+        small = {
+            "model": str(model),
+            "data": str(prompts),
+            "iters": 4,
+            "batch_size": 2,
+            "eval_prompts": 3,
+            "steps_per_eval": 2,
+            "save_every": 1,
+            "max_completion_length": 5,
+        }
+        return settings(**{**small, **values})
+
+    return make
+
+
+def trained(session: Session) -> list[str]:
+    """What a session that ended says in its log."""
+    session.start()
+    assert session.join(TIMEOUT)
+    return [event.text for event in session.drain() if isinstance(event, Log)]
+
+
+def test_a_run_and_a_file_that_was_changed_before_it_goes_on(
+    chosen: Callable[..., Any], function: Callable[..., str]
+) -> None:
+    code = "def better(prompt, first, second):\n    return float(len(first) > len(second))\n"
+    session = Session(chosen(judge=function(code)))
+    assert "has changed" not in " ".join(trained(session))
+    assert session.error is None
+    run = session.run
+    assert run is not None
+    digest = hashlib.sha256(code.encode()).hexdigest()
+    assert list(run.state()["judge_sha256"].values()) == [digest]
+    labels = [line for file in ("pairs.jsonl", "undecided.jsonl") for line in run.read(file)]
+    assert len(labels) == 8
+    assert all(label["judge"].endswith("mine.py:better") for label in labels)
+
+    same = Session(run.settings().model_copy(update={"iters": 5}), run)
+    assert "has changed" not in " ".join(trained(same))
+    function(code + "# otherwise\n")
+    changed = Session(run.settings().model_copy(update={"iters": 6}), run)
+    log = trained(changed)
+    assert any("mine.py has changed since the run began" in text for text in log)
+    assert changed.error is None
+
+
+def test_a_bad_function_is_told_of_before_anything_is_loaded(
+    chosen: Callable[..., Any], function: Callable[..., str]
+) -> None:
+    session = Session(chosen(model="no-such/model", judge=function("def better(a): pass\n")))
+    trained(session)
+    assert session.error_is_users
+    assert "it has to take (prompt, first, second)" in (session.error or "")
+
+
+def test_nothing_is_left_of_it_after_a_run(
+    chosen: Callable[..., Any], function: Callable[..., str]
+) -> None:
+    before = set(psutil.Process(os.getpid()).children(recursive=True))
+    session = Session(chosen(judge="rule:length", iters=2))
+    trained(session)
+    assert session.error is None
+    left = set(psutil.Process(os.getpid()).children(recursive=True)) - before
+    assert not [each for each in left if "function_process" in " ".join(each.cmdline())]
