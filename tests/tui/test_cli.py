@@ -34,7 +34,7 @@ def test_help_and_version_answer_without_heavy_imports() -> None:
 def test_help_names_every_command(command: Command) -> None:
     status, out, _ = command("--help")
     assert status == 0
-    for name in ("train", "resume", "runs", "export", "config", "doctor"):
+    for name in ("train", "resume", "runs", "judge", "export", "config", "doctor"):
         assert f"\n  {name} " in out
 
 

@@ -240,6 +240,31 @@ def export(
 
 
 @cli.command()
+def judge(
+    source: Annotated[str, typer.Argument(metavar="starter|CONFIG.yaml")],
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            "--pairs",
+            metavar="FILE.jsonl",
+            help="Pairs to judge: prompt, first, second, and perhaps winner (first, second or "
+            "tie). Without it the model of the config writes them.",
+        ),
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", min=1, max=10_000, help="Pairs that the model writes.")
+    ] = 32,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Try a config's judge on pairs, and say whether it can be trusted."""
+    settings = settings_of(source, overrides)
+    from tui.cli.judge import judge as try_judge
+
+    raise typer.Exit(try_judge(settings, pairs, count, json=json))
+
+
+@cli.command()
 def config(
     preset_name: Annotated[str | None, typer.Argument(metavar="[starter]")] = None,
 ) -> None:
