@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from engine.train.journal import Journal
     from engine.train.roles import JudgeModel, Roles
 
+COUNT = 32  # pairs that are sampled
 AT_ONCE = 8  # pairs that are judged before any of them is told of
 PAIRS = "--pairs"
 
@@ -118,7 +119,7 @@ def try_judge(
     settings: Settings,
     pairs: Sequence[TrialPair] | None = None,
     *,
-    count: int = 32,
+    count: int = COUNT,
     on_event: Callable[[Event], None] = lambda event: None,
     on_pair: Callable[[TriedPair], None] = lambda pair: None,
 ) -> Trial:
@@ -152,8 +153,11 @@ def try_judge(
         elsewhere = opened.enter_context(judges_elsewhere(settings, journal, control))
         journal.progress("loading")
         if pairs is None:
+            prompts = load_prompts(settings)
+            for note in prompts.notes:
+                journal.log("info", note)
             roles = _load(settings, journal)
-            pairs = _sampled(settings, roles, count, journal)
+            pairs = _sampled(settings, prompts.train, roles, count, journal)
             models = roles.judges
         else:
             models = _judges(settings, journal)
@@ -202,14 +206,15 @@ def _load(settings: Settings, journal: "Journal") -> "Roles":
     return roles
 
 
-def _sampled(settings: Settings, roles: "Roles", count: int, journal: "Journal") -> list[TrialPair]:
+def _sampled(
+    settings: Settings, train: Sequence[Prompt], roles: "Roles", count: int, journal: "Journal"
+) -> list[TrialPair]:
     """So many pairs of the policy, in batches of a run's size; those of the first batch are what
     the run itself begins with."""
     from engine.compute.sampling import Sampler, sample, stream_seed
     from engine.data.order import PromptOrder
     from engine.data.rendering import render_prompt
 
-    train = load_prompts(settings).train
     order, policy = PromptOrder(len(train), settings.seed), roles.policy
     pairs: list[TrialPair] = []
     for step in range(1, -(-count // settings.batch_size) + 1):

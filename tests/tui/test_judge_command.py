@@ -276,6 +276,7 @@ def test_a_bad_file_of_pairs_is_one_sentence_before_anything_is_loaded(
         ("rule:length", ["--pairs", "none.docx"], "is none of the kinds that are read"),
         ("rule:length", ["--set", "judge=rule:none"], "judge: there is no rule:none"),
         ("rule:length", ["--set", "betta=1"], "nearest is beta"),
+        ("rule:length", ["--pairs", "a.jsonl", "--count", "3"], "leave it out, or --pairs"),
     ],
 )
 def test_bad_arguments_are_one_sentence_before_anything_is_loaded(
@@ -301,6 +302,16 @@ def test_a_judge_that_is_not_there_is_one_sentence(
     status, out, err = command("judge", config(judge), "--pairs", pairs())
     assert (status, out) == (2, "")
     assert expected in err
+    assert err.count("\n") == 1
+
+
+def test_data_that_is_not_there_is_told_of_before_a_model_is_loaded(
+    command: Command, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge_card, "_load", None)
+    status, out, err = command("judge", config(), "--set", "data=nowhere.jsonl")
+    assert (status, out) == (2, "")
+    assert "nowhere.jsonl" in err
     assert err.count("\n") == 1
 
 

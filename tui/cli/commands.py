@@ -252,12 +252,15 @@ def judge(
         ),
     ] = None,
     count: Annotated[
-        int, typer.Option("--count", min=1, max=10_000, help="Pairs that the model writes.")
-    ] = 32,
+        int | None,
+        typer.Option("--count", min=1, max=10_000, help="Pairs that the model writes; else 32."),
+    ] = None,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
     """Try a config's judge on pairs, and say whether it can be trusted."""
+    if pairs and count is not None:
+        raise UserError("--count is of pairs that the model writes: leave it out, or --pairs")
     settings = settings_of(source, overrides)
     from tui.cli.judge import judge as try_judge
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.errors import RunError
 from engine.events import Event, Log, Progress
-from engine.judge_card import Trial, TriedPair, read_pairs, try_judge
+from engine.judge_card import COUNT, Trial, TriedPair, read_pairs, try_judge
 from engine.judges import JudgeAway
 from engine.judges.card import Card
 from engine.runs.json_lines import to_json
@@ -19,7 +19,7 @@ PROMPT_WIDTH = 40  # cells
 HEADER = f"{'pair':>4}  {'choice':<9}  {'q':>4}  {'shown 1st':>9}  {'shown 2nd':>9}  winner"
 
 
-def judge(settings: Settings, file: Path | None, count: int, *, json: bool) -> int:
+def judge(settings: Settings, file: Path | None, count: int | None, *, json: bool) -> int:
     """Print the verdicts and the card of a judge, on the pairs of a file or on sampled ones;
     returns the exit status.
 
@@ -41,7 +41,7 @@ def judge(settings: Settings, file: Path | None, count: int, *, json: bool) -> i
         trial = try_judge(
             settings,
             pairs,
-            count=count,
+            count=count or COUNT,
             on_event=_tell(),
             on_pair=(lambda tried: None) if json else show,
         )
