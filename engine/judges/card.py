@@ -200,7 +200,7 @@ def _faults(card: Card) -> list[str]:
     if card.valid < LEAST_VALID:
         faults.append(f"only {card.valid:.0%} of its verdicts are valid")
     elif card.decided < LEAST_USABLE:
-        faults.append(f"it finds a winner in only {card.decided:.0%} of the pairs")
+        faults.append(f"it finds a winner in {card.decided:.0%} of the pairs")
     if card.shared is not None and card.shared <= 0:
         faults.append("its readings of a pair and of the same pair swapped share nothing")
     if card.kappa_low is not None and card.kappa_low <= 0:

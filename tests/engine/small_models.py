@@ -160,6 +160,7 @@ def settings(**values: Any) -> Settings:
         "max_completion_length": 8,
         "fuse": False,
         "judge_margin": 0.0,  # a random judge is never sure
+        "judge_watch": "off",  # and is at chance
     }
     return from_mapping(small | values, "the test")
 

@@ -196,7 +196,7 @@ def test_too_few_pairs_are_said() -> None:
     [
         ([], "no pair"),
         ([*GOOD[:4], *[CardPair(Verdict("invalid"), (1, 2))] * 5], "44% of its verdicts are valid"),
-        ([read(0.01, -0.01)] * 19 + [read(2, -2)], "a winner in only 5%"),
+        ([read(0.01, -0.01)] * 19 + [read(2, -2)], "a winner in 5%"),
         ([read(3, 2.9), read(2.9, 3), read(3, 2.7), read(2.8, 3), read(3, 3.1)] * 4, "share noth"),
         ([read(2, -2, "first"), read(2, -2, "second")] * 5, "may be chance"),
         ([read(2, -2, "second"), read(-2, 2, "first")] * 5, "may be chance (kappa from -1.00)"),
