@@ -39,7 +39,15 @@ class LineEditor(Input):
 
 
 class TextEditor(CheckedTextArea):
-    """A `TextArea` without control characters or hidden text in it."""
+    """A `TextArea` without control characters or hidden text in it.
+
+    Undo is on the key of readline and on that of nano, since `ctrl+z` is the shell's.
+    """
+
+    BINDINGS = [  # noqa: RUF012
+        Binding("ctrl+underscore,alt+u", "undo", "undo", key_display="ctrl+_", id="text.undo"),
+        Binding("ctrl+y,alt+e", "redo", "redo", show=False, id="text.redo"),
+    ]
 
     def check_consume_key(self, key: str, character: str | None = None) -> bool:
         """Whether a key is typed here, and so cannot mean anything else."""
