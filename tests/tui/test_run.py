@@ -16,6 +16,7 @@ from engine.events import (
     RunEnded,
 )
 from engine.settings.files import preset
+from tests.tui.archive import make_run
 from tests.tui.live import LiveSession, a_run, attach, evaluated, judged, started, steps
 from tests.tui.stage import COMPACT, STANDARD, Scene, play, said, shown, until
 from tui.app import StudioApp
@@ -151,6 +152,43 @@ def test_after_the_end_the_next_steps_are_offered() -> None:
         await until(pilot, lambda: "the preset starter-human" in shown(app))
         await pilot.press("f3", "m")
         await until(pilot, lambda: "the preset Qwen3-0.6B" in shown(app))
+
+    watch(scene, session)
+
+
+@pytest.mark.parametrize("size", [COMPACT, STANDARD])
+def test_a_win_rate_of_the_start_is_not_the_end_s(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured at step 0 it is that of the model against itself."""
+    resumed: list[tuple[str, bool]] = []
+    monkeypatch.setattr(
+        StudioApp,
+        "resume_run",
+        lambda self, run, *, evaluate=False: resumed.append((run.name, evaluate)),
+    )
+    session = LiveSession([started(), evaluated(0, 0.41), *steps("loss", [0.5] * 47)])
+    session.run = make_run("early", status="stopped")
+    session.end("stopped")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        text = " ".join(shown(app).split())
+        assert "Its win rate was not measured since step 0 · e goes on and measures it." in text
+        assert "e go on and evaluate" in text
+        assert "Its answers" not in text
+        await pilot.press("e")
+        assert resumed == [("early", True)]
+
+    watch(scene, session, size)
+
+
+def test_a_win_rate_of_an_earlier_step_says_so() -> None:
+    session = LiveSession([started(), evaluated(40, 0.91), *steps("loss", [0.5] * 47)])
+    session.end("stopped")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        words = "Its answers at step 40 beat those of the model it started from"
+        assert words in " ".join(shown(app).split())
 
     watch(scene, session)
 

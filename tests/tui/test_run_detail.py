@@ -37,6 +37,35 @@ def choices(run: Run) -> dict[str, str]:
     }
 
 
+def only_start_measured(name: str, **state: object) -> Run:
+    """A run that was stopped at step 47, and measured at step 0 alone."""
+    run = make_run(name, steps=0, status="stopped", **state)
+    rates = {"win_rate": 0.41, "win_rate_low": 0.3, "win_rate_high": 0.52}
+    run.append(METRICS, [{"step": 0, **rates}, {"step": 40, "loss": 0.5}])
+    run.update(step=47, **rates)
+    return run
+
+
+@pytest.mark.parametrize("state", [{"win_rate_step": 0}, {}])
+def test_a_win_rate_of_the_start_is_not_the_end_s(
+    state: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumed: list[bool] = []
+    monkeypatch.setattr(
+        StudioApp, "resume_run", lambda self, run, *, evaluate=False: resumed.append(evaluate)
+    )
+    run = only_start_measured("early", **state)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot, run)
+        words = "Its win rate was not measured since step 0 · e goes on and measures it."
+        assert words in " ".join(shown(app).split())
+        await pilot.press("e")
+        assert resumed == [True]
+
+    play(scene)
+
+
 def test_its_parts() -> None:
     run = make_run("polite", settings=preset("starter").model_copy(update={"beta": 0.77}))
 
@@ -240,7 +269,7 @@ def test_from_a_run_to_the_form_and_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         done: list[str] = []
-        monkeypatch.setattr(app, "resume_run", lambda run: done.append(f"resume {run.name}"))
+        monkeypatch.setattr(app, "resume_run", lambda run, **_: done.append(f"resume {run.name}"))
         monkeypatch.setattr(app, "open_try_it", lambda run: done.append(f"try {run.name}"))
         monkeypatch.setattr(app, "copy_to_clipboard", done.append)
         await opened(app, pilot, run)

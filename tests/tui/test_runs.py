@@ -277,7 +277,7 @@ def test_resume(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         resumed: list[str] = []
-        monkeypatch.setattr(app, "resume_run", lambda run: resumed.append(run.name))
+        monkeypatch.setattr(app, "resume_run", lambda run, **_: resumed.append(run.name))
         screen = await opened(app, pilot)
         names = named(screen)
         screen.table.cursor = names.index("done")

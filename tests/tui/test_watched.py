@@ -105,7 +105,7 @@ def test_taking_over_stops_it_there_and_resumes_it_here(monkeypatch: pytest.Monk
     """From the detail of the run, and from the list of runs."""
     run = make_run("far", status="running")
     resumed: list[str] = []
-    monkeypatch.setattr(StudioApp, "resume_run", lambda self, run: resumed.append(run.name))
+    monkeypatch.setattr(StudioApp, "resume_run", lambda self, run, **_: resumed.append(run.name))
 
     async def take_over(app: StudioApp, pilot: Pilot[int]) -> None:
         await pilot.press("r")
@@ -144,7 +144,7 @@ def test_a_run_that_finishes_before_it_is_taken_over_is_left_as_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = make_run("far", status="running")
-    monkeypatch.setattr(StudioApp, "resume_run", lambda self, run: pytest.fail("resumed"))
+    monkeypatch.setattr(StudioApp, "resume_run", lambda self, run, **_: pytest.fail("resumed"))
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         with trained_elsewhere(run):

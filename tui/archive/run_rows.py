@@ -26,10 +26,12 @@ TAIL = 60  # last lines of metrics that a trend is drawn from
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What a row shows of a run's metrics: its losses, and the half width of the win rate."""
+    """What a row shows of a run's metrics: its losses, and the half width and the step of its
+    newest win rate."""
 
     losses: tuple[float, ...] = ()
     spread: float | None = None
+    measured: float | None = None  # the step of the newest win rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def _steps(run: RunSummary) -> str:
 
 
 def _win_rate(run: RunSummary, glance: Glance) -> str:
-    if run.win_rate is None:
+    if run.win_rate is None or (glance.measured == 0 and run.step):
         return "–"
     spread = "" if glance.spread is None else f" ±{100 * glance.spread:.0f}"
     return f"{100 * run.win_rate:.0f}{spread} %"
@@ -198,14 +200,14 @@ def about(run: RunSummary) -> Content:
 def glance(run: RunSummary) -> Glance:
     """What the end of a run's metrics says; reads its file."""
     losses: list[float] = []
-    spread: float | None = None
+    spread = measured = None
     for record in Run(run.path).last(METRICS, TAIL):
         if (loss := real(record.get("loss"))) is not None:
             losses.append(loss)
         low, high = real(record.get("win_rate_low")), real(record.get("win_rate_high"))
         if low is not None and high is not None:
-            spread = (high - low) / 2
-    return Glance(tuple(losses), spread)
+            spread, measured = (high - low) / 2, real(record.get("step"))
+    return Glance(tuple(losses), spread, measured)
 
 
 def _style(run: RunSummary, column: Column) -> str:

@@ -8,7 +8,9 @@ from textual.binding import Binding
 from textual.containers import Container
 from textual.widget import Widget
 
+from engine.errors import RunError, UserError
 from engine.events import Event
+from engine.runs.folder import Run
 from tui.run.card_grid import CardGrid
 from tui.run.header import RunHeader
 from tui.run.health_line import HealthLine
@@ -63,6 +65,7 @@ class RunScreen(StudioScreen):
         Binding("p", "unpause", "go on", id="run.pause"),
         Binding("s", "stop", "stop", id="run.stop"),
         Binding("e", "evaluate", "evaluate", id="run.evaluate"),
+        Binding("e", "go_on_and_evaluate", "go on and evaluate", id="run.evaluate"),
         Binding("w", "save", "save now", show=False, id="run.save"),
         Binding("t", "try_it", "try it", id="run.try_it"),
         Binding("d", "detail", "details", id="run.detail"),
@@ -114,7 +117,7 @@ class RunScreen(StudioScreen):
         empty = "a pair waits for you: r shows it" if asks else FIRST_PAIR
         self.query_one(PairPane).show(view.newest if view else None, empty)
         self.query_one(LogPane).show(view)
-        self.query_one(Outcome).show(view)
+        self.query_one(Outcome).show(view, key="e" if self._can_measure() else "")
         self.query_one(HealthLine).show(view.findings if view else ())
         offered = f"{view.status} {view.judge}" if view else ""
         if offered != self._offered:
@@ -145,6 +148,8 @@ class RunScreen(StudioScreen):
                 return "the run is not paused"
             case "evaluate" if session and (why := why_not_evaluated(session.settings)):
                 return why
+            case "go_on_and_evaluate" if alive or not self._can_measure():
+                return "its win rate is measured already" if view and not alive else NO_RUN
             case "review" if not (alive and session and session.settings.human_judge):
                 return "an LLM judges this run" if session else NO_RUN
             case "try_it" | "detail" | "chart" if view is None:
@@ -186,6 +191,25 @@ class RunScreen(StudioScreen):
         if session := self.studio.session:
             session.evaluate_now()
             self.say("the win rate is measured after the current step")
+
+    def _can_measure(self) -> bool:
+        """Whether a run that is over has a win rate to be measured by going on with it."""
+        view, session = self.studio.view, self.studio.session
+        return bool(
+            (view and session and session.run and session.kept and view.can_measure)
+            and not why_not_evaluated(session.settings)
+        )
+
+    def action_go_on_and_evaluate(self) -> None:
+        """Resume the run, and measure the win rate before the next step."""
+        if (session := self.studio.session) and session.run:
+            self._resume(session.run, evaluate=True)
+
+    def _resume(self, run: Run, *, evaluate: bool = False) -> None:
+        try:
+            self.studio.resume_run(run, evaluate=evaluate)
+        except (UserError, RunError) as error:
+            self.say_error(error)
 
     def action_save(self) -> None:
         """Write a checkpoint after the current step."""

@@ -31,6 +31,7 @@ class WatchedScreen(StudioScreen):
         Binding("p", "unpause", "go on", id="watched.pause"),
         Binding("s", "stop", "stop", id="watched.stop"),
         Binding("e", "evaluate", "evaluate", show=False, id="watched.evaluate"),
+        Binding("e", "go_on_and_evaluate", "go on and evaluate", id="watched.evaluate"),
         Binding("w", "save", "save now", show=False, id="watched.save"),
         Binding("r", "take_over", "take over", id="watched.take_over"),
         Binding("r", "resume", "resume", show=False, id="watched.take_over"),
