@@ -28,6 +28,7 @@ from tui.run.metric_labels import CARDS
 from tui.run.screen import RunScreen
 from tui.shell.ask import AskChoice
 from tui.widgets.chart import Chart
+from tui.widgets.key_line import KeyLine
 
 
 def watch(
@@ -77,6 +78,54 @@ def test_pause_and_go_on() -> None:
         await pilot.press("p")
         await until(pilot, lambda: "sampling" in shown(app))
         assert asked(app) == ["pause", "unpause"]
+
+    watch(scene)
+
+
+class SlowSession(LiveSession):
+    """A session whose loop has not come to tell of what was asked of it."""
+
+    def pause(self) -> None:
+        self.asked.append("pause")
+
+    def unpause(self) -> None:
+        self.asked.append("unpause")
+
+
+def test_p_does_what_the_footer_says_before_the_run_has_answered() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        assert "p pause" in shown(app)
+        await pilot.press("p", "p")
+        assert asked(app) == ["pause", "unpause"]
+        await pilot.press("p", "p", "p")
+        assert asked(app) == ["pause", "unpause"] * 2 + ["pause"]
+        app.screen.query_one(KeyLine).clear()
+        await pilot.pause()
+        assert "p go on" in shown(app)
+
+    watch(scene, SlowSession(a_run()))
+
+
+def test_what_is_asked_of_a_paused_run_comes_once_it_goes_on() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("p", "e")
+        assert said(app) == "the win rate is measured once the run goes on: p"
+        await pilot.press("w")
+        assert said(app) == "a checkpoint is written once the run goes on: p"
+
+    watch(scene, SlowSession(a_run()))
+
+
+def test_a_run_that_stops_is_not_stopped_again() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("s", "s")
+        assert len(app.screen_stack) == 2  # one question
+        await pilot.press("enter", "s", "p")
+        assert asked(app) == ["stop"]
+        assert said(app) == "the run is stopping already"
+        app.screen.query_one(KeyLine).clear()
+        await pilot.pause()
+        assert "s stop" not in shown(app)
 
     watch(scene)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.binding import Binding
@@ -21,6 +22,9 @@ from tui.run.pair_pane import FIRST_PAIR, PairPane
 from tui.run.remote_commands import why_not_evaluated
 from tui.shell.base import StudioScreen
 from tui.terminal.requirements import LEAST_LINES
+
+if TYPE_CHECKING:
+    from engine.session import Session
 
 NO_RUN = "no run is going: start one in Setup (f2) or resume one in Runs (f5)"
 ENDED = {
@@ -119,7 +123,8 @@ class RunScreen(StudioScreen):
         self.query_one(LogPane).show(view)
         self.query_one(Outcome).show(view, key="e" if self._can_measure() else "")
         self.query_one(HealthLine).show(view.findings if view else ())
-        offered = f"{view.status} {view.judge}" if view else ""
+        asked = f"{session.status} {session.stopping}" if session else ""
+        offered = f"{view.status} {view.judge} {asked}" if view else ""
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
@@ -142,9 +147,11 @@ class RunScreen(StudioScreen):
                     if view is None
                     else f"the run is over: it {ENDED.get(view.status, view.status)}"
                 )
-            case "pause" if view and view.status == "paused":
+            case "pause" | "unpause" | "stop" if session and session.stopping:
+                return "the run is stopping already"
+            case "pause" if session and session.status == "paused":
                 return "the run is paused already"
-            case "unpause" if view and view.status != "paused":
+            case "unpause" if session and session.status != "paused":
                 return "the run is not paused"
             case "evaluate" if session and (why := why_not_evaluated(session.settings)):
                 return why
@@ -165,11 +172,14 @@ class RunScreen(StudioScreen):
         if session := self.studio.session:
             session.pause()
             self.say("pausing · p goes on")
+            self.refresh_bindings()
 
     def action_unpause(self) -> None:
         """Let the run go on."""
         if session := self.studio.session:
             session.unpause()
+            self.say("it goes on")
+            self.refresh_bindings()
 
     def action_stop(self) -> None:
         """End the run with a checkpoint, after a question."""
@@ -190,7 +200,7 @@ class RunScreen(StudioScreen):
         """Measure the win rate after the current step."""
         if session := self.studio.session:
             session.evaluate_now()
-            self.say("the win rate is measured after the current step")
+            self.say(f"the win rate is measured {self._when(session)}")
 
     def _can_measure(self) -> bool:
         """Whether a run that is over has a win rate to be measured by going on with it."""
@@ -215,7 +225,13 @@ class RunScreen(StudioScreen):
         """Write a checkpoint after the current step."""
         if session := self.studio.session:
             session.save_now()
-            self.say("a checkpoint is written after the current step")
+            self.say(f"a checkpoint is written {self._when(session)}")
+
+    def _when(self, session: "Session") -> str:
+        """When the run does what is asked of it between two steps."""
+        if session.status == "paused":
+            return "once the run goes on: p"
+        return "after the current step"
 
     def action_large(self, part: str) -> None:
         """Give all the room to one part, or, asked again, to all parts."""
