@@ -13,7 +13,7 @@ from textual.widgets import ContentSwitcher, Input, Static
 from textual.worker import get_current_worker
 
 from engine.errors import RunError, UserError
-from engine.events import Choice
+from engine.events import COMPLETE, Choice
 from engine.runs.archive import open_run
 from engine.runs.folder import METRICS, PAIRS, UNDECIDED, Run
 from engine.runs.json_lines import Record
@@ -275,6 +275,9 @@ class RunDetailScreen(WatchedScreen):
         """Keys about pairs are there with the pairs only."""
         if action == "go_on_and_evaluate" and not self._can_measure():
             return "its win rate is measured already"
+        status = self._source.view.status if self._source else ""
+        if action == "resume" and status in COMPLETE:
+            return f"this run is {status}; o opens its config for a new one"
         about_pairs = action in ("label", "flag", "filter", "find")
         if about_pairs and not (self.is_mounted and self.part == "pairs"):
             return "that is for a pair: n shows them"

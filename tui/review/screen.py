@@ -8,8 +8,8 @@ from textual.binding import Binding
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from engine.errors import RunError
-from engine.events import Event, PairSampled, Shown
+from engine.errors import RunError, UserError
+from engine.events import COMPLETE, Event, PairSampled, Shown
 from tui.review.answer_pane import length
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
 from tui.review.label_queue import LabelQueue, UndoOutcome, earlier_labels
@@ -31,6 +31,7 @@ class ReviewScreen(AnswersScreen):
 
     TITLE = "review"
     BINDINGS = [  # noqa: RUF012
+        Binding("r", "resume", "resume", id="review.resume"),
         Binding("1", "give('left')", "first", id="review.first"),
         Binding("2", "give('right')", "second", id="review.second"),
         Binding("t", "give('tie')", "tie", id="review.tie"),
@@ -109,6 +110,25 @@ class ReviewScreen(AnswersScreen):
         line = self.query_one("#remark", Static)
         line.update(" · ".join(parts))
         line.display = bool(parts)
+
+    def why_not(self, action: str) -> str | None:
+        """A run is resumed once it is over."""
+        if action != "resume":
+            return super().why_not(action)
+        session = self.studio.session
+        if session is None or session.alive or not session.settings.human_judge:
+            return "no run that a person judges is over"
+        if not session.run or not session.kept or session.status in COMPLETE:
+            return "this run has nothing to go on with"
+        return None
+
+    def action_resume(self) -> None:
+        """Go on with the run that is over from its newest checkpoint."""
+        if (session := self.studio.session) and session.run:
+            try:
+                self.studio.resume_run(session.run)
+            except (UserError, RunError) as error:
+                self.say(safe(str(error)))
 
     # -- verdicts --------------------------------------------------------------------------------
 

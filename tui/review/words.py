@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from engine.events import Shown
+from engine.events import COMPLETE, Shown
 from tui.review.label_queue import LabelQueue, UndoOutcome
 from tui.state.run_view import RunView
 from tui.text.choice import label_changed, shown_choice
@@ -30,7 +30,7 @@ f2 opens the form: set judge to human to label pairs by hand. f3 shows the run."
 OVER = """\
 {name} has {how}; no pair waits any more.
 
-f5 lists the runs: resume it there, or look at its pairs and try its model."""
+{back}f5 lists the runs: look at its pairs there, and try its model."""
 BATCH_DONE = """\
 Every pair of this batch has its verdict; the update follows in a moment.
 
@@ -72,7 +72,8 @@ def idle_reason(session: "Session | None", view: RunView | None) -> str:
     if not session.settings.human_judge:
         return OTHER_JUDGE.format(name=name, judge=safe_line(session.settings.judge))
     if not session.alive:
-        return OVER.format(name=name, how="ended" if view.live else view.status)
+        back = "" if session.status in COMPLETE else "r goes on with it. "
+        return OVER.format(name=name, how="ended" if view.live else view.status, back=back)
     progress = view.progress
     if progress is None:
         return COMING.format(phase=phase_sentence("starting"), done="")

@@ -10,7 +10,7 @@ from textual.containers import Container
 from textual.widget import Widget
 
 from engine.errors import RunError, UserError
-from engine.events import Event
+from engine.events import COMPLETE, Event
 from engine.runs.folder import Run
 from tui.run.card_grid import CardGrid
 from tui.run.header import RunHeader
@@ -71,6 +71,7 @@ class RunScreen(StudioScreen):
         Binding("e", "evaluate", "evaluate", id="run.evaluate"),
         Binding("e", "go_on_and_evaluate", "go on and evaluate", id="run.evaluate"),
         Binding("w", "save", "save now", show=False, id="run.save"),
+        Binding("r", "resume", "resume", id="run.review"),
         Binding("t", "try_it", "try it", id="run.try_it"),
         Binding("d", "detail", "details", id="run.detail"),
         Binding("m", "real_model", "real model", id="run.real_model"),
@@ -157,6 +158,11 @@ class RunScreen(StudioScreen):
                 return why
             case "go_on_and_evaluate" if alive or not self._can_measure():
                 return "its win rate is measured already" if view and not alive else NO_RUN
+            case "resume" if view is None or (not alive and self._resumable() is None):
+                how = ENDED.get(view.status, view.status) if view else ""
+                return f"the run is over: it {how}" if view else NO_RUN
+            case "resume" if alive:
+                return "the run is still going"
             case "review" if not (alive and session and session.settings.human_judge):
                 return "an LLM judges this run" if session else NO_RUN
             case "try_it" | "detail" | "chart" if view is None:
@@ -214,6 +220,17 @@ class RunScreen(StudioScreen):
         """Resume the run, and measure the win rate before the next step."""
         if (session := self.studio.session) and session.run:
             self._resume(session.run, evaluate=True)
+
+    def _resumable(self) -> Run | None:
+        """The run of this screen, where it is over and has steps left."""
+        view, session = self.studio.view, self.studio.session
+        over = view and session and not session.alive and view.status not in COMPLETE
+        return session.run if over and session and session.kept else None
+
+    def action_resume(self) -> None:
+        """Go on with the run from its newest checkpoint."""
+        if run := self._resumable():
+            self._resume(run)
 
     def _resume(self, run: Run, *, evaluate: bool = False) -> None:
         try:

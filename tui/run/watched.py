@@ -34,7 +34,7 @@ class WatchedScreen(StudioScreen):
         Binding("e", "go_on_and_evaluate", "go on and evaluate", id="watched.evaluate"),
         Binding("w", "save", "save now", show=False, id="watched.save"),
         Binding("r", "take_over", "take over", id="watched.take_over"),
-        Binding("r", "resume", "resume", show=False, id="watched.take_over"),
+        Binding("r", "resume", "resume", id="watched.take_over"),
     ]
 
     run: Run

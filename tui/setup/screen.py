@@ -22,6 +22,7 @@ from tui.setup.setting_field import SettingField
 from tui.setup.setting_help import about
 from tui.setup.setting_search import SettingSearch
 from tui.setup.start_line import StartLine
+from tui.setup.unfinished_line import UnfinishedLine
 from tui.setup.yaml_pane import YamlPane
 from tui.shell.ask import AskChoice
 from tui.shell.base import StudioScreen
@@ -66,6 +67,7 @@ class SetupScreen(StudioScreen):
         Binding("o", "load", "load", id="setup.load"),
         Binding("w", "save", "save", id="setup.save"),
         Binding("u", "undo", "undo", id="setup.undo"),
+        Binding("r", "resume", "resume", show=False, id="setup.resume"),
         Binding("down,j", "to_field(1)", "next setting", show=False, id="setup.next"),
         Binding("up,k", "to_field(-1)", "previous setting", show=False, id="setup.previous"),
         Binding(
@@ -110,6 +112,7 @@ class SetupScreen(StudioScreen):
             id="body",
         )
         yield CostLine()
+        yield UnfinishedLine()
         yield StartLine()
 
     @property
@@ -133,6 +136,10 @@ class SetupScreen(StudioScreen):
     @work(thread=True)
     def _look_for_hub(self) -> None:
         self._hub = hub.hub_reachable()
+
+    def on_screen_resume(self) -> None:
+        """What was left unfinished may be another run now."""
+        self.query_one(UnfinishedLine).look()
 
     def show(self, settings: Settings, source: str) -> None:
         """Put other settings into the form. `source` says in the title where they come from."""
@@ -415,6 +422,17 @@ class SetupScreen(StudioScreen):
             self.say(safe_line(f"cannot start: {error}", 400), 15)
         else:
             presets.remember(self.form.settings)
+
+    def action_resume(self) -> None:
+        """Go on with the run that was left unfinished."""
+        run = self.query_one(UnfinishedLine).run
+        if run is None:
+            self.say("no run was left unfinished · f5 lists the runs")
+            return
+        try:
+            self.studio.resume_run(run)
+        except (UserError, RunError) as error:
+            self.say_error(error)
 
     def _go_to(self, key: str) -> None:
         if self.has_class("-yaml") or self._search.active:
