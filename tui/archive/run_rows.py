@@ -21,6 +21,7 @@ from tui.widgets.sparkline import sparkline
 
 MARKS = 4  # cells before the name
 LEAST_NAME = 16
+SPARE = ("tags", "trend", "pairs", "loss")  # columns that go first where others have no room
 TAIL = 60  # last lines of metrics that a trend is drawn from
 
 
@@ -142,8 +143,16 @@ def matching(runs: Sequence[RunSummary], text: str) -> list[RunSummary]:
 def columns(width: int) -> list[tuple[Column, int]]:
     """The columns that fit, each with its width."""
     visible = [each for each in COLUMNS if width >= 120 or not each.wide_only]
-    fixed = MARKS + sum(each.width + 1 for each in visible)
+    for title in SPARE:
+        if width - _fixed(visible) < LEAST_NAME:
+            visible = [each for each in visible if each.title != title]
+    fixed = _fixed(visible)
     return [(each, each.width or max(LEAST_NAME, width - fixed)) for each in visible]
+
+
+def _fixed(columns: Sequence[Column]) -> int:
+    """The cells of a row that are not the name's."""
+    return MARKS + sum(each.width + 1 for each in columns)
 
 
 def header(width: int, order: Order) -> Content:
