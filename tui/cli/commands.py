@@ -282,8 +282,9 @@ def _look_for(source: str) -> None:
         return
     files = [path.name for path in Path().glob("*.y*ml")]
     known = [name for name, each in typer.main.get_group(cli).commands.items() if not each.hidden]
-    near = difflib.get_close_matches(source[:100], [*PRESETS, *known, *files], n=1, cutoff=0.0)
-    raise UserError(f"there is no command, preset or file {source!r}; the nearest is {near[0]}")
+    near = difflib.get_close_matches(source[:100], [*PRESETS, *known, *files], n=1)
+    hint = f"the nearest is {near[0]}" if near else "`lora-studio --help` lists the commands"
+    raise UserError(f"there is no command, preset or file {source!r}; {hint}")
 
 
 def _run_folder(name: str, root: Path) -> Path:
