@@ -249,7 +249,8 @@ def test_a_run_that_learned_nothing_is_no_success() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         text = shown(app)
         assert "Nothing was learned: none of 24 pairs could be learned from: 24 tied." in text
-        assert "untrained: none of 24 pairs" in text
+        assert text.splitlines()[2] == " untrained at step 40"
+        assert "steady" not in text
         assert "Finished" not in text
         assert "Its answers beat" not in text
         await pilot.press("p")
@@ -275,7 +276,9 @@ def test_a_run_that_could_not_begin_has_nothing_to_look_at() -> None:
     session.kept = False
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        assert "data names /nowhere, which is not there." in shown(app)
+        assert shown(app).splitlines()[2] == " failed at step 0"
+        assert "It failed: data names /nowhere, which is not there." in shown(app)
+        assert "steady" not in shown(app)
         for key in ("d", "t"):
             await pilot.press(key)
             assert said(app) == "nothing was trained, so no run was kept"

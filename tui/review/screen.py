@@ -46,7 +46,7 @@ class ReviewScreen(AnswersScreen):
     ]
     DEFAULT_CSS = """
     ReviewScreen {
-        & #place { padding: 0 1; height: auto; color: $muted; }
+        & #place { padding: 0 1; height: 1; color: $muted; }
         & #idle { padding: 1 1; height: auto; }
         & #remark { height: auto; padding: 0 1; color: $muted; display: none; }
         & #note { display: none; border: none; height: 1; padding: 0 1; background: $surface; }
@@ -97,7 +97,9 @@ class ReviewScreen(AnswersScreen):
 
     def _show_place(self, queue: LabelQueue | None) -> None:
         name = self.studio.view.name if self.studio.view else ""
-        facts = place_facts(queue) if queue and queue.current else []
+        facts = []
+        if queue and queue.current and (session := self._session):
+            facts = place_facts(queue, session.settings.iters * session.settings.batch_size)
         self.query_one("#place", Static).update(self.place_line(name, facts))
 
     def _show_remark(self, queue: LabelQueue | None) -> None:

@@ -2,16 +2,20 @@
 
 from typing import TYPE_CHECKING
 
+from textual.content import Content
+
 from engine.events import COMPLETE, Shown
 from tui.review.label_queue import LabelQueue, UndoOutcome
 from tui.state.run_view import RunView
 from tui.text.choice import label_changed, shown_choice
 from tui.text.phase import amount, phase_sentence
 from tui.text.safe_text import safe_line
+from tui.widgets.bar import bar
 
 if TYPE_CHECKING:
     from engine.session import Session
 
+BAR = 12  # cells of the bar
 UNDO_SAYS: dict[UndoOutcome, str] = {
     "undone": "taken back: this pair waits for you again",
     "learned": "the label is as it was",
@@ -45,14 +49,16 @@ def relabelled(shown: Shown | None) -> str:
     return label_changed(shown_choice(shown))
 
 
-def place_facts(queue: LabelQueue) -> list[str]:
-    """Where the pair that is shown stands and how the labelling goes, in a few words each."""
+def place_facts(queue: LabelQueue, goal: int) -> list[str | Content]:
+    """How far the labelling is on its way to `goal` labels, where the pair that is shown stands and
+    how it goes, in a few words each, the first ones first to be kept."""
     place, pair = queue.place(), queue.current
-    facts = [
-        f"pair {place.index} of {place.batch}",
-        f"{place.of_run:,} of the run",
-        f"{place.waiting} waiting",
-    ]
+    way = bar((place.of_run - 1) / max(1, goal), BAR)
+    facts: list[str | Content] = [Content.assemble(f"{place.of_run:,} of {goal:,} ", way)]
+    if place.batch > 1:
+        facts.append(f"pair {place.index} of {place.batch}")
+    if place.waiting:
+        facts.append(f"{place.waiting} more wait{'s' if place.waiting == 1 else ''}")
     if pair:
         age = max(0, pair.step - 1 - pair.weights_step)
         facts.append(f"{age} step{'' if age == 1 else 's'} old" if age else "fresh")

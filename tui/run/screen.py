@@ -123,7 +123,8 @@ class RunScreen(StudioScreen):
         self.query_one(PairPane).show(view.newest if view else None, empty)
         self.query_one(LogPane).show(view)
         self.query_one(Outcome).show(view, key="e" if self._can_measure() else "")
-        self.query_one(HealthLine).show(view.findings if view else ())
+        failed = view is not None and view.status in ("failed", "untrained")
+        self.query_one(HealthLine).show(view.findings if view else (), steady=not failed)
         asked = f"{session.status} {session.stopping}" if session else ""
         offered = f"{view.status} {view.judge} {asked}" if view else ""
         if offered != self._offered:
