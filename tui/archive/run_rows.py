@@ -22,6 +22,7 @@ from tui.widgets.sparkline import sparkline
 MARKS = 4  # cells before the name
 LEAST_NAME = 16
 SPARE = ("tags", "trend", "pairs", "loss")  # columns that go first where others have no room
+LEAST_TREND = 0.01  # of loss, that a trend's height stands for
 TAIL = 60  # last lines of metrics that a trend is drawn from
 
 
@@ -64,7 +65,7 @@ def _age(run: RunSummary, glance: Glance) -> str:
 
 
 def _trend(run: RunSummary, glance: Glance) -> str:
-    return sparkline(glance.losses, 8)[0] if glance.losses else ""
+    return sparkline(glance.losses, 8, least=LEAST_TREND)[0] if glance.losses else ""
 
 
 COLUMNS = (
