@@ -233,6 +233,8 @@ def test_a_label_that_was_learned_from_is_changed(
             wanted = {"left": left, "right": right}.get(str(choice), choice)
             assert table.session.labels() == ({"0000001-000": wanted} if wanted else {})
             assert "label changed" in table.said or "label removed" in table.said
+            log = (table.session.run.path / "log.txt").read_text()
+            assert f" {'changed' if choice else 'removed'} by hand" in log
             assert table.text("#prompt-text") == "> Question 2.0?"
 
     run(test)

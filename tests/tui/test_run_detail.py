@@ -1,11 +1,12 @@
 """Run detail: its parts, the browser of pairs, and changing labels."""
 
 import threading
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
-from engine.runs.folder import METRICS, PAIRS, UNDECIDED, Run
+from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run
 from engine.settings.files import preset
 from tests.tui.archive import make_run, metrics
 from tests.tui.stage import STANDARD, TIMEOUT, play, said, shown, until
@@ -37,7 +38,7 @@ def choices(run: Run) -> dict[str, str]:
     }
 
 
-def only_start_measured(name: str, **state: object) -> Run:
+def only_start_measured(name: str, **state: Any) -> Run:
     """A run that was stopped at step 47, and measured at step 0 alone."""
     run = make_run(name, steps=0, status="stopped", **state)
     rates = {"win_rate": 0.41, "win_rate_low": 0.3, "win_rate_high": 0.52}
@@ -181,6 +182,7 @@ def test_a_label_is_changed(key: str, choice: str) -> None:
         screen.pairs.cursor = at
         await pilot.pause()
         assert "label changed: starter had said" in shown(app)
+        assert " changed by hand" in (run.path / LOG).read_text()
 
     play(scene)
 

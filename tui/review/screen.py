@@ -14,7 +14,7 @@ from tui.review.answer_pane import length
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
 from tui.review.label_queue import LabelQueue, UndoOutcome, earlier_labels
 from tui.review.words import UNDO_SAYS, idle_reason, place_facts, relabelled
-from tui.text.choice import MARKS, label_kept, shown_choice
+from tui.text.choice import MARKS, label_kept, label_log, shown_choice
 from tui.text.safe_text import safe
 from tui.widgets.safe_editors import LineEditor
 
@@ -185,12 +185,15 @@ class ReviewScreen(AnswersScreen):
                 shown = None if change == "remove" else change
                 self._run_busy(
                     lambda: queue.relabel(label.pair_id, shown),
-                    lambda changed: self.say(
-                        relabelled(shown) if changed else UNDO_SAYS["learned"]
-                    ),
+                    lambda changed: self._after_change(label.pair_id, shown, changed),
                 )
 
         self.app.push_screen(ChangeLabel(label), answered)
+
+    def _after_change(self, pair_id: str, shown: Shown | None, changed: bool) -> None:
+        self.say(relabelled(shown) if changed else UNDO_SAYS["learned"])
+        if changed:
+            self.studio.control.log(label_log(pair_id, removed=shown is None))
 
     def _run_busy(self, work: Callable[[], Outcome], then: Callable[[Outcome], None]) -> None:
         """Do `work`, which waits for the disk, on a thread; then draw what came of it."""
