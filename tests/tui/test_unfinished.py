@@ -7,6 +7,7 @@ from engine.events import RunStatus
 from engine.runs.folder import Run
 from engine.settings.files import preset
 from tests.tui.archive import make_run
+from tests.tui.elsewhere import trained_elsewhere
 from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
 from tui.app import StudioApp
@@ -145,3 +146,15 @@ def test_the_details_of_a_run_that_was_stopped_show_the_key(resumed: list[str]) 
         assert resumed == ["mine"]
 
     play(scene)
+
+
+def test_review_names_a_run_that_another_process_trains() -> None:
+    run = make_run("far", settings=HUMAN, status="running")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("f4")
+        await until(pilot, lambda: "another process trains far" in shown(app))
+        assert "No run is going." not in shown(app)
+
+    with trained_elsewhere(run):
+        play(scene)

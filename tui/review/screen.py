@@ -4,22 +4,26 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from textual import work
 from textual.binding import Binding
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from engine.errors import RunError, UserError
 from engine.events import COMPLETE, Event, PairSampled, Shown
+from engine.runs import archive
 from tui.review.answer_pane import length
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
 from tui.review.label_queue import LabelQueue, UndoOutcome, earlier_labels
 from tui.review.words import UNDO_SAYS, idle_reason, place_facts, relabelled
+from tui.state.unfinished import live_elsewhere
 from tui.text.choice import MARKS, label_kept, label_log, shown_choice
 from tui.text.safe_text import safe
 from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
     from engine.judges.human import Label
+    from engine.runs.run_summary import RunSummary
     from engine.session import Session, Shown
 
 Outcome = TypeVar("Outcome")  # of what is done on a thread
@@ -57,6 +61,7 @@ class ReviewScreen(AnswersScreen):
         super().__init__()
         self._queue: LabelQueue | None = None
         self._session: Session | None = None
+        self._elsewhere: RunSummary | None = None  # that another process trains
         self._busy = False  # a verdict is on its way to the disk
 
     def body(self) -> Iterable[Widget]:
@@ -66,6 +71,21 @@ class ReviewScreen(AnswersScreen):
         yield from self.answers_area()
         yield Static(id="remark", markup=False)
         yield LineEditor(id="note", placeholder=NOTE_HINT, compact=True)
+
+    def on_screen_resume(self) -> None:
+        """Another process may train a run now."""
+        if self.studio.session is None:
+            self._look_elsewhere()
+
+    @work(thread=True, exclusive=True, group="elsewhere")
+    def _look_elsewhere(self) -> None:
+        run = live_elsewhere(archive.list_runs())
+        self.app.call_from_thread(self._take_elsewhere, run)
+
+    def _take_elsewhere(self, run: "RunSummary | None") -> None:
+        self._elsewhere = run
+        if self.ready:
+            self.run_changed(())
 
     # -- what is shown ---------------------------------------------------------------------------
 
@@ -81,7 +101,7 @@ class ReviewScreen(AnswersScreen):
         idle.display = pair is None
         self.show_answers(answers_of(pair) if pair else None)
         if pair is None:
-            idle.update(idle_reason(self.studio.session, self.studio.view))
+            idle.update(idle_reason(self.studio.session, self.studio.view, self._elsewhere))
         self._show_place(queue)
         self._show_remark(queue)
 
