@@ -149,5 +149,5 @@ def test_a_run_that_a_person_judges_is_gone_on_with_in_the_app(studio_home: Path
     assert refused.returncode == 2
     command = refused.stderr.partition("`lora-studio ")[2].partition("`")[0]
     with studio(studio_home, *command.split()) as terminal:
-        terminal.wait_for(lambda text: "by-hand" in text and "1 waiting" in text, 120)
+        terminal.wait_for(lambda text: "by-hand" in text and "1 more waits" in text, 120)
         terminal.kill()
