@@ -144,13 +144,16 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         self.control.start(settings)
         self._show_run()
 
-    def resume_run(self, run: "Run") -> None:
-        """Resume a run from its newest checkpoint and show it.
+    def resume_run(self, run: "Run", *, evaluate: bool = False) -> None:
+        """Resume a run from its newest checkpoint and show it; with `evaluate`, measure its win
+        rate before it goes on.
 
         Raises:
             UserError: it cannot be resumed, or another run is still going.
         """
         self.control.resume(run)
+        if evaluate and self.session:
+            self.session.evaluate_now()
         self._show_run()
 
     def _show_run(self) -> None:

@@ -43,8 +43,9 @@ class Studio(Protocol):
         """
         ...
 
-    def resume_run(self, run: "Run") -> None:
-        """Resume a run from its newest checkpoint and show it.
+    def resume_run(self, run: "Run", *, evaluate: bool = False) -> None:
+        """Resume a run from its newest checkpoint and show it; with `evaluate`, measure its win
+        rate before it goes on.
 
         Raises:
             UserError: it cannot be resumed, or another run is still going.

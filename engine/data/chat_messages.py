@@ -164,14 +164,23 @@ def preference_of(chosen: Any, rejected: Any) -> list[Message]:
 
 
 def _preferred(value: Any) -> list[Message]:
+    messages = conversation_of(value)
+    if isinstance(value, str) and len(messages) == 1:
+        raise Unusable("is an answer without the prompt it is for; say which column holds that")
+    return messages
+
+
+def conversation_of(value: Any) -> list[Message]:
+    """`messages_of` a cell whose text may also be a chat as Anthropic's hh-rlhf writes it.
+
+    Raises:
+        Unusable: as `messages_of`.
+    """
     if isinstance(value, str) and _TURN.match(value):
         _, *parts = _TURN.split(value)
         turns = zip(parts[::2], parts[1::2], strict=True)
         value = [{"role": role, "content": text.strip()} for role, text in turns]
-    messages = messages_of(value)
-    if isinstance(value, str) and len(messages) == 1:
-        raise Unusable("is an answer without the prompt it is for; say which column holds that")
-    return messages
+    return messages_of(value)
 
 
 def history_of(value: Any) -> list[Message]:

@@ -143,7 +143,7 @@ class JudgedPair:
         }
         fields = sorted(completions)  # chosen before rejected, first before second
         chat = layout != "text"
-        turns = [_message_record(message) for message in pair.full_prompt.messages]
+        turns = [message_record(message) for message in pair.full_prompt.messages]
         line: dict[str, Any] = {"prompt": turns if chat else pair.prompt}
         for field in fields:
             text, _, _ = completions[field]
@@ -258,7 +258,7 @@ def layout_for(prompts: Sequence[Prompt]) -> Layout:
     return "messages" if any(prompt.conversation for prompt in prompts) else "text"
 
 
-def _message_record(message: Message) -> dict[str, Any]:
+def message_record(message: Message) -> dict[str, Any]:
     """A message as a line of `record` has it."""
     turn = as_mapping(message)
     for call in (calls := [{**call} for call in turn.get("tool_calls", ())]):

@@ -156,7 +156,7 @@ class _Reading:
         if tools and len(json.dumps(tools)) > self._room:
             raise Unusable("tools has more than max_seq_length can hold")
         messages = self._shortened(messages)
-        if (key := _digest(messages, tools)) in self._digests:
+        if (key := prompt_digest(messages, tools)) in self._digests:
             self.dropped["duplicate"] += 1
             return None
         self._digests.add(key)
@@ -232,7 +232,7 @@ def _end(message: Message, room: int) -> Message:
     return message if len(content) <= room else replace(message, content=content[-room:])
 
 
-def _digest(messages: Iterable[Message], tools: object) -> bytes:
+def prompt_digest(messages: Iterable[Message], tools: object) -> bytes:
     """The same for prompts that differ only in spaces, case or the composition of letters: a
     model that has trained on one of them knows the other."""
     turns = [[turn.role, _plainest(turn.content), turn.tool_calls] for turn in messages]

@@ -153,7 +153,7 @@ def rename(run: Run, name: str) -> Run:
         except OSError as error:
             raise storage.StorageError(new, error) from error
         renamed = Run(new)
-        renamed.update(name=new.name)
+        renamed.annotate(name=new.name)
     return renamed
 
 

@@ -37,17 +37,18 @@ _SET_ASIDE = re.compile(r"\.(.+)\.old|\.old-(\d+)")
 _temporary_names = itertools.count()
 
 
-def write_file(path: Path, data: bytes | str, *, sync: bool = True) -> None:
-    """Replace `path` in one step, readable by its owner alone; synced to the disk on return.
+def write_file(path: Path, data: bytes | str, *, sync: bool = True, private: bool = True) -> None:
+    """Replace `path` in one step; synced to the disk on return.
 
     What killed writers left of it goes too. Without `sync` a kill still leaves the old file or the
-    new, and a power cut may leave neither.
+    new, and a power cut may leave neither. `private`: its owner alone may read it, and else whom
+    the umask lets.
 
     Raises:
         StorageError: the old file, if any, is as it was.
     """
     try:
-        temporary, file = _new_file_beside(path)
+        temporary, file = _new_file_beside(path, PRIVATE_FILE if private else 0o666)
         try:
             try:
                 claim(file)
@@ -71,7 +72,7 @@ def write_file(path: Path, data: bytes | str, *, sync: bool = True) -> None:
                 _remove_unless_held(path.with_name(left))
 
 
-def _new_file_beside(path: Path) -> tuple[Path, int]:
+def _new_file_beside(path: Path, mode: int) -> tuple[Path, int]:
     """A new temporary file to become `path`, and its descriptor. Its number is free even where
     a process with the number of this one, as in a container, was killed before."""
     beginning = _beginning(path)
@@ -80,7 +81,7 @@ def _new_file_beside(path: Path) -> tuple[Path, int]:
         number = next(_temporary_names)
         temporary = path.with_name(f"{beginning}{os.getpid()}-{number}{UNFINISHED}")
         with contextlib.suppress(FileExistsError):
-            return temporary, os.open(temporary, flags, PRIVATE_FILE)
+            return temporary, os.open(temporary, flags, mode)
 
 
 def _beginning(path: Path) -> str:

@@ -122,6 +122,14 @@ class Run:
         Raises:
             StorageError: run.json is as it was.
         """
+        return self._change({**fields, "updated": timestamp()})
+
+    def annotate(self, **fields: Any) -> Record:
+        """Change fields that say nothing of how the run goes, such as its name and tags, as
+        `update` does, with `updated` as it was."""
+        return self._change(fields)
+
+    def _change(self, fields: Record) -> Record:
         with _exclusive(self.path):
             try:
                 known = self.state()
@@ -129,7 +137,7 @@ class Run:
                 if isinstance(error.__cause__, OSError):  # gone for a while, as a disk may be
                     raise StorageError(self.path / STATE, error.__cause__) from error
                 raise
-            state = {**known, **fields, "updated": timestamp()}
+            state = {**known, **fields}
             write_state(self.path, state)
         return state
 

@@ -85,6 +85,23 @@ def settle(run: Run) -> str | None:
     Raises:
         StorageError: it is still to be finished.
     """
+    if not (run.path / PLANNED).exists():
+        return None
+    line = planned(run)
+    if line is None:
+        _forget_plan(run)
+        return None
+    _store(run, line)
+    _forget_plan(run)
+    return f"the change of the label of pair {line['pair_id']} was finished"
+
+
+def planned(run: Run) -> Record | None:
+    """The line of a pair whose label is being changed, as it is to be; None: there is none.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
     file = run.path / PLANNED
     try:
         plan = json_lines.from_line(durable.read_file(file, PLAN_LIMIT)) or {}
@@ -93,12 +110,7 @@ def settle(run: Run) -> str | None:
     except OSError as error:
         raise StorageError(file, error) from error
     line = plan.get("line")
-    if not isinstance(line, dict) or "pair_id" not in line:
-        _forget_plan(run)
-        return None
-    _store(run, line)
-    _forget_plan(run)
-    return f"the change of the label of pair {line['pair_id']} was finished"
+    return line if isinstance(line, dict) and "pair_id" in line else None
 
 
 def settle_if_free(run: Run) -> None:

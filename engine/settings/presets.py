@@ -35,7 +35,7 @@ _STARTER: dict[str, Any] = {
 _SMOLLM2: dict[str, Any] = {
     "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
     "data": "starter",
-    "judge": "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "judge": "rule:length",  # the shorter answer; a model of its size judges no better than chance
     "quantization": "none",
     "num_layers": -1,
     "iters": 200,

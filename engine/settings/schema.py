@@ -543,6 +543,14 @@ class Settings(SettingsModel):
         ge=0,
         lt=0.5,
     )
+    judge_watch: Literal["pause", "warn", "off"] = setting(
+        "pause",
+        JUDGE,
+        "After 32 valid pairs of which the judge decides fewer than a tenth, or whose two orders "
+        "have nothing in common, the run pauses with a checkpoint (without the app it stops), or "
+        "warns.",
+        applies=LLM,
+    )
     judge_model: str | None = setting(
         None,
         JUDGE,

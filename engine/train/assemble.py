@@ -97,7 +97,7 @@ def _train(
         judge = _person(settings, run, journal, control)
         on_person(judge)
     else:
-        judging = judging_of(settings, roles, elsewhere, journal, control)
+        judging = judging_of(settings, roles.judges, elsewhere, journal, control)
         judge = judging.batches
         evaluations = _evaluations(settings, roles, judging.pairs, prompts, journal, control)
     trainer = _trainer(settings, roles, judge, prompts, evaluations, journal, control)

@@ -18,7 +18,7 @@ from engine.judges.several import SeveralJudges
 from engine.model.reward import RewardModel
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
-from engine.train.roles import Roles
+from engine.train.roles import JudgeModel
 
 DIGESTS = "judge_sha256"  # of judges' files by name, in run.json
 
@@ -70,18 +70,18 @@ def judges_elsewhere(
 
 def judging_of(
     settings: Settings,
-    roles: Roles,
+    models: Mapping[str, JudgeModel],
     elsewhere: Mapping[str, PairJudge],
     journal: Journal,
     control: Control,
 ) -> Judging:
-    """The judge that the settings name, several as one."""
+    """The judge that the settings name, several as one; `models` are those on this machine."""
     ears = _ears(journal, control)
 
     def member(name: str) -> PairJudge:
         if name in elsewhere:
             return elsewhere[name]
-        model = roles.judges[name]
+        model = models[name]
         if isinstance(model, RewardModel):
             return RewardJudge(model, settings, name, **ears)
         return by_criteria(settings, lambda each: LLMJudge(model, each, **ears))

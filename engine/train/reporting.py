@@ -108,7 +108,7 @@ class Reporter:
             {"prompt": each.prompt, "before": each.before, "after": each.after}
             for each in result.examples
         ]
-        self._journal.update(**line, examples=examples)
+        self._journal.update(**line, win_rate_step=step, examples=examples)
         self._journal.log(
             "info",
             f"step {step} win rate {result.win_rate:.1%} on {split} "

@@ -1,6 +1,6 @@
 """The models of a run: loaded, each set of weights once, and joined with what computes them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from engine.model.locate import locate
 from engine.model.reward import RewardModel, check_reward_model, is_reward_model, load_reward_model
 from engine.settings.schema import Quantization, Settings
 
+JudgeModel = LanguageModel | RewardModel
+
 
 @dataclass(frozen=True)
 class Roles:
@@ -25,7 +27,7 @@ class Roles:
 
     policy: LanguageModel
     reference: LanguageModel
-    judges: dict[str, LanguageModel | RewardModel]  # those on this machine, by their names
+    judges: dict[str, JudgeModel]  # those on this machine, by their names
     config: dict[str, Any]
     notes: list[str]  # what a person should know of how they were loaded
 
@@ -45,30 +47,10 @@ def load_roles(
     Raises:
         UserError: as `locate`, `load`, `add_adapters` and `load_adapter_file`.
     """
-    loaded: dict[tuple[Path, Quantization], tuple[nn.Module, Any, dict[str, Any]]] = {}
-    notes: list[str] = []
-
-    def role(name: str, key: str, quantization: Quantization) -> tuple[nn.Module, Any, dict]:
-        folder = locate(name, key, on_download).resolve()
-        if (folder, quantization) not in loaded:
-            if not settings.trust_remote_code and (code := sorted(folder.glob("*.py"))):
-                notes.append(
-                    f"{key}: {code[0].name} in {folder} is not run: trust_remote_code is off"
-                )
-            loaded[folder, quantization] = load(
-                folder,
-                key,
-                quantization=quantization,
-                trust_remote_code=settings.trust_remote_code,
-            )
-        model, tokenizer, config = loaded[folder, quantization]
-        return view(model), tokenizer, config
-
-    quantization = settings.quantization
-    judge_quantization = settings.judge_quantization or quantization
-    names = settings.judge_names("model")
-    rewards = {name: folder for name in names if (folder := _reward_folder(name, on_download))}
-    model, tokenizer, config = role(settings.model, "model", quantization)
+    loading = _Loading(settings, on_download)
+    notes = loading.notes
+    rewards = _reward_folders(settings, on_download)
+    model, tokenizer, config = loading.role(settings.model, "model", settings.quantization)
     notes += [
         f"model: mlx-lm computes it unlike transformers: {difference}"
         for difference in model_config.differences(config, settings.max_seq_length)
@@ -79,8 +61,8 @@ def load_roles(
             f"no adapters on {', '.join(left_out)}: the model does not run with them there"
         )
     if settings.reference_model_path:
-        reference, reference_tokenizer, _ = role(
-            settings.reference_model_path, "reference_model_path", quantization
+        reference, reference_tokenizer, _ = loading.role(
+            settings.reference_model_path, "reference_model_path", settings.quantization
         )
         if len(reference_tokenizer) != len(tokenizer):
             raise UserError(
@@ -88,22 +70,76 @@ def load_roles(
                 "score the same tokens."
             )
         reference.freeze()
-    judges: dict[str, LanguageModel | RewardModel] = {}
-    for name in names:
-        if name in rewards:
-            judges[name] = load_reward_model(
-                rewards[name], "judge", quantization=judge_quantization
-            )
-            notes.append(f"judge: {name} is a reward model, which reads no rubric")
-            continue
-        judge_model, judge_tokenizer, _ = role(name, "judge", judge_quantization)
-        # A judge reads the rubric, the whole prompt and two answers, however long.
-        judges[name] = choose.alone(judge_model, judge_tokenizer)
+    judges = _judges(settings, loading, rewards)
     mx.eval(model.parameters())
     policy, frozen = choose.policy_and_reference(
         model, reference, tokenizer, settings.max_seq_length
     )
     return Roles(policy=policy, reference=frozen, judges=judges, config=config, notes=notes)
+
+
+def load_judges(
+    settings: Settings, on_download: Callable[[str], None] = lambda name: None
+) -> tuple[dict[str, JudgeModel], list[str]]:
+    """Load the judges on this machine alone, by their names; and what a person should know of it.
+
+    Raises:
+        UserError: as `locate` and `load`.
+    """
+    loading = _Loading(settings, on_download)
+    judges = _judges(settings, loading, _reward_folders(settings, on_download))
+    return judges, loading.notes
+
+
+class _Loading:
+    """Loads models, each set of weights once."""
+
+    def __init__(self, settings: Settings, on_download: Callable[[str], None]) -> None:
+        self.notes: list[str] = []
+        self._trust_remote_code = settings.trust_remote_code
+        self._on_download = on_download
+        self._loaded: dict[tuple[Path, Quantization], tuple[nn.Module, Any, dict[str, Any]]] = {}
+
+    def role(
+        self, name: str, key: str, quantization: Quantization
+    ) -> tuple[nn.Module, Any, dict[str, Any]]:
+        """A model for the role that the setting `key` names, its tokenizer and its config."""
+        folder = locate(name, key, self._on_download).resolve()
+        if (folder, quantization) not in self._loaded:
+            if not self._trust_remote_code and (code := sorted(folder.glob("*.py"))):
+                self.notes.append(
+                    f"{key}: {code[0].name} in {folder} is not run: trust_remote_code is off"
+                )
+            self._loaded[folder, quantization] = load(
+                folder,
+                key,
+                quantization=quantization,
+                trust_remote_code=self._trust_remote_code,
+            )
+        model, tokenizer, config = self._loaded[folder, quantization]
+        return view(model), tokenizer, config
+
+
+def _judges(
+    settings: Settings, loading: _Loading, rewards: Mapping[str, Path]
+) -> dict[str, JudgeModel]:
+    quantization = settings.judge_quantization or settings.quantization
+    judges: dict[str, JudgeModel] = {}
+    for name in settings.judge_names("model"):
+        if name in rewards:
+            judges[name] = load_reward_model(rewards[name], "judge", quantization=quantization)
+            loading.notes.append(f"judge: {name} is a reward model, which reads no rubric")
+            continue
+        model, tokenizer, _ = loading.role(name, "judge", quantization)
+        # A judge reads the rubric, the whole prompt and two answers, however long.
+        judges[name] = choose.alone(model, tokenizer)
+    return judges
+
+
+def _reward_folders(settings: Settings, on_download: Callable[[str], None]) -> dict[str, Path]:
+    """The folders of those judges that are reward models, by their names."""
+    names = settings.judge_names("model")
+    return {name: folder for name in names if (folder := _reward_folder(name, on_download))}
 
 
 def _reward_folder(name: str, on_download: Callable[[str], None]) -> Path | None:

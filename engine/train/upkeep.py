@@ -49,6 +49,7 @@ class Upkeep:
         self._control = control
         self._clock = StepClock(control, journal)
         self._guard = MemoryGuard(settings)
+        self._watches_judge = settings.judge_watch != "off" and not judge.stores_labels
         self.must_stop = self._clock.must_stop
 
     def before_training(self) -> None:
@@ -71,6 +72,8 @@ class Upkeep:
         )
         journal.record_verdicts(judged, self._judge.name, stored=self._judge.stores_labels)
         journal.advance(state.step, state.seconds)
+        if self._watches_judge:
+            state.judge_watch.add(judged)
         self.reporter.report_health()
         if self._due(settings.steps_per_report):
             self.reporter.report()
@@ -78,6 +81,7 @@ class Upkeep:
             self.evaluate("valid")
         if self._due(settings.save_every):
             self.save()
+        self._mind_judge()
         if state.step < self._total_steps:
             self._mind_memory()
         self._clock.restart()
@@ -148,6 +152,18 @@ class Upkeep:
 
     def _evaluation_due(self) -> bool:
         return self._settings.steps_per_eval > 0 and self._due(self._settings.steps_per_eval)
+
+    def _mind_judge(self) -> None:
+        """Save and pause, or warn, where the judge's first pairs show that it is not worth it."""
+        watch = self._state.judge_watch
+        fault = watch.fault() if self._watches_judge else None
+        if fault is None:
+            return
+        watch.over = True
+        if self._settings.judge_watch == "pause" and self._state.step < self._total_steps:
+            self._pause(fault)
+        else:
+            self._journal.log("warning", fault)
 
     def _mind_memory(self) -> None:
         """Save and pause above the limit of memory."""

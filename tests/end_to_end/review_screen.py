@@ -16,7 +16,7 @@ class Shown:
 
 def read(lines: list[str]) -> Shown | None:
     """The pair on the screen, if there is one."""
-    place = re.search(r"(\d+) of the run", lines[0])
+    place = re.search(r" (\d+) of [\d,]+ [━╸─]", lines[0])
     titles = ((row, re.match(r" [─━] 1 .*(?=[─━] 2 )", line)) for row, line in enumerate(lines))
     title, middle = next(((row, found.end()) for row, found in titles if found), (0, 0))
     if place is None or not title:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from engine.train.judge_watch import WATCHED
 from tests.end_to_end.program import TIMEOUT, written
 from tests.engine.small_models import QWEN3, write_model, write_prompts
 
@@ -57,6 +58,7 @@ def values(models: Path, name: str, variant: dict[str, Any]) -> dict[str, Any]:
         "test": True,
         "test_batches": 1,
         "fuse": False,
+        "judge_watch": "warn",  # the judge is at chance
         **variant,
     }
 
@@ -98,11 +100,19 @@ def weights(folder: Path) -> bytes:
     return (newest / "adapters.safetensors").read_bytes()
 
 
+def watched(folder: Path) -> dict[str, Any]:
+    """What the run remembers of its judge's first pairs."""
+    newest = sorted((folder / "checkpoints").glob("[0-9]*"))[-1]
+    return json.loads((newest / "state.json").read_text())["judge_watch"]
+
+
 def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: int) -> None:
     chance = random.Random(seed)
     runs = home / "runs"
     finish(values(models, "unbroken", VARIANTS[name]), home)
     wanted, weighed = written(runs / "unbroken"), weights(runs / "unbroken")
+    remembered = watched(runs / "unbroken")
+    assert remembered["valid"] == WATCHED
     steps = [line["step"] for line in wanted["metrics.jsonl"]]
     assert steps == [0, 3, 5, 6, 9, 10, 12, 14, 14, 14]
     assert len(wanted["pairs.jsonl"]) > 5
@@ -119,6 +129,7 @@ def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: in
         for file, lines in wanted.items():
             assert found[file] == lines, f"{file} after {killed} kills, trial {trial}"
         assert weights(runs / broken) == weighed
+        assert watched(runs / broken) == remembered
         shutil.rmtree(runs / broken)
 
 

@@ -77,6 +77,14 @@ def test_a_pause_that_nobody_can_end_is_a_stop_and_status_3(studio_home: Path) -
     assert run("resume", "one", home=studio_home).returncode == 0
 
 
+def test_a_judge_that_finds_no_winner_stops_the_run_with_status_3(studio_home: Path) -> None:
+    values = SHORT | {"batch_size": 16, "iters": 4, "judge": "rule:json"}  # no answer is JSON
+    done = run("train", "starter", *words(**values), "--run-name", "one", home=studio_home)
+    assert done.returncode == 3, done.stderr
+    assert "stopped with a checkpoint: the judge finds a winner in 0 of its first 32" in done.stderr
+    assert "of 4 with a checkpoint; `lora-studio resume one` goes on" in done.stdout
+
+
 def test_a_resume_that_fails_says_at_which_step(studio_home: Path) -> None:
     settings = words(**SHORT | {"iters": 2}, run_name="one")
     assert run("train", "starter", *settings, home=studio_home).returncode == 0
@@ -149,5 +157,5 @@ def test_a_run_that_a_person_judges_is_gone_on_with_in_the_app(studio_home: Path
     assert refused.returncode == 2
     command = refused.stderr.partition("`lora-studio ")[2].partition("`")[0]
     with studio(studio_home, *command.split()) as terminal:
-        terminal.wait_for(lambda text: "by-hand" in text and "1 waiting" in text, 120)
+        terminal.wait_for(lambda text: "by-hand" in text and "1 more waits" in text, 120)
         terminal.kill()

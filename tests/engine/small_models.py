@@ -159,7 +159,9 @@ def settings(**values: Any) -> Settings:
         "max_seq_length": 512,
         "max_completion_length": 8,
         "fuse": False,
-        "judge_margin": 0.0,  # a random judge is never sure
+        "judge_margin": 0.0,  # a random judge is never sure,
+        "judge_ties": "margin",  # and picks a place
+        "judge_watch": "off",  # and is at chance
     }
     return from_mapping(small | values, "the test")
 

@@ -358,6 +358,6 @@ def test_nothing_is_left_of_it_after_a_run(
     before = set(psutil.Process(os.getpid()).children(recursive=True))
     session = Session(chosen(judge="rule:length", iters=2))
     trained(session)
-    assert session.error is None
+    assert session.status in ("finished", "untrained")  # whether or not its few pairs all tie
     left = set(psutil.Process(os.getpid()).children(recursive=True)) - before
     assert not [each for each in left if "function_process" in " ".join(each.cmdline())]

@@ -119,8 +119,8 @@ def test_the_program_s_judge_reads_what_mlx_lm_reads():
     assert isinstance(loaded, LanguageModel)
     verdicts = LLMJudge(loaded, settings).judge(pairs)
     masses = answer_masses(JUDGE, settings.judge_system, pairs)
-    one = masses[..., 0] / masses.sum(axis=-1)
-    q = (one[:, 0] + 1 - one[:, 1]) / 2
+    log_odds = np.log(masses[..., 0] / masses[..., 1])
+    q = 1 / (1 + np.exp((log_odds[:, 1] - log_odds[:, 0]) / 2))
     assert [v.q for v in verdicts] == pytest.approx(list(q), abs=2e-3)
 
 

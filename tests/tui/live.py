@@ -42,7 +42,7 @@ class LiveSession:
 
     @property
     def status(self) -> RunStatus:
-        paused = "pause" in self.asked
+        paused = [each for each in self.asked if each in ("pause", "unpause")][-1:] == ["pause"]
         return "stopped" if not self.alive else "paused" if paused else "running"
 
     @property

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from engine.events import RunEnded
 from engine.runs import archive
 from engine.settings.files import from_mapping, preset, to_yaml
 from engine.settings.schema import Settings
 from engine.settings.yaml_text import parse_yaml
 from tests.command import Command
+from tests.tui.live import evaluated, started, steps
+from tui.cli.console import Summary
 from tui.cli.run_lines import COLUMNS
+from tui.state.run_view import RunView
 
 
 def test_help_and_version_answer_without_heavy_imports() -> None:
@@ -34,7 +38,7 @@ def test_help_and_version_answer_without_heavy_imports() -> None:
 def test_help_names_every_command(command: Command) -> None:
     status, out, _ = command("--help")
     assert status == 0
-    for name in ("train", "resume", "runs", "export", "config", "doctor"):
+    for name in ("train", "resume", "runs", "judge", "export", "pairs", "config", "doctor"):
         assert f"\n  {name} " in out
 
 
@@ -66,6 +70,7 @@ def test_config_prints_a_file_that_loads_back(command: Command) -> None:
         (["--start"], "`lora-studio CONFIG.yaml --start`"),
         (["stater"], "no command, preset or file 'stater'; the nearest is starter"),
         (["trian"], "no command, preset or file 'trian'; the nearest is train"),
+        (["foo"], "no command, preset or file 'foo'; `lora-studio --help` lists the commands"),
         (["train", "starter", "--set", "quantization=4-bit", "--set", "train_type=full"], "full"),
         (["resume", "none"], "there is no run 'none'"),
         (["runs", "show", "none"], "there is no run 'none'"),
@@ -146,6 +151,40 @@ def test_a_run_of_months_is_shown_from_the_end_of_its_files(command: Command) ->
     assert re.search(r"^  loss +0.125$", out, re.M)
     assert re.search(r"^  step +20000$", out, re.M)
     assert re.search(r"^  win_rate +0.75$", out, re.M)  # measured long ago
+
+
+def test_a_win_rate_of_the_start_is_not_shown_as_the_end_s(command: Command) -> None:
+    rates = {"win_rate": 0.41, "win_rate_low": 0.3, "win_rate_high": 0.52}
+    for name, step in (("early", 0), ("later", 20)):
+        run = archive.create(Settings(run_name=name))
+        run.update(status="stopped", step=47, win_rate_step=step, **rates)
+    out = command("runs", "show", "early").out
+    assert "win_rate  not measured since step 0; `lora-studio resume early` goes on" in out
+    assert "`lora-studio runs evaluate early` measures it" in out
+    assert "0.41" not in out
+    out = command("runs", "show", "later").out
+    assert re.search(r"^  win_rate +0.41$", out, re.M)
+    assert re.search(r"^  win_rate_step +20$", out, re.M)
+    record = json.loads(command("runs", "show", "early", "--json").out)
+    assert record["win_rate_step"] == 0
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (0, "held-out win rate: not measured since step 0\n"),
+        (20, "held-out win rate: 50.0% before, 90.0% after step 20 (84% to 96%, 64 prompts)\n"),
+        (47, "held-out win rate: 50.0% before, 90.0% after (84% to 96%, 64 prompts)\n"),
+    ],
+)
+def test_the_last_words_say_when_the_win_rate_was_measured(step: int, said: str) -> None:
+    view = RunView("polite")
+    events = [started(), evaluated(0, 0.5), *([evaluated(step, 0.9)] if step else [])]
+    events += [*steps("loss", [0.5] * 47), RunEnded(status="stopped", step=47)]
+    summary = Summary(view)
+    view.fold(events)
+    summary.fold(events)
+    assert said in summary.closing().plain
 
 
 def test_what_is_wrong_with_a_run_is_shown(command: Command) -> None:

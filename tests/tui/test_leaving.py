@@ -8,6 +8,8 @@ from textual.pilot import Pilot
 
 from engine.events import RunStatus
 from engine.runs.folder import Run
+from engine.settings.files import preset
+from tests.tui.archive import make_run
 from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.person import human_settings
 from tests.tui.stage import play, said, shown, until
@@ -117,3 +119,28 @@ def test_a_run_that_was_left_at_once_goes_on_from_its_checkpoint(tmp_path: Path)
     app.control.abandoned = True
     line = last_line(app.control)
     assert line.startswith("polite was left at step 40 of 100; `lora-studio resume polite` goes on")
+
+
+@pytest.mark.parametrize(
+    ("hangup", "then"), [("continue", "goes on without it"), ("stop", "stops")]
+)
+def test_a_terminal_that_goes_leaves_a_line_in_the_log(hangup: str, then: str) -> None:
+    settings = preset("starter").model_copy(update={"on_hangup": hangup})
+    app, session = StudioApp(), LiveSession(a_run(), settings)
+    session.run = make_run("polite", status="running")
+    attach(app, session)
+    app.control.ended_by = signal.SIGHUP
+    app.control.end()
+    line = f"the terminal is gone; the run {then}"
+    assert line in (session.run.path / "log.txt").read_text()
+    assert app.control.view is not None
+    assert line in [each.text for each in app.control.view.log]
+    assert ("stop" in session.asked) == (hangup == "stop")
+
+
+def test_an_end_that_was_asked_for_says_nothing_of_the_terminal() -> None:
+    app, session = StudioApp(), LiveSession(a_run())
+    session.run = make_run("polite", status="running")
+    attach(app, session)
+    app.control.end()
+    assert "terminal" not in (session.run.path / "log.txt").read_text()

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
 import pytest
+from rich.cells import cell_len
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
@@ -112,7 +114,8 @@ def test_shows_the_pair_and_where_it_stands(review: Open) -> None:
                 "Answer one of 1.0.",
                 "Answer two of 1.0.",
             }
-            assert "pair 1 of 2 · 1 of the run · 2 waiting · fresh" in table.text("#place")
+            place = table.text("#place")
+            assert re.search("1 of 1,000 ─{12} · pair 1 of 2 · 2 more wait · fresh", place), place
             facts = [str(each.visual) for each in table.screen.query(".facts").results(Static)]
             assert sorted(facts) == ["1 token · cut at the limit", "2 tokens"]
 
@@ -230,6 +233,8 @@ def test_a_label_that_was_learned_from_is_changed(
             wanted = {"left": left, "right": right}.get(str(choice), choice)
             assert table.session.labels() == ({"0000001-000": wanted} if wanted else {})
             assert "label changed" in table.said or "label removed" in table.said
+            log = (table.session.run.path / "log.txt").read_text()
+            assert f" {'changed' if choice else 'removed'} by hand" in log
             assert table.text("#prompt-text") == "> Question 2.0?"
 
     run(test)
@@ -392,16 +397,36 @@ def test_scrolling_what_is_in_sight_says_so(review: Open) -> None:
     run(test)
 
 
+def test_the_head_is_one_line_with_the_way_to_the_goal(review: Open) -> None:
+    """It once wrapped at 80 columns, which moved the pair."""
+
+    async def test() -> None:
+        async with review(pair(1, 0), pair(1, 1), pair(2), iters=2, batch_size=2) as table:
+            for _ in range(2):
+                await table.press("1")
+                await table.settled()
+            table.session.agreement = lambda: (9, 10)
+            table.screen._refresh()
+            await table.pilot.pause()
+            head = table.app.screen.query_one("#place")
+            assert head.size.height == 1
+            assert "3 of 4 ━━━━━━" in table.text("#place")
+            assert "wait" not in table.text("#place")
+            assert cell_len(table.text("#place").splitlines()[0]) <= 78
+
+    run(test)
+
+
 def test_a_long_name_leaves_room_for_where_one_is(review: Open) -> None:
     async def test() -> None:
         async with review(pair(1)) as table:
             assert table.app.view
-            table.app.view.name = "starter-lora-online-dpo-20261122-205011"
+            table.app.view.name = "starter-lora-online-dpo-20261122-205011-and-a-second-try"
             await table.settled()
             table.screen._refresh()
             await table.pilot.pause()
             assert table.screen.query_one("#place").size.height == 1
-            assert "…   pair 1 of 1 · 1 of the run · 0 waiting · fresh" in table.text("#place")
+            assert re.search("…   1 of 1,000 ─{12} · fresh$", table.text("#place"))
 
     run(test)
 
@@ -503,7 +528,7 @@ def test_leaving_coming_back_and_resuming(review: Open) -> None:
             table.session = again
             await table.submit(pair(1, 0), pair(1, 1), pair(2, 0))
             assert table.text("#prompt-text") == "> Question 2.0?"
-            assert "3 of the run" in table.text("#place")
+            assert "3 of 1,000" in table.text("#place")
             await table.press("u")
             assert table.text("#prompt-text") == "> Question 1.1?"
             await table.press("2", "t")
@@ -518,9 +543,9 @@ def test_repeats_are_not_told_apart_and_agreement_is_shown(review: Open) -> None
             table.session.judge._self_check_every = 2
             await table.press("1", "1")
             assert table.shown.repeat
-            assert "pair 3 of 4 · 3 of the run" in table.text("#place")
+            assert "pair 3 of 4" in table.text("#place")
             await table.press("1")
-            assert "same verdict on 0 of 1 repeats" in table.text("#place")
+            assert "0 of 1 repeats alike" in table.text("#place")
             assert len(table.session.labels()) == 2
 
     run(test)

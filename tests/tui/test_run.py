@@ -16,6 +16,7 @@ from engine.events import (
     RunEnded,
 )
 from engine.settings.files import preset
+from tests.tui.archive import make_run
 from tests.tui.live import LiveSession, a_run, attach, evaluated, judged, started, steps
 from tests.tui.stage import COMPACT, STANDARD, Scene, play, said, shown, until
 from tui.app import StudioApp
@@ -27,6 +28,7 @@ from tui.run.metric_labels import CARDS
 from tui.run.screen import RunScreen
 from tui.shell.ask import AskChoice
 from tui.widgets.chart import Chart
+from tui.widgets.key_line import KeyLine
 
 
 def watch(
@@ -80,6 +82,54 @@ def test_pause_and_go_on() -> None:
     watch(scene)
 
 
+class SlowSession(LiveSession):
+    """A session whose loop has not come to tell of what was asked of it."""
+
+    def pause(self) -> None:
+        self.asked.append("pause")
+
+    def unpause(self) -> None:
+        self.asked.append("unpause")
+
+
+def test_p_does_what_the_footer_says_before_the_run_has_answered() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        assert "p pause" in shown(app)
+        await pilot.press("p", "p")
+        assert asked(app) == ["pause", "unpause"]
+        await pilot.press("p", "p", "p")
+        assert asked(app) == ["pause", "unpause"] * 2 + ["pause"]
+        app.screen.query_one(KeyLine).clear()
+        await pilot.pause()
+        assert "p go on" in shown(app)
+
+    watch(scene, SlowSession(a_run()))
+
+
+def test_what_is_asked_of_a_paused_run_comes_once_it_goes_on() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("p", "e")
+        assert said(app) == "the win rate is measured once the run goes on: p"
+        await pilot.press("w")
+        assert said(app) == "a checkpoint is written once the run goes on: p"
+
+    watch(scene, SlowSession(a_run()))
+
+
+def test_a_run_that_stops_is_not_stopped_again() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("s", "s")
+        assert len(app.screen_stack) == 2  # one question
+        await pilot.press("enter", "s", "p")
+        assert asked(app) == ["stop"]
+        assert said(app) == "the run is stopping already"
+        app.screen.query_one(KeyLine).clear()
+        await pilot.pause()
+        assert "s stop" not in shown(app)
+
+    watch(scene)
+
+
 def test_stop_asks_first() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await pilot.press("s", "escape")
@@ -126,11 +176,9 @@ def test_a_person_is_not_asked_for_an_evaluation() -> None:
 
 def test_what_a_run_that_is_going_does_not_offer() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        for key in ("t", "m", "b"):
+        for key in ("t", "m", "b", "r"):
             await pilot.press(key)
             assert said(app) == "the run is still going"
-        await pilot.press("r")
-        assert said(app) == "an LLM judges this run"
 
     watch(scene)
 
@@ -155,6 +203,43 @@ def test_after_the_end_the_next_steps_are_offered() -> None:
     watch(scene, session)
 
 
+@pytest.mark.parametrize("size", [COMPACT, STANDARD])
+def test_a_win_rate_of_the_start_is_not_the_end_s(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured at step 0 it is that of the model against itself."""
+    resumed: list[tuple[str, bool]] = []
+    monkeypatch.setattr(
+        StudioApp,
+        "resume_run",
+        lambda self, run, *, evaluate=False: resumed.append((run.name, evaluate)),
+    )
+    session = LiveSession([started(), evaluated(0, 0.41), *steps("loss", [0.5] * 47)])
+    session.run = make_run("early", status="stopped")
+    session.end("stopped")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        text = " ".join(shown(app).split())
+        assert "Its win rate was not measured since step 0 · e goes on and measures it." in text
+        assert "e go on and evaluate" in text
+        assert "Its answers" not in text
+        await pilot.press("e")
+        assert resumed == [("early", True)]
+
+    watch(scene, session, size)
+
+
+def test_a_win_rate_of_an_earlier_step_says_so() -> None:
+    session = LiveSession([started(), evaluated(40, 0.91), *steps("loss", [0.5] * 47)])
+    session.end("stopped")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        words = "Its answers at step 40 beat those of the model it started from"
+        assert words in " ".join(shown(app).split())
+
+    watch(scene, session)
+
+
 def test_a_run_that_learned_nothing_is_no_success() -> None:
     session = LiveSession([*a_run(), evaluated(100, 0.5)])
     session.end("untrained", "none of 24 pairs could be learned from: 24 tied. Change the rubric.")
@@ -162,7 +247,8 @@ def test_a_run_that_learned_nothing_is_no_success() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         text = shown(app)
         assert "Nothing was learned: none of 24 pairs could be learned from: 24 tied." in text
-        assert "untrained: none of 24 pairs" in text
+        assert text.splitlines()[2] == " untrained at step 40"
+        assert "steady" not in text
         assert "Finished" not in text
         assert "Its answers beat" not in text
         await pilot.press("p")
@@ -188,7 +274,9 @@ def test_a_run_that_could_not_begin_has_nothing_to_look_at() -> None:
     session.kept = False
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        assert "data names /nowhere, which is not there." in shown(app)
+        assert shown(app).splitlines()[2] == " failed at step 0"
+        assert "It failed: data names /nowhere, which is not there." in shown(app)
+        assert "steady" not in shown(app)
         for key in ("d", "t"):
             await pilot.press(key)
             assert said(app) == "nothing was trained, so no run was kept"

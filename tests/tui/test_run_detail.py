@@ -1,11 +1,12 @@
 """Run detail: its parts, the browser of pairs, and changing labels."""
 
 import threading
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
-from engine.runs.folder import METRICS, PAIRS, UNDECIDED, Run
+from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run
 from engine.settings.files import preset
 from tests.tui.archive import make_run, metrics
 from tests.tui.stage import STANDARD, TIMEOUT, play, said, shown, until
@@ -35,6 +36,35 @@ def choices(run: Run) -> dict[str, str]:
         for file in (PAIRS, UNDECIDED)
         for line in run.read(file)
     }
+
+
+def only_start_measured(name: str, **state: Any) -> Run:
+    """A run that was stopped at step 47, and measured at step 0 alone."""
+    run = make_run(name, steps=0, status="stopped", **state)
+    rates = {"win_rate": 0.41, "win_rate_low": 0.3, "win_rate_high": 0.52}
+    run.append(METRICS, [{"step": 0, **rates}, {"step": 40, "loss": 0.5}])
+    run.update(step=47, **rates)
+    return run
+
+
+@pytest.mark.parametrize("state", [{"win_rate_step": 0}, {}])
+def test_a_win_rate_of_the_start_is_not_the_end_s(
+    state: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumed: list[bool] = []
+    monkeypatch.setattr(
+        StudioApp, "resume_run", lambda self, run, *, evaluate=False: resumed.append(evaluate)
+    )
+    run = only_start_measured("early", **state)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot, run)
+        words = "Its win rate was not measured since step 0 · e goes on and measures it."
+        assert words in " ".join(shown(app).split())
+        await pilot.press("e")
+        assert resumed == [True]
+
+    play(scene)
 
 
 def test_its_parts() -> None:
@@ -152,6 +182,7 @@ def test_a_label_is_changed(key: str, choice: str) -> None:
         screen.pairs.cursor = at
         await pilot.pause()
         assert "label changed: starter had said" in shown(app)
+        assert " changed by hand" in (run.path / LOG).read_text()
 
     play(scene)
 
@@ -224,7 +255,7 @@ def test_what_is_wrong_with_a_run_is_said() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot, run)
-        assert f"untrained: {why}" in shown(app)
+        assert f"Nothing was learned: {why}" in shown(app)
         assert f"health: ✗ {why}"[:60] in shown(app)
         await pilot.press("h")
         assert isinstance(app.screen, HealthOverlay)
@@ -240,7 +271,7 @@ def test_from_a_run_to_the_form_and_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         done: list[str] = []
-        monkeypatch.setattr(app, "resume_run", lambda run: done.append(f"resume {run.name}"))
+        monkeypatch.setattr(app, "resume_run", lambda run, **_: done.append(f"resume {run.name}"))
         monkeypatch.setattr(app, "open_try_it", lambda run: done.append(f"try {run.name}"))
         monkeypatch.setattr(app, "copy_to_clipboard", done.append)
         await opened(app, pilot, run)

@@ -76,6 +76,20 @@ def test_rows_and_header_line_up(width: int) -> None:
     assert ("model" in titles) == (width >= 120)
 
 
+@pytest.mark.parametrize("width", [60, 70, 76, 77, 78, 79, 80, 119, 120])
+def test_a_row_fits_and_its_age_is_never_cut(width: int) -> None:
+    new = run("new", updated=datetime.now(UTC))
+    line = row(new, width, Glance(), [])
+    assert line.cell_length <= width
+    assert " now " in line.plain
+
+
+def test_a_win_rate_of_the_start_is_no_win_rate() -> None:
+    early = run("early", step=47, win_rate=0.41)
+    assert "41" not in row(early, 80, Glance((), 0.1, measured=0), []).plain
+    assert "41 ±10 %" in row(early, 80, Glance((), 0.1, measured=40), []).plain
+
+
 def test_a_damaged_run_shows_its_reason() -> None:
     damaged = run("d", status="damaged", damaged="run.json holds no JSON object.")
     assert "holds no JSON" in row(damaged, 100, Glance(), []).plain

@@ -1,5 +1,6 @@
 """Runs: every key, what is shown, and that nothing is lost."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -201,6 +202,28 @@ def test_a_run_of_another_process_is_seen_to_move() -> None:
     play(scene)
 
 
+def test_a_new_name_and_tags_leave_the_age() -> None:
+    run = make_run("old")
+    state = run.state()
+    run.path.joinpath("run.json").write_text(
+        json.dumps(state | {"updated": "2026-01-01T10:00:00.000+00:00"})
+    )
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot)
+        before = screen.run and screen.run.updated
+        await pilot.press("t", *"keep", "enter")
+        await until(pilot, lambda: screen.run and screen.run.tags == ("keep",))
+        await pilot.press("n", *"/er", "enter")
+        await until(pilot, lambda: screen.run and screen.run.name == "old-er")
+        assert "renamed to old-er: a name has letters, digits and" in said(app)
+        assert before is not None
+        assert screen.run is not None
+        assert screen.run.updated == before
+
+    play(scene)
+
+
 def test_rename_and_tags() -> None:
     make_run("old-name")
 
@@ -277,7 +300,7 @@ def test_resume(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         resumed: list[str] = []
-        monkeypatch.setattr(app, "resume_run", lambda run: resumed.append(run.name))
+        monkeypatch.setattr(app, "resume_run", lambda run, **_: resumed.append(run.name))
         screen = await opened(app, pilot)
         names = named(screen)
         screen.table.cursor = names.index("done")

@@ -19,6 +19,7 @@ from tui.setup.setting_search import matching_settings
 from tui.setup.start_line import StartLine
 from tui.setup.yaml_pane import YamlPane
 from tui.shell.ask import AskChoice, AskText
+from tui.widgets.safe_editors import TextEditor
 
 STEPS = files.preset("starter").iters
 
@@ -178,6 +179,122 @@ def test_the_rubric_has_an_editor_of_several_lines() -> None:
     play(scene)
 
 
+async def edit_rubric(app: StudioApp, pilot: Pilot[int]) -> TextEditor:
+    """Put a word into the rubric, in its editor."""
+    field = await go_to(app, pilot, "judge_system")
+    await pilot.press("enter")
+    await pilot.press(*"New")
+    assert isinstance(field.editor, TextEditor)
+    return field.editor
+
+
+def test_the_rubric_editor_shows_the_key_that_keeps_the_text() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await edit_rubric(app, pilot)
+        footer = shown(app).splitlines()[-1]
+        for words in ("tab done", "esc as it was", "ctrl+_ undo"):
+            assert words in footer
+        await pilot.press("tab")
+        assert isinstance(app.focused, SettingField)
+        assert setup(app).form.settings.judge_system.startswith("New")
+
+    play(scene)
+
+
+@pytest.mark.parametrize(("keys", "kept"), [(["enter"], True), (["down", "enter"], False)])
+def test_escape_asks_before_a_changed_rubric_is_thrown_away(keys: list[str], kept: bool) -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        editor = await edit_rubric(app, pilot)
+        await pilot.press("escape")
+        assert isinstance(app.screen, AskChoice)
+        await pilot.press("escape")  # goes on editing
+        await pilot.pause()
+        assert app.focused is editor
+        await pilot.press("escape", *keys)
+        await pilot.pause()
+        assert isinstance(app.focused, SettingField)
+        assert setup(app).form.settings.judge_system.startswith("New") == kept
+
+    play(scene)
+
+
+def test_escape_leaves_an_unchanged_rubric_at_once() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await edit_rubric(app, pilot)
+        await pilot.press(*["backspace"] * 3, "escape")
+        assert isinstance(app.focused, SettingField)
+        assert setup(app).form.settings == files.preset("starter")
+
+    play(scene)
+
+
+def test_undo_and_redo_in_the_rubric_editor() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        editor = await edit_rubric(app, pilot)
+        before = files.preset("starter").judge_system
+        await pilot.press("ctrl+underscore")
+        assert editor.text == before
+        await pilot.press("ctrl+y")
+        assert editor.text == f"New{before}"
+        await pilot.press("alt+u")
+        assert editor.text == before
+
+    play(scene)
+
+
+def test_ctrl_z_is_the_shells_in_an_editor_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    suspended: list[bool] = []
+    monkeypatch.setattr(StudioApp, "action_suspend_process", lambda _: suspended.append(True))
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        editor = await edit_rubric(app, pilot)
+        await pilot.press("ctrl+z")
+        assert suspended == [True]
+        assert editor.text.startswith("New")
+
+    play(scene)
+
+
+def test_changes_of_the_form_are_undone_one_by_one() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen, first = setup(app), setup(app).form
+        await go_to(app, pilot, "beta")
+        await pilot.press("0", ".", "5", "enter")
+        await go_to(app, pilot, "optimizer")
+        await pilot.press("right", "right", "r")
+        await go_to(app, pilot, "judge_system")
+        await pilot.press("enter", *"New", "tab")
+        assert screen.form.settings.judge_system.startswith("New")
+        await pilot.press("u")
+        assert screen.form.settings.judge_system == first.settings.judge_system
+        optimizers = []
+        for _ in range(3):
+            await pilot.press("u")
+            optimizers.append(screen.form.settings.optimizer)
+        assert optimizers[2] == first.settings.optimizer
+        assert len(set(optimizers)) == 3
+        assert screen.form.settings.beta == 0.5
+        await pilot.press("u")
+        assert screen.form == first
+        await pilot.press("u")
+        assert "nothing was changed" in said(app)
+
+    play(scene)
+
+
+def test_a_preset_taken_over_own_settings_is_undone() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await go_to(app, pilot, "beta")
+        await pilot.press("0", ".", "5", "enter")
+        setup(app).show(files.preset("starter-human"), "starter-human")
+        await pilot.pause()
+        await pilot.press("u")
+        assert setup(app).form.settings.beta == 0.5
+        assert "starter · edited" in shown(app)
+
+    play(scene)
+
+
 def test_a_bad_value_says_why_beside_it_and_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         started = starts(app, monkeypatch)
@@ -218,6 +335,10 @@ def test_a_change_carries_a_mark_its_default_and_a_reset() -> None:
         assert "0.5" in line
         assert "default 0.1" in line
         assert "edited" in shown(app)
+        await pilot.press("r")
+        line = next(line for line in shown(app).splitlines() if " beta " in line)
+        assert "• beta" in line
+        assert said(app) == "beta is as in starter · again: its default"
         await pilot.press("r")
         line = next(line for line in shown(app).splitlines() if " beta " in line)
         assert "•" not in line

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tui.run.metric_labels import ALL, metric
 from tui.state.series import Series
 from tui.widgets import plot
+from tui.widgets.chart import _x_axis, _y_labels
 from tui.widgets.plot import Line, Range
 from tui.widgets.sparkline import NOT_FINITE, sparkline
 
@@ -45,6 +47,38 @@ def test_sparklines(values: list[float], shown: str) -> None:
 
 def test_a_constant_is_flat_however_its_means_are_rounded() -> None:
     assert set(sparkline(array("d", [1e-5] * 1000), 30)[0]) == {"▄"}
+
+
+def test_a_change_below_the_least_span_is_not_blown_up() -> None:
+    assert sparkline([0.5, 0.5 + 1e-7], 9, least=0.01) == ["▄▄"]
+    assert sparkline([0.0, 0.005], 9, least=0.01) != ["▄▄"]
+    assert sparkline([0.0, 0.005], 9, least=0.01) != ["▁█"]
+    assert sparkline([0.0, 7.0], 9, least=0.01) == ["▁█"]
+    assert {each.least_span >= 0 for each in ALL.values()} == {True}
+    assert metric("loss").least_span > 0
+
+
+def axis_labels(values: list[float], *, percent: bool = False) -> tuple[list[str], list[str]]:
+    """The labels of the y axis and of the x axis of a chart."""
+    line = Line("loss", series(values))
+    y = plot.heights([line], "step", plot.whole([line], "step"))
+    rows = _y_labels(y, 20, percent=percent)
+    _, under = _x_axis(plot.whole([line], "step"), 100, -1, "step")
+    return [rows[row] for row in sorted(rows, reverse=True)], under.plain.split()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.6931, 0.97, 1e-5, -95.0, 1250.0])
+@pytest.mark.parametrize("noise", [0.0, 1e-12, 3e-6, 2e-4, 2e-3])
+def test_the_labels_of_a_flat_series_differ(value: float, noise: float) -> None:
+    labels, _ = axis_labels([value, value * (1 + noise), value])
+    assert len(labels) == len(set(labels))
+
+
+def test_steps_are_whole_and_a_win_rate_is_in_percent() -> None:
+    labels, steps = axis_labels([0.2, 0.65], percent=True)
+    assert labels == ["20 %", "30 %", "40 %", "50 %", "60 %"]
+    assert steps == ["1", "2"]
+    assert axis_labels([0.5, 0.4, 0.3])[1] == ["1", "2", "3"]
 
 
 def test_two_rows_have_twice_the_steps() -> None:

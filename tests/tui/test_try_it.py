@@ -109,6 +109,21 @@ def run(test: Callable[[], object]) -> None:
     asyncio.run(test())  # type: ignore[arg-type]
 
 
+def test_after_a_verdict_one_types_the_next_prompt(try_it: Open) -> None:
+    async def test() -> None:
+        async with try_it() as table:
+            await table.tell(SideBySideReady(120))
+            for verdict in ("1", "r"):
+                await table.answer(trained_is_left=True)
+                await table.press(verdict)
+                assert "type the next prompt" in table.text("#state")
+                await table.press(*"why")
+                assert table.screen.query_one(Input).value == "why"
+                await table.press("ctrl+u")
+
+    run(test)
+
+
 def test_loads_asks_and_shows_how_far_it_is(try_it: Open) -> None:
     async def test() -> None:
         async with try_it() as table:
@@ -154,6 +169,7 @@ def test_a_verdict_reveals_and_counts_once(
             sides = ["trained", "starting"] if trained_is_left else ["starting", "trained"]
             assert [title.split()[-1] for title in table.titles] == sides
             assert table.text("#place").endswith(score or "the start")
+            await table.press("escape")  # out of the line for the next prompt
             for again in ("1", "2", "t", "r"):
                 await table.press(again)
                 assert "judged already" in table.said

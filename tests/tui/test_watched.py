@@ -48,6 +48,52 @@ def test_pause_and_go_on(size: tuple[int, int]) -> None:
         play(scene, size)
 
 
+def test_p_does_what_the_footer_says_before_the_process_has_answered() -> None:
+    run = make_run("far", status="running")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot, run)
+        await pilot.press("p")
+        await until(pilot, lambda: waiting(run) == ["pause"])
+        assert _offers(app, "go on")
+        assert not _offers(app, "pause")
+        await pilot.press("p")
+        await until(pilot, lambda: waiting(run) == ["pause", "unpause"])
+        assert _offers(app, "pause")
+
+    with trained_elsewhere(run):
+        play(scene)
+
+
+@pytest.mark.parametrize(("key", "command"), [("e", "evaluate"), ("w", "save")])
+def test_a_command_that_waits_is_left_once(key: str, command: str) -> None:
+    run = make_run("far", status="running")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot, run)
+        await pilot.press(key, key)
+        await until(pilot, lambda: waiting(run))
+        await pilot.press(key)
+        await pilot.pause(0.3)
+        assert waiting(run) == [command]
+
+    with trained_elsewhere(run):
+        play(scene)
+
+
+def test_two_keys_in_a_row_ask_one_question() -> None:
+    run = make_run("far", status="running")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot, run)
+        await pilot.press("s", "s")
+        await pilot.pause()
+        assert sum(isinstance(each, AskChoice) for each in app.screen_stack) == 1
+
+    with trained_elsewhere(run):
+        play(scene)
+
+
 def _offers(app: StudioApp, name: str) -> bool:
     return name in {command.name for command in palette.commands(app, app.screen)}
 
@@ -105,7 +151,7 @@ def test_taking_over_stops_it_there_and_resumes_it_here(monkeypatch: pytest.Monk
     """From the detail of the run, and from the list of runs."""
     run = make_run("far", status="running")
     resumed: list[str] = []
-    monkeypatch.setattr(StudioApp, "resume_run", lambda self, run: resumed.append(run.name))
+    monkeypatch.setattr(StudioApp, "resume_run", lambda self, run, **_: resumed.append(run.name))
 
     async def take_over(app: StudioApp, pilot: Pilot[int]) -> None:
         await pilot.press("r")
@@ -144,7 +190,7 @@ def test_a_run_that_finishes_before_it_is_taken_over_is_left_as_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = make_run("far", status="running")
-    monkeypatch.setattr(StudioApp, "resume_run", lambda self, run: pytest.fail("resumed"))
+    monkeypatch.setattr(StudioApp, "resume_run", lambda self, run, **_: pytest.fail("resumed"))
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         with trained_elsewhere(run):

@@ -116,7 +116,7 @@ class CompareScreen(StudioScreen):
     def _draw(self) -> None:
         name = self.metric.name
         lines = [Line(view.name, view.series.get(name, Series())) for view in self.views]
-        self.query_one(Chart).show(lines)
+        self.query_one(Chart).show(lines, percent=self.metric.form == "percent")
         self._draw_head()
 
     @on(Chart.Read)

@@ -13,7 +13,7 @@ from textual.widgets import ContentSwitcher, Input, Static
 from textual.worker import get_current_worker
 
 from engine.errors import RunError, UserError
-from engine.events import Choice
+from engine.events import COMPLETE, Choice
 from engine.runs.archive import open_run
 from engine.runs.folder import METRICS, PAIRS, UNDECIDED, Run
 from engine.runs.json_lines import Record
@@ -26,7 +26,9 @@ from tui.run.header import RunHeader
 from tui.run.health_line import HealthLine
 from tui.run.log_pane import LogPane
 from tui.run.metric_labels import CARDS, MORE
+from tui.run.outcome import Outcome
 from tui.run.pair_pane import PairPane
+from tui.run.remote_commands import why_not_evaluated
 from tui.run.watched import WatchedScreen
 from tui.shell.ask import AskChoice
 from tui.state.run_from_files import RunFromFiles, to_pair
@@ -49,6 +51,7 @@ class RunDetailScreen(WatchedScreen):
     RunDetailScreen {
         padding: 0 1;
         & HealthLine { display: none; }
+        & Outcome { margin: 0 0 1 0; }
         & #parts { height: 1; margin: 1 0 0 0; }
         & ContentSwitcher { height: 1fr; margin: 1 0 0 0; }
         & #metrics, & #pairs, & #config { height: 1fr; }
@@ -106,7 +109,8 @@ class RunDetailScreen(WatchedScreen):
         yield HealthLine()
         yield Static(id="parts")
         with ContentSwitcher(initial="metrics"):
-            yield VerticalScroll(CardGrid(metrics=(*CARDS, *MORE)), id="metrics", can_focus=False)
+            cards = CardGrid(metrics=(*CARDS, *MORE))
+            yield VerticalScroll(Outcome(), cards, id="metrics", can_focus=False)
             yield Container(
                 Vertical(
                     SectionTitle("pairs", id="pairs-title"),
@@ -166,6 +170,7 @@ class RunDetailScreen(WatchedScreen):
         health = self.query_one(HealthLine)
         health.show(source.view.findings)
         health.display = bool(source.view.findings)
+        self.query_one(Outcome).show(source.view, key="e" if self._can_measure() else "")
         self.query_one(CardGrid).show(source.view)
         self.query_one(LogPane).show(source.view)
         self._show_parts()
@@ -268,6 +273,11 @@ class RunDetailScreen(WatchedScreen):
 
     def why_not(self, action: str) -> str | None:
         """Keys about pairs are there with the pairs only."""
+        if action == "go_on_and_evaluate" and not self._can_measure():
+            return "its win rate is measured already"
+        status = self._source.view.status if self._source else ""
+        if action == "resume" and status in COMPLETE:
+            return f"this run is {status}; o opens its config for a new one"
         about_pairs = action in ("label", "flag", "filter", "find")
         if about_pairs and not (self.is_mounted and self.part == "pairs"):
             return "that is for a pair: n shows them"
@@ -349,6 +359,20 @@ class RunDetailScreen(WatchedScreen):
         """Go on with the run from its newest checkpoint."""
         status = self._source.view.status if self._source else ""
         resume(self, self.run, status, config_key="o")
+
+    def _can_measure(self) -> bool:
+        """Whether the run has a win rate to be measured by going on with it."""
+        if not self._source or self.holder or not self._source.view.can_measure:
+            return False
+        try:
+            return not why_not_evaluated(self.run.settings())
+        except UserError:
+            return False
+
+    def action_go_on_and_evaluate(self) -> None:
+        """Resume the run, and measure the win rate before the next step."""
+        status = self._source.view.status if self._source else ""
+        resume(self, self.run, status, config_key="o", evaluate=True)
 
     def action_try_it(self) -> None:
         """Ask the starting and the trained policy."""

@@ -1,5 +1,6 @@
 """The judged pairs of a run, read from its files: in order, filtered, each as one line."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -7,13 +8,13 @@ from typing import Any
 from textual.content import Content
 
 from engine.data.pairs import messages_of, text_of
-from engine.errors import UserError
+from engine.errors import RunError, UserError
 from engine.events import Choice
 from engine.json_number import real
 from engine.runs.folder import PAIRS, UNDECIDED, Run
 from engine.runs.json_lines import Record
 from engine.runs.relabel import relabel, set_flag
-from tui.text.choice import outcome, words
+from tui.text.choice import label_log, outcome, words
 from tui.text.prompt_text import prompt_line
 from tui.text.safe_text import LIMIT, safe_line
 from tui.text.search import matcher
@@ -91,6 +92,8 @@ class PairTable:
         """
         self._refuse_while_trained()
         self.put(relabel(self.run, pair_id(line), choice))
+        with contextlib.suppress(RunError):  # the label is changed all the same
+            self.run.log("info", label_log(pair_id(line)))
 
     def flag(self, line: Record, flagged: bool) -> None:
         """Flag a pair or take its flag away, on the disk too; raises as `relabel`."""

@@ -9,14 +9,16 @@ from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
 
 
-def resume(screen: StudioScreen, run: Run, status: str, *, config_key: str) -> None:
-    """Go on with a run from its newest checkpoint, or say why not; `config_key` opens its config
-    in the form, for a run that has no step left."""
+def resume(
+    screen: StudioScreen, run: Run, status: str, *, config_key: str, evaluate: bool = False
+) -> None:
+    """Go on with a run from its newest checkpoint, or say why not; with `evaluate`, measure its
+    win rate first. `config_key` opens its config in the form, for a run that has no step left."""
     if status in COMPLETE:
         screen.say(f"this run is {status}; {config_key} opens its config for a new one")
         return
     try:
-        screen.studio.resume_run(run)
+        screen.studio.resume_run(run, evaluate=evaluate)
     except (UserError, RunError) as error:
         screen.say_error(error)
 

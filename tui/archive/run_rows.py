@@ -21,15 +21,19 @@ from tui.widgets.sparkline import sparkline
 
 MARKS = 4  # cells before the name
 LEAST_NAME = 16
+SPARE = ("tags", "trend", "pairs", "loss")  # columns that go first where others have no room
+LEAST_TREND = 0.01  # of loss, that a trend's height stands for
 TAIL = 60  # last lines of metrics that a trend is drawn from
 
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What a row shows of a run's metrics: its losses, and the half width of the win rate."""
+    """What a row shows of a run's metrics: its losses, and the half width and the step of its
+    newest win rate."""
 
     losses: tuple[float, ...] = ()
     spread: float | None = None
+    measured: float | None = None  # the step of the newest win rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ def _steps(run: RunSummary) -> str:
 
 
 def _win_rate(run: RunSummary, glance: Glance) -> str:
-    if run.win_rate is None:
+    if run.win_rate is None or (glance.measured == 0 and run.step):
         return "–"
     spread = "" if glance.spread is None else f" ±{100 * glance.spread:.0f}"
     return f"{100 * run.win_rate:.0f}{spread} %"
@@ -61,7 +65,7 @@ def _age(run: RunSummary, glance: Glance) -> str:
 
 
 def _trend(run: RunSummary, glance: Glance) -> str:
-    return sparkline(glance.losses, 8)[0] if glance.losses else ""
+    return sparkline(glance.losses, 8, least=LEAST_TREND)[0] if glance.losses else ""
 
 
 COLUMNS = (
@@ -140,8 +144,16 @@ def matching(runs: Sequence[RunSummary], text: str) -> list[RunSummary]:
 def columns(width: int) -> list[tuple[Column, int]]:
     """The columns that fit, each with its width."""
     visible = [each for each in COLUMNS if width >= 120 or not each.wide_only]
-    fixed = MARKS + sum(each.width + 1 for each in visible)
+    for title in SPARE:
+        if width - _fixed(visible) < LEAST_NAME:
+            visible = [each for each in visible if each.title != title]
+    fixed = _fixed(visible)
     return [(each, each.width or max(LEAST_NAME, width - fixed)) for each in visible]
+
+
+def _fixed(columns: Sequence[Column]) -> int:
+    """The cells of a row that are not the name's."""
+    return MARKS + sum(each.width + 1 for each in columns)
 
 
 def header(width: int, order: Order) -> Content:
@@ -198,14 +210,14 @@ def about(run: RunSummary) -> Content:
 def glance(run: RunSummary) -> Glance:
     """What the end of a run's metrics says; reads its file."""
     losses: list[float] = []
-    spread: float | None = None
+    spread = measured = None
     for record in Run(run.path).last(METRICS, TAIL):
         if (loss := real(record.get("loss"))) is not None:
             losses.append(loss)
         low, high = real(record.get("win_rate_low")), real(record.get("win_rate_high"))
         if low is not None and high is not None:
-            spread = (high - low) / 2
-    return Glance(tuple(losses), spread)
+            spread, measured = (high - low) / 2, real(record.get("step"))
+    return Glance(tuple(losses), spread, measured)
 
 
 def _style(run: RunSummary, column: Column) -> str:

@@ -32,6 +32,7 @@ from tui.widgets.row_list import RowList
 from tui.widgets.safe_editors import LineEditor
 
 LEAST_SECONDS = 1.5  # between two looks at the folder of runs
+NAMES = "a name has letters, digits and . _ + = @ -, with no . or - at its ends"
 BUSY_SHARE = 0.05  # of the time that may go into looking
 
 
@@ -317,7 +318,7 @@ class RunsScreen(StudioScreen):
         )
         if text is not None:
             tags = list(dict.fromkeys(tag.strip() for tag in text.split(",") if tag.strip()))
-            self._change(lambda: Run(run.path).update(tags=tags))
+            self._change(lambda: Run(run.path).annotate(tags=tags))
 
     @work
     async def action_rename(self) -> None:
@@ -327,7 +328,13 @@ class RunsScreen(StudioScreen):
         text = await self.app.push_screen_wait(AskText("rename to", safe_line(run.name)))
         if text and text != run.name:
             renamed = run.path.with_name(run_names.safe_name(text))
-            self._change(lambda: archive.rename(Run(run.path), text), renamed)
+            if self._change(lambda: archive.rename(Run(run.path), text), renamed):
+                self._say_name(text, renamed.name)
+
+    def _say_name(self, wish: str, name: str) -> None:
+        """Say how a run is called, where not all of the name that was given can stay."""
+        if name != wish:
+            self.say(f"renamed to {safe_line(name, 80)}: {NAMES}", 15)
 
     def action_delete(self) -> None:
         """Move the run into the trash; undo brings it back."""

@@ -131,7 +131,7 @@ class TryItScreen(AnswersScreen):
             return f"Both answer: {self._tokens:,} tokens" if self._tokens else "Both answer …"
         if self._reply is None:
             return ASK_FIRST if self._step is not None else LOADING
-        return "enter asks the next" if self._revealed else "Which is better? 1, 2, or t for a tie"
+        return "type the next prompt" if self._revealed else "Which is better? 1, 2, or t for a tie"
 
     def _whose(self, side: str) -> Literal["trained", "starting"]:
         assert self._reply is not None
@@ -164,8 +164,7 @@ class TryItScreen(AnswersScreen):
         if not self._may_judge():
             return
         self.score["tie" if side == "tie" else self._whose(side)] += 1
-        self._revealed = True
-        self._refresh()
+        self._reveal()
         for each in ("left", "right"):
             mark = "=" if side == "tie" else "✓" * (side == each)
             self.pane(each).flash(mark, chosen=side == each)
@@ -173,15 +172,20 @@ class TryItScreen(AnswersScreen):
     def action_reveal(self) -> None:
         """Learn whose answers these are without a verdict."""
         if self._may_judge():
-            self._revealed = True
-            self._refresh()
+            self._reveal()
+
+    def _reveal(self) -> None:
+        """Say whose answers these are; what is typed next is the next prompt."""
+        self._revealed = True
+        self._refresh()
+        self.query_one("#ask").focus()
 
     def _may_judge(self) -> bool:
         """Whether answers are on the screen that nobody judged; says so where not."""
         if self._answering or self._reply is None:
             self.say("there are no answers to judge yet")
         elif self._revealed:
-            self.say("these are judged already · enter asks the next")
+            self.say("these are judged already · type the next prompt")
         elif not self.was_visible(str(self._count)):
             self.say("that key came before the answers were on the screen; press it again")
         else:

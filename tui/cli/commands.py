@@ -31,6 +31,11 @@ cli = typer.Typer(
 runs_cli = typer.Typer(help="List the runs; show, delete or steer one.", rich_markup_mode=None)
 cli.add_typer(runs_cli, name="runs")
 
+PAIRS, CHECK = "pairs", "check"
+OF_RUNS = "of-runs"  # what names of runs stand for after `pairs`
+pairs_cli = typer.Typer(help="Write labels as a dataset; look pairs over.", rich_markup_mode=None)
+cli.add_typer(pairs_cli, name=PAIRS)
+
 BEGIN = "begin"  # what a preset or a config stands for where a command is expected
 START = "--start"
 
@@ -59,8 +64,11 @@ def start(
 
 
 def full(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the command that a preset, a config or `--start` stands for."""
+    """The arguments with the command that a preset, a config or `--start` stands for, and names
+    of runs after `pairs`."""
     first = arguments[0]
+    if first == PAIRS and arguments[1:2] != [CHECK]:
+        return [PAIRS, OF_RUNS, *arguments[1:]]
     known = first in typer.main.get_group(cli).commands
     if known or (first.startswith("-") and START not in arguments):
         return list(arguments)
@@ -239,6 +247,93 @@ def export(
     _print_lines([f"written to {to}", *([readers(folder, to)] if fuse else [])])
 
 
+@pairs_cli.command(OF_RUNS, cls=_Begin, hidden=True)
+def pairs_of_runs(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Names of runs.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="FILE|DIR", help="FILE.jsonl, .parquet or .csv, or a folder of them."
+        ),
+    ],
+    valid: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="Hold out this share of the prompts, in a file of their own."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Which prompts are held out.")] = 0,
+    kind: Annotated[
+        str | None,
+        typer.Option("--format", metavar="KIND", help="In a folder: jsonl, parquet or csv."),
+    ] = None,
+    ties: Annotated[
+        bool, typer.Option("--ties", help="Ties too: choice is tie, confidence 0.5.")
+    ] = False,
+    flagged: Annotated[bool, typer.Option("--flagged", help="Flagged pairs too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Write the labels of runs as a preference dataset.
+
+    Of several labels on the same two answers the later one holds: that of the run named last.
+    `lora-studio pairs check FILE|RUN` looks such pairs over.
+    """
+    from tui.cli.pairs import write_lines
+
+    lines = write_lines(
+        runs,
+        to,
+        kind=kind,
+        valid=valid,
+        seed=seed,
+        ties=ties,
+        flagged=flagged,
+        force=force,
+    )
+    _print_lines(lines)
+
+
+@pairs_cli.command(CHECK)
+def check_pairs(
+    source: Annotated[
+        str, typer.Argument(metavar="FILE|RUN", help="A preference dataset, or a run.")
+    ],
+    json: Json = False,
+) -> None:
+    """Count what is doubtful among pairs: duplicates, conflicts, empty answers and the like."""
+    from tui.cli.pairs import check_lines
+
+    _print_lines(check_lines(source, json=json))
+
+
+@cli.command()
+def judge(
+    source: Annotated[str, typer.Argument(metavar="starter|CONFIG.yaml")],
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            "--pairs",
+            metavar="FILE.jsonl",
+            help="Pairs to judge: prompt, first, second, and perhaps winner (first, second or "
+            "tie). Without it the model of the config writes them.",
+        ),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", min=1, max=10_000, help="Pairs that the model writes; else 32."),
+    ] = None,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Try a config's judge on pairs, and say whether it can be trusted."""
+    if pairs and count is not None:
+        raise UserError("--count is of pairs that the model writes: leave it out, or --pairs")
+    settings = settings_of(source, overrides)
+    from tui.cli.judge import judge as try_judge
+
+    raise typer.Exit(try_judge(settings, pairs, count, json=json))
+
+
 @cli.command()
 def config(
     preset_name: Annotated[str | None, typer.Argument(metavar="[starter]")] = None,
@@ -282,8 +377,9 @@ def _look_for(source: str) -> None:
         return
     files = [path.name for path in Path().glob("*.y*ml")]
     known = [name for name, each in typer.main.get_group(cli).commands.items() if not each.hidden]
-    near = difflib.get_close_matches(source[:100], [*PRESETS, *known, *files], n=1, cutoff=0.0)
-    raise UserError(f"there is no command, preset or file {source!r}; the nearest is {near[0]}")
+    near = difflib.get_close_matches(source[:100], [*PRESETS, *known, *files], n=1)
+    hint = f"the nearest is {near[0]}" if near else "`lora-studio --help` lists the commands"
+    raise UserError(f"there is no command, preset or file {source!r}; {hint}")
 
 
 def _run_folder(name: str, root: Path) -> Path:

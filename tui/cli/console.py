@@ -28,7 +28,7 @@ from engine.events import (
 )
 from engine.runs.json_lines import to_json
 from tui.run.ending import ending
-from tui.state.run_view import RunView
+from tui.state.run_view import NOT_MEASURED, RunView
 from tui.terminal.requirements import DUMB
 from tui.text.phase import activity, speeds, time_left
 from tui.text.safe_text import safe_line
@@ -225,16 +225,7 @@ class Summary:
         """The last words of a run."""
         view, text = self._view, Text()
         if self._evaluations and view.status not in ("failed", "untrained"):
-            first, last = self._evaluations[0], self._evaluations[-1]
-            for example in last.examples[:EXAMPLES]:
-                text.append(f"\n> {safe_line(example.prompt)}\n")
-                text.append(f"  before  {safe_line(example.before)}\n", "dim")
-                text.append(f"  after   {safe_line(example.after)}\n")
-            text.append("\nheld-out win rate: ")
-            if last is not first:
-                text.append(f"{first.win_rate:.1%} before, ")
-            text.append(f"{last.win_rate:.1%}", "bold")
-            text.append(f"{' after' if last is not first else ''} {interval(last)}\n")
+            text.append_text(self._win_rate())
         text.append(f"{ending(view)}\n")
         for finding in view.findings:
             if finding.text in (view.error or ""):  # said beside this
@@ -242,6 +233,24 @@ class Summary:
             text.append(f"health: {safe_line(finding.text)}\n", "yellow")
         if view.folder:
             text.append(f"the run is kept in {safe_line(view.folder)}")
+        return text
+
+    def _win_rate(self) -> Text:
+        """What the newest evaluation found, unless it is of the model against itself."""
+        first, last, step = self._evaluations[0], self._evaluations[-1], self._view.step
+        if last.step == 0 < step:
+            return Text(f"\nheld-out win rate: {NOT_MEASURED}\n")
+        text = Text()
+        for example in last.examples[:EXAMPLES]:
+            text.append(f"\n> {safe_line(example.prompt)}\n")
+            text.append(f"  before  {safe_line(example.before)}\n", "dim")
+            text.append(f"  after   {safe_line(example.after)}\n")
+        text.append("\nheld-out win rate: ")
+        if last is not first:
+            text.append(f"{first.win_rate:.1%} before, ")
+        text.append(f"{last.win_rate:.1%}", "bold")
+        after = f" after step {last.step:,}" if last.step < step else " after"
+        text.append(f"{after if last is not first else ''} {interval(last)}\n")
         return text
 
 

@@ -3,13 +3,14 @@
 import time
 from dataclasses import asdict
 
+from engine.json_number import whole
 from engine.runs.archive import list_runs, open_run
-from engine.runs.folder import METRICS
-from engine.runs.json_lines import to_json
+from engine.runs.folder import METRICS, Run
+from engine.runs.json_lines import Record, to_json
 from engine.runs.run_summary import RunSummary
 from engine.settings.schema import changed
 from tui.state.run_from_files import findings_in
-from tui.state.run_view import WIN_RATE
+from tui.state.run_view import NOT_MEASURED, WIN_RATE
 from tui.text.format import age, duration
 from tui.text.safe_text import safe_line
 
@@ -35,10 +36,13 @@ def run_lines(name: str, *, json: bool) -> list[str]:
     state, (settings, notes) = run.state(), run.known_settings()
     # An evaluation may be further back than the lines that are read.
     metrics = {name: state[name] for name in WIN_RATE if name in state}
+    measured = state.get("win_rate_step")
     for record in run.last(METRICS, TAIL):
         metrics.update(record)
+        measured = record["step"] if record.get("win_rate") is not None else measured
     if json:
         facts = {"path": str(run.path), "settings": settings.model_dump(), "metrics": metrics}
+        facts |= {} if measured is None else {"win_rate_step": measured}
         facts |= {"notes_on_settings": notes} if notes else {}
         return [to_json(state | facts)]
     facts = {
@@ -60,8 +64,20 @@ def run_lines(name: str, *, json: bool) -> list[str]:
         *(f"  note: {safe_line(note)}" for note in notes),
         "",
         "last metrics",
-        *_pairs({f"  {key}": value for key, value in metrics.items()}),
+        *_pairs({f"  {key}": value for key, value in _dated(metrics, measured, run).items()}),
     ]
+
+
+def _dated(metrics: Record, measured: object, run: Run) -> Record:
+    """Metrics whose win rate is of an earlier step, or only of the start, with that said."""
+    step = whole(run.state().get("step"))
+    if measured is None or metrics.get("win_rate") is None or whole(measured) >= step:
+        return metrics
+    if whole(measured) > 0:
+        return metrics | {"win_rate_step": measured}
+    offer = f"{NOT_MEASURED}; `lora-studio resume {run.name}` goes on, and then `lora-studio runs "
+    rest = {key: value for key, value in metrics.items() if key not in WIN_RATE}
+    return rest | {"win_rate": f"{offer}evaluate {run.name}` measures it"}
 
 
 def _pairs(facts: dict[str, object]) -> list[str]:

@@ -38,6 +38,7 @@ READING_KEYS = [
     Binding("home,g", "to_end(False)", "to the start", show=False, id="answers.start"),
     Binding("end,G", "to_end(True)", "to the end", show=False, id="answers.end"),
 ]
+LEAST_NAME = 16  # cells of a run's name that the facts beside it leave
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,18 @@ class AnswersScreen(StudioScreen):
                 yield AnswerPane(2, id="right")
         pair.display = False
 
-    def place_line(self, name: str, facts: Sequence[str]) -> Content:
-        """The run and where one is in it; of a long name, what the facts leave room for."""
-        text = " · ".join(facts)
-        room = max(16, self.size.width - len(text) - len("   ") - 2)
-        return Content.assemble((cut(safe_line(name), room), "bold $foreground"), "   ", text)
+    def place_line(self, name: str, facts: Sequence[str | Content]) -> Content:
+        """The run and where one is in it, on one line: the first facts, as many as fit, and of a
+        long name what they leave room for."""
+        width = self.size.width - 2
+        line, text = Content(""), Content("")
+        for fact in facts:
+            text = Content.assemble(text, " · " if text else "", fact)
+            if text.cell_length + len("   ") + LEAST_NAME > width and line:
+                break
+            line = text
+        room = max(LEAST_NAME, width - line.cell_length - len("   "))
+        return Content.assemble((cut(safe_line(name), room), "bold $foreground"), "   ", line)
 
     def pane(self, side: str) -> AnswerPane:
         """The pane of the answer on the "left" or "right"."""

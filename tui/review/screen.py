@@ -4,22 +4,26 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from textual import work
 from textual.binding import Binding
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from engine.errors import RunError
-from engine.events import Event, PairSampled, Shown
+from engine.errors import RunError, UserError
+from engine.events import COMPLETE, Event, PairSampled, Shown
+from engine.runs import archive
 from tui.review.answer_pane import length
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
 from tui.review.label_queue import LabelQueue, UndoOutcome, earlier_labels
 from tui.review.words import UNDO_SAYS, idle_reason, place_facts, relabelled
-from tui.text.choice import MARKS, label_kept, shown_choice
+from tui.state.unfinished import live_elsewhere
+from tui.text.choice import MARKS, label_kept, label_log, shown_choice
 from tui.text.safe_text import safe
 from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
     from engine.judges.human import Label
+    from engine.runs.run_summary import RunSummary
     from engine.session import Session, Shown
 
 Outcome = TypeVar("Outcome")  # of what is done on a thread
@@ -31,6 +35,7 @@ class ReviewScreen(AnswersScreen):
 
     TITLE = "review"
     BINDINGS = [  # noqa: RUF012
+        Binding("r", "resume", "resume", id="review.resume"),
         Binding("1", "give('left')", "first", id="review.first"),
         Binding("2", "give('right')", "second", id="review.second"),
         Binding("t", "give('tie')", "tie", id="review.tie"),
@@ -45,7 +50,7 @@ class ReviewScreen(AnswersScreen):
     ]
     DEFAULT_CSS = """
     ReviewScreen {
-        & #place { padding: 0 1; height: auto; color: $muted; }
+        & #place { padding: 0 1; height: 1; color: $muted; }
         & #idle { padding: 1 1; height: auto; }
         & #remark { height: auto; padding: 0 1; color: $muted; display: none; }
         & #note { display: none; border: none; height: 1; padding: 0 1; background: $surface; }
@@ -56,6 +61,7 @@ class ReviewScreen(AnswersScreen):
         super().__init__()
         self._queue: LabelQueue | None = None
         self._session: Session | None = None
+        self._elsewhere: RunSummary | None = None  # that another process trains
         self._busy = False  # a verdict is on its way to the disk
 
     def body(self) -> Iterable[Widget]:
@@ -65,6 +71,21 @@ class ReviewScreen(AnswersScreen):
         yield from self.answers_area()
         yield Static(id="remark", markup=False)
         yield LineEditor(id="note", placeholder=NOTE_HINT, compact=True)
+
+    def on_screen_resume(self) -> None:
+        """Another process may train a run now."""
+        if self.studio.session is None:
+            self._look_elsewhere()
+
+    @work(thread=True, exclusive=True, group="elsewhere")
+    def _look_elsewhere(self) -> None:
+        run = live_elsewhere(archive.list_runs())
+        self.app.call_from_thread(self._take_elsewhere, run)
+
+    def _take_elsewhere(self, run: "RunSummary | None") -> None:
+        self._elsewhere = run
+        if self.ready:
+            self.run_changed(())
 
     # -- what is shown ---------------------------------------------------------------------------
 
@@ -80,7 +101,7 @@ class ReviewScreen(AnswersScreen):
         idle.display = pair is None
         self.show_answers(answers_of(pair) if pair else None)
         if pair is None:
-            idle.update(idle_reason(self.studio.session, self.studio.view))
+            idle.update(idle_reason(self.studio.session, self.studio.view, self._elsewhere))
         self._show_place(queue)
         self._show_remark(queue)
 
@@ -96,7 +117,9 @@ class ReviewScreen(AnswersScreen):
 
     def _show_place(self, queue: LabelQueue | None) -> None:
         name = self.studio.view.name if self.studio.view else ""
-        facts = place_facts(queue) if queue and queue.current else []
+        facts = []
+        if queue and queue.current and (session := self._session):
+            facts = place_facts(queue, session.settings.iters * session.settings.batch_size)
         self.query_one("#place", Static).update(self.place_line(name, facts))
 
     def _show_remark(self, queue: LabelQueue | None) -> None:
@@ -109,6 +132,25 @@ class ReviewScreen(AnswersScreen):
         line = self.query_one("#remark", Static)
         line.update(" · ".join(parts))
         line.display = bool(parts)
+
+    def why_not(self, action: str) -> str | None:
+        """A run is resumed once it is over."""
+        if action != "resume":
+            return super().why_not(action)
+        session = self.studio.session
+        if session is None or session.alive or not session.settings.human_judge:
+            return "no run that a person judges is over"
+        if not session.run or not session.kept or session.status in COMPLETE:
+            return "this run has nothing to go on with"
+        return None
+
+    def action_resume(self) -> None:
+        """Go on with the run that is over from its newest checkpoint."""
+        if (session := self.studio.session) and session.run:
+            try:
+                self.studio.resume_run(session.run)
+            except (UserError, RunError) as error:
+                self.say(safe(str(error)))
 
     # -- verdicts --------------------------------------------------------------------------------
 
@@ -163,12 +205,15 @@ class ReviewScreen(AnswersScreen):
                 shown = None if change == "remove" else change
                 self._run_busy(
                     lambda: queue.relabel(label.pair_id, shown),
-                    lambda changed: self.say(
-                        relabelled(shown) if changed else UNDO_SAYS["learned"]
-                    ),
+                    lambda changed: self._after_change(label.pair_id, shown, changed),
                 )
 
         self.app.push_screen(ChangeLabel(label), answered)
+
+    def _after_change(self, pair_id: str, shown: Shown | None, changed: bool) -> None:
+        self.say(relabelled(shown) if changed else UNDO_SAYS["learned"])
+        if changed:
+            self.studio.control.log(label_log(pair_id, removed=shown is None))
 
     def _run_busy(self, work: Callable[[], Outcome], then: Callable[[Outcome], None]) -> None:
         """Do `work`, which waits for the disk, on a thread; then draw what came of it."""

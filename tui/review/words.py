@@ -2,16 +2,21 @@
 
 from typing import TYPE_CHECKING
 
-from engine.events import Shown
+from textual.content import Content
+
+from engine.events import COMPLETE, Shown
+from engine.runs.run_summary import RunSummary
 from tui.review.label_queue import LabelQueue, UndoOutcome
 from tui.state.run_view import RunView
 from tui.text.choice import label_changed, shown_choice
 from tui.text.phase import amount, phase_sentence
 from tui.text.safe_text import safe_line
+from tui.widgets.bar import bar
 
 if TYPE_CHECKING:
     from engine.session import Session
 
+BAR = 12  # cells of the bar
 UNDO_SAYS: dict[UndoOutcome, str] = {
     "undone": "taken back: this pair waits for you again",
     "learned": "the label is as it was",
@@ -23,6 +28,10 @@ No run is going.
 
 A run whose judge is human asks here which of two answers is better.
 f2 opens the form: take the preset starter-human, or set judge to human."""
+ELSEWHERE = """\
+No run is going here; another process trains {name}.
+
+f5 lists the runs: r takes it over, enter shows it."""
 OTHER_JUDGE = """\
 {name} is judged by {judge}, so no pair waits for you.
 
@@ -30,7 +39,7 @@ f2 opens the form: set judge to human to label pairs by hand. f3 shows the run."
 OVER = """\
 {name} has {how}; no pair waits any more.
 
-f5 lists the runs: resume it there, or look at its pairs and try its model."""
+{back}f5 lists the runs: look at its pairs there, and try its model."""
 BATCH_DONE = """\
 Every pair of this batch has its verdict; the update follows in a moment.
 
@@ -45,34 +54,40 @@ def relabelled(shown: Shown | None) -> str:
     return label_changed(shown_choice(shown))
 
 
-def place_facts(queue: LabelQueue) -> list[str]:
-    """Where the pair that is shown stands and how the labelling goes, in a few words each."""
+def place_facts(queue: LabelQueue, goal: int) -> list[str | Content]:
+    """How far the labelling is on its way to `goal` labels, where the pair that is shown stands and
+    how it goes, in a few words each, the first ones first to be kept."""
     place, pair = queue.place(), queue.current
-    facts = [
-        f"pair {place.index} of {place.batch}",
-        f"{place.of_run:,} of the run",
-        f"{place.waiting} waiting",
-    ]
+    way = bar((place.of_run - 1) / max(1, goal), BAR)
+    facts: list[str | Content] = [Content.assemble(f"{place.of_run:,} of {goal:,} ", way)]
+    agreed, checked = queue.session.agreement()
+    if checked:
+        facts.append(f"{agreed} of {checked} repeats alike")
+    if place.batch > 1:
+        facts.append(f"pair {place.index} of {place.batch}")
+    if place.waiting:
+        facts.append(f"{place.waiting} more wait{'s' if place.waiting == 1 else ''}")
     if pair:
         age = max(0, pair.step - 1 - pair.weights_step)
         facts.append(f"{age} step{'' if age == 1 else 's'} old" if age else "fresh")
     if pace := queue.labels_a_minute():
         facts.append(f"{pace:.0f} a minute")
-    agreed, checked = queue.session.agreement()
-    if checked:
-        facts.append(f"same verdict on {agreed} of {checked} repeats")
     return facts
 
 
-def idle_reason(session: "Session | None", view: RunView | None) -> str:
-    """Why no pair is on the screen, and what to do or to wait for."""
+def idle_reason(
+    session: "Session | None", view: RunView | None, elsewhere: RunSummary | None = None
+) -> str:
+    """Why no pair is on the screen, and what to do or to wait for; `elsewhere` is a run that
+    another process trains."""
     if session is None or view is None:
-        return NO_RUN
+        return ELSEWHERE.format(name=safe_line(elsewhere.name, 60)) if elsewhere else NO_RUN
     name = safe_line(view.name) or "This run"
     if not session.settings.human_judge:
         return OTHER_JUDGE.format(name=name, judge=safe_line(session.settings.judge))
     if not session.alive:
-        return OVER.format(name=name, how="ended" if view.live else view.status)
+        back = "" if session.status in COMPLETE else "r goes on with it. "
+        return OVER.format(name=name, how="ended" if view.live else view.status, back=back)
     progress = view.progress
     if progress is None:
         return COMING.format(phase=phase_sentence("starting"), done="")

@@ -41,11 +41,16 @@ class ChartScreen(StudioScreen):
     def body(self) -> Iterable[Widget]:
         """What the cursor stands on, above the chart."""
         yield Static(id="head", markup=False)
-        yield Chart(lines(self.view, self.metric))
+        yield Chart()
 
     def on_mount(self) -> None:
         """The chart has the keys."""
         self.query_one(Chart).focus()
+        self._show_lines()
+
+    def _show_lines(self) -> None:
+        percent = self.metric.form == "percent"
+        self.query_one(Chart).show(lines(self.view, self.metric), percent=percent)
         self._draw_head()
 
     def run_changed(self, events: Sequence[Event]) -> None:
@@ -53,8 +58,7 @@ class ChartScreen(StudioScreen):
         points = self.view.points(self.metric.name)
         if self.view is self.studio.view and points != self._points:
             self._points = points
-            self.query_one(Chart).show(lines(self.view, self.metric))
-            self._draw_head()
+            self._show_lines()
 
     def guide_topic(self) -> str | None:
         """The metric that is drawn."""
@@ -69,8 +73,7 @@ class ChartScreen(StudioScreen):
             return
         place = names.index(self.metric.name) + by if self.metric.name in names else 0
         self.metric = metric(names[place % len(names)])
-        self.query_one(Chart).show(lines(self.view, self.metric))
-        self._draw_head()
+        self._show_lines()
 
     @on(Chart.Refused)
     def _refused(self, event: Chart.Refused) -> None:

@@ -8,13 +8,13 @@ from tui.state.run_view import RunView
 from tui.text.format import count, duration
 from tui.text.phase import activity, speeds, time_left
 from tui.text.safe_text import cut, safe_line
+from tui.widgets.bar import bar
 
 NO_RUN = (
     "no run yet",
     "f2 sets one up and starts it · f5 lists earlier ones, to look at or resume",
 )
 PHASE_BAR = 12  # cells
-FULL, HALF, REST = "━", "╸", "─"
 
 
 class RunHeader(Widget):
@@ -84,20 +84,10 @@ def _bar_line(view: RunView, width: int) -> Content:
     return bar(share, width - len(text), live=view.live) + Content.styled(text, "$muted")
 
 
-def bar(share: float, width: int, *, live: bool = True) -> Content:
-    """A thin bar, filled to `share` (0 to 1), in half cells."""
-    halves = round(min(1.0, max(0.0, share)) * 2 * max(0, width))
-    filled = FULL * (halves // 2) + HALF * (halves % 2)
-    return Content.assemble(
-        (filled, "$accent" if live else "$muted"), (REST * max(0, width - len(filled)), "$faint")
-    )
-
-
 def _phase_line(view: RunView, width: int, memory: int, stopping: bool) -> Content:
     """What it does, and the facts about speed that fit."""
-    if view.status in ("failed", "untrained"):
-        why = view.error or "see the log"
-        return Content.styled(cut(safe_line(f"{view.status}: {why}"), width), "$bad")
+    if view.status in ("failed", "untrained"):  # why is said below
+        return Content.styled(f"{view.status} at step {count(view.step)}", "$bad")
     doing = _doing(view, stopping)
     line = Content.assemble((doing, "$accent" if view.status == "running" else "$foreground bold"))
     progress = view.progress

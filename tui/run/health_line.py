@@ -17,16 +17,19 @@ class HealthLine(Widget):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._findings: Sequence[Finding] = ()
+        self._steady = True
 
-    def show(self, findings: Sequence[Finding]) -> None:
-        """Show findings, the worst first."""
-        if findings != self._findings:
-            self._findings = findings
+    def show(self, findings: Sequence[Finding], *, steady: bool = True) -> None:
+        """Show findings, the worst first; where there are none, whether the run is steady."""
+        if (findings, steady) != (self._findings, self._steady):
+            self._findings, self._steady = findings, steady
             self.refresh()
 
     def render(self) -> Content:
         """The line."""
         label = Content.styled("health: ", "$muted")
+        if not self._findings and not self._steady:
+            return Content("")
         if not self._findings:
             return label + Content.styled("steady", "$good")
         worst = self._findings[0]

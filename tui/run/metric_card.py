@@ -29,14 +29,14 @@ def card(
         gap = "  " if width > 30 else " "
         figure = Content.assemble((f"{value:>{VALUE}}", "$foreground"), (f" {unit:<5}", "$muted"))
         room = width - LABEL - figure.cell_length - 1
-        spark = sparkline(values, room)[0]
+        spark = sparkline(values, room, least=metric.least_span)[0]
         return [_fill(Content.assemble(label, figure, " ", (spark, spark_style)), width, gap)]
     figure = Content.assemble((value, "$foreground bold"), (f" {unit}" if unit else "", "$muted"))
     room = max(1, width - SPACE - label.cell_length - figure.cell_length)
     lines = [_fill(Content.assemble(label, " " * room, figure), width)]
     lines += [
         _fill(Content.styled(row, spark_style), width)
-        for row in sparkline(values, width - SPACE, height - 2)
+        for row in sparkline(values, width - SPACE, height - 2, metric.least_span)
     ]
     return [*lines, Content(" " * width)]
 

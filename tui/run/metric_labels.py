@@ -10,6 +10,10 @@ from tui.text.format import count, number
 
 Form = Literal["number", "count", "share", "tenths", "percent"]
 
+_LEAST_SPANS: dict[Form, float] = {
+    "number": 0.001, "count": 2.0, "share": 0.02, "tenths": 0.1, "percent": 0.02,
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -21,6 +25,12 @@ class Metric:
     unit: str = ""
     form: Form = "number"
     also: tuple[str, ...] = ()
+    least: float | None = None  # span that a sparkline shows, where the form's does not do
+
+    @property
+    def least_span(self) -> float:
+        """The span below which a change is too small to fill a sparkline."""
+        return _LEAST_SPANS[self.form] if self.least is None else self.least
 
     def show(self, value: float | None) -> str:
         """A value without its unit; a dash where there is none."""
@@ -60,7 +70,7 @@ CARDS = (
     ),
     Metric("eos_rate", "eos rate", "completions that ended by themselves", form="share"),
     Metric("grad_norm", "grad norm", "size of the gradient before clipping"),
-    Metric("learning_rate", "learn rate", "the learning rate of the step"),
+    Metric("learning_rate", "learn rate", "the learning rate of the step", least=0.0),
     Metric(
         "sampled_tokens_per_second", "speed", "tokens sampled a second", "tok/s", "count",
         also=("pairs_per_second",),

@@ -3,7 +3,7 @@
 from textual.content import Content
 from textual.widget import Widget
 
-from tui.state.run_view import RunView
+from tui.state.run_view import NOT_MEASURED, RunView
 from tui.text.safe_text import safe_line
 
 
@@ -19,11 +19,11 @@ class Outcome(Widget):
         super().__init__(id=id)
         self._text = Content("")
 
-    def show(self, view: RunView | None) -> None:
-        """Show the outcome of a view, or nothing while it is live."""
+    def show(self, view: RunView | None, *, key: str = "") -> None:
+        """Show the outcome of a view, or nothing while it is live; `key` measures a win rate."""
         over = view is not None and not view.live
         self.set_class(over, "-over")
-        text = outcome(view) if view and over else Content("")
+        text = outcome(view, key) if view and over else Content("")
         if text != self._text:
             self._text = text
             self.refresh(layout=True)
@@ -33,8 +33,8 @@ class Outcome(Widget):
         return self._text
 
 
-def outcome(view: RunView) -> Content:
-    """In words: how the run ended and what it is worth."""
+def outcome(view: RunView, key: str = "") -> Content:
+    """In words: how the run ended and what it is worth; `key` goes on with it and measures that."""
     if view.status == "failed":
         reason = safe_line(view.error or "see the log", 600)
         return Content.assemble((f"It failed: {reason}", "$bad"), (" l opens the log.", "$muted"))
@@ -51,11 +51,19 @@ def outcome(view: RunView) -> Content:
     rated = view.evaluation
     if rated is None:
         return Content.styled(f"{ended}.", "$foreground bold")
+    if view.only_start_measured:
+        offer = f" · {key} goes on and measures it" if key and view.can_measure else ""
+        return Content.assemble(
+            (f"{ended}. ", "$foreground bold"),
+            (f"Its win rate was {NOT_MEASURED}", "$foreground"),
+            (f"{offer}.", "$muted"),
+        )
     half = 50 * (rated.win_rate_high - rated.win_rate_low)
     rate = f"{100 * rated.win_rate:.0f} ±{half:.0f} %"
+    at = f" at step {rated.step:,}" if rated.step < view.step else ""
     return Content.assemble(
         (f"{ended}. ", "$foreground bold"),
-        ("Its answers beat those of the model it started from ", "$foreground"),
+        (f"Its answers{at} beat those of the model it started from ", "$foreground"),
         (rate, "$good bold" if rated.win_rate_low > 0.5 else "$foreground bold"),
         (" of the time, on prompts held out.", "$foreground"),
     )

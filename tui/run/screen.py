@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.binding import Binding
 from textual.containers import Container
 from textual.widget import Widget
 
-from engine.events import Event
+from engine.errors import RunError, UserError
+from engine.events import COMPLETE, Event
+from engine.runs.folder import Run
 from tui.run.card_grid import CardGrid
 from tui.run.header import RunHeader
 from tui.run.health_line import HealthLine
@@ -19,6 +22,9 @@ from tui.run.pair_pane import FIRST_PAIR, PairPane
 from tui.run.remote_commands import why_not_evaluated
 from tui.shell.base import StudioScreen
 from tui.terminal.requirements import LEAST_LINES
+
+if TYPE_CHECKING:
+    from engine.session import Session
 
 NO_RUN = "no run is going: start one in Setup (f2) or resume one in Runs (f5)"
 ENDED = {
@@ -63,7 +69,9 @@ class RunScreen(StudioScreen):
         Binding("p", "unpause", "go on", id="run.pause"),
         Binding("s", "stop", "stop", id="run.stop"),
         Binding("e", "evaluate", "evaluate", id="run.evaluate"),
+        Binding("e", "go_on_and_evaluate", "go on and evaluate", id="run.evaluate"),
         Binding("w", "save", "save now", show=False, id="run.save"),
+        Binding("r", "resume", "resume", id="run.review"),
         Binding("t", "try_it", "try it", id="run.try_it"),
         Binding("d", "detail", "details", id="run.detail"),
         Binding("m", "real_model", "real model", id="run.real_model"),
@@ -114,9 +122,11 @@ class RunScreen(StudioScreen):
         empty = "a pair waits for you: r shows it" if asks else FIRST_PAIR
         self.query_one(PairPane).show(view.newest if view else None, empty)
         self.query_one(LogPane).show(view)
-        self.query_one(Outcome).show(view)
-        self.query_one(HealthLine).show(view.findings if view else ())
-        offered = f"{view.status} {view.judge}" if view else ""
+        self.query_one(Outcome).show(view, key="e" if self._can_measure() else "")
+        failed = view is not None and view.status in ("failed", "untrained")
+        self.query_one(HealthLine).show(view.findings if view else (), steady=not failed)
+        asked = f"{session.status} {session.stopping}" if session else ""
+        offered = f"{view.status} {view.judge} {asked}" if view else ""
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
@@ -139,12 +149,21 @@ class RunScreen(StudioScreen):
                     if view is None
                     else f"the run is over: it {ENDED.get(view.status, view.status)}"
                 )
-            case "pause" if view and view.status == "paused":
+            case "pause" | "unpause" | "stop" if session and session.stopping:
+                return "the run is stopping already"
+            case "pause" if session and session.status == "paused":
                 return "the run is paused already"
-            case "unpause" if view and view.status != "paused":
+            case "unpause" if session and session.status != "paused":
                 return "the run is not paused"
             case "evaluate" if session and (why := why_not_evaluated(session.settings)):
                 return why
+            case "go_on_and_evaluate" if alive or not self._can_measure():
+                return "its win rate is measured already" if view and not alive else NO_RUN
+            case "resume" if view is None or (not alive and self._resumable() is None):
+                how = ENDED.get(view.status, view.status) if view else ""
+                return f"the run is over: it {how}" if view else NO_RUN
+            case "resume" if alive:
+                return "the run is still going"
             case "review" if not (alive and session and session.settings.human_judge):
                 return "an LLM judges this run" if session else NO_RUN
             case "try_it" | "detail" | "chart" if view is None:
@@ -160,11 +179,14 @@ class RunScreen(StudioScreen):
         if session := self.studio.session:
             session.pause()
             self.say("pausing · p goes on")
+            self.refresh_bindings()
 
     def action_unpause(self) -> None:
         """Let the run go on."""
         if session := self.studio.session:
             session.unpause()
+            self.say("it goes on")
+            self.refresh_bindings()
 
     def action_stop(self) -> None:
         """End the run with a checkpoint, after a question."""
@@ -185,13 +207,49 @@ class RunScreen(StudioScreen):
         """Measure the win rate after the current step."""
         if session := self.studio.session:
             session.evaluate_now()
-            self.say("the win rate is measured after the current step")
+            self.say(f"the win rate is measured {self._when(session)}")
+
+    def _can_measure(self) -> bool:
+        """Whether a run that is over has a win rate to be measured by going on with it."""
+        view, session = self.studio.view, self.studio.session
+        return bool(
+            (view and session and session.run and session.kept and view.can_measure)
+            and not why_not_evaluated(session.settings)
+        )
+
+    def action_go_on_and_evaluate(self) -> None:
+        """Resume the run, and measure the win rate before the next step."""
+        if (session := self.studio.session) and session.run:
+            self._resume(session.run, evaluate=True)
+
+    def _resumable(self) -> Run | None:
+        """The run of this screen, where it is over and has steps left."""
+        view, session = self.studio.view, self.studio.session
+        over = view and session and not session.alive and view.status not in COMPLETE
+        return session.run if over and session and session.kept else None
+
+    def action_resume(self) -> None:
+        """Go on with the run from its newest checkpoint."""
+        if run := self._resumable():
+            self._resume(run)
+
+    def _resume(self, run: Run, *, evaluate: bool = False) -> None:
+        try:
+            self.studio.resume_run(run, evaluate=evaluate)
+        except (UserError, RunError) as error:
+            self.say_error(error)
 
     def action_save(self) -> None:
         """Write a checkpoint after the current step."""
         if session := self.studio.session:
             session.save_now()
-            self.say("a checkpoint is written after the current step")
+            self.say(f"a checkpoint is written {self._when(session)}")
+
+    def _when(self, session: "Session") -> str:
+        """When the run does what is asked of it between two steps."""
+        if session.status == "paused":
+            return "once the run goes on: p"
+        return "after the current step"
 
     def action_large(self, part: str) -> None:
         """Give all the room to one part, or, asked again, to all parts."""

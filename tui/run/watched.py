@@ -31,15 +31,18 @@ class WatchedScreen(StudioScreen):
         Binding("p", "unpause", "go on", id="watched.pause"),
         Binding("s", "stop", "stop", id="watched.stop"),
         Binding("e", "evaluate", "evaluate", show=False, id="watched.evaluate"),
+        Binding("e", "go_on_and_evaluate", "go on and evaluate", id="watched.evaluate"),
         Binding("w", "save", "save now", show=False, id="watched.save"),
+        Binding("r", "resume", "resume", id="watched.take_over"),
         Binding("r", "take_over", "take over", id="watched.take_over"),
-        Binding("r", "resume", "resume", show=False, id="watched.take_over"),
     ]
 
     run: Run
     holder: Holder | None = None  # who trains it
     paused = False
     human = False
+    _pending: Command | None = None  # that was left for that process and is not settled yet
+    _asks = 0  # commands left so far
 
     def on_mount(self) -> None:
         """Keep an eye on who trains the run."""
@@ -71,13 +74,20 @@ class WatchedScreen(StudioScreen):
         if not elsewhere(self.holder):
             return "this program trains it: f3 shows it, with these keys"
         match action:
-            case "pause" if self.paused:
+            case "pause" if self._pauses:
                 return "the run is paused already"
-            case "unpause" if not self.paused:
+            case "unpause" if not self._pauses:
                 return "the run is not paused"
             case "evaluate" if self.human:
                 return PERSON
         return None
+
+    @property
+    def _pauses(self) -> bool:
+        """Whether the run is paused, or will be once that process has heard of it."""
+        if self._pending in ("pause", "unpause"):
+            return self._pending == "pause"
+        return self.paused
 
     # -- asking ----------------------------------------------------------------------------------
 
@@ -97,8 +107,7 @@ class WatchedScreen(StudioScreen):
         """Have a checkpoint written after the current step."""
         self.ask("save")
 
-    @work
-    async def action_stop(self) -> None:
+    def action_stop(self) -> None:
         """End the run with a checkpoint, after a question."""
         from tui.shell.ask import AskChoice
 
@@ -106,16 +115,31 @@ class WatchedScreen(StudioScreen):
             return
         question = f"stop this run, in {process(self.holder)}? It can be resumed later."
         choices = (("stop", "it writes a checkpoint and ends"), ("go on", "keep training"))
-        if await self.app.push_screen_wait(AskChoice(question, choices)) == "stop":
-            self.ask("stop")
+
+        def answered(answer: str | None) -> None:
+            if answer == "stop":
+                self.ask("stop")
+
+        self.app.push_screen(AskChoice(question, choices), answered)
+
+    def ask(self, command: Command) -> None:
+        """Leave a command, and say what becomes of it; one that waits already is left once."""
+        if command == self._pending:
+            return
+        self._pending = command
+        self._asks += 1
+        self._ask(command, self._asks)
+        self.refresh_bindings()
 
     @work(exclusive=True, group="asked")
-    async def ask(self, command: Command) -> None:
-        """Leave a command, and say what becomes of it."""
+    async def _ask(self, command: Command, number: int) -> None:
         try:
             await follow(self, RemoteRequest(self.run, command))
         except (UserError, RunError) as error:
             self.say_error(error)
+        finally:
+            if number == self._asks:
+                self._pending = None
         self._poll_holder()
 
     @work(exclusive=True, group="asked")

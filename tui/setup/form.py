@@ -78,6 +78,13 @@ class Form:
         """The form with a setting back at its default."""
         return Form(_without(self.values, key), _without(self.refused, key))
 
+    def reset_to(self, start: "Form", key: str) -> "Form":
+        """The form with a setting as at the start; where it is so already, at its default."""
+        default = self.reset(key)
+        if key not in start.values or self.text(key) == start.text(key):
+            return default
+        return Form({**default.values, key: start.values[key]}, default.refused)
+
 
 def form_of(settings: Settings) -> Form:
     """A form that says what differs from the defaults, and all where a default would give way."""

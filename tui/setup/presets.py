@@ -25,7 +25,7 @@ class Preset:
 _KNOWN = {
     "starter": "the bundled small model and judge; trains in a minute or two, offline",
     "starter-human": "the bundled small model; you pick the better answers",
-    "smollm2": "a real model of 135 M on simple questions, its own judge, a weak one",
+    "smollm2": "a real model of 135 M on simple questions, taught to be brief by a rule",
     "smollm2-human": "a real model of 135 M on simple questions; you pick the better answers",
 }
 

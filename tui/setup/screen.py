@@ -15,12 +15,14 @@ from engine.runs.durable import StorageError
 from engine.settings.schema import Settings
 from tui.setup import config_files, presets
 from tui.setup.cost_line import CostLine
+from tui.setup.earlier_forms import EarlierForm, EarlierForms
 from tui.setup.form import Form, form_of
 from tui.setup.setting_browser import SettingBrowser
 from tui.setup.setting_field import SettingField
 from tui.setup.setting_help import about
 from tui.setup.setting_search import SettingSearch
 from tui.setup.start_line import StartLine
+from tui.setup.unfinished_line import UnfinishedLine
 from tui.setup.yaml_pane import YamlPane
 from tui.shell.ask import AskChoice
 from tui.shell.base import StudioScreen
@@ -64,6 +66,8 @@ class SetupScreen(StudioScreen):
         Binding("m", "parts", "memory", id="setup.parts"),
         Binding("o", "load", "load", id="setup.load"),
         Binding("w", "save", "save", id="setup.save"),
+        Binding("u", "undo", "undo", id="setup.undo"),
+        Binding("r", "resume", "resume", show=False, id="setup.resume"),
         Binding("down,j", "to_field(1)", "next setting", show=False, id="setup.next"),
         Binding("up,k", "to_field(-1)", "previous setting", show=False, id="setup.previous"),
         Binding(
@@ -92,6 +96,7 @@ class SetupScreen(StudioScreen):
         self.source = "the given config" if settings else name
         self._start_from = self.form
         self._starts = start  # by itself, as long as nobody has touched the form
+        self._earlier = EarlierForms()
         self._ready = False  # whether the widgets are there
         self._hub: bool | None = None  # whether the hub answers; None until it is known
 
@@ -107,6 +112,7 @@ class SetupScreen(StudioScreen):
             id="body",
         )
         yield CostLine()
+        yield UnfinishedLine()
         yield StartLine()
 
     @property
@@ -131,6 +137,10 @@ class SetupScreen(StudioScreen):
     def _look_for_hub(self) -> None:
         self._hub = hub.hub_reachable()
 
+    def on_screen_resume(self) -> None:
+        """What was left unfinished may be another run now."""
+        self.query_one(UnfinishedLine).look()
+
     def show(self, settings: Settings, source: str) -> None:
         """Put other settings into the form. `source` says in the title where they come from."""
         self.replace(form_of(settings), source)
@@ -139,8 +149,12 @@ class SetupScreen(StudioScreen):
                 self.query_one(YamlPane).show(settings)
             self.query_one(StartLine).focus()
 
-    def replace(self, form: Form, source: str | None = None) -> None:
-        """Take another form, which comes from `source` unless the form itself made it."""
+    def replace(self, form: Form, source: str | None = None, *, by: object = None) -> None:
+        """Take another form, which comes from `source` unless the form itself made it.
+
+        What the same editor (`by`) does one after the other is undone as one.
+        """
+        self._earlier.add(EarlierForm(self.form, self.source, self._start_from), by)
         self.form, self._starts = form, False
         if source:
             self.source, self._start_from = source, form
@@ -237,13 +251,30 @@ class SetupScreen(StudioScreen):
 
     @on(SettingField.Edited)
     def _edited(self, event: SettingField.Edited) -> None:
-        key = event.field.key
         if event.text is not None:
-            self.replace(self.form.with_text(key, event.text))
-        elif key in self.form.changed or key in self.form.refused:
-            self.replace(self.form.reset(key))
+            form = self.form.with_text(event.field.key, event.text)
+            self.replace(form, by=event.field.editor)
         else:
+            self._reset(event.field.key)
+
+    def _reset(self, key: str) -> None:
+        """Put a setting back to where the form began, or from there to its default."""
+        form = self.form.reset_to(self._start_from, key)
+        if key not in self.form.changed and key not in self.form.refused:
             self.say(f"{key} is at its default already")
+            return
+        self.replace(form)
+        if key in form.changed:
+            self.say(safe_line(f"{key} is as in {self.source} · again: its default", 200))
+
+    def action_undo(self) -> None:
+        """Take back the newest change of the form."""
+        if earlier := self._earlier.before(self.form):
+            self.form, self.source, self._start_from = earlier
+            self._starts = False
+            self._show_form()
+        else:
+            self.say("nothing was changed since the form was opened")
 
     # -- searching -------------------------------------------------------------------------------
 
@@ -318,7 +349,7 @@ class SetupScreen(StudioScreen):
         if not self.has_class("-yaml"):
             return
         if event.settings not in (None, self.form.settings):
-            self.replace(form_of(event.settings))
+            self.replace(form_of(event.settings), by=self.query_one(YamlPane))
         self._show_help()
 
     def _leave_yaml(self) -> None:
@@ -391,6 +422,17 @@ class SetupScreen(StudioScreen):
             self.say(safe_line(f"cannot start: {error}", 400), 15)
         else:
             presets.remember(self.form.settings)
+
+    def action_resume(self) -> None:
+        """Go on with the run that was left unfinished."""
+        run = self.query_one(UnfinishedLine).run
+        if run is None:
+            self.say("no run was left unfinished · f5 lists the runs")
+            return
+        try:
+            self.studio.resume_run(run)
+        except (UserError, RunError) as error:
+            self.say_error(error)
 
     def _go_to(self, key: str) -> None:
         if self.has_class("-yaml") or self._search.active:

@@ -23,6 +23,10 @@ from tui.widgets.safe_editors import LineEditor, TextEditor
 NAME_WIDTH = 31  # cells, the marks before the name included
 NARROW_VALUE, WIDE_VALUE = 11, 32  # cells for a value before the remark on it, where they fit
 EDITOR_LINES = 8
+KEEP = (
+    ("keep", "leave the editor with the text as it is now"),
+    ("drop", "back to the text before"),
+)
 
 
 class SettingField(Widget, can_focus=True):
@@ -55,6 +59,7 @@ class SettingField(Widget, can_focus=True):
         Binding("left", "step(-1)", "previous choice", show=False, id="field.previous"),
         Binding("right", "step(1)", "next choice", show=False, id="field.next"),
         Binding("r,delete,backspace", "reset", "reset", id="field.reset"),
+        Binding("tab", "done", "done", id="field.done"),
         Binding("escape", "cancel", "as it was", id="field.cancel"),
     ]
 
@@ -83,6 +88,7 @@ class SettingField(Widget, can_focus=True):
         self._complete = complete
         self._first_text = ""  # the text when the editor was opened
         self._screen_text = ""  # the editor's text as the screen knows it
+        self._opened_text = ""  # of the editor of several lines
         self.editor: LineEditor | TextEditor | None = None  # while the field is being edited
         self._options: OptionList | None = None  # the choices, or offers for the text
         self._lines = 0
@@ -187,7 +193,7 @@ class SettingField(Widget, can_focus=True):
         self._first_text = self._form.text(self.key)
         if self.setting.kind == "multiline":
             self.editor = TextEditor(text, soft_wrap=True, highlight_cursor_line=False)
-            self._screen_text = self.editor.text
+            self._screen_text = self._opened_text = self.editor.text
         else:
             self.editor = LineEditor(text, compact=True, select_on_focus=select)
             self._screen_text = self.editor.value
@@ -225,7 +231,7 @@ class SettingField(Widget, can_focus=True):
             self._send(choices[(at + by) % len(choices)])
 
     def action_reset(self) -> None:
-        """Back to the default."""
+        """Back to where the form began, and from there to the default."""
         self.post_message(self.Edited(self, None))
 
     @property
@@ -236,11 +242,27 @@ class SettingField(Widget, can_focus=True):
         """Escape is the field's while something is open, the other keys while nothing is."""
         if action == "cancel":
             return self._open
+        if action == "done":
+            return isinstance(self.editor, TextEditor)
         return not (self._open and action in ("edit", "step", "reset"))
 
+    async def action_done(self) -> None:
+        """Leave the editor of several lines with what is in it."""
+        await self.close()
+
     async def action_cancel(self) -> None:
-        """Leave the editor as if nothing had been typed, or the list of choices."""
-        await self.close(keep=False)
+        """Leave the list of choices, or the editor as if nothing had been typed; a text of several
+        lines that was changed is not thrown away unasked."""
+        if isinstance(self.editor, TextEditor) and self.editor.text != self._opened_text:
+            from tui.shell.ask import AskChoice
+
+            self.app.push_screen(AskChoice(f"keep the changed {self.key}?", KEEP), self._leave)
+        else:
+            await self.close(keep=False)
+
+    async def _leave(self, answer: str | None) -> None:
+        if answer:
+            await self.close(keep=answer == "keep")
 
     async def on_key(self, event: events.Key) -> None:
         """A digit on a number begins to edit; the arrows leave a line or move in its offers."""

@@ -90,7 +90,7 @@ class AskText(ModalScreen[str | None]):
         wrong = self._check(event.value) if self._check else None
         if wrong and not (wrong.endswith("?") and self._doubted == event.value):
             self._doubted = event.value
-            more = " enter again: yes" if wrong.endswith("?") else ""
+            more = " Press enter again to go on." if wrong.endswith("?") else ""
             self.query_one(".wrong", Static).update(Content(wrong + more))
             return
         self.dismiss(event.value)

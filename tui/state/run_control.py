@@ -1,5 +1,6 @@
 """The run that trains in this process: its start and end, and how it goes on without a screen."""
 
+import contextlib
 import signal
 import threading
 import time
@@ -7,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from engine.errors import UserError
+from engine.errors import RunError, UserError
 from tui.state.run_view import RunView
 
 if TYPE_CHECKING:
@@ -114,6 +115,14 @@ class RunControl:
             else:
                 self.early_lines.append(line)
 
+    def log(self, text: str) -> None:
+        """Add a line about the run of this process to its log."""
+        if self.view:
+            self.view.add_log(time.time(), "info", text)
+        if self.session and self.session.run:
+            with contextlib.suppress(RunError):  # the disk is full
+                self.session.run.log("info", text)
+
     # -- without a screen ------------------------------------------------------------------------
 
     def outlives_screen(self) -> bool:
@@ -131,7 +140,11 @@ class RunControl:
         terminal was lost. Nothing is waited for where the person left at once."""
         self.screen_gone.set()
         if self.session and not self.abandoned:
-            if self.ended_by != signal.SIGHUP or not self.outlives_screen():
+            goes_on = self.ended_by == signal.SIGHUP and self.outlives_screen()
+            if self.ended_by == signal.SIGHUP and self.session.alive:
+                then = "the run goes on without it" if goes_on else "the run stops"
+                self.log(f"the terminal is gone; {then}")
+            if not goes_on:
                 self.session.stop()
             self.session.screen_has_gone()
             self.session.join()

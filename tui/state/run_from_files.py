@@ -1,6 +1,7 @@
 """The view of a run read from its folder, and kept up with while another process writes it."""
 
 import contextlib
+from dataclasses import replace
 from datetime import datetime
 from typing import get_args
 
@@ -36,6 +37,7 @@ class RunFromFiles:
         """
         self._take_state(self.run.state())
         self._take_metrics()
+        self._date_win_rate()
         self._take_pairs()
         self._take_log()
 
@@ -59,6 +61,13 @@ class RunFromFiles:
             if (step := real(line.get("step"))) is not None:
                 self._seconds = real(line.get("seconds")) or self._seconds
                 self.view.add_metrics(step, line, self._seconds)
+
+    def _date_win_rate(self) -> None:
+        """Older runs do not say in run.json at which step their win rate was measured."""
+        rates, evaluation = self.view.series.get("win_rate"), self.view.evaluation
+        if evaluation and evaluation.step < 0:
+            step = int(rates.steps[-1]) if rates else self.view.step
+            self.view.evaluation = replace(evaluation, step=step)
 
     def _take_pairs(self) -> None:
         for follower in self._pairs:
@@ -146,7 +155,7 @@ def _evaluation(state: Record) -> Evaluated | None:
     names = ("prompt", "before", "after")
     return Evaluated(
         time=0.0,
-        step=whole(state.get("step")),
+        step=whole(state["win_rate_step"]) if "win_rate_step" in state else -1,
         split="valid",
         win_rate=rates[0] or 0.0,
         win_rate_low=rates[1] or 0.0,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.events import (
+    COMPLETE,
     STATUSES,
     UNDER_WAY,
     Evaluated,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from engine.settings.schema import Settings
 
 LOG_LINES = 5_000
+NOT_MEASURED = "not measured since step 0"  # of a win rate
 WIN_RATE = ("win_rate", "win_rate_low", "win_rate_high")
 SHOWN = {*STATUSES, "damaged"}
 NOT_METRICS = {"step", "total_steps", "time", "split", "prompts", "seconds"}
@@ -111,6 +113,18 @@ class RunView:
     def live(self) -> bool:
         """Whether the run may still change."""
         return self.status in UNDER_WAY
+
+    @property
+    def only_start_measured(self) -> bool:
+        """Whether the newest win rate is that of the model against itself, before any step."""
+        return self.evaluation is not None and self.evaluation.step == 0 < self.step
+
+    @property
+    def can_measure(self) -> bool:
+        """Whether the run is over at a step without a win rate, and has steps left to go on with,
+        by which it could be measured."""
+        measured = -1 if self.evaluation is None else self.evaluation.step
+        return not self.live and self.status not in COMPLETE and measured < self.step
 
     def elapsed(self, now: float | None = None) -> float | None:
         """Seconds that the run has been at it, earlier sittings included; None before it began."""

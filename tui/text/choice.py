@@ -63,6 +63,11 @@ def label_kept(choice: str) -> str:
     return f"its label is that already: {outcome(choice)}"
 
 
+def label_log(pair_id: str, *, removed: bool = False) -> str:
+    """The line of a run's log about a label that was changed; its files say from what to what."""
+    return f"label of pair {pair_id} {'removed' if removed else 'changed'} by hand"
+
+
 def label_changed(choice: str) -> str:
     """What is said where a pair was given another label."""
     return f"label changed: {outcome(choice)}"

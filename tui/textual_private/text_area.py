@@ -1,12 +1,22 @@
 """What is private of Textual's text area; apart from the rest, since it takes long to import."""
 
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
 from textual.document._document import EditResult
 from textual.document._edit import Edit
 from textual.widgets import TextArea
 
 
-class CheckedTextArea(TextArea):
-    """A text area that keeps of every text what `checked` leaves of it."""
+class CheckedTextArea(TextArea, inherit_bindings=False):
+    """A text area that keeps of every text what `checked` leaves of it. Undo and redo have no key:
+    Textual's is `ctrl+z`."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        each
+        for each in TextArea.BINDINGS
+        if not (isinstance(each, Binding) and each.action in ("undo", "redo"))
+    ]
 
     def checked(self, text: str) -> str:
         """Called with all that is typed, pasted or put into it."""

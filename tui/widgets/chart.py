@@ -56,13 +56,15 @@ class Chart(Widget, can_focus=True):
     def __init__(self, lines: Sequence[Line] = (), *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.lines: Sequence[Line] = lines
+        self.percent = False
         self._window: Range | None = None  # None: all of it
         self._cursor: float | None = None  # a place on the x axis; None: the newest
         self._means: dict[tuple[int, int, int], list[float]] = {}
 
-    def show(self, lines: Sequence[Line]) -> None:
-        """Draw other lines, over the same stretch where they have points there."""
-        self.lines = lines
+    def show(self, lines: Sequence[Line], *, percent: bool = False) -> None:
+        """Draw other lines, over the same stretch where they have points there; with `percent`,
+        they are shares that are read as percentages."""
+        self.lines, self.percent = lines, percent
         self.refresh()
 
     # -- what is shown ---------------------------------------------------------------------------
@@ -118,7 +120,7 @@ class Chart(Widget, can_focus=True):
         means = [each for line in self.lines if (each := self.means(line)) is not None]
         canvas = plot.draw(self.lines, self.axis, window, y, (width, height), means)
         cursor = window.place(self.cursor_x, width) if self._cursor is not None else -1
-        labels = _y_labels(y, height)
+        labels = _y_labels(y, height, percent=self.percent)
         rows = [
             Content.assemble((f"{labels.get(row, ''):>{LABELS - 2}} ", "$muted"), ("│", "$faint"))
             + _row(canvas, row, cursor)
@@ -229,19 +231,21 @@ def _style(style: int) -> str:
     return "$bad" if style == plot.MARK else f"$series-{style % 6 + 1}"
 
 
-def _y_labels(y: Range, height: int) -> dict[int, str]:
-    """Row -> label."""
-    values = plot.ticks(y, max(2, height // 3))
-    step = values[1] - values[0] if len(values) > 1 else y.span
-    return {
-        height - 1 - y.place(value, height): plot.tick_label(value, step)[: LABELS - 2]
-        for value in values
-    }
+def _y_labels(y: Range, height: int, *, percent: bool) -> dict[int, str]:
+    """Row -> label; `percent`: the values are shares, to be read as percentages."""
+    scale, unit = (100, " %") if percent else (1, "")
+    values = plot.ticks(Range(scale * y.low, scale * y.high), max(2, height // 3))
+    step = values[1] - values[0] if len(values) > 1 else scale * y.span
+    places: dict[str, int] = {}  # two that are cut to the same label would mislead
+    for value in values:
+        label = f"{plot.tick_label(value, step)}{unit}"[: LABELS - 2]
+        places.setdefault(label, height - 1 - y.place(value / scale, height))
+    return {row: label for label, row in places.items()}
 
 
 def _x_axis(window: Range, width: int, cursor: int, axis: Axis) -> list[Content]:
     """The axis with its ticks, and the labels under it."""
-    values = plot.ticks(window, max(2, width // 14))
+    values = plot.ticks(window, max(2, width // 14), least=1.0 if axis == "step" else 0.0)
     step = values[1] - values[0] if len(values) > 1 else window.span
     line, labels = ["─"] * width, " " * (width + LABELS)
     for value in values:

@@ -17,6 +17,7 @@ Axis = Literal["step", "time"]
 DOTS_ACROSS, DOTS_DOWN = 2, 4  # of a cell
 # The bit of each dot of a braille character, by column and row.
 _BITS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+FLAT = 1e-3  # a span below this share of the values is none: its labels would all be the same
 BAND, MARK = -1, -2  # styles that are not a line's
 
 
@@ -134,7 +135,7 @@ def heights(lines: Sequence[Line], axis: Axis, window: Range) -> Range:
         return Range(0.0, 1.0)
     low, high = max(low, -1e300), min(high, 1e300)
     room = (high - low) * 0.05
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
+    if high - low <= FLAT * max(abs(low), abs(high)):
         room = abs(high) * 0.1 or 1.0
     return Range(low - room, high + room)
 
@@ -236,11 +237,12 @@ def smoothed(values: Sequence[float], reach: int) -> list[float]:
     return means
 
 
-def ticks(range_: Range, most: int) -> list[float]:
-    """Round numbers within a range, at most `most`, in steps of 1, 2 or 5 times a power of ten."""
+def ticks(range_: Range, most: int, least: float = 0.0) -> list[float]:
+    """Round numbers within a range, at most `most`, in steps of 1, 2 or 5 times a power of ten, and
+    of at least `least`."""
     if most < 1:
         return []
-    rough = range_.span / most
+    rough = max(range_.span / most, least)
     power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
     step = next(power * by for by in (1, 2, 5, 10, 20) if power * by >= rough * (1 - 1e-9))
     first = math.ceil(range_.low / step - 1e-9)

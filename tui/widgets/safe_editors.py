@@ -1,13 +1,17 @@
 """Editors whose text is always safe to draw, whatever is pasted or put into them."""
 
+import re
+
+from textual import events
 from textual.binding import Binding
 from textual.widgets import Input
 
-from tui.text.safe_text import safe, safe_line
+from tui.text.safe_text import safe
 from tui.textual_private.text_area import CheckedTextArea
 
 # Keys of characters that Textual does not know by the key's name.
 CHARACTER_KEYS = {"plus", "minus", "slash", "at", "backslash", "underscore"}
+_BREAKS = re.compile("[\n\v\f\x85\u2028\u2029]+")
 
 
 class LineEditor(Input):
@@ -20,12 +24,30 @@ class LineEditor(Input):
         return key in CHARACTER_KEYS or super().check_consume_key(key, character)
 
     def validate_value(self, value: str) -> str:
-        """What is kept of a text."""
-        return safe_line(value)
+        """What is kept of a text: several lines become one, with a space for each break."""
+        return one_line(value)
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Put in all that is pasted; an `Input` takes the first line alone."""
+        event.prevent_default()
+        event.stop()
+        self.replace(event.text.strip("\r\n"), *self.selection)
+
+    def replace(self, text: str, start: int, end: int) -> None:
+        """Put a text in the place of another, with the cursor after what is kept of it."""
+        super().replace(one_line(text), start, end)
 
 
 class TextEditor(CheckedTextArea):
-    """A `TextArea` without control characters or hidden text in it."""
+    """A `TextArea` without control characters or hidden text in it.
+
+    Undo is on the key of readline and on that of nano, since `ctrl+z` is the shell's.
+    """
+
+    BINDINGS = [  # noqa: RUF012
+        Binding("ctrl+underscore,alt+u", "undo", "undo", key_display="ctrl+_", id="text.undo"),
+        Binding("ctrl+y,alt+e", "redo", "redo", show=False, id="text.redo"),
+    ]
 
     def check_consume_key(self, key: str, character: str | None = None) -> bool:
         """Whether a key is typed here, and so cannot mean anything else."""
@@ -33,4 +55,15 @@ class TextEditor(CheckedTextArea):
 
     def checked(self, text: str) -> str:
         """What is kept of a text."""
-        return safe(text)
+        return safe(line_feeds(text), limit=len(text))
+
+
+def line_feeds(text: str) -> str:
+    """`text` with one way to end a line; terminals paste a carriage return for each."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def one_line(text: str) -> str:
+    """`text` made safe on one line: a run of line breaks, or a tab, is a space."""
+    joined = _BREAKS.sub(" ", line_feeds(text).replace("\t", " "))
+    return safe(joined, limit=len(joined))

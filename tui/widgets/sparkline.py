@@ -5,19 +5,26 @@ from collections.abc import Sequence
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 NOT_FINITE = "×"
+FLAT = 0.45  # where a line without a rise stands, as a share of the height
 SAMPLES = 8  # values looked at for one column, so that a long series costs no more than a short
 
 
-def sparkline(values: Sequence[float], width: int, height: int = 1) -> list[str]:
+def sparkline(
+    values: Sequence[float], width: int, height: int = 1, least: float = 0.0
+) -> list[str]:
     """The rows of a sparkline, the top one first, each of at most `width` cells.
 
     A column stands for one value, or for the mean of a stretch where there are more values than
-    columns. Where a stretch has no finite value it is marked by `×`. All equal values make a line
-    at half height; no values make empty rows.
+    columns. Where a stretch has no finite value it is marked by `×`. The height stands for a span
+    of at least `least`, around the values. All equal values make a line at half height; no values
+    make empty rows.
     """
     columns = _columns(values, width)
     finite = [value for value in columns if math.isfinite(value)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
+    if 0 < high - low < least:
+        middle = low + (high - low) / 2
+        low, high = middle - FLAT * least, middle + (1 - FLAT) * least
     steps = 8 * height
     rows = [""] * height
     for value in columns:
@@ -34,7 +41,7 @@ def _share(value: float, low: float, high: float) -> float:
     """Where `value` lies between `low` and `high`, 0 to 1; in halves, to stay finite."""
     span = high / 2 - low / 2
     if span <= 1e-9 * max(abs(low), abs(high)):
-        return 0.45
+        return FLAT
     return (value / 2 - low / 2) / span
 
 
