@@ -1,6 +1,7 @@
 """A newcomer's first minutes, through the real program on a pseudo-terminal."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,8 @@ def first_minutes(terminal: PseudoTerminal, name: str) -> None:
     assert "trained 1" not in text
     terminal.press("1")
     terminal.wait_for(lambda text: "trained 1" in text or "starting 1" in text)
+    terminal.press(ESCAPE)  # out of the line for the next prompt
+    time.sleep(1)  # else the terminal's escape and the key are one
     terminal.press("q")
     assert terminal.wait() == 0
 
