@@ -22,6 +22,7 @@ from engine.compute.sampling import Interrupted
 from engine.data.pairs import Ties, Verdict, verdict_of
 from engine.errors import UserError
 from engine.judges import function_process
+from engine.judges.once import once
 from engine.judges.presentation import Request
 from engine.settings.judge_names import RULE, file_and_function, judge_kind
 from engine.settings.schema import Settings
@@ -59,8 +60,7 @@ class FunctionJudge:
         self._margin = settings.judge_margin
         self._ties: Ties = settings.judge_ties
         self._seconds = settings.judge_timeout
-        self._progress, self._stop, self._warn = progress, stop, warn
-        self._warned: set[str] = set()
+        self._progress, self._stop, self._warn_once = progress, stop, once(warn)
         self._process: subprocess.Popen[bytes] | None = None
         self._takes, self._lists = function_process.PAIR, False
         if judge_kind(name) == "rule":
@@ -217,11 +217,6 @@ class FunctionJudge:
         if error := reply.get("error"):
             raise _Failure("error", _short(error))
         return reply
-
-    def _warn_once(self, kind: str, text: str) -> None:
-        if kind not in self._warned:
-            self._warned.add(kind)
-            self._warn(text)
 
 
 class _Failure(Exception):

@@ -11,7 +11,8 @@ import numpy as np
 
 from engine.compute import limits
 from engine.compute.sampling import Interrupted, Sampler, sample
-from engine.data.pairs import JudgedPair, Pair, Ties, Verdict, verdict_of
+from engine.data.pairs import Ties, Verdict, verdict_of
+from engine.judges.once import once
 from engine.judges.presentation import Request, answer_ids, render_frame
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
@@ -29,8 +30,6 @@ ANSWER = re.compile(r"\W*(?:answer\W*)?([12])\W*", re.IGNORECASE)
 
 class LLMJudge:
     """Judges pairs by the rubric of the settings. Lives on the engine's thread alone."""
-
-    stores_labels = False
 
     def __init__(
         self,
@@ -54,8 +53,7 @@ class LLMJudge:
         self._generates = settings.judge_mode == "generate"
         self._progress = progress
         self._stop = stop
-        self._warn = warn
-        self._warned: set[str] = set()
+        self._warn_once = once(warn)
         self._most = settings.judged_tokens
         self._frame = render_frame(
             lm.tokenizer,
@@ -63,44 +61,6 @@ class LLMJudge:
             enable_thinking=self._generates and settings.enable_thinking,
         )
         self._answers = None if self._generates else answer_ids(lm.tokenizer)
-        self._batches: deque[list[Pair]] = deque()
-
-    def submit(self, pairs: Sequence[Pair]) -> None:
-        """Hand over a batch."""
-        self._batches.append(list(pairs))
-
-    def open_batches(self) -> int:
-        """Batches that wait."""
-        return len(self._batches)
-
-    def settles_in(self) -> float:
-        """Seconds until `collect` may have a batch."""
-        return 0.0 if self._batches else math.inf
-
-    def pending(self) -> list[Sequence[Pair]]:
-        """Batches that wait, oldest first."""
-        return list(self._batches)
-
-    def collect(self) -> list[JudgedPair] | None:
-        """Judge the oldest batch now; None where nothing waits.
-
-        Raises:
-            Interrupted: asked to stop; the batch keeps waiting.
-        """
-        if not self._batches:
-            return None
-        pairs = self._batches[0]
-        requests = [pair for pair in pairs if pair.undecidable() is None]
-        verdicts = self.judge(
-            [(pair.full_prompt, pair.first, pair.second) for pair in requests],
-            [f"pair {pair.pair_id}" for pair in requests],
-        )
-        self._batches.popleft()
-        by_id = {pair.pair_id: verdict for pair, verdict in zip(requests, verdicts, strict=True)}
-        return [
-            JudgedPair(pair, by_id.get(pair.pair_id) or Verdict(pair.undecidable() or "invalid"))
-            for pair in pairs
-        ]
 
     def judge(
         self, texts: Sequence[tuple[Request, str, str]], names: Sequence[str] = ()
@@ -161,11 +121,6 @@ class LLMJudge:
             if self._stop():
                 raise Interrupted
         return result, failed
-
-    def _warn_once(self, kind: str, text: str) -> None:
-        if kind not in self._warned:
-            self._warned.add(kind)
-            self._warn(text)
 
     def _chunks(self, rows: list[list[int]]) -> list[list[int]]:
         """Indices of rows, those of a pair beside each other, the shortest pairs first, in chunks

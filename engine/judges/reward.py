@@ -19,6 +19,7 @@ from engine.data.prompts import Prompt
 from engine.data.rendering import render_answered
 from engine.errors import UserError
 from engine.judges.llm import NO_MEMORY, is_of_memory
+from engine.judges.once import once
 from engine.judges.presentation import Request
 from engine.message import Message
 from engine.model.reward import RewardModel
@@ -52,8 +53,7 @@ class RewardJudge:
         self._margin = settings.judge_margin
         self._ties: Ties = settings.judge_ties
         self._most = settings.judged_tokens
-        self._progress, self._stop, self._warn = progress, stop, warn
-        self._warned: set[str] = set()
+        self._progress, self._stop, self._warn_once = progress, stop, once(warn)
 
     def judge(
         self, texts: Sequence[tuple[Request, str, str]], names: Sequence[str] = ()
@@ -132,8 +132,3 @@ class RewardJudge:
                 chunks.append([])
             chunks[-1].append(row)
         return chunks
-
-    def _warn_once(self, kind: str, text: str) -> None:
-        if kind not in self._warned:
-            self._warned.add(kind)
-            self._warn(text)

@@ -23,6 +23,7 @@ from engine.events import Level
 from engine.judges import JudgeAway
 from engine.judges.chat_server import Answer, ChatServer, Fault, Refused
 from engine.judges.llm import GENERATED_TOKENS, LEAST_MASS, written_answer
+from engine.judges.once import once
 from engine.judges.presentation import Request
 from engine.judges.queued import judged, to_judge
 from engine.judges.server_prompt import Messages, chat_messages
@@ -79,8 +80,8 @@ class ServerJudge:
         self._writes = settings.judge_mode == "generate"
         self._away_seconds = 60 * settings.judge_away_minutes
         self._progress, self._stop, self._tell, self._wake = progress, stop, tell, wake
-        self._warned: set[str] = set()
         self._warnings: deque[str] = deque()  # of the other thread, which are not told yet
+        self._warn_once = once(self._warnings.append)
         self._told_away: float | None = None  # since when the server is away that was told of
         self._server = ChatServer(
             address,
@@ -303,11 +304,6 @@ class ServerJudge:
                 f"judge: {self.name} {away.reason}; the run waits for it, up to "
                 f"{self._away_seconds / 60:g} minutes",
             )
-
-    def _warn_once(self, kind: str, text: str) -> None:
-        if kind not in self._warned:
-            self._warned.add(kind)
-            self._warnings.append(text)
 
 
 def log_odds(tops: Sequence[dict[str, float]]) -> float:

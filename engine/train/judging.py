@@ -92,7 +92,7 @@ def judging_of(
     judge = members[0]
     if len(members) > 1:
         judge = SeveralJudges(members, weights, settings, settings.judge)
-    if isinstance(judge, LLMJudge | ServerJudge):
+    if isinstance(judge, ServerJudge):
         return Judging(judge, judge)
     return Judging(QueuedJudge(judge), judge)
 

@@ -19,6 +19,7 @@ from engine.data.pairs import Pair
 from engine.judges import llm
 from engine.judges.llm import LLMJudge
 from engine.judges.presentation import answer_ids, render_frame
+from engine.judges.queued import QueuedJudge
 from engine.model.language_model import LanguageModel
 from engine.train.metrics import Averages, add_judged
 from tests.engine.small_models import (
@@ -174,7 +175,7 @@ def test_a_pair_without_memory_for_it_is_invalid_and_named(
 
     monkeypatch.setattr(kind, "last_logits", full)
     said: list[str] = []
-    judge = LLMJudge(lm, settings(judge_system=RUBRIC), warn=said.append)
+    judge = QueuedJudge(LLMJudge(lm, settings(judge_system=RUBRIC), warn=said.append))
     long = "It is a very long story. " * 8
     judge.submit([*batch(), pair(4, first=long, second="No idea"), pair(5, first=long)])
     judged = judge.collect()
@@ -202,7 +203,7 @@ def test_another_failure_is_no_matter_of_memory(monkeypatch: pytest.MonkeyPatch)
 def test_pairs_that_are_cut_are_marked_and_the_first_is_named() -> None:
     said: list[str] = []
     chosen = settings(judge_system=RUBRIC, judge_max_tokens=32)
-    judge = LLMJudge(attentive(), chosen, warn=said.append)
+    judge = QueuedJudge(LLMJudge(attentive(), chosen, warn=said.append))
     book = "word " * 100_000
     asked = [pair(0), pair(1, prompt=book), pair(2, prompt=book, first="x" * 99)]
     judge.submit(asked)
@@ -278,7 +279,8 @@ def batch() -> list[Pair]:
 
 def test_batches_are_answered_in_order_and_only_what_needs_it_is_asked() -> None:
     seen: list[tuple[int, int]] = []
-    judge = LLMJudge(attentive(), settings(), progress=lambda *done: seen.append(done))
+    asked_now = LLMJudge(attentive(), settings(), progress=lambda *done: seen.append(done))
+    judge = QueuedJudge(asked_now)
     assert (judge.collect(), judge.open_batches(), judge.settles_in()) == (None, 0, math.inf)
     other = [pair(0, step=2, first="x", second="yz")]
     judge.submit(batch())
@@ -289,7 +291,7 @@ def test_batches_are_answered_in_order_and_only_what_needs_it_is_asked() -> None
     assert [each.pair for each in judged] == batch()
     assert [each.verdict.choice for each in judged][1:3] == ["identical", "empty"]
     assert seen[-1] == (2, 2)  # pairs asked, of those
-    asked = judge.judge([(p.prompt, p.first, p.second) for p in (batch()[0], batch()[3])])
+    asked = asked_now.judge([(p.prompt, p.first, p.second) for p in (batch()[0], batch()[3])])
     assert [judged[0].verdict.q, judged[3].verdict.q] == pytest.approx(
         [each.q for each in asked], abs=CLOSE
     )
@@ -301,7 +303,7 @@ def test_batches_are_answered_in_order_and_only_what_needs_it_is_asked() -> None
 
 
 def test_a_batch_of_nothing_to_ask_is_answered() -> None:
-    judge = judge_of(attentive())
+    judge = QueuedJudge(judge_of(attentive()))
     judge.submit([pair(0, first="same", second="same", second_finished=True)])
     collected = judge.collect()
     assert collected is not None
@@ -310,7 +312,7 @@ def test_a_batch_of_nothing_to_ask_is_answered() -> None:
 
 def test_an_interrupted_batch_keeps_waiting() -> None:
     stopping = [True]
-    judge = LLMJudge(attentive(), settings(), stop=lambda: stopping[0])
+    judge = QueuedJudge(LLMJudge(attentive(), settings(), stop=lambda: stopping[0]))
     judge.submit(batch())
     with pytest.raises(Interrupted):
         judge.collect()

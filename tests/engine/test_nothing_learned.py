@@ -11,6 +11,7 @@ import pytest
 from engine.data.pairs import Verdict
 from engine.events import HealthChanged, Log, RunEnded
 from engine.judges import llm
+from engine.judges.queued import QueuedJudge
 from engine.runs import archive
 from engine.session import Session
 from engine.settings.schema import Settings
@@ -106,9 +107,9 @@ def test_it_is_said_and_nothing_is_fused(
 def test_one_pair_is_something(chosen: Choose, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 24 pairs only the first of a step in the middle has a winner."""
     always("tie", monkeypatch)
-    real, calls = llm.LLMJudge.collect, []
+    real, calls = QueuedJudge.collect, []
 
-    def collect(judge: llm.LLMJudge) -> Any:
+    def collect(judge: QueuedJudge) -> Any:
         judged = real(judge)
         if judged:
             calls.append(1)
@@ -116,7 +117,7 @@ def test_one_pair_is_something(chosen: Choose, monkeypatch: pytest.MonkeyPatch) 
                 judged[0] = replace(judged[0], verdict=Verdict("first", 0.9, (0.9, 0.9)))
         return judged
 
-    monkeypatch.setattr(llm.LLMJudge, "collect", collect)
+    monkeypatch.setattr(QueuedJudge, "collect", collect)
     session, _ = train(chosen())
     assert session.run is not None
     assert (session.status, session.error) == ("finished", None)

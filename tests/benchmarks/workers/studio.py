@@ -27,13 +27,14 @@ def main() -> None:
 
     turns = Turns(setting["threads"], mx.get_peak_memory if setting["gpu"] else None)
     from engine.judges.llm import LLMJudge
+    from engine.judges.queued import QueuedJudge
     from engine.runs import archive
     from engine.train import engine_thread, online_dpo
 
     settings = from_mapping(setting["studio"], "the benchmark")
     decide(LLMJudge)
     online_dpo.sample = turns.timed("sample", online_dpo.sample)
-    LLMJudge.collect = turns.timed("judge", LLMJudge.collect)
+    QueuedJudge.collect = turns.timed("judge", QueuedJudge.collect)
 
     def emit(event: Any) -> None:
         if isinstance(event, StepDone):

@@ -1,0 +1,15 @@
+"""News of a kind that is told once a run."""
+
+from collections.abc import Callable
+
+
+def once(tell: Callable[[str], None]) -> Callable[[str, str], None]:
+    """A function of (kind, text) that tells the first text of each kind alone."""
+    told: set[str] = set()
+
+    def first(kind: str, text: str) -> None:
+        if kind not in told:
+            told.add(kind)
+            tell(text)
+
+    return first
