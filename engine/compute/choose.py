@@ -40,7 +40,8 @@ def alone(model: nn.Module, tokenizer: Any, tokens: float = math.inf) -> Languag
     Args:
         tokens: the longest sequence that it is going to see, or infinity where nothing bounds it.
     """
-    mlx = MlxBackend(MlxModel.of(model), shares_prompts=supports_sharing(model, tokens))
+    parts = MlxModel.of(model)
+    mlx = MlxBackend(parts, shares_prompts=supports_sharing(parts, tokens))
     if not is_numpy(model):
         return _language_model(mlx, tokenizer, mlx)
     trains = arrays.flat(model.trainable_parameters())
@@ -55,7 +56,7 @@ def policy_and_reference(
     equal numbers. The layers that both share are run once for both."""
     modules = policy, reference
     models = [MlxModel.of(each) for each in modules]
-    shares = [supports_sharing(each, tokens) for each in modules]
+    shares = [supports_sharing(each, tokens) for each in models]
     by_numpy = [is_numpy(each) for each in modules]
     scores = all(by_numpy) and trains_adapters_alone(policy)
     count = shared_layers(policy, reference)
@@ -80,14 +81,14 @@ def _language_model(mlx: MlxBackend, tokenizer: Any, backend: Backend) -> Langua
 # -- trials --------------------------------------------------------------------------------------
 
 
-def supports_sharing(model: nn.Module, tokens: float) -> bool:
+def supports_sharing(model: MlxModel, tokens: float) -> bool:
     """Whether prompts of this model can be shared over `tokens` positions by MLX.
 
     True where every layer keeps keys and values, a window of them or recurrent states, and where
     small trials give the same numbers as a plain pass: for each window that `tokens` overflow
     one whose prompts do so too.
     """
-    sizes = windows(model)
+    sizes = windows(model.module)
     if sizes is None:
         return False
     prompts = [[*range(1, 13)], [5, 6]]
@@ -106,22 +107,23 @@ def _longer(ids: list[int], tokens: int) -> list[int]:
     return (ids * (count // len(ids) + 1))[:count]
 
 
-def _continues(model: nn.Module, prompts: list[list[int]]) -> bool:
+def _continues(model: MlxModel, prompts: list[list[int]]) -> bool:
     """Prompts of unequal length, continued by two tokens: equal to a plain pass, and states to
-    those of each prompt alone?"""
+    those of each prompt alone? Logits are made of the two tokens alone: there may be a large
+    vocabulary, and a window is long."""
     tail = [[7, 8], [9, 10]]
     lengths = [len(prompt) for prompt in prompts]
-    caches = prompt_caches(model, lengths)
-    model(padded(prompts), cache=caches)
+    caches = prompt_caches(model.module, lengths)
+    model.hidden(padded(prompts), caches)
     rows = mx.arange(len(prompts))
     continued = completion_caches(caches, rows, mx.array(lengths))
-    shared = model(padded(tail), cache=continued)
+    shared = model.logits(model.hidden(padded(tail), continued))
     for row, (prompt, completion) in enumerate(zip(prompts, tail, strict=True)):
-        plain = model(mx.array([prompt + completion]))[0, len(prompt) :]
-        if not _close(shared[row], plain):
+        plain = model.hidden(mx.array([prompt + completion]))[:, len(prompt) :]
+        if not _close(shared[row], model.logits(plain)[0]):
             return False
-        alone = prompt_caches(model)
-        model(mx.array([prompt]), cache=alone)
+        alone = prompt_caches(model.module)
+        model.hidden(mx.array([prompt]), alone)
         for mine, theirs in zip(states(caches), states(alone), strict=True):
             if not _close(mine[row], theirs[0]):
                 return False

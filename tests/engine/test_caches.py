@@ -1,5 +1,6 @@
 """The prompt cache that completions share: positions, masks, dropped rows, and when not to."""
 
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -15,6 +16,7 @@ from engine.compute.caches import (
 )
 from engine.compute.choose import supports_sharing
 from engine.compute.kv_cache import CompletionCache
+from engine.compute.mlx_model import MlxModel
 from tests.close import assert_close
 from tests.engine.small_models import GEMMA2, GEMMA3, MAMBA2, QWEN2, QWEN3, make_model
 
@@ -112,30 +114,31 @@ def test_a_prompt_cache_is_not_changed_by_its_completions() -> None:
 
 
 def test_who_can_share() -> None:
-    assert supports_sharing(make_model(QWEN3), 512)
-    assert supports_sharing(make_model(QWEN2), 512)
-    assert supports_sharing(make_model(GEMMA3), 8)
-    assert supports_sharing(make_model(GEMMA3), float("inf"))  # its window overflows
-    assert supports_sharing(make_model(MAMBA2), 512)
-    assert not supports_sharing(make_model(GEMMA2), 512)  # takes no mask of its own for each row
+    assert supports_sharing(MlxModel.of(make_model(QWEN3)), 512)
+    assert supports_sharing(MlxModel.of(make_model(QWEN2)), 512)
+    assert supports_sharing(MlxModel.of(make_model(GEMMA3)), 8)
+    assert supports_sharing(MlxModel.of(make_model(GEMMA3)), float("inf"))  # its window overflows
+    assert supports_sharing(MlxModel.of(make_model(MAMBA2)), 512)
+    # Takes no mask of its own for each row.
+    assert not supports_sharing(MlxModel.of(make_model(GEMMA2)), 512)
 
 
 def test_a_model_that_ignores_the_mask_or_positions_is_found_out() -> None:
     """The trial is what protects from architectures that nobody looked at."""
 
-    class Careless:
-        def __init__(self, model: Any, drop: str) -> None:
-            self.model, self.drop, self.layers = model, drop, model.layers
-
-        def __call__(self, ids: mx.array, cache: Any = None) -> Any:
-            for each in cache or []:
+    def careless(drop: str) -> MlxModel:
+        def logits(ids: mx.array, caches: Any = None) -> mx.array:
+            for each in caches or []:
                 if isinstance(each, CompletionCache):
-                    if self.drop == "mask":
+                    if drop == "mask":
                         each.make_mask = lambda *_, **__: None
-                    else:
+                    elif drop == "positions":
                         each.lengths = mx.zeros_like(LENGTHS[:2]) + each.prompt_width
-            return self.model(ids, cache=cache)
+            return model(ids, cache=caches)
 
-    model = make_model()
+        return replace(MlxModel.of(model), _backbone=logits, _logits=lambda hidden: hidden)
+
+    model: Any = make_model()
     for drop in ("mask", "positions"):
-        assert not supports_sharing(Careless(model, drop), 512)  # pyright: ignore[reportArgumentType]
+        assert not supports_sharing(careless(drop), 512)
+    assert supports_sharing(careless("nothing"), 512)

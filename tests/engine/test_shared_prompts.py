@@ -55,7 +55,7 @@ def models(name: str, folder: Path) -> tuple[LanguageModel, LanguageModel]:
     """The same model twice: with prompts shared, and each sequence alone. No token ends a turn."""
     module, tokenizer, _ = load(folder, "model", quantization="none")
     model = MlxModel.of(module)
-    shares = supports_sharing(module, 512)
+    shares = supports_sharing(model, 512)
     assert shares == (name not in APART)
     shared, alone = (
         LanguageModel(module, tokenizer, frozenset([-1]), MlxBackend(model, shares_prompts=way))
