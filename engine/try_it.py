@@ -1,13 +1,18 @@
-"""Try it: the starting and the trained policy answer the same prompt, on a thread of their own.
+"""Try it: the starting and the trained policy answer the same prompt, in a process of their own.
 
-Importing this is light. MLX is imported, and lives, on the thread that `start` makes.
+A run may be training meanwhile, and with CUDA two threads of one process that compute with MLX
+0.32 end it: each records its kernels in a way that the other's break off. Importing this is light.
 """
 
-import queue
+import contextlib
 import random
+import subprocess
+import sys
 import threading
-from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 
 from engine.errors import UserError
 from engine.runs.folder import Run
@@ -49,93 +54,125 @@ SideBySideEvent = SideBySideReady | SideBySideProgress | SideBySideAnswers | Sid
 
 
 class SideBySide:
-    """Answers prompts by both policies of a run until closed. Thread-safe."""
+    """Answers prompts by both policies of a run until closed. Belongs to one thread."""
 
     def __init__(self, run: Run, seed: int = 0) -> None:
         self._run = run
         self._seed = seed
-        self._prompts: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._events: deque[SideBySideEvent] = deque(maxlen=1_000)
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="side-by-side", daemon=True)
+        self._connection, self._far_end = Pipe()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
 
     def start(self) -> None:
         """Begin to load."""
-        self._thread.start()
+        far = self._far_end.fileno()
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}; from engine import try_it; "
+            f"try_it.main({far}, {str(self._run.path)!r}, {self._seed})"
+        )
+        # Not by multiprocessing, which passes on a screen's stand-in for standard error.
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(far,),
+        )
+        self._far_end.close()  # it is the process's now: its end shows here
 
     def ask(self, prompt: str) -> None:
         """Have a prompt answered; several are answered in order."""
-        self._prompts.put(prompt)
+        with contextlib.suppress(OSError):  # it ended, which `drain` tells
+            self._connection.send(prompt)
 
     def drain(self) -> list[SideBySideEvent]:
         """Events since the last call, oldest first."""
-        events = []
-        while self._events:
-            events.append(self._events.popleft())
+        events: list[SideBySideEvent] = []
+        with contextlib.suppress(EOFError, OSError):
+            while not self._closed and self._connection.poll():
+                events.append(self._connection.recv())
+            return events
+        self._closed = True
+        status = self._process.wait() if self._process else 0
+        if status and not any(isinstance(event, SideBySideFailed) for event in events):
+            what = f"The program that answers ended by itself (status {status})."
+            events.append(SideBySideFailed(what))
         return events
 
     def close(self) -> None:
-        """Stop, between two tokens at the latest. Does not wait."""
-        self._closed.set()
-        self._prompts.put(None)
+        """Stop at once. Does not wait."""
+        self._closed = True
+        if self._process:
+            self._process.kill()  # it keeps nothing
+            threading.Thread(target=self._process.wait, daemon=True).start()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the thread to end; whether it has."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        """Wait for the process to end; whether it has."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self._process:
+                self._process.wait(timeout)
+            return True
+        return False
 
-    def _work(self) -> None:
-        from engine.machine.blas import import_mlx
-        from engine.train.engine_thread import leave_thread
 
-        import_mlx()
-        try:
-            self._serve()
-        except UserError as error:
-            self._events.append(SideBySideFailed(str(error)))
-        except Exception as error:  # a defect, ours or a library's
-            self._events.append(SideBySideFailed(f"{type(error).__name__}: {error}"))
-        finally:
-            leave_thread()
+# -- in the process ------------------------------------------------------------------------------
 
-    def _serve(self) -> None:
-        from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
-        from engine.data.prompts import Message, Prompt
-        from engine.data.rendering import render_prompt
-        from engine.trained import load_trained
 
-        settings, _ = self._run.known_settings()
-        trained = load_trained(self._run)
-        self._events.append(SideBySideReady(trained.step))
-        coin = random.Random(self._seed)
-        count = 0
-        while (prompt := self._prompts.get()) is not None:
-            count += 1
-            system = [Message("system", settings.system_prompt)] if settings.system_prompt else []
-            request = Prompt((*system, Message("user", prompt)), prompt)
-            answers = []
-            tokens = 0
+def main(descriptor: int, run: str, seed: int) -> None:
+    """Load, and answer until the other end of a connection is gone."""
+    from engine.machine.blas import import_mlx
+    from engine.train.engine_thread import leave_thread, step_back
 
-            def progress(more: int, prompt: str = prompt) -> None:
-                self._events.append(SideBySideProgress(prompt, tokens + more))  # noqa: B023
+    connection = Connection(descriptor)
+    step_back()
+    import_mlx()
+    try:
+        _answer(Run(Path(run)), seed, connection)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass
+    except UserError as error:
+        connection.send(SideBySideFailed(str(error)))
+    except Exception as error:  # a defect, ours or a library's
+        connection.send(SideBySideFailed(f"{type(error).__name__}: {error}"))
+    finally:
+        leave_thread()
 
-            try:
-                for name, lm in (("policy", trained.policy), ("reference", trained.reference)):
-                    ids = render_prompt(lm.tokenizer, request, settings, settings.prompt_tokens)
-                    ((completion,),) = sample(
-                        lm,
-                        [ids],
-                        copies=1,
-                        max_tokens=settings.max_completion_length,
-                        sampler=Sampler.of(settings),
-                        seed=stream_seed(self._seed, "try it", count, name),
-                        progress=progress,
-                        stop=self._closed.is_set,
-                    )
-                    tokens += len(completion.ids)
-                    answers.append(lm.text(completion.ids))
-            except Interrupted:
-                return
-            trained_is_left = coin.random() < 0.5
-            left, right = answers if trained_is_left else reversed(answers)
-            self._events.append(SideBySideAnswers(prompt, left, right, trained_is_left))
+
+def _answer(run: Run, seed: int, connection: Connection) -> None:
+    from engine.compute.sampling import Sampler, sample, stream_seed
+    from engine.data.prompts import Message, Prompt
+    from engine.data.rendering import render_prompt
+    from engine.trained import load_trained
+
+    settings, _ = run.known_settings()
+    trained = load_trained(run)
+    connection.send(SideBySideReady(trained.step))
+    coin = random.Random(seed)
+    count = 0
+    while True:
+        prompt = connection.recv()
+        count += 1
+        system = [Message("system", settings.system_prompt)] if settings.system_prompt else []
+        request = Prompt((*system, Message("user", prompt)), prompt)
+        answers = []
+        tokens = 0
+        for name, lm in (("policy", trained.policy), ("reference", trained.reference)):
+            ids = render_prompt(lm.tokenizer, request, settings, settings.prompt_tokens)
+            ((completion,),) = sample(
+                lm,
+                [ids],
+                copies=1,
+                max_tokens=settings.max_completion_length,
+                sampler=Sampler.of(settings),
+                seed=stream_seed(seed, "try it", count, name),
+                progress=_progress(connection, prompt, tokens),
+            )
+            tokens += len(completion.ids)
+            answers.append(lm.text(completion.ids))
+        trained_is_left = coin.random() < 0.5
+        left, right = answers if trained_is_left else reversed(answers)
+        connection.send(SideBySideAnswers(prompt, left, right, trained_is_left))
+
+
+def _progress(connection: Connection, prompt: str, before: int) -> Callable[[int], None]:
+    return lambda tokens: connection.send(SideBySideProgress(prompt, before + tokens))

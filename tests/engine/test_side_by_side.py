@@ -1,10 +1,14 @@
 """Try it, with real models: what it answers, and that it leaves a run that trains alone."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from engine.data.pairs import Verdict
@@ -79,7 +83,7 @@ def listen(side_by_side: SideBySide, count: int) -> list[SideBySideEvent]:
 
 
 def ask(run: Run, *prompts: str) -> list[SideBySideAnswers]:
-    """A side_by_side from its opening to the end of its thread."""
+    """A side_by_side from its opening to the end of its process."""
     side_by_side = SideBySide(run)
     side_by_side.start()
     for prompt in prompts:
@@ -131,6 +135,52 @@ def test_several_can_be_asked_at_once(trained: Session) -> None:
         listen(side_by_side, 1)
         side_by_side.close()
     assert all(side_by_side.join(TIMEOUT) for side_by_side in duels)
+
+
+def child_of(pid: int) -> psutil.Process:
+    """The one program that answers for a process."""
+    children = psutil.Process(pid).children()
+    (child,) = [each for each in children if "try_it" in " ".join(each.cmdline())]
+    return child
+
+
+def test_an_end_by_itself_is_said_once(trained: Session) -> None:
+    assert trained.run
+    side_by_side = SideBySide(trained.run)
+    side_by_side.start()
+    child_of(os.getpid()).kill()
+    [failed] = listen(side_by_side, 1)
+    assert isinstance(failed, SideBySideFailed)
+    assert "ended by itself (status -9)" in failed.error
+    side_by_side.ask("Why?")  # nobody reads it
+    assert side_by_side.drain() == []
+
+
+def test_it_ends_with_the_program_that_asked(trained: Session) -> None:
+    """Also where that one is killed: else it would hold its models for ever."""
+    assert trained.run
+    program = f"""
+import time
+from engine.runs.folder import Run
+from engine.try_it import SideBySide, SideBySideReady
+from pathlib import Path
+tried = SideBySide(Run(Path({str(trained.run.path)!r})))
+tried.start()
+while not any(isinstance(each, SideBySideReady) for each in tried.drain()):
+    time.sleep(0.05)
+print("ready", flush=True)
+time.sleep(60)
+"""
+    asking = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert asking.stdout
+    assert asking.stdout.readline()
+    child = child_of(asking.pid)
+    asking.kill()
+    asking.wait()
+    end = time.monotonic() + TIMEOUT
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_what_cannot_be_tried_is_said_in_a_sentence(chosen: Settings) -> None:

@@ -194,7 +194,7 @@ def threads(folder: Path) -> None:
         [*PROGRAM, "come_and_go", str(folder)], capture_output=True, text=True, check=False
     )
     what = f"threads that come and go beside one that samples, status {run.returncode}"
-    # MLX with CUDA cannot: answers are not to be tried beside a run that trains there.
+    # MLX with CUDA cannot, so a run never shares its process with another thread that computes.
     ok = None if backend() == "cuda" else run.returncode == 0
     found(what, " ".join(run.stderr.split())[-300:] or "nothing on standard error", ok)
 
