@@ -165,7 +165,7 @@ class RunScreen(StudioScreen):
             case "resume" if alive:
                 return "the run is still going"
             case "review" if not (alive and session and session.settings.human_judge):
-                return "an LLM judges this run" if session else NO_RUN
+                return "no person judges this run" if session else NO_RUN
             case "try_it" | "detail" | "chart" if view is None:
                 return NO_RUN
             case "try_it" | "real_model" | "by_hand" if alive:
