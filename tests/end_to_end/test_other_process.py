@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.runs.folder import METRICS, PAIRS, Run
+from engine.runs.folder import LOG, METRICS, PAIRS, Run
 from tests.command import Command
 from tests.end_to_end import program
 from tests.end_to_end.in_training import config, steps, trained_in, until
@@ -71,7 +71,7 @@ def test_a_run_elsewhere_is_steered_and_taken_over(
             checkpoint = run.latest_checkpoint()
             assert checkpoint is not None
             until(lambda: steps(run) > int(checkpoint.name))
-            terminal.wait_for("another process asked to stop")
+            assert "another process asked to stop" in (run.path / LOG).read_text()
             terminal.press("\x03")
             terminal.wait_for("still training")
             terminal.press("\x03\x03\x03")  # none of them loses a step
