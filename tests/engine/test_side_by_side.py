@@ -139,9 +139,14 @@ def test_several_can_be_asked_at_once(trained: Session) -> None:
 
 def child_of(pid: int) -> psutil.Process:
     """The one program that answers for a process."""
-    children = psutil.Process(pid).children()
-    (child,) = [each for each in children if "try_it" in " ".join(each.cmdline())]
-    return child
+    until = time.monotonic() + TIMEOUT
+    while time.monotonic() < until:  # a program has no command line while it is being started
+        children = psutil.Process(pid).children()
+        match [each for each in children if "try_it" in " ".join(each.cmdline())]:
+            case [child]:
+                return child
+        time.sleep(0.01)
+    raise TimeoutError(f"no program answers for process {pid}")
 
 
 def test_an_end_by_itself_is_said_once(trained: Session) -> None:

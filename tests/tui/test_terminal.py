@@ -4,6 +4,7 @@ import base64
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,29 @@ def test_without_a_terminal_one_line_says_what_to_do() -> None:
     assert len(result.stderr.splitlines()) == 1
     assert "lora-studio train starter" in result.stderr
     assert refusal() is not None  # nor does a test have one
+
+
+def test_nothing_is_lost_while_the_output_moves_to_a_log(tmp_path: Path) -> None:
+    program = f"""
+import os, threading
+from pathlib import Path
+from tui.terminal.captured_output import CapturedOutput
+log = Path({str(tmp_path)!r}, "log.txt")
+def write():
+    for number in range(20_000):
+        os.write(2, b"line %d\\n" % number)
+with CapturedOutput() as captured:
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not captured.unread():
+        pass
+    captured.move_to(log)
+    writer.join()
+lines = log.read_text().splitlines()
+assert sorted(lines) == sorted(f"line {{number}}" for number in range(20_000)), len(lines)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_printed_text_becomes_lines() -> None:

@@ -2,12 +2,11 @@
 
 import contextlib
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 READ_AT_ONCE = 100_000  # bytes
 FILE_LIMIT = 1_000_000  # bytes of the temporary file, once they are read
@@ -42,10 +41,9 @@ class CapturedOutput:
         with contextlib.suppress(OSError), open(os.open(file, flags, 0o600), "wb") as log:
             sys.stdout.flush()
             sys.stderr.flush()
-            self._waiting.seek(0)
-            shutil.copyfileobj(self._waiting, log)
-            log.flush()
+            moved = self._copy_to(log, 0)
             self._point_at(log.fileno())
+            self._copy_to(log, moved)  # what another thread printed in between
             self._waiting.close()
 
     def __exit__(
@@ -80,6 +78,17 @@ class CapturedOutput:
         descriptor = self._waiting.fileno()
         size = os.fstat(descriptor).st_size
         return os.pread(descriptor, READ_AT_ONCE, max(0, size - READ_AT_ONCE))
+
+    def _copy_to(self, log: BinaryIO, position: int) -> int:
+        """Append what was printed from a position on (bytes); the position of its end.
+
+        Read without moving the file's own position, at which others go on to print.
+        """
+        while data := os.pread(self._waiting.fileno(), READ_AT_ONCE, position):
+            log.write(data)
+            position += len(data)
+        log.flush()
+        return position
 
     @staticmethod
     def _point_at(descriptor: int) -> None:
