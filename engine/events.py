@@ -36,6 +36,9 @@ COMPLETE: tuple[RunStatus, ...] = ("finished", "untrained")  # no step is left t
 STATUSES = (*get_args(RunStatus), "interrupted")
 # `chosen` says which completion won; only "first" and "second" are ever trained on.
 Choice = Literal["first", "second", "tie", "both_bad", "skip", "identical", "empty", "invalid"]
+# What a win rate is measured on. `kept`: the held-out prompts once more, with answers drawn anew,
+# by the policy that the run keeps, since the best of several measurements is flattered.
+Split = Literal["valid", "test", "kept"]
 # A person's verdict, in the hidden order in which the two completions are shown.
 Shown = Literal["left", "right", "tie", "both_bad", "skip"]
 
@@ -113,7 +116,7 @@ class Evaluated(Event):
     """A held-out win rate of the policy against its reference, with its 95% interval."""
 
     step: int
-    split: Literal["valid", "test"]
+    split: Split
     win_rate: float
     win_rate_low: float
     win_rate_high: float
@@ -175,6 +178,14 @@ class PairJudged(Event):
     q: float | None
     judge: str
     messages: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedEarly(Event):
+    """The run is over before its last step; `reason` is a sentence."""
+
+    step: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,32 +8,31 @@ from engine.model.adapter_files import start_of
 from engine.model.adapters import load_adapter_file
 from engine.model.language_model import LanguageModel
 from engine.runs.folder import Run
-from engine.train.results import trained_weights
+from engine.settings.schema import Keep
+from engine.train.results import TrainedWeights, trained_weights
 from engine.train.roles import load_roles
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The trained policy, the reference, and the step after which the weights were saved."""
+    """The trained policy, the reference, and which weights the policy has."""
 
     policy: LanguageModel
     reference: LanguageModel
-    step: int
+    weights: TrainedWeights
 
 
-def load_trained(run: Run) -> Trained:
-    """Load the newest weights that a run has: its latest checkpoint's, else its adapters.
+def load_trained(run: Run, keep: Keep | None = None) -> Trained:
+    """Load the weights that a run keeps, of its best or of its last step.
 
     Raises:
         UserError: it has none yet, or its models are gone.
     """
     settings, _ = run.known_settings()
-    file = trained_weights(run)
+    weights = trained_weights(run, keep)
     # No judge is wanted here.
     alone = settings.model_copy(update={"judge": "human"})
     roles = load_roles(alone, start=start_of(run, settings))
-    load_adapter_file(roles.policy.model, file, key=run.name)
+    load_adapter_file(roles.policy.model, weights.file, key=run.name)
     mx.eval(roles.policy.model.parameters())
-    folder = file.parent.name
-    step = int(folder) if folder.isdecimal() else int(run.state().get("step") or 0)
-    return Trained(roles.policy, roles.reference, step)
+    return Trained(roles.policy, roles.reference, weights)

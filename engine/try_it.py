@@ -20,9 +20,11 @@ from engine.runs.folder import Run
 
 @dataclass(frozen=True, slots=True)
 class SideBySideReady:
-    """Both policies are loaded, the trained one as it was after `step`."""
+    """Both policies are loaded, the trained one with the weights that `weights` names in words;
+    `note` says why these are not what the run is to keep."""
 
-    step: int
+    weights: str
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def _answer(run: Run, seed: int, connection: Connection) -> None:
 
     settings, _ = run.known_settings()
     trained = load_trained(run)
-    connection.send(SideBySideReady(trained.step))
+    connection.send(SideBySideReady(trained.weights.in_words, trained.weights.note))
     coin = random.Random(seed)
     count = 0
     while True:

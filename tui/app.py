@@ -77,10 +77,11 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         *,
         start: bool = False,
         run: "Run | None" = None,
+        back_to: int | None = None,
         output: "CapturedOutput | None" = None,
     ) -> None:
-        """`settings`, `start` and `run` as `tui.run_app.run_app` takes them; what libraries print
-        is read from `output`."""
+        """`settings`, `start`, `run` and `back_to` as `tui.run_app.run_app` takes them; what
+        libraries print is read from `output`."""
         # Textual drops colours only where the terminal's own are asked for.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.control = RunControl()
@@ -89,6 +90,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         self._first_settings = settings  # that Setup opens with
         self._starts_at_once = start
         self._first_run = run  # that is gone on with at once
+        self._back_to = back_to  # the step of the checkpoint that it goes on from
         self._output = output
         self._lines = Lines()
         self._pairs_waited = False
@@ -122,7 +124,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         self._say_problems([*self._themes.reload(), *keymap.problems])
         if self._first_run:
             try:
-                self.resume_run(self._first_run)
+                self.resume_run(self._first_run, back_to=self._back_to)
             except (UserError, RunError) as error:
                 self.say(safe_line(str(error), 300), PROBLEM_SECONDS)
 
@@ -144,14 +146,14 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         self.control.start(settings)
         self._show_run()
 
-    def resume_run(self, run: "Run", *, evaluate: bool = False) -> None:
-        """Resume a run from its newest checkpoint and show it; with `evaluate`, measure its win
-        rate before it goes on.
+    def resume_run(self, run: "Run", *, evaluate: bool = False, back_to: int | None = None) -> None:
+        """Resume a run from its newest checkpoint, or from that of the step `back_to`, and show it;
+        with `evaluate`, measure its win rate before it goes on.
 
         Raises:
             UserError: it cannot be resumed, or another run is still going.
         """
-        self.control.resume(run)
+        self.control.resume(run, back_to=back_to)
         if evaluate and self.session:
             self.session.evaluate_now()
         self._show_run()

@@ -43,9 +43,9 @@ class Studio(Protocol):
         """
         ...
 
-    def resume_run(self, run: "Run", *, evaluate: bool = False) -> None:
-        """Resume a run from its newest checkpoint and show it; with `evaluate`, measure its win
-        rate before it goes on.
+    def resume_run(self, run: "Run", *, evaluate: bool = False, back_to: int | None = None) -> None:
+        """Resume a run from its newest checkpoint, or from that of the step `back_to`, and show it;
+        with `evaluate`, measure its win rate before it goes on.
 
         Raises:
             UserError: it cannot be resumed, or another run is still going.

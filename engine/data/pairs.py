@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Layout = Literal["text", "messages", "messages and tools"]
 Ties = Literal["margin", "orders"]
 DECIDED: tuple[Choice, ...] = ("first", "second")
+CUT = "missing_eos"  # what a pair was judged by whose one answer was cut off, and lost for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +46,27 @@ class Pair:
     second_finished: bool
     messages: tuple[Message, ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
+    cut_loses: bool = False  # an answer that was cut off cannot win
 
     @property
     def full_prompt(self) -> Prompt:
         """The prompt as it was in the data."""
         return Prompt(self.messages or (Message("user", self.prompt),), self.prompt, self.tools)
 
-    def undecidable(self) -> Choice | None:
-        """The verdict on a pair that nobody needs to look at, else None."""
+    def automatic_choice(self) -> Choice | None:
+        """The verdict on a pair that nobody needs to look at, else None.
+
+        Where a cut answer loses, one that ended by itself wins over it, but for an empty one.
+        """
         if not self.first.strip() and not self.second.strip():
             return "empty"
         if self.first_ids == self.second_ids or self.first == self.second:
             return "identical"
-        return None
+        if not self.cut_loses or (self.first_finished and self.second_finished):
+            return None
+        if self.first_finished and self.first.strip():
+            return "first"
+        return "second" if self.second_finished and self.second.strip() else "tie"
 
     def to_json(self) -> dict[str, Any]:
         """The pair as plain JSON values."""
@@ -110,6 +119,11 @@ class JudgedPair:
         return self.verdict.decided
 
     @property
+    def by_cut(self) -> bool:
+        """Whether it was decided without a judge, since one of its answers was cut off."""
+        return self.decided and self.pair.automatic_choice() is not None
+
+    @property
     def chosen_ids(self) -> tuple[int, ...]:
         """Token ids of the winner of a decided pair."""
         return self.pair.second_ids if self.verdict.choice == "second" else self.pair.first_ids
@@ -136,6 +150,7 @@ class JudgedPair:
         columns in common.
         """
         pair, verdict = self.pair, self.verdict
+        judge = CUT if self.by_cut else judge
         first, second = completion_fields(verdict.choice)
         completions = {
             first: (pair.first, len(pair.first_ids), pair.first_finished),
@@ -230,6 +245,7 @@ def make_pair(
     prompt_ids: Iterable[int],
     completions: "tuple[Completion, Completion]",
     texts: tuple[str, str],
+    cut_loses: bool = False,
 ) -> Pair:
     """The `index`th pair of a step's batch."""
     first, second = completions
@@ -247,6 +263,7 @@ def make_pair(
         second_ids=second.ids,
         first_finished=first.finished,
         second_finished=second.finished,
+        cut_loses=cut_loses,
     )
 
 

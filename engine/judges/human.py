@@ -48,6 +48,11 @@ class LabelStore(Protocol):
         """Store a label, synced."""
         ...
 
+    def claim(self, pair: Pair) -> Verdict | None:
+        """The label that the person gave the same texts in a step that the run went back from,
+        which is this pair's from now on; None where there is none."""
+        ...
+
     def retract(self, pair_id: str) -> None:
         """Take the label of a pair that waits again out of the store."""
         ...
@@ -111,12 +116,14 @@ class HumanJudge:
 
     def submit(self, pairs: Sequence[Pair]) -> None:
         """Begin to ask for a batch, or for what is left of one from before a restart."""
+        # Before the lock, which who answers waits for: the disk may be away.
+        known = {pair.pair_id: self._known_label(pair) for pair in pairs}
         with self._lock:
             self._batches.append(pairs)
             for pair in pairs:
-                if known := self._known.get(pair.pair_id):
-                    self._answers[pair.pair_id] = Answer(known)
-                elif (choice := pair.undecidable()) is not None:
+                if label := known[pair.pair_id]:
+                    self._answers[pair.pair_id] = Answer(label)
+                elif (choice := pair.automatic_choice()) is not None:
                     self._answers[pair.pair_id] = Answer(Verdict(choice))
                 else:
                     self._show(self._shown(pair))
@@ -248,6 +255,11 @@ class HumanJudge:
             return self._agreed, self._checked
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _known_label(self, pair: Pair) -> Verdict | None:
+        """The label that a pair has from before a restart, or before the run went back."""
+        known = self._known.get(pair.pair_id)
+        return known or (None if pair.automatic_choice() else self._labels.claim(pair))
 
     def _open(self, pair: Pair) -> bool:
         return pair.pair_id not in self._answers

@@ -189,6 +189,13 @@ def _labels(settings: Settings) -> Iterator[Problem]:
             f"geometric is of the sigmoid loss alone, not of {settings.dpo_cpo_loss_type}; say "
             "soft_labels: mix, or dpo_cpo_loss_type: sigmoid",
         )
+    if settings.length_normalize and settings.dpo_cpo_loss_type not in ("sigmoid", "hinge"):
+        why = {"ipo": "and ipo does so by itself"}.get(settings.dpo_cpo_loss_type, "not of dpop")
+        yield Problem(
+            "length_normalize",
+            f"it is of the sigmoid and hinge losses alone, {why}; say length_normalize: false, or "
+            "dpo_cpo_loss_type: sigmoid",
+        )
     if settings.label_smoothing and not sigmoid:
         yield Problem(
             "label_smoothing",

@@ -29,6 +29,10 @@ def rule(name: str) -> Condition:
 
 ADAPTERS = Condition(lambda s: s.train_type != "full", "full fine-tuning has no adapters")
 DPOP = Condition(lambda s: s.dpo_cpo_loss_type == "dpop", "only the dpop loss has this term")
+SUMMED = Condition(
+    lambda s: s.dpo_cpo_loss_type in ("sigmoid", "hinge"),
+    "ipo does so always, and dpop never",
+)
 SMOOTHED = Condition(lambda s: s.label_smoothing > 0, "label_smoothing is 0")
 SCHEDULED = Condition(lambda s: s.lr_schedule.name != "constant", "the rate is constant")
 SHAPED = Condition(

@@ -29,6 +29,7 @@ from engine.settings.conditions import (
     SEVERAL,
     SHAPED,
     SMOOTHED,
+    SUMMED,
     TESTED,
     TIMED,
     UNATTENDED,
@@ -52,6 +53,7 @@ DATA, TUNE, TRAIN, PREFERENCE, JUDGE, OUTPUT, SESSION = SECTIONS
 
 Quantization = Literal["none", "4-bit", "6-bit", "8-bit", "mxfp4"]
 Schedule = Literal["constant", "cosine_decay", "linear_schedule", "exponential_decay", "step_decay"]
+Keep = Literal["best", "last"]
 Optimizer = Literal[
     "sgd",
     "rmsprop",
@@ -324,6 +326,33 @@ class Settings(SettingsModel):
         ge=-1,
         le=MANY,
     )
+    stop_after: int = setting(
+        0,
+        TRAIN,
+        "Ends the run after so many evaluations in a row whose win rate, by the lower bound of its "
+        "interval, was no better than the best; 0: never.",
+        unit="evaluations",
+        applies=EVALUATED,
+        ge=0,
+        le=MANY,
+    )
+    max_kl: float = setting(
+        0.0,
+        TRAIN,
+        "Ends the run where a report's kl is above this: the policy has left its reference; 0: "
+        "never.",
+        unit="nats",
+        ge=0,
+        le=1e9,
+    )
+    max_growth: float = setting(
+        0.0,
+        TRAIN,
+        "Ends the run where answers are so many times as long as at its start; 0: never.",
+        unit="times",
+        ge=0,
+        le=1e6,
+    )
     save_every: int = setting(
         100, TRAIN, "Steps between two checkpoints to resume from.", unit="steps", ge=1, le=MANY
     )
@@ -405,6 +434,30 @@ class Settings(SettingsModel):
         "conservative asks for a smaller lead of the winner (cDPO); robust takes out what wrong "
         "labels add to the loss on average (rDPO), and never has enough of a lead.",
         applies=SMOOTHED,
+    )
+    length_normalize: bool = setting(
+        False,
+        PREFERENCE,
+        "Compares completions by their log-probability a token, so that a longer one has no more "
+        "weight than a short one; for sigmoid (ipo does so always) and hinge. Then beta counts "
+        "for less: 10 times the usual is a start.",
+        applies=SUMMED,
+    )
+    length_penalty: float = setting(
+        0.0,
+        PREFERENCE,
+        "Takes so many nats a 100 tokens from the judge's preference for the longer answer, for "
+        "training alone; 0: none.",
+        unit="nats",
+        applies=LLM,
+        ge=0,
+        le=1000,
+    )
+    missing_eos: Literal["keep", "lose"] = setting(
+        "keep",
+        PREFERENCE,
+        "An answer that max_completion_length cut off: keep has it judged as any other; lose "
+        "makes the other one win unasked, and a pair of two such answers a tie.",
     )
     reference_model_path: str | None = setting(
         None,
@@ -602,6 +655,13 @@ class Settings(SettingsModel):
     )
     output_root: str | None = setting(
         None, OUTPUT, "Folder that gets a runs folder; empty: LORA_STUDIO_HOME or your data folder."
+    )
+    keep: Keep = setting(
+        "best",
+        OUTPUT,
+        "Which step's weights are fused, exported and tried: the best by its held-out win rate, "
+        "where one was measured, or the last. Both have a checkpoint.",
+        applies=EVALUATED,
     )
     fuse: bool = setting(True, OUTPUT, "Writes a standalone model at the end.")
     fuse_dequantize: bool = setting(

@@ -43,10 +43,12 @@ class Evaluation:
         sampler: Sampler,
         max_tokens: int,
         seed: int,
+        purpose: str = "evaluation",
         progress: Callable[[int, int], None] = lambda done, total: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`prompts` are for the judge, `prompt_ids` their token ids for the policy."""
+        """`prompts` are for the judge, `prompt_ids` their token ids for the policy. Answers of
+        another `purpose` are drawn anew."""
         self._reference = reference
         self._judge = judge
         self._prompts = prompts
@@ -54,6 +56,7 @@ class Evaluation:
         self._sampler = sampler
         self._max_tokens = max_tokens
         self._seed = seed
+        self._purpose = purpose
         self._progress = progress
         self._stop = stop
         self._reference_answers: list[str] | None = None
@@ -96,7 +99,7 @@ class Evaluation:
             copies=1,
             max_tokens=self._max_tokens,
             sampler=self._sampler,
-            seed=stream_seed(self._seed, "evaluation", name),
+            seed=stream_seed(self._seed, self._purpose, name),
             progress=lambda tokens: self._progress(tokens, 0),
             stop=self._stop,
         )

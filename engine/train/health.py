@@ -70,6 +70,7 @@ class Health:
         self.verdicts: Counter[str] = Counter(known.get("verdicts"))  # on pairs, by choice
         self.learned_pairs = int(known.get("learned_pairs", 0))
         self.dropped_steps = int(known.get("dropped_steps", 0))
+        self.best_step: int | None = known.get("best_step")  # by its win rate; 0 is the start
         self._traces = {name: Trace(*values) for name, values in known.get("traces", {}).items()}
         self._reported = {metric: (step, level) for metric, step, level in known.get("said", ())}
 
@@ -79,6 +80,7 @@ class Health:
             "verdicts": dict(self.verdicts),
             "learned_pairs": self.learned_pairs,
             "dropped_steps": self.dropped_steps,
+            "best_step": self.best_step,
             "traces": {
                 name: [trace.first, list(trace.last), trace.count]
                 for name, trace in self._traces.items()
@@ -129,6 +131,19 @@ class Health:
         mean = _mean(first)
         spread = math.hypot(*(value - mean for value in first)) / math.sqrt(len(first))
         return mean, _mean(now), spread
+
+    def growth(self) -> float | None:
+        """How many times as long as at first answers are now; None where it is too soon to say."""
+        length = self.then_and_now("completion_tokens")
+        return length[1] / length[0] if length and length[0] else None
+
+    def way_back(self) -> str:
+        """What there is to go back to, as an advice that ends a list of others."""
+        if self.best_step is None:
+            return "stop and go on from an earlier checkpoint"
+        if self.best_step == 0:
+            return "stop: no step was better than the start"
+        return f"stop here: step {self.best_step:,}, the best so far, is kept"
 
 
 def nothing_learned(health: Health) -> Finding | None:
@@ -186,7 +201,8 @@ def _chosen_falls(health: Health) -> Iterator[Finding]:
             "warning",
             f"chosen answers grow less likely: log-probability {first:.1f} to {now:.1f}",
             "The margin grows because rejected answers fall faster, not because good ones rise.",
-            "Raise beta, lower learning_rate, or use the dpop loss, which holds chosen answers up.",
+            "Raise beta, lower learning_rate, use the dpop loss, which holds chosen answers up, or "
+            f"{health.way_back()}.",
             "chosen_logp",
         )
 
@@ -201,7 +217,7 @@ def _kl_runs_away(health: Health) -> Iterator[Finding]:
         "bad" if kl > 3 * KL_FAR else "warning",
         f"kl is {kl:.0f} nats{' and rising' if rising else ''}",
         "The policy has left its reference behind; answers may please the judge and no one else.",
-        "Raise beta, lower learning_rate, or stop and use an earlier checkpoint.",
+        f"Raise beta, lower learning_rate, set max_kl, or {health.way_back()}.",
         "kl",
     )
 
@@ -216,7 +232,8 @@ def _length_runs_away(health: Health) -> Iterator[Finding]:
             "warning",
             f"answers grow longer: {first:.0f} to {now:.0f} tokens",
             "Judges often favour length, and the policy has found out.",
-            "Say in the rubric that short is good, raise beta, or lower max_completion_length.",
+            "Set length_penalty, length_normalize or missing_eos: lose, say in the rubric that "
+            f"short is good, or {health.way_back()}.",
             "completion_tokens",
         )
     elif now < 0.4 * first and first - now > 3 * spread:
@@ -236,7 +253,8 @@ def _never_ends(health: Health) -> Iterator[Finding]:
             "warning",
             f"only {rate:.0%} of answers end by themselves",
             "Cut answers are judged unfinished, and nothing teaches the policy where to stop.",
-            "Raise max_completion_length, or favour short answers in the rubric.",
+            "Raise max_completion_length, say missing_eos: lose, or favour short answers in the "
+            "rubric.",
             "eos_rate",
         )
 
@@ -251,7 +269,7 @@ def _judge_inconsistent(health: Health) -> Iterator[Finding]:
             f"the judge hardly tells answers apart any more: {agrees:.0%} agreement when swapped",
             f"The policy wins {health.latest('win_rate'):.0%} of held-out prompts: its two answers "
             "are now about equally good to this judge.",
-            "Stop here, or ask for more in the rubric.",
+            f"Ask for more in the rubric, or {health.way_back()}.",
             "swap_consistency",
         )
     else:

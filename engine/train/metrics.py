@@ -40,7 +40,7 @@ RATES = {
     "pairs_per_second": ("pairs", "step_seconds"),
     "sampled_tokens_per_second": ("sampled_tokens", "sample_seconds"),
 }
-COUNTS = ("trained_pairs", "dropped_steps", "cut_pairs")
+COUNTS = ("trained_pairs", "dropped_steps", "cut_pairs", "cut_losses")
 
 
 class Averages:
@@ -91,6 +91,7 @@ def add_judged(means: Averages, judged: Sequence[JudgedPair]) -> None:
     tokens = sum(length for length, _ in completions)
     means.add("pairs", 1, len(judged))
     means.add("cut_pairs", 1, sum(verdict.cut for verdict in verdicts))
+    means.add("cut_losses", 1, sum(each.by_cut for each in judged))
     means.add("completion_tokens", tokens / len(completions), len(completions))
     ended = sum(finished for _, finished in completions)
     means.add("eos_rate", ended / len(completions), len(completions))

@@ -25,6 +25,8 @@ Where it differs from the paper:
   that nobody waits for the sampler; such pairs come from weights that are as many steps old.
 - The reference is the model that the run starts from: the policy with its adapters off, where
   adapters are trained. So the first update starts from a margin of 0.
+- Length may be held: a mean over tokens in the loss (`length_normalize`), a price on the judge's
+  preference (`length_penalty`), and no win for an answer that was cut off (`missing_eos`).
 - Completions are sampled by `temperature`, `top_p`, `top_k` and `min_p`, the paper's by temperature
   alone.
 """
@@ -44,6 +46,7 @@ from engine.model.batch import Batch
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
+from engine.train.length import with_length_penalty
 from engine.train.losses import pair_losses
 from engine.train.state import TrainingState
 from engine.train.update import StepResult, Update, log_probs
@@ -65,13 +68,14 @@ class Trainer:
     journal: Journal
 
     def train(self) -> bool:
-        """Train until the last step, or until asked to stop; True for the last step.
+        """Train until the last step or the reason to end before it, or until asked to stop; True
+        unless it was asked to.
 
         Either way the newest checkpoint is that of the step that was reached.
         """
         try:
             self.upkeep.before_training()
-            while self.state.step < self.total_steps and not self.upkeep.must_stop():
+            while not self._over() and not self.upkeep.must_stop():
                 self.upkeep.serve_requests()
                 if self._judge_wants_pairs():
                     self.judge.submit(self._sample())
@@ -79,12 +83,15 @@ class Trainer:
                     self._learn(judged)
                 else:
                     self.upkeep.wait_for_judge()
-            finished = self.state.step == self.total_steps
+            finished = self._over()
         except Interrupted:
             finished = False
         if not finished:
             self.upkeep.save()
         return finished
+
+    def _over(self) -> bool:
+        return self.state.step == self.total_steps or self.state.ended is not None
 
     # -- sample ----------------------------------------------------------------------------------
 
@@ -135,6 +142,7 @@ class Trainer:
                 prompt_ids=prompt_ids,
                 completions=(first, second),
                 texts=(self.policy.text(first.ids), self.policy.text(second.ids)),
+                cut_loses=settings.missing_eos == "lose",
             )
             for index, (prompt, prompt_ids, (first, second)) in enumerate(
                 zip(prompts, ids, completions, strict=True)
@@ -170,7 +178,8 @@ class Trainer:
         self.journal.step = self.state.step
         self.journal.progress("updating", 0, len(judged), "pairs")
         last = self.state.step == self.total_steps
-        result = learn(self.update, judged, step=self.state.step, last=last)
+        preferred = [with_length_penalty(each, self.settings) for each in judged]
+        result = learn(self.update, preferred, step=self.state.step, last=last)
         self.upkeep.after_step(judged, result, time.monotonic() - start)
 
 

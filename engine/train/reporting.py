@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from engine.data.columns import counted
 from engine.data.pairs import JudgedPair
-from engine.events import Evaluated, Finding, HealthChanged, Report, StepDone
+from engine.events import Evaluated, Finding, HealthChanged, Report, Split, StepDone
 from engine.machine.backend import backend
 from engine.machine.memory import process_memory
 from engine.train.evaluation import WinRate
@@ -16,6 +16,12 @@ from engine.train.journal import Journal
 from engine.train.metrics import Averages, add_judged
 from engine.train.state import TrainingState
 from engine.train.update import StepResult
+
+SPLITS: dict[Split, str] = {
+    "valid": "valid",
+    "test": "test",
+    "kept": "valid, with answers drawn anew",
+}
 
 
 class Reporter:
@@ -79,8 +85,8 @@ class Reporter:
                 self._journal.log("warning", sentence(finding))
             self._journal.update(health=self._findings_as_json())
 
-    def report(self) -> None:
-        """Write the means since the last report, and start anew."""
+    def report(self) -> dict[str, float]:
+        """Write the means since the last report, and start anew; return those that there are."""
         state = self._state
         line = {"step": state.step} | state.averages.report()
         # On a CPU numpy holds arrays too, and what counts is the whole process.
@@ -93,17 +99,18 @@ class Reporter:
         metrics = {name: value for name, value in line.items() if value is not None}
         self._journal.emit(Report(step=state.step, metrics=metrics))
         self._journal.update(loss=line["loss"], metrics=metrics, health=self._findings_as_json())
+        return metrics
 
-    def report_win_rate(self, split: str, result: WinRate) -> None:
-        """Write and tell of a win rate on a split."""
-        step = self._state.step
+    def report_win_rate(self, split: Split, result: WinRate, step: int) -> None:
+        """Write and tell of a win rate on a split, of the policy as it was after a step."""
         line = {
             "win_rate": result.win_rate,
             "win_rate_low": result.low,
             "win_rate_high": result.high,
         }
         self._journal.metrics({"step": step, "split": split, "prompts": result.prompts} | line)
-        self._state.health.add({"win_rate": result.win_rate})
+        if split != "kept":
+            self._state.health.add({"win_rate": result.win_rate})
         examples = [
             {"prompt": each.prompt, "before": each.before, "after": each.after}
             for each in result.examples
@@ -111,31 +118,31 @@ class Reporter:
         self._journal.update(**line, win_rate_step=step, examples=examples)
         self._journal.log(
             "info",
-            f"step {step} win rate {result.win_rate:.1%} on {split} "
+            f"step {step} win rate {result.win_rate:.1%} on {SPLITS[split]} "
             f"({result.low:.1%} to {result.high:.1%}, {result.prompts} prompts)"
             + (f"; {result.invalid} more got no valid verdict" if result.invalid else ""),
         )
         self._journal.emit(
             Evaluated(
                 step=step,
-                split="test" if split == "test" else "valid",
+                split=split,
                 prompts=result.prompts,
                 examples=result.examples,
                 **line,
             )
         )
 
-    def report_no_verdict(self, split: str, prompts: int) -> None:
+    def report_no_verdict(self, split: Split, prompts: int, step: int) -> None:
         """Say that a split could not be judged."""
-        self._no_win_rate(split, f"the judge gave no valid verdict on {counted(prompts, 'prompt')}")
+        why = f"the judge gave no valid verdict on {counted(prompts, 'prompt')}"
+        self._no_win_rate(split, why, step)
 
     def report_no_prompts(self) -> None:
         """Say that a run has nothing to evaluate on."""
-        self._no_win_rate("valid", "this run has no prompts to evaluate on")
+        self._no_win_rate("valid", "this run has no prompts to evaluate on", self._state.step)
 
-    def _no_win_rate(self, split: str, why: str) -> None:
+    def _no_win_rate(self, split: Split, why: str, step: int) -> None:
         """The line of metrics is there for who waits for an evaluation that was requested."""
-        step = self._state.step
         nothing = dict.fromkeys(("win_rate", "win_rate_low", "win_rate_high"))
         self._journal.metrics({"step": step, "split": split, "prompts": 0} | nothing)
         self._journal.log("warning", f"step {step}: no win rate, {why}")

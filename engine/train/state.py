@@ -20,6 +20,7 @@ from engine.model import arrays
 from engine.model.adapter_files import WEIGHTS
 from engine.model.adapters import load_adapter_file
 from engine.runs.folder import SAMPLED
+from engine.train.best import BestSoFar
 from engine.train.health import Health
 from engine.train.judge_watch import JudgeWatch
 from engine.train.metrics import Averages
@@ -46,6 +47,8 @@ class TrainingState:
     averages: Averages = field(default_factory=Averages)  # since the last report
     health: Health = field(default_factory=Health)
     judge_watch: JudgeWatch = field(default_factory=JudgeWatch)
+    best: BestSoFar = field(default_factory=BestSoFar)
+    ended: str | None = None  # why the run ended before its last step, a sentence
 
     def to_json(self, pending: Iterable[Sequence[Pair]]) -> dict[str, Any]:
         """Plain JSON values, with the batches that wait to be judged or learned from."""
@@ -58,6 +61,8 @@ class TrainingState:
             "means": self.averages.state(),
             "health": self.health.state(),
             "judge_watch": self.judge_watch.state(),
+            "best": self.best.state(),
+            "ended": self.ended,
             "pending": [[pair.to_json() for pair in batch] for batch in pending],
         }
 
@@ -73,7 +78,13 @@ class TrainingState:
         self.health = Health(data.get("health", {"learned_pairs": self.step}))
         # Nor do they tell of their first pairs, and later ones are no measure of a judge.
         self.judge_watch = JudgeWatch(data.get("judge_watch", {"over": True}))
+        self.best = BestSoFar(data.get("best"))
+        self.ended = data.get("ended")
         return [[Pair.from_json(pair) for pair in batch] for batch in data["pending"]]
+
+    def go_on(self) -> None:
+        """Somebody wants the run to go on from here, whatever it ended for."""
+        self.ended, self.best.in_vain = None, 0
 
     def add_samples(
         self,

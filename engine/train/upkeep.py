@@ -8,11 +8,13 @@ from time import monotonic
 from engine.compute.sampling import Interrupted
 from engine.control import Control
 from engine.data.pairs import JudgedPair
+from engine.events import Split
 from engine.judges import Judge, JudgeAway
+from engine.runs.checkpoints import in_words
 from engine.runs.folder import SAMPLED
 from engine.settings.schema import Settings
 from engine.train import state as checkpoints
-from engine.train.evaluation import Evaluation
+from engine.train.evaluation import Evaluation, WinRate
 from engine.train.journal import Journal
 from engine.train.memory_guard import MemoryGuard
 from engine.train.pausing import POLL_SECONDS, StepClock
@@ -49,6 +51,7 @@ class Upkeep:
         self._control = control
         self._clock = StepClock(control, journal)
         self._guard = MemoryGuard(settings)
+        self._unsaved_best = False  # the best step is this one, and has no checkpoint yet
         self._watches_judge = settings.judge_watch != "off" and not judge.stores_labels
         self.must_stop = self._clock.must_stop
 
@@ -56,6 +59,8 @@ class Upkeep:
         """Make the evaluation of the step that is reached, unless it was made already."""
         if self._state.evaluated < self._state.step and self._evaluation_due():
             self.evaluate("valid")
+            if self._unsaved_best:
+                self.save()
         self._clock.restart()
 
     def after_step(
@@ -76,11 +81,13 @@ class Upkeep:
             state.judge_watch.add(judged)
         self.reporter.report_health()
         if self._due(settings.steps_per_report):
-            self.reporter.report()
+            self._mind_drift(self.reporter.report())
         if self._evaluation_due():
             self.evaluate("valid")
-        if self._due(settings.save_every):
+        if self._due(settings.save_every) or self._unsaved_best or state.ended:
             self.save()
+        if state.ended:
+            return
         self._mind_judge()
         if state.step < self._total_steps:
             self._mind_memory()
@@ -93,7 +100,7 @@ class Upkeep:
                 self.evaluate("valid")
             else:
                 self.reporter.report_no_prompts()
-        if self._control.take("save"):
+        if self._control.take("save") or self._unsaved_best or self._state.ended:
             self.save()
 
     def wait_for_judge(self) -> None:
@@ -109,8 +116,10 @@ class Upkeep:
         """Pause with a checkpoint, since the judge is not there and was waited for."""
         self._pause(f"{reason}; the run goes on from here once the judge is back")
 
-    def evaluate(self, split: str) -> None:
-        """Measure the win rate on a split, if it has prompts and the judge is a model."""
+    def evaluate(self, split: Split, *, step: int | None = None) -> None:
+        """Measure the win rate on a split, if it has prompts and the judge is a model. `step` is
+        the one that the policy is of, where it is not the newest."""
+        step = self._state.step if step is None else step
         evaluation = self._evaluations.get(split)
         if evaluation is None:
             return
@@ -123,22 +132,32 @@ class Upkeep:
                 self.judge_is_away(str(away))
                 if self.must_stop():
                     raise Interrupted from None
-        self._state.evaluated = self._state.step
+        if split == "valid":
+            self._state.evaluated = self._state.step
         if result is None:
-            self.reporter.report_no_verdict(split, len(evaluation))
-        else:
-            self.reporter.report_win_rate(split, result)
+            self.reporter.report_no_verdict(split, len(evaluation), step)
+            return
+        self.reporter.report_win_rate(split, result, step)
+        if split == "valid":
+            self._mind_progress(result)
 
     def save(self) -> None:
         """Write a checkpoint of this step."""
         state = self._state.to_json(self._judge.pending())
-        self._journal.checkpoint(lambda folder: checkpoints.save(folder, self._update, state))
+        self._journal.checkpoint(
+            lambda folder: checkpoints.save(folder, self._update, state), self._state.best.best
+        )
+        self._unsaved_best = False
         self._journal.update()  # with how far the run is
 
-    def restore(self, folder: Path | None) -> None:
-        """Go on from a checkpoint, or from the start without one; judge anew what waited."""
+    def restore(self, folder: Path | None, *, went_back: bool = False) -> None:
+        """Go on from a checkpoint, or from the start without one; judge anew what waited.
+        `went_back`: it is one that was chosen, so that what the run ended for counts no more."""
         state, journal = self._state, self._journal
         pending = state.restore(checkpoints.restore(folder, self._update)) if folder else []
+        ended = state.ended is not None
+        if went_back:
+            state.go_on()
         journal.step = state.step
         pending = state.add_samples(
             pending, journal.run.read(SAMPLED), lambda text: journal.log("warning", text)
@@ -146,12 +165,43 @@ class Upkeep:
         journal.advance(state.step, state.seconds)
         for batch in pending:
             self._judge.submit(batch)
+        if went_back and ended:
+            self.save()  # so that a resume from here does not end at once
 
     def _due(self, every: int) -> bool:
         return self._state.step % every == 0 or self._state.step == self._total_steps
 
     def _evaluation_due(self) -> bool:
-        return self._settings.steps_per_eval > 0 and self._due(self._settings.steps_per_eval)
+        every = self._settings.steps_per_eval
+        return every > 0 and (self._due(every) or self._state.ended is not None)
+
+    def _mind_progress(self, result: WinRate) -> None:
+        """Keep the best step, and end the run where no better one came for long enough."""
+        state, patience = self._state, self._settings.stop_after
+        self._unsaved_best = state.best.add(state.step, result, state.health.latest("kl") or 0.0)
+        best = state.best.best
+        state.health.best_step = best.step if best else None
+        if patience and best and state.best.in_vain >= patience and not state.ended:
+            times = "1 evaluation was" if patience == 1 else f"{patience} evaluations were"
+            self._end(f"{times} no better than {in_words(best)} (stop_after)")
+
+    def _mind_drift(self, metrics: Mapping[str, float]) -> None:
+        """End the run where the policy has gone too far from its reference, or its answers grow
+        without end."""
+        kl, limit = metrics.get("kl"), self._settings.max_kl
+        if limit and kl is not None and kl > limit:
+            self._end(f"kl was {kl:.1f} nats, above max_kl {limit:g}")
+        growth, limit = self._state.health.growth(), self._settings.max_growth
+        if limit and growth and growth > limit and not self._state.ended:
+            self._end(
+                f"answers are {growth:.1f} times as long as they were, above max_growth {limit:g}"
+            )
+
+    def _end(self, reason: str) -> None:
+        """Let this step be the last, unless it is anyhow."""
+        if self._state.step < self._total_steps:
+            self._state.ended = f"ended at step {self._state.step:,}: {reason}"
+            self._journal.log("warning", self._state.ended)
 
     def _mind_judge(self) -> None:
         """Save and pause, or warn, where the judge's first pairs show that it is not worth it."""

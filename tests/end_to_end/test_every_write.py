@@ -52,6 +52,7 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "steps_per_report": 2,
         "save_every": 1,
         "test": True,
+        "keep": "last",  # the judge is at chance, and of the start nothing would be fused
         "fuse": True,
         "lm_studio_name": "me/cut",
     }

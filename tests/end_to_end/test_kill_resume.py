@@ -106,6 +106,14 @@ def watched(folder: Path) -> dict[str, Any]:
     return json.loads((newest / "state.json").read_text())["judge_watch"]
 
 
+def best(folder: Path) -> tuple[Any, list[str], bytes]:
+    """What the run remembers of its best step, its checkpoints, and the adapters that it leaves."""
+    checkpoints = sorted((folder / "checkpoints").glob("[0-9]*"))
+    state = json.loads((checkpoints[-1] / "state.json").read_text())["best"]
+    adapters = (folder / "adapters" / "adapters.safetensors").read_bytes()
+    return state, [each.name for each in checkpoints], adapters
+
+
 def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: int) -> None:
     chance = random.Random(seed)
     runs = home / "runs"
@@ -113,7 +121,8 @@ def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: in
     wanted, weighed = written(runs / "unbroken"), weights(runs / "unbroken")
     remembered = watched(runs / "unbroken")
     assert remembered["valid"] == WATCHED
-    steps = [line["step"] for line in wanted["metrics.jsonl"]]
+    lines = [line for line in wanted["metrics.jsonl"] if line.get("split") != "kept"]
+    steps = [line["step"] for line in lines]
     assert steps == [0, 3, 5, 6, 9, 10, 12, 14, 14, 14]
     assert len(wanted["pairs.jsonl"]) > 5
     for trial in range(trials):
@@ -130,6 +139,7 @@ def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: in
             assert found[file] == lines, f"{file} after {killed} kills, trial {trial}"
         assert weights(runs / broken) == weighed
         assert watched(runs / broken) == remembered
+        assert best(runs / broken) == best(runs / "unbroken")
         shutil.rmtree(runs / broken)
 
 

@@ -329,7 +329,7 @@ def test_a_run_of_the_starter_generates_in_mlx_lm(tmp_path: Path):
 
 def test_the_newest_checkpoint_is_what_is_exported(base: Path, tmp_path: Path):
     run, policy = trained(base)
-    assert trained_weights(run) == run.path / ADAPTERS / WEIGHTS
+    assert trained_weights(run).file == run.path / ADAPTERS / WEIGHTS
     doubled = {k: 2 * v for k, v in arrays.flat(policy.trainable_parameters()).items()}
     with run.checkpoint_folder(7) as folder:
         arrays.save(folder / WEIGHTS, doubled)

@@ -28,6 +28,9 @@ class Store:
         self.labels[judged.pair.pair_id] = judged.verdict
         self.order.append(judged.pair.pair_id)
 
+    def claim(self, pair: Pair) -> Verdict | None:
+        return None
+
     def retract(self, pair_id: str) -> None:
         self.check()
         self.labels.pop(pair_id, None)

@@ -88,7 +88,7 @@ def test_who_touches_the_form_first_starts_it_later(
 def test_a_run_is_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run("half", status="stopped")
     resumed: list[Run] = []
-    monkeypatch.setattr(StudioApp, "resume_run", lambda app, run: resumed.append(run))
+    monkeypatch.setattr(StudioApp, "resume_run", lambda app, run, **_: resumed.append(run))
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await until(pilot, lambda: resumed == [run])

@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from engine.runs import archive, trash
+from engine.runs.checkpoints import Best
 from engine.runs.folder import METRICS, Run
 from engine.settings.schema import Settings
 from tests.tui.archive import make_run, metrics
@@ -309,6 +310,39 @@ def test_resume(monkeypatch: pytest.MonkeyPatch) -> None:
         screen.table.cursor = names.index("half")
         await pilot.press("r")
         assert resumed == ["half"]
+
+    play(scene)
+
+
+def test_going_on_from_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run("done")
+    run.update(total_steps=10)
+    for step in (2, 4, 6):
+        with run.checkpoint_folder(step, Best(4, 0.75, 0.6, 1.0) if step > 2 else None):
+            pass
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        back: list[int | None] = []
+        monkeypatch.setattr(app, "resume_run", lambda run, *, back_to: back.append(back_to))
+        await opened(app, pilot)
+        await pilot.press("R")
+        await until(pilot, lambda: "go on from which step?" in shown(app))
+        assert "the best: it won 75% of held-out prompts" in shown(app)
+        await pilot.press("down", "enter")  # the newest stands first
+        await until(pilot, lambda: back == [4])
+        await pilot.press("R")
+        await until(pilot, lambda: "go on from which step?" in shown(app))
+        await pilot.press("down", "down", "enter")  # before the best
+        await until(pilot, lambda: "its checkpoint would go" in shown(app))
+        await pilot.press("enter")  # leave it
+        await pilot.pause()
+        assert back == [4]
+        await pilot.press("R")
+        await until(pilot, lambda: "go on from which step?" in shown(app))
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: "its checkpoint would go" in shown(app))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: back == [4, 2])
 
     play(scene)
 

@@ -20,7 +20,7 @@ from engine.runs.json_lines import Record
 from engine.runs.relabel import settle_if_free
 from tui.archive.config_text import config_content
 from tui.archive.pair_table import FILTERS, PairTable, pair_facts, pair_id, pair_line
-from tui.archive.run_actions import copy_path, resume
+from tui.archive.run_actions import copy_path, go_back, resume
 from tui.run.card_grid import CardGrid
 from tui.run.header import RunHeader
 from tui.run.health_line import HealthLine
@@ -82,6 +82,7 @@ class RunDetailScreen(WatchedScreen):
         Binding("slash", "find", "find", key_display="/", show=False, id="detail.find"),
         Binding("h", "health", "health", show=False, id="detail.health"),
         Binding("o", "open", "config in the form", show=False, id="detail.open"),
+        Binding("R", "go_back", "resume from a checkpoint", show=False, id="detail.go_back"),
         Binding("i", "try_it", "try it", show=False, id="detail.try_it"),
         Binding("y", "copy", "copy its path", show=False, id="detail.copy"),
         Binding("tab", "next_part", "next part", show=False, id="detail.next"),
@@ -359,6 +360,11 @@ class RunDetailScreen(WatchedScreen):
         """Go on with the run from its newest checkpoint."""
         status = self._source.view.status if self._source else ""
         resume(self, self.run, status, config_key="o")
+
+    @work(exclusive=True, group="asked")
+    async def action_go_back(self) -> None:
+        """Go on with the run from an earlier checkpoint."""
+        await go_back(self, self.run)
 
     def _can_measure(self) -> bool:
         """Whether the run has a win rate to be measured by going on with it."""

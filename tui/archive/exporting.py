@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.runs import durable
+from engine.runs.folder import Run
 from tui.setup.completions import expanded
 from tui.text.format import duration, size
 from tui.text.safe_text import safe_line
@@ -39,14 +40,29 @@ def refused(text: str) -> str | None:
     return None if text.strip() else "give the name of a new folder"
 
 
-async def export(run: Path, what: str, to: Path, tell: Callable[[str], None]) -> str:
+def weights_to_choose(run: Run) -> list[tuple[str, str]]:
+    """Which weights of a run may be exported, with what they are; none where there is no choice."""
+    best, checkpoints = run.best(), run.checkpoints()
+    if best is None or not checkpoints or best.step == int(checkpoints[-1].name):
+        return []
+    last = ("last", f"step {int(checkpoints[-1].name):,}")
+    if best.is_start:
+        return [("last", f"{last[1]}; by its win rate no step was better than the start")]
+    return [("best", f"step {best.step:,}: it won {best.win_rate:.0%} of held-out prompts"), last]
+
+
+async def export(
+    run: Path, what: str, to: Path, tell: Callable[[str], None], *, keep: str | None = None
+) -> str:
     """Write what is exported of a run into the folder `to`; a sentence on what came of it.
 
+    `keep` says of which step, the best or the last; else the run's settings do.
     `tell` is given how far it is from time to time.
     """
     fuse = ["--fuse"] if what == "model" else []
+    which = ["--keep", keep] if keep else []
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tui.main", "export", str(run), "--to", str(to), *fuse),
+        *(sys.executable, "-m", "tui.main", "export", str(run), "--to", str(to), *fuse, *which),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -18,7 +18,7 @@ from engine.runs import archive, run_names, trash
 from engine.runs.folder import Run
 from engine.runs.run_summary import RunSummary
 from tui.archive import exporting
-from tui.archive.run_actions import copy_path, resume
+from tui.archive.run_actions import copy_path, go_back, resume
 from tui.archive.run_glances import RunGlances
 from tui.archive.run_rows import Order, about, header, matching, row
 from tui.run.remote_commands import elsewhere
@@ -60,6 +60,7 @@ class RunsScreen(StudioScreen):
         Binding("s", "sort", "sort by the next column", show=False, id="runs.sort"),
         Binding("S", "flip", "turn the order round", show=False, id="runs.flip"),
         Binding("n", "rename", "rename", show=False, id="runs.rename"),
+        Binding("R", "go_back", "resume from a checkpoint", show=False, id="runs.go_back"),
         Binding("e", "export", "export", show=False, id="runs.export"),
         Binding("i", "try_it", "try it", show=False, id="runs.try_it"),
         Binding("y", "copy", "copy its path", show=False, id="runs.copy"),
@@ -287,6 +288,12 @@ class RunsScreen(StudioScreen):
             resume(self, Run(run.path), run.status, config_key="c")
 
     @work(exclusive=True, group="asked")
+    async def action_go_back(self) -> None:
+        """Go on with the run from an earlier checkpoint."""
+        if run := self._intact_run():
+            await go_back(self, Run(run.path))
+
+    @work(exclusive=True, group="asked")
     async def _take_over(self, run: Run) -> None:
         await take_over(self, run)
 
@@ -377,6 +384,11 @@ class RunsScreen(StudioScreen):
         what = await self.app.push_screen_wait(AskChoice(f"export {name}", exporting.WHAT))
         if not what:
             return
+        keep = None
+        if choices := exporting.weights_to_choose(Run(run.path)):
+            keep = await self.app.push_screen_wait(AskChoice("which weights?", choices))
+            if not keep:
+                return
         to = await self.app.push_screen_wait(
             AskText(
                 "into which folder?",
@@ -387,4 +399,4 @@ class RunsScreen(StudioScreen):
         )
         if to:
             folder = completions.expanded(to).absolute()
-            self.studio.say(await exporting.export(run.path, what, folder, self.say), 20)
+            self.studio.say(await exporting.export(run.path, what, folder, self.say, keep=keep), 20)

@@ -17,7 +17,7 @@ from engine.try_it import (
     SideBySideReady,
 )
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
-from tui.text.safe_text import safe
+from tui.text.safe_text import safe, safe_line
 from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class TryItScreen(AnswersScreen):
         self.run = run
         self.score: Counter[Winner] = Counter()
         self._side_by_side = open_side_by_side(run)
-        self._step: int | None = None  # of the trained policy, once it is loaded
+        self._weights: str | None = None  # which the trained policy has, once it is loaded
         self._error = ""
         self._answering = False  # whether a prompt is being answered
         self._tokens = 0
@@ -101,7 +101,9 @@ class TryItScreen(AnswersScreen):
     def _take_in(self, event: SideBySideEvent) -> None:
         match event:
             case SideBySideReady():
-                self._step = event.step
+                self._weights = event.weights
+                if event.note:
+                    self.say(safe_line(event.note, 300), 15)
             case SideBySideProgress():
                 self._tokens = event.tokens
             case SideBySideFailed():
@@ -117,7 +119,7 @@ class TryItScreen(AnswersScreen):
         )
         for side in ("left", "right"):
             self.pane(side).whose(self._whose(side) if reply and self._revealed else "")
-        facts = [] if self._step is None else [f"step {self._step:,} against the start"]
+        facts = [] if self._weights is None else [f"{self._weights}, against the start"]
         if self.score.total():
             facts += [f"{who} {self.score[who]}" for who in ("trained", "starting", "tie")]
         self.query_one("#place", Static).update(self.place_line(self.run.name, facts))
@@ -130,7 +132,7 @@ class TryItScreen(AnswersScreen):
         if self._answering:
             return f"Both answer: {self._tokens:,} tokens" if self._tokens else "Both answer …"
         if self._reply is None:
-            return ASK_FIRST if self._step is not None else LOADING
+            return ASK_FIRST if self._weights is not None else LOADING
         return "type the next prompt" if self._revealed else "Which is better? 1, 2, or t for a tie"
 
     def _whose(self, side: str) -> Literal["trained", "starting"]:

@@ -141,18 +141,35 @@ def resume(
     app: Annotated[
         bool, typer.Option("--app", help="In the app, as a run that a person judges has to.")
     ] = False,
+    step: Annotated[
+        int | None,
+        typer.Option("--step", metavar="N", min=0, help="From the checkpoint of this step."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even from before the best, whose checkpoint goes.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Go on with a run exactly where it was."""
+    """Go on with a run exactly where it was, or from an earlier checkpoint.
+
+    With --step the run becomes what it was then: later checkpoints and pairs go, but for a
+    person's labels, which count again where the same pair comes up.
+    """
     from engine.events import COMPLETE
     from engine.runs.archive import open_run
     from engine.runs.folder import LOCK
+    from engine.runs.go_back import check as check_step
     from engine.runs.lock import RunBusy
 
     folder = open_run(run)
-    if (status := folder.state().get("status")) in COMPLETE:
+    if step is not None:
+        check_step(folder, step, force=force)
+    elif force:
+        raise UserError("--force is for --step, which goes back to an earlier checkpoint")
+    elif (status := folder.state().get("status")) in COMPLETE:
         raise UserError(
-            f"the run {folder.name!r} is {status}; train a new one from its config.yaml"
+            f"the run {folder.name!r} is {status}; train a new one from its config.yaml, or go "
+            "back to an earlier checkpoint with --step"
         )
     settings = folder.settings()
     if app and json:
@@ -162,7 +179,7 @@ def resume(
 
         if holder := folder.holder():
             raise RunBusy(folder.name, holder, folder.path / LOCK)
-        raise typer.Exit(run_app(run=folder))
+        raise typer.Exit(run_app(run=folder, back_to=step))
     if settings.human_judge:
         raise UserError(
             f"a person judges the run {folder.name!r}, which needs the app: "
@@ -170,7 +187,7 @@ def resume(
         )
     from tui.cli.training import train as train_now
 
-    raise typer.Exit(train_now(settings, folder, json=json))
+    raise typer.Exit(train_now(settings, folder, json=json, back_to=step))
 
 
 @runs_cli.callback(invoke_without_command=True)
@@ -230,8 +247,19 @@ def export(
     fuse: Annotated[
         bool, typer.Option("--fuse", help="Write the whole model, with the adapters part of it.")
     ] = False,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            "--keep",
+            metavar="best|last",
+            help="Of the step with the best win rate, or of the last; else as the run's settings "
+            "say.",
+        ),
+    ] = None,
 ) -> None:
     """Write a run's adapters or the fused model."""
+    if keep not in ("best", "last", None):
+        raise UserError(f"--keep is best or last, not {keep!r}")
     from engine.machine.blas import import_mlx
     from engine.runs.archive import open_run
 
@@ -241,7 +269,7 @@ def export(
     from engine.export import readers
 
     notes = list(folder.known_settings()[1])
-    export_run(folder, to, fuse=fuse, say=notes.append)
+    export_run(folder, to, fuse=fuse, keep=keep, say=notes.append)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     _print_lines([f"written to {to}", *([readers(folder, to)] if fuse else [])])

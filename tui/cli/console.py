@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.events import (
+    EndedEarly,
     Evaluated,
     Event,
     HealthChanged,
@@ -112,6 +113,7 @@ _EVENT_NAMES: dict[type[Event], str] = {
     PairSampled: "sampled",
     PairJudged: "pair",
     Saved: "saved",
+    EndedEarly: "ended_early",
     RunEnded: "ended",
 }
 
@@ -218,7 +220,8 @@ class Summary:
         """Remember the first and the last evaluation of a split."""
         for event in events:
             if isinstance(event, Evaluated):
-                same = [one for one in self._evaluations if one.split == event.split]
+                prompts = _prompts_of(event)
+                same = [one for one in self._evaluations if _prompts_of(one) == prompts]
                 self._evaluations = [*same[:1], event]
 
     def closing(self) -> Text:
@@ -252,6 +255,11 @@ class Summary:
         after = f" after step {last.step:,}" if last.step < step else " after"
         text.append(f"{after if last is not first else ''} {interval(last)}\n")
         return text
+
+
+def _prompts_of(event: Evaluated) -> str:
+    """Which prompts a win rate is of."""
+    return "test" if event.split == "test" else "valid"
 
 
 def opening(event: RunStarted) -> Iterable[str]:

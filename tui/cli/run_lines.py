@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from engine.json_number import whole
 from engine.runs.archive import list_runs, open_run
+from engine.runs.checkpoints import in_words
 from engine.runs.folder import METRICS, Run
 from engine.runs.json_lines import Record, to_json
 from engine.runs.run_summary import RunSummary
@@ -40,9 +41,11 @@ def run_lines(name: str, *, json: bool) -> list[str]:
     for record in run.last(METRICS, TAIL):
         metrics.update(record)
         measured = record["step"] if record.get("win_rate") is not None else measured
+    best = run.best()
     if json:
         facts = {"path": str(run.path), "settings": settings.model_dump(), "metrics": metrics}
         facts |= {} if measured is None else {"win_rate_step": measured}
+        facts |= {"best": asdict(best)} if best else {}
         facts |= {"notes_on_settings": notes} if notes else {}
         return [to_json(state | facts)]
     facts = {
@@ -51,6 +54,8 @@ def run_lines(name: str, *, json: bool) -> list[str]:
         **{key: state[key] for key in ("status", "error", "created", "device") if state.get(key)},
         "step": _fraction(state.get("step"), state.get("total_steps")),
         "pairs": state.get("pairs"),
+        "ended": state.get("ended") or None,
+        "best": in_words(best) if best else None,
         "time": duration(state["seconds"]) if isinstance(state.get("seconds"), float) else None,
     }
     health = [each for finding in findings_in(state) for each in (finding.text, finding.advice)]

@@ -100,6 +100,7 @@ MORE = (
     Metric("trained_pairs", "trained pairs", "pairs trained on", form="count"),
     Metric("dropped_steps", "dropped steps", "steps dropped as not finite", form="count"),
     Metric("cut_pairs", "cut pairs", "pairs that the judge read only a part of", form="count"),
+    Metric("cut_losses", "cut losses", "pairs lost by an answer that was cut off", form="count"),
 )
 
 ALL = {metric.name: metric for metric in (*CARDS, *MORE)}

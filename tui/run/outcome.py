@@ -48,6 +48,8 @@ def outcome(view: RunView, key: str = "") -> Content:
             "Stopped while it was loading: nothing was trained.", "$foreground bold"
         )
     ended = "Finished" if view.status == "finished" else "Stopped, and can be resumed"
+    if view.ended_early and view.status == "finished":
+        ended = safe_line(view.ended_early[:1].upper() + view.ended_early[1:], 300)
     rated = view.evaluation
     if rated is None:
         return Content.styled(f"{ended}.", "$foreground bold")

@@ -47,6 +47,7 @@ class RunFromFiles:
         for name in ("model", "judge", "train_type", "device"):
             setattr(view, name, str(state.get(name) or ""))
         view.error = str(state["error"]) if state.get("error") else None
+        view.ended_early = str(state["ended"]) if state.get("ended") else None
         view.step = whole(state.get("step"))
         view.total_steps = whole(state.get("total_steps"))
         view.earlier = real(state.get("seconds")) or 0.0
@@ -58,6 +59,8 @@ class RunFromFiles:
         if replaced:
             self.view.series.clear()
         for line in lines:
+            if line.get("split") == "kept":  # of an earlier step, and so no point of the series
+                continue
             if (step := real(line.get("step"))) is not None:
                 self._seconds = real(line.get("seconds")) or self._seconds
                 self.view.add_metrics(step, line, self._seconds)

@@ -14,6 +14,7 @@ from engine.events import (
     COMPLETE,
     STATUSES,
     UNDER_WAY,
+    EndedEarly,
     Evaluated,
     Event,
     Finding,
@@ -65,6 +66,7 @@ class RunView:
         self.device = ""
         self.status = "running"
         self.error: str | None = None
+        self.ended_early: str | None = None  # why it was over before its last step
         self.step = 0
         self.total_steps = 0
         self.progress: Progress | None = None
@@ -155,7 +157,9 @@ class RunView:
                 self.step = self.first_step = event.step
                 self.total_steps = event.total_steps
                 self.earlier, self.started, self.ended = self._trained(), event.time, None
-                self.status, self.error = "running", None
+                self.status, self.error, self.ended_early = "running", None, None
+                if self.evaluation and self.evaluation.step > event.step:
+                    self.evaluation = None
                 for series in self.series.values():
                     series.cut(event.step)
             case HealthChanged():
@@ -174,8 +178,12 @@ class RunView:
                 self.add_metrics(event.step, own, self.elapsed(event.time))
             case Evaluated():
                 self.evaluation = event
+                if event.split == "kept":  # of an earlier step, and so no point of the series
+                    return
                 values = {name: getattr(event, name) for name in WIN_RATE}
                 self.add_metrics(event.step, values, self.elapsed(event.time))
+            case EndedEarly():
+                self.ended_early = event.reason
             case PairJudged():
                 self.newest = event
             case RunEnded():
