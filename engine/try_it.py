@@ -20,7 +20,7 @@ from engine.runs.folder import Run
 
 @dataclass(frozen=True, slots=True)
 class SideBySideReady:
-    """Both policies are loaded, the trained one with the weights that `weights` names in words;
+    """Both policies are loaded, the trained one with the weights that `weights` names;
     `note` says why these are not what the run is to keep."""
 
     weights: str
@@ -148,7 +148,7 @@ def _answer(run: Run, seed: int, connection: Connection) -> None:
 
     settings, _ = run.known_settings()
     trained = load_trained(run)
-    connection.send(SideBySideReady(trained.weights.in_words, trained.weights.note))
+    connection.send(SideBySideReady(trained.weights.name, trained.weights.note))
     coin = random.Random(seed)
     count = 0
     while True:

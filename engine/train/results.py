@@ -30,6 +30,12 @@ class TrainedWeights:
     note: str | None = None  # why it is not what was asked for, a sentence
 
     @property
+    def name(self) -> str:
+        """The same in three words, for a line of a screen."""
+        which = "best" if self.best else "last"
+        return f"{which} step" if self.step is None else f"{which} step {self.step:,}"
+
+    @property
     def in_words(self) -> str:
         """Which weights these are, for a sentence."""
         if self.best:

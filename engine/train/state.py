@@ -126,7 +126,12 @@ def restore(folder: Path, update: Update) -> dict[str, Any]:
     """
     load_adapter_file(update.policy.model, folder / WEIGHTS, key="checkpoint")
     try:
+        rate = update.optimizer.state.get("learning_rate")
         update.optimizer.state = arrays.tree(arrays.load(folder / OPTIMIZER))
+        schedule = update.settings.lr_schedule
+        if rate is not None and schedule.name == "constant" and not schedule.warmup_steps:
+            # As the settings have it now, which a person may have changed to go on otherwise.
+            update.optimizer.state["learning_rate"] = rate
         gradients = folder / GRADIENTS
         update.gradients = arrays.load(gradients) if gradients.exists() else None
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))

@@ -140,6 +140,7 @@ def change(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_a_kill_anywhere_leaves_the_old_or_something_to_finish(run: Run, change: Any) -> None:
+    shutil.rmtree(run.path / "checkpoints" / "0000001")  # which any repair would prune
     original = run.path.with_name("original")
     shutil.copytree(run.path, original)
     go_back.go_back(run, 4)
@@ -159,7 +160,7 @@ def test_a_kill_anywhere_leaves_the_old_or_something_to_finish(run: Run, change:
         run.repair()
         go_back.settle(run)
         found = contents(run)
-        if planned is None and found["checkpoints"] == old["checkpoints"]:
+        if planned is None and 6 in found["checkpoints"]:
             # Nothing has begun; at most the run is one that can be gone on with.
             for file in (METRICS, PAIRS, UNDECIDED, SAMPLED):
                 assert found[file] == old[file], number

@@ -118,7 +118,7 @@ async def try_it(app: StudioApp, pilot: Pilot[Any]) -> None:
     answering = Answering(run)
     app.push_screen(TryItScreen(run, lambda run: answering))  # type: ignore[arg-type, return-value]
     await pilot.pause()
-    answering.events.append(SideBySideReady("step 40, the last"))
+    answering.events.append(SideBySideReady("last step 40"))
     await pilot.press(*"why", "enter")
     answering.events.append(SideBySideAnswers(BASIL[2], BASIL[0], BASIL[1], True))
     await until(pilot, lambda: "Which is better" in shown(app))

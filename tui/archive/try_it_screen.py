@@ -119,7 +119,7 @@ class TryItScreen(AnswersScreen):
         )
         for side in ("left", "right"):
             self.pane(side).whose(self._whose(side) if reply and self._revealed else "")
-        facts = [] if self._weights is None else [f"{self._weights}, against the start"]
+        facts = [] if self._weights is None else [f"{self._weights} vs the start"]
         if self.score.total():
             facts += [f"{who} {self.score[who]}" for who in ("trained", "starting", "tie")]
         self.query_one("#place", Static).update(self.place_line(self.run.name, facts))
