@@ -11,7 +11,7 @@
     adapters/        as mlx-lm reads them
     start/           the adapters that it started from, where there were any: its reference
     fused/           the trained model on its own, where the settings ask for it
-    checkpoints/     a folder a step
+    checkpoints/     a folder a step: the newest three, and those that run.json calls sound
     lock             who trains it now
     mailbox/         commands from other processes to the one that trains
 
@@ -268,13 +268,23 @@ class Run:
         return next((each for each in newest_first if not checkpoint_damage(each)), None)
 
     def prune_checkpoints(self, keep: int = 3) -> None:
-        """Remove all checkpoints older than the `keep` newest complete ones."""
+        """Remove all checkpoints older than the `keep` newest complete ones, but for those of the
+        steps that run.json calls sound."""
         checkpoints = self.checkpoints()
         complete = [each for each in checkpoints if not checkpoint_damage(each, contents=False)]
         if len(complete) < keep:
             return
+        sound = self._sound_steps()
         for old in checkpoints[: checkpoints.index(complete[-keep])]:
-            durable.remove_folder(old)
+            if int(old.name) not in sound:
+                durable.remove_folder(old)
+
+    def _sound_steps(self) -> list[Any]:
+        """The steps whose checkpoints are kept, since the text was whole then."""
+        with contextlib.suppress(UserError):
+            steps = self.state().get("sound_steps")
+            return steps if isinstance(steps, list) else []
+        return []
 
     def size(self) -> int:
         """Bytes of all files in the folder."""

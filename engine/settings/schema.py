@@ -327,6 +327,13 @@ class Settings(SettingsModel):
     save_every: int = setting(
         100, TRAIN, "Steps between two checkpoints to resume from.", unit="steps", ge=1, le=MANY
     )
+    collapse_watch: Literal["pause", "warn", "off"] = setting(
+        "pause",
+        TRAIN,
+        "Where the sampled text breaks (it loops, does not end, has few words, or is far from the "
+        "start's) the run pauses with its last sound checkpoint kept (without the app it stops), "
+        "or warns.",
+    )
     val_batches: int = setting(
         25,
         TRAIN,

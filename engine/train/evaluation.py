@@ -103,12 +103,13 @@ class Evaluation:
         return [lm.text(completion.ids) for (completion,) in completions]
 
 
-def wilson(rate: float, count: int) -> tuple[float, float]:
-    """95% interval of a rate over `count` prompts (Wilson 1927, "Probable inference"). Halves
-    for ties make the true variance smaller, so the interval errs on the wide side."""
-    spread = Z * Z / count
+def wilson(rate: float, count: int, z: float = Z) -> tuple[float, float]:
+    """95% interval of a rate over `count` prompts (Wilson 1927, "Probable inference"), or that of
+    another normal quantile `z`. Halves for ties make the true variance smaller, so the interval
+    errs on the wide side."""
+    spread = z * z / count
     middle = (rate + spread / 2) / (1 + spread)
-    half = Z / (1 + spread) * math.sqrt(rate * (1 - rate) / count + spread / (4 * count))
+    half = z / (1 + spread) * math.sqrt(rate * (1 - rate) / count + spread / (4 * count))
     return max(0.0, middle - half), min(1.0, middle + half)
 
 

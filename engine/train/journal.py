@@ -101,8 +101,9 @@ class Journal:
         with self._counting:
             self.pairs += len(new)
 
-    def checkpoint(self, write: Callable[[Path], None]) -> None:
-        """A checkpoint of the current step; everything written before is on the disk with it."""
+    def checkpoint(self, write: Callable[[Path], None], *, sound: Sequence[int] = ()) -> None:
+        """A checkpoint of the current step; everything written before is on the disk with it.
+        `sound` are steps whose checkpoints are kept, to go back to."""
         self.progress("saving")
 
         def write_synced() -> None:
@@ -111,6 +112,8 @@ class Journal:
                     durable.sync_file(path)
             with self.run.checkpoint_folder(self.step) as folder:
                 write(folder)
+            if sound:
+                self.run.update(sound_steps=list(sound))
             self.run.prune_checkpoints()
             self.run.rewrite(SAMPLED, lambda line: line if _step_of(line) > self.step else None)
 

@@ -20,6 +20,7 @@ from engine.model import arrays
 from engine.model.adapter_files import WEIGHTS
 from engine.model.adapters import load_adapter_file
 from engine.runs.folder import SAMPLED
+from engine.train.collapse_watch import CollapseWatch
 from engine.train.health import Health
 from engine.train.judge_watch import JudgeWatch
 from engine.train.metrics import Averages
@@ -46,6 +47,7 @@ class TrainingState:
     averages: Averages = field(default_factory=Averages)  # since the last report
     health: Health = field(default_factory=Health)
     judge_watch: JudgeWatch = field(default_factory=JudgeWatch)
+    collapse_watch: CollapseWatch = field(default_factory=CollapseWatch)
 
     def to_json(self, pending: Iterable[Sequence[Pair]]) -> dict[str, Any]:
         """Plain JSON values, with the batches that wait to be judged or learned from."""
@@ -58,6 +60,7 @@ class TrainingState:
             "means": self.averages.state(),
             "health": self.health.state(),
             "judge_watch": self.judge_watch.state(),
+            "collapse_watch": self.collapse_watch.state(),
             "pending": [[pair.to_json() for pair in batch] for batch in pending],
         }
 
@@ -71,8 +74,9 @@ class TrainingState:
         self.averages = Averages(data["means"])
         # Older checkpoints do not tell; their runs are taken to have learned.
         self.health = Health(data.get("health", {"learned_pairs": self.step}))
-        # Nor do they tell of their first pairs, and later ones are no measure of a judge.
+        # Nor do they tell of their first pairs, and later ones measure neither a judge nor a start.
         self.judge_watch = JudgeWatch(data.get("judge_watch", {"over": True}))
+        self.collapse_watch = CollapseWatch(data.get("collapse_watch", {"over": True}))
         return [[Pair.from_json(pair) for pair in batch] for batch in data["pending"]]
 
     def add_samples(

@@ -12,6 +12,7 @@ from engine.judges import Judge, JudgeAway
 from engine.runs.folder import SAMPLED
 from engine.settings.schema import Settings
 from engine.train import state as checkpoints
+from engine.train.collapse_watch import ADVICE as COLLAPSE_ADVICE
 from engine.train.evaluation import Evaluation
 from engine.train.journal import Journal
 from engine.train.memory_guard import MemoryGuard
@@ -50,12 +51,15 @@ class Upkeep:
         self._clock = StepClock(control, journal)
         self._guard = MemoryGuard(settings)
         self._watches_judge = settings.judge_watch != "off" and not judge.stores_labels
+        self._watches_text = settings.collapse_watch != "off"
         self.must_stop = self._clock.must_stop
 
     def before_training(self) -> None:
         """Make the evaluation of the step that is reached, unless it was made already."""
         if self._state.evaluated < self._state.step and self._evaluation_due():
             self.evaluate("valid")
+        if self._sound_checkpoint_due():
+            self.save(sound=True)
         self._clock.restart()
 
     def after_step(
@@ -74,13 +78,17 @@ class Upkeep:
         journal.advance(state.step, state.seconds)
         if self._watches_judge:
             state.judge_watch.add(judged)
+        if self._watches_text:
+            state.collapse_watch.add(judged, result)
         self.reporter.report_health()
         if self._due(settings.steps_per_report):
             self.reporter.report()
         if self._evaluation_due():
             self.evaluate("valid")
-        if self._due(settings.save_every):
-            self.save()
+        sound = self._sound_checkpoint_due() and state.collapse_watch.fault() is None
+        if self._due(settings.save_every) or sound:
+            self.save(sound=sound)
+        self._mind_text()
         self._mind_judge()
         if state.step < self._total_steps:
             self._mind_memory()
@@ -129,10 +137,15 @@ class Upkeep:
         else:
             self.reporter.report_win_rate(split, result)
 
-    def save(self) -> None:
-        """Write a checkpoint of this step."""
+    def save(self, *, sound: bool = False) -> None:
+        """Write a checkpoint of this step; `sound`: one to go back to where the text breaks."""
+        watch = self._state.collapse_watch
+        if sound:
+            watch.kept(self._state.step)
         state = self._state.to_json(self._judge.pending())
-        self._journal.checkpoint(lambda folder: checkpoints.save(folder, self._update, state))
+        self._journal.checkpoint(
+            lambda folder: checkpoints.save(folder, self._update, state), sound=watch.checkpoints
+        )
         self._journal.update()  # with how far the run is
 
     def restore(self, folder: Path | None) -> None:
@@ -152,6 +165,31 @@ class Upkeep:
 
     def _evaluation_due(self) -> bool:
         return self._settings.steps_per_eval > 0 and self._due(self._settings.steps_per_eval)
+
+    def _sound_checkpoint_due(self) -> bool:
+        """Whether the watch over the text wants a checkpoint of this step. Not of full training,
+        whose checkpoints are as large as the model: it has those of `save_every`."""
+        every = self._settings.gradient_accumulation_steps
+        return (
+            self._watches_text
+            and self._settings.train_type != "full"
+            and self._state.collapse_watch.checkpoint_due(self._state.step, every)
+        )
+
+    def _mind_text(self) -> None:
+        """Save and pause, or warn, where the text that the policy samples has broken."""
+        watch, step = self._state.collapse_watch, self._state.step
+        fault = watch.fault() if self._watches_text else None
+        if fault is None:
+            return
+        watch.over = True
+        sound = watch.sound_step()
+        kept = "" if sound is None else f"; the checkpoint of step {sound:,}, from before, is kept"
+        reason = f"step {step:,}: the text has broken: {fault}{kept}; {COLLAPSE_ADVICE}"
+        if self._settings.collapse_watch == "pause" and step < self._total_steps:
+            self._pause(reason)
+        else:
+            self._journal.log("warning", reason)
 
     def _mind_judge(self) -> None:
         """Save and pause, or warn, where the judge's first pairs show that it is not worth it."""

@@ -59,6 +59,7 @@ def values(models: Path, name: str, variant: dict[str, Any]) -> dict[str, Any]:
         "test_batches": 1,
         "fuse": False,
         "judge_watch": "warn",  # the judge is at chance
+        "collapse_watch": "warn",  # and so is the policy
         **variant,
     }
 
@@ -101,9 +102,10 @@ def weights(folder: Path) -> bytes:
 
 
 def watched(folder: Path) -> dict[str, Any]:
-    """What the run remembers of its judge's first pairs."""
+    """What the run remembers of its judge's first pairs, and of its text."""
     newest = sorted((folder / "checkpoints").glob("[0-9]*"))[-1]
-    return json.loads((newest / "state.json").read_text())["judge_watch"]
+    state = json.loads((newest / "state.json").read_text())
+    return {name: state[name] for name in ("judge_watch", "collapse_watch")}
 
 
 def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: int) -> None:
@@ -112,7 +114,8 @@ def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: in
     finish(values(models, "unbroken", VARIANTS[name]), home)
     wanted, weighed = written(runs / "unbroken"), weights(runs / "unbroken")
     remembered = watched(runs / "unbroken")
-    assert remembered["valid"] == WATCHED
+    assert remembered["judge_watch"]["valid"] == WATCHED
+    assert remembered["collapse_watch"]["first"]
     steps = [line["step"] for line in wanted["metrics.jsonl"]]
     assert steps == [0, 3, 5, 6, 9, 10, 12, 14, 14, 14]
     assert len(wanted["pairs.jsonl"]) > 5
