@@ -122,6 +122,33 @@ class Evaluated(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SuiteChange:
+    """What of a suite of `items` was right before the run and is now (kept), was not and is
+    (gained), or was and is not (lost). `p`: how likely such a loss is by chance, adjusted for the
+    number of suites; None where too few were right before to tell."""
+
+    suite: str
+    items: int
+    kept: int
+    gained: int
+    lost: int
+    p: float | None
+
+    @property
+    def before(self) -> int:
+        """How many were right before the run."""
+        return self.kept + self.lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guarded(Event):
+    """What the policy can do after a step, against what it could at the start."""
+
+    step: int
+    suites: tuple[SuiteChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What is seen in a run, what it means, and what to try. `metric` is the one to look at."""
 

@@ -18,6 +18,7 @@ from engine.settings.conditions import (
     EVALUATED,
     FUSED,
     FUSED_ADAPTERS,
+    GUARDED,
     LLM,
     LOCAL,
     NEVER,
@@ -333,6 +334,30 @@ class Settings(SettingsModel):
         "Where the sampled text breaks (it loops, does not end, has few words, or is far from the "
         "start's) the run pauses with its last sound checkpoint kept (without the app it stops), "
         "or warns.",
+    )
+    guard: Literal["warn", "stop", "off"] = setting(
+        "warn",
+        TRAIN,
+        "Before the first and after the last step the model answers small suites of questions that "
+        "rules score, and what it lost is told; stop ends the run with a checkpoint where that is "
+        "beyond chance.",
+    )
+    guard_suites: list[str] = setting(
+        [],
+        TRAIN,
+        "Which suites: names of those that come with the program, and paths of your own (JSONL: "
+        "prompt, check: equals, contains, matches or json, value); empty: all that come with it "
+        "for such a model.",
+        applies=GUARDED,
+    )
+    steps_per_guard: int = setting(
+        0,
+        TRAIN,
+        "Steps between two looks of the guard; 0: at the start and the end alone.",
+        unit="steps",
+        applies=GUARDED,
+        ge=0,
+        le=MANY,
     )
     val_batches: int = setting(
         25,

@@ -34,6 +34,7 @@ from engine.runs.folder import ADAPTERS, FUSED, METRICS, PAIRS, START, UNDECIDED
 from engine.runs.relabel import settle
 from engine.settings.schema import Settings
 from engine.train.evaluation import Evaluation
+from engine.train.guard import Guard, suites_of
 from engine.train.health import nothing_learned
 from engine.train.journal import Journal
 from engine.train.judging import judges_elsewhere, judging_of
@@ -90,7 +91,14 @@ def _train(
     elsewhere: Mapping[str, PairJudge],
     on_person: Callable[[HumanJudge], None],
 ) -> Outcome:
+    suites = suites_of(settings)
     prompts, roles = _load(settings, run, journal, control)
+    guard = Guard(
+        suites,
+        settings,
+        progress=lambda done, total: journal.progress("evaluating", done, total, "tokens"),
+        stop=lambda: control.stopping,
+    )
     judge: Judge
     evaluations: Mapping[str, Evaluation] = {}
     if settings.human_judge:
@@ -100,7 +108,7 @@ def _train(
         judging = judging_of(settings, roles.judges, elsewhere, journal, control)
         judge = judging.batches
         evaluations = _evaluations(settings, roles, judging.pairs, prompts, journal, control)
-    trainer = _trainer(settings, roles, judge, prompts, evaluations, journal, control)
+    trainer = _trainer(settings, roles, judge, prompts, evaluations, guard, journal, control)
     control.begin()
     resumed = _restore(run, trainer, journal)
     _announce(run, trainer, prompts, journal, resumed=resumed)
@@ -110,7 +118,8 @@ def _train(
         if finished and not unused:
             try:
                 trainer.upkeep.evaluate("test")
-            except Interrupted:  # the test is made when the run is resumed
+                trainer.upkeep.guard_at_end()
+            except Interrupted:  # these are measured when the run is resumed
                 finished = False
         _leave_results(settings, run, roles.policy, journal, fuse=finished and not unused)
     if trainer.upkeep.halted:
@@ -285,6 +294,7 @@ def _trainer(
     judge: Judge,
     prompts: PromptSet,
     evaluations: Mapping[str, Evaluation],
+    guard: Guard,
     journal: Journal,
     control: Control,
 ) -> Trainer:
@@ -305,6 +315,7 @@ def _trainer(
         update=update,
         judge=judge,
         evaluations=evaluations,
+        guard=guard,
         journal=journal,
         control=control,
     )

@@ -70,6 +70,7 @@ class Health:
         self.verdicts: Counter[str] = Counter(known.get("verdicts"))  # on pairs, by choice
         self.learned_pairs = int(known.get("learned_pairs", 0))
         self.dropped_steps = int(known.get("dropped_steps", 0))
+        self.unlearned: str | None = known.get("unlearned")  # what the guard found lost, in words
         self._traces = {name: Trace(*values) for name, values in known.get("traces", {}).items()}
         self._reported = {metric: (step, level) for metric, step, level in known.get("said", ())}
 
@@ -79,6 +80,7 @@ class Health:
             "verdicts": dict(self.verdicts),
             "learned_pairs": self.learned_pairs,
             "dropped_steps": self.dropped_steps,
+            "unlearned": self.unlearned,
             "traces": {
                 name: [trace.first, list(trace.last), trace.count]
                 for name, trace in self._traces.items()
@@ -161,6 +163,20 @@ def _mean(values: Sequence[float]) -> float:
 def _nothing_learned(health: Health) -> Iterator[Finding]:
     if health.verdicts.total() >= ENOUGH_PAIRS and (finding := nothing_learned(health)):
         yield finding
+
+
+def _unlearned(health: Health) -> Iterator[Finding]:
+    """The trade that was made: what is won, and what was lost for it."""
+    if health.unlearned is None:
+        return
+    rate = health.latest("win_rate")
+    yield Finding(
+        "bad",
+        f"wins {rate:.0%}, and {health.unlearned}" if rate is not None else health.unlearned,
+        "The guard's suites ask what the model could do before the run; such a loss is no chance.",
+        "Raise beta, lower learning_rate, or stop and use an earlier checkpoint.",
+        "guard",
+    )
 
 
 def _not_finite(health: Health) -> Iterator[Finding]:
@@ -303,6 +319,7 @@ def _rate_high(metric: str, text: str, means: str, advice: str) -> Callable[...,
 
 CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (
     _nothing_learned,
+    _unlearned,
     _not_finite,
     _kl_runs_away,
     _chosen_falls,

@@ -7,10 +7,19 @@ import mlx.core as mx
 
 from engine.data.columns import counted
 from engine.data.pairs import JudgedPair
-from engine.events import Evaluated, Finding, HealthChanged, Report, StepDone
+from engine.events import (
+    Evaluated,
+    Finding,
+    Guarded,
+    HealthChanged,
+    Report,
+    StepDone,
+    SuiteChange,
+)
 from engine.machine.backend import backend
 from engine.machine.memory import process_memory
 from engine.train.evaluation import WinRate
+from engine.train.guard import changes_in_words, loss_in_words
 from engine.train.health import sentence
 from engine.train.journal import Journal
 from engine.train.metrics import Averages, add_judged
@@ -124,6 +133,16 @@ class Reporter:
                 **line,
             )
         )
+
+    def report_guard(self, changes: Sequence[SuiteChange]) -> None:
+        """Write and tell of what the policy can do against what it could; what was lost beyond
+        chance is a finding."""
+        step = self._state.step
+        self._state.health.unlearned = loss_in_words(changes)
+        self._journal.update(guard=[asdict(each) for each in changes], guard_step=step)
+        self._journal.log("info", f"step {step}: {changes_in_words(changes)}")
+        self._journal.emit(Guarded(step=step, suites=tuple(changes)))
+        self.report_health()
 
     def report_no_verdict(self, split: str, prompts: int) -> None:
         """Say that a split could not be judged."""

@@ -48,6 +48,10 @@ class TrainingState:
     health: Health = field(default_factory=Health)
     judge_watch: JudgeWatch = field(default_factory=JudgeWatch)
     collapse_watch: CollapseWatch = field(default_factory=CollapseWatch)
+    could: dict[str, list[bool]] = field(
+        default_factory=dict
+    )  # at the start, by suite of the guard
+    guarded: int = -1  # the last step that the guard looked at
 
     def to_json(self, pending: Iterable[Sequence[Pair]]) -> dict[str, Any]:
         """Plain JSON values, with the batches that wait to be judged or learned from."""
@@ -61,6 +65,8 @@ class TrainingState:
             "health": self.health.state(),
             "judge_watch": self.judge_watch.state(),
             "collapse_watch": self.collapse_watch.state(),
+            "could": self.could,
+            "guarded": self.guarded,
             "pending": [[pair.to_json() for pair in batch] for batch in pending],
         }
 
@@ -77,6 +83,8 @@ class TrainingState:
         # Nor do they tell of their first pairs, and later ones measure neither a judge nor a start.
         self.judge_watch = JudgeWatch(data.get("judge_watch", {"over": True}))
         self.collapse_watch = CollapseWatch(data.get("collapse_watch", {"over": True}))
+        self.could = data.get("could", {})
+        self.guarded = data.get("guarded", self.step)
         return [[Pair.from_json(pair) for pair in batch] for batch in data["pending"]]
 
     def add_samples(

@@ -11,9 +11,11 @@ from engine.data.pairs import JudgedPair
 from engine.judges import Judge, JudgeAway
 from engine.runs.folder import SAMPLED
 from engine.settings.schema import Settings
+from engine.suites.changes import changes
 from engine.train import state as checkpoints
 from engine.train.collapse_watch import ADVICE as COLLAPSE_ADVICE
 from engine.train.evaluation import Evaluation
+from engine.train.guard import Guard, loss_in_words, start_in_words
 from engine.train.journal import Journal
 from engine.train.memory_guard import MemoryGuard
 from engine.train.pausing import POLL_SECONDS, StepClock
@@ -34,6 +36,7 @@ class Upkeep:
         update: Update,
         judge: Judge,
         evaluations: Mapping[str, Evaluation],
+        guard: Guard,
         journal: Journal,
         control: Control,
     ) -> None:
@@ -49,7 +52,8 @@ class Upkeep:
         self._journal = journal
         self._control = control
         self._clock = StepClock(control, journal)
-        self._guard = MemoryGuard(settings)
+        self._guard = guard
+        self._memory = MemoryGuard(settings)
         self._watches_judge = settings.judge_watch != "off" and not judge.stores_labels
         self._watches_text = settings.collapse_watch != "off"
         self.must_stop = self._clock.must_stop
@@ -58,6 +62,8 @@ class Upkeep:
         """Make the evaluation of the step that is reached, unless it was made already."""
         if self._state.evaluated < self._state.step and self._evaluation_due():
             self.evaluate("valid")
+        if self._state.guarded < self._state.step and self._guard_due():
+            self.guard()
         if self._sound_checkpoint_due():
             self.save(sound=True)
         self._clock.restart()
@@ -85,11 +91,14 @@ class Upkeep:
             self.reporter.report()
         if self._evaluation_due():
             self.evaluate("valid")
+        loss = self.guard() if self._guard_due() else None
         sound = self._sound_checkpoint_due() and state.collapse_watch.fault() is None
         if self._due(settings.save_every) or sound:
             self.save(sound=sound)
         self._mind_text()
         self._mind_judge()
+        if loss and settings.guard == "stop" and state.step < self._total_steps:
+            self._halt(f"the guard: it {loss} that were right at the start; guard: warn goes on")
         if state.step < self._total_steps:
             self._mind_memory()
         self._clock.restart()
@@ -137,6 +146,30 @@ class Upkeep:
         else:
             self.reporter.report_win_rate(split, result)
 
+    def guard(self) -> str | None:
+        """Measure what the policy can do; at the start that is remembered, later compared with it.
+        Returns what was lost beyond chance, in words.
+
+        Raises:
+            Interrupted: asked to stop.
+        """
+        state = self._state
+        self._journal.progress("evaluating")
+        scores = self._guard.measure(self._update.policy)
+        state.guarded = state.step
+        if state.step == 0:
+            state.could = scores
+            self._journal.log("info", start_in_words(scores))
+            return None
+        compared = changes(state.could, scores)
+        self.reporter.report_guard(compared)
+        return loss_in_words(compared)
+
+    def guard_at_end(self) -> None:
+        """Measure what the trained policy can do, if there is a start to compare it with."""
+        if self._guard and self._state.could and self._state.guarded < self._state.step:
+            self.guard()
+
     def save(self, *, sound: bool = False) -> None:
         """Write a checkpoint of this step; `sound`: one to go back to where the text breaks."""
         watch = self._state.collapse_watch
@@ -176,6 +209,13 @@ class Upkeep:
             and self._state.collapse_watch.checkpoint_due(self._state.step, every)
         )
 
+    def _guard_due(self) -> bool:
+        """At the start, and every `steps_per_guard`; the end comes after the last checkpoint."""
+        step, every = self._state.step, self._settings.steps_per_guard
+        if not self._guard or (step and not self._state.could):
+            return False
+        return step == 0 or (every > 0 and step % every == 0 and step < self._total_steps)
+
     def _mind_text(self) -> None:
         """Save and pause, or warn, where the text that the policy samples has broken."""
         watch, step = self._state.collapse_watch, self._state.step
@@ -205,16 +245,20 @@ class Upkeep:
 
     def _mind_memory(self) -> None:
         """Save and pause above the limit of memory."""
-        excess = self._guard.excess()
+        excess = self._memory.excess()
         if excess is not None:
             self._pause(excess)
 
     def _pause(self, reason: str) -> None:
         """Save and pause; a pause that nobody can end is a stop."""
         if not self._control.attended:
-            self.halted = f"stopped with a checkpoint: {reason}"
-            self._control.stop()
+            self._halt(reason)
             return
         self._journal.log("error", f"paused with a checkpoint: {reason}")
         self.save()
         self._control.pause()
+
+    def _halt(self, reason: str) -> None:
+        """Stop with a checkpoint, and say why."""
+        self.halted = f"stopped with a checkpoint: {reason}"
+        self._control.stop()

@@ -41,6 +41,7 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "judge": str(folder / "policy"),
         "data": str(folder / "prompts.jsonl"),
         "quantization": "none",
+        "guard": "off",  # a random policy can do nothing
         "num_layers": -1,
         "iters": 5,
         "batch_size": 2,

@@ -60,6 +60,8 @@ def values(models: Path, name: str, variant: dict[str, Any]) -> dict[str, Any]:
         "fuse": False,
         "judge_watch": "warn",  # the judge is at chance
         "collapse_watch": "warn",  # and so is the policy
+        "guard_suites": ["arithmetic"],
+        "steps_per_guard": 4,
         **variant,
     }
 
@@ -102,10 +104,10 @@ def weights(folder: Path) -> bytes:
 
 
 def watched(folder: Path) -> dict[str, Any]:
-    """What the run remembers of its judge's first pairs, and of its text."""
+    """What the run remembers of its judge's first pairs, of its text, and of what it could do."""
     newest = sorted((folder / "checkpoints").glob("[0-9]*"))[-1]
     state = json.loads((newest / "state.json").read_text())
-    return {name: state[name] for name in ("judge_watch", "collapse_watch")}
+    return {name: state[name] for name in ("judge_watch", "collapse_watch", "could", "guarded")}
 
 
 def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: int) -> None:
@@ -116,6 +118,7 @@ def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: in
     remembered = watched(runs / "unbroken")
     assert remembered["judge_watch"]["valid"] == WATCHED
     assert remembered["collapse_watch"]["first"]
+    assert (len(remembered["could"]["arithmetic"]), remembered["guarded"]) == (24, 12)
     steps = [line["step"] for line in wanted["metrics.jsonl"]]
     assert steps == [0, 3, 5, 6, 9, 10, 12, 14, 14, 14]
     assert len(wanted["pairs.jsonl"]) > 5

@@ -163,6 +163,7 @@ def settings(**values: Any) -> Settings:
         "judge_ties": "margin",  # and picks a place
         "judge_watch": "off",  # and is at chance
         "collapse_watch": "off",  # a random policy has no text that could break
+        "guard": "off",  # and can do nothing
     }
     return from_mapping(small | values, "the test")
 

@@ -348,7 +348,9 @@ class RunDetailScreen(WatchedScreen):
         from tui.run.health_screen import HealthOverlay
 
         view = self._source.view if self._source else None
-        self.app.push_screen(HealthOverlay(view.findings if view else ()))
+        self.app.push_screen(
+            HealthOverlay(view.findings, view.suites) if view else HealthOverlay(())
+        )
 
     def action_open(self) -> None:
         """Open the run's settings in the form."""

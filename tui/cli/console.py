@@ -14,6 +14,7 @@ from rich.text import Text
 from engine.events import (
     Evaluated,
     Event,
+    Guarded,
     HealthChanged,
     Log,
     PairJudged,
@@ -32,6 +33,7 @@ from tui.state.run_view import NOT_MEASURED, RunView
 from tui.terminal.requirements import DUMB
 from tui.text.phase import activity, speeds, time_left
 from tui.text.safe_text import safe_line
+from tui.text.suite_changes import table
 
 SHOWN_METRICS = ("loss", "margin", "accuracy", "kl")
 # Phases that are long enough, and seldom enough, for a line of their own.
@@ -109,6 +111,7 @@ _EVENT_NAMES: dict[type[Event], str] = {
     Report: "report",
     Evaluated: "evaluated",
     HealthChanged: "health",
+    Guarded: "guard",
     PairSampled: "sampled",
     PairJudged: "pair",
     Saved: "saved",
@@ -227,6 +230,8 @@ class Summary:
         if self._evaluations and view.status not in ("failed", "untrained"):
             text.append_text(self._win_rate())
         text.append(f"{ending(view)}\n")
+        for line in table(view.suites):
+            text.append(f"guard: {line}\n", "dim")
         for finding in view.findings:
             if finding.text in (view.error or ""):  # said beside this
                 continue

@@ -9,10 +9,11 @@ from engine.runs.folder import METRICS, Run
 from engine.runs.json_lines import Record, to_json
 from engine.runs.run_summary import RunSummary
 from engine.settings.schema import changed
-from tui.state.run_from_files import findings_in
+from tui.state.run_from_files import findings_in, suites_in
 from tui.state.run_view import NOT_MEASURED, WIN_RATE
 from tui.text.format import age, duration
 from tui.text.safe_text import safe_line
+from tui.text.suite_changes import table
 
 COLUMNS = ("name", "status", "steps", "pairs", "loss", "win rate", "age")
 RIGHT = ("steps", "pairs", "loss", "win rate", "age")
@@ -53,11 +54,14 @@ def run_lines(name: str, *, json: bool) -> list[str]:
         "pairs": state.get("pairs"),
         "time": duration(state["seconds"]) if isinstance(state.get("seconds"), float) else None,
     }
+    suites = table(suites_in(state))
     health = [each for finding in findings_in(state) for each in (finding.text, finding.advice)]
     return [
         *_pairs(facts),
         *(["", "health"] if health else []),
         *(f"  {safe_line(each)}" for each in health),
+        *(["", "what it could do before, and now"] if suites else []),
+        *(f"  {each}" for each in suites),
         "",
         "settings that differ from the defaults",
         *_pairs({f"  {key}": value for key, (value, _) in changed(settings).items()}),

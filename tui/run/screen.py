@@ -272,7 +272,9 @@ class RunScreen(StudioScreen):
         from tui.run.health_screen import HealthOverlay
 
         view = self.studio.view
-        self.app.push_screen(HealthOverlay(view.findings if view else ()))
+        self.app.push_screen(
+            HealthOverlay(view.findings, view.suites) if view else HealthOverlay(())
+        )
 
     def action_chart(self) -> None:
         """Open the chart of the card under the cursor."""

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import get_args
 
 from engine.data.pairs import RecordedPair
-from engine.events import Evaluated, Example, Finding, Level, PairJudged
-from engine.json_number import real, whole
+from engine.events import Evaluated, Example, Finding, Level, PairJudged, SuiteChange
+from engine.json_number import finite, real, whole
 from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run, shown_status
 from engine.runs.json_lines import Record
 from tui.state.run_view import LOG_LINES, WIN_RATE, RunView
@@ -52,6 +52,7 @@ class RunFromFiles:
         view.earlier = real(state.get("seconds")) or 0.0
         view.evaluation = _evaluation(state)
         view.findings = findings_in(state)
+        view.suites = suites_in(state)
 
     def _take_metrics(self) -> None:
         replaced, lines = self._metrics.read()
@@ -141,6 +142,22 @@ def findings_in(state: Record) -> tuple[Finding, ...]:
         )
         for each in records
         if each.get("text")
+    )
+
+
+def suites_in(state: Record) -> tuple[SuiteChange, ...]:
+    """What a run.json says of the guard's suites."""
+    entries = state.get("guard")
+    records = (
+        [each for each in entries if isinstance(each, dict)] if isinstance(entries, list) else []
+    )
+    return tuple(
+        SuiteChange(
+            str(each.get("suite", "")),
+            *(whole(each.get(name)) for name in ("items", "kept", "gained", "lost")),
+            p=finite(each.get("p")),
+        )
+        for each in records
     )
 
 

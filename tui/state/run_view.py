@@ -17,6 +17,7 @@ from engine.events import (
     Evaluated,
     Event,
     Finding,
+    Guarded,
     HealthChanged,
     Level,
     Log,
@@ -26,6 +27,7 @@ from engine.events import (
     RunEnded,
     RunStarted,
     StepDone,
+    SuiteChange,
 )
 from engine.json_number import real
 from tui.state.series import Series
@@ -78,6 +80,7 @@ class RunView:
         self.newest: PairJudged | None = None
         self.evaluation: Evaluated | None = None
         self.findings: tuple[Finding, ...] = ()  # what is wrong with the run, the worst first
+        self.suites: tuple[SuiteChange, ...] = ()  # what the guard found
 
     @property
     def status(self) -> str:
@@ -160,6 +163,8 @@ class RunView:
                     series.cut(event.step)
             case HealthChanged():
                 self.findings = event.findings
+            case Guarded():
+                self.suites = event.suites
             case Progress():
                 self.progress = event
                 if self.live:
