@@ -120,7 +120,7 @@ def test_the_worst_comes_first() -> None:
 def test_no_value_breaks_a_check(value: float) -> None:
     for metric in ("kl", "chosen_logp", "completion_tokens", "tie_rate", "judge_q", "win_rate"):
         health_of(metric, [value] * 50).findings()
-    assert len(CHECKS) == 12
+    assert len(CHECKS) == 13
 
 
 @pytest.mark.parametrize(
