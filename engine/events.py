@@ -108,17 +108,29 @@ class Example:
     after: str
 
 
+# What metrics.jsonl calls a win rate and its 95% interval: by the run's judge, and by an evaluator
+# that is another one.
+WIN_RATE = ("win_rate", "win_rate_low", "win_rate_high")
+EVAL_WIN_RATE = ("eval_win_rate", "eval_win_rate_low", "eval_win_rate_high")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated(Event):
-    """A held-out win rate of the policy against its reference, with its 95% interval."""
+    """A held-out win rate of the policy against its reference, with its 95% interval, and where
+    another judge than the run's measures too, that one's of the same answers; None where one gave
+    no valid verdict. Where a person judges the run, `win_rate` is the evaluator's."""
 
     step: int
     split: Literal["valid", "test"]
-    win_rate: float
-    win_rate_low: float
-    win_rate_high: float
+    win_rate: float | None
+    win_rate_low: float | None
+    win_rate_high: float | None
     prompts: int
     examples: tuple[Example, ...]
+    eval_win_rate: float | None = None
+    eval_win_rate_low: float | None = None
+    eval_win_rate_high: float | None = None
+    eval_prompts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def load_trained(run: Run) -> Trained:
     settings, _ = run.known_settings()
     file = trained_weights(run)
     # No judge is wanted here.
-    alone = settings.model_copy(update={"judge": "human"})
+    alone = settings.model_copy(update={"judge": "human", "eval_judge": None})
     roles = load_roles(alone, start=start_of(run, settings))
     load_adapter_file(roles.policy.model, file, key=run.name)
     mx.eval(roles.policy.model.parameters())

@@ -121,7 +121,7 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     quantization = settings.quantization
     other = settings.reference_model_path
     policy = _model(settings.model, "model")
-    judges = [_model(name, "judge") for name in settings.judge_names("model")]
+    judges = [_model(name, key) for name, key in settings.judge_names("model").items()]
     reference = _model(other, "reference_model_path") if other else None
     loaded: set[tuple[Path, Quantization]] = set()
 
@@ -297,8 +297,7 @@ def _download(settings: Settings, ask_hub: bool) -> int | None:
     roles = {settings.model: "model"}
     if settings.reference_model_path:
         roles[settings.reference_model_path] = "reference_model_path"
-    for name in settings.judge_names("model"):
-        roles[name] = "judge"
+    roles |= settings.judge_names("model")
     missing = [
         (name, "model")
         for name, role in roles.items()

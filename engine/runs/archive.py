@@ -65,6 +65,7 @@ def create(settings: "Settings", now: datetime | None = None) -> Run:
         "status": "paused",
         "model": settings.model,
         "judge": settings.judge,
+        **({"eval_judge": settings.eval_judge} if settings.eval_judge else {}),
         "train_type": settings.train_type,
         "step": 0,
         "pairs": 0,

@@ -1,7 +1,7 @@
 """Settings that are right one by one and wrong together, found before anything is loaded."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.errors import UserError
@@ -73,39 +73,57 @@ def check(settings: Settings) -> None:
 
 def _judge(settings: Settings) -> Iterator[Problem]:
     for name in settings.judges:
-        yield from _one_judge(name)
-    if len(settings.judges) > 1 and "person" in settings.judge_kinds:
+        yield from _one_judge(name, "judge")
+    if len(settings.judges) > 1 and "human" in settings.judges:
         yield Problem("judge", "a person cannot be one of several judges; say human alone")
-    if len(settings.judge_names("server")) > 1:
-        yield Problem("judge", "only one of several judges can be on a server; keep one")
+    yield from _one_server(settings.judges, "judge")
+    yield from _evaluator(settings)
     yield from _weights_of(settings)
     yield from _criteria(settings)
-    if RULE + "matches" in settings.judges:
+    rules = settings.judge_names("rule")
+    if RULE + "matches" in rules:
         yield from _pattern(settings.judge_pattern)
-    if RULE + "avoid" in settings.judges and not any(word.strip() for word in settings.judge_words):
+    if RULE + "avoid" in rules and not any(word.strip() for word in settings.judge_words):
         yield Problem("judge_words", "rule:avoid needs words; list some, as [very, really]")
-    if settings.judge_key_env is not None and not ENVIRONMENT_NAME.fullmatch(
-        settings.judge_key_env
-    ):
-        yield Problem(
-            "judge_key_env",
-            "it has to be the name of an environment variable, such as OPENAI_API_KEY, never the "
-            "key itself",
-        )
+    for key in ("judge_key_env", "eval_judge_key_env"):
+        name = getattr(settings, key)
+        if name is not None and not ENVIRONMENT_NAME.fullmatch(name):
+            yield Problem(
+                key,
+                "it has to be the name of an environment variable, such as OPENAI_API_KEY, never "
+                "the key itself",
+            )
 
 
-def _one_judge(name: str) -> Iterator[Problem]:
+def _one_judge(name: str, key: str) -> Iterator[Problem]:
     kind = judge_kind(name)
     if kind == "server":
         if problem := address_problem(name):
-            yield Problem("judge", problem)
+            yield Problem(key, problem)
     elif hide(name) != name:
-        yield Problem("judge", f"it {SECRET}")
+        yield Problem(key, f"it {SECRET}")
     elif not name.strip():
-        yield Problem("judge", "it names no judge")
+        yield Problem(key, "it names no judge")
     if kind == "rule" and name.removeprefix(RULE) not in RULES:
         rules = ", ".join(RULE + each for each in RULES)
-        yield Problem("judge", f"there is no {name}; the rules are {rules}")
+        yield Problem(key, f"there is no {name}; the rules are {rules}")
+
+
+def _one_server(names: Sequence[str], key: str) -> Iterator[Problem]:
+    if len({name for name in names if judge_kind(name) == "server"}) > 1:
+        yield Problem(key, "only one of several judges can be on a server; keep one")
+
+
+def _evaluator(settings: Settings) -> Iterator[Problem]:
+    for name in settings.eval_judges:
+        if name == "human":
+            yield Problem(
+                "eval_judge",
+                "a person is never asked for an evaluation; name a model, a server or a function",
+            )
+        else:
+            yield from _one_judge(name, "eval_judge")
+    yield from _one_server(settings.eval_judges, "eval_judge")
 
 
 def _weights_of(settings: Settings) -> Iterator[Problem]:
@@ -149,7 +167,7 @@ def _pattern(pattern: str | None) -> Iterator[Problem]:
 def _secrets(settings: Settings) -> Iterator[Problem]:
     """All settings are kept in the run's folder, where no token belongs."""
     for key, value in settings.model_dump().items():
-        if key != "judge" and isinstance(value, str) and hide(value) != value:
+        if key not in ("judge", "eval_judge") and isinstance(value, str) and hide(value) != value:
             yield Problem(key, f"it {SECRET}")
 
 

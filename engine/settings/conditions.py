@@ -1,7 +1,7 @@
 """When settings have an effect, and the reason that the form gives when they have none."""
 
 from engine.settings.fields import Condition
-from engine.settings.judge_names import RULE
+from engine.settings.judge_names import RULE, judge_kind
 
 LLM = Condition(lambda s: not s.human_judge, "a person judges this run")
 PERSON = Condition(lambda s: s.human_judge, "no person judges this run")
@@ -16,6 +16,16 @@ RUBRIC_READ = Condition(
 LOCAL = Condition(lambda s: "model" in s.judge_kinds, "no model on this machine judges this run")
 SERVER = Condition(lambda s: "server" in s.judge_kinds, "no server judges this run")
 SEVERAL = Condition(lambda s: len(s.judges) > 1, "one judge judges this run")
+MEASURED = Condition(lambda s: s.measures, "a person judges this run, and there is no eval_judge")
+VERDICTS = Condition(lambda s: s.measures, "a person judges this run")
+EVAL_RUBRIC_READ = Condition(
+    lambda s: s.measures and READER.holds(s),
+    "no language model measures a win rate in this run, so no rubric is read",
+)
+EVAL_SERVER = Condition(
+    lambda s: any(judge_kind(name) == "server" for name in s.eval_judges),
+    "eval_judge is on no server",
+)
 TIMED = Condition(
     lambda s: not s.judge_kinds.isdisjoint(("server", "function")),
     "neither a server nor a function judges this run",
@@ -24,7 +34,8 @@ TIMED = Condition(
 
 def rule(name: str) -> Condition:
     """That a rule judges."""
-    return Condition(lambda s: RULE + name in s.judges, f"{RULE}{name} does not judge this run")
+    judge = RULE + name
+    return Condition(lambda s: judge in s.judge_names("rule"), f"{judge} does not judge this run")
 
 
 ADAPTERS = Condition(lambda s: s.train_type != "full", "full fine-tuning has no adapters")
@@ -41,10 +52,10 @@ UNSCHEDULED_RATE = Condition(
 )
 COUNTED = Condition(lambda s: s.epochs == 0, "epochs is above 0 and decides the length")
 EVALUATED = Condition(
-    lambda s: not s.human_judge and s.steps_per_eval != -1 and s.eval_prompts != 0,
+    lambda s: s.measures and s.steps_per_eval != -1 and s.eval_prompts != 0,
     "nothing is evaluated: evaluation is off, or a person judges and is never asked for it",
 )
-TESTED = Condition(lambda s: s.test and not s.human_judge, "no test is made at the end")
+TESTED = Condition(lambda s: s.test and s.measures, "no test is made at the end")
 CHUNKED = Condition(lambda s: s.efficient_long_context, "efficient_long_context is off")
 FUSED = Condition(lambda s: s.fuse, "fuse is off")
 FUSED_ADAPTERS = Condition(lambda s: s.fuse and s.train_type != "full", "no adapters are fused")

@@ -15,11 +15,14 @@ from engine.settings.conditions import (
     COUNTED,
     DEQUANTIZED,
     DPOP,
+    EVAL_RUBRIC_READ,
+    EVAL_SERVER,
     EVALUATED,
     FUSED,
     FUSED_ADAPTERS,
     LLM,
     LOCAL,
+    MEASURED,
     NEVER,
     PERSON,
     READER,
@@ -33,6 +36,7 @@ from engine.settings.conditions import (
     TIMED,
     UNATTENDED,
     UNSCHEDULED_RATE,
+    VERDICTS,
     WARMED,
     rule,
 )
@@ -203,7 +207,7 @@ class Settings(SettingsModel):
         DATA,
         "Prompts never trained on, kept for the win rate; more make it surer and slower.",
         unit="prompts",
-        applies=LLM,
+        applies=MEASURED,
         ge=0,
         le=MANY,
     )
@@ -320,7 +324,7 @@ class Settings(SettingsModel):
         TRAIN,
         "Steps between two measurements of the held-out win rate; -1: never.",
         unit="steps",
-        applies=LLM,
+        applies=MEASURED,
         ge=-1,
         le=MANY,
     )
@@ -337,7 +341,7 @@ class Settings(SettingsModel):
         le=MANY,
     )
     test: bool = setting(
-        False, TRAIN, "Measures the win rate on the test split at the end.", applies=LLM
+        False, TRAIN, "Measures the win rate on the test split at the end.", applies=MEASURED
     )
     test_batches: int = setting(
         100,
@@ -513,13 +517,13 @@ class Settings(SettingsModel):
         "What a tie is, beside judge_margin: margin adds nothing; orders also those pairs of which "
         "the judge picks another answer once they are swapped. A small judge may pick a place "
         "whatever stands there, and then decides by margin alone.",
-        applies=LLM,
+        applies=VERDICTS,
     )
     judge_margin: float = setting(
         0.0,
         JUDGE,
         "A pair whose judge is closer than this to 0.5 is a tie and is not trained on.",
-        applies=LLM,
+        applies=VERDICTS,
         ge=0,
         lt=0.5,
     )
@@ -572,6 +576,35 @@ class Settings(SettingsModel):
         applies=SERVER,
         ge=0,
         le=100_000,
+    )
+
+    eval_judge: str | None = setting(
+        None,
+        JUDGE,
+        "Who measures the win rate, where it shall not be who trains: whatever judge may be, but "
+        "no person. Both win rates are told then, of the same answers; where a person trains, "
+        "this one alone. Empty: the judge.",
+    )
+    eval_judge_system: str | None = setting(
+        None,
+        JUDGE,
+        "The rubric that the win rate is measured by; empty: the judge's.",
+        applies=EVAL_RUBRIC_READ,
+        multiline=True,
+    )
+    eval_judge_model: str | None = setting(
+        None,
+        JUDGE,
+        "Name that a server knows the model of eval_judge by; empty: judge_model's on the same "
+        "server, on another one the only model that it has.",
+        applies=EVAL_SERVER,
+    )
+    eval_judge_key_env: str | None = setting(
+        None,
+        JUDGE,
+        "Name of the environment variable with the key for the server of eval_judge; empty: "
+        "judge_key_env's on the same server, and none on another one.",
+        applies=EVAL_SERVER,
     )
 
     judge_length: int = setting(
@@ -650,7 +683,7 @@ class Settings(SettingsModel):
         le=1,
     )
 
-    @field_validator("judge", mode="before")
+    @field_validator("judge", "eval_judge", mode="before")
     @classmethod
     def _several_judges(cls, value: Any) -> Any:
         """A list of names is one text."""
@@ -676,18 +709,34 @@ class Settings(SettingsModel):
         return self.judge == "human"
 
     @property
+    def measures(self) -> bool:
+        """Whether there is a judge that a win rate can be measured by."""
+        return not self.human_judge or self.eval_judge is not None
+
+    @property
     def judge_kinds(self) -> frozenset[JudgeKind]:
-        """Who judges, by the spelling of `judge`."""
-        return frozenset(judge_kind(name) for name in self.judges)
+        """Who judges, those who only measure the win rate included, by their spelling."""
+        return frozenset(judge_kind(name) for name in (*self.judges, *self.eval_judges))
 
     @property
     def judges(self) -> tuple[str, ...]:
         """The names in `judge`."""
         return split_judges(self.judge)
 
-    def judge_names(self, *kinds: JudgeKind) -> list[str]:
-        """Those of some kinds, each once."""
-        return [name for name in dict.fromkeys(self.judges) if judge_kind(name) in kinds]
+    @property
+    def eval_judges(self) -> tuple[str, ...]:
+        """The names in `eval_judge`."""
+        return split_judges(self.eval_judge) if self.eval_judge else ()
+
+    def judge_names(self, *kinds: JudgeKind) -> dict[str, str]:
+        """All judges of some kinds, those who only measure the win rate included, each once with
+        the setting that names it first."""
+        settings: dict[str, str] = {}
+        for key, names in (("judge", self.judges), ("eval_judge", self.eval_judges)):
+            for name in names:
+                if judge_kind(name) in kinds:
+                    settings.setdefault(name, key)
+        return settings
 
     @property
     def prompt_tokens(self) -> int:

@@ -32,11 +32,12 @@ from engine.model.language_model import LanguageModel
 from engine.plan.memory import plan, refusal
 from engine.runs.folder import ADAPTERS, FUSED, METRICS, PAIRS, START, UNDECIDED, Run
 from engine.runs.relabel import settle
+from engine.settings.judge_roles import evaluator, training_judge
 from engine.settings.schema import Settings
 from engine.train.evaluation import Evaluation
 from engine.train.health import nothing_learned
 from engine.train.journal import Journal
-from engine.train.judging import judges_elsewhere, judging_of
+from engine.train.judging import Elsewhere, judge_of, judges_elsewhere, queued
 from engine.train.online_dpo import Trainer
 from engine.train.optimizers import build_optimizer
 from engine.train.results import fuse_run, publish_to_lm_studio, readers, write_adapters
@@ -78,7 +79,8 @@ def train(
     journal = Journal(run, emit, control)
     for repaired in [*run.repair(), *filter(None, [settle(run)])]:
         journal.log("warning", repaired)
-    with judges_elsewhere(settings, journal, control) as elsewhere:
+    judge, others = training_judge(settings), evaluator(settings)
+    with judges_elsewhere(judge, others, journal, control) as elsewhere:
         return _train(settings, run, control, journal, elsewhere, on_person)
 
 
@@ -87,19 +89,18 @@ def _train(
     run: Run,
     control: Control,
     journal: Journal,
-    elsewhere: Mapping[str, PairJudge],
+    elsewhere: tuple[Elsewhere, Elsewhere],
     on_person: Callable[[HumanJudge], None],
 ) -> Outcome:
     prompts, roles = _load(settings, run, journal, control)
+    models, evaluators = _judges(settings, roles, elsewhere, journal, control)
     judge: Judge
-    evaluations: Mapping[str, Evaluation] = {}
-    if settings.human_judge:
+    if models is None:
         judge = _person(settings, run, journal, control)
         on_person(judge)
     else:
-        judging = judging_of(settings, roles.judges, elsewhere, journal, control)
-        judge = judging.batches
-        evaluations = _evaluations(settings, roles, judging.pairs, prompts, journal, control)
+        judge = queued(models)
+    evaluations = _evaluations(settings, roles, evaluators, prompts, journal, control)
     trainer = _trainer(settings, roles, judge, prompts, evaluations, journal, control)
     control.begin()
     resumed = _restore(run, trainer, journal)
@@ -234,10 +235,26 @@ def _person(settings: Settings, run: Run, journal: Journal, control: Control) ->
     return person
 
 
+def _judges(
+    settings: Settings,
+    roles: Roles,
+    elsewhere: tuple[Elsewhere, Elsewhere],
+    journal: Journal,
+    control: Control,
+) -> tuple[PairJudge | None, list[PairJudge]]:
+    """The judge of the run where it is no person, and all who measure its win rate."""
+    judging, evaluating = training_judge(settings), evaluator(settings)
+    judge, other = (
+        each and judge_of(each, roles.judges, away, journal, control)
+        for each, away in zip((judging, evaluating), elsewhere, strict=True)
+    )
+    return judge, [each for each in (judge, other) if each]
+
+
 def _evaluations(
     settings: Settings,
     roles: Roles,
-    judge: PairJudge,
+    judges: Sequence[PairJudge],
     prompts: PromptSet,
     journal: Journal,
     control: Control,
@@ -248,7 +265,7 @@ def _evaluations(
         measured = prompts if batches < 0 else prompts[: batches * settings.batch_size]
         return Evaluation(
             roles.reference,
-            judge,
+            judges,
             prompts=measured,
             prompt_ids=[
                 render_prompt(roles.policy.tokenizer, prompt, settings, settings.prompt_tokens)
@@ -261,7 +278,9 @@ def _evaluations(
             stop=lambda: control.stopping,
         )
 
-    evaluations = {}
+    evaluations: dict[str, Evaluation] = {}
+    if not judges:
+        return evaluations
     if prompts.held_out and settings.steps_per_eval > 0 and settings.val_batches:
         evaluations["valid"] = evaluation(prompts.held_out, settings.val_batches)
     if prompts.test and settings.test and settings.test_batches:

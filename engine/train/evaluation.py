@@ -1,4 +1,4 @@
-"""The held-out win rate of a policy against its reference, by a judge that is no person."""
+"""The held-out win rate of a policy against its reference, by judges that are no persons."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ class Evaluation:
     def __init__(
         self,
         reference: LanguageModel,
-        judge: PairJudge,
+        judges: Sequence[PairJudge],
         *,
         prompts: Sequence[Request],
         prompt_ids: Sequence[Sequence[int]],
@@ -46,9 +46,9 @@ class Evaluation:
         progress: Callable[[int, int], None] = lambda done, total: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`prompts` are for the judge, `prompt_ids` their token ids for the policy."""
+        """`prompts` are for the judges, `prompt_ids` their token ids for the policy."""
         self._reference = reference
-        self._judge = judge
+        self._judges = judges
         self._prompts = prompts
         self._prompt_ids = prompt_ids
         self._sampler = sampler
@@ -62,19 +62,25 @@ class Evaluation:
         """How many prompts are measured."""
         return len(self._prompts)
 
-    def measure(self, policy: LanguageModel) -> WinRate | None:
-        """The win rate of the policy with the weights that it has now; None where the judge gave
-        no valid verdict on any prompt.
+    def measure(self, policy: LanguageModel) -> list[WinRate | None]:
+        """The win rate of the policy with the weights that it has now, by each judge from the same
+        answers; None where one gave no valid verdict on any prompt.
 
         Raises:
             Interrupted: asked to stop.
-            JudgeAway: the judge is elsewhere, and was not there for too long.
+            JudgeAway: a judge is elsewhere, and was not there for too long.
         """
         if self._reference_answers is None:
             self._reference_answers = self._answers(self._reference, "reference")
         before, after = self._reference_answers, self._answers(policy, "policy")
+        return [self._rated(judge, before, after) for judge in self._judges]
+
+    def _rated(
+        self, judge: PairJudge, before: Sequence[str], after: Sequence[str]
+    ) -> WinRate | None:
+        """The win rate of the answers `after` over those `before`, prompt by prompt."""
         differing = [i for i in range(len(after)) if before[i] != after[i]]
-        verdicts = self._judge.judge([(self._prompts[i], after[i], before[i]) for i in differing])
+        verdicts = judge.judge([(self._prompts[i], after[i], before[i]) for i in differing])
         valid = [verdict for verdict in verdicts if verdict.choice != "invalid"]
         equal = len(after) - len(differing)
         scores = [0.5] * equal + [_score(verdict) for verdict in valid]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.data.pairs import DECIDED
-from engine.events import Choice, Finding
+from engine.events import EVAL_WIN_RATE, Choice, Finding
 
 RECENT = 20  # steps that count as now, and as the beginning
 LEAST = 8
@@ -241,6 +241,23 @@ def _never_ends(health: Health) -> Iterator[Finding]:
         )
 
 
+def _pleases_its_judge_alone(health: Health) -> Iterator[Finding]:
+    """The judge is surely won over, the evaluator is not, and their intervals lie apart."""
+    won, lost = health.latest("win_rate"), health.latest("eval_win_rate")
+    bounds = (health.latest(name) for name in ("win_rate_low", *EVAL_WIN_RATE[1:]))
+    low, eval_low, eval_high = (math.nan if each is None else each for each in bounds)
+    if won is None or lost is None or not (low > max(0.5, eval_high) and eval_low <= 0.5):
+        return
+    yield Finding(
+        "bad" if eval_high < 0.5 else "warning",
+        f"the judge prefers the policy's answers ({won:.0%} of held-out prompts) and the evaluator "
+        f"does not ({lost:.0%})",
+        "The policy has learned what pleases its judge and no one else.",
+        "Read its newest answers; mend the rubric, raise beta, or use an earlier checkpoint.",
+        "eval_win_rate",
+    )
+
+
 def _judge_inconsistent(health: Health) -> Iterator[Finding]:
     agrees = health.recent("swap_consistency")
     if agrees is None or agrees >= 0.6:
@@ -305,6 +322,7 @@ CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (
     _nothing_learned,
     _not_finite,
     _kl_runs_away,
+    _pleases_its_judge_alone,
     _chosen_falls,
     _length_runs_away,
     _never_ends,
@@ -343,4 +361,6 @@ _TRACED = (
     "identical_rate",
     "invalid_rate",
     "win_rate",
+    "win_rate_low",
+    *EVAL_WIN_RATE,
 )

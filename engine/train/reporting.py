@@ -7,7 +7,15 @@ import mlx.core as mx
 
 from engine.data.columns import counted
 from engine.data.pairs import JudgedPair
-from engine.events import Evaluated, Finding, HealthChanged, Report, StepDone
+from engine.events import (
+    EVAL_WIN_RATE,
+    WIN_RATE,
+    Evaluated,
+    Finding,
+    HealthChanged,
+    Report,
+    StepDone,
+)
 from engine.machine.backend import backend
 from engine.machine.memory import process_memory
 from engine.train.evaluation import WinRate
@@ -94,40 +102,40 @@ class Reporter:
         self._journal.emit(Report(step=state.step, metrics=metrics))
         self._journal.update(loss=line["loss"], metrics=metrics, health=self._findings_as_json())
 
-    def report_win_rate(self, split: str, result: WinRate) -> None:
-        """Write and tell of a win rate on a split."""
-        step = self._state.step
-        line = {
-            "win_rate": result.win_rate,
-            "win_rate_low": result.low,
-            "win_rate_high": result.high,
-        }
-        self._journal.metrics({"step": step, "split": split, "prompts": result.prompts} | line)
-        self._state.health.add({"win_rate": result.win_rate})
-        examples = [
-            {"prompt": each.prompt, "before": each.before, "after": each.after}
-            for each in result.examples
-        ]
-        self._journal.update(**line, win_rate_step=step, examples=examples)
-        self._journal.log(
-            "info",
-            f"step {step} win rate {result.win_rate:.1%} on {split} "
-            f"({result.low:.1%} to {result.high:.1%}, {result.prompts} prompts)"
-            + (f"; {result.invalid} more got no valid verdict" if result.invalid else ""),
-        )
+    def report_win_rates(self, split: str, rates: Sequence[WinRate | None], prompts: int) -> None:
+        """Write and tell of the win rate on a split of so many prompts: by the run's judge, and by
+        the evaluator where that is another one; None where one gave no valid verdict."""
+        rated = [rate for rate in rates if rate]
+        if not rated:
+            why = f"the judge gave no valid verdict on {counted(prompts, 'prompt')}"
+            self._no_win_rate(split, why)
+            return
+        step, (count, *more) = self._state.step, [rate.prompts if rate else 0 for rate in rates]
+        line = _named(WIN_RATE, rates[0])
+        for other in rates[1:]:
+            line |= _named(EVAL_WIN_RATE, other)
+        counts = {"prompts": count, **({"eval_prompts": sum(more)} if more else {})}
+        self._journal.metrics({"step": step, "split": split} | counts | line)
+        self._state.health.add({name: value for name, value in line.items() if value is not None})
+        examples = rated[0].examples
+        self._journal.update(**line, win_rate_step=step, examples=[asdict(e) for e in examples])
+        self._journal.log("info", f"step {step} win rate {_in_words(rates, split)}")
         self._journal.emit(
             Evaluated(
                 step=step,
                 split="test" if split == "test" else "valid",
-                prompts=result.prompts,
-                examples=result.examples,
-                **line,
+                prompts=count,
+                examples=examples,
+                eval_prompts=sum(more),
+                win_rate=line["win_rate"],
+                win_rate_low=line["win_rate_low"],
+                win_rate_high=line["win_rate_high"],
+                eval_win_rate=line.get("eval_win_rate"),
+                eval_win_rate_low=line.get("eval_win_rate_low"),
+                eval_win_rate_high=line.get("eval_win_rate_high"),
             )
         )
-
-    def report_no_verdict(self, split: str, prompts: int) -> None:
-        """Say that a split could not be judged."""
-        self._no_win_rate(split, f"the judge gave no valid verdict on {counted(prompts, 'prompt')}")
+        self.report_health()
 
     def report_no_prompts(self) -> None:
         """Say that a run has nothing to evaluate on."""
@@ -136,9 +144,28 @@ class Reporter:
     def _no_win_rate(self, split: str, why: str) -> None:
         """The line of metrics is there for who waits for an evaluation that was requested."""
         step = self._state.step
-        nothing = dict.fromkeys(("win_rate", "win_rate_low", "win_rate_high"))
+        nothing = dict.fromkeys(WIN_RATE)
         self._journal.metrics({"step": step, "split": split, "prompts": 0} | nothing)
         self._journal.log("warning", f"step {step}: no win rate, {why}")
 
     def _findings_as_json(self) -> list[dict[str, str]]:
         return [asdict(finding) for finding in self._findings or ()]
+
+
+def _named(names: tuple[str, str, str], rate: WinRate | None) -> dict[str, float | None]:
+    """A win rate with its interval, by what metrics.jsonl calls them."""
+    values = (rate.win_rate, rate.low, rate.high) if rate else (None, None, None)
+    return dict(zip(names, values, strict=True))
+
+
+def _in_words(rates: Sequence[WinRate | None], split: str) -> str:
+    """Win rates for the log: of the judge alone, or by whom each is."""
+    by = ("",) if len(rates) == 1 else (" by the judge", " by the evaluator")
+    return "; ".join(
+        f"{rate.win_rate:.1%}{who} on {split} "
+        f"({rate.low:.1%} to {rate.high:.1%}, {rate.prompts} prompts)"
+        + (f"; {rate.invalid} more got no valid verdict" if rate.invalid else "")
+        if rate
+        else f"none{who}, which gave no valid verdict"
+        for who, rate in zip(by, rates, strict=True)
+    )

@@ -110,24 +110,21 @@ class Upkeep:
         self._pause(f"{reason}; the run goes on from here once the judge is back")
 
     def evaluate(self, split: str) -> None:
-        """Measure the win rate on a split, if it has prompts and the judge is a model."""
+        """Measure the win rate on a split, if it has prompts and there is a judge to measure by."""
         evaluation = self._evaluations.get(split)
         if evaluation is None:
             return
         self._journal.progress("evaluating")
         while True:
             try:
-                result = evaluation.measure(self._update.policy)
+                rates = evaluation.measure(self._update.policy)
                 break
             except JudgeAway as away:
                 self.judge_is_away(str(away))
                 if self.must_stop():
                     raise Interrupted from None
         self._state.evaluated = self._state.step
-        if result is None:
-            self.reporter.report_no_verdict(split, len(evaluation))
-        else:
-            self.reporter.report_win_rate(split, result)
+        self.reporter.report_win_rates(split, rates, len(evaluation))
 
     def save(self) -> None:
         """Write a checkpoint of this step."""

@@ -118,9 +118,17 @@ def test_the_worst_comes_first() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e308, -1e308])
 def test_no_value_breaks_a_check(value: float) -> None:
-    for metric in ("kl", "chosen_logp", "completion_tokens", "tie_rate", "judge_q", "win_rate"):
+    for metric in (
+        "kl",
+        "chosen_logp",
+        "completion_tokens",
+        "tie_rate",
+        "judge_q",
+        "win_rate",
+        "eval_win_rate",
+    ):
         health_of(metric, [value] * 50).findings()
-    assert len(CHECKS) == 12
+    assert len(CHECKS) == 13
 
 
 @pytest.mark.parametrize(

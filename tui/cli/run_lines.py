@@ -3,6 +3,7 @@
 import time
 from dataclasses import asdict
 
+from engine.events import EVAL_WIN_RATE, WIN_RATE
 from engine.json_number import whole
 from engine.runs.archive import list_runs, open_run
 from engine.runs.folder import METRICS, Run
@@ -10,7 +11,7 @@ from engine.runs.json_lines import Record, to_json
 from engine.runs.run_summary import RunSummary
 from engine.settings.schema import changed
 from tui.state.run_from_files import findings_in
-from tui.state.run_view import NOT_MEASURED, WIN_RATE
+from tui.state.run_view import NOT_MEASURED
 from tui.text.format import age, duration
 from tui.text.safe_text import safe_line
 
@@ -35,11 +36,12 @@ def run_lines(name: str, *, json: bool) -> list[str]:
     run = open_run(name)
     state, (settings, notes) = run.state(), run.known_settings()
     # An evaluation may be further back than the lines that are read.
-    metrics = {name: state[name] for name in WIN_RATE if name in state}
+    metrics = {name: state[name] for name in (*WIN_RATE, *EVAL_WIN_RATE) if name in state}
     measured = state.get("win_rate_step")
     for record in run.last(METRICS, TAIL):
         metrics.update(record)
-        measured = record["step"] if record.get("win_rate") is not None else measured
+        rated = any(record.get(name) is not None for name in ("win_rate", "eval_win_rate"))
+        measured = record["step"] if rated else measured
     if json:
         facts = {"path": str(run.path), "settings": settings.model_dump(), "metrics": metrics}
         facts |= {} if measured is None else {"win_rate_step": measured}
@@ -76,7 +78,7 @@ def _dated(metrics: Record, measured: object, run: Run) -> Record:
     if whole(measured) > 0:
         return metrics | {"win_rate_step": measured}
     offer = f"{NOT_MEASURED}; `lora-studio resume {run.name}` goes on, and then `lora-studio runs "
-    rest = {key: value for key, value in metrics.items() if key not in WIN_RATE}
+    rest = {key: value for key, value in metrics.items() if key not in (*WIN_RATE, *EVAL_WIN_RATE)}
     return rest | {"win_rate": f"{offer}evaluate {run.name}` measures it"}
 
 
@@ -98,7 +100,8 @@ def _record(summary: RunSummary) -> dict[str, object]:
 
 
 def _row(run: RunSummary) -> tuple[str, ...]:
-    win_rate = f"{run.win_rate:.0%}" if run.win_rate is not None else "–"
+    rates = [rate for rate in (run.win_rate, run.eval_win_rate) if rate is not None]
+    win_rate = " · ".join(f"{rate:.0%}" for rate in rates) or "–"
     return (
         safe_line(run.name),
         safe_line((run.damaged and f"damaged: {run.damaged}") or run.status),

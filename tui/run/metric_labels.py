@@ -53,7 +53,8 @@ class Metric:
 CARDS = (
     Metric("loss", "loss", "the preference loss; falls as the policy learns what wins"),
     Metric(
-        "win_rate", "win rate", "held-out answers that beat the starting policy's", "%", "percent"
+        "win_rate", "win rate", "held-out answers that beat the starting policy's", "%", "percent",
+        also=("eval_win_rate",),
     ),
     Metric("margin", "margin", "how far chosen answers are ahead of rejected ones, in reward"),
     Metric("accuracy", "accuracy", "pairs whose chosen answer is ahead", form="share"),
@@ -80,6 +81,13 @@ CARDS = (
 
 # Metrics without a card of their own, in the order in which a chart offers them.
 MORE = (
+    Metric(
+        "eval_win_rate",
+        "evaluator",
+        "the win rate by eval_judge, of the same answers",
+        "%",
+        "percent",
+    ),
     Metric("chosen_reward", "chosen reward", "reward of chosen answers"),
     Metric("rejected_reward", "rejected reward", "reward of rejected answers"),
     Metric("chosen_logp", "chosen logp", "log-probability of chosen answers", "nats"),

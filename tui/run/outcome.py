@@ -5,6 +5,7 @@ from textual.widget import Widget
 
 from tui.state.run_view import NOT_MEASURED, RunView
 from tui.text.safe_text import safe_line
+from tui.text.win_rates import WinRate, win_rates
 
 
 class Outcome(Widget):
@@ -58,12 +59,21 @@ def outcome(view: RunView, key: str = "") -> Content:
             (f"Its win rate was {NOT_MEASURED}", "$foreground"),
             (f"{offer}.", "$muted"),
         )
-    half = 50 * (rated.win_rate_high - rated.win_rate_low)
-    rate = f"{100 * rated.win_rate:.0f} ±{half:.0f} %"
     at = f" at step {rated.step:,}" if rated.step < view.step else ""
     return Content.assemble(
         (f"{ended}. ", "$foreground bold"),
         (f"Its answers{at} beat those of the model it started from ", "$foreground"),
-        (rate, "$good bold" if rated.win_rate_low > 0.5 else "$foreground bold"),
-        (" of the time, on prompts held out.", "$foreground"),
+        *_rates(win_rates(rated)),
+        (", on prompts held out.", "$foreground"),
     )
+
+
+def _rates(rates: list[WinRate]) -> list[tuple[str, str]]:
+    """`78 ±10 % of the time`, or by whom how often, with their styles."""
+    parts = []
+    for index, each in enumerate(rates):
+        parts += [(" and ", "$foreground")] if index else []
+        parts.append((each.percent, "$good bold" if each.low > 0.5 else "$foreground bold"))
+        time = "" if index else " of the time"
+        parts.append((f"{time} {each.who}".rstrip(), "$foreground"))
+    return parts

@@ -153,7 +153,7 @@ def wait(request: RemoteRequest) -> str:
 
 def why_not_evaluated(settings: "Settings") -> str | None:
     """Why a run with these settings has no evaluation, if it has none."""
-    if settings.human_judge:
+    if not settings.measures:
         return PERSON
     off = {
         "steps_per_eval": settings.steps_per_eval <= 0,

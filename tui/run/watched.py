@@ -55,7 +55,8 @@ class WatchedScreen(StudioScreen):
         paused = human = False
         with contextlib.suppress(UserError):
             state = self.run.state()
-            paused, human = state.get("status") == "paused", state.get("judge") == "human"
+            paused = state.get("status") == "paused"
+            human = state.get("judge") == "human" and not state.get("eval_judge")
         self.app.call_from_thread(self._take_holder, holder, paused, human)
 
     def _take_holder(self, holder: Holder | None, paused: bool, human: bool) -> None:

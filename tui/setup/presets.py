@@ -8,6 +8,7 @@ from engine.data_folder import data_folder
 from engine.errors import RunError, UserError
 from engine.runs import durable
 from engine.settings import files
+from engine.settings.judge_names import judge_kind
 from engine.settings.presets import PRESETS
 from engine.settings.schema import Settings
 
@@ -74,6 +75,7 @@ def describe(settings: Settings) -> str:
     from tui.setup.cost import length
 
     bundled = settings.model == "starter"
+    kinds = set(map(judge_kind, settings.judges))
     model = "the bundled model" if bundled else Path(settings.model).name or settings.model
     if settings.human_judge:
         judge = "you pick the better answers"
@@ -83,9 +85,9 @@ def describe(settings: Settings) -> str:
         judge = "judged by the bundled judge"
     elif settings.judge == settings.model:
         judge = "which judges its own answers"
-    elif "server" in settings.judge_kinds:
+    elif "server" in kinds:
         judge = f"judged by {settings.judge_model or 'the model'} at {settings.judge}"
-    elif settings.judge_kinds <= {"function", "rule"}:
+    elif kinds <= {"function", "rule"}:
         judge = f"judged by {settings.judge}"
     else:
         judge = f"judged by {Path(settings.judge).name}"

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import get_args
 
 from engine.data.pairs import RecordedPair
-from engine.events import Evaluated, Example, Finding, Level, PairJudged
+from engine.events import EVAL_WIN_RATE, WIN_RATE, Evaluated, Example, Finding, Level, PairJudged
 from engine.json_number import real, whole
 from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run, shown_status
 from engine.runs.json_lines import Record
-from tui.state.run_view import LOG_LINES, WIN_RATE, RunView
+from tui.state.run_view import LOG_LINES, RunView
 
 LOG_BYTES = 1_000_000  # of the end of log.txt that are read
 _LEVELS = get_args(Level)
@@ -145,8 +145,8 @@ def findings_in(state: Record) -> tuple[Finding, ...]:
 
 
 def _evaluation(state: Record) -> Evaluated | None:
-    rates = [real(state.get(name)) for name in WIN_RATE]
-    if any(rate is None for rate in rates):
+    rates = [real(state.get(name)) for name in (*WIN_RATE, *EVAL_WIN_RATE)]
+    if None in rates[:3] and None in rates[3:]:
         return None
     examples = state.get("examples")
     entries = (
@@ -157,9 +157,12 @@ def _evaluation(state: Record) -> Evaluated | None:
         time=0.0,
         step=whole(state["win_rate_step"]) if "win_rate_step" in state else -1,
         split="valid",
-        win_rate=rates[0] or 0.0,
-        win_rate_low=rates[1] or 0.0,
-        win_rate_high=rates[2] or 0.0,
+        win_rate=rates[0],
+        win_rate_low=rates[1],
+        win_rate_high=rates[2],
+        eval_win_rate=rates[3],
+        eval_win_rate_low=rates[4],
+        eval_win_rate_high=rates[5],
         prompts=0,
         examples=tuple(Example(*(str(each.get(name, "")) for name in names)) for each in entries),
     )

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from engine.events import (
     COMPLETE,
+    EVAL_WIN_RATE,
     STATUSES,
     UNDER_WAY,
+    WIN_RATE,
     Evaluated,
     Event,
     Finding,
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 LOG_LINES = 5_000
 NOT_MEASURED = "not measured since step 0"  # of a win rate
-WIN_RATE = ("win_rate", "win_rate_low", "win_rate_high")
 SHOWN = {*STATUSES, "damaged"}
 NOT_METRICS = {"step", "total_steps", "time", "split", "prompts", "seconds"}
 
@@ -174,7 +175,8 @@ class RunView:
                 self.add_metrics(event.step, own, self.elapsed(event.time))
             case Evaluated():
                 self.evaluation = event
-                values = {name: getattr(event, name) for name in WIN_RATE}
+                names = (*WIN_RATE, *EVAL_WIN_RATE)
+                values = {name: getattr(event, name) for name in names}
                 self.add_metrics(event.step, values, self.elapsed(event.time))
             case PairJudged():
                 self.newest = event
