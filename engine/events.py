@@ -35,7 +35,10 @@ COMPLETE: tuple[RunStatus, ...] = ("finished", "untrained")  # no step is left t
 # What a run of the archive may be shown as: interrupted is one under way that nobody holds.
 STATUSES = (*get_args(RunStatus), "interrupted")
 # `chosen` says which completion won; only "first" and "second" are ever trained on.
-Choice = Literal["first", "second", "tie", "both_bad", "skip", "identical", "empty", "invalid"]
+# "unanswered": it was for a person, and the run did not wait.
+Choice = Literal[
+    "first", "second", "tie", "both_bad", "skip", "identical", "empty", "invalid", "unanswered"
+]
 # A person's verdict, in the hidden order in which the two completions are shown.
 Shown = Literal["left", "right", "tie", "both_bad", "skip"]
 

@@ -157,6 +157,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         self._show_run()
 
     def _show_run(self) -> None:
+        self._pairs_waited = False
         human = self.session and self.session.settings.human_judge
         self.open_review() if human else self.open_run()
 
@@ -206,8 +207,10 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
                 self.ring(f"{name} {event.status}")
                 if self.current_mode != "run":
                     self.say(f"{name} {event.status}: f3 shows it")
-        if session.settings.human_judge:
-            waits = bool(session.waiting())
+        if session.settings.asks_person:
+            # Beside a model pairs come and go, so that only the first is worth a bell.
+            rung = self._pairs_waited and not session.settings.human_judge
+            waits = rung or bool(session.waiting())
             if waits and not self._pairs_waited and self.current_mode != "review":
                 self.ring(f"{name}: a pair waits for you")
                 self.say("a pair waits for you: f4")

@@ -81,6 +81,9 @@ class Verdict:
     orders' log-odds; `q_orders` the same with the first completion shown first, and shown second.
     Both are None where there is no probability. `cut` says that the judge read only a part.
     `votes` are the q of each of several judges, or by each of several criteria.
+
+    Where a model and a person judge: `judge` is whose verdict it is, `model` what the model said
+    of a pair that was put before the person, `audit` that it was sure of it.
     """
 
     choice: Choice
@@ -90,6 +93,9 @@ class Verdict:
     flagged: bool = False
     cut: bool = False
     votes: tuple[float, ...] = ()
+    judge: str = ""  # empty: the run's
+    model: "Verdict | None" = None
+    audit: bool = False
 
     @property
     def decided(self) -> bool:
@@ -155,7 +161,7 @@ class JudgedPair:
             "step": pair.step,
             "weights_step": pair.weights_step,
             "choice": verdict.choice,
-            "judge": judge,
+            "judge": verdict.judge or judge,
             "q": verdict.q,
             "q_orders": list(verdict.q_orders) if verdict.q_orders else None,
             "note": verdict.note,
@@ -164,6 +170,14 @@ class JudgedPair:
         }
         if verdict.votes:
             line["votes"] = list(verdict.votes)
+        if model := verdict.model:
+            line["model"] = {
+                "judge": model.judge,
+                "choice": model.choice,
+                "q": model.q,
+                "q_orders": list(model.q_orders) if model.q_orders else None,
+                "audit": model.audit,
+            }
         for field in fields:
             _, line[f"{field}_tokens"], line[f"{field}_finished"] = completions[field]
         return line
@@ -190,11 +204,6 @@ class RecordedPair:
         """The pair that `JudgedPair.to_record` wrote, in either layout."""
         choice: Any = str(line.get("choice"))
         first, second = completion_fields(choice) if "chosen" in line else ("first", "second")
-        match line.get("q_orders"):
-            case [int() | float() as shown_first, int() | float() as shown_second]:
-                q_orders = (shown_first, shown_second)
-            case _:
-                q_orders = None
         return cls(
             pair_id=str(line.get("pair_id", "")),
             step=whole(line.get("step")),
@@ -205,13 +214,36 @@ class RecordedPair:
             verdict=Verdict(
                 choice=choice,
                 q=real(line.get("q")),
-                q_orders=q_orders,
+                q_orders=_q_orders(line),
                 note=line.get("note") or "",
                 flagged=bool(line.get("flagged")),
                 cut=bool(line.get("cut")),
+                model=_model_verdict(line.get("model")),
             ),
             judge=str(line.get("judge", "")),
         )
+
+
+def _q_orders(line: Mapping[str, Any]) -> tuple[float, float] | None:
+    match line.get("q_orders"):
+        case [int() | float() as shown_first, int() | float() as shown_second]:
+            return shown_first, shown_second
+        case _:
+            return None
+
+
+def _model_verdict(value: Any) -> Verdict | None:
+    """What a line has of a model beside a person."""
+    if not isinstance(value, dict):
+        return None
+    choice: Any = str(value.get("choice"))
+    return Verdict(
+        choice,
+        real(value.get("q")),
+        _q_orders(value),
+        judge=str(value.get("judge", "")),
+        audit=bool(value.get("audit")),
+    )
 
 
 def completion_fields(choice: str) -> tuple[str, str]:

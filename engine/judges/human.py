@@ -109,8 +109,9 @@ class HumanJudge:
         """Labels by pair that were given before a restart; their pairs are not asked again."""
         self._known = labels
 
-    def submit(self, pairs: Sequence[Pair]) -> None:
-        """Begin to ask for a batch, or for what is left of one from before a restart."""
+    def submit(self, pairs: Sequence[Pair], verdicts: Mapping[str, Verdict] | None = None) -> None:
+        """Begin to ask for a batch, or for what is left of one from before a restart; not for the
+        pairs that have one of `verdicts`."""
         with self._lock:
             self._batches.append(pairs)
             for pair in pairs:
@@ -118,6 +119,8 @@ class HumanJudge:
                     self._answers[pair.pair_id] = Answer(known)
                 elif (choice := pair.undecidable()) is not None:
                     self._answers[pair.pair_id] = Answer(Verdict(choice))
+                elif verdicts and (verdict := verdicts.get(pair.pair_id)):
+                    self._answers[pair.pair_id] = Answer(verdict)
                 else:
                     self._show(self._shown(pair))
 
@@ -131,12 +134,15 @@ class HumanJudge:
         with self._lock:
             return list(self._batches)
 
-    def collect(self) -> list[JudgedPair] | None:
-        """The oldest batch, once all of it is answered and can no longer be undone."""
+    def collect(self, *, leave_out: Choice | None = None) -> list[JudgedPair] | None:
+        """The oldest batch, once all of it is answered and can no longer be undone; with
+        `leave_out`, now, and that is the verdict on what is not answered."""
         with self._lock:
-            if not self._batches or self.settles_in() > 0:
+            if not self._batches or (leave_out is None and self.settles_in() > 0):
                 return None
             batch = self._batches.popleft()
+            for pair in filter(self._open, batch if leave_out else ()):
+                self._answers[pair.pair_id] = Answer(Verdict(leave_out or "skip"))
             return [JudgedPair(pair, self._answers.pop(pair.pair_id).verdict) for pair in batch]
 
     def settles_in(self) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from engine.errors import UserError
 from engine.secrets import hide
-from engine.settings.judge_names import RULE, RULES, address_problem, judge_kind
+from engine.settings.judge_names import HYBRID, RULE, RULES, SETTINGS, address_problem, judge_kind
 from engine.settings.schema import Settings
 
 # The arguments that MLX's optimizers take besides the learning rate.
@@ -40,6 +40,7 @@ SCHEDULE_ARGUMENTS = {
     "step_decay": (3, 3),
 }
 
+PEOPLE = {"human", HYBRID}
 SECRET = "holds a token or a password, which a run would keep; log in to the hub"
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -72,11 +73,14 @@ def check(settings: Settings) -> None:
 
 
 def _judge(settings: Settings) -> Iterator[Problem]:
-    for name in settings.judges:
-        yield from _one_judge(name, "judge")
-    if len(settings.judges) > 1 and "human" in settings.judges:
-        yield Problem("judge", "a person cannot be one of several judges; say human alone")
-    yield from _one_server(settings.judges, "judge")
+    if settings.judge == HYBRID:
+        yield from _hybrid(settings)
+    else:
+        for name in settings.judges:
+            yield from _one_judge(name, "judge")
+        if len(settings.judges) > 1 and not PEOPLE.isdisjoint(settings.judges):
+            yield Problem("judge", "a person cannot be one of several judges; say human alone")
+        yield from _one_server(settings.judges, "judge")
     yield from _evaluator(settings)
     yield from _weights_of(settings)
     yield from _criteria(settings)
@@ -114,9 +118,26 @@ def _one_server(names: Sequence[str], key: str) -> Iterator[Problem]:
         yield Problem(key, "only one of several judges can be on a server; keep one")
 
 
+def _hybrid(settings: Settings) -> Iterator[Problem]:
+    if not settings.judges:
+        yield Problem(
+            "hybrid_model",
+            "judge: hybrid needs a model beside the person; name one, such as starter",
+        )
+    for name in settings.judges:
+        if name in PEOPLE:
+            yield Problem(
+                "hybrid_model",
+                "the person is there already; name a model, a server or a function",
+            )
+        else:
+            yield from _one_judge(name, "hybrid_model")
+    yield from _one_server(settings.judges, "hybrid_model")
+
+
 def _evaluator(settings: Settings) -> Iterator[Problem]:
     for name in settings.eval_judges:
-        if name == "human":
+        if name in PEOPLE:
             yield Problem(
                 "eval_judge",
                 "a person is never asked for an evaluation; name a model, a server or a function",
@@ -167,7 +188,7 @@ def _pattern(pattern: str | None) -> Iterator[Problem]:
 def _secrets(settings: Settings) -> Iterator[Problem]:
     """All settings are kept in the run's folder, where no token belongs."""
     for key, value in settings.model_dump().items():
-        if key not in ("judge", "eval_judge") and isinstance(value, str) and hide(value) != value:
+        if key not in SETTINGS and isinstance(value, str) and hide(value) != value:
             yield Problem(key, f"it {SECRET}")
 
 

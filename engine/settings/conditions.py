@@ -1,10 +1,11 @@
 """When settings have an effect, and the reason that the form gives when they have none."""
 
 from engine.settings.fields import Condition
-from engine.settings.judge_names import RULE, judge_kind
+from engine.settings.judge_names import HYBRID, RULE, judge_kind
 
 LLM = Condition(lambda s: not s.human_judge, "a person judges this run")
-PERSON = Condition(lambda s: s.human_judge, "no person judges this run")
+PERSON = Condition(lambda s: s.asks_person, "no person judges this run")
+HYBRID_JUDGE = Condition(lambda s: s.judge == HYBRID, "judge is not hybrid")
 READER = Condition(
     lambda s: not s.judge_kinds.isdisjoint(("model", "server")),
     "no language model judges this run, so no rubric is read",

@@ -9,8 +9,11 @@ _NO_EVALUATOR: dict[str, object] = {key: None for key in _EVALUATORS}  # noqa: C
 
 def training_judge(settings: Settings) -> Settings | None:
     """The settings by which a judge that is no person judges the pairs that are trained on, and
-    nobody else; None where a person does."""
-    return None if settings.human_judge else settings.model_copy(update=_NO_EVALUATOR)
+    nobody else; None where a person alone does."""
+    if settings.human_judge:
+        return None
+    names = BETWEEN.join(settings.judges)
+    return settings.model_copy(update={**_NO_EVALUATOR, "judge": names})
 
 
 def evaluator(settings: Settings) -> Settings | None:

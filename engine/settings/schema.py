@@ -20,6 +20,7 @@ from engine.settings.conditions import (
     EVALUATED,
     FUSED,
     FUSED_ADAPTERS,
+    HYBRID_JUDGE,
     LLM,
     LOCAL,
     MEASURED,
@@ -41,7 +42,7 @@ from engine.settings.conditions import (
     rule,
 )
 from engine.settings.fields import Setting, SettingsModel, describe, setting
-from engine.settings.judge_names import BETWEEN, JudgeKind, judge_kind, split_judges
+from engine.settings.judge_names import BETWEEN, HYBRID, JudgeKind, judge_kind, split_judges
 
 SECTIONS = (
     "Model and data",
@@ -457,7 +458,8 @@ class Settings(SettingsModel):
         "auto",
         PREFERENCE,
         "Batches sampled ahead of the updates, so that nobody waits; auto: 0 for an LLM judge, "
-        "1 for a person.",
+        "1 for a person, 4 for hybrid, whose person has so long to answer: then the run goes on "
+        "without the pair.",
         unit="batches",
     )
 
@@ -465,8 +467,9 @@ class Settings(SettingsModel):
         "Qwen/Qwen3-0.6B",
         JUDGE,
         "Who picks the better answer: hub id or local folder of a chat or a reward model, "
-        "starter, human (you), a server of OpenAI's protocol, such as http://localhost:8080/v1, "
-        "FILE.py:FUNCTION, or rule:length, matches, json or avoid. Several: a, b, c.",
+        "starter, human (you), hybrid (hybrid_model, and you where it is not sure), a server of "
+        "OpenAI's protocol, such as http://localhost:8080/v1, FILE.py:FUNCTION, or rule:length, "
+        "matches, json or avoid. Several: a, b, c.",
     )
     judge_system: str = setting(
         RUBRIC,
@@ -474,6 +477,30 @@ class Settings(SettingsModel):
         "The rubric: what makes one answer better.",
         applies=RUBRIC_READ,
         multiline=True,
+    )
+    hybrid_model: str | None = setting(
+        None,
+        JUDGE,
+        "Who labels, beside a person, what it is sure of: whatever judge may be, but no person.",
+        applies=HYBRID_JUDGE,
+    )
+    hybrid_margin: float = setting(
+        0.2,
+        JUDGE,
+        "A pair whose model is closer than this to 0.5 goes to the person, as does one on which it "
+        "gives no valid verdict.",
+        applies=HYBRID_JUDGE,
+        ge=0,
+        le=0.5,
+    )
+    audit_rate: float = setting(
+        0.05,
+        JUDGE,
+        "Share of the other pairs, drawn at random, that go to the person too, to measure how far "
+        "the model is to be trusted.",
+        applies=HYBRID_JUDGE,
+        ge=0,
+        le=1,
     )
     judge_weights: list[float] = setting(
         [],
@@ -683,7 +710,7 @@ class Settings(SettingsModel):
         le=1,
     )
 
-    @field_validator("judge", "eval_judge", mode="before")
+    @field_validator("judge", "hybrid_model", "eval_judge", mode="before")
     @classmethod
     def _several_judges(cls, value: Any) -> Any:
         """A list of names is one text."""
@@ -709,6 +736,11 @@ class Settings(SettingsModel):
         return self.judge == "human"
 
     @property
+    def asks_person(self) -> bool:
+        """Whether pairs are put before a person: all, or some."""
+        return self.human_judge or self.judge == HYBRID
+
+    @property
     def measures(self) -> bool:
         """Whether there is a judge that a win rate can be measured by."""
         return not self.human_judge or self.eval_judge is not None
@@ -720,7 +752,9 @@ class Settings(SettingsModel):
 
     @property
     def judges(self) -> tuple[str, ...]:
-        """The names in `judge`."""
+        """The names in `judge`, or in `hybrid_model` where that judges with a person."""
+        if self.judge == HYBRID:
+            return split_judges(self.hybrid_model) if self.hybrid_model else ()
         return split_judges(self.judge)
 
     @property
@@ -732,7 +766,8 @@ class Settings(SettingsModel):
         """All judges of some kinds, those who only measure the win rate included, each once with
         the setting that names it first."""
         settings: dict[str, str] = {}
-        for key, names in (("judge", self.judges), ("eval_judge", self.eval_judges)):
+        judging = "hybrid_model" if self.judge == HYBRID else "judge"
+        for key, names in ((judging, self.judges), ("eval_judge", self.eval_judges)):
             for name in names:
                 if judge_kind(name) in kinds:
                     settings.setdefault(name, key)
@@ -753,7 +788,7 @@ class Settings(SettingsModel):
     def lookahead_batches(self) -> int:
         """`lookahead` with `auto` resolved."""
         if self.lookahead == "auto":
-            return 1 if self.human_judge else 0
+            return 1 if self.human_judge else 4 if self.judge == HYBRID else 0
         return self.lookahead
 
 

@@ -25,12 +25,14 @@ from engine.errors import CannotGoOn, NothingLearned, UserError
 from engine.events import Event, RunStarted
 from engine.judges import Judge, PairJudge
 from engine.judges.human import HumanJudge
+from engine.judges.hybrid import HybridJudge
 from engine.machine.device import configure_mlx, device
 from engine.model.adapter_files import start_of
 from engine.model.adapters import count_parameters
 from engine.model.language_model import LanguageModel
 from engine.plan.memory import plan, refusal
 from engine.runs.folder import ADAPTERS, FUSED, METRICS, PAIRS, START, UNDECIDED, Run
+from engine.runs.json_lines import Record
 from engine.runs.relabel import settle
 from engine.settings.judge_roles import evaluator, training_judge
 from engine.settings.schema import Settings
@@ -40,6 +42,7 @@ from engine.train.journal import Journal
 from engine.train.judging import Elsewhere, judge_of, judges_elsewhere, queued
 from engine.train.online_dpo import Trainer
 from engine.train.optimizers import build_optimizer
+from engine.train.reporting import Measures
 from engine.train.results import fuse_run, publish_to_lm_studio, readers, write_adapters
 from engine.train.roles import Roles, load_roles
 from engine.train.run_labels import RunLabels
@@ -95,13 +98,19 @@ def _train(
     prompts, roles = _load(settings, run, journal, control)
     models, evaluators = _judges(settings, roles, elsewhere, journal, control)
     judge: Judge
+    measures: Measures | None = None
     if models is None:
         judge = _person(settings, run, journal, control)
         on_person(judge)
+    elif settings.asks_person:
+        last = total_steps(settings, len(prompts.train))
+        judge = _hybrid(models, settings, last, run, journal, control)
+        on_person(judge.person)
+        measures = judge.both.agreement
     else:
         judge = queued(models)
     evaluations = _evaluations(settings, roles, evaluators, prompts, journal, control)
-    trainer = _trainer(settings, roles, judge, prompts, evaluations, journal, control)
+    trainer = _trainer(settings, roles, judge, prompts, evaluations, measures, journal, control)
     control.begin()
     resumed = _restore(run, trainer, journal)
     _announce(run, trainer, prompts, journal, resumed=resumed)
@@ -228,11 +237,42 @@ def _person(settings: Settings, run: Run, journal: Journal, control: Control) ->
         show=journal.emit,
         wake=control.wake,
     )
-    lines = [line for file in (PAIRS, UNDECIDED) for line in run.read(file)]
-    answered = [line for line in lines if {"pair_id", "choice"} <= line.keys()]
-    labels = map(RecordedPair.from_record, answered)
+    labels = map(RecordedPair.from_record, _labelled(run))
     person.restore({label.pair_id: label.verdict for label in labels})
     return person
+
+
+def _hybrid(
+    model: PairJudge,
+    settings: Settings,
+    last_step: int,
+    run: Run,
+    journal: Journal,
+    control: Control,
+) -> HybridJudge:
+    """A model beside a person, with what the person was asked and has answered."""
+    judge = HybridJudge(
+        model,
+        settings,
+        last_step=last_step,
+        labels=RunLabels(run, journal),
+        show=journal.emit,
+        wake=control.wake,
+    )
+    judge.restore(_labelled(run))
+    if not control.attended:
+        journal.log(
+            "warning",
+            "judge: nobody is here to be asked, so the pairs that the model is not sure of are "
+            "left out; in the app they wait in Review",
+        )
+    return judge
+
+
+def _labelled(run: Run) -> list[Record]:
+    """The lines of the run's pairs that have a verdict."""
+    lines = [line for file in (PAIRS, UNDECIDED) for line in run.read(file)]
+    return [line for line in lines if {"pair_id", "choice"} <= line.keys()]
 
 
 def _judges(
@@ -304,6 +344,7 @@ def _trainer(
     judge: Judge,
     prompts: PromptSet,
     evaluations: Mapping[str, Evaluation],
+    measures: Measures | None,
     journal: Journal,
     control: Control,
 ) -> Trainer:
@@ -326,6 +367,7 @@ def _trainer(
         evaluations=evaluations,
         journal=journal,
         control=control,
+        measures=measures,
     )
     return Trainer(
         settings,

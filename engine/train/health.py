@@ -26,6 +26,7 @@ _TELL_APART = (
 )
 _ONLY_WINNERS = "Only a pair with a winner is learned from; raise temperature, so that one differs."
 _READABLE = "Use a judge that follows instructions; judge_mode: generate lets one think first."
+_IN_TIME = "Raise lookahead for more time, or lower hybrid_margin and audit_rate to be asked less."
 # Why a pair was not learned from, and what to try where that is most of them.
 _UNUSED: dict[Choice, tuple[str, str]] = {
     "tie": ("tied", _TELL_APART),
@@ -34,6 +35,7 @@ _UNUSED: dict[Choice, tuple[str, str]] = {
     "identical": ("with two equal answers", "Raise temperature or top_p, so that answers differ."),
     "empty": ("with two empty answers", "See what the model answers: its prompts may be cut off."),
     "invalid": ("without a valid verdict", _READABLE),
+    "unanswered": ("not answered in time", _IN_TIME),
 }
 _CALMER = "Lower learning_rate, set max_grad_norm to 1 or less, or raise beta."
 
@@ -347,6 +349,12 @@ CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (
         "The judge did not give an answer that can be read.",
         _READABLE,
     ),
+    _rate_high(
+        "unanswered_rate",
+        "{rate:.0%} of pairs were not answered in time",
+        "They were for the person and are left out; the run does not wait.",
+        _IN_TIME,
+    ),
 )
 
 _TRACED = (
@@ -360,6 +368,7 @@ _TRACED = (
     "tie_rate",
     "identical_rate",
     "invalid_rate",
+    "unanswered_rate",
     "win_rate",
     "win_rate_low",
     *EVAL_WIN_RATE,

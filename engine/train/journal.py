@@ -15,9 +15,11 @@ from engine.events import Event, Level, Log, PairJudged, PhaseName, Progress, Sa
 from engine.runs import durable
 from engine.runs.durable import StorageError
 from engine.runs.folder import LOG, METRICS, PAIRS, SAMPLED, UNDECIDED, Run, timestamp
+from engine.runs.json_lines import Record
 from engine.secrets import hide
 
 RETRY_SECONDS = 2.0
+PERSON = "human"  # as a judge's name
 
 
 class Journal:
@@ -71,9 +73,9 @@ class Journal:
         with contextlib.suppress(StorageError):  # the next step says it again
             self.run.advance(pairs=self.pairs, **self._reached)
 
-    def record_verdicts(self, judged: Sequence[JudgedPair], judge: str, *, stored: bool) -> None:
-        """Tell of verdicts and store them; `stored` says that those asked for are stored already,
-        as a person's are when given."""
+    def record_verdicts(self, judged: Sequence[JudgedPair], judge: str) -> None:
+        """Tell of the verdicts of the run's judge and store them, but for those of a person, which
+        were stored when given."""
         for each in judged:
             pair, verdict = each.pair, each.verdict
             self.emit(
@@ -86,16 +88,17 @@ class Journal:
                     second=pair.second,
                     choice=verdict.choice,
                     q=verdict.q,
-                    judge=judge,
+                    judge=verdict.judge or judge,
                 )
             )
         new = [
             each
             for each in judged
-            if each.pair.pair_id not in self.labelled and (not stored or each.pair.undecidable())
+            if each.pair.pair_id not in self.labelled
+            and ((each.verdict.judge or judge) != PERSON or each.pair.undecidable())
         ]
         for file, decided in ((PAIRS, True), (UNDECIDED, False)):
-            lines = [each.to_record(judge, self.layout) for each in new if each.decided == decided]
+            lines = [_line(each, judge, self.layout) for each in new if each.decided == decided]
             if lines:
                 self.persist(lambda file=file, lines=lines: self.run.append(file, lines))
         with self._counting:
@@ -146,6 +149,12 @@ class Journal:
             write()
         except OSError as error:
             raise StorageError(Path(error.filename or self.run.path), error) from error
+
+
+def _line(judged: JudgedPair, judge: str, layout: Layout) -> Record:
+    """The line of a pair. One that nobody answered in time is never asked again."""
+    line = judged.to_record(judge, layout)
+    return {**line, "keep": True} if judged.verdict.choice == "unanswered" else line
 
 
 def _step_of(line: Mapping[str, Any]) -> int:

@@ -44,7 +44,7 @@ class JudgeWatch:
         for each in judged:
             if self.over or self._full or each.pair.undecidable():
                 continue
-            verdict = each.verdict
+            verdict = each.verdict.model or each.verdict
             if verdict.choice == "invalid":
                 self._invalid += 1
                 continue

@@ -22,7 +22,9 @@ Where it differs from the paper:
 - A pair without a clear winner is dropped: a tie, two equal or empty completions, no valid verdict.
   So a step may learn from fewer pairs than `batch_size`, or from none.
 - A person may be the judge. Up to `lookahead` further batches are sampled while one is judged, so
-  that nobody waits for the sampler; such pairs come from weights that are as many steps old.
+  that nobody waits for the sampler; such pairs come from weights that are as many steps old. A
+  model may judge beside the person (`hybrid`), who then is asked about what it is not sure of, and
+  not waited for.
 - The reference is the model that the run starts from: the policy with its adapters off, where
   adapters are trained. So the first update starts from a margin of 0.
 - Completions are sampled by `temperature`, `top_p`, `top_k` and `min_p`, the paper's by temperature
@@ -77,7 +79,7 @@ class Trainer:
                     self.judge.submit(self._sample())
                 elif judged := self._collect():
                     self._learn(judged)
-                else:
+                elif not self._judge_wants_pairs():
                     self.upkeep.wait_for_judge()
             finished = self.state.step == self.total_steps
         except Interrupted:
@@ -156,8 +158,9 @@ class Trainer:
         except JudgeAway as away:
             self.upkeep.judge_is_away(str(away))
             return None
+        self.upkeep.waited += time.monotonic() - start
         if judged is not None:
-            self.upkeep.reporter.add_judging(time.monotonic() - start + self.upkeep.waited)
+            self.upkeep.reporter.add_judging(self.upkeep.waited)
             self.upkeep.waited = 0.0
         return judged
 

@@ -1,6 +1,6 @@
 """What a run's steps measured: means between reports, health, and win rates."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import mlx.core as mx
@@ -25,12 +25,21 @@ from engine.train.metrics import Averages, add_judged
 from engine.train.state import TrainingState
 from engine.train.update import StepResult
 
+Measures = Callable[[int], dict[str, float]]  # by metric, up to a step
+
 
 class Reporter:
     """Adds up what steps measure in a run's state, and tells of it through its journal."""
 
-    def __init__(self, state: TrainingState, total_steps: int, journal: Journal) -> None:
+    def __init__(
+        self,
+        state: TrainingState,
+        total_steps: int,
+        journal: Journal,
+        measures: Measures | None = None,
+    ) -> None:
         self._state = state
+        self._measures = measures or (lambda step: {})
         self._total_steps = total_steps
         self._journal = journal
         self._findings: tuple[Finding, ...] | None = None  # of the last HealthChanged
@@ -69,6 +78,7 @@ class Reporter:
         if result.dropped:
             self._journal.log("warning", f"step {state.step} changed nothing: {result.dropped}")
         metrics = {name: value for name, value in own.report().items() if value is not None}
+        metrics |= self._measures(state.step)
         state.health.add(metrics)
         state.health.verdicts.update(each.verdict.choice for each in judged)
         self._journal.emit(
@@ -90,7 +100,7 @@ class Reporter:
     def report(self) -> None:
         """Write the means since the last report, and start anew."""
         state = self._state
-        line = {"step": state.step} | state.averages.report()
+        line = {"step": state.step} | state.averages.report() | self._measures(state.step)
         # On a CPU numpy holds arrays too, and what counts is the whole process.
         process = process_memory() if backend() == "cpu" else 0
         line["peak_memory_gb"] = max(mx.get_peak_memory(), process) / 1e9

@@ -16,7 +16,7 @@ from engine.train.evaluation import Evaluation
 from engine.train.journal import Journal
 from engine.train.memory_guard import MemoryGuard
 from engine.train.pausing import POLL_SECONDS, StepClock
-from engine.train.reporting import Reporter
+from engine.train.reporting import Measures, Reporter
 from engine.train.state import TrainingState
 from engine.train.update import StepResult, Update
 
@@ -35,10 +35,12 @@ class Upkeep:
         evaluations: Mapping[str, Evaluation],
         journal: Journal,
         control: Control,
+        measures: Measures | None = None,
     ) -> None:
+        """`measures` are what the judge tells of itself, up to a step, by metric."""
         self.halted: str | None = None  # why the run stopped, where nobody asked it to
         self.waited = 0.0  # seconds that were waited for a model's verdicts on the next batch
-        self.reporter = Reporter(state, total_steps, journal)
+        self.reporter = Reporter(state, total_steps, journal, measures)
         self._settings = settings
         self._state = state
         self._total_steps = total_steps
@@ -49,7 +51,7 @@ class Upkeep:
         self._control = control
         self._clock = StepClock(control, journal)
         self._guard = MemoryGuard(settings)
-        self._watches_judge = settings.judge_watch != "off" and not judge.stores_labels
+        self._watches_judge = settings.judge_watch != "off" and not settings.human_judge
         self.must_stop = self._clock.must_stop
 
     def before_training(self) -> None:
@@ -70,7 +72,7 @@ class Upkeep:
             update_seconds=update_seconds,
             step_seconds=self._clock.seconds(),
         )
-        journal.record_verdicts(judged, self._judge.name, stored=self._judge.stores_labels)
+        journal.record_verdicts(judged, self._judge.name)
         journal.advance(state.step, state.seconds)
         if self._watches_judge:
             state.judge_watch.add(judged)

@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 VARIANTS: dict[str, dict[str, Any]] = {
     "lora": {"gradient_accumulation_steps": 3, "lora_parameters": {"rank": 4, "dropout": 0.2}},
     "ahead": {"lookahead": 2, "train_type": "dora", "optimizer": "adafactor"},
+    # Nobody is there to answer, so what is put before the person is left out.
+    "hybrid": {"judge": "hybrid", "hybrid_margin": 0.0, "audit_rate": 0.4, "lookahead": 2},
     "full": {
         "train_type": "full",
         "num_layers": 1,
@@ -43,6 +45,7 @@ def values(models: Path, name: str, variant: dict[str, Any]) -> dict[str, Any]:
         "run_name": name,
         "model": str(models / "policy"),
         "judge": str(models / "judge"),
+        "hybrid_model": str(models / "judge"),
         "data": str(models / "prompts.jsonl"),
         "quantization": "none",
         "num_layers": -1,
@@ -133,7 +136,7 @@ def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: in
         shutil.rmtree(runs / broken)
 
 
-@pytest.mark.parametrize(("name", "kills"), [("lora", 2), ("ahead", 1)])
+@pytest.mark.parametrize(("name", "kills"), [("lora", 2), ("ahead", 1), ("hybrid", 2)])
 def test_a_killed_run_goes_on_as_if_unbroken(
     name: str, kills: int, models: Path, tmp_path: Path
 ) -> None:

@@ -128,7 +128,7 @@ def test_no_value_breaks_a_check(value: float) -> None:
         "eval_win_rate",
     ):
         health_of(metric, [value] * 50).findings()
-    assert len(CHECKS) == 13
+    assert len(CHECKS) == 14
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Two win rates of the same answers, wherever a run tells of one."""
 
+from typing import Any
+
 import pytest
 
 from engine.events import Evaluated, RunEnded
@@ -18,8 +20,8 @@ from tui.state.run_view import RunView
 
 pytestmark = pytest.mark.quick
 
-START = {"win_rate": 0.5, "win_rate_low": 0.38, "win_rate_high": 0.62}
-BOTH = {
+START: dict[str, Any] = {"win_rate": 0.5, "win_rate_low": 0.38, "win_rate_high": 0.62}
+BOTH: dict[str, Any] = {
     "win_rate": 0.9,
     "win_rate_low": 0.8,
     "win_rate_high": 0.96,
@@ -27,7 +29,7 @@ BOTH = {
     "eval_win_rate_low": 0.3,
     "eval_win_rate_high": 0.5,
 }
-NONE = dict.fromkeys(("win_rate", "win_rate_low", "win_rate_high"))
+NONE: dict[str, Any] = dict.fromkeys(("win_rate", "win_rate_low", "win_rate_high"))
 
 
 def evaluated(step: int = 100, **rates: float | None) -> Evaluated:

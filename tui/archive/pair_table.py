@@ -42,6 +42,14 @@ def disagrees(line: Record) -> bool:
     return False
 
 
+def _overruled(line: Record) -> bool:
+    """Whether a person has picked the other answer than the model."""
+    model = line.get("model")
+    said = model.get("choice") if isinstance(model, dict) else None
+    sides = ("first", "second")
+    return said in sides and line.get("choice") in sides and said != line.get("choice")
+
+
 FILTERS = (
     Filter("all", lambda line: True),
     Filter("first won", lambda line: line.get("choice") == "first"),
@@ -50,6 +58,8 @@ FILTERS = (
     Filter("both bad", lambda line: line.get("choice") == "both_bad"),
     Filter("skipped", lambda line: line.get("choice") == "skip"),
     Filter("not judged", lambda line: line.get("choice") in ("identical", "empty", "invalid")),
+    Filter("not answered", lambda line: line.get("choice") == "unanswered"),
+    Filter("model overruled", _overruled),
     Filter("disagreement", disagrees),
     Filter("flagged", lambda line: line.get("flagged") is True),
     Filter("with a note", lambda line: bool(line.get("note"))),
@@ -153,6 +163,10 @@ def pair_facts(line: Record) -> list[str]:
     if isinstance(was, dict):
         earlier = outcome(str(was.get("choice")))
         facts.append(f"label changed: {was.get('judge')} had said {earlier}")
+    if isinstance(model := line.get("model"), dict):
+        q, why = real(model.get("q")), "checked at random" if model.get("audit") else "not sure"
+        at = "" if q is None else f" at {q:.2f}"
+        facts.append(f"the model, {why}: {outcome(str(model.get('choice')))}{at}")
     facts += ["flagged"] if line.get("flagged") is True else []
     facts += [f"note: {line['note']}"] if line.get("note") else []
     return [*facts, _lengths(line)]

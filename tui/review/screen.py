@@ -108,7 +108,7 @@ class ReviewScreen(AnswersScreen):
     def _queue_now(self) -> LabelQueue | None:
         """The queue of the run that asks a person now; a new run gets a new queue."""
         session = self.studio.session
-        if session is None or not session.alive or not session.settings.human_judge:
+        if session is None or not session.alive or not session.settings.asks_person:
             self._queue = self._session = None
         elif session is not self._session:
             self._session = session
@@ -119,7 +119,9 @@ class ReviewScreen(AnswersScreen):
         name = self.studio.view.name if self.studio.view else ""
         facts = []
         if queue and queue.current and (session := self._session):
-            facts = place_facts(queue, session.settings.iters * session.settings.batch_size)
+            chosen = session.settings
+            goal = chosen.iters * chosen.batch_size if chosen.human_judge else None
+            facts = place_facts(queue, goal)
         self.query_one("#place", Static).update(self.place_line(name, facts))
 
     def _show_remark(self, queue: LabelQueue | None) -> None:
@@ -138,7 +140,7 @@ class ReviewScreen(AnswersScreen):
         if action != "resume":
             return super().why_not(action)
         session = self.studio.session
-        if session is None or session.alive or not session.settings.human_judge:
+        if session is None or session.alive or not session.settings.asks_person:
             return "no run that a person judges is over"
         if not session.run or not session.kept or session.status in COMPLETE:
             return "this run has nothing to go on with"

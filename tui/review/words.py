@@ -6,6 +6,7 @@ from textual.content import Content
 
 from engine.events import COMPLETE, Shown
 from engine.runs.run_summary import RunSummary
+from engine.settings.judge_names import HYBRID
 from tui.review.label_queue import LabelQueue, UndoOutcome
 from tui.state.run_view import RunView
 from tui.text.choice import label_changed, shown_choice
@@ -44,6 +45,11 @@ BATCH_DONE = """\
 Every pair of this batch has its verdict; the update follows in a moment.
 
 u takes the last verdict back."""
+SURE = """\
+No pair waits: {model} labels those that it is sure of by itself.
+
+One that it is not sure of comes here, and so do a few of the others. The run goes on without
+those that are not answered in time."""
 COMING = "{phase}{done}. The next pair comes here by itself."
 
 
@@ -54,12 +60,15 @@ def relabelled(shown: Shown | None) -> str:
     return label_changed(shown_choice(shown))
 
 
-def place_facts(queue: LabelQueue, goal: int) -> list[str | Content]:
-    """How far the labelling is on its way to `goal` labels, where the pair that is shown stands and
-    how it goes, in a few words each, the first ones first to be kept."""
+def place_facts(queue: LabelQueue, goal: int | None) -> list[str | Content]:
+    """How far the labelling is on its way to `goal` labels, if there is such a number, where the
+    pair that is shown stands and how it goes, in a few words each, the first ones first to be
+    kept."""
     place, pair = queue.place(), queue.current
-    way = bar((place.of_run - 1) / max(1, goal), BAR)
-    facts: list[str | Content] = [Content.assemble(f"{place.of_run:,} of {goal:,} ", way)]
+    facts: list[str | Content] = [f"label {place.of_run:,}"]
+    if goal is not None:
+        way = bar((place.of_run - 1) / max(1, goal), BAR)
+        facts = [Content.assemble(f"{place.of_run:,} of {goal:,} ", way)]
     agreed, checked = queue.session.agreement()
     if checked:
         facts.append(f"{agreed} of {checked} repeats alike")
@@ -83,12 +92,14 @@ def idle_reason(
     if session is None or view is None:
         return ELSEWHERE.format(name=safe_line(elsewhere.name, 60)) if elsewhere else NO_RUN
     name = safe_line(view.name) or "This run"
-    if not session.settings.human_judge:
+    if not session.settings.asks_person:
         return OTHER_JUDGE.format(name=name, judge=safe_line(session.settings.judge))
     if not session.alive:
         back = "" if session.status in COMPLETE else "r goes on with it. "
         return OVER.format(name=name, how="ended" if view.live else view.status, back=back)
     progress = view.progress
+    if session.settings.judge == HYBRID:
+        return SURE.format(model=safe_line(session.settings.hybrid_model or "", 60))
     if progress is None:
         return COMING.format(phase=phase_sentence("starting"), done="")
     if progress.phase == "waiting":

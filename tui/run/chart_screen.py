@@ -67,7 +67,9 @@ class ChartScreen(StudioScreen):
     def action_next(self, by: int) -> None:
         """Go through all metrics that have points."""
         names = [name for name in ALL if self.view.series.get(name)]
-        names += [name for name in self.view.series if name not in ALL and "win_rate" not in name]
+        bounds = ("_low", "_high")
+        others = (each for each in self.view.series if each not in ALL)
+        names += [each for each in others if not each.endswith(bounds)]
         if not names:
             self.say("there are no points yet")
             return

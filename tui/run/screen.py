@@ -118,7 +118,7 @@ class RunScreen(StudioScreen):
         stopping = session is not None and session.stopping
         self.query_one(RunHeader).show(view, memory=self._memory, stopping=stopping)
         self.query_one(CardGrid).show(view)
-        asks = session is not None and session.settings.human_judge and bool(session.waiting())
+        asks = session is not None and session.settings.asks_person and bool(session.waiting())
         empty = "a pair waits for you: r shows it" if asks else FIRST_PAIR
         self.query_one(PairPane).show(view.newest if view else None, empty)
         self.query_one(LogPane).show(view)
@@ -164,7 +164,7 @@ class RunScreen(StudioScreen):
                 return f"the run is over: it {how}" if view else NO_RUN
             case "resume" if alive:
                 return "the run is still going"
-            case "review" if not (alive and session and session.settings.human_judge):
+            case "review" if not (alive and session and session.settings.asks_person):
                 return "no person judges this run" if session else NO_RUN
             case "try_it" | "detail" | "chart" if view is None:
                 return NO_RUN

@@ -79,6 +79,8 @@ def describe(settings: Settings) -> str:
     model = "the bundled model" if bundled else Path(settings.model).name or settings.model
     if settings.human_judge:
         judge = "you pick the better answers"
+    elif settings.asks_person:
+        judge = f"judged by {settings.hybrid_model}, and by you where it is not sure"
     elif len(settings.judges) > 1:
         judge = f"judged by {len(settings.judges)} judges"
     elif settings.judge == "starter":
@@ -98,6 +100,11 @@ def prospect(settings: Settings) -> str:
     """What somebody who is about to start will see, in a few sentences."""
     if settings.human_judge:
         outlook = "Pairs wait for you in Review as soon as the first are sampled."
+    elif settings.asks_person:
+        outlook = (
+            "Pairs that the model is not sure of wait for you in Review, as long as "
+            f"{settings.lookahead_batches} steps take."
+        )
     elif settings.steps_per_eval == -1 or not settings.eval_prompts:
         outlook = "No win rate is measured: watch margin, accuracy and the pairs."
     else:

@@ -23,6 +23,7 @@ WORDS: dict[Choice, ChoiceWords] = {
     "identical": ChoiceWords("same", "equal answers", "equal answers, not judged"),
     "empty": ChoiceWords("none", "empty answers", "empty answers, not judged"),
     "invalid": ChoiceWords("inv.", "invalid", "no valid verdict"),
+    "unanswered": ChoiceWords("late", "not answered", "not answered in time"),
 }
 # What stands for a moment beside the two answers, left and right, after a person's verdict.
 MARKS: dict[Shown, tuple[str, str]] = {
