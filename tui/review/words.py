@@ -48,8 +48,8 @@ u takes the last verdict back."""
 SURE = """\
 No pair waits: {model} labels those that it is sure of by itself.
 
-One that it is not sure of comes here, and so do a few of the others. The run goes on without
-those that are not answered in time."""
+One that it is not sure of comes here, and so do a few of the others. \
+The run goes on without those that are not answered in time."""
 COMING = "{phase}{done}. The next pair comes here by itself."
 
 
