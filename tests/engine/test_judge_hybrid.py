@@ -103,6 +103,10 @@ def ids(step: int, *indices: int) -> list[str]:
     return [f"{step:07d}-{index:03d}" for index in indices]
 
 
+def one(step: int, index: int) -> str:
+    return ids(step, index)[0]
+
+
 # -- who is asked ---------------------------------------------------------------------------------
 
 
@@ -164,28 +168,33 @@ def test_the_person_s_verdict_wins_and_says_what_the_model_said() -> None:
     desk = Desk(audit_rate=1.0)
     desk.judge.submit(batch(1, 0.9, 0.45))
     desk.judge.collect()
-    assert desk.give(*ids(1, 0), "two")
+    assert desk.give(one(1, 0), "two")
     assert desk.judge.collect() is None
-    assert desk.give(*ids(1, 1), "tie")
+    assert desk.give(one(1, 1), "tie")
     before = desk.lines()  # on the disk before anything is learned
     sure, unsure = desk.learn(desk.judge.collect())
     assert (sure.verdict.choice, sure.verdict.judge, sure.verdict.q) == ("second", "human", None)
     assert sure.confidence == 1.0
     assert (unsure.verdict.choice, unsure.decided) == ("tie", False)
     assert desk.lines() == before
-    one, two = (before[each] for each in ids(1, 0, 1))
-    assert (one["judge"], one["choice"], one["q"], one["keep"]) == ("human", "second", None, True)
+    sure_line, unsure_line = (before[each] for each in ids(1, 0, 1))
+    assert (sure_line["judge"], sure_line["choice"], sure_line["q"], sure_line["keep"]) == (
+        "human",
+        "second",
+        None,
+        True,
+    )
     model = {"judge": "a model", "choice": "first", "q": 0.9, "q_orders": [0.9, 0.9], "audit": True}
-    assert one["model"] == model
-    assert (two["model"]["audit"], two["model"]["q"]) == (False, 0.45)
-    assert RecordedPair.from_record(one).verdict.model == sure.verdict.model
+    assert sure_line["model"] == model
+    assert (unsure_line["model"]["audit"], unsure_line["model"]["q"]) == (False, 0.45)
+    assert RecordedPair.from_record(sure_line).verdict.model == sure.verdict.model
 
 
 def test_what_is_not_answered_in_time_is_left_out() -> None:
     desk = Desk(lookahead=1)
     desk.judge.submit(batch(1, 0.5, 0.9, 0.5))
     assert desk.judge.collect() is None
-    desk.give(*ids(1, 0), "one")
+    desk.give(one(1, 0), "one")
     desk.judge.submit(batch(2, 0.5))
     judged = desk.learn(desk.judge.collect())  # it would have to wait now
     choices = [(each.verdict.choice, each.verdict.judge) for each in judged]
@@ -195,8 +204,8 @@ def test_what_is_not_answered_in_time_is_left_out() -> None:
     assert (line["choice"], line["keep"], line["model"]["q"]) == ("unanswered", True, 0.5)
     assert desk.waiting() == ids(2, 0)  # which has its time still
     assert desk.judge.collect() is None
-    assert not desk.judge.person.answer(*ids(1, 2), "left")
-    assert desk.judge.person.undo(*ids(1, 0)) == "learned"
+    assert not desk.judge.person.answer(one(1, 2), "left")
+    assert desk.judge.person.undo(one(1, 0)) == "learned"
 
 
 def test_after_the_last_batch_nobody_is_waited_for() -> None:
@@ -254,10 +263,10 @@ def test_after_a_restart_nothing_is_asked_twice_and_nothing_guessed() -> None:
     desk = Desk(lookahead=1)
     desk.judge.submit(batches[0])
     desk.judge.collect()
-    desk.give(*ids(1, 0), "two")
+    desk.give(one(1, 0), "two")
     desk.judge.submit(batches[1])
     before = desk.learn(desk.judge.collect())
-    desk.give(*ids(2, 1), "one")
+    desk.give(one(2, 1), "one")
     agreement = desk.judge.both.agreement(2)
     for file in (PAIRS, UNDECIDED):
         desk.run.keep_until(file, 0)
@@ -289,7 +298,7 @@ def test_kappa_is_the_card_s() -> None:
     desk.judge.collect()
     person = ("one", "two", "one", "one", "two", "one", "both_bad", "one")
     for index, text in enumerate(person):
-        desk.give(*ids(1, index), text)
+        desk.give(one(1, index), text)
     choices = {"one": "first", "two": "second"}
     labels: list[tuple[str | None, str]] = [
         (choices[text], verdict_for(f"q {'none' if q is None else q}").choice)
@@ -307,7 +316,7 @@ def test_metrics_and_the_watch_read_the_model() -> None:
     desk = Desk(lookahead=1, audit_rate=0.0)
     desk.judge.submit(batch(1, 0.9, 0.55, 0.45))
     desk.judge.collect()
-    desk.give(*ids(1, 1), "two")
+    desk.give(one(1, 1), "two")
     desk.judge.submit(batch(2, 0.9))
     judged = desk.learn(desk.judge.collect())
     means = Averages()
