@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from engine.runs.folder import Run
     from engine.session import Session
     from engine.settings.schema import Settings
+    from tui.state.live_run import LiveRun
     from tui.state.run_control import RunControl
     from tui.state.run_view import RunView
 
@@ -29,6 +30,11 @@ class Studio(Protocol):
 
     @property
     def view(self) -> "RunView | None": ...
+
+    @property
+    def live(self) -> "LiveRun | None":
+        """The run that goes on now: the one of this process, or else one of another."""
+        ...
 
     @property
     def key_pressed(self) -> float:

@@ -462,7 +462,7 @@ def test_zoom_smoothing_and_axes() -> None:
         for _ in range(8):
             await pilot.press("up")
         assert said(app) == "there are too few points to zoom in further"
-        await pilot.press("0")
+        await pilot.press("a")
         assert chart(app).window == whole
         await pilot.press("s")
         assert "light smoothing" in shown(app)
@@ -521,7 +521,7 @@ def test_keys_at_an_end_say_so() -> None:
         for key, reason in {
             "right": "the cursor is on the newest point",
             "end": "the cursor is on the newest point",
-            "0": "all points are in sight",
+            "a": "all points are in sight",
         }.items():
             await pilot.press(key)
             await until(pilot, lambda reason=reason: said(app) == reason)

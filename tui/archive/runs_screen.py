@@ -21,11 +21,11 @@ from tui.archive import exporting
 from tui.archive.run_actions import copy_path, resume
 from tui.archive.run_glances import RunGlances
 from tui.archive.run_rows import Order, about, header, matching, row
-from tui.run.remote_commands import elsewhere
 from tui.run.watched import take_over
 from tui.setup import completions
 from tui.shell.ask import AskChoice, AskText
 from tui.shell.base import StudioScreen
+from tui.state.live_elsewhere import is_elsewhere
 from tui.text.format import size
 from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList
@@ -281,7 +281,7 @@ class RunsScreen(StudioScreen):
         """Go on with the run from its newest checkpoint, or take it over from another process."""
         if not (run := self._intact_run()):
             return
-        if run.status not in COMPLETE and elsewhere(Run(run.path).holder()):
+        if run.status not in COMPLETE and is_elsewhere(Run(run.path).holder()):
             self._take_over(Run(run.path))
         else:
             resume(self, Run(run.path), run.status, config_key="c")

@@ -4,26 +4,23 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from textual import work
 from textual.binding import Binding
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from engine.errors import RunError, UserError
 from engine.events import COMPLETE, Event, PairSampled, Shown
-from engine.runs import archive
 from tui.review.answer_pane import length
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
 from tui.review.label_queue import LabelQueue, UndoOutcome, earlier_labels
 from tui.review.words import UNDO_SAYS, idle_reason, place_facts, relabelled
-from tui.state.unfinished import live_elsewhere
+from tui.state.live_run import LiveRun
 from tui.text.choice import MARKS, label_kept, label_log, shown_choice
 from tui.text.safe_text import safe
 from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
     from engine.judges.human import Label
-    from engine.runs.run_summary import RunSummary
     from engine.session import Session, Shown
 
 Outcome = TypeVar("Outcome")  # of what is done on a thread
@@ -61,7 +58,7 @@ class ReviewScreen(AnswersScreen):
         super().__init__()
         self._queue: LabelQueue | None = None
         self._session: Session | None = None
-        self._elsewhere: RunSummary | None = None  # that another process trains
+        self._elsewhere = ""  # the name of the run that another process trains
         self._busy = False  # a verdict is on its way to the disk
 
     def body(self) -> Iterable[Widget]:
@@ -72,19 +69,16 @@ class ReviewScreen(AnswersScreen):
         yield Static(id="remark", markup=False)
         yield LineEditor(id="note", placeholder=NOTE_HINT, compact=True)
 
-    def on_screen_resume(self) -> None:
+    def shows(self, live: LiveRun) -> bool:
+        """Its head tells all of the run that is judged here."""
+        return live.here and live.human
+
+    def show_live(self, live: LiveRun | None) -> None:
         """Another process may train a run now."""
-        if self.studio.session is None:
-            self._look_elsewhere()
-
-    @work(thread=True, exclusive=True, group="elsewhere")
-    def _look_elsewhere(self) -> None:
-        run = live_elsewhere(archive.list_runs())
-        self.app.call_from_thread(self._take_elsewhere, run)
-
-    def _take_elsewhere(self, run: "RunSummary | None") -> None:
-        self._elsewhere = run
-        if self.ready:
+        super().show_live(live)
+        name = live.name if live and not live.here else ""
+        if name != self._elsewhere:
+            self._elsewhere = name
             self.run_changed(())
 
     # -- what is shown ---------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from engine.events import COMPLETE, Shown
-from engine.runs.run_summary import RunSummary
 from tui.review.label_queue import LabelQueue, UndoOutcome
 from tui.state.run_view import RunView
 from tui.text.choice import label_changed, shown_choice
@@ -31,7 +30,7 @@ f2 opens the form: take the preset starter-human, or set judge to human."""
 ELSEWHERE = """\
 No run is going here; another process trains {name}.
 
-f5 lists the runs: r takes it over, enter shows it."""
+0 shows it: r takes it over there."""
 OTHER_JUDGE = """\
 {name} is judged by {judge}, so no pair waits for you.
 
@@ -75,13 +74,11 @@ def place_facts(queue: LabelQueue, goal: int) -> list[str | Content]:
     return facts
 
 
-def idle_reason(
-    session: "Session | None", view: RunView | None, elsewhere: RunSummary | None = None
-) -> str:
-    """Why no pair is on the screen, and what to do or to wait for; `elsewhere` is a run that
+def idle_reason(session: "Session | None", view: RunView | None, elsewhere: str = "") -> str:
+    """Why no pair is on the screen, and what to do or to wait for; `elsewhere` names a run that
     another process trains."""
     if session is None or view is None:
-        return ELSEWHERE.format(name=safe_line(elsewhere.name, 60)) if elsewhere else NO_RUN
+        return ELSEWHERE.format(name=safe_line(elsewhere, 60)) if elsewhere else NO_RUN
     name = safe_line(view.name) or "This run"
     if not session.settings.human_judge:
         return OTHER_JUDGE.format(name=name, judge=safe_line(session.settings.judge))

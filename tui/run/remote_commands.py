@@ -1,6 +1,5 @@
 """Asking the process that trains a run for something, and finding out whether it was done."""
 
-import os
 import socket
 import time
 from typing import TYPE_CHECKING, Literal
@@ -168,13 +167,6 @@ def process(holder: Holder) -> str:
     """A process in words; its host is named where that is another one."""
     there = "" if holder.host == socket.gethostname() else f" on {holder.host}"
     return f"process {holder.pid}{there}"
-
-
-def elsewhere(holder: Holder | None) -> bool:
-    """Whether another process than this one holds a run."""
-    if holder is None:
-        return False
-    return (holder.pid, holder.host) != (os.getpid(), socket.gethostname())
 
 
 def _checkpoints(run: Run) -> set[tuple[str, int]]:

@@ -21,6 +21,7 @@ from tui.run.outcome import Outcome
 from tui.run.pair_pane import FIRST_PAIR, PairPane
 from tui.run.remote_commands import why_not_evaluated
 from tui.shell.base import StudioScreen
+from tui.state.live_run import LiveRun
 from tui.terminal.requirements import LEAST_LINES
 
 if TYPE_CHECKING:
@@ -130,6 +131,10 @@ class RunScreen(StudioScreen):
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
+
+    def shows(self, live: LiveRun) -> bool:
+        """It shows the run of this process."""
+        return live.here
 
     def guide_topic(self) -> str | None:
         """The metric under the cursor, or this screen."""

@@ -1,6 +1,7 @@
 """Setup: the form for every setting, what the run will cost, and its start."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from textual import on, work
 from textual.binding import Binding
@@ -28,6 +29,9 @@ from tui.shell.ask import AskChoice
 from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList
+
+if TYPE_CHECKING:
+    from tui.state.live_run import LiveRun
 
 
 class SetupScreen(StudioScreen):
@@ -140,6 +144,12 @@ class SetupScreen(StudioScreen):
     def on_screen_resume(self) -> None:
         """What was left unfinished may be another run now."""
         self.query_one(UnfinishedLine).look()
+
+    def show_live(self, live: "LiveRun | None") -> None:
+        """Start says what goes on already."""
+        super().show_live(live)
+        if self._ready:
+            self.query_one(StartLine).show_live(live)
 
     def show(self, settings: Settings, source: str) -> None:
         """Put other settings into the form. `source` says in the title where they come from."""

@@ -264,10 +264,15 @@ class SettingField(Widget, can_focus=True):
         if answer:
             await self.close(keep=answer == "keep")
 
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        """A digit on a number begins to edit it."""
+        number = self.setting.kind in ("integer", "number")
+        return number and not self._open and _begins_a_number(character)
+
     async def on_key(self, event: events.Key) -> None:
         """A digit on a number begins to edit; the arrows leave a line or move in its offers."""
         if not self._open:
-            if self.setting.kind in ("integer", "number") and _begins_a_number(event.character):
+            if self.check_consume_key(event.key, event.character):
                 event.stop()
                 await self.edit(event.character or "", select=False)
         elif isinstance(self.editor, LineEditor) and event.key in ("up", "down"):

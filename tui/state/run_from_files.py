@@ -35,23 +35,11 @@ class RunFromFiles:
         Raises:
             UserError: the run is gone or damaged.
         """
-        self._take_state(self.run.state())
+        take_state(self.view, self.run.state(), held=self.run.holder() is not None)
         self._take_metrics()
         self._date_win_rate()
         self._take_pairs()
         self._take_log()
-
-    def _take_state(self, state: Record) -> None:
-        view = self.view
-        view.status = shown_status(state, lambda: self.run.holder() is not None)
-        for name in ("model", "judge", "train_type", "device"):
-            setattr(view, name, str(state.get(name) or ""))
-        view.error = str(state["error"]) if state.get("error") else None
-        view.step = whole(state.get("step"))
-        view.total_steps = whole(state.get("total_steps"))
-        view.earlier = real(state.get("seconds")) or 0.0
-        view.evaluation = _evaluation(state)
-        view.findings = findings_in(state)
 
     def _take_metrics(self) -> None:
         replaced, lines = self._metrics.read()
@@ -109,6 +97,19 @@ class RunFromFiles:
             self.view.add_log(last.time if last else 0.0, last.level if last else "info", line)
             return
         self.view.add_log(at, known, text.lstrip(" "))
+
+
+def take_state(view: RunView, state: Record, *, held: bool) -> None:
+    """Take into a view what a run.json says; `held` tells whether some process trains the run."""
+    view.status = shown_status(state, lambda: held)
+    for name in ("model", "judge", "train_type", "device"):
+        setattr(view, name, str(state.get(name) or ""))
+    view.error = str(state["error"]) if state.get("error") else None
+    view.step = whole(state.get("step"))
+    view.total_steps = whole(state.get("total_steps"))
+    view.earlier = real(state.get("seconds")) or 0.0
+    view.evaluation = _evaluation(state)
+    view.findings = findings_in(state)
 
 
 def to_pair(line: Record) -> PairJudged:

@@ -35,7 +35,7 @@ class Chart(Widget, can_focus=True):
         Binding("end", "ends(1)", "to the newest point", show=False, id="chart.last"),
         Binding("plus,equals_sign,up", "zoom(0.5)", "zoom", key_display="+-", id="chart.zoom_in"),
         Binding("minus,down", "zoom(2.0)", "zoom out", show=False, id="chart.zoom_out"),
-        Binding("0", "whole", "whole", id="chart.whole"),
+        Binding("a", "whole", "all of it", id="chart.whole"),
         Binding("s", "smooth", "smooth", id="chart.smooth"),
         Binding("x", "axis", "step or time", id="chart.axis"),
     ]
