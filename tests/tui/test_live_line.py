@@ -140,7 +140,7 @@ def test_a_run_of_another_process_is_told_of_too(size: tuple[int, int]) -> None:
         with trained_elsewhere(run):
             await until(pilot, lambda: line(app).startswith("far · step 40 of 80 · 36 s · "))
             assert "71 ±6 % · in another process · 0 goes there" in line(app)
-            assert "▶ start  beside far, which another process trains · " in start_line(app)
+            assert "▶ start  beside far · trains the bundled" in start_line(app)
             await pilot.press("0")
             await ready(app, pilot, RunDetailScreen)
             assert line(app) == ""

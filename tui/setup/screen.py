@@ -38,6 +38,8 @@ class SetupScreen(StudioScreen):
     """The form. `form` is what it holds; every field shows a part of it."""
 
     TITLE = "setup"
+    # From 194 columns on, two sections stand side by side.
+    HORIZONTAL_BREAKPOINTS = [*StudioScreen.HORIZONTAL_BREAKPOINTS, (194, "-broad")]  # noqa: RUF012
     DEFAULT_CSS = """
     SetupScreen {
         & #title { height: 1; padding: 0 1; }
@@ -52,14 +54,18 @@ class SetupScreen(StudioScreen):
         &.-parts #parts { display: block; }
         &.-parts #help { display: none; }
         &.-narrow.-parts #side { height: 14; }
-        &.-wide #body { layout: horizontal; }
-        &.-wide #form { width: 1fr; margin: 1 2 0 0; }
-        &.-wide #side {
-            width: 56; height: 1fr; border-top: none; margin-top: 1; padding: 0 1;
+        &.-wide #body, &.-broad #body { layout: horizontal; }
+        &.-wide #form, &.-broad #form { width: 1fr; margin: 1 0 0 0; }
+        &.-wide #side, &.-broad #side {
+            width: 40; height: 1fr; border-top: none; margin-top: 1; padding: 0 0 0 1;
             border-left: solid $faint;
         }
-        &.-wide #parts, &.-wide.-parts #help { display: block; }
-        &.-wide #sections { width: 22; }
+        &.-wide #help, &.-broad #help, &.-wide #parts, &.-broad #parts { padding: 0; }
+        &.-wide #sections { width: 18; }
+        &.-broad #sections { width: 20; }
+        &.-broad #side { width: 50; }
+        &.-wide.-parts #side { width: 56; }
+        &.-broad #parts, &.-wide.-parts #help, &.-broad.-parts #help { display: block; }
     }
     """
     BINDINGS = [  # noqa: RUF012
@@ -223,10 +229,12 @@ class SetupScreen(StudioScreen):
 
     @on(RowList.Chosen, "#sections")
     def _into_section(self) -> None:
-        self._browser.fields.focus_first()
+        self._browser.focus_section()
 
     def on_descendant_focus(self) -> None:
-        """The help follows the focus."""
+        """The help and the list of sections follow the focus."""
+        if field := self._browser.fields.current:
+            self._browser.follow(field)
         self._show_help()
 
     def action_to_field(self, by: int) -> None:
@@ -408,7 +416,7 @@ class SetupScreen(StudioScreen):
 
     def action_parts(self) -> None:
         """Show memory part by part."""
-        if self.has_class("-wide"):
+        if self.has_class("-broad"):
             self.say("memory by part stands on the right")
         else:
             self.toggle_class("-parts")

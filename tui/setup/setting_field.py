@@ -22,6 +22,7 @@ from tui.widgets.safe_editors import LineEditor, TextEditor
 
 NAME_WIDTH = 31  # cells, the marks before the name included
 NARROW_VALUE, WIDE_VALUE = 11, 32  # cells for a value before the remark on it, where they fit
+COMFORTABLE_WIDTH = NAME_WIDTH + 30  # cells of a field that show most values whole
 EDITOR_LINES = 8
 KEEP = (
     ("keep", "leave the editor with the text as it is now"),

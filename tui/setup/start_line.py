@@ -63,7 +63,7 @@ class StartLine(Static, can_focus=True):
             text = Content.assemble(("! will not fit  ", "$bad"), safe_line(self._refusal, 400))
         else:
             words = safe_line(presets.describe(self._form.settings), 200)
-            beside = f"beside {name}, which another process trains · " if name else ""
+            beside = f"beside {name} · " if name else ""
             text = Content.assemble(
                 ("▶ start  ", "$accent"), (beside, "$warning"), (words, "$muted")
             )
