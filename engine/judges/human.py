@@ -99,7 +99,8 @@ class HumanJudge:
         self._known: Mapping[str, Verdict] = {}
         self._repeats: dict[str, Pair] = {}
         self._decided: list[JudgedPair] = []  # what a repeat may be drawn from
-        self._count = 0  # answers of the person
+        self._count = 0  # answers of the person, in all sittings
+        self._repeated_at = 0  # the count when an earlier pair came again
         self._agreed = 0
         self._checked = 0
 
@@ -108,6 +109,8 @@ class HumanJudge:
     def restore(self, labels: Mapping[str, Verdict]) -> None:
         """Labels by pair that were given before a restart; their pairs are not asked again."""
         self._known = labels
+        self._count = len(labels)
+        self._repeated_at = self._count - self._count % max(1, self._self_check_every)
 
     def submit(self, pairs: Sequence[Pair]) -> None:
         """Begin to ask for a batch, or for what is left of one from before a restart."""
@@ -297,8 +300,9 @@ class HumanJudge:
 
     def _maybe_repeat(self) -> None:
         every = self._self_check_every
-        if not every or not self._decided or self._count % every:
+        if not every or not self._decided or self._count - self._repeated_at < every:
             return
+        self._repeated_at = self._count
         pair = random.Random(f"{self._seed} {self._count}").choice(self._decided).pair
         if pair.pair_id + AGAIN not in self._repeats:
             self._repeats[pair.pair_id + AGAIN] = pair
