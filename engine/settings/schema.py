@@ -598,7 +598,7 @@ class Settings(SettingsModel):
     )
 
     run_name: str | None = setting(
-        None, OUTPUT, "Name of the run and its folder; empty: model, type, date and time."
+        None, OUTPUT, "Name of the run and its folder; empty: the model and a number."
     )
     output_root: str | None = setting(
         None, OUTPUT, "Folder that gets a runs folder; empty: LORA_STUDIO_HOME or your data folder."
