@@ -289,24 +289,30 @@ def _optimizer(trained: int, settings: Settings) -> int:
     return 4 * trained * (MOMENTS.get(settings.optimizer, 1) + 2 + accumulated)
 
 
-# -- the download, and words ---------------------------------------------------------------------
+# -- what is not here, the download, and words ---------------------------------------------------
 
 
-def _download(settings: Settings, ask_hub: bool) -> int | None:
-    """Bytes still to be fetched; None when that is not known."""
+def missing(settings: Settings) -> list[tuple[str, str]]:
+    """(key of the setting, name) of each model and of the data that is not on this machine."""
     roles = {settings.model: "model"}
     if settings.reference_model_path:
         roles[settings.reference_model_path] = "reference_model_path"
     for name in settings.judge_names("model"):
-        roles[name] = "judge"
-    missing = [
-        (name, "model")
+        roles.setdefault(name, "judge")
+    absent = [
+        (role, name)
         for name, role in roles.items()
         if not files.find(name, role) and not files.packaged(name)
     ]
-    if not files.has_dataset(settings.data):
-        missing.append((settings.data, "dataset"))
-    sizes = [files.hub_size(name, kind) if ask_hub else None for name, kind in missing]
+    return absent if files.has_dataset(settings.data) else [*absent, ("data", settings.data)]
+
+
+def _download(settings: Settings, ask_hub: bool) -> int | None:
+    """Bytes still to be fetched; None when that is not known."""
+    sizes = [
+        files.hub_size(name, "dataset" if key == "data" else "model") if ask_hub else None
+        for key, name in missing(settings)
+    ]
     known = [size for size in sizes if size is not None]
     return sum(known) if len(known) == len(sizes) else None
 

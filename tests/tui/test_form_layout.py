@@ -60,7 +60,7 @@ def test_two_sections_stand_side_by_side_at_200_columns() -> None:
 def test_going_about_in_two_sections() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         sections = form(app)._browser.sections
-        form(app)._go_to(keys_of(SECTIONS[1])[1])
+        form(app).go_to(keys_of(SECTIONS[1])[1])
         await pilot.pause()
         assert sections.section == SECTIONS[1]
         await pilot.press("up", "up")  # above the second column ends the first
@@ -70,7 +70,7 @@ def test_going_about_in_two_sections() -> None:
         await until(pilot, lambda: form(app).guide_topic() == keys_of(SECTIONS[1])[0])
         await pilot.press("right_square_bracket")
         await until(pilot, lambda: form(app).guide_topic() == keys_of(SECTIONS[2])[0])
-        form(app)._go_to(keys_of(SECTIONS[1])[0])
+        form(app).go_to(keys_of(SECTIONS[1])[0])
         await pilot.pause()
         await pilot.press("left_square_bracket")
         await until(pilot, lambda: form(app).guide_topic() == keys_of(SECTIONS[0])[0])
@@ -86,7 +86,7 @@ def test_another_width_lays_the_form_anew_and_keeps_the_cursor() -> None:
     key = keys_of(SECTIONS[1])[2]
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        form(app)._go_to(key)
+        form(app).go_to(key)
         await pilot.pause()
         for size, sections in ((COMPACT, 1), (STANDARD, 2), (WIDE, 1), (STANDARD, 2)):
             await pilot.resize_terminal(*size)

@@ -102,7 +102,7 @@ def test_where_digits_are_typed_the_way_there_is_another() -> None:
         attach(app, LiveSession(a_run()))
         screen = app.screen
         assert isinstance(screen, SetupScreen)
-        screen._go_to("beta")
+        screen.go_to("beta")
         await until(pilot, lambda: line(app).endswith("esc 0 goes there"))
         await pilot.press("0", "escape", "escape")
         assert app.screen is screen

@@ -110,6 +110,16 @@ def prospect(settings: Settings) -> str:
     )
 
 
+def ways_out(key: str, name: str) -> str:
+    """What to do where a model or data is not here and the hub is out of reach."""
+    from tui.setup.completions import cached
+
+    here = [each for each in cached("datasets--" if key == "data" else "models--") if each != name]
+    listed = ", ".join([*here[:3], *(["…"] if len(here) > 3 else [])])
+    choose = f"choose one of this machine in {key} ({listed or 'there is only starter'})"
+    return f"p takes a preset that is here, such as starter · {choose} · or give {key} a folder"
+
+
 def _last_file() -> Path:
     return data_folder() / "last-start.yaml"
 

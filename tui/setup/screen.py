@@ -22,7 +22,7 @@ from tui.setup.setting_browser import SettingBrowser
 from tui.setup.setting_field import SettingField
 from tui.setup.setting_help import about
 from tui.setup.setting_search import SettingSearch
-from tui.setup.start_line import StartLine
+from tui.setup.start_line import StartLine, absence
 from tui.setup.unfinished_line import UnfinishedLine
 from tui.setup.yaml_pane import YamlPane
 from tui.shell.ask import AskChoice
@@ -38,8 +38,10 @@ class SetupScreen(StudioScreen):
     """The form. `form` is what it holds; every field shows a part of it."""
 
     TITLE = "setup"
-    # From 194 columns on, two sections stand side by side.
-    HORIZONTAL_BREAKPOINTS = [*StudioScreen.HORIZONTAL_BREAKPOINTS, (194, "-broad")]  # noqa: RUF012
+    # From 188 columns on, two sections stand side by side.
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
+        *(StudioScreen.HORIZONTAL_BREAKPOINTS or ()), (188, "-broad"),
+    ]  # fmt: skip
     DEFAULT_CSS = """
     SetupScreen {
         & #title { height: 1; padding: 0 1; }
@@ -63,7 +65,7 @@ class SetupScreen(StudioScreen):
         &.-wide #help, &.-broad #help, &.-wide #parts, &.-broad #parts { padding: 0; }
         &.-wide #sections { width: 18; }
         &.-broad #sections { width: 20; }
-        &.-broad #side { width: 50; }
+        &.-broad #side { width: 44; }
         &.-wide.-parts #side { width: 56; }
         &.-broad #parts, &.-wide.-parts #help, &.-broad.-parts #help { display: block; }
     }
@@ -207,15 +209,20 @@ class SetupScreen(StudioScreen):
     def _help_on_the_whole(self) -> Content:
         if self.has_class("-yaml"):
             return self.query_one(YamlPane).remark()
+        if absent := self.query_one(CostLine).absent:
+            ways = presets.ways_out(*absent)
+            return Content.assemble((f"{absence(*absent)}.  ", "bold"), safe_line(ways, 600))
         prospect = presets.prospect(self.form.settings)
         return Content.assemble(("enter starts the run.  ", "bold"), prospect)
 
     def _show_start(self) -> None:
-        self.query_one(StartLine).show(self.form, self.query_one(CostLine).refusal)
+        cost = self.query_one(CostLine)
+        self.query_one(StartLine).show(self.form, cost.refusal, cost.absent)
 
     @on(CostLine.Estimated)
     def _cost_estimated(self) -> None:
         self.query_one("#parts", Static).update(self.query_one(CostLine).parts())
+        self._show_help()
         self._show_start()
         if self._starts:
             self.action_start()
@@ -428,8 +435,12 @@ class SetupScreen(StudioScreen):
         self._starts = False
         if self.form.problems:
             key, reason = next(iter(self.form.problems.items()))
-            self._go_to(key)
+            self.go_to(key)
             self.say(safe_line(f"cannot start: {key} {reason}", 300))
+            return
+        if absent := self.query_one(CostLine).absent:
+            self.say(f"cannot start: {absence(*absent)} · {presets.ways_out(*absent)}", 15)
+            self.query_one(CostLine).estimate(self.form.settings)  # it may be there by now
             return
         if refusal := self.query_one(CostLine).refusal:
             self.say(safe_line(f"cannot start: {refusal}", 400), 15)
@@ -452,7 +463,8 @@ class SetupScreen(StudioScreen):
         except (UserError, RunError) as error:
             self.say_error(error)
 
-    def _go_to(self, key: str) -> None:
+    def go_to(self, key: str) -> None:
+        """Put the cursor on a setting."""
         if self.has_class("-yaml") or self._search.active:
             self.action_leave()
         self._browser.open(key)

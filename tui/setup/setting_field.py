@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, TextArea
 
+from engine.runs.run_names import safe_name
 from engine.settings.fields import Setting
 from tui.setup.form import Form
 from tui.text.safe_text import safe_line
@@ -121,8 +122,11 @@ class SettingField(Widget, can_focus=True):
         room = max(0, width - NAME_WIDTH)
         value = self._value("$faint" if idle else "$foreground").truncate(room, ellipsis=True)
         column = NARROW_VALUE if width < 90 else WIDE_VALUE
-        gap = " " * max(2, column - value.cell_length)
-        remark = self._remark(room - value.cell_length - len(gap))
+        remark = self._remark()
+        spare = room - value.cell_length - remark.cell_length  # a long remark begins sooner
+        gap = " " * max(2, min(column - value.cell_length, spare))
+        left = room - value.cell_length - len(gap)
+        remark = remark.truncate(left, ellipsis=True) if left > 7 else Content("")
         line = Content.assemble(focus, mark, name, value, gap, remark)
         if not reason:
             return line
@@ -149,19 +153,25 @@ class SettingField(Widget, can_focus=True):
         unit = (f" {setting.unit}", "$muted") if setting.unit and text[0].isdigit() else ""
         return Content.assemble((safe_line(first, 500), style), unit, more)
 
-    def _remark(self, room: int) -> Content:
+    def _remark(self) -> Content:
         """Why the setting has no effect, or the default it differs from."""
         if idle := self._form.no_effect.get(self.key):
             words = idle
+        elif name := self._kept_name():
+            words = f"kept as {name}"
         elif self.key in self._form.changed and self.setting.kind != "multiline":
             words = f"default {show(self.setting.default) or 'empty'}"
         else:
             return Content("")
-        return (
-            Content.styled(words, "$faint").truncate(room, ellipsis=True)
-            if room > 7
-            else Content("")
-        )
+        return Content.styled(words, "$faint")
+
+    def _kept_name(self) -> str:
+        """How a run will be called where not all of the name that was given can stay."""
+        text = self._form.text(self.key)
+        if self.key != "run_name" or not text:
+            return ""
+        name = safe_name(text)
+        return name if name != text else ""
 
     def _height(self) -> None:
         lines = 1 + (self.key in self._form.problems)

@@ -73,7 +73,7 @@ class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
         for name in names:
             if name not in self._widgets:
                 self._make(name, form)
-        right = {self._widgets[name] for name in chain.from_iterable(sides[1:])}
+        right: set[Widget] = {self._widgets[name] for name in chain.from_iterable(sides[1:])}
         if right != self._columns.right:
             self._columns.right = right
             self.refresh(layout=True)

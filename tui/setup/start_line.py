@@ -14,6 +14,11 @@ from tui.text.safe_text import cut, safe_line
 NAME_WIDTH = 28  # cells of the name of a run that goes on
 
 
+def absence(key: str, name: str) -> str:
+    """That a model or data cannot be had, in a sentence without its end."""
+    return f"{key} {safe_line(name, 60)} is not on this machine, and the hub is out of reach"
+
+
 class StartLine(Static, can_focus=True):
     """Starts the run, and says in one sentence what that will do."""
 
@@ -35,11 +40,13 @@ class StartLine(Static, can_focus=True):
         super().__init__()
         self._form: Form | None = None
         self._refusal = ""
+        self._absent: tuple[str, str] | None = None
         self._live = ("", False)  # the run that goes on, and whether it does so here
 
-    def show(self, form: Form, refusal: str) -> None:
-        """Say what a start will do, or why it cannot be: for the form, or for its cost."""
-        self._form, self._refusal = form, refusal
+    def show(self, form: Form, refusal: str, absent: tuple[str, str] | None = None) -> None:
+        """Say what a start will do, or why it cannot be: for the form, for what is not on this
+        machine (the key and the name), or for its cost."""
+        self._form, self._refusal, self._absent = form, refusal, absent
         self._draw()
 
     def show_live(self, live: LiveRun | None) -> None:
@@ -59,6 +66,8 @@ class StartLine(Static, can_focus=True):
         elif here:
             words = f"{name} trains here: one run at a time · 0 goes there"
             text = Content.assemble(("! busy  ", "$warning"), words)
+        elif self._absent:
+            text = Content.assemble(("! not here  ", "$bad"), absence(*self._absent))
         elif self._refusal:
             text = Content.assemble(("! will not fit  ", "$bad"), safe_line(self._refusal, 400))
         else:
