@@ -20,9 +20,11 @@ from engine.runs.folder import Run
 
 @dataclass(frozen=True, slots=True)
 class SideBySideReady:
-    """Both policies are loaded, the trained one as it was after `step`."""
+    """Both policies are loaded, the trained one as it was after `step`; the run samples at
+    `temperature`."""
 
     step: int
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,11 @@ class SideBySide:
         )
         self._far_end.close()  # it is the process's now: its end shows here
 
-    def ask(self, prompt: str) -> None:
-        """Have a prompt answered; several are answered in order."""
+    def ask(self, prompt: str, temperature: float | None = None) -> None:
+        """Have a prompt answered, at the temperature of the run or at another; 0 is greedy. Several
+        are answered in order."""
         with contextlib.suppress(OSError):  # it ended, which `drain` tells
-            self._connection.send(prompt)
+            self._connection.send((prompt, temperature))
 
     def drain(self) -> list[SideBySideEvent]:
         """Events since the last call, oldest first."""
@@ -146,25 +149,28 @@ def _answer(run: Run, seed: int, connection: Connection) -> None:
 
     settings, _ = run.known_settings()
     trained = load_trained(run)
-    connection.send(SideBySideReady(trained.step))
+    connection.send(SideBySideReady(trained.step, settings.temperature))
     coin = random.Random(seed)
     count = 0
     while True:
-        prompt = connection.recv()
+        prompt, temperature = connection.recv()
         count += 1
+        sampled = settings
+        if temperature is not None:
+            sampled = settings.model_copy(update={"temperature": temperature})
         system = [Message("system", settings.system_prompt)] if settings.system_prompt else []
         request = Prompt((*system, Message("user", prompt)), prompt)
         answers = []
         tokens = 0
-        for name, lm in (("policy", trained.policy), ("reference", trained.reference)):
+        for lm in (trained.policy, trained.reference):
             ids = render_prompt(lm.tokenizer, request, settings, settings.prompt_tokens)
             ((completion,),) = sample(
                 lm,
                 [ids],
                 copies=1,
                 max_tokens=settings.max_completion_length,
-                sampler=Sampler.of(settings),
-                seed=stream_seed(seed, "try it", count, name),
+                sampler=Sampler.of(sampled),
+                seed=stream_seed(seed, "try it", count),  # the same chance for both
                 progress=_progress(connection, prompt, tokens),
             )
             tokens += len(completion.ids)

@@ -32,13 +32,15 @@ class Answering:
     def __init__(self, run: Run) -> None:
         self.events: list[SideBySideEvent] = []
         self.asked: list[str] = []
+        self.temperatures: list[float | None] = []
         self.started = self.closed = False
 
     def start(self) -> None:
         self.started = True
 
-    def ask(self, prompt: str) -> None:
+    def ask(self, prompt: str, temperature: float | None = None) -> None:
         self.asked.append(prompt)
+        self.temperatures.append(temperature)
 
     def drain(self) -> list[SideBySideEvent]:
         events, self.events = self.events, []
@@ -187,7 +189,7 @@ def test_a_new_prompt_hides_the_order_again(try_it: Open) -> None:
                 assert "no answers to judge" in table.said
                 await table.press("enter")
             await table.press("escape")
-            await table.press("i")
+            await table.press("a")
             await table.answer(trained_is_left=True)
             await table.press("1", "enter")
             await table.answer(trained_is_left=False, prompt="again")
