@@ -10,6 +10,8 @@ from engine.data.pairs import JudgedPair
 from engine.events import Evaluated, Finding, HealthChanged, Report, StepDone
 from engine.machine.backend import backend
 from engine.machine.memory import process_memory
+from engine.settings.schema import Settings
+from engine.train.advice import fitting
 from engine.train.evaluation import WinRate
 from engine.train.health import sentence
 from engine.train.journal import Journal
@@ -21,8 +23,11 @@ from engine.train.update import StepResult
 class Reporter:
     """Adds up what steps measure in a run's state, and tells of it through its journal."""
 
-    def __init__(self, state: TrainingState, total_steps: int, journal: Journal) -> None:
+    def __init__(
+        self, state: TrainingState, total_steps: int, journal: Journal, settings: Settings
+    ) -> None:
         self._state = state
+        self._settings = settings
         self._total_steps = total_steps
         self._journal = journal
         self._findings: tuple[Finding, ...] | None = None  # of the last HealthChanged
@@ -70,7 +75,7 @@ class Reporter:
     def report_health(self) -> None:
         """Tell how the run is doing where that has changed, and log what is new."""
         step, health = self._state.step, self._state.health
-        findings = health.findings()
+        findings = tuple(fitting(each, self._settings) for each in health.findings())
         if findings != self._findings:
             self._findings = findings
             self._journal.emit(HealthChanged(step=step, findings=findings))

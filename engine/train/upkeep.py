@@ -38,7 +38,7 @@ class Upkeep:
     ) -> None:
         self.halted: str | None = None  # why the run stopped, where nobody asked it to
         self.waited = 0.0  # seconds that were waited for a model's verdicts on the next batch
-        self.reporter = Reporter(state, total_steps, journal)
+        self.reporter = Reporter(state, total_steps, journal, settings)
         self._settings = settings
         self._state = state
         self._total_steps = total_steps
