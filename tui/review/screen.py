@@ -13,9 +13,9 @@ from engine.events import COMPLETE, Event, PairSampled, Shown
 from tui.review.answer_pane import length
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
 from tui.review.label_queue import LabelQueue, UndoOutcome, earlier_labels
-from tui.review.words import UNDO_SAYS, idle_reason, place_facts, relabelled
+from tui.review.words import UNDO_SAYS, idle_content, place_facts, relabelled
 from tui.state.live_run import LiveRun
-from tui.text.choice import MARKS, label_kept, label_log, shown_choice
+from tui.text.choice import MARKS, label_kept, label_log, shown_choice, verdict_words
 from tui.text.safe_text import safe
 from tui.widgets.safe_editors import LineEditor
 
@@ -95,7 +95,10 @@ class ReviewScreen(AnswersScreen):
         idle.display = pair is None
         self.show_answers(answers_of(pair) if pair else None)
         if pair is None:
-            idle.update(idle_reason(self.studio.session, self.studio.view, self._elsewhere))
+            given = len(queue.labels) if queue else 0
+            idle.update(
+                idle_content(self.studio.session, self.studio.view, self._elsewhere, given=given)
+            )
         self._show_place(queue)
         self._show_remark(queue)
 
@@ -158,9 +161,12 @@ class ReviewScreen(AnswersScreen):
         elif not self.was_visible(queue.current.pair_id):
             self.say("that key came before this pair was on the screen; press it again")
         else:
-            self._run_busy(lambda: queue.give(shown), lambda _: self._flash(shown))
+            self._run_busy(lambda: queue.give(shown), lambda _: self._flash(queue, shown))
 
-    def _flash(self, shown: Shown) -> None:
+    def _flash(self, queue: LabelQueue, shown: Shown) -> None:
+        """Light the chosen side; where no pair follows at once, say what was given."""
+        if queue.refresh() is None:
+            self.say(f"{verdict_words(shown)} · u takes it back", 4)
         for side, mark in zip(("left", "right"), MARKS[shown], strict=True):
             self.pane(side).flash(mark, chosen=mark == "✓")
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from engine.session import Session
 
 BAR = 12  # cells of the bar
+WAITING_BAR = 40  # of the one while nothing can be judged
 UNDO_SAYS: dict[UndoOutcome, str] = {
     "undone": "taken back: this pair waits for you again",
     "learned": "the label is as it was",
@@ -44,6 +45,7 @@ Every pair of this batch has its verdict; the update follows in a moment.
 
 u takes the last verdict back."""
 COMING = "{phase}{done}. The next pair comes here by itself."
+TAKE_BACK = "u takes the last verdict back."
 
 
 def relabelled(shown: Shown | None) -> str:
@@ -72,6 +74,21 @@ def place_facts(queue: LabelQueue, goal: int) -> list[str | Content]:
     if pace := queue.labels_a_minute():
         facts.append(f"{pace:.0f} a minute")
     return facts
+
+
+def idle_content(
+    session: "Session | None", view: RunView | None, elsewhere: str = "", *, given: int = 0
+) -> Content:
+    """`idle_reason`, with a bar where the phase says how far it is, and once a verdict was `given`
+    the key that takes it back."""
+    parts = [Content(idle_reason(session, view, elsewhere))]
+    going = session is not None and session.alive and session.settings.human_judge
+    progress = view.progress if view and going else None
+    if progress and progress.total and progress.phase != "waiting":
+        parts.append(bar(progress.done / progress.total, WAITING_BAR))
+    if going and given and not (progress and progress.phase == "waiting"):
+        parts.append(Content.styled(TAKE_BACK, "$muted"))
+    return Content("\n\n").join(parts)
 
 
 def idle_reason(session: "Session | None", view: RunView | None, elsewhere: str = "") -> str:

@@ -41,6 +41,11 @@ def words(choice: str) -> ChoiceWords:
     )
 
 
+def verdict_words(shown: Shown) -> str:
+    """What a person said of two answers, as a beginning: `the first won`."""
+    return outcome(shown_choice(shown))
+
+
 def outcome(choice: str) -> str:
     """What came of a pair: `the first won`, `a tie`."""
     phrase = words(choice).phrase
