@@ -70,6 +70,14 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
             priority=True,
             id="app.palette",
         ),
+        Binding(
+            "colon",
+            "app.command_palette",
+            "all commands",
+            show=False,
+            key_display=":",
+            id="app.colon",
+        ),
         Binding("q,ctrl+c", "quit", "quit", show=False, id="app.quit"),
         Binding("ctrl+z", "suspend_process", "to the shell", show=False, id="app.shell"),
         Binding("question_mark", "keys", "keys", key_display="?", id="app.keys"),
@@ -267,6 +275,16 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
             opened[0].show(settings, source)
             for _ in opened[1:]:  # what lies over the form
                 self.pop_screen()
+
+    def open_setting(self, key: str) -> None:
+        """Show the form with the cursor on a setting."""
+        from tui.setup.screen import SetupScreen
+
+        if self.current_mode != "setup" or len(self.screen_stack) > 1:
+            self.action_go("setup")
+        form = self.get_screen_stack("setup")[0]
+        if isinstance(form, SetupScreen):
+            self.call_after_refresh(form.go_to, key)
 
     def open_run(self) -> None:
         """Show the run that trains now, or the last that did."""

@@ -66,6 +66,10 @@ class Studio(Protocol):
         """Show the form, with these settings in it if any are given; `source` says whose."""
         ...
 
+    def open_setting(self, key: str) -> None:
+        """Show the form with the cursor on a setting."""
+        ...
+
     def open_run(self) -> None:
         """Show the run that trains now, or the last that did."""
         ...

@@ -84,7 +84,7 @@ def test_no_runs_yet() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot)
         assert "no runs yet" in shown(app)
-        await pilot.press("enter", "r", "d", "space")
+        await pilot.press("enter", "r", "delete", "space")
         assert "there is no run here" in said(app)
 
     play(scene)
@@ -147,7 +147,7 @@ def test_delete_and_undo() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot)
         before = named(screen)
-        await pilot.press("d", "delete")
+        await pilot.press("delete", "backspace")
         assert len(named(screen)) == 1
         assert "u brings it back" in said(app)
         await pilot.press("u", "u")
@@ -177,7 +177,7 @@ def test_a_run_in_use_is_not_deleted_or_renamed() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot)
         with run.lock():
-            await pilot.press("d")
+            await pilot.press("delete")
             assert "is in use by process" in said(app)
             assert named(screen) == ["busy"]
 
@@ -322,7 +322,7 @@ def test_try_it_and_copy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(app, "open_try_it", lambda run: asked.append(run.name))
         monkeypatch.setattr(app, "copy_to_clipboard", copied.append)
         await opened(app, pilot)
-        await pilot.press("i", "y")
+        await pilot.press("a", "y")
         assert asked == ["a-run"]
         assert copied == [str(archive.runs_root() / "a-run")]
 
@@ -352,11 +352,11 @@ def test_a_damaged_run_harms_nothing_else() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot)
-        for key in ("enter", "r", "c", "space", "t", "n", "e", "i"):
+        for key in ("enter", "r", "c", "space", "t", "n", "e", "a"):
             await pilot.press(key)
             assert "this run is damaged" in said(app)
             assert app.screen is screen
-        await pilot.press("d")
+        await pilot.press("delete")
         assert "no runs yet" in shown(app)
 
     play(scene)

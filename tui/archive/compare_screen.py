@@ -51,7 +51,7 @@ class CompareScreen(StudioScreen):
     BINDINGS = [  # noqa: RUF012
         Binding("n", "next(1)", "next metric", id="compare.next"),
         Binding("N", "next(-1)", "metric before", show=False, id="compare.previous"),
-        Binding("d", "large", "chart alone", id="compare.large"),
+        Binding("enter", "large", "chart alone", id="compare.large"),
         Binding("tab", "other_part", "settings", id="compare.other_part"),
         Binding("escape", "app.back", "back", id="compare.back"),
     ]
@@ -138,7 +138,7 @@ class CompareScreen(StudioScreen):
             figure = self.metric.show(at_cursor)
             rows.append(
                 Content.assemble(
-                    (f"━━ {figure:>8} {self.metric.unit:<5}", _color(number)),
+                    (f"{chart.sample(number)} {figure:>8} {self.metric.unit:<5}", _color(number)),
                     (f" {safe_line(view.name, 60)}", "$foreground"),
                     (f"  {view.status}, {view.step:,} steps", "$muted"),
                 )

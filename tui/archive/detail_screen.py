@@ -33,6 +33,7 @@ from tui.run.watched import WatchedScreen
 from tui.shell.ask import AskChoice
 from tui.state.run_from_files import RunFromFiles, to_pair
 from tui.text.choice import label_changed, label_kept
+from tui.text.fault import setting_at_fault
 from tui.text.format import size
 from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList
@@ -77,12 +78,12 @@ class RunDetailScreen(WatchedScreen):
         Binding("2", "label('second')", "second", id="detail.second"),
         Binding("t", "label('tie')", "tie", show=False, id="detail.tie"),
         Binding("b", "label('both_bad')", "both bad", show=False, id="detail.both_bad"),
-        Binding("g", "flag", "flag", show=False, id="detail.flag"),
+        Binding("f", "flag", "flag", show=False, id="detail.flag"),
         Binding("v", "filter", "filter", id="detail.filter"),
         Binding("slash", "find", "find", key_display="/", show=False, id="detail.find"),
         Binding("h", "health", "health", show=False, id="detail.health"),
         Binding("o", "open", "config in the form", show=False, id="detail.open"),
-        Binding("i", "try_it", "try it", show=False, id="detail.try_it"),
+        Binding("a", "try_it", "try it", show=False, id="detail.try_it"),
         Binding("y", "copy", "copy its path", show=False, id="detail.copy"),
         Binding("tab", "next_part", "next part", show=False, id="detail.next"),
         Binding("escape", "back", "back", id="detail.back"),
@@ -354,6 +355,9 @@ class RunDetailScreen(WatchedScreen):
         """Open the run's settings in the form."""
         with contextlib.suppress(UserError):
             self.studio.open_setup(self.run.settings(), self.run.name)
+            error = self._source.view.error if self._source else ""
+            if key := setting_at_fault(error or ""):
+                self.studio.open_setting(key)
 
     def action_resume(self) -> None:
         """Go on with the run from its newest checkpoint."""

@@ -54,14 +54,14 @@ class RunsScreen(StudioScreen):
         Binding("space", "mark", "mark", id="runs.mark"),
         Binding("equals_sign", "compare", "compare", key_display="=", id="runs.compare"),
         Binding("t", "tags", "tags", id="runs.tags"),
-        Binding("d,delete", "delete", "delete", id="runs.delete"),
-        Binding("u", "undo", "undo a delete", show=False, id="runs.undo"),
+        Binding("delete,backspace", "delete", "delete", key_display="del", id="runs.delete"),
+        Binding("u", "undo", "undo delete", id="runs.undo"),
         Binding("slash", "filter", "filter", key_display="/", id="runs.filter"),
         Binding("s", "sort", "sort by the next column", show=False, id="runs.sort"),
         Binding("S", "flip", "turn the order round", show=False, id="runs.flip"),
         Binding("n", "rename", "rename", show=False, id="runs.rename"),
         Binding("e", "export", "export", show=False, id="runs.export"),
-        Binding("i", "try_it", "try it", show=False, id="runs.try_it"),
+        Binding("a", "try_it", "try it", show=False, id="runs.try_it"),
         Binding("y", "copy", "copy its path", show=False, id="runs.copy"),
         Binding("escape", "clear", "clear filter and marks", show=False, id="runs.clear"),
     ]
@@ -110,6 +110,12 @@ class RunsScreen(StudioScreen):
     def on_resize(self, event: Resize) -> None:
         """The columns that fit depend on the width."""
         self.call_after_refresh(self._show_header)
+
+    def why_not(self, action: str) -> str | None:
+        """A delete is undone as long as there was one."""
+        if action == "undo" and not self._deleted:
+            return "nothing was deleted since the program was opened"
+        return super().why_not(action)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -348,9 +354,6 @@ class RunsScreen(StudioScreen):
 
     def action_undo(self) -> None:
         """Bring back the run that was deleted last."""
-        if not self._deleted:
-            self.say("nothing was deleted since the program was opened")
-            return
         trashed = self._deleted.pop()
         back: list[Run] = []
         if self._change(lambda: back.append(trash.undelete(trashed))):
@@ -364,6 +367,7 @@ class RunsScreen(StudioScreen):
         except (UserError, RunError) as error:
             self.say_error(error)
             return False
+        self.refresh_bindings()
         self._all = archive.list_runs()
         self._show(cursor_at)
         return True

@@ -87,7 +87,10 @@ class ChartScreen(StudioScreen):
             Content.styled(f"{reading(chart)}  ", "$muted"),
         ]
         for index, line in enumerate(chart.lines):
-            parts.append(Content.styled(f"  {value_at(chart, line)}", f"$series-{index + 1}"))
+            sample = f"{chart.sample(index)} " if chart.dashed and len(chart.lines) > 1 else ""
+            parts.append(
+                Content.styled(f"  {sample}{value_at(chart, line)}", f"$series-{index + 1}")
+            )
         about = " · ".join(filter(None, (self.metric.meaning, safe_line(self.view.name, 60))))
         if chart.smoothing != "off":
             about = f"{chart.smoothing} smoothing · {about}"

@@ -4,6 +4,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from tui.state.run_view import NOT_MEASURED, RunView
+from tui.text.fault import setting_at_fault
 from tui.text.safe_text import safe_line
 
 
@@ -33,14 +34,23 @@ class Outcome(Widget):
         return self._text
 
 
+def _way_to_settings(view: RunView) -> str:
+    key = setting_at_fault(view.error or "")
+    return f"o the form at {key}" if key else "o its settings in the form"
+
+
 def outcome(view: RunView, key: str = "") -> Content:
     """In words: how the run ended and what it is worth; `key` goes on with it and measures that."""
     if view.status == "failed":
         reason = safe_line(view.error or "see the log", 600)
-        return Content.assemble((f"It failed: {reason}", "$bad"), (" l opens the log.", "$muted"))
+        ways = f" l opens the log, {_way_to_settings(view)}."
+        return Content.assemble((f"It failed: {reason}", "$bad"), (ways, "$muted"))
     if view.status == "untrained":
         reason = safe_line(view.error or "see the log", 600)
-        return Content.assemble(("Nothing was learned: ", "$bad bold"), (reason, "$bad"))
+        ways = f" {_way_to_settings(view)}."
+        return Content.assemble(
+            ("Nothing was learned: ", "$bad bold"), (reason, "$bad"), (ways, "$muted")
+        )
     if view.error:
         return Content.styled(f"It can be resumed: {safe_line(view.error, 600)}", "$bad")
     if view.status == "stopped" and not view.total_steps:

@@ -23,6 +23,8 @@ from tui.run.remote_commands import why_not_evaluated
 from tui.shell.base import StudioScreen
 from tui.state.live_run import LiveRun
 from tui.terminal.requirements import LEAST_LINES
+from tui.text.fault import setting_at_fault
+from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -73,9 +75,10 @@ class RunScreen(StudioScreen):
         Binding("e", "go_on_and_evaluate", "go on and evaluate", id="run.evaluate"),
         Binding("w", "save", "save now", show=False, id="run.save"),
         Binding("r", "resume", "resume", id="run.review"),
-        Binding("t", "try_it", "try it", id="run.try_it"),
-        Binding("d", "detail", "details", id="run.detail"),
+        Binding("a", "try_it", "try it", id="run.try_it"),
+        Binding("i", "detail", "details", id="run.detail"),
         Binding("m", "real_model", "real model", id="run.real_model"),
+        Binding("o", "settings", "its settings", id="run.settings"),
         Binding("b", "by_hand", "label by hand", id="run.by_hand"),
         Binding("r", "review", "judge pairs", id="run.review"),
         Binding("c", "chart", "charts", id="run.chart"),
@@ -173,7 +176,9 @@ class RunScreen(StudioScreen):
                 return "no person judges this run" if session else NO_RUN
             case "try_it" | "detail" | "chart" if view is None:
                 return NO_RUN
-            case "try_it" | "real_model" | "by_hand" if alive:
+            case "settings" if view is None or session is None:
+                return NO_RUN
+            case "try_it" | "real_model" | "by_hand" | "settings" if alive:
                 return "the run is still going"
             case "try_it" | "detail" if session and not session.kept:
                 return "nothing was trained, so no run was kept"
@@ -306,6 +311,14 @@ class RunScreen(StudioScreen):
         """Show the run's pairs, config and files."""
         if (session := self.studio.session) and session.run:
             self.studio.open_run_detail(str(session.run.path))
+
+    def action_settings(self) -> None:
+        """Put the run's settings into the form, with the cursor on the one at fault."""
+        view, session = self.studio.view, self.studio.session
+        if view and session:
+            self.studio.open_setup(session.settings, safe_line(view.name, 60))
+            if key := setting_at_fault(view.error or ""):
+                self.studio.open_setting(key)
 
     def action_real_model(self) -> None:
         """Put the settings of a real model into the form."""

@@ -4,10 +4,12 @@ Nothing here draws. The same view serves the run that trains now and one read fr
 """
 
 import math
+import statistics
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from engine.events import (
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from engine.settings.schema import Settings
 
 LOG_LINES = 5_000
+PACE_STEPS = 50  # newest steps that tell how long one takes a person
 NOT_MEASURED = "not measured since step 0"  # of a win rate
 WIN_RATE = ("win_rate", "win_rate_low", "win_rate_high")
 SHOWN = {*STATUSES, "damaged"}
@@ -77,6 +80,7 @@ class RunView:
         self.log_count = 0  # lines ever, so that a reader can tell what is new
         self.newest: PairJudged | None = None
         self.evaluation: Evaluated | None = None
+        self._report: Report | None = None  # the newest means, which are what the files hold
         self.findings: tuple[Finding, ...] = ()  # what is wrong with the run, the worst first
 
     @property
@@ -135,11 +139,28 @@ class RunView:
     def seconds_left(self) -> float | None:
         """Seconds to the last step at the pace so far; None before the first step."""
         steps, seconds = self.step - self.first_step, (self.elapsed() or 0.0) - self.earlier
+        if self.judge == "human":
+            pace = self._pace()
+            left = max(0, self.total_steps - self.step)
+            return pace * left if pace is not None and self.live and self.total_steps else None
         if self.started is None:  # read from files, which tell of all sittings together
             steps, seconds = self.step, self.earlier
         if not self.live or steps <= 0 or seconds <= 0 or not self.total_steps:
             return None
         return seconds / steps * max(0, self.total_steps - self.step)
+
+    def _pace(self) -> float | None:
+        """Seconds of a step of late, the median: a person who was away overnight is no measure."""
+        series = max(self.series.values(), key=len, default=None)
+        if series is None:
+            return None
+        points = list(zip(series.steps, series.times, strict=True))[-PACE_STEPS:]
+        paces = [
+            (time - before) / (step - earlier)
+            for (earlier, before), (step, time) in pairwise(points)
+            if time > before
+        ]
+        return statistics.median(paces) if paces else None
 
     # -- folding ---------------------------------------------------------------------------------
 
@@ -170,6 +191,7 @@ class RunView:
                 self.step, self.total_steps = event.step, event.total_steps
                 self.add_metrics(event.step, event.metrics, self.elapsed(event.time))
             case Report():
+                self._report = event
                 own = {k: v for k, v in event.metrics.items() if not self._has(k, event.step)}
                 self.add_metrics(event.step, own, self.elapsed(event.time))
             case Evaluated():
@@ -180,6 +202,8 @@ class RunView:
                 self.newest = event
             case RunEnded():
                 self.status, self.error, self.ended = event.status, event.error, event.time
+                if self._report and self._report.step == self.step:  # the same numbers as later
+                    self.add_metrics(self.step, self._report.metrics, self.elapsed(event.time))
                 if event.error:
                     self.add_log(event.time, "error", event.error)
             case _:
