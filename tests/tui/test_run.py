@@ -190,7 +190,7 @@ def test_after_the_end_the_next_steps_are_offered() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         text = shown(app)
         assert "Finished. Its answers beat those of the model it started from 91 ±6 %" in text
-        for words in ("t try it", "d details", "m real model", "b label by hand"):
+        for words in ("a try it", "i details", "m real model", "b label by hand"):
             assert words in text
         await pilot.press("p")
         assert said(app) == "the run is over: it finished"

@@ -121,8 +121,6 @@ class TryItScreen(AnswersScreen):
         for side in ("left", "right"):
             self.pane(side).whose(self._whose(side) if reply and self._revealed else "")
         facts = [] if self._step is None else [f"step {self._step:,} against the start"]
-        if self._step is not None:
-            facts.append(self._chance())
         if self.score.total():
             facts += [f"{who} {self.score[who]}" for who in ("trained", "starting", "tie")]
         self.query_one("#place", Static).update(self.place_line(self.run.name, facts))
@@ -135,8 +133,13 @@ class TryItScreen(AnswersScreen):
         if self._answering:
             return f"Both answer: {self._tokens:,} tokens" if self._tokens else "Both answer …"
         if self._reply is None:
-            return ASK_FIRST if self._step is not None else LOADING
-        return "type the next prompt" if self._revealed else "Which is better? 1, 2, or t for a tie"
+            return (
+                f"{ASK_FIRST}\n\nThey answer {self._chance()}."
+                if self._step is not None
+                else LOADING
+            )
+        ask = "type the next prompt" if self._revealed else "Which is better? 1, 2, or t for a tie"
+        return f"{ask} · {self._chance()}"
 
     def _whose(self, side: str) -> Literal["trained", "starting"]:
         assert self._reply is not None
@@ -145,8 +148,8 @@ class TryItScreen(AnswersScreen):
     def _chance(self) -> str:
         """How the next answers are drawn."""
         if self._greedy or not self._temperature:
-            return "greedy"
-        return f"temperature {self._temperature:g}, the same seed for both"
+            return "without chance"
+        return f"at temperature {self._temperature:g}, one seed"
 
     # -- keys ------------------------------------------------------------------------------------
 

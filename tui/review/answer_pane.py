@@ -60,7 +60,7 @@ class AnswerPane(Vertical):
         yield Static(classes="facts", markup=False)
 
     def on_mount(self) -> None:
-        """Say how much is below, wherever the text is scrolled to."""
+        """Say whether more is below, wherever the text is scrolled to."""
         for seen in ("scroll_y", "virtual_size"):
             self.watch(self.scroll, seen, self._mark_more, init=False)
 
@@ -70,10 +70,10 @@ class AnswerPane(Vertical):
 
     def _mark_more(self) -> None:
         scroll = self.scroll
-        below = round(scroll.max_scroll_y - scroll.scroll_y)
-        self.set_class(scroll.max_scroll_y > 0, "-more")  # its line stays, so that nothing jumps
-        words = f"↓ {below:,} more line{'s' * (below != 1)}" if below > 0 else "the end"
-        self.query_one(".more", Static).update(words)
+        # The line stays to the end of the text, so that nothing jumps.
+        self.set_class(scroll.max_scroll_y > 0, "-more")
+        below = scroll.scroll_y < scroll.max_scroll_y
+        self.query_one(".more", Static).update("↓ more below" if below else "the end")
 
     @property
     def scroll(self) -> VerticalScroll:

@@ -141,6 +141,14 @@ class AnswersScreen(StudioScreen):
         """Whether the answers `key` were on the screen when the key was pressed that is handled."""
         return self.painted == key and self.studio.key_pressed >= self._painted_at
 
+    def on_mount(self) -> None:
+        """Learn of the length of a prompt once it is laid out."""
+        prompt = self.query_one("#prompt")
+        self.watch(
+            prompt, "virtual_size", lambda: self.call_after_refresh(self._mark_long_prompt),
+            init=False,
+        )  # fmt: skip
+
     def on_resize(self) -> None:
         """A prompt that fitted may do so no longer."""
         self.call_after_refresh(self._mark_long_prompt)

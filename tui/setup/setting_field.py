@@ -123,8 +123,10 @@ class SettingField(Widget, can_focus=True):
         value = self._value("$faint" if idle else "$foreground").truncate(room, ellipsis=True)
         column = NARROW_VALUE if width < 90 else WIDE_VALUE
         remark = self._remark()
-        spare = room - value.cell_length - remark.cell_length  # a long remark begins sooner
-        gap = " " * max(2, min(column - value.cell_length, spare))
+        gap = " " * max(2, column - value.cell_length)
+        spare = room - value.cell_length - remark.cell_length
+        if 2 <= spare < len(gap):  # begun sooner, it is whole
+            gap = " " * spare
         left = room - value.cell_length - len(gap)
         remark = remark.truncate(left, ellipsis=True) if left > 7 else Content("")
         line = Content.assemble(focus, mark, name, value, gap, remark)

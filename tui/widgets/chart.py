@@ -88,7 +88,7 @@ class Chart(Widget, can_focus=True):
 
     def sample(self, number: int) -> str:
         """How a line looks, for a legend."""
-        return plot.SAMPLES[number % len(plot.SAMPLES) if self.dashed else 0]
+        return plot.SAMPLES[number % len(plot.SAMPLES)] if self.dashed else "━━"
 
     def nearest(self, line: Line) -> int | None:
         """The place of the line's point nearest to the cursor."""
