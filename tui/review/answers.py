@@ -143,11 +143,10 @@ class AnswersScreen(StudioScreen):
 
     def on_mount(self) -> None:
         """Learn of the length of a prompt once it is laid out."""
-        prompt = self.query_one("#prompt")
-        self.watch(
-            prompt, "virtual_size", lambda: self.call_after_refresh(self._mark_long_prompt),
-            init=False,
-        )  # fmt: skip
+        self.watch(self.query_one("#prompt"), "virtual_size", self._prompt_laid_out, init=False)
+
+    def _prompt_laid_out(self) -> None:
+        self.call_after_refresh(self._mark_long_prompt)
 
     def on_resize(self) -> None:
         """A prompt that fitted may do so no longer."""

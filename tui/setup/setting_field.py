@@ -125,7 +125,7 @@ class SettingField(Widget, can_focus=True):
         remark = self._remark()
         gap = " " * max(2, column - value.cell_length)
         spare = room - value.cell_length - remark.cell_length
-        if 2 <= spare < len(gap):  # begun sooner, it is whole
+        if 1 <= spare < len(gap):  # begun sooner, it is whole
             gap = " " * spare
         left = room - value.cell_length - len(gap)
         remark = remark.truncate(left, ellipsis=True) if left > 7 else Content("")
