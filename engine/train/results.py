@@ -14,7 +14,7 @@ from engine.model.adapters import adapter_key
 from engine.runs import durable
 from engine.runs.folder import ADAPTERS, Run
 from engine.runs.run_names import safe_name
-from engine.settings.schema import Settings
+from engine.settings.schema import Quantization, Settings
 
 
 def trained_weights(run: Run) -> Path:
@@ -67,7 +67,9 @@ def fuse_run(
     to: Path,
     *,
     dequantize: bool | None = None,
+    quantization: Quantization | None = None,
     replace: bool = False,
+    beside: Callable[[Path], None] = lambda folder: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Write the trained model as a folder that mlx-lm and transformers load; return `to`.
@@ -75,7 +77,9 @@ def fuse_run(
     Args:
         dequantize: in full precision, which every program reads, even where the run trained on
             quantised weights; by default as the run's `fuse_dequantize` says.
+        quantization: quantised in this way, whatever the run trained on.
         replace: take the place of a folder that is there already.
+        beside: given the folder to write more into before it is moved into place.
         say: told how trained layers of a model that stays quantised are kept.
 
     Raises:
@@ -84,10 +88,14 @@ def fuse_run(
     """
     settings, _ = run.known_settings()
     weights = trained_weights(run)
-    if dequantize is None:
+    if quantization:
+        settings = settings.model_copy(update={"quantization": quantization})
+        dequantize = False
+    elif dequantize is None:
         dequantize = settings.fuse_dequantize
     with new_folder(to, replace=replace, private=to.parent == run.path) as folder:
         repacked = fuse.fuse(settings, weights, folder, dequantize=dequantize)
+        beside(folder)
     if repacked:
         say(f"the fused model in {to}: {repacked}")
     return to

@@ -12,10 +12,14 @@ from tui.text.format import duration, size
 from tui.text.safe_text import safe_line
 
 POLL_SECONDS = 0.5  # between two looks at how far it is
+WRITTEN, TO_RUN = "written to ", "to run it:"  # how lines of the command begin
 WHAT = (
     ("adapters", "small; mlx-lm loads them beside the model"),
     ("model", "fused and whole; mlx-lm loads it, and most kinds transformers too"),
+    ("peft", "the adapters for peft and transformers"),
+    ("gguf", "the model in 8 bits for llama.cpp and Ollama"),
 )
+OPTIONS = {"adapters": [], "model": ["--fuse"], "peft": ["--peft"], "gguf": ["--gguf", "q8_0"]}
 
 
 def suggested(name: str, what: str) -> Path:
@@ -44,9 +48,8 @@ async def export(run: Path, what: str, to: Path, tell: Callable[[str], None]) ->
 
     `tell` is given how far it is from time to time.
     """
-    fuse = ["--fuse"] if what == "model" else []
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tui.main", "export", str(run), "--to", str(to), *fuse),
+        *(sys.executable, "-m", "tui.main", "export", str(run), "--to", str(to), *OPTIONS[what]),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -66,12 +69,12 @@ async def export(run: Path, what: str, to: Path, tell: Callable[[str], None]) ->
             await asyncio.to_thread(durable.tidy_folder, to, private=False)
     output, _ = ending.result()
     lines = output.decode(errors="replace").strip().splitlines() or ["no answer"]
-    last = lines[-1]
     if process.returncode == 0:
-        notes = [line.removeprefix("note: ") for line in lines if line.startswith("note: ")]
-        remarks = [*notes, *([last] if fuse else [])]
-        return "; ".join([f"exported to {safe_line(str(to))}", *map(safe_line, remarks)])
-    return f"not exported: {safe_line(last.removeprefix('lora-studio: '))}"
+        # Not how it is run, which the README in it says too, and nobody could copy from here.
+        said = [line for line in lines if not line.startswith((" ", WRITTEN, TO_RUN))]
+        remarks = [safe_line(line.removeprefix("note: ")) for line in said]
+        return "; ".join([f"exported to {safe_line(str(to))}", *remarks])
+    return f"not exported: {safe_line(lines[-1].removeprefix('lora-studio: '))}"
 
 
 def _bytes_in(folder: Path) -> int:

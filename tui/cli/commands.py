@@ -228,23 +228,43 @@ def export(
     run: RunName,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to write.")],
     fuse: Annotated[
-        bool, typer.Option("--fuse", help="Write the whole model, with the adapters part of it.")
+        bool, typer.Option("--fuse", help="The whole model, with the adapters part of it.")
+    ] = False,
+    quantize: Annotated[
+        str | None,
+        typer.Option("--quantize", metavar="4-bit|8-bit", help="The whole model in so many bits."),
+    ] = None,
+    peft: Annotated[
+        bool, typer.Option("--peft", help="The adapters for peft and transformers.")
+    ] = False,
+    gguf: Annotated[
+        str | None,
+        typer.Option(
+            "--gguf",
+            metavar="q8_0|f16|q4_k_m",
+            help="The whole model for llama.cpp and Ollama, with a Modelfile.",
+        ),
+    ] = None,
+    gguf_adapter: Annotated[
+        bool, typer.Option("--gguf-adapter", help="The adapters for llama.cpp.")
     ] = False,
 ) -> None:
-    """Write a run's adapters or the fused model."""
-    from engine.machine.blas import import_mlx
-    from engine.runs.archive import open_run
+    """Write a run's adapters, or its model, for another program.
 
-    folder = open_run(run)
-    import_mlx()
-    from engine.export import export as export_run
-    from engine.export import readers
+    Without an option: the adapters for mlx-lm.
+    """
+    from tui.cli.export import export_lines
 
-    notes = list(folder.known_settings()[1])
-    export_run(folder, to, fuse=fuse, say=notes.append)
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    _print_lines([f"written to {to}", *([readers(folder, to)] if fuse else [])])
+    lines = export_lines(
+        run,
+        to,
+        fuse=fuse,
+        quantize=quantize,
+        peft=peft,
+        gguf=gguf,
+        gguf_adapter=gguf_adapter,
+    )
+    _print_lines(lines)
 
 
 @pairs_cli.command(OF_RUNS, cls=_Begin, hidden=True)
