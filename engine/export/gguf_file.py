@@ -6,6 +6,7 @@ neighbouring features of Llama's heads by position where mlx-lm turns those of t
 (`engine.model.gguf` reads the same the other way round); Qwen's are left as they are.
 """
 
+import importlib
 import math
 import shutil
 import subprocess
@@ -38,12 +39,11 @@ def library() -> Any:
         UserError: it is not installed.
     """
     try:
-        import gguf
+        return importlib.import_module("gguf")
     except ImportError as error:
         raise UserError(
             "--gguf needs the library gguf: install it with `pip install 'lora-studio[gguf]'`"
         ) from error
-    return gguf
 
 
 def check(kind: str) -> Kind:

@@ -11,6 +11,7 @@ from engine.errors import UserError
 from engine.model import arrays
 from engine.model.adapter_files import ADAPTER_CONFIG, PEFT_WEIGHTS
 from engine.model.arrays import Arrays
+from engine.model.files import find
 from engine.settings.schema import Settings
 
 # Kinds of models whose linear layers have the same names and shapes in transformers as in mlx-lm.
@@ -77,8 +78,6 @@ def write(folder: Path, adapters: Arrays, settings: Settings, config: dict[str, 
 
 def base_model(settings: Settings) -> str:
     """The model that was trained, as other programs find it: a hub id, or a folder's full path."""
-    from engine.model.files import find
-
     path = Path(settings.model).expanduser()
     if settings.model == "starter":
         return str(find("starter", "model"))
