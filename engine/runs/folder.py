@@ -7,6 +7,8 @@
     pairs.jsonl      a line a pair with a winner: prompt, chosen, rejected, how it was judged
     undecided.jsonl  a line for any other verdict: a tie, both bad, skipped, identical, invalid
     sampled.jsonl    batches that a person was asked about and that are not in a checkpoint yet
+    chat.jsonl       a line an answer, or two, of the models in a chat
+    chat_pairs.jsonl a line a pair of answers of which a person picked one there
     log.txt
     adapters/        as mlx-lm reads them
     start/           the adapters that it started from, where there were any: its reference
@@ -50,6 +52,7 @@ CONFIG, STATE, PROGRESS, METRICS, PAIRS, UNDECIDED, SAMPLED, LOG = (
     "sampled.jsonl",
     "log.txt",
 )
+CHAT, CHAT_PAIRS = "chat.jsonl", "chat_pairs.jsonl"
 ADAPTERS, FUSED, CHECKPOINTS, START = "adapters", "fused", "checkpoints", "start"
 LOCK, COMMANDS_FOLDER, MANIFEST = "lock", "mailbox", "manifest.json"
 
