@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from textual import work
 from textual.binding import Binding
 from textual.events import Event as TextualEvent
 from textual.events import Key, Paste, Print
@@ -257,6 +258,15 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
     def open_try_it(self, run: "Run") -> None:
         """Ask the starting and the trained policy of a run."""
         self.push_screen(screens.try_it(run))
+
+    def open_chat(self, run: "Run") -> None:
+        """Talk with the policies of a run."""
+        self.push_screen(screens.chat(run))
+
+    @work
+    async def open_export(self, run: "Run") -> None:
+        """Ask what of a run is written for other programs, and where, and write it."""
+        await screens.export(self, run)
 
     def open_guide(self, topic: str | None = None) -> None:
         """Show the guide at a topic."""

@@ -76,6 +76,14 @@ class Studio(Protocol):
         """Ask the starting and the trained policy of a run."""
         ...
 
+    def open_chat(self, run: "Run") -> None:
+        """Talk with the policies of a run."""
+        ...
+
+    def open_export(self, run: "Run") -> object:
+        """Ask what of a run is written for other programs, and where, and write it."""
+        ...
+
     def say(self, message: str, seconds: float | None = None) -> None:
         """Put a sentence in the key line of the screen in front. It is never markup."""
         ...

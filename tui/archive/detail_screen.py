@@ -83,6 +83,7 @@ class RunDetailScreen(WatchedScreen):
         Binding("h", "health", "health", show=False, id="detail.health"),
         Binding("o", "open", "config in the form", show=False, id="detail.open"),
         Binding("i", "try_it", "try it", show=False, id="detail.try_it"),
+        Binding("C", "chat", "chat", id="detail.chat"),
         Binding("y", "copy", "copy its path", show=False, id="detail.copy"),
         Binding("tab", "next_part", "next part", show=False, id="detail.next"),
         Binding("escape", "back", "back", id="detail.back"),
@@ -377,6 +378,10 @@ class RunDetailScreen(WatchedScreen):
     def action_try_it(self) -> None:
         """Ask the starting and the trained policy."""
         self.studio.open_try_it(self.run)
+
+    def action_chat(self) -> None:
+        """Talk with the starting and the trained policy."""
+        self.studio.open_chat(self.run)
 
     def action_copy(self) -> None:
         """Copy the path of the run's folder."""

@@ -11,7 +11,7 @@ from engine.data.pairs import messages_of, text_of
 from engine.errors import RunError, UserError
 from engine.events import Choice
 from engine.json_number import real
-from engine.runs.folder import PAIRS, UNDECIDED, Run
+from engine.runs.folder import CHAT_PAIRS, PAIRS, UNDECIDED, Run
 from engine.runs.json_lines import Record
 from engine.runs.relabel import relabel, set_flag
 from tui.text.choice import label_log, outcome, words
@@ -19,6 +19,7 @@ from tui.text.prompt_text import prompt_line
 from tui.text.safe_text import LIMIT, safe_line
 from tui.text.search import matcher
 
+FILES = (PAIRS, UNDECIDED, CHAT_PAIRS)
 LINE = 300  # characters of a prompt that a row may show
 
 
@@ -63,14 +64,14 @@ class PairTable:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.lines: dict[str, Record] = {}
-        self._followers = {file: run.follow(file) for file in (PAIRS, UNDECIDED)}
+        self._followers = {file: run.follow(file) for file in FILES}
 
     def update(self) -> bool:
         """Read what is new; whether there was anything."""
         read = [follower.read() for follower in self._followers.values()]
         if any(replaced for replaced, _ in read):
             self.lines = {}
-            self._followers = {file: self.run.follow(file) for file in (PAIRS, UNDECIDED)}
+            self._followers = {file: self.run.follow(file) for file in FILES}
             read = [follower.read() for follower in self._followers.values()]
         for _, lines in read:
             for line in lines:

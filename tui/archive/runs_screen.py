@@ -17,14 +17,12 @@ from engine.events import COMPLETE, UNDER_WAY
 from engine.runs import archive, run_names, trash
 from engine.runs.folder import Run
 from engine.runs.run_summary import RunSummary
-from tui.archive import exporting
 from tui.archive.run_actions import copy_path, resume
 from tui.archive.run_glances import RunGlances
 from tui.archive.run_rows import Order, about, header, matching, row
 from tui.run.remote_commands import elsewhere
 from tui.run.watched import take_over
-from tui.setup import completions
-from tui.shell.ask import AskChoice, AskText
+from tui.shell.ask import AskText
 from tui.shell.base import StudioScreen
 from tui.text.format import size
 from tui.text.safe_text import safe_line
@@ -60,8 +58,9 @@ class RunsScreen(StudioScreen):
         Binding("s", "sort", "sort by the next column", show=False, id="runs.sort"),
         Binding("S", "flip", "turn the order round", show=False, id="runs.flip"),
         Binding("n", "rename", "rename", show=False, id="runs.rename"),
-        Binding("e", "export", "export", show=False, id="runs.export"),
+        Binding("e,E", "export", "export", show=False, id="runs.export"),
         Binding("i", "try_it", "try it", show=False, id="runs.try_it"),
+        Binding("C", "chat", "chat", show=False, id="runs.chat"),
         Binding("y", "copy", "copy its path", show=False, id="runs.copy"),
         Binding("escape", "clear", "clear filter and marks", show=False, id="runs.clear"),
     ]
@@ -303,6 +302,11 @@ class RunsScreen(StudioScreen):
         if run := self._intact_run():
             self.studio.open_try_it(Run(run.path))
 
+    def action_chat(self) -> None:
+        """Talk with the starting and the trained policy."""
+        if run := self._intact_run():
+            self.studio.open_chat(Run(run.path))
+
     def action_copy(self) -> None:
         """Copy the path of the run's folder."""
         if run := self.run:
@@ -368,23 +372,7 @@ class RunsScreen(StudioScreen):
         self._show(cursor_at)
         return True
 
-    @work
-    async def action_export(self) -> None:
+    def action_export(self) -> None:
         """Write the adapters or the fused model into a folder."""
-        if not (run := self._intact_run()):
-            return
-        name = safe_line(run.name, 50)
-        what = await self.app.push_screen_wait(AskChoice(f"export {name}", exporting.WHAT))
-        if not what:
-            return
-        to = await self.app.push_screen_wait(
-            AskText(
-                "into which folder?",
-                str(exporting.suggested(run.name, what)),
-                check=exporting.refused,
-                complete=completions.paths,
-            )
-        )
-        if to:
-            folder = completions.expanded(to).absolute()
-            self.studio.say(await exporting.export(run.path, what, folder, self.say), 20)
+        if run := self._intact_run():
+            self.studio.open_export(Run(run.path))

@@ -13,6 +13,7 @@ import typer.main
 from typer.core import TyperCommand
 
 from engine.errors import UserError
+from tui.cli.chat_command import chat
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
@@ -35,6 +36,7 @@ PAIRS, CHECK = "pairs", "check"
 OF_RUNS = "of-runs"  # what names of runs stand for after `pairs`
 pairs_cli = typer.Typer(help="Write labels as a dataset; look pairs over.", rich_markup_mode=None)
 cli.add_typer(pairs_cli, name=PAIRS)
+cli.command()(chat)
 
 BEGIN = "begin"  # what a preset or a config stands for where a command is expected
 START = "--start"
