@@ -147,7 +147,7 @@ def stream(
     row = lm.backend.decoder([prompt], 1, max_tokens)
     token = sampler.draw(row.logits, _keys(streams, 0))
     for position in range(1, max_tokens + 1):
-        value = int(token.item())
+        (value,) = np.array(token).tolist()
         yield value
         if value in lm.eos_ids or position == max_tokens:
             return

@@ -159,6 +159,7 @@ class ChatScreen(StudioScreen):
         if turn is None:
             return
         turn.answers += event.answers
+        turn.stopped |= stopped
         shown = self.query(ChatTurn).last()
         if not turn.answers:  # it was refused: what was typed is not lost
             self.talk.turns.pop()

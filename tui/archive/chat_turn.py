@@ -84,7 +84,8 @@ class ChatTurn(Vertical):
             answer = turn.answers[number]
             mark = "✓ " if turn.picked == number else ""
             which = f"{number + 1} " if len(turn.answers) == 2 else ""
-            facts = length(len(answer.ids), cut=not answer.finished)
+            facts = length(len(answer.ids), cut=not answer.finished and not turn.stopped)
+            facts += " · stopped" if turn.stopped and not answer.finished else ""
             who = f"{which}{mark}{NAMES[answer.author]} · {facts}"
             place.query_one(".who", Static).update(Content(who))
             text = safe(answer.text) if answer.text.strip() else "(no words)"

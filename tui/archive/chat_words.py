@@ -11,7 +11,7 @@ LOADING = "loading the model as it was trained and as it started"
 FIRST = """\
 Type, and press enter: the trained model answers. tab changes who does: the model as it started, \
 or both side by side; 1 and 2 then pick the better answer, which becomes a label of the run."""
-PICK = "1 or 2 picks the better answer, and the chat goes on with it · enter to type on"
+PICK = "1 or 2 picks the better answer, and the chat goes on with that"
 NOTHING_TO_PICK = "there are no two answers to pick from: tab asks both, ctrl+r asks again"
 
 

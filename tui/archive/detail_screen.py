@@ -83,7 +83,7 @@ class RunDetailScreen(WatchedScreen):
         Binding("h", "health", "health", show=False, id="detail.health"),
         Binding("o", "open", "config in the form", show=False, id="detail.open"),
         Binding("i", "try_it", "try it", show=False, id="detail.try_it"),
-        Binding("C", "chat", "chat", id="detail.chat"),
+        Binding("C", "chat", "chat", show=False, id="detail.chat"),
         Binding("y", "copy", "copy its path", show=False, id="detail.copy"),
         Binding("tab", "next_part", "next part", show=False, id="detail.next"),
         Binding("escape", "back", "back", id="detail.back"),

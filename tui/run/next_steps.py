@@ -39,7 +39,7 @@ async def copy_one(screen: StudioScreen, ended: Ended) -> None:
     """Ask which of the run's folder and the command lines is copied, and copy it."""
     texts = {"folder": str(ended.folder)}
     texts |= {line.partition(" ")[0]: line for line in ended.commands}
-    choices = [(name, safe_line(text, 56)) for name, text in texts.items()]
+    choices = [(name, safe_line(text, 48)) for name, text in texts.items()]
     name = await screen.app.push_screen_wait(AskChoice("copy what?", choices))
     if name:
         screen.app.copy_to_clipboard(texts[name])

@@ -66,7 +66,7 @@ class WhatNow(Vertical):
     def __init__(self) -> None:
         super().__init__()
         self.ended: Ended | None = None
-        self._keys: tuple[tuple[str, str], ...] = ()
+        self.keys: tuple[tuple[str, str], ...] = ()
         self._whole = False  # whether long answers are shown in full
 
     def compose(self) -> ComposeResult:
@@ -78,8 +78,8 @@ class WhatNow(Vertical):
 
     def show(self, ended: Ended | None, keys: Sequence[tuple[str, str]]) -> None:
         """Tell of a run; `keys` are those of the next steps with a word for each."""
-        if (ended, tuple(keys)) != (self.ended, self._keys):
-            self.ended, self._keys = ended, tuple(keys)
+        if (ended, tuple(keys)) != (self.ended, self.keys):
+            self.ended, self.keys = ended, tuple(keys)
             self._draw()
 
     def focus_text(self) -> None:
@@ -102,7 +102,7 @@ class WhatNow(Vertical):
         scroll = self.query_one(VerticalScroll)
         width = max(MARGIN + 8, min(scroll.size.width or self.size.width, MARGIN + READING))
         low = self.size.height < LOW
-        rows = 1 if low else 4
+        rows = 1 if low else 3
         text, is_cut = examples(ended.examples, width, LIMIT if self._whole else rows)
         self.query_one(".fixed", Static).update(self._fixed(ended, low=low))
         state = "enter shows less" if self._whole else "enter shows all of it" if is_cut else ""
@@ -114,7 +114,7 @@ class WhatNow(Vertical):
         copies them whole."""
         steps = [
             Content.assemble((key, "$accent"), "\u00a0", words.replace(" ", "\u00a0"))
-            for key, words in self._keys
+            for key, words in self.keys
         ]
         kept = f"kept in {safe_line(str(ended.folder))}"
         texts = [cut(text, self.size.width) if low else text for text in (kept, *ended.commands)]

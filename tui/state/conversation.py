@@ -20,6 +20,7 @@ class Turn:
     messages: tuple[Message, ...]  # the conversation that was answered
     answers: list[ChatAnswer] = field(default_factory=list)
     picked: int | None = None  # which answer is the better one
+    stopped: bool = False  # by the person, while it was written
 
     @property
     def prompt(self) -> str:
