@@ -207,7 +207,7 @@ def test_one_model_can_answer_twice() -> None:
 def test_system_and_temperature_are_those_of_the_next_turn() -> None:
     async def act(table: Table) -> None:
         await table.ready()
-        await table.press("ctrl+s", *"Be kind", "enter")
+        await table.press("ctrl+y", *"Be kind", "enter")
         await table.press("ctrl+t", *["backspace"] * 3, "9", "enter")
         assert "a number from 0" in table.text
         await table.press("backspace", "0", "enter")
