@@ -32,7 +32,7 @@ def test_a_chat_its_pick_and_its_export(studio_home: Path, tmp_path: Path) -> No
         terminal.press(F5)
         terminal.wait_for("finished")
         terminal.press("C")
-        terminal.wait_for("step 6")
+        terminal.wait_for("temperature 0.8")
         terminal.press("What colour is the sky?\r")
         terminal.wait_for(lambda text: "trained · " in text and "tokens" in text)
         terminal.press(CTRL_O)
