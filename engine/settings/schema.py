@@ -508,17 +508,21 @@ class Settings(SettingsModel):
         le=10_000_000,
     )
     judge_ties: Literal["margin", "orders"] = setting(
-        "orders",
+        "margin",
         JUDGE,
-        "What a tie is, beside judge_margin: margin adds nothing; orders also those pairs of which "
-        "the judge picks another answer once they are swapped. A small judge may pick a place "
-        "whatever stands there, and then decides by margin alone.",
+        "What a tie is: margin, a q within judge_margin of 0.5; orders, also where the judge picks "
+        "the other answer once they are swapped. Measured: the starter's judge keeps 1.00 of its "
+        "pairs by margin, and 0.98 by orders, nearly all right; a model of 135 M, which leans to "
+        "a place more than to an answer, keeps 0.94 by margin, 0.90 of them right, and 0.05 by "
+        "orders.",
         applies=LLM,
     )
     judge_margin: float = setting(
-        0.0,
+        0.005,
         JUDGE,
-        "A pair whose judge is closer than this to 0.5 is a tie and is not trained on.",
+        "A pair whose judge is closer than this to 0.5 is a tie and is not trained on. Small ones "
+        "are never sure: at 0.05 one of 135 M decided 0.14 of polite against rude, at 0.005 0.94, "
+        "by a leaning to politeness that no rubric turned round.",
         applies=LLM,
         ge=0,
         lt=0.5,

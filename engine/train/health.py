@@ -258,8 +258,8 @@ def _judge_inconsistent(health: Health) -> Iterator[Finding]:
         yield Finding(
             "bad" if agrees < 0.4 else "warning",
             f"the judge contradicts itself: {agrees:.0%} agreement when answers are swapped",
-            "Pairs on which its two orders disagree are ties, so little is left to learn from.",
-            "Make the rubric concrete, use a stronger judge, or judge by hand.",
+            "Its verdicts rest on the little that is left without the pull of the position.",
+            "Make the rubric concrete, use a stronger judge, raise judge_margin, or judge by hand.",
             "swap_consistency",
         )
 
@@ -272,7 +272,7 @@ def _judge_biased(health: Health) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"the judge favours the {place} place: {share:.0%}",
-            "Both orders are asked, so no wrong winner comes of it, but many pairs become ties.",
+            "Both orders are asked, so that pull cancels out; what the answers say weighs little.",
             "Use a stronger judge, or a rubric that says what to look for.",
             "first_position_rate",
         )
@@ -314,7 +314,8 @@ CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (
     _rate_high(
         "tie_rate",
         "{rate:.0%} of pairs are ties",
-        "Nothing is learned from a tie: its two orders disagree, or it is within judge_margin.",
+        "Nothing is learned from a tie: the judge is closer to 0.5 than judge_margin, or its two "
+        "orders disagree under judge_ties: orders.",
         _TELL_APART,
     ),
     _rate_high(

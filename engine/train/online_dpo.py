@@ -17,7 +17,7 @@ token ids that were sampled, their end-of-turn token included, never a text toke
 
 Where it differs from the paper:
 
-- A model judges each pair in both orders and by the probability of its answer's token, where the
+- A model judges each pair in both orders and by the log-odds of its answer's token, where the
   paper draws one order at random and reads one written answer.
 - A pair without a clear winner is dropped: a tie, two equal or empty completions, no valid verdict.
   So a step may learn from fewer pairs than `batch_size`, or from none.
