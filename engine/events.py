@@ -35,7 +35,13 @@ COMPLETE: tuple[RunStatus, ...] = ("finished", "untrained")  # no step is left t
 # What a run of the archive may be shown as: interrupted is one under way that nobody holds.
 STATUSES = (*get_args(RunStatus), "interrupted")
 # `chosen` says which completion won; only "first" and "second" are ever trained on.
-Choice = Literal["first", "second", "tie", "both_bad", "skip", "identical", "empty", "invalid"]
+# "unanswered": it was for a person, and the run did not wait.
+Choice = Literal[
+    "first", "second", "tie", "both_bad", "skip", "identical", "empty", "invalid", "unanswered"
+]
+# What a win rate is measured on. `kept`: the held-out prompts once more, with answers drawn anew,
+# by the policy that the run keeps, since the best of several measurements is flattered.
+Split = Literal["valid", "test", "kept"]
 # A person's verdict, in the hidden order in which the two completions are shown.
 Shown = Literal["left", "right", "tie", "both_bad", "skip"]
 
@@ -108,17 +114,56 @@ class Example:
     after: str
 
 
+# What metrics.jsonl calls a win rate and its 95% interval: by the run's judge, and by an evaluator
+# that is another one.
+WIN_RATE = ("win_rate", "win_rate_low", "win_rate_high")
+EVAL_WIN_RATE = ("eval_win_rate", "eval_win_rate_low", "eval_win_rate_high")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated(Event):
-    """A held-out win rate of the policy against its reference, with its 95% interval."""
+    """A held-out win rate of the policy against its reference, with its 95% interval, and where
+    another judge than the run's measures too, that one's of the same answers; None where one gave
+    no valid verdict. Where a person judges the run, `win_rate` is the evaluator's."""
 
     step: int
-    split: Literal["valid", "test"]
-    win_rate: float
-    win_rate_low: float
-    win_rate_high: float
+    split: Split
+    win_rate: float | None
+    win_rate_low: float | None
+    win_rate_high: float | None
     prompts: int
     examples: tuple[Example, ...]
+    eval_win_rate: float | None = None
+    eval_win_rate_low: float | None = None
+    eval_win_rate_high: float | None = None
+    eval_prompts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteChange:
+    """What of a suite of `items` was right before the run and is now (kept), was not and is
+    (gained), or was and is not (lost). `p`: how likely such a loss is by chance, adjusted for the
+    number of suites; None where too few were right before to tell."""
+
+    suite: str
+    items: int
+    kept: int
+    gained: int
+    lost: int
+    p: float | None
+
+    @property
+    def before(self) -> int:
+        """How many were right before the run."""
+        return self.kept + self.lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guarded(Event):
+    """What the policy can do after a step, against what it could at the start."""
+
+    step: int
+    suites: tuple[SuiteChange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +220,14 @@ class PairJudged(Event):
     q: float | None
     judge: str
     messages: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedEarly(Event):
+    """The run is over before its last step; `reason` is a sentence."""
+
+    step: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from engine.judges.card import Card, CardPair, Label, card
 from engine.machine.blas import import_mlx
 from engine.model import adapter_files
 from engine.settings.checks import check
+from engine.settings.judge_roles import training_judge
 from engine.settings.schema import Settings
 
 if TYPE_CHECKING:
@@ -136,13 +137,15 @@ def try_judge(
     """
     settings, changes = adapter_files.settled(settings)
     check(settings)
-    if settings.human_judge:
+    alone = training_judge(settings)
+    if alone is None:
         raise UserError(
             "judge: a person judges here, who needs no card; name a model, a server or a function"
         )
+    settings = alone
     import_mlx()
     from engine.machine.device import configure_mlx
-    from engine.train.judging import judges_elsewhere, judging_of
+    from engine.train.judging import judge_of, judges_elsewhere
 
     configure_mlx()
     control = Control()
@@ -150,7 +153,7 @@ def try_judge(
         journal = opened.enter_context(_journal(settings, on_event, control))
         for change in changes:
             journal.log("info", change)
-        elsewhere = opened.enter_context(judges_elsewhere(settings, journal, control))
+        elsewhere, _ = opened.enter_context(judges_elsewhere(settings, None, journal, control))
         journal.progress("loading")
         if pairs is None:
             prompts = load_prompts(settings)
@@ -161,8 +164,8 @@ def try_judge(
             models = roles.judges
         else:
             models = _judges(settings, journal)
-        judging = judging_of(settings, models, elsewhere, journal, control)
-        return _tried(judging.pairs, pairs, settings.seed, on_pair)
+        judge = judge_of(settings, models, elsewhere, journal, control)
+        return _tried(judge, pairs, settings.seed, on_pair)
 
 
 @contextlib.contextmanager

@@ -141,9 +141,15 @@ class Session:
     """A run and the thread that trains it. Every method may be called from any thread."""
 
     def __init__(
-        self, settings: Settings, run: Run | None = None, *, beside_screen: bool = False
+        self,
+        settings: Settings,
+        run: Run | None = None,
+        *,
+        beside_screen: bool = False,
+        back_to: int | None = None,
     ) -> None:
-        """With `run`, that run is resumed, by `settings`; without, a new one is made.
+        """With `run`, that run is resumed, by `settings`; without, a new one is made. `back_to` is
+        the step of an earlier checkpoint to go on from, which `go_back.check` has looked at.
 
         Beside a screen that this process draws, the engine gives way to it, and who sits there
         can end a pause.
@@ -151,6 +157,7 @@ class Session:
         self._beside_screen = beside_screen
         self.settings = settings
         self.run = run
+        self._back_to = back_to
         self.error: str | None = None
         self.error_is_users = False
         self.kept = True  # whether there is a folder to look at: not where nothing could begin
@@ -327,7 +334,7 @@ class Session:
             engine_thread.step_back()
         try:
             finished = engine_thread.work(
-                self.settings, run, self._control, self._emit, self._set_person
+                self.settings, run, self._control, self._emit, self._set_person, self._back_to
             )
             status = "finished" if finished else "stopped"
         except LoadingStopped:

@@ -1,6 +1,8 @@
 """A run's policy as it was trained, and as it was before."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 
@@ -8,32 +10,53 @@ from engine.model.adapter_files import start_of
 from engine.model.adapters import load_adapter_file
 from engine.model.language_model import LanguageModel
 from engine.runs.folder import Run
-from engine.train.results import trained_weights
+from engine.settings.schema import Keep
+from engine.train.results import TrainedWeights, trained_weights
 from engine.train.roles import load_roles
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The trained policy, the reference, and the step after which the weights were saved."""
+    """The trained policy, the reference, and which weights the policy has.
+
+    `window` are the tokens that the model says it was made for, None where it says nothing.
+    """
 
     policy: LanguageModel
     reference: LanguageModel
-    step: int
+    weights: TrainedWeights
+    window: int | None = None
 
 
-def load_trained(run: Run) -> Trained:
-    """Load the newest weights that a run has: its latest checkpoint's, else its adapters.
+def load_trained(run: Run, keep: Keep | None = None, longest: int | None = None) -> Trained:
+    """Load the weights that a run keeps, of its best or of its last step.
+
+    Args:
+        longest: tokens of the longest text that the models are going to read; by default the
+            run's `max_seq_length`.
 
     Raises:
         UserError: it has none yet, or its models are gone.
     """
     settings, _ = run.known_settings()
-    file = trained_weights(run)
+    weights = trained_weights(run, keep)
     # No judge is wanted here.
-    alone = settings.model_copy(update={"judge": "human"})
+    changes = {
+        "judge": "human",
+        "eval_judge": None,
+        "max_seq_length": longest or settings.max_seq_length,
+    }
+    alone = settings.model_copy(update=changes)
     roles = load_roles(alone, start=start_of(run, settings))
-    load_adapter_file(roles.policy.model, file, key=run.name)
+    load_adapter_file(roles.policy.model, weights.file, key=run.name)
     mx.eval(roles.policy.model.parameters())
-    folder = file.parent.name
-    step = int(folder) if folder.isdecimal() else int(run.state().get("step") or 0)
-    return Trained(roles.policy, roles.reference, step)
+    return Trained(roles.policy, roles.reference, weights, _window(roles.config))
+
+
+def _window(config: Mapping[str, Any]) -> int | None:
+    """What a config.json says of the longest text."""
+    for part in (config, config.get("text_config") or {}):
+        size = part.get("max_position_embeddings")
+        if isinstance(size, int) and size > 0:
+            return size
+    return None

@@ -1,28 +1,26 @@
 """Try it: the starting and the trained policy answer the same prompt, in a process of their own.
 
-A run may be training meanwhile, and with CUDA two threads of one process that compute with MLX
-0.32 end it: each records its kernels in a way that the other's break off. Importing this is light.
+Importing this is light.
 """
 
-import contextlib
 import random
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
-from engine.errors import UserError
+from engine.policy_process import PolicyProcess, serve
 from engine.runs.folder import Run
 
 
 @dataclass(frozen=True, slots=True)
 class SideBySideReady:
-    """Both policies are loaded, the trained one as it was after `step`."""
+    """Both policies are loaded, the trained one with the weights that `weights` names;
+    `note` says why these are not what the run is to keep. The run samples at `temperature`."""
 
-    step: int
+    weights: str
+    note: str | None = None
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,66 +51,16 @@ class SideBySideFailed:
 SideBySideEvent = SideBySideReady | SideBySideProgress | SideBySideAnswers | SideBySideFailed
 
 
-class SideBySide:
+class SideBySide(PolicyProcess[SideBySideEvent]):
     """Answers prompts by both policies of a run until closed. Belongs to one thread."""
 
     def __init__(self, run: Run, seed: int = 0) -> None:
-        self._run = run
-        self._seed = seed
-        self._connection, self._far_end = Pipe()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._closed = False
+        super().__init__("try_it", f"{str(run.path)!r}, {seed}", SideBySideFailed)
 
-    def start(self) -> None:
-        """Begin to load."""
-        far = self._far_end.fileno()
-        code = (
-            f"import sys; sys.path[:] = {sys.path!r}; from engine import try_it; "
-            f"try_it.main({far}, {str(self._run.path)!r}, {self._seed})"
-        )
-        # Not by multiprocessing, which passes on a screen's stand-in for standard error.
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(far,),
-        )
-        self._far_end.close()  # it is the process's now: its end shows here
-
-    def ask(self, prompt: str) -> None:
-        """Have a prompt answered; several are answered in order."""
-        with contextlib.suppress(OSError):  # it ended, which `drain` tells
-            self._connection.send(prompt)
-
-    def drain(self) -> list[SideBySideEvent]:
-        """Events since the last call, oldest first."""
-        events: list[SideBySideEvent] = []
-        with contextlib.suppress(EOFError, OSError):
-            while not self._closed and self._connection.poll():
-                events.append(self._connection.recv())
-            return events
-        self._closed = True
-        status = self._process.wait() if self._process else 0
-        if status and not any(isinstance(event, SideBySideFailed) for event in events):
-            what = f"The program that answers ended by itself (status {status})."
-            events.append(SideBySideFailed(what))
-        return events
-
-    def close(self) -> None:
-        """Stop at once. Does not wait."""
-        self._closed = True
-        if self._process:
-            self._process.kill()  # it keeps nothing
-            threading.Thread(target=self._process.wait, daemon=True).start()
-
-    def join(self, timeout: float | None = None) -> bool:
-        """Wait for the process to end; whether it has."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            if self._process:
-                self._process.wait(timeout)
-            return True
-        return False
+    def ask(self, prompt: str, temperature: float | None = None) -> None:
+        """Have a prompt answered, at the temperature of the run or at another; 0 is greedy. Several
+        are answered in order."""
+        self.send((prompt, temperature))
 
 
 # -- in the process ------------------------------------------------------------------------------
@@ -120,22 +68,7 @@ class SideBySide:
 
 def main(descriptor: int, run: str, seed: int) -> None:
     """Load, and answer until the other end of a connection is gone."""
-    from engine.machine.blas import import_mlx
-    from engine.train.engine_thread import leave_thread, step_back
-
-    connection = Connection(descriptor)
-    step_back()
-    import_mlx()
-    try:
-        _answer(Run(Path(run)), seed, connection)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass
-    except UserError as error:
-        connection.send(SideBySideFailed(str(error)))
-    except Exception as error:  # a defect, ours or a library's
-        connection.send(SideBySideFailed(f"{type(error).__name__}: {error}"))
-    finally:
-        leave_thread()
+    serve(descriptor, lambda to: _answer(Run(Path(run)), seed, to), SideBySideFailed)
 
 
 def _answer(run: Run, seed: int, connection: Connection) -> None:
@@ -146,25 +79,29 @@ def _answer(run: Run, seed: int, connection: Connection) -> None:
 
     settings, _ = run.known_settings()
     trained = load_trained(run)
-    connection.send(SideBySideReady(trained.step))
+    weights = trained.weights
+    connection.send(SideBySideReady(weights.name, weights.note, settings.temperature))
     coin = random.Random(seed)
     count = 0
     while True:
-        prompt = connection.recv()
+        prompt, temperature = connection.recv()
         count += 1
+        sampled = settings
+        if temperature is not None:
+            sampled = settings.model_copy(update={"temperature": temperature})
         system = [Message("system", settings.system_prompt)] if settings.system_prompt else []
         request = Prompt((*system, Message("user", prompt)), prompt)
         answers = []
         tokens = 0
-        for name, lm in (("policy", trained.policy), ("reference", trained.reference)):
+        for lm in (trained.policy, trained.reference):
             ids = render_prompt(lm.tokenizer, request, settings, settings.prompt_tokens)
             ((completion,),) = sample(
                 lm,
                 [ids],
                 copies=1,
                 max_tokens=settings.max_completion_length,
-                sampler=Sampler.of(settings),
-                seed=stream_seed(seed, "try it", count, name),
+                sampler=Sampler.of(sampled),
+                seed=stream_seed(seed, "try it", count),  # the same chance for both
                 progress=_progress(connection, prompt, tokens),
             )
             tokens += len(completion.ids)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from textual import work
 from textual.binding import Binding
 from textual.events import Event as TextualEvent
 from textual.events import Key, Paste, Print
@@ -20,6 +21,7 @@ from tui.shell import keys
 from tui.shell.base import StudioScreen
 from tui.shell.key_order import KeyHandled, KeyOrder
 from tui.shell.theme_registry import ThemeRegistry
+from tui.state.live_run import live_here
 from tui.state.run_control import RunControl
 from tui.terminal import guard, sequences
 from tui.terminal.captured_output import Lines
@@ -31,11 +33,13 @@ if TYPE_CHECKING:
     from engine.session import Session
     from engine.settings.schema import Settings
     from tui.setup.screen import SetupScreen
+    from tui.state.live_run import LiveRun
     from tui.state.run_view import RunView
     from tui.terminal.captured_output import CapturedOutput
 
 DRAINS_PER_SECOND = 8
 THEME_LOOKS_PER_SECOND = 1
+ELSEWHERE_SECONDS = 2.0  # between two looks at what other processes train
 PROBLEM_SECONDS = 20.0  # that a sentence about a bad file stays
 
 
@@ -56,6 +60,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         Binding("f3", "go('run')", "run", show=False, id="app.run"),
         Binding("f4", "go('review')", "review", show=False, id="app.review"),
         Binding("f5", "go('runs')", "runs", show=False, id="app.runs"),
+        Binding("0", "live", "the run that goes on", show=False, id="app.live"),
         Binding("f8", "themes", "themes", show=False, id="app.themes"),
         Binding(
             "ctrl+p",
@@ -64,6 +69,14 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
             show=False,
             priority=True,
             id="app.palette",
+        ),
+        Binding(
+            "colon",
+            "app.command_palette",
+            "all commands",
+            show=False,
+            key_display=":",
+            id="app.colon",
         ),
         Binding("q,ctrl+c", "quit", "quit", show=False, id="app.quit"),
         Binding("ctrl+z", "suspend_process", "to the shell", show=False, id="app.shell"),
@@ -77,10 +90,11 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         *,
         start: bool = False,
         run: "Run | None" = None,
+        back_to: int | None = None,
         output: "CapturedOutput | None" = None,
     ) -> None:
-        """`settings`, `start` and `run` as `tui.run_app.run_app` takes them; what libraries print
-        is read from `output`."""
+        """`settings`, `start`, `run` and `back_to` as `tui.run_app.run_app` takes them; what
+        libraries print is read from `output`."""
         # Textual drops colours only where the terminal's own are asked for.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.control = RunControl()
@@ -89,10 +103,12 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         self._first_settings = settings  # that Setup opens with
         self._starts_at_once = start
         self._first_run = run  # that is gone on with at once
+        self._back_to = back_to  # the step of the checkpoint that it goes on from
         self._output = output
         self._lines = Lines()
         self._pairs_waited = False
         self._ticked = 0.0
+        self._elsewhere: LiveRun | None = None  # that another process trains
         self.add_mode("setup", self._setup_screen)
         self._themes = ThemeRegistry(self)
         self._key_order = KeyOrder(self, super().on_event)
@@ -107,6 +123,11 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         """What is known of it."""
         return self.control.view
 
+    @property
+    def live(self) -> "LiveRun | None":
+        """The run that goes on now: the one of this process, or else one of another."""
+        return live_here(self.session, self.view) or self._elsewhere
+
     def on_mount(self) -> None:
         """Listen to the run; what the first frame does not need comes after it."""
         self.begin_capture_print(self)
@@ -116,13 +137,15 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
     async def on_ready(self) -> None:
         """The first frame is drawn; the form takes longer to import than all before it."""
         self.after_first_frame()
+        self._look_elsewhere()
+        self.set_interval(ELSEWHERE_SECONDS, self._look_elsewhere)
         await self.switch_mode("setup")
         keymap = keys.load(data_folder(), lambda: bindings_by_id(StudioApp))
         self.set_keymap(keymap.keys)
         self._say_problems([*self._themes.reload(), *keymap.problems])
         if self._first_run:
             try:
-                self.resume_run(self._first_run)
+                self.resume_run(self._first_run, back_to=self._back_to)
             except (UserError, RunError) as error:
                 self.say(safe_line(str(error), 300), PROBLEM_SECONDS)
 
@@ -132,6 +155,14 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
     def _say_problems(self, problems: Sequence[str]) -> None:
         if problems:
             self.say("\n".join(problems[:3]), PROBLEM_SECONDS)
+
+    @work(thread=True, exclusive=True, group="elsewhere")
+    def _look_elsewhere(self) -> None:
+        """Which run another process trains matters only while none trains here."""
+        from tui.state.live_elsewhere import live_elsewhere
+
+        if not self.control.alive:
+            self._elsewhere = live_elsewhere()
 
     # -- the run ---------------------------------------------------------------------------------
 
@@ -144,19 +175,20 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         self.control.start(settings)
         self._show_run()
 
-    def resume_run(self, run: "Run", *, evaluate: bool = False) -> None:
-        """Resume a run from its newest checkpoint and show it; with `evaluate`, measure its win
-        rate before it goes on.
+    def resume_run(self, run: "Run", *, evaluate: bool = False, back_to: int | None = None) -> None:
+        """Resume a run from its newest checkpoint, or from that of the step `back_to`, and show it;
+        with `evaluate`, measure its win rate before it goes on.
 
         Raises:
             UserError: it cannot be resumed, or another run is still going.
         """
-        self.control.resume(run)
+        self.control.resume(run, back_to=back_to)
         if evaluate and self.session:
             self.session.evaluate_now()
         self._show_run()
 
     def _show_run(self) -> None:
+        self._pairs_waited = False
         human = self.session and self.session.settings.human_judge
         self.open_review() if human else self.open_run()
 
@@ -180,6 +212,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         """Take in what the run has told since the last time, and let the screen in front know."""
         if self._output:
             self._take_output(self._output.unread())
+        self._tell_live()
         session, view = self.session, self.view
         if not session or not view:
             return
@@ -191,6 +224,10 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         self._notify_person(session, events)
         if self.quitting and not session.alive:
             self._quit_now()
+
+    def _tell_live(self) -> None:
+        if self.is_running and isinstance(self.screen, StudioScreen) and self.screen.ready:
+            self.screen.show_live(self.live)
 
     def _tell_screen(self, events: Sequence[Event]) -> None:
         if not self.is_running:  # it closes, and the screen's parts go one after the other
@@ -206,8 +243,10 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
                 self.ring(f"{name} {event.status}")
                 if self.current_mode != "run":
                     self.say(f"{name} {event.status}: f3 shows it")
-        if session.settings.human_judge:
-            waits = bool(session.waiting())
+        if session.settings.asks_person:
+            # Beside a model pairs come and go, so that only the first is worth a bell.
+            rung = self._pairs_waited and not session.settings.human_judge
+            waits = rung or bool(session.waiting())
             if waits and not self._pairs_waited and self.current_mode != "review":
                 self.ring(f"{name}: a pair waits for you")
                 self.say("a pair waits for you: f4")
@@ -242,6 +281,16 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
             for _ in opened[1:]:  # what lies over the form
                 self.pop_screen()
 
+    def open_setting(self, key: str) -> None:
+        """Show the form with the cursor on a setting."""
+        from tui.setup.screen import SetupScreen
+
+        if self.current_mode != "setup" or len(self.screen_stack) > 1:
+            self.action_go("setup")
+        form = self.get_screen_stack("setup")[0]
+        if isinstance(form, SetupScreen):
+            self.call_after_refresh(form.go_to, key)
+
     def open_run(self) -> None:
         """Show the run that trains now, or the last that did."""
         self.switch_mode("run")
@@ -257,6 +306,15 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
     def open_try_it(self, run: "Run") -> None:
         """Ask the starting and the trained policy of a run."""
         self.push_screen(screens.try_it(run))
+
+    def open_chat(self, run: "Run") -> None:
+        """Talk with the policies of a run."""
+        self.push_screen(screens.chat(run))
+
+    @work
+    async def open_export(self, run: "Run") -> None:
+        """Ask what of a run is written for other programs, and where, and write it."""
+        await screens.export(self, run)
 
     def open_guide(self, topic: str | None = None) -> None:
         """Show the guide at a topic."""
@@ -301,6 +359,30 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         else:
             for _ in self.screen_stack[1:]:
                 self.pop_screen()
+
+    def action_live(self) -> None:
+        """Go to the run that goes on, wherever it is trained."""
+        live = self.live
+        if live is None:
+            self.say("no run goes on now · f2 starts one")
+        elif live.here:
+            self.action_go("review" if live.human else "run")
+        else:
+            self._open_elsewhere(live)
+
+    def _open_elsewhere(self, live: "LiveRun") -> None:
+        stack = self.screen_stack
+        shown = [isinstance(each, StudioScreen) and each.shows(live) for each in stack]
+        if shown[-1]:
+            self.say("this is the run that goes on")
+        elif any(shown):
+            for _ in stack[shown.index(True) + 1 :]:
+                self.pop_screen()
+        else:
+            try:
+                self.open_run_detail(str(live.path))
+            except UserError as error:
+                self.say(safe_line(str(error), 300), PROBLEM_SECONDS)
 
     async def action_back(self) -> None:
         """Leave a screen that lies on top of another."""

@@ -24,12 +24,16 @@ ENGINE_TURN = 0.001  # seconds that the engine's thread may keep Python while th
 
 
 def run_app(
-    settings: "Settings | None" = None, *, start: bool = False, run: "Run | None" = None
+    settings: "Settings | None" = None,
+    *,
+    start: bool = False,
+    run: "Run | None" = None,
+    back_to: int | None = None,
 ) -> int:
     """Open the app in this terminal; the exit status.
 
     `settings` are in the form then, and with `start` they are started at once. A `run` is gone on
-    with at once.
+    with at once, with `back_to` from its checkpoint of that step.
 
     Raises:
         UserError: there is no terminal here, or one that the app cannot run in.
@@ -49,7 +53,7 @@ def run_app(
         from tui.terminal.job_control import JobControl
         from tui.terminal.signals import handle_signals
 
-        app = StudioApp(settings, start=start, run=run, output=output)
+        app = StudioApp(settings, start=start, run=run, back_to=back_to, output=output)
         control = app.control
         app.after_first_frame = JobControl(app, control, guard, app.say).install
         with (

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from textual.app import App
 from textual.screen import Screen
 
 from tui.shell.opening import OpeningScreen
@@ -9,6 +10,7 @@ from tui.shell.opening import OpeningScreen
 if TYPE_CHECKING:
     from engine.runs.folder import Run
     from engine.settings.schema import Settings
+    from tui.archive.chat_screen import ChatScreen
     from tui.archive.detail_screen import RunDetailScreen
     from tui.archive.runs_screen import RunsScreen
     from tui.archive.try_it_screen import TryItScreen
@@ -68,6 +70,20 @@ def try_it(run: "Run") -> "TryItScreen":
     from tui.archive.try_it_screen import TryItScreen
 
     return TryItScreen(run)
+
+
+def chat(run: "Run") -> "ChatScreen":
+    """A chat with the policies of a run."""
+    from tui.archive.chat_screen import ChatScreen
+
+    return ChatScreen(run)
+
+
+async def export(app: App[Any], run: "Run") -> None:
+    """The questions before an export, and the export."""
+    from tui.archive.export_dialog import export
+
+    await export(app, run)
 
 
 def guide(topic: str | None) -> "GuideScreen":

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from engine.runs.folder import Run
     from engine.session import Session
     from engine.settings.schema import Settings
+    from tui.state.live_run import LiveRun
     from tui.state.run_control import RunControl
     from tui.state.run_view import RunView
 
@@ -31,6 +32,11 @@ class Studio(Protocol):
     def view(self) -> "RunView | None": ...
 
     @property
+    def live(self) -> "LiveRun | None":
+        """The run that goes on now: the one of this process, or else one of another."""
+        ...
+
+    @property
     def key_pressed(self) -> float:
         """When the key arrived that is handled now, by Textual's clock; infinity: there is none."""
         ...
@@ -43,9 +49,9 @@ class Studio(Protocol):
         """
         ...
 
-    def resume_run(self, run: "Run", *, evaluate: bool = False) -> None:
-        """Resume a run from its newest checkpoint and show it; with `evaluate`, measure its win
-        rate before it goes on.
+    def resume_run(self, run: "Run", *, evaluate: bool = False, back_to: int | None = None) -> None:
+        """Resume a run from its newest checkpoint, or from that of the step `back_to`, and show it;
+        with `evaluate`, measure its win rate before it goes on.
 
         Raises:
             UserError: it cannot be resumed, or another run is still going.
@@ -58,6 +64,10 @@ class Studio(Protocol):
 
     def open_setup(self, settings: "Settings | None" = None, source: str = "a run") -> None:
         """Show the form, with these settings in it if any are given; `source` says whose."""
+        ...
+
+    def open_setting(self, key: str) -> None:
+        """Show the form with the cursor on a setting."""
         ...
 
     def open_run(self) -> None:
@@ -74,6 +84,14 @@ class Studio(Protocol):
 
     def open_try_it(self, run: "Run") -> None:
         """Ask the starting and the trained policy of a run."""
+        ...
+
+    def open_chat(self, run: "Run") -> None:
+        """Talk with the policies of a run."""
+        ...
+
+    def open_export(self, run: "Run") -> object:
+        """Ask what of a run is written for other programs, and where, and write it."""
         ...
 
     def say(self, message: str, seconds: float | None = None) -> None:

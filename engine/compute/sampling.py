@@ -9,7 +9,7 @@ same logits it is the same token, whatever else is decoded beside it, before it 
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -136,6 +136,24 @@ def sample(
         )
         results += [rows[at : at + copies] for at in range(0, len(rows), copies)]
     return results
+
+
+def stream(
+    lm: LanguageModel, prompt: Sequence[int], *, max_tokens: int, sampler: Sampler, seed: int
+) -> Iterator[int]:
+    """The tokens of one completion as they are sampled, the end of the turn among them: those that
+    `sample` gives for the same seed."""
+    streams = np.array([stream_seed(seed, 0, 0)], np.uint64)
+    row = lm.backend.decoder([prompt], 1, max_tokens)
+    token = sampler.draw(row.logits, _keys(streams, 0))
+    for position in range(1, max_tokens + 1):
+        (value,) = np.array(token).tolist()
+        yield value
+        if value in lm.eos_ids or position == max_tokens:
+            return
+        row.feed(token)
+        token = sampler.draw(row.logits, _keys(streams, position))
+        mx.async_eval(token)  # while this one is read
 
 
 def _groups(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Layout = Literal["text", "messages", "messages and tools"]
 Ties = Literal["margin", "orders"]
 DECIDED: tuple[Choice, ...] = ("first", "second")
+CUT = "missing_eos"  # what a pair was judged by whose one answer was cut off, and lost for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +46,27 @@ class Pair:
     second_finished: bool
     messages: tuple[Message, ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
+    cut_loses: bool = False  # an answer that was cut off cannot win
 
     @property
     def full_prompt(self) -> Prompt:
         """The prompt as it was in the data."""
         return Prompt(self.messages or (Message("user", self.prompt),), self.prompt, self.tools)
 
-    def undecidable(self) -> Choice | None:
-        """The verdict on a pair that nobody needs to look at, else None."""
+    def automatic_choice(self) -> Choice | None:
+        """The verdict on a pair that nobody needs to look at, else None.
+
+        Where a cut answer loses, one that ended by itself wins over it, but for an empty one.
+        """
         if not self.first.strip() and not self.second.strip():
             return "empty"
         if self.first_ids == self.second_ids or self.first == self.second:
             return "identical"
-        return None
+        if not self.cut_loses or (self.first_finished and self.second_finished):
+            return None
+        if self.first_finished and self.first.strip():
+            return "first"
+        return "second" if self.second_finished and self.second.strip() else "tie"
 
     def to_json(self) -> dict[str, Any]:
         """The pair as plain JSON values."""
@@ -81,6 +90,9 @@ class Verdict:
     orders' log-odds; `q_orders` the same with the first completion shown first, and shown second.
     Both are None where there is no probability. `cut` says that the judge read only a part.
     `votes` are the q of each of several judges, or by each of several criteria.
+
+    Where a model and a person judge: `judge` is whose verdict it is, `model` what the model said
+    of a pair that was put before the person, `audit` that it was sure of it.
     """
 
     choice: Choice
@@ -90,6 +102,9 @@ class Verdict:
     flagged: bool = False
     cut: bool = False
     votes: tuple[float, ...] = ()
+    judge: str = ""  # empty: the run's
+    model: "Verdict | None" = None
+    audit: bool = False
 
     @property
     def decided(self) -> bool:
@@ -108,6 +123,11 @@ class JudgedPair:
     def decided(self) -> bool:
         """Whether there is a winner, so that the pair may be trained on."""
         return self.verdict.decided
+
+    @property
+    def by_cut(self) -> bool:
+        """Whether it was decided without a judge, since one of its answers was cut off."""
+        return self.decided and self.pair.automatic_choice() in DECIDED
 
     @property
     def chosen_ids(self) -> tuple[int, ...]:
@@ -136,6 +156,7 @@ class JudgedPair:
         columns in common.
         """
         pair, verdict = self.pair, self.verdict
+        judge = CUT if self.by_cut else judge
         first, second = completion_fields(verdict.choice)
         completions = {
             first: (pair.first, len(pair.first_ids), pair.first_finished),
@@ -155,7 +176,7 @@ class JudgedPair:
             "step": pair.step,
             "weights_step": pair.weights_step,
             "choice": verdict.choice,
-            "judge": judge,
+            "judge": verdict.judge or judge,
             "q": verdict.q,
             "q_orders": list(verdict.q_orders) if verdict.q_orders else None,
             "note": verdict.note,
@@ -164,6 +185,14 @@ class JudgedPair:
         }
         if verdict.votes:
             line["votes"] = list(verdict.votes)
+        if model := verdict.model:
+            line["model"] = {
+                "judge": model.judge,
+                "choice": model.choice,
+                "q": model.q,
+                "q_orders": list(model.q_orders) if model.q_orders else None,
+                "audit": model.audit,
+            }
         for field in fields:
             _, line[f"{field}_tokens"], line[f"{field}_finished"] = completions[field]
         return line
@@ -190,11 +219,6 @@ class RecordedPair:
         """The pair that `JudgedPair.to_record` wrote, in either layout."""
         choice: Any = str(line.get("choice"))
         first, second = completion_fields(choice) if "chosen" in line else ("first", "second")
-        match line.get("q_orders"):
-            case [int() | float() as shown_first, int() | float() as shown_second]:
-                q_orders = (shown_first, shown_second)
-            case _:
-                q_orders = None
         return cls(
             pair_id=str(line.get("pair_id", "")),
             step=whole(line.get("step")),
@@ -205,13 +229,36 @@ class RecordedPair:
             verdict=Verdict(
                 choice=choice,
                 q=real(line.get("q")),
-                q_orders=q_orders,
+                q_orders=_q_orders(line),
                 note=line.get("note") or "",
                 flagged=bool(line.get("flagged")),
                 cut=bool(line.get("cut")),
+                model=_model_verdict(line.get("model")),
             ),
             judge=str(line.get("judge", "")),
         )
+
+
+def _q_orders(line: Mapping[str, Any]) -> tuple[float, float] | None:
+    match line.get("q_orders"):
+        case [int() | float() as shown_first, int() | float() as shown_second]:
+            return shown_first, shown_second
+        case _:
+            return None
+
+
+def _model_verdict(value: Any) -> Verdict | None:
+    """What a line has of a model beside a person."""
+    if not isinstance(value, dict):
+        return None
+    choice: Any = str(value.get("choice"))
+    return Verdict(
+        choice,
+        real(value.get("q")),
+        _q_orders(value),
+        judge=str(value.get("judge", "")),
+        audit=bool(value.get("audit")),
+    )
 
 
 def completion_fields(choice: str) -> tuple[str, str]:
@@ -230,6 +277,7 @@ def make_pair(
     prompt_ids: Iterable[int],
     completions: "tuple[Completion, Completion]",
     texts: tuple[str, str],
+    cut_loses: bool = False,
 ) -> Pair:
     """The `index`th pair of a step's batch."""
     first, second = completions
@@ -247,6 +295,7 @@ def make_pair(
         second_ids=second.ids,
         first_finished=first.finished,
         second_finished=second.finished,
+        cut_loses=cut_loses,
     )
 
 

@@ -87,7 +87,7 @@ def load_prompts(settings: Settings) -> PromptSet:
     most = settings.eval_prompts
     if "valid" in splits:
         held_out = held_out[:most]
-    elif not settings.human_judge:
+    elif settings.measures:
         # Half is kept for training at least: a win rate says little about a starved policy.
         count = min(most, len(train) // 2)
         if count < most:
@@ -98,7 +98,7 @@ def load_prompts(settings: Settings) -> PromptSet:
         held_out, train = train[:count], train[count:]
     if not train:
         raise UserError(f"data: {settings.data} holds no prompts to train on: {reading.why()}")
-    if settings.test and not test and not settings.human_judge:
+    if settings.test and not test and settings.measures:
         notes.append("test: there is no test split, so the held-out prompts are used")
         test = held_out
     return PromptSet(train, held_out, test, reading.dropped, notes)

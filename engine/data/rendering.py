@@ -8,7 +8,7 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby, zip_longest
 from typing import Any
 
@@ -28,7 +28,22 @@ _MARK = re.compile(f"{_OPEN}([a-z0-9]+){_CLOSE}")
 _LEAST = 16
 
 
+@dataclass(frozen=True, slots=True)
+class FittedPrompt:
+    """Token ids of a prompt, and what was left out of it: so many of its oldest turns, and
+    whether the start of its last one or the system message."""
+
+    ids: list[int]
+    dropped: int = 0
+    cut: bool = False
+
+
 def render_prompt(tokenizer: Any, prompt: Prompt, settings: Settings, budget: int) -> list[int]:
+    """The ids of `fit_prompt`."""
+    return fit_prompt(tokenizer, prompt, settings, budget).ids
+
+
+def fit_prompt(tokenizer: Any, prompt: Prompt, settings: Settings, budget: int) -> FittedPrompt:
     """Token ids of a prompt, at most `budget` of them, ready for the answer to follow.
 
     A prompt that is too long loses its oldest turns first, then the start of its last message,
@@ -44,17 +59,18 @@ def render_prompt(tokenizer: Any, prompt: Prompt, settings: Settings, budget: in
     messages = [inert_calls(tokenizer, message, (_OPEN, _CLOSE)) for message in prompt.messages]
     turns, system = _recent(messages, budget)
     template = _Template(tokenizer, settings.enable_thinking, prompt.tools)
+    count = sum(message.role != "system" for message in messages)
 
     def rendered(start: int) -> list[int]:
         return _render(template, [*system, *turns[start:]])
 
     if len(ids := rendered(0)) <= budget:
-        return ids
+        return FittedPrompt(ids, count - len(turns))
     # The first place from which all that follows fits: fewer turns never make more tokens.
     starts = _starts(turns)
     at = bisect_left(starts, True, lo=1, key=lambda start: len(rendered(start)) <= budget)
     if at < len(starts):
-        return rendered(starts[at])
+        return FittedPrompt(rendered(starts[at]), count - len(turns) + starts[at])
     turns = turns[starts[-1] :]
     for remaining, least, chosen in (
         ([*system, *turns], _LEAST, template),
@@ -62,7 +78,7 @@ def render_prompt(tokenizer: Any, prompt: Prompt, settings: Settings, budget: in
         (turns, 1, template.without_tools()),
     ):
         if cut := _cut_last(chosen, remaining, budget, least):
-            return cut
+            return FittedPrompt(cut, count - len(turns), cut=True)
     raise UserError(
         f"max_seq_length: {settings.max_seq_length} less max_completion_length "
         f"{settings.max_completion_length} leaves no room for a prompt; raise it"
@@ -73,6 +89,13 @@ def render_answered(tokenizer: Any, messages: Sequence[Message], tools: Tools = 
     """Token ids of a conversation that ends with its answer, of whatever length."""
     marked = [inert_calls(tokenizer, message, (_OPEN, _CLOSE)) for message in messages]
     return _render(_Template(tokenizer, False, tools, answered=True), marked)
+
+
+def takes_system(tokenizer: Any) -> bool:
+    """Whether the chat template shows a system message as one."""
+    messages = [Message("system", "Be brief."), Message("user", "Why?")]
+    accepted = _accepted(_Template(tokenizer, False), messages)
+    return accepted is not None and accepted[1] == messages
 
 
 class _Template:

@@ -18,8 +18,8 @@ from typing import Any
 from engine.data.chat_messages import spoken
 from engine.data.prompts import Prompt
 from engine.data.tokens import CHARACTERS_PER_TOKEN, data_ids
+from engine.judges.quoting import QUOTE, lines_of
 
-QUOTED = "> "
 _TOOLS = "tools"
 
 Line = tuple[int, str]  # the number of its turn, and what it says
@@ -32,16 +32,17 @@ def conversation_ids(tokenizer: Any, prompt: Prompt, most: int) -> tuple[list[in
     what comes before the first question, where that leaves at least half of the room.
     """
     turns: list[tuple[str, list[str]]] = [
-        (message.role, spoken(message).splitlines()) for message in prompt.conversation
+        (message.role, lines_of(spoken(message))) for message in prompt.conversation
     ]
     if prompt.tools:
-        turns.insert(0, (_TOOLS, [json.dumps(tool, ensure_ascii=False) for tool in prompt.tools]))
+        tools = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in prompt.tools)
+        turns.insert(0, (_TOOLS, lines_of(tools)))
     lines = [(number, line) for number, (_, lines) in enumerate(turns) for line in lines]
 
     def ids_of(lines: Iterable[Line]) -> list[int]:
         text: list[str] = []
         for number, own in groupby(lines, key=itemgetter(0)):
-            text += [f"{turns[number][0].capitalize()}:", *(QUOTED + line for _, line in own)]
+            text += [f"{turns[number][0].capitalize()}:", "".join(QUOTE + line for _, line in own)]
         return data_ids(tokenizer, "\n".join(text))
 
     read = CHARACTERS_PER_TOKEN * most

@@ -48,6 +48,11 @@ class LabelStore(Protocol):
         """Store a label, synced."""
         ...
 
+    def claim(self, pair: Pair) -> Verdict | None:
+        """The label that the person gave the same texts in a step that the run went back from,
+        which is this pair's from now on; None where there is none."""
+        ...
+
     def retract(self, pair_id: str) -> None:
         """Take the label of a pair that waits again out of the store."""
         ...
@@ -99,7 +104,8 @@ class HumanJudge:
         self._known: Mapping[str, Verdict] = {}
         self._repeats: dict[str, Pair] = {}
         self._decided: list[JudgedPair] = []  # what a repeat may be drawn from
-        self._count = 0  # answers of the person
+        self._count = 0  # answers of the person, in all sittings
+        self._repeated_at = 0  # the count when an earlier pair came again
         self._agreed = 0
         self._checked = 0
 
@@ -108,16 +114,23 @@ class HumanJudge:
     def restore(self, labels: Mapping[str, Verdict]) -> None:
         """Labels by pair that were given before a restart; their pairs are not asked again."""
         self._known = labels
+        self._count = len(labels)
+        self._repeated_at = self._count - self._count % max(1, self._self_check_every)
 
-    def submit(self, pairs: Sequence[Pair]) -> None:
-        """Begin to ask for a batch, or for what is left of one from before a restart."""
+    def submit(self, pairs: Sequence[Pair], verdicts: Mapping[str, Verdict] | None = None) -> None:
+        """Begin to ask for a batch, or for what is left of one from before a restart; not for the
+        pairs that have one of `verdicts`."""
+        # Before the lock, which who answers waits for: the disk may be away.
+        known = {pair.pair_id: self._known_label(pair) for pair in pairs}
         with self._lock:
             self._batches.append(pairs)
             for pair in pairs:
-                if known := self._known.get(pair.pair_id):
-                    self._answers[pair.pair_id] = Answer(known)
-                elif (choice := pair.undecidable()) is not None:
+                if label := known[pair.pair_id]:
+                    self._answers[pair.pair_id] = Answer(label)
+                elif (choice := pair.automatic_choice()) is not None:
                     self._answers[pair.pair_id] = Answer(Verdict(choice))
+                elif verdicts and (verdict := verdicts.get(pair.pair_id)):
+                    self._answers[pair.pair_id] = Answer(verdict)
                 else:
                     self._show(self._shown(pair))
 
@@ -131,12 +144,15 @@ class HumanJudge:
         with self._lock:
             return list(self._batches)
 
-    def collect(self) -> list[JudgedPair] | None:
-        """The oldest batch, once all of it is answered and can no longer be undone."""
+    def collect(self, *, leave_out: Choice | None = None) -> list[JudgedPair] | None:
+        """The oldest batch, once all of it is answered and can no longer be undone; with
+        `leave_out`, now, and that is the verdict on what is not answered."""
         with self._lock:
-            if not self._batches or self.settles_in() > 0:
+            if not self._batches or (leave_out is None and self.settles_in() > 0):
                 return None
             batch = self._batches.popleft()
+            for pair in filter(self._open, batch if leave_out else ()):
+                self._answers[pair.pair_id] = Answer(Verdict(leave_out or "skip"))
             return [JudgedPair(pair, self._answers.pop(pair.pair_id).verdict) for pair in batch]
 
     def settles_in(self) -> float:
@@ -249,6 +265,11 @@ class HumanJudge:
 
     # -- inside ----------------------------------------------------------------------------------
 
+    def _known_label(self, pair: Pair) -> Verdict | None:
+        """The label that a pair has from before a restart, or before the run went back."""
+        known = self._known.get(pair.pair_id)
+        return known or (None if pair.automatic_choice() else self._labels.claim(pair))
+
     def _open(self, pair: Pair) -> bool:
         return pair.pair_id not in self._answers
 
@@ -297,8 +318,9 @@ class HumanJudge:
 
     def _maybe_repeat(self) -> None:
         every = self._self_check_every
-        if not every or not self._decided or self._count % every:
+        if not every or not self._decided or self._count - self._repeated_at < every:
             return
+        self._repeated_at = self._count
         pair = random.Random(f"{self._seed} {self._count}").choice(self._decided).pair
         if pair.pair_id + AGAIN not in self._repeats:
             self._repeats[pair.pair_id + AGAIN] = pair

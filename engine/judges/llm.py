@@ -13,7 +13,7 @@ from engine.compute import limits
 from engine.compute.sampling import Interrupted, Sampler, sample
 from engine.data.pairs import Ties, Verdict, verdict_of
 from engine.judges.once import once
-from engine.judges.presentation import Request, answer_ids, render_frame
+from engine.judges.presentation import Request, render_frame
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
 
@@ -25,7 +25,7 @@ GENERATED_TOKENS = 1_024
 NO_MEMORY = "there was no memory for the judge to read it"
 NO_ALLOCATION = re.compile(r"alloc|out of memory", re.IGNORECASE)
 
-ANSWER = re.compile(r"\W*(?:answer\W*)?([12])\W*", re.IGNORECASE)
+ANSWER = re.compile(r"\W*(?:(?:answer|response)\W*)?([12])\W*", re.IGNORECASE)
 
 
 class LLMJudge:
@@ -58,9 +58,9 @@ class LLMJudge:
         self._frame = render_frame(
             lm.tokenizer,
             settings.judge_system,
+            writes=self._generates,
             enable_thinking=self._generates and settings.enable_thinking,
         )
-        self._answers = None if self._generates else answer_ids(lm.tokenizer)
 
     def judge(
         self, texts: Sequence[tuple[Request, str, str]], names: Sequence[str] = ()
@@ -140,9 +140,8 @@ class LLMJudge:
     def _read(self, rows: list[list[int]]) -> np.ndarray:
         """Log-odds of "1" against "2" for each row of ids after the prefix, float64 (rows,),
         computed in float32; NaN where the two hold too little of the mass, or are not finite."""
-        assert self._answers is not None
         logits = self._lm.backend.last_logits(self._frame.prefix, rows).astype(mx.float32)
-        one, two = (mx.logsumexp(logits[:, mx.array(list(ids))], axis=-1) for ids in self._answers)
+        one, two = (logits[:, token] for token in self._frame.answers)
         mass = mx.logaddexp(one, two) - mx.logsumexp(logits, axis=-1)
         log_odds, mass = (np.array(each, np.float64) for each in (one - two, mx.exp(mass)))
         valid = np.isfinite(log_odds) & (mass >= LEAST_MASS)  # False for NaN too

@@ -55,12 +55,14 @@ class QueuedJudge:
 
 def to_judge(pairs: Sequence[Pair]) -> list[Pair]:
     """The pairs that somebody has to look at."""
-    return [pair for pair in pairs if pair.undecidable() is None]
+    return [pair for pair in pairs if pair.automatic_choice() is None]
 
 
 def judged(pairs: Sequence[Pair], verdicts: Mapping[str, Verdict]) -> list[JudgedPair]:
     """A batch with the verdicts on those that somebody looked at, by pair."""
     return [
-        JudgedPair(pair, verdicts.get(pair.pair_id) or Verdict(pair.undecidable() or "invalid"))
+        JudgedPair(
+            pair, verdicts.get(pair.pair_id) or Verdict(pair.automatic_choice() or "invalid")
+        )
         for pair in pairs
     ]

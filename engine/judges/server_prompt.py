@@ -1,7 +1,7 @@
 """How a pair is put before a judge on a server: as chat messages, since only the server has its
 tokenizer.
 
-Each line of data follows "> ", so that none can equal a line of the frame. A server finds control
+Each line of data follows a mark, so that none can equal a line of the frame. A server finds control
 tokens in whatever text spells them, which nobody can keep it from; the spellings of common models
 are broken up, visibly.
 """
@@ -12,16 +12,18 @@ from itertools import groupby
 from operator import itemgetter
 
 from engine.data.chat_messages import clean, spoken
-from engine.judges.conversation import QUOTED
 from engine.judges.presentation import (
     FIRST_LABEL,
     INSTRUCTION,
     PROMPT_LABEL,
     QUESTION,
+    RUBRIC_LABEL,
     SECOND_LABEL,
+    WRITE,
     Request,
     fair_share,
 )
+from engine.judges.quoting import quoted
 
 # Where no tokenizer can count, so many characters stand for a token.
 CHARACTERS = 4
@@ -55,18 +57,18 @@ def chat_messages(
     pair = (
         PROMPT_LABEL
         + _quoted_end(lines, room)
-        + (FIRST_LABEL + quote(first[:room]))
-        + (SECOND_LABEL + quote(second[:room]))
+        + (FIRST_LABEL + quote(first[:room], "1"))
+        + (SECOND_LABEL + quote(second[:room], "2"))
     )
     return [
         {"role": "system", "content": INSTRUCTION + clean(rubric)},
-        {"role": "user", "content": pair + QUESTION},
+        {"role": "user", "content": pair + RUBRIC_LABEL + clean(rubric) + QUESTION + WRITE},
     ], max(length, len(first), len(second)) > room
 
 
-def quote(text: str) -> str:
-    """Text as data: each line after "> ", and no control token spelled in it."""
-    return "\n".join(QUOTED + line for line in break_controls(clean(text)).splitlines() or [""])
+def quote(text: str, number: str = "") -> str:
+    """Text as data: each line behind the mark, and no control token spelled in it."""
+    return quoted("\n".join(break_controls(clean(text)).splitlines()), number)
 
 
 def break_controls(text: str) -> str:

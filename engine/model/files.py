@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.data_folder import data_folder
+from engine.settings import judge_names
 from engine.starter import JUDGE, POLICY
 
 HEADER_LIMIT = 100 << 20  # bytes of a safetensors header, as the format's own readers have it
@@ -85,7 +86,7 @@ def find(name: str, role: str) -> Path | None:
     """The folder of a model that is on this machine: the starter's, a local one, the hub cache's,
     or what a package's file became. `role` is the setting that names it."""
     if name == "starter":
-        folder = JUDGE if role == "judge" else POLICY
+        folder = JUDGE if role in judge_names.SETTINGS else POLICY
         return folder if folder.is_dir() else None
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         folder = Path(name).expanduser()

@@ -39,7 +39,7 @@ def fuse(settings: Settings, weights: Path, folder: Path, *, dequantize: bool) -
         UserError: the model cannot be read, or the weights do not fit it.
     """
     source = locate(settings.model, "model")
-    model, config, repacked = _fused(source, weights, settings, dequantize)
+    model, _, config, repacked = trained_model(source, weights, settings, dequantize=dequantize)
     save_model(folder, model, donate_model=True)
     save_config(config, folder / "config.json")
     _copy_tokenizer(source, folder, code=settings.trust_remote_code)
@@ -69,13 +69,21 @@ def readers(model: str, folder: Path) -> str:
     return "mlx-lm only: transformers has other names or shapes for these tensors"
 
 
-def _fused(
-    source: Path, weights: Path, settings: Settings, dequantize: bool
-) -> tuple[nn.Module, dict[str, Any], list[packing.Repacked]]:
-    """The trained model, its config, and how trained layers were quantised again, unless
-    `dequantize`. Arrays are computed one by one, so that the model never stands in memory as a
-    whole in float32."""
-    model, _, config = model_config.load_folder(
+def trained_model(
+    source: Path, weights: Path, settings: Settings, *, dequantize: bool
+) -> tuple[nn.Module, Any, dict[str, Any], list[packing.Repacked]]:
+    """The trained model, its tokenizer and config, and how trained layers were quantised again,
+    unless `dequantize`. Arrays are computed one by one, so that the model never stands in memory as
+    a whole in float32.
+
+    Args:
+        source: the folder of the model that was trained.
+        weights: the file of trained weights, adapters or whole.
+
+    Raises:
+        UserError: the weights do not fit the model.
+    """
+    model, tokenizer, config = model_config.load_folder(
         source, trust_remote_code=settings.trust_remote_code
     )
     if settings.quantization != "none" and "quantization" not in config:
@@ -109,7 +117,7 @@ def _fused(
     _cast(model, {name: dtypes.get(name, usual) for name in arrays.flat(model.parameters())})
     for array in arrays.flat(model.parameters()).values():
         mx.eval(array)
-    return model, config, repacked
+    return model, tokenizer, config, repacked
 
 
 def _cast(model: nn.Module, dtypes: dict[str, mx.Dtype]) -> None:

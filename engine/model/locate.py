@@ -10,6 +10,7 @@ from engine.machine.hub import hub_reachable
 from engine.model.files import PACKAGED, packaged, unpacked
 from engine.model.gguf import convert
 from engine.runs.storage import PRIVATE_FOLDER
+from engine.settings import judge_names
 from engine.starter import JUDGE, POLICY
 
 
@@ -25,7 +26,7 @@ def locate(name: str, role: str, on_download: Callable[[str], None] = lambda nam
         UserError: there is no such folder, or the hub does not have or give it.
     """
     if name == "starter":
-        return JUDGE if role == "judge" else POLICY
+        return JUDGE if role in judge_names.SETTINGS else POLICY
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():

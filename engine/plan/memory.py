@@ -121,7 +121,7 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     quantization = settings.quantization
     other = settings.reference_model_path
     policy = _model(settings.model, "model")
-    judges = [_model(name, "judge") for name in settings.judge_names("model")]
+    judges = [_model(name, key) for name, key in settings.judge_names("model").items()]
     reference = _model(other, "reference_model_path") if other else None
     loaded: set[tuple[Path, Quantization]] = set()
 
@@ -289,24 +289,30 @@ def _optimizer(trained: int, settings: Settings) -> int:
     return 4 * trained * (MOMENTS.get(settings.optimizer, 1) + 2 + accumulated)
 
 
-# -- the download, and words ---------------------------------------------------------------------
+# -- what is not here, the download, and words ---------------------------------------------------
+
+
+def missing(settings: Settings) -> list[tuple[str, str]]:
+    """(key of the setting, name) of each model and of the data that is not on this machine."""
+    roles = {settings.model: "model"}
+    if settings.reference_model_path:
+        roles[settings.reference_model_path] = "reference_model_path"
+    for name, key in settings.judge_names("model").items():
+        roles.setdefault(name, key)
+    absent = [
+        (role, name)
+        for name, role in roles.items()
+        if not files.find(name, role) and not files.packaged(name)
+    ]
+    return absent if files.has_dataset(settings.data) else [*absent, ("data", settings.data)]
 
 
 def _download(settings: Settings, ask_hub: bool) -> int | None:
     """Bytes still to be fetched; None when that is not known."""
-    roles = {settings.model: "model"}
-    if settings.reference_model_path:
-        roles[settings.reference_model_path] = "reference_model_path"
-    for name in settings.judge_names("model"):
-        roles[name] = "judge"
-    missing = [
-        (name, "model")
-        for name, role in roles.items()
-        if not files.find(name, role) and not files.packaged(name)
+    sizes = [
+        files.hub_size(name, "dataset" if key == "data" else "model") if ask_hub else None
+        for key, name in missing(settings)
     ]
-    if not files.has_dataset(settings.data):
-        missing.append((settings.data, "dataset"))
-    sizes = [files.hub_size(name, kind) if ask_hub else None for name, kind in missing]
     known = [size for size in sizes if size is not None]
     return sum(known) if len(known) == len(sizes) else None
 

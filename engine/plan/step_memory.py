@@ -98,7 +98,8 @@ def judging(shape: Shape, settings: Settings, float32: bool) -> int:
     width = 4 if float32 else 2
     completion = _lengths(settings)[1]
     pair = min(settings.max_seq_length + completion, settings.judged_tokens)
-    rubric = len(settings.judge_system.encode()) // 3
+    rubrics = (settings.judge_system, settings.eval_judge_system or "")
+    rubric = max(len(each.encode()) for each in rubrics) // 3
     rows = min(2 * settings.batch_size, max(1, limits.JUDGED_TOKENS // pair))
     cached = _cached(shape, float32)
     inside = width * rows * pair * _values_in_a_layer(shape)

@@ -47,17 +47,15 @@ def runs_root(settings: "Settings | None" = None) -> Path:
     return (Path(chosen).expanduser().absolute() if chosen else data_folder()) / "runs"
 
 
-def create(settings: "Settings", now: datetime | None = None) -> Run:
+def create(settings: "Settings") -> Run:
     """A new run with its settings and its first run.json; a name that is taken gets -2, -3, ...
-
-    `now` (aware; by default the local time) is written into an automatic name.
 
     Raises:
         UserError: the folder cannot be written.
     """
     from engine.settings.files import to_yaml
 
-    name = safe_name(settings.run_name) if settings.run_name else automatic_name(settings, now)
+    name = safe_name(settings.run_name) if settings.run_name else automatic_name(settings)
     root = runs_root(settings)
     state = {
         "format": FORMAT,
@@ -65,6 +63,7 @@ def create(settings: "Settings", now: datetime | None = None) -> Run:
         "status": "paused",
         "model": settings.model,
         "judge": settings.judge,
+        **({"eval_judge": settings.eval_judge} if settings.eval_judge else {}),
         "train_type": settings.train_type,
         "step": 0,
         "pairs": 0,

@@ -7,11 +7,13 @@
     pairs.jsonl      a line a pair with a winner: prompt, chosen, rejected, how it was judged
     undecided.jsonl  a line for any other verdict: a tie, both bad, skipped, identical, invalid
     sampled.jsonl    batches that a person was asked about and that are not in a checkpoint yet
+    chat.jsonl       a line an answer, or two, of the models in a chat
+    chat_pairs.jsonl a line a pair of answers of which a person picked one there
     log.txt
     adapters/        as mlx-lm reads them
     start/           the adapters that it started from, where there were any: its reference
     fused/           the trained model on its own, where the settings ask for it
-    checkpoints/     a folder a step
+    checkpoints/     a folder a step: the newest three, the best, and the sound ones of run.json
     lock             who trains it now
     mailbox/         commands from other processes to the one that trains
 
@@ -20,9 +22,7 @@ One process at a time writes a run (`Run.lock`); any number may read it meanwhil
 
 import contextlib
 import fcntl
-import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,14 @@ from engine.events import STATUSES, UNDER_WAY, Level
 from engine.json_number import finite, real
 from engine.runs import durable, json_lines, record_files
 from engine.runs import lock as run_lock
+from engine.runs.checkpoints import (
+    CHECKPOINT_NAME,
+    Best,
+    best_as_of,
+    checkpoint_damage,
+    to_prune,
+    write_manifest,
+)
 from engine.runs.json_lines import Record
 from engine.runs.record_files import Follower
 from engine.runs.storage import StorageError
@@ -50,16 +58,17 @@ CONFIG, STATE, PROGRESS, METRICS, PAIRS, UNDECIDED, SAMPLED, LOG = (
     "sampled.jsonl",
     "log.txt",
 )
+CHAT, CHAT_PAIRS = "chat.jsonl", "chat_pairs.jsonl"
 ADAPTERS, FUSED, CHECKPOINTS, START = "adapters", "fused", "checkpoints", "start"
-LOCK, COMMANDS_FOLDER, MANIFEST = "lock", "mailbox", "manifest.json"
+LOCK, COMMANDS_FOLDER = "lock", "mailbox"
 
 # Of runs that are made now, in run.json. From 2 on, the reference of a run that starts from
-# adapters has them too; from 3 on, a token is drawn by its own key.
-FORMAT = 3
+# adapters has them too; from 3 on, a token is drawn by its own key; from 4 on, a judge reads its
+# rubric beside the question.
+FORMAT = 4
 
 STATE_LIMIT = 1 << 20  # bytes; a longer run.json is not one of ours
 TEXT_LIMIT = 10_000  # characters of one text in it, which may be a prompt of any length
-_CHECKPOINT_NAME = re.compile(r"\d{7,12}")
 
 
 class Run:
@@ -243,23 +252,24 @@ class Run:
     # -- checkpoints
 
     @contextlib.contextmanager
-    def checkpoint_folder(self, step: int) -> Iterator[Path]:
+    def checkpoint_folder(self, step: int, best: Best | None = None) -> Iterator[Path]:
         """A folder to write a checkpoint into; complete on disk under its name, or not there.
 
-        A checkpoint that the run has of this step already is replaced.
+        A checkpoint that the run has of this step already is replaced. `best` is the best step as
+        of this one.
 
         Raises:
             StorageError: it could not be written; older checkpoints are as they were.
         """
         with durable.new_folder(self.path / CHECKPOINTS / f"{step:07d}") as folder:
             yield folder
-            _write_manifest(folder)
+            write_manifest(folder, best)
 
     def checkpoints(self) -> list[Path]:
         """The folders of the checkpoints, oldest first; a folder's name is its step."""
         folder = self.path / CHECKPOINTS
         names = os.listdir(folder) if folder.is_dir() else []
-        folders = [folder / name for name in names if _CHECKPOINT_NAME.fullmatch(name)]
+        folders = [folder / name for name in names if CHECKPOINT_NAME.fullmatch(name)]
         return sorted(folders, key=lambda path: int(path.name))
 
     def latest_checkpoint(self) -> Path | None:
@@ -267,14 +277,25 @@ class Run:
         newest_first = reversed(self.checkpoints())
         return next((each for each in newest_first if not checkpoint_damage(each)), None)
 
+    def best(self) -> Best | None:
+        """The best step so far, by the newest checkpoint; None: nothing was measured yet."""
+        for each in reversed(self.checkpoints()):
+            if not checkpoint_damage(each, contents=False):
+                return best_as_of(each)
+        return None
+
     def prune_checkpoints(self, keep: int = 3) -> None:
-        """Remove all checkpoints older than the `keep` newest complete ones."""
-        checkpoints = self.checkpoints()
-        complete = [each for each in checkpoints if not checkpoint_damage(each, contents=False)]
-        if len(complete) < keep:
-            return
-        for old in checkpoints[: checkpoints.index(complete[-keep])]:
+        """Remove all checkpoints older than the `keep` newest complete ones, but for the best and
+        those of the steps that run.json calls sound."""
+        for old in to_prune(self.checkpoints(), keep, self._sound_steps()):
             durable.remove_folder(old)
+
+    def _sound_steps(self) -> list[Any]:
+        """The steps whose checkpoints are kept, since the text was whole then."""
+        with contextlib.suppress(UserError):
+            steps = self.state().get("sound_steps")
+            return steps if isinstance(steps, list) else []
+        return []
 
     def size(self) -> int:
         """Bytes of all files in the folder."""
@@ -341,38 +362,6 @@ def _with_short_texts(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_with_short_texts(each) for each in value]
     return value
-
-
-def checkpoint_damage(checkpoint: Path, *, contents: bool = True) -> str | None:
-    """What is wrong with a checkpoint, or None. Without `contents`, sizes alone are compared."""
-    try:
-        manifest = json_lines.from_line(durable.read_file(checkpoint / MANIFEST, STATE_LIMIT))
-        files: dict[str, dict[str, Any]] = (manifest or {})["files"]
-        for name, facts in files.items():
-            file = checkpoint / name
-            if not file.is_file() or file.stat().st_size != facts["bytes"]:
-                return f"{name} does not have the size that {MANIFEST} states"
-            if contents and _digest(file) != facts["sha256"]:
-                return f"{name} is not what was written"
-    except OSError as error:
-        return f"{error.filename} cannot be read: {error.strerror}"
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return f"{MANIFEST} is damaged"
-    return None
-
-
-def _write_manifest(folder: Path) -> None:
-    """List every file with its size and digest."""
-    files: dict[str, dict[str, Any]] = {}
-    for path in filter(Path.is_file, sorted(folder.rglob("*"))):
-        name = path.relative_to(folder).as_posix()
-        files[name] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
-    durable.write_file(folder / MANIFEST, json_lines.to_json({"files": files}) + "\n")
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

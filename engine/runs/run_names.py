@@ -2,7 +2,6 @@
 
 import re
 import unicodedata
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ if TYPE_CHECKING:
     from engine.settings.schema import Settings
 
 NAME_LIMIT = 120  # bytes; leaves room for suffixes under the 255 of file systems
+AUTOMATIC_LIMIT = 24  # bytes of a name that nobody chose
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
@@ -27,10 +27,7 @@ def safe_name(text: str) -> str:
     return f"{name}-run" if _RESERVED.fullmatch(name) else name
 
 
-def automatic_name(settings: "Settings", now: datetime | None) -> str:
-    """<model>-<train_type>-online-dpo-<date>-<time>"""
-    now = now or datetime.now().astimezone()
-    model = Path(settings.model).name or "model"
-    ending = f"-{settings.train_type}-online-dpo-{now:%Y%m%d-%H%M%S}"
-    start = safe_name(model).encode()[: NAME_LIMIT - len(ending)].decode(errors="ignore")
-    return safe_name(start + ending)
+def automatic_name(settings: "Settings") -> str:
+    """The name of the model, short and in small letters; `archive.create` numbers what is taken."""
+    model = safe_name(Path(settings.model).name or "model").lower()
+    return safe_name(model.encode()[:AUTOMATIC_LIMIT].decode(errors="ignore"))

@@ -31,6 +31,7 @@ class RunSummary:
     pairs: int | None = None
     loss: float | None = None
     win_rate: float | None = None
+    eval_win_rate: float | None = None  # by an evaluator that is not the judge
     created: datetime | None = None
     updated: datetime | None = None
     seconds: float | None = None
@@ -60,6 +61,7 @@ def read_summary(path: Path, is_link: bool) -> RunSummary:
         pairs=count(state.get("pairs")),
         loss=finite(state.get("loss")),
         win_rate=finite(state.get("win_rate")),
+        eval_win_rate=finite(state.get("eval_win_rate")),
         created=_time(state.get("created")),
         updated=_time(state.get("updated")),
         seconds=finite(state.get("seconds")),

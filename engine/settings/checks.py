@@ -1,12 +1,12 @@
 """Settings that are right one by one and wrong together, found before anything is loaded."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.errors import UserError
 from engine.secrets import hide
-from engine.settings.judge_names import RULE, RULES, address_problem, judge_kind
+from engine.settings.judge_names import HYBRID, RULE, RULES, SETTINGS, address_problem, judge_kind
 from engine.settings.schema import Settings
 
 # The arguments that MLX's optimizers take besides the learning rate.
@@ -40,6 +40,7 @@ SCHEDULE_ARGUMENTS = {
     "step_decay": (3, 3),
 }
 
+PEOPLE = {"human", HYBRID}
 SECRET = "holds a token or a password, which a run would keep; log in to the hub"
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -72,40 +73,78 @@ def check(settings: Settings) -> None:
 
 
 def _judge(settings: Settings) -> Iterator[Problem]:
-    for name in settings.judges:
-        yield from _one_judge(name)
-    if len(settings.judges) > 1 and "person" in settings.judge_kinds:
-        yield Problem("judge", "a person cannot be one of several judges; say human alone")
-    if len(settings.judge_names("server")) > 1:
-        yield Problem("judge", "only one of several judges can be on a server; keep one")
+    if settings.judge == HYBRID:
+        yield from _hybrid(settings)
+    else:
+        for name in settings.judges:
+            yield from _one_judge(name, "judge")
+        if len(settings.judges) > 1 and not PEOPLE.isdisjoint(settings.judges):
+            yield Problem("judge", "a person cannot be one of several judges; say human alone")
+        yield from _one_server(settings.judges, "judge")
+    yield from _evaluator(settings)
     yield from _weights_of(settings)
     yield from _criteria(settings)
-    if RULE + "matches" in settings.judges:
+    rules = settings.judge_names("rule")
+    if RULE + "matches" in rules:
         yield from _pattern(settings.judge_pattern)
-    if RULE + "avoid" in settings.judges and not any(word.strip() for word in settings.judge_words):
+    if RULE + "avoid" in rules and not any(word.strip() for word in settings.judge_words):
         yield Problem("judge_words", "rule:avoid needs words; list some, as [very, really]")
-    if settings.judge_key_env is not None and not ENVIRONMENT_NAME.fullmatch(
-        settings.judge_key_env
-    ):
-        yield Problem(
-            "judge_key_env",
-            "it has to be the name of an environment variable, such as OPENAI_API_KEY, never the "
-            "key itself",
-        )
+    for key in ("judge_key_env", "eval_judge_key_env"):
+        name = getattr(settings, key)
+        if name is not None and not ENVIRONMENT_NAME.fullmatch(name):
+            yield Problem(
+                key,
+                "it has to be the name of an environment variable, such as OPENAI_API_KEY, never "
+                "the key itself",
+            )
 
 
-def _one_judge(name: str) -> Iterator[Problem]:
+def _one_judge(name: str, key: str) -> Iterator[Problem]:
     kind = judge_kind(name)
     if kind == "server":
         if problem := address_problem(name):
-            yield Problem("judge", problem)
+            yield Problem(key, problem)
     elif hide(name) != name:
-        yield Problem("judge", f"it {SECRET}")
+        yield Problem(key, f"it {SECRET}")
     elif not name.strip():
-        yield Problem("judge", "it names no judge")
+        yield Problem(key, "it names no judge")
     if kind == "rule" and name.removeprefix(RULE) not in RULES:
         rules = ", ".join(RULE + each for each in RULES)
-        yield Problem("judge", f"there is no {name}; the rules are {rules}")
+        yield Problem(key, f"there is no {name}; the rules are {rules}")
+
+
+def _one_server(names: Sequence[str], key: str) -> Iterator[Problem]:
+    if len({name for name in names if judge_kind(name) == "server"}) > 1:
+        yield Problem(key, "only one of several judges can be on a server; keep one")
+
+
+def _hybrid(settings: Settings) -> Iterator[Problem]:
+    if not settings.judges:
+        yield Problem(
+            "hybrid_model",
+            "judge: hybrid needs a model beside the person; name one, such as starter",
+        )
+    for name in settings.judges:
+        if name in PEOPLE:
+            yield Problem(
+                "hybrid_model",
+                "the person is there already; name a model, a server or a function",
+            )
+        else:
+            yield from _one_judge(name, "hybrid_model")
+    yield from _one_server(settings.judges, "hybrid_model")
+
+
+def _evaluator(settings: Settings) -> Iterator[Problem]:
+    for name in settings.eval_judges:
+        if name in PEOPLE:
+            yield Problem(
+                "eval_judge",
+                "a person is never asked for an evaluation; name a model, a server or a function",
+            )
+        else:
+            yield from _one_judge(name, "eval_judge")
+    yield from _one_server(settings.eval_judges, "eval_judge")
 
 
 def _weights_of(settings: Settings) -> Iterator[Problem]:
@@ -149,7 +188,7 @@ def _pattern(pattern: str | None) -> Iterator[Problem]:
 def _secrets(settings: Settings) -> Iterator[Problem]:
     """All settings are kept in the run's folder, where no token belongs."""
     for key, value in settings.model_dump().items():
-        if key != "judge" and isinstance(value, str) and hide(value) != value:
+        if key not in SETTINGS and isinstance(value, str) and hide(value) != value:
             yield Problem(key, f"it {SECRET}")
 
 
@@ -188,6 +227,13 @@ def _labels(settings: Settings) -> Iterator[Problem]:
             "soft_labels",
             f"geometric is of the sigmoid loss alone, not of {settings.dpo_cpo_loss_type}; say "
             "soft_labels: mix, or dpo_cpo_loss_type: sigmoid",
+        )
+    if settings.length_normalize and settings.dpo_cpo_loss_type not in ("sigmoid", "hinge"):
+        why = {"ipo": "and ipo does so by itself"}.get(settings.dpo_cpo_loss_type, "not of dpop")
+        yield Problem(
+            "length_normalize",
+            f"it is of the sigmoid and hinge losses alone, {why}; say length_normalize: false, or "
+            "dpo_cpo_loss_type: sigmoid",
         )
     if settings.label_smoothing and not sigmoid:
         yield Problem(

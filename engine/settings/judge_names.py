@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 JudgeKind = Literal["person", "server", "function", "rule", "model"]
 
 BETWEEN = ", "  # several judges
+HYBRID = "hybrid"  # a model and a person
+SETTINGS = ("judge", "hybrid_model", "eval_judge")  # that name judges
 
 # Judges that come with the program, as `rule:length`.
 RULES = ("length", "matches", "json", "avoid")

@@ -15,11 +15,16 @@ from engine.settings.conditions import (
     COUNTED,
     DEQUANTIZED,
     DPOP,
+    EVAL_RUBRIC_READ,
+    EVAL_SERVER,
     EVALUATED,
     FUSED,
     FUSED_ADAPTERS,
+    GUARDED,
+    HYBRID_JUDGE,
     LLM,
     LOCAL,
+    MEASURED,
     NEVER,
     PERSON,
     READER,
@@ -29,15 +34,17 @@ from engine.settings.conditions import (
     SEVERAL,
     SHAPED,
     SMOOTHED,
+    SUMMED,
     TESTED,
     TIMED,
     UNATTENDED,
     UNSCHEDULED_RATE,
+    VERDICTS,
     WARMED,
     rule,
 )
 from engine.settings.fields import Setting, SettingsModel, describe, setting
-from engine.settings.judge_names import BETWEEN, JudgeKind, judge_kind, split_judges
+from engine.settings.judge_names import BETWEEN, HYBRID, JudgeKind, judge_kind, split_judges
 
 SECTIONS = (
     "Model and data",
@@ -52,6 +59,7 @@ DATA, TUNE, TRAIN, PREFERENCE, JUDGE, OUTPUT, SESSION = SECTIONS
 
 Quantization = Literal["none", "4-bit", "6-bit", "8-bit", "mxfp4"]
 Schedule = Literal["constant", "cosine_decay", "linear_schedule", "exponential_decay", "step_decay"]
+Keep = Literal["best", "last"]
 Optimizer = Literal[
     "sgd",
     "rmsprop",
@@ -203,7 +211,7 @@ class Settings(SettingsModel):
         DATA,
         "Prompts never trained on, kept for the win rate; more make it surer and slower.",
         unit="prompts",
-        applies=LLM,
+        applies=MEASURED,
         ge=0,
         le=MANY,
     )
@@ -320,12 +328,70 @@ class Settings(SettingsModel):
         TRAIN,
         "Steps between two measurements of the held-out win rate; -1: never.",
         unit="steps",
-        applies=LLM,
+        applies=MEASURED,
         ge=-1,
         le=MANY,
     )
+    stop_after: int = setting(
+        0,
+        TRAIN,
+        "Ends the run after so many evaluations in a row whose win rate, by the lower bound of its "
+        "interval, was no better than the best; 0: never.",
+        unit="evaluations",
+        applies=EVALUATED,
+        ge=0,
+        le=MANY,
+    )
+    max_kl: float = setting(
+        0.0,
+        TRAIN,
+        "Ends the run where a report's kl is above this: the policy has left its reference; 0: "
+        "never.",
+        unit="nats",
+        ge=0,
+        le=1e9,
+    )
+    max_growth: float = setting(
+        0.0,
+        TRAIN,
+        "Ends the run where answers are so many times as long as at its start; 0: never.",
+        unit="times",
+        ge=0,
+        le=1e6,
+    )
     save_every: int = setting(
         100, TRAIN, "Steps between two checkpoints to resume from.", unit="steps", ge=1, le=MANY
+    )
+    collapse_watch: Literal["pause", "warn", "off"] = setting(
+        "pause",
+        TRAIN,
+        "Where the sampled text breaks (it loops, does not end, has few words, or is far from the "
+        "start's) the run pauses with its last sound checkpoint kept (without the app it stops), "
+        "or warns.",
+    )
+    guard: Literal["warn", "stop", "off"] = setting(
+        "warn",
+        TRAIN,
+        "At the end the model as it was and as it is now answer small suites of questions that "
+        "rules score, and what was lost is told; stop ends the run with a checkpoint where "
+        "steps_per_guard shows that more was lost than by chance.",
+    )
+    guard_suites: list[str] = setting(
+        [],
+        TRAIN,
+        "Which suites: names of those that come with the program, and paths of your own (JSONL: "
+        "prompt, check: equals, contains, matches or json, value); empty: all that come with it "
+        "for such a model.",
+        applies=GUARDED,
+    )
+    steps_per_guard: int = setting(
+        0,
+        TRAIN,
+        "Steps between two looks of the guard; 0: at the end alone.",
+        unit="steps",
+        applies=GUARDED,
+        ge=0,
+        le=MANY,
     )
     val_batches: int = setting(
         25,
@@ -337,7 +403,7 @@ class Settings(SettingsModel):
         le=MANY,
     )
     test: bool = setting(
-        False, TRAIN, "Measures the win rate on the test split at the end.", applies=LLM
+        False, TRAIN, "Measures the win rate on the test split at the end.", applies=MEASURED
     )
     test_batches: int = setting(
         100,
@@ -406,6 +472,30 @@ class Settings(SettingsModel):
         "labels add to the loss on average (rDPO), and never has enough of a lead.",
         applies=SMOOTHED,
     )
+    length_normalize: bool = setting(
+        False,
+        PREFERENCE,
+        "Compares completions by their log-probability a token, so that a longer one has no more "
+        "weight than a short one; for sigmoid (ipo does so always) and hinge. Then beta counts "
+        "for less: 10 times the usual is a start.",
+        applies=SUMMED,
+    )
+    length_penalty: float = setting(
+        0.0,
+        PREFERENCE,
+        "Takes so many nats a 100 tokens from the judge's preference for the longer answer, for "
+        "training alone; 0: none.",
+        unit="nats",
+        applies=LLM,
+        ge=0,
+        le=1000,
+    )
+    missing_eos: Literal["keep", "lose"] = setting(
+        "keep",
+        PREFERENCE,
+        "An answer that max_completion_length cut off: keep has it judged as any other; lose "
+        "makes the other one win unasked, and a pair of two such answers a tie.",
+    )
     reference_model_path: str | None = setting(
         None,
         PREFERENCE,
@@ -453,7 +543,8 @@ class Settings(SettingsModel):
         "auto",
         PREFERENCE,
         "Batches sampled ahead of the updates, so that nobody waits; auto: 0 for an LLM judge, "
-        "1 for a person.",
+        "1 for a person, 4 for hybrid, whose person has so long to answer: then the run goes on "
+        "without the pair.",
         unit="batches",
     )
 
@@ -461,8 +552,9 @@ class Settings(SettingsModel):
         "Qwen/Qwen3-0.6B",
         JUDGE,
         "Who picks the better answer: hub id or local folder of a chat or a reward model, "
-        "starter, human (you), a server of OpenAI's protocol, such as http://localhost:8080/v1, "
-        "FILE.py:FUNCTION, or rule:length, matches, json or avoid. Several: a, b, c.",
+        "starter, human (you), hybrid (hybrid_model, and you where it is not sure), a server of "
+        "OpenAI's protocol, such as http://localhost:8080/v1, FILE.py:FUNCTION, or rule:length, "
+        "matches, json or avoid. Several: a, b, c.",
     )
     judge_system: str = setting(
         RUBRIC,
@@ -470,6 +562,30 @@ class Settings(SettingsModel):
         "The rubric: what makes one answer better.",
         applies=RUBRIC_READ,
         multiline=True,
+    )
+    hybrid_model: str | None = setting(
+        None,
+        JUDGE,
+        "Who labels, beside a person, what it is sure of: whatever judge may be, but no person.",
+        applies=HYBRID_JUDGE,
+    )
+    hybrid_margin: float = setting(
+        0.2,
+        JUDGE,
+        "A pair whose model is closer than this to 0.5 goes to the person, as does one on which it "
+        "gives no valid verdict.",
+        applies=HYBRID_JUDGE,
+        ge=0,
+        le=0.5,
+    )
+    audit_rate: float = setting(
+        0.05,
+        JUDGE,
+        "Share of the other pairs, drawn at random, that go to the person too, to measure how far "
+        "the model is to be trusted.",
+        applies=HYBRID_JUDGE,
+        ge=0,
+        le=1,
     )
     judge_weights: list[float] = setting(
         [],
@@ -508,18 +624,22 @@ class Settings(SettingsModel):
         le=10_000_000,
     )
     judge_ties: Literal["margin", "orders"] = setting(
-        "orders",
+        "margin",
         JUDGE,
-        "What a tie is, beside judge_margin: margin adds nothing; orders also those pairs of which "
-        "the judge picks another answer once they are swapped. A small judge may pick a place "
-        "whatever stands there, and then decides by margin alone.",
-        applies=LLM,
+        "What a tie is: margin, a q within judge_margin of 0.5; orders, also where the judge picks "
+        "the other answer once they are swapped. Measured: the starter's judge keeps 1.00 of its "
+        "pairs by margin, and 0.98 by orders, nearly all right; a model of 135 M, which leans to "
+        "a place more than to an answer, keeps 0.94 by margin, 0.90 of them right, and 0.05 by "
+        "orders.",
+        applies=VERDICTS,
     )
     judge_margin: float = setting(
-        0.0,
+        0.005,
         JUDGE,
-        "A pair whose judge is closer than this to 0.5 is a tie and is not trained on.",
-        applies=LLM,
+        "A pair whose judge is closer than this to 0.5 is a tie and is not trained on. Small ones "
+        "are never sure: at 0.05 one of 135 M decided 0.14 of polite against rude, at 0.005 0.94, "
+        "by a leaning to politeness that no rubric turned round.",
+        applies=VERDICTS,
         ge=0,
         lt=0.5,
     )
@@ -574,6 +694,35 @@ class Settings(SettingsModel):
         le=100_000,
     )
 
+    eval_judge: str | None = setting(
+        None,
+        JUDGE,
+        "Who measures the win rate, where it shall not be who trains: whatever judge may be, but "
+        "no person. Both win rates are told then, of the same answers; where a person trains, "
+        "this one alone. Empty: the judge.",
+    )
+    eval_judge_system: str | None = setting(
+        None,
+        JUDGE,
+        "The rubric that the win rate is measured by; empty: the judge's.",
+        applies=EVAL_RUBRIC_READ,
+        multiline=True,
+    )
+    eval_judge_model: str | None = setting(
+        None,
+        JUDGE,
+        "Name that a server knows the model of eval_judge by; empty: judge_model's on the same "
+        "server, on another one the only model that it has.",
+        applies=EVAL_SERVER,
+    )
+    eval_judge_key_env: str | None = setting(
+        None,
+        JUDGE,
+        "Name of the environment variable with the key for the server of eval_judge; empty: "
+        "judge_key_env's on the same server, and none on another one.",
+        applies=EVAL_SERVER,
+    )
+
     judge_length: int = setting(
         0,
         JUDGE,
@@ -598,10 +747,17 @@ class Settings(SettingsModel):
     )
 
     run_name: str | None = setting(
-        None, OUTPUT, "Name of the run and its folder; empty: model, type, date and time."
+        None, OUTPUT, "Name of the run and its folder; empty: the model and a number."
     )
     output_root: str | None = setting(
         None, OUTPUT, "Folder that gets a runs folder; empty: LORA_STUDIO_HOME or your data folder."
+    )
+    keep: Keep = setting(
+        "best",
+        OUTPUT,
+        "Which step's weights are fused, exported and tried: the best by its held-out win rate, "
+        "where one was measured, or the last. Both have a checkpoint.",
+        applies=EVALUATED,
     )
     fuse: bool = setting(True, OUTPUT, "Writes a standalone model at the end.")
     fuse_dequantize: bool = setting(
@@ -650,7 +806,7 @@ class Settings(SettingsModel):
         le=1,
     )
 
-    @field_validator("judge", mode="before")
+    @field_validator("judge", "hybrid_model", "eval_judge", mode="before")
     @classmethod
     def _several_judges(cls, value: Any) -> Any:
         """A list of names is one text."""
@@ -676,18 +832,42 @@ class Settings(SettingsModel):
         return self.judge == "human"
 
     @property
+    def asks_person(self) -> bool:
+        """Whether pairs are put before a person: all, or some."""
+        return self.human_judge or self.judge == HYBRID
+
+    @property
+    def measures(self) -> bool:
+        """Whether there is a judge that a win rate can be measured by."""
+        return not self.human_judge or self.eval_judge is not None
+
+    @property
     def judge_kinds(self) -> frozenset[JudgeKind]:
-        """Who judges, by the spelling of `judge`."""
-        return frozenset(judge_kind(name) for name in self.judges)
+        """Who judges, those who only measure the win rate included, by their spelling."""
+        return frozenset(judge_kind(name) for name in (*self.judges, *self.eval_judges))
 
     @property
     def judges(self) -> tuple[str, ...]:
-        """The names in `judge`."""
+        """The names in `judge`, or in `hybrid_model` where that judges with a person."""
+        if self.judge == HYBRID:
+            return split_judges(self.hybrid_model) if self.hybrid_model else ()
         return split_judges(self.judge)
 
-    def judge_names(self, *kinds: JudgeKind) -> list[str]:
-        """Those of some kinds, each once."""
-        return [name for name in dict.fromkeys(self.judges) if judge_kind(name) in kinds]
+    @property
+    def eval_judges(self) -> tuple[str, ...]:
+        """The names in `eval_judge`."""
+        return split_judges(self.eval_judge) if self.eval_judge else ()
+
+    def judge_names(self, *kinds: JudgeKind) -> dict[str, str]:
+        """All judges of some kinds, those who only measure the win rate included, each once with
+        the setting that names it first."""
+        settings: dict[str, str] = {}
+        judging = "hybrid_model" if self.judge == HYBRID else "judge"
+        for key, names in ((judging, self.judges), ("eval_judge", self.eval_judges)):
+            for name in names:
+                if judge_kind(name) in kinds:
+                    settings.setdefault(name, key)
+        return settings
 
     @property
     def prompt_tokens(self) -> int:
@@ -704,7 +884,7 @@ class Settings(SettingsModel):
     def lookahead_batches(self) -> int:
         """`lookahead` with `auto` resolved."""
         if self.lookahead == "auto":
-            return 1 if self.human_judge else 0
+            return 1 if self.human_judge else 4 if self.judge == HYBRID else 0
         return self.lookahead
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from engine.compute.sampling import Interrupted, Sampler, stream_seed
+from engine.compute.sampling import Sampler, stream_seed
 from engine.control import Control
 from engine.data import chat_template
 from engine.data.columns import counted
@@ -25,21 +25,29 @@ from engine.errors import CannotGoOn, NothingLearned, UserError
 from engine.events import Event, RunStarted
 from engine.judges import Judge, PairJudge
 from engine.judges.human import HumanJudge
+from engine.judges.hybrid import HybridJudge
 from engine.machine.device import configure_mlx, device
 from engine.model.adapter_files import start_of
 from engine.model.adapters import count_parameters
 from engine.model.language_model import LanguageModel
 from engine.plan.memory import plan, refusal
-from engine.runs.folder import ADAPTERS, FUSED, METRICS, PAIRS, START, UNDECIDED, Run
+from engine.runs import go_back
+from engine.runs.folder import METRICS, PAIRS, START, UNDECIDED, Run
+from engine.runs.go_back import AFTER_THE_END
 from engine.runs.relabel import settle
+from engine.settings.judge_roles import evaluator, training_judge
 from engine.settings.schema import Settings
+from engine.train.earlier_labels import EarlierLabels
 from engine.train.evaluation import Evaluation
+from engine.train.finish import finish
+from engine.train.guard import Guard, suites_of
 from engine.train.health import nothing_learned
 from engine.train.journal import Journal
-from engine.train.judging import judges_elsewhere, judging_of
+from engine.train.judging import Elsewhere, judge_of, judges_elsewhere, queued
 from engine.train.online_dpo import Trainer
 from engine.train.optimizers import build_optimizer
-from engine.train.results import fuse_run, publish_to_lm_studio, readers, write_adapters
+from engine.train.reporting import Measures
+from engine.train.results import write_adapters
 from engine.train.roles import Roles, load_roles
 from engine.train.run_labels import RunLabels
 from engine.train.state import TrainingState
@@ -49,7 +57,8 @@ from engine.train.upkeep import Upkeep
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The policy as it was trained, and whether every step was taken."""
+    """The policy that the run keeps, and whether it is over: every step was taken, or it ended
+    before by itself."""
 
     policy: LanguageModel
     finished: bool
@@ -61,10 +70,12 @@ def train(
     control: Control,
     emit: Callable[[Event], None],
     on_person: Callable[[HumanJudge], None] = lambda judge: None,
+    back_to: int | None = None,
 ) -> Outcome:
     """Train a run from its latest checkpoint, or from the start.
 
     Args:
+        back_to: the step of an earlier checkpoint to go on from.
         on_person: given the judge of a run that a person judges, to hand answers to.
 
     Raises:
@@ -76,10 +87,11 @@ def train(
     """
     configure_mlx()
     journal = Journal(run, emit, control)
-    for repaired in [*run.repair(), *filter(None, [settle(run)])]:
+    for repaired in [*run.repair(), *filter(None, [settle(run), go_back.settle(run)])]:
         journal.log("warning", repaired)
-    with judges_elsewhere(settings, journal, control) as elsewhere:
-        return _train(settings, run, control, journal, elsewhere, on_person)
+    judge, others = training_judge(settings), evaluator(settings)
+    with judges_elsewhere(judge, others, journal, control) as elsewhere:
+        return _train(settings, run, control, journal, elsewhere, on_person, back_to)
 
 
 def _train(
@@ -87,35 +99,47 @@ def _train(
     run: Run,
     control: Control,
     journal: Journal,
-    elsewhere: Mapping[str, PairJudge],
+    elsewhere: tuple[Elsewhere, Elsewhere],
     on_person: Callable[[HumanJudge], None],
+    back_to: int | None,
 ) -> Outcome:
+    suites = suites_of(settings)
     prompts, roles = _load(settings, run, journal, control)
+    guard = Guard(
+        suites,
+        settings,
+        progress=lambda done, total: journal.progress("evaluating", done, total, "tokens"),
+        stop=lambda: control.stopping,
+    )
+    models, evaluators = _judges(settings, roles, elsewhere, journal, control)
     judge: Judge
-    evaluations: Mapping[str, Evaluation] = {}
-    if settings.human_judge:
+    measures: Measures | None = None
+    if models is None:
         judge = _person(settings, run, journal, control)
         on_person(judge)
+    elif settings.asks_person:
+        last = total_steps(settings, len(prompts.train))
+        judge = _hybrid(models, settings, last, run, journal, control)
+        on_person(judge.person)
+        measures = judge.both.agreement
     else:
-        judging = judging_of(settings, roles.judges, elsewhere, journal, control)
-        judge = judging.batches
-        evaluations = _evaluations(settings, roles, judging.pairs, prompts, journal, control)
-    trainer = _trainer(settings, roles, judge, prompts, evaluations, journal, control)
+        judge = queued(models)
+    evaluations = _evaluations(settings, roles, evaluators, prompts, journal, control)
+    trainer = _trainer(
+        settings, roles, judge, prompts, evaluations, guard, measures, journal, control
+    )
     control.begin()
-    resumed = _restore(run, trainer, journal)
+    if back_to is not None:
+        journal.persist(lambda: go_back.go_back(run, back_to))
+        journal.log("info", f"the run goes back to step {back_to}")
+    resumed = _restore(run, trainer, journal, went_back=back_to is not None)
     _announce(run, trainer, prompts, journal, resumed=resumed)
     with _loaded_left_uncollected():
         finished = trainer.train()
-        unused = nothing_learned(trainer.state.health)
-        if finished and not unused:
-            try:
-                trainer.upkeep.evaluate("test")
-            except Interrupted:  # the test is made when the run is resumed
-                finished = False
-        _leave_results(settings, run, roles.policy, journal, fuse=finished and not unused)
+        finished = finish(settings, run, trainer, journal, finished=finished)
     if trainer.upkeep.halted:
         raise CannotGoOn(trainer.upkeep.halted)
-    if finished and unused:
+    if finished and (unused := nothing_learned(trainer.state.health)):
         raise NothingLearned(f"{unused.text}. {unused.advice}")
     return Outcome(roles.policy, finished)
 
@@ -178,6 +202,8 @@ def _computed_otherwise(settings: Settings, run: Run, start: Path | None) -> Ite
     if run.latest_checkpoint() is None:
         return
     older = "this run was begun by an older version"
+    if run.format < 4 and not settings.judge_kinds.isdisjoint(("model", "server")):
+        yield f"{older}: its judge reads pairs in other words now, so some verdicts differ"
     if run.format < 3:
         yield f"{older}: chance in sampling differs now, so it goes on with other completions"
     if run.format > 1:
@@ -218,8 +244,8 @@ def _thinking_notes(settings: Settings, roles: Roles) -> list[str]:
 
 
 def _person(settings: Settings, run: Run, journal: Journal, control: Control) -> HumanJudge:
-    """A person as the judge, with the labels that the run has."""
-    person = HumanJudge(
+    """A person as the judge."""
+    return HumanJudge(
         seed=settings.seed,
         undo_seconds=settings.undo_seconds,
         self_check_every=settings.self_check_every,
@@ -227,28 +253,67 @@ def _person(settings: Settings, run: Run, journal: Journal, control: Control) ->
         show=journal.emit,
         wake=control.wake,
     )
-    lines = [line for file in (PAIRS, UNDECIDED) for line in run.read(file)]
-    answered = [line for line in lines if {"pair_id", "choice"} <= line.keys()]
-    labels = map(RecordedPair.from_record, answered)
-    person.restore({label.pair_id: label.verdict for label in labels})
-    return person
+
+
+def _hybrid(
+    model: PairJudge,
+    settings: Settings,
+    last_step: int,
+    run: Run,
+    journal: Journal,
+    control: Control,
+) -> HybridJudge:
+    """A model beside a person, with what the person was asked and has answered."""
+    judge = HybridJudge(
+        model,
+        settings,
+        last_step=last_step,
+        labels=RunLabels(run, journal),
+        show=journal.emit,
+        wake=control.wake,
+    )
+    if not control.attended:
+        journal.log(
+            "warning",
+            "judge: nobody is here to be asked, so the pairs that the model is not sure of are "
+            "left out; in the app they wait in Review",
+        )
+    return judge
+
+
+def _judges(
+    settings: Settings,
+    roles: Roles,
+    elsewhere: tuple[Elsewhere, Elsewhere],
+    journal: Journal,
+    control: Control,
+) -> tuple[PairJudge | None, list[PairJudge]]:
+    """The judge of the run where it is no person, and all who measure its win rate."""
+    judging, evaluating = training_judge(settings), evaluator(settings)
+    judge, other = (
+        each and judge_of(each, roles.judges, away, journal, control)
+        for each, away in zip((judging, evaluating), elsewhere, strict=True)
+    )
+    return judge, [each for each in (judge, other) if each]
 
 
 def _evaluations(
     settings: Settings,
     roles: Roles,
-    judge: PairJudge,
+    judges: Sequence[PairJudge],
     prompts: PromptSet,
     journal: Journal,
     control: Control,
 ) -> dict[str, Evaluation]:
     """The evaluations of a run by split, where the settings ask for them."""
 
-    def evaluation(prompts: Sequence[Prompt], batches: int) -> Evaluation:
+    def evaluation(
+        prompts: Sequence[Prompt], batches: int, purpose: str = "evaluation"
+    ) -> Evaluation:
         measured = prompts if batches < 0 else prompts[: batches * settings.batch_size]
         return Evaluation(
             roles.reference,
-            judge,
+            judges,
             prompts=measured,
             prompt_ids=[
                 render_prompt(roles.policy.tokenizer, prompt, settings, settings.prompt_tokens)
@@ -257,13 +322,17 @@ def _evaluations(
             sampler=Sampler.of(settings),
             max_tokens=settings.max_completion_length,
             seed=settings.seed,
+            purpose=purpose,
             progress=lambda done, total: journal.progress("evaluating", done, total, "tokens"),
             stop=lambda: control.stopping,
         )
 
-    evaluations = {}
+    evaluations: dict[str, Evaluation] = {}
+    if not judges:
+        return evaluations
     if prompts.held_out and settings.steps_per_eval > 0 and settings.val_batches:
         evaluations["valid"] = evaluation(prompts.held_out, settings.val_batches)
+        evaluations["kept"] = evaluation(prompts.held_out, settings.val_batches, "kept")
     if prompts.test and settings.test and settings.test_batches:
         evaluations["test"] = evaluation(prompts.test, settings.test_batches)
     return evaluations
@@ -285,6 +354,8 @@ def _trainer(
     judge: Judge,
     prompts: PromptSet,
     evaluations: Mapping[str, Evaluation],
+    guard: Guard,
+    measures: Measures | None,
     journal: Journal,
     control: Control,
 ) -> Trainer:
@@ -305,8 +376,10 @@ def _trainer(
         update=update,
         judge=judge,
         evaluations=evaluations,
+        guard=guard,
         journal=journal,
         control=control,
+        measures=measures,
     )
     return Trainer(
         settings,
@@ -321,19 +394,25 @@ def _trainer(
     )
 
 
-def _restore(run: Run, trainer: Trainer, journal: Journal) -> bool:
+def _restore(run: Run, trainer: Trainer, journal: Journal, *, went_back: bool) -> bool:
     """Take the run's files and its trainer back to the newest checkpoint, if there is one."""
     checkpoint = run.latest_checkpoint()
     reached = int(checkpoint.name) if checkpoint else -1
     for file in (METRICS, PAIRS, UNDECIDED):
         run.keep_until(file, reached)
-    journal.labelled = {
-        str(line.get("pair_id")) for file in (PAIRS, UNDECIDED) for line in run.read(file)
-    }
+    lines = [line for file in (PAIRS, UNDECIDED) for line in run.read(file)]
+    journal.labelled = {str(line.get("pair_id")) for line in lines}
     journal.pairs = len(journal.labelled)
-    # The test comes after the last checkpoint, and is made again.
-    run.rewrite(METRICS, lambda line: None if line.get("split") == "test" else line)
-    trainer.upkeep.restore(checkpoint)
+    journal.earlier = EarlierLabels(run, journal.layout)
+    answered = [line for line in lines if {"pair_id", "choice"} <= line.keys()]
+    if isinstance(trainer.judge, HumanJudge):
+        labels = map(RecordedPair.from_record, answered)
+        trainer.judge.restore({label.pair_id: label.verdict for label in labels})
+    elif isinstance(trainer.judge, HybridJudge):
+        trainer.judge.restore(answered)
+    # What is measured after the last step is measured again.
+    run.rewrite(METRICS, lambda line: None if line.get("split") in AFTER_THE_END else line)
+    trainer.upkeep.restore(checkpoint, went_back=went_back)
     return checkpoint is not None
 
 
@@ -357,7 +436,7 @@ def _announce(
             pairs=journal.pairs,
         )
     )
-    journal.update(status="running", total_steps=total_steps, error=None)
+    journal.update(status="running", total_steps=total_steps, error=None, ended=None)
     at = f"step {step} of {total_steps}"
     if not resumed and not journal.pairs:
         journal.log("info", f"{at}: training begins")
@@ -380,24 +459,3 @@ def _loaded_left_uncollected() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def _leave_results(
-    settings: Settings, run: Run, policy: LanguageModel, journal: Journal, *, fuse: bool
-) -> None:
-    """Write the adapters, and with `fuse` the fused model where the settings ask for it."""
-    journal.persist(lambda: write_adapters(policy.model, settings, run.path / ADAPTERS))
-    if not (fuse and settings.fuse):
-        return
-    journal.progress("fusing")
-    folder = run.path / FUSED
-    notes: list[str] = []
-    journal.persist(lambda: fuse_run(run, folder, replace=True, say=notes.append))
-    for text in (*notes, f"the trained model stands alone in {folder}; {readers(run, folder)}"):
-        journal.log("info", text)
-    if settings.lm_studio_name:
-        published = publish_to_lm_studio(folder, settings.lm_studio_name)
-        journal.log("info", f"LM Studio finds it in {published}")
-    if settings.fuse_remove_adapters and settings.train_type != "full":
-        for path in Path(run.path / ADAPTERS).glob("*"):
-            path.unlink()

@@ -28,6 +28,7 @@ def work(
     control: Control,
     emit: Callable[[Event], None],
     on_person: "Callable[[HumanJudge], None]" = lambda judge: None,
+    back_to: int | None = None,
 ) -> bool:
     """`assemble.train`, and then let go of what MLX keeps for this thread; whether it finished."""
     import_mlx()
@@ -36,7 +37,7 @@ def work(
     from engine.train import assemble
 
     try:
-        return assemble.train(settings, run, control, emit, on_person).finished
+        return assemble.train(settings, run, control, emit, on_person, back_to).finished
     finally:
         leave_thread()
         mx.clear_cache()

@@ -1,4 +1,4 @@
-"""The held-out win rate of a policy against its reference, by a judge that is no person."""
+"""The held-out win rate of a policy against its reference, by judges that are no persons."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -36,24 +36,27 @@ class Evaluation:
     def __init__(
         self,
         reference: LanguageModel,
-        judge: PairJudge,
+        judges: Sequence[PairJudge],
         *,
         prompts: Sequence[Request],
         prompt_ids: Sequence[Sequence[int]],
         sampler: Sampler,
         max_tokens: int,
         seed: int,
+        purpose: str = "evaluation",
         progress: Callable[[int, int], None] = lambda done, total: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`prompts` are for the judge, `prompt_ids` their token ids for the policy."""
+        """`prompts` are for the judges, `prompt_ids` their token ids for the policy. Answers of
+        another `purpose` are drawn anew."""
         self._reference = reference
-        self._judge = judge
+        self._judges = judges
         self._prompts = prompts
         self._prompt_ids = prompt_ids
         self._sampler = sampler
         self._max_tokens = max_tokens
         self._seed = seed
+        self._purpose = purpose
         self._progress = progress
         self._stop = stop
         self._reference_answers: list[str] | None = None
@@ -62,19 +65,25 @@ class Evaluation:
         """How many prompts are measured."""
         return len(self._prompts)
 
-    def measure(self, policy: LanguageModel) -> WinRate | None:
-        """The win rate of the policy with the weights that it has now; None where the judge gave
-        no valid verdict on any prompt.
+    def measure(self, policy: LanguageModel) -> list[WinRate | None]:
+        """The win rate of the policy with the weights that it has now, by each judge from the same
+        answers; None where one gave no valid verdict on any prompt.
 
         Raises:
             Interrupted: asked to stop.
-            JudgeAway: the judge is elsewhere, and was not there for too long.
+            JudgeAway: a judge is elsewhere, and was not there for too long.
         """
         if self._reference_answers is None:
             self._reference_answers = self._answers(self._reference, "reference")
         before, after = self._reference_answers, self._answers(policy, "policy")
+        return [self._rated(judge, before, after) for judge in self._judges]
+
+    def _rated(
+        self, judge: PairJudge, before: Sequence[str], after: Sequence[str]
+    ) -> WinRate | None:
+        """The win rate of the answers `after` over those `before`, prompt by prompt."""
         differing = [i for i in range(len(after)) if before[i] != after[i]]
-        verdicts = self._judge.judge([(self._prompts[i], after[i], before[i]) for i in differing])
+        verdicts = judge.judge([(self._prompts[i], after[i], before[i]) for i in differing])
         valid = [verdict for verdict in verdicts if verdict.choice != "invalid"]
         equal = len(after) - len(differing)
         scores = [0.5] * equal + [_score(verdict) for verdict in valid]
@@ -96,19 +105,20 @@ class Evaluation:
             copies=1,
             max_tokens=self._max_tokens,
             sampler=self._sampler,
-            seed=stream_seed(self._seed, "evaluation", name),
+            seed=stream_seed(self._seed, self._purpose, name),
             progress=lambda tokens: self._progress(tokens, 0),
             stop=self._stop,
         )
         return [lm.text(completion.ids) for (completion,) in completions]
 
 
-def wilson(rate: float, count: int) -> tuple[float, float]:
-    """95% interval of a rate over `count` prompts (Wilson 1927, "Probable inference"). Halves
-    for ties make the true variance smaller, so the interval errs on the wide side."""
-    spread = Z * Z / count
+def wilson(rate: float, count: int, z: float = Z) -> tuple[float, float]:
+    """95% interval of a rate over `count` prompts (Wilson 1927, "Probable inference"), or that of
+    another normal quantile `z`. Halves for ties make the true variance smaller, so the interval
+    errs on the wide side."""
+    spread = z * z / count
     middle = (rate + spread / 2) / (1 + spread)
-    half = Z / (1 + spread) * math.sqrt(rate * (1 - rate) / count + spread / (4 * count))
+    half = z / (1 + spread) * math.sqrt(rate * (1 - rate) / count + spread / (4 * count))
     return max(0.0, middle - half), min(1.0, middle + half)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.data.pairs import DECIDED
-from engine.events import Choice, Finding
+from engine.events import EVAL_WIN_RATE, Choice, Finding
 
 RECENT = 20  # steps that count as now, and as the beginning
 LEAST = 8
@@ -26,6 +26,7 @@ _TELL_APART = (
 )
 _ONLY_WINNERS = "Only a pair with a winner is learned from; raise temperature, so that one differs."
 _READABLE = "Use a judge that follows instructions; judge_mode: generate lets one think first."
+_IN_TIME = "Raise lookahead for more time, or lower hybrid_margin and audit_rate to be asked less."
 # Why a pair was not learned from, and what to try where that is most of them.
 _UNUSED: dict[Choice, tuple[str, str]] = {
     "tie": ("tied", _TELL_APART),
@@ -34,6 +35,7 @@ _UNUSED: dict[Choice, tuple[str, str]] = {
     "identical": ("with two equal answers", "Raise temperature or top_p, so that answers differ."),
     "empty": ("with two empty answers", "See what the model answers: its prompts may be cut off."),
     "invalid": ("without a valid verdict", _READABLE),
+    "unanswered": ("not answered in time", _IN_TIME),
 }
 _CALMER = "Lower learning_rate, set max_grad_norm to 1 or less, or raise beta."
 
@@ -70,6 +72,8 @@ class Health:
         self.verdicts: Counter[str] = Counter(known.get("verdicts"))  # on pairs, by choice
         self.learned_pairs = int(known.get("learned_pairs", 0))
         self.dropped_steps = int(known.get("dropped_steps", 0))
+        self.best_step: int | None = known.get("best_step")  # by its win rate; 0 is the start
+        self.unlearned: str | None = known.get("unlearned")  # what the guard found lost, in words
         self._traces = {name: Trace(*values) for name, values in known.get("traces", {}).items()}
         self._reported = {metric: (step, level) for metric, step, level in known.get("said", ())}
 
@@ -79,6 +83,8 @@ class Health:
             "verdicts": dict(self.verdicts),
             "learned_pairs": self.learned_pairs,
             "dropped_steps": self.dropped_steps,
+            "best_step": self.best_step,
+            "unlearned": self.unlearned,
             "traces": {
                 name: [trace.first, list(trace.last), trace.count]
                 for name, trace in self._traces.items()
@@ -130,6 +136,19 @@ class Health:
         spread = math.hypot(*(value - mean for value in first)) / math.sqrt(len(first))
         return mean, _mean(now), spread
 
+    def growth(self) -> float | None:
+        """How many times as long as at first answers are now; None where it is too soon to say."""
+        length = self.then_and_now("completion_tokens")
+        return length[1] / length[0] if length and length[0] else None
+
+    def way_back(self) -> str:
+        """What there is to go back to, as an advice that ends a list of others."""
+        if self.best_step is None:
+            return "stop and go on from an earlier checkpoint"
+        if self.best_step == 0:
+            return "stop: no step was better than the start"
+        return f"stop here: step {self.best_step:,}, the best so far, is kept"
+
 
 def nothing_learned(health: Health) -> Finding | None:
     """That not one pair was learned from, why, and what to try; None where one was."""
@@ -163,6 +182,20 @@ def _nothing_learned(health: Health) -> Iterator[Finding]:
         yield finding
 
 
+def _unlearned(health: Health) -> Iterator[Finding]:
+    """The trade that was made: what is won, and what was lost for it."""
+    if health.unlearned is None:
+        return
+    rate = health.latest("win_rate")
+    yield Finding(
+        "bad",
+        f"wins {rate:.0%}, and {health.unlearned}" if rate is not None else health.unlearned,
+        "The guard's suites ask what the model could do before the run; such a loss is no chance.",
+        "Raise beta, lower learning_rate, or stop and use an earlier checkpoint.",
+        "guard",
+    )
+
+
 def _not_finite(health: Health) -> Iterator[Finding]:
     if count := health.dropped_steps:
         yield Finding(
@@ -186,7 +219,8 @@ def _chosen_falls(health: Health) -> Iterator[Finding]:
             "warning",
             f"chosen answers grow less likely: log-probability {first:.1f} to {now:.1f}",
             "The margin grows because rejected answers fall faster, not because good ones rise.",
-            "Raise beta, lower learning_rate, or use the dpop loss, which holds chosen answers up.",
+            "Raise beta, lower learning_rate, use the dpop loss, which holds chosen answers up, or "
+            f"{health.way_back()}.",
             "chosen_logp",
         )
 
@@ -201,7 +235,7 @@ def _kl_runs_away(health: Health) -> Iterator[Finding]:
         "bad" if kl > 3 * KL_FAR else "warning",
         f"kl is {kl:.0f} nats{' and rising' if rising else ''}",
         "The policy has left its reference behind; answers may please the judge and no one else.",
-        "Raise beta, lower learning_rate, or stop and use an earlier checkpoint.",
+        f"Raise beta, lower learning_rate, set max_kl, or {health.way_back()}.",
         "kl",
     )
 
@@ -216,7 +250,8 @@ def _length_runs_away(health: Health) -> Iterator[Finding]:
             "warning",
             f"answers grow longer: {first:.0f} to {now:.0f} tokens",
             "Judges often favour length, and the policy has found out.",
-            "Say in the rubric that short is good, raise beta, or lower max_completion_length.",
+            "Set length_penalty, length_normalize or missing_eos: lose, say in the rubric that "
+            f"short is good, or {health.way_back()}.",
             "completion_tokens",
         )
     elif now < 0.4 * first and first - now > 3 * spread:
@@ -236,9 +271,27 @@ def _never_ends(health: Health) -> Iterator[Finding]:
             "warning",
             f"only {rate:.0%} of answers end by themselves",
             "Cut answers are judged unfinished, and nothing teaches the policy where to stop.",
-            "Raise max_completion_length, or favour short answers in the rubric.",
+            "Raise max_completion_length, say missing_eos: lose, or favour short answers in the "
+            "rubric.",
             "eos_rate",
         )
+
+
+def _pleases_its_judge_alone(health: Health) -> Iterator[Finding]:
+    """The judge is surely won over, the evaluator is not, and their intervals lie apart."""
+    won, lost = health.latest("win_rate"), health.latest("eval_win_rate")
+    bounds = (health.latest(name) for name in ("win_rate_low", *EVAL_WIN_RATE[1:]))
+    low, eval_low, eval_high = (math.nan if each is None else each for each in bounds)
+    if won is None or lost is None or not (low > max(0.5, eval_high) and eval_low <= 0.5):
+        return
+    yield Finding(
+        "bad" if eval_high < 0.5 else "warning",
+        f"the judge prefers the policy's answers ({won:.0%} of held-out prompts) and the evaluator "
+        f"does not ({lost:.0%})",
+        "The policy has learned what pleases its judge and no one else.",
+        "Read its newest answers; mend the rubric, raise beta, or use an earlier checkpoint.",
+        "eval_win_rate",
+    )
 
 
 def _judge_inconsistent(health: Health) -> Iterator[Finding]:
@@ -251,15 +304,15 @@ def _judge_inconsistent(health: Health) -> Iterator[Finding]:
             f"the judge hardly tells answers apart any more: {agrees:.0%} agreement when swapped",
             f"The policy wins {health.latest('win_rate'):.0%} of held-out prompts: its two answers "
             "are now about equally good to this judge.",
-            "Stop here, or ask for more in the rubric.",
+            f"Ask for more in the rubric, or {health.way_back()}.",
             "swap_consistency",
         )
     else:
         yield Finding(
             "bad" if agrees < 0.4 else "warning",
             f"the judge contradicts itself: {agrees:.0%} agreement when answers are swapped",
-            "Pairs on which its two orders disagree are ties, so little is left to learn from.",
-            "Make the rubric concrete, use a stronger judge, or judge by hand.",
+            "Its verdicts rest on the little that is left without the pull of the position.",
+            "Make the rubric concrete, use a stronger judge, raise judge_margin, or judge by hand.",
             "swap_consistency",
         )
 
@@ -272,7 +325,7 @@ def _judge_biased(health: Health) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"the judge favours the {place} place: {share:.0%}",
-            "Both orders are asked, so no wrong winner comes of it, but many pairs become ties.",
+            "Both orders are asked, so that pull cancels out; what the answers say weighs little.",
             "Use a stronger judge, or a rubric that says what to look for.",
             "first_position_rate",
         )
@@ -303,8 +356,10 @@ def _rate_high(metric: str, text: str, means: str, advice: str) -> Callable[...,
 
 CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (
     _nothing_learned,
+    _unlearned,
     _not_finite,
     _kl_runs_away,
+    _pleases_its_judge_alone,
     _chosen_falls,
     _length_runs_away,
     _never_ends,
@@ -314,7 +369,8 @@ CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (
     _rate_high(
         "tie_rate",
         "{rate:.0%} of pairs are ties",
-        "Nothing is learned from a tie: its two orders disagree, or it is within judge_margin.",
+        "Nothing is learned from a tie: the judge is closer to 0.5 than judge_margin, or its two "
+        "orders disagree under judge_ties: orders.",
         _TELL_APART,
     ),
     _rate_high(
@@ -329,6 +385,12 @@ CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (
         "The judge did not give an answer that can be read.",
         _READABLE,
     ),
+    _rate_high(
+        "unanswered_rate",
+        "{rate:.0%} of pairs were not answered in time",
+        "They were for the person and are left out; the run does not wait.",
+        _IN_TIME,
+    ),
 )
 
 _TRACED = (
@@ -342,5 +404,8 @@ _TRACED = (
     "tie_rate",
     "identical_rate",
     "invalid_rate",
+    "unanswered_rate",
     "win_rate",
+    "win_rate_low",
+    *EVAL_WIN_RATE,
 )

@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from engine.control import Control
-from engine.data.pairs import JudgedPair, Layout, Pair
+from engine.data.pairs import CUT, JudgedPair, Layout, Pair, Verdict
 from engine.events import Event, Level, Log, PairJudged, PhaseName, Progress, Saved
 from engine.runs import durable
+from engine.runs.checkpoints import Best
 from engine.runs.durable import StorageError
 from engine.runs.folder import LOG, METRICS, PAIRS, SAMPLED, UNDECIDED, Run, timestamp
+from engine.runs.json_lines import Record
 from engine.secrets import hide
+from engine.train.earlier_labels import EarlierLabels
 
 RETRY_SECONDS = 2.0
+PERSON = "human"  # as a judge's name
 
 
 class Journal:
@@ -30,6 +34,7 @@ class Journal:
         self.step = 0
         self.layout: Layout = "text"  # of the files of pairs
         self.labelled: Collection[str] = ()  # ids of pairs with a label from before a restart
+        self.earlier: EarlierLabels | None = None  # of steps that the run went back from
         self.pairs = 0  # with a label in the run's files
         self._reached = {"step": 0, "seconds": 0.0}
         self._counting = threading.Lock()  # a person's labels come from another thread
@@ -71,9 +76,9 @@ class Journal:
         with contextlib.suppress(StorageError):  # the next step says it again
             self.run.advance(pairs=self.pairs, **self._reached)
 
-    def record_verdicts(self, judged: Sequence[JudgedPair], judge: str, *, stored: bool) -> None:
-        """Tell of verdicts and store them; `stored` says that those asked for are stored already,
-        as a person's are when given."""
+    def record_verdicts(self, judged: Sequence[JudgedPair], judge: str) -> None:
+        """Tell of the verdicts of the run's judge and store them, but for those of a person, which
+        were stored when given."""
         for each in judged:
             pair, verdict = each.pair, each.verdict
             self.emit(
@@ -86,31 +91,47 @@ class Journal:
                     second=pair.second,
                     choice=verdict.choice,
                     q=verdict.q,
-                    judge=judge,
+                    judge=CUT if each.by_cut else verdict.judge or judge,
                 )
             )
         new = [
             each
             for each in judged
-            if each.pair.pair_id not in self.labelled and (not stored or each.pair.undecidable())
+            if each.pair.pair_id not in self.labelled
+            and ((each.verdict.judge or judge) != PERSON or each.pair.automatic_choice())
+            and not self.claim(each.pair)
         ]
         for file, decided in ((PAIRS, True), (UNDECIDED, False)):
-            lines = [each.to_record(judge, self.layout) for each in new if each.decided == decided]
+            lines = [_line(each, judge, self.layout) for each in new if each.decided == decided]
             if lines:
                 self.persist(lambda file=file, lines=lines: self.run.append(file, lines))
         with self._counting:
             self.pairs += len(new)
 
-    def checkpoint(self, write: Callable[[Path], None]) -> None:
-        """A checkpoint of the current step; everything written before is on the disk with it."""
+    def claim(self, pair: Pair) -> Verdict | None:
+        """The verdict that a person gave on the same texts in a step that the run went back from;
+        its label is this pair's from now on."""
+        verdicts: list[Verdict | None] = []
+        if earlier := self.earlier:
+            self.persist(lambda: verdicts.append(earlier.claim(pair)))
+        return verdicts[-1] if verdicts else None
+
+    def checkpoint(
+        self, write: Callable[[Path], None], best: Best | None = None, sound: Sequence[int] = ()
+    ) -> None:
+        """A checkpoint of the current step; everything written before is on the disk with it.
+        `best` is the best step so far; `sound` are steps to go back to. Their checkpoints are
+        kept."""
         self.progress("saving")
 
         def write_synced() -> None:
             for file in (METRICS, PAIRS, UNDECIDED, LOG):
                 if (path := self.run.path / file).exists():
                     durable.sync_file(path)
-            with self.run.checkpoint_folder(self.step) as folder:
+            with self.run.checkpoint_folder(self.step, best) as folder:
                 write(folder)
+            if sound:
+                self.run.update(sound_steps=list(sound))
             self.run.prune_checkpoints()
             self.run.rewrite(SAMPLED, lambda line: line if _step_of(line) > self.step else None)
 
@@ -146,6 +167,12 @@ class Journal:
             write()
         except OSError as error:
             raise StorageError(Path(error.filename or self.run.path), error) from error
+
+
+def _line(judged: JudgedPair, judge: str, layout: Layout) -> Record:
+    """The line of a pair. One that nobody answered in time is never asked again."""
+    line = judged.to_record(judge, layout)
+    return {**line, "keep": True} if judged.verdict.choice == "unanswered" else line
 
 
 def _step_of(line: Mapping[str, Any]) -> int:

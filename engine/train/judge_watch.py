@@ -42,9 +42,9 @@ class JudgeWatch:
     def add(self, judged: Sequence[JudgedPair]) -> None:
         """Take in the verdicts of a batch, as long as there are too few."""
         for each in judged:
-            if self.over or self._full or each.pair.undecidable():
+            if self.over or self._full or each.pair.automatic_choice():
                 continue
-            verdict = each.verdict
+            verdict = each.verdict.model or each.verdict
             if verdict.choice == "invalid":
                 self._invalid += 1
                 continue

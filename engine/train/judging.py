@@ -3,11 +3,11 @@ elsewhere, so that one that is not there is told of at once."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TypedDict
 
 from engine.compute.sampling import Interrupted
 from engine.control import Control
+from engine.errors import UserError
 from engine.judges import Judge, PairJudge
 from engine.judges.function import FunctionJudge
 from engine.judges.llm import LLMJudge
@@ -16,6 +16,7 @@ from engine.judges.reward import RewardJudge
 from engine.judges.server import ServerJudge
 from engine.judges.several import SeveralJudges
 from engine.model.reward import RewardModel
+from engine.settings.judge_names import judge_kind
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
 from engine.train.roles import JudgeModel
@@ -23,28 +24,25 @@ from engine.train.roles import JudgeModel
 DIGESTS = "judge_sha256"  # of judges' files by name, in run.json
 
 
-@dataclass(frozen=True, slots=True)
-class Judging:
-    """The judge of a run that is no person: as it judges the run's batches, and the pairs of an
-    evaluation. Often both are one."""
-
-    batches: Judge
-    pairs: PairJudge
+Elsewhere = Mapping[str, PairJudge]  # judges that are no models of this machine, by their names
 
 
 @contextlib.contextmanager
 def judges_elsewhere(
-    settings: Settings, journal: Journal, control: Control
-) -> Iterator[dict[str, PairJudge]]:
-    """The judges of a run that are no models of this machine and no person, by their names, for as
-    long as the context lasts.
+    judge: Settings | None, evaluator: Settings | None, journal: Journal, control: Control
+) -> Iterator[tuple[Elsewhere, Elsewhere]]:
+    """The judges of a run that are no models of this machine and no person, those who judge its
+    pairs and those who only evaluate, for as long as the context lasts.
+
+    Args:
+        judge: their settings, as `judge_roles` has them; None where there is no such judge.
 
     Raises:
         UserError: one is not there, or cannot judge.
         LoadingStopped: asked to stop.
     """
-    judges: dict[str, PairJudge] = {}
     with contextlib.ExitStack() as opened:
+        functions: dict[str, FunctionJudge] = {}
 
         def opening(judge: ServerJudge | FunctionJudge) -> PairJudge:
             opened.enter_context(contextlib.closing(judge))
@@ -55,26 +53,35 @@ def judges_elsewhere(
                 raise
             return judge
 
-        for name in settings.judge_names("server"):
-            judges[name] = by_criteria(
-                settings, lambda each, name=name: opening(_server(each, name, journal, control))
-            )
-        functions = [
-            FunctionJudge(settings, name, **_ears(journal, control))
-            for name in settings.judge_names("function", "rule")
-        ]
-        judges |= {judge.name: opening(judge) for judge in functions}
-        _tell_of_changes({each.name: each for each in functions}, settings, journal)
-        yield judges
+        def those_of(settings: Settings) -> Elsewhere:
+            judges: dict[str, PairJudge] = {}
+            for name in settings.judge_names("server"):
+                judges[name] = by_criteria(
+                    settings, lambda each, name=name: opening(_server(each, name, journal, control))
+                )
+            for name in settings.judge_names("function", "rule"):
+                if name not in functions:
+                    functions[name] = FunctionJudge(settings, name, **_ears(journal, control))
+                    opening(functions[name])
+                judges[name] = functions[name]
+            return judges
+
+        judging = those_of(judge) if judge else {}
+        try:
+            evaluating = those_of(evaluator) if evaluator else {}
+        except UserError as error:  # which begins with the name of a setting
+            raise UserError(f"eval_{error}") from error
+        _tell_of_changes(functions, journal)
+        yield judging, evaluating
 
 
-def judging_of(
+def judge_of(
     settings: Settings,
     models: Mapping[str, JudgeModel],
-    elsewhere: Mapping[str, PairJudge],
+    elsewhere: Elsewhere,
     journal: Journal,
     control: Control,
-) -> Judging:
+) -> PairJudge:
     """The judge that the settings name, several as one; `models` are those on this machine."""
     ears = _ears(journal, control)
 
@@ -92,9 +99,12 @@ def judging_of(
     judge = members[0]
     if len(members) > 1:
         judge = SeveralJudges(members, weights, settings, settings.judge)
-    if isinstance(judge, ServerJudge):
-        return Judging(judge, judge)
-    return Judging(QueuedJudge(judge), judge)
+    return judge
+
+
+def queued(judge: PairJudge) -> Judge:
+    """A judge as it judges the batches of a run."""
+    return judge if isinstance(judge, ServerJudge) else QueuedJudge(judge)
 
 
 def by_criteria(settings: Settings, make: Callable[[Settings], PairJudge]) -> PairJudge:
@@ -139,13 +149,12 @@ def _server(settings: Settings, address: str, journal: Journal, control: Control
     )
 
 
-def _tell_of_changes(
-    functions: Mapping[str, FunctionJudge], settings: Settings, journal: Journal
-) -> None:
+def _tell_of_changes(functions: Mapping[str, FunctionJudge], journal: Journal) -> None:
     """Keep the digests of a person's files, and name those that changed since the run began."""
     before = journal.run.state().get(DIGESTS)
     before = before if isinstance(before, dict) else {}
-    now = {name: functions[name].digest for name in settings.judge_names("function")}
+    files = {name: each for name, each in functions.items() if judge_kind(name) == "function"}
+    now = {name: each.digest for name, each in files.items()}
     for name, digest in now.items():
         if before.get(name, digest) != digest:
             journal.log(

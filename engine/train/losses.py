@@ -1,7 +1,10 @@
 """The four preference losses, as pure functions of log-probabilities, and what their labels say.
 
 Notation, per pair: D = (log pi - log ref)(chosen) - (log pi - log ref)(rejected), where each
-log-probability is the sum over a completion's tokens (the mean, for ipo).
+log-probability is the sum over a completion's tokens (the mean, for ipo). With length_normalize
+sigmoid and hinge take each completion's log-ratio as its mean over tokens too, its end of turn
+included (Meng et al. 2024, "SimPO", as in the length-normalised DPO of Lambert et al. 2024,
+"Tulu 3").
 
 - sigmoid: -log s(beta D). Rafailov et al. 2023, "Direct Preference Optimization".
 - hinge: max(0, 1 - beta D). Zhao et al. 2023, "SLiC-HF", as adapted to DPO.
@@ -47,6 +50,7 @@ class Loss:
     soft_labels: SoftLabels
     label_smoothing: float
     label_smoothing_form: SmoothingForm
+    length_normalize: bool = False  # sigmoid and hinge
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def pair_losses(loss: Loss, logps: LogProbs, q: mx.array) -> mx.array:
     """Loss of each pair, float32 (pairs,). `q` (pairs,) is the judge's probability that the chosen
     one is better, which soft labels alone read."""
     if loss.soft_labels == "geometric":
-        return _minus_log_sigmoid(loss.beta * (2 * q - 1) * _difference(logps))
+        return _minus_log_sigmoid(loss.beta * (2 * q - 1) * _difference(loss, logps))
     as_labelled = _hard_losses(loss, logps)
     if loss.soft_labels == "mix":
         return q * as_labelled + (1 - q) * _hard_losses(loss, logps.swapped())
@@ -90,28 +94,28 @@ def pair_losses(loss: Loss, logps: LogProbs, q: mx.array) -> mx.array:
 
 def _hard_losses(loss: Loss, logps: LogProbs) -> mx.array:
     """Loss of each pair with its label as it is, float32 (pairs,)."""
-    chosen_ratio = logps.policy_chosen - logps.reference_chosen
-    rejected_ratio = logps.policy_rejected - logps.reference_rejected
+    difference = _difference(loss, logps)
     if loss.kind == "ipo":
-        # A completion without tokens has log-probability 0; its mean is 0 too.
-        chosen_mean = chosen_ratio / mx.maximum(logps.chosen_tokens, 1)
-        rejected_mean = rejected_ratio / mx.maximum(logps.rejected_tokens, 1)
-        return mx.square(chosen_mean - rejected_mean - 1 / (2 * loss.beta))
-    difference = _difference(logps)
+        return mx.square(difference - 1 / (2 * loss.beta))
     if loss.kind == "sigmoid":
         return _minus_log_sigmoid(loss.beta * difference)
     if loss.kind == "hinge":
         return _positive_part(1 - loss.beta * difference)
-    penalty = loss.delta * _positive_part(-chosen_ratio)
+    penalty = loss.delta * _positive_part(logps.reference_chosen - logps.policy_chosen)
     if loss.dpop_form == "paper":
         return _minus_log_sigmoid(loss.beta * (difference - penalty))
     return _minus_log_sigmoid(loss.beta * difference) + penalty
 
 
-def _difference(logps: LogProbs) -> mx.array:
-    """D of each pair on sums over tokens, float32 (pairs,)."""
+def _difference(loss: Loss, logps: LogProbs) -> mx.array:
+    """D of each pair, float32 (pairs,): on sums over tokens, or on means."""
     chosen_ratio = logps.policy_chosen - logps.reference_chosen
-    return chosen_ratio - (logps.policy_rejected - logps.reference_rejected)
+    rejected_ratio = logps.policy_rejected - logps.reference_rejected
+    if loss.kind == "ipo" or loss.length_normalize:
+        # A completion without tokens has log-probability 0; its mean is 0 too.
+        chosen_ratio = chosen_ratio / mx.maximum(logps.chosen_tokens, 1)
+        rejected_ratio = rejected_ratio / mx.maximum(logps.rejected_tokens, 1)
+    return chosen_ratio - rejected_ratio
 
 
 def _positive_part(x: mx.array) -> mx.array:

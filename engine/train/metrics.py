@@ -28,6 +28,8 @@ MEANS = (
     "tie_rate",
     "invalid_rate",
     "identical_rate",
+    "asked_rate",
+    "unanswered_rate",
     "grad_norm",
     "learning_rate",
     "sample_seconds",
@@ -40,7 +42,7 @@ RATES = {
     "pairs_per_second": ("pairs", "step_seconds"),
     "sampled_tokens_per_second": ("sampled_tokens", "sample_seconds"),
 }
-COUNTS = ("trained_pairs", "dropped_steps", "cut_pairs")
+COUNTS = ("trained_pairs", "dropped_steps", "cut_pairs", "cut_losses")
 
 
 class Averages:
@@ -90,7 +92,8 @@ def add_judged(means: Averages, judged: Sequence[JudgedPair]) -> None:
     ]
     tokens = sum(length for length, _ in completions)
     means.add("pairs", 1, len(judged))
-    means.add("cut_pairs", 1, sum(verdict.cut for verdict in verdicts))
+    means.add("cut_pairs", 1, sum((each.model or each).cut for each in verdicts))
+    means.add("cut_losses", 1, sum(each.by_cut for each in judged))
     means.add("completion_tokens", tokens / len(completions), len(completions))
     ended = sum(finished for _, finished in completions)
     means.add("eos_rate", ended / len(completions), len(completions))
@@ -102,11 +105,14 @@ def add_judged(means: Averages, judged: Sequence[JudgedPair]) -> None:
         share = sum(verdict.choice in choices for verdict in verdicts) / len(verdicts)
         means.add(name, share, len(verdicts))
     for each in judged:
-        verdict = each.verdict
         if each.decided:
             means.add("length_gap", len(each.chosen_ids) - len(each.rejected_ids))
-            if verdict.q is not None:
-                means.add("judge_q", max(verdict.q, 1 - verdict.q))
+        if each.verdict.judge:  # a model and a person judge
+            means.add("asked_rate", each.verdict.model is not None)
+            means.add("unanswered_rate", each.verdict.choice == "unanswered")
+        verdict = each.verdict.model or each.verdict
+        if verdict.decided and verdict.q is not None:
+            means.add("judge_q", max(verdict.q, 1 - verdict.q))
         if len(verdict.votes) > 1:
             means.add("judge_disagreement", min(verdict.votes) < 0.5 < max(verdict.votes))
         if verdict.q_orders is not None:

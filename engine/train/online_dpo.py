@@ -17,14 +17,18 @@ token ids that were sampled, their end-of-turn token included, never a text toke
 
 Where it differs from the paper:
 
-- A model judges each pair in both orders and by the probability of its answer's token, where the
+- A model judges each pair in both orders and by the log-odds of its answer's token, where the
   paper draws one order at random and reads one written answer.
 - A pair without a clear winner is dropped: a tie, two equal or empty completions, no valid verdict.
   So a step may learn from fewer pairs than `batch_size`, or from none.
 - A person may be the judge. Up to `lookahead` further batches are sampled while one is judged, so
-  that nobody waits for the sampler; such pairs come from weights that are as many steps old.
+  that nobody waits for the sampler; such pairs come from weights that are as many steps old. A
+  model may judge beside the person (`hybrid`), who then is asked about what it is not sure of, and
+  not waited for.
 - The reference is the model that the run starts from: the policy with its adapters off, where
   adapters are trained. So the first update starts from a margin of 0.
+- Length may be held: a mean over tokens in the loss (`length_normalize`), a price on the judge's
+  preference (`length_penalty`), and no win for an answer that was cut off (`missing_eos`).
 - Completions are sampled by `temperature`, `top_p`, `top_k` and `min_p`, the paper's by temperature
   alone.
 """
@@ -44,6 +48,7 @@ from engine.model.batch import Batch
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
+from engine.train.length import with_length_penalty
 from engine.train.losses import pair_losses
 from engine.train.state import TrainingState
 from engine.train.update import StepResult, Update, log_probs
@@ -65,26 +70,30 @@ class Trainer:
     journal: Journal
 
     def train(self) -> bool:
-        """Train until the last step, or until asked to stop; True for the last step.
+        """Train until the last step or the reason to end before it, or until asked to stop; True
+        unless it was asked to.
 
         Either way the newest checkpoint is that of the step that was reached.
         """
         try:
             self.upkeep.before_training()
-            while self.state.step < self.total_steps and not self.upkeep.must_stop():
+            while not self._over() and not self.upkeep.must_stop():
                 self.upkeep.serve_requests()
                 if self._judge_wants_pairs():
                     self.judge.submit(self._sample())
                 elif judged := self._collect():
                     self._learn(judged)
-                else:
+                elif not self._judge_wants_pairs():
                     self.upkeep.wait_for_judge()
-            finished = self.state.step == self.total_steps
+            finished = self._over()
         except Interrupted:
             finished = False
         if not finished:
             self.upkeep.save()
         return finished
+
+    def _over(self) -> bool:
+        return self.state.step == self.total_steps or self.state.ended is not None
 
     # -- sample ----------------------------------------------------------------------------------
 
@@ -135,6 +144,7 @@ class Trainer:
                 prompt_ids=prompt_ids,
                 completions=(first, second),
                 texts=(self.policy.text(first.ids), self.policy.text(second.ids)),
+                cut_loses=settings.missing_eos == "lose",
             )
             for index, (prompt, prompt_ids, (first, second)) in enumerate(
                 zip(prompts, ids, completions, strict=True)
@@ -156,8 +166,9 @@ class Trainer:
         except JudgeAway as away:
             self.upkeep.judge_is_away(str(away))
             return None
+        self.upkeep.waited += time.monotonic() - start
         if judged is not None:
-            self.upkeep.reporter.add_judging(time.monotonic() - start + self.upkeep.waited)
+            self.upkeep.reporter.add_judging(self.upkeep.waited)
             self.upkeep.waited = 0.0
         return judged
 
@@ -170,7 +181,8 @@ class Trainer:
         self.journal.step = self.state.step
         self.journal.progress("updating", 0, len(judged), "pairs")
         last = self.state.step == self.total_steps
-        result = learn(self.update, judged, step=self.state.step, last=last)
+        preferred = [with_length_penalty(each, self.settings) for each in judged]
+        result = learn(self.update, preferred, step=self.state.step, last=last)
         self.upkeep.after_step(judged, result, time.monotonic() - start)
 
 

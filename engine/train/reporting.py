@@ -1,28 +1,58 @@
 """What a run's steps measured: means between reports, health, and win rates."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import mlx.core as mx
 
 from engine.data.columns import counted
 from engine.data.pairs import JudgedPair
-from engine.events import Evaluated, Finding, HealthChanged, Report, StepDone
+from engine.events import (
+    EVAL_WIN_RATE,
+    WIN_RATE,
+    Evaluated,
+    Finding,
+    Guarded,
+    HealthChanged,
+    Report,
+    Split,
+    StepDone,
+    SuiteChange,
+)
 from engine.machine.backend import backend
 from engine.machine.memory import process_memory
+from engine.settings.schema import Settings
+from engine.train.advice import fitting
 from engine.train.evaluation import WinRate
+from engine.train.guard import changes_in_words, loss_in_words
 from engine.train.health import sentence
 from engine.train.journal import Journal
 from engine.train.metrics import Averages, add_judged
 from engine.train.state import TrainingState
 from engine.train.update import StepResult
 
+SPLITS: dict[Split, str] = {
+    "valid": "valid",
+    "test": "test",
+    "kept": "valid, with answers drawn anew",
+}
+Measures = Callable[[int], dict[str, float]]  # by metric, up to a step
+
 
 class Reporter:
     """Adds up what steps measure in a run's state, and tells of it through its journal."""
 
-    def __init__(self, state: TrainingState, total_steps: int, journal: Journal) -> None:
+    def __init__(
+        self,
+        state: TrainingState,
+        total_steps: int,
+        journal: Journal,
+        settings: Settings,
+        measures: Measures | None = None,
+    ) -> None:
         self._state = state
+        self._settings = settings
+        self._measures = measures or (lambda step: {})
         self._total_steps = total_steps
         self._journal = journal
         self._findings: tuple[Finding, ...] | None = None  # of the last HealthChanged
@@ -61,6 +91,7 @@ class Reporter:
         if result.dropped:
             self._journal.log("warning", f"step {state.step} changed nothing: {result.dropped}")
         metrics = {name: value for name, value in own.report().items() if value is not None}
+        metrics |= self._measures(state.step)
         state.health.add(metrics)
         state.health.verdicts.update(each.verdict.choice for each in judged)
         self._journal.emit(
@@ -70,7 +101,7 @@ class Reporter:
     def report_health(self) -> None:
         """Tell how the run is doing where that has changed, and log what is new."""
         step, health = self._state.step, self._state.health
-        findings = health.findings()
+        findings = tuple(fitting(each, self._settings) for each in health.findings())
         if findings != self._findings:
             self._findings = findings
             self._journal.emit(HealthChanged(step=step, findings=findings))
@@ -79,10 +110,10 @@ class Reporter:
                 self._journal.log("warning", sentence(finding))
             self._journal.update(health=self._findings_as_json())
 
-    def report(self) -> None:
-        """Write the means since the last report, and start anew."""
+    def report(self) -> dict[str, float]:
+        """Write the means since the last report, and start anew; return those that there are."""
         state = self._state
-        line = {"step": state.step} | state.averages.report()
+        line = {"step": state.step} | state.averages.report() | self._measures(state.step)
         # On a CPU numpy holds arrays too, and what counts is the whole process.
         process = process_memory() if backend() == "cpu" else 0
         line["peak_memory_gb"] = max(mx.get_peak_memory(), process) / 1e9
@@ -93,52 +124,85 @@ class Reporter:
         metrics = {name: value for name, value in line.items() if value is not None}
         self._journal.emit(Report(step=state.step, metrics=metrics))
         self._journal.update(loss=line["loss"], metrics=metrics, health=self._findings_as_json())
+        return metrics
 
-    def report_win_rate(self, split: str, result: WinRate) -> None:
-        """Write and tell of a win rate on a split."""
-        step = self._state.step
-        line = {
-            "win_rate": result.win_rate,
-            "win_rate_low": result.low,
-            "win_rate_high": result.high,
-        }
-        self._journal.metrics({"step": step, "split": split, "prompts": result.prompts} | line)
-        self._state.health.add({"win_rate": result.win_rate})
-        examples = [
-            {"prompt": each.prompt, "before": each.before, "after": each.after}
-            for each in result.examples
-        ]
-        self._journal.update(**line, win_rate_step=step, examples=examples)
-        self._journal.log(
-            "info",
-            f"step {step} win rate {result.win_rate:.1%} on {split} "
-            f"({result.low:.1%} to {result.high:.1%}, {result.prompts} prompts)"
-            + (f"; {result.invalid} more got no valid verdict" if result.invalid else ""),
-        )
+    def report_win_rates(
+        self, split: Split, rates: Sequence[WinRate | None], prompts: int, step: int
+    ) -> None:
+        """Write and tell of the win rate on a split of so many prompts, of the policy as it was
+        after a step: by the run's judge, and by the evaluator where that is another one; None
+        where one gave no valid verdict."""
+        rated = [rate for rate in rates if rate]
+        if not rated:
+            why = f"the judge gave no valid verdict on {counted(prompts, 'prompt')}"
+            self._no_win_rate(split, why, step)
+            return
+        count, *more = (rate.prompts if rate else 0 for rate in rates)
+        line = _named(WIN_RATE, rates[0])
+        for other in rates[1:]:
+            line |= _named(EVAL_WIN_RATE, other)
+        counts = {"prompts": count, **({"eval_prompts": sum(more)} if more else {})}
+        self._journal.metrics({"step": step, "split": split} | counts | line)
+        if split != "kept":
+            known = {name: value for name, value in line.items() if value is not None}
+            self._state.health.add(known)
+        examples = rated[0].examples
+        self._journal.update(**line, win_rate_step=step, examples=[asdict(e) for e in examples])
+        self._journal.log("info", f"step {step} win rate {_in_words(rates, SPLITS[split])}")
         self._journal.emit(
             Evaluated(
                 step=step,
-                split="test" if split == "test" else "valid",
-                prompts=result.prompts,
-                examples=result.examples,
-                **line,
+                split=split,
+                prompts=count,
+                examples=examples,
+                eval_prompts=sum(more),
+                win_rate=line["win_rate"],
+                win_rate_low=line["win_rate_low"],
+                win_rate_high=line["win_rate_high"],
+                eval_win_rate=line.get("eval_win_rate"),
+                eval_win_rate_low=line.get("eval_win_rate_low"),
+                eval_win_rate_high=line.get("eval_win_rate_high"),
             )
         )
+        self.report_health()
 
-    def report_no_verdict(self, split: str, prompts: int) -> None:
-        """Say that a split could not be judged."""
-        self._no_win_rate(split, f"the judge gave no valid verdict on {counted(prompts, 'prompt')}")
+    def report_guard(self, changes: Sequence[SuiteChange], step: int) -> None:
+        """Write and tell of what the policy of a step can do against what the start could; what
+        was lost beyond chance is a finding."""
+        self._state.health.unlearned = loss_in_words(changes)
+        self._journal.update(guard=[asdict(each) for each in changes], guard_step=step)
+        self._journal.log("info", f"step {step}: {changes_in_words(changes)}")
+        self._journal.emit(Guarded(step=step, suites=tuple(changes)))
+        self.report_health()
 
     def report_no_prompts(self) -> None:
         """Say that a run has nothing to evaluate on."""
-        self._no_win_rate("valid", "this run has no prompts to evaluate on")
+        self._no_win_rate("valid", "this run has no prompts to evaluate on", self._state.step)
 
-    def _no_win_rate(self, split: str, why: str) -> None:
+    def _no_win_rate(self, split: Split, why: str, step: int) -> None:
         """The line of metrics is there for who waits for an evaluation that was requested."""
-        step = self._state.step
-        nothing = dict.fromkeys(("win_rate", "win_rate_low", "win_rate_high"))
+        nothing = dict.fromkeys(WIN_RATE)
         self._journal.metrics({"step": step, "split": split, "prompts": 0} | nothing)
         self._journal.log("warning", f"step {step}: no win rate, {why}")
 
     def _findings_as_json(self) -> list[dict[str, str]]:
         return [asdict(finding) for finding in self._findings or ()]
+
+
+def _named(names: tuple[str, str, str], rate: WinRate | None) -> dict[str, float | None]:
+    """A win rate with its interval, by what metrics.jsonl calls them."""
+    values = (rate.win_rate, rate.low, rate.high) if rate else (None, None, None)
+    return dict(zip(names, values, strict=True))
+
+
+def _in_words(rates: Sequence[WinRate | None], split: str) -> str:
+    """Win rates for the log: of the judge alone, or by whom each is."""
+    by = ("",) if len(rates) == 1 else (" by the judge", " by the evaluator")
+    return "; ".join(
+        f"{rate.win_rate:.1%}{who} on {split} "
+        f"({rate.low:.1%} to {rate.high:.1%}, {rate.prompts} prompts)"
+        + (f"; {rate.invalid} more got no valid verdict" if rate.invalid else "")
+        if rate
+        else f"none{who}, which gave no valid verdict"
+        for who, rate in zip(by, rates, strict=True)
+    )

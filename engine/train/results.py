@@ -3,31 +3,83 @@
 import contextlib
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import mlx.nn as nn
 
 from engine.errors import UserError
+from engine.json_number import count
 from engine.model import arrays, fuse
 from engine.model.adapter_files import ADAPTER_CONFIG, WEIGHTS, config_text
 from engine.model.adapters import adapter_key
 from engine.runs import durable
-from engine.runs.folder import ADAPTERS, Run
+from engine.runs.checkpoints import Best, checkpoint_damage
+from engine.runs.folder import ADAPTERS, CHECKPOINTS, Run
 from engine.runs.run_names import safe_name
-from engine.settings.schema import Settings
+from engine.settings.schema import Keep, Quantization, Settings
 
 
-def trained_weights(run: Run) -> Path:
-    """The file with the newest weights that the run has trained.
+@dataclass(frozen=True, slots=True)
+class TrainedWeights:
+    """A file of weights that a run has trained, and which: `step` is None where nothing tells."""
+
+    file: Path
+    step: int | None
+    best: Best | None  # where the step is the best of the run
+    note: str | None = None  # why it is not what was asked for, a sentence
+
+    @property
+    def name(self) -> str:
+        """The same in three words, for a line of a screen."""
+        which = "best" if self.best else "last"
+        return f"{which} step" if self.step is None else f"{which} step {self.step:,}"
+
+    @property
+    def in_words(self) -> str:
+        """Which weights these are, for a sentence."""
+        if self.best:
+            return f"step {self.best.step:,}, the best by its win rate ({self.best.win_rate:.0%})"
+        return "the last step" if self.step is None else f"step {self.step:,}, the last"
+
+
+def trained_weights(run: Run, keep: Keep | None = None) -> TrainedWeights:
+    """The weights of the best step of a run or of its last; by default as its settings say. Where
+    no step is better than the start the last are given, with a note.
 
     Raises:
         UserError: it has none yet.
     """
+    if keep is None:
+        keep = run.known_settings()[0].keep
+    best = run.best() if keep == "best" else None
+    note = None
+    if best and best.is_start:
+        note = f"no step of {run.name!r} was better than the start by its held-out win rate"
+    elif best:
+        folder = run.path / CHECKPOINTS / f"{best.step:07d}"
+        if not checkpoint_damage(folder):
+            return TrainedWeights(folder / WEIGHTS, best.step, best)
+        note = f"the checkpoint of step {best.step:,}, the best, is gone or damaged"
     checkpoint = run.latest_checkpoint()
-    for folder in (checkpoint, run.path / ADAPTERS):
-        if folder and (folder / WEIGHTS).is_file():
-            return folder / WEIGHTS
+    if checkpoint:
+        return TrainedWeights(checkpoint / WEIGHTS, int(checkpoint.name), None, note)
+    if (file := run.path / ADAPTERS / WEIGHTS).is_file():
+        return TrainedWeights(file, count(run.state().get("step")), None, note)
     raise UserError(f"the run {run.name!r} has no trained weights yet: let it save a checkpoint")
+
+
+def weights_to_leave(run: Run, keep: Keep | None = None) -> TrainedWeights:
+    """`trained_weights` for other programs, for which the start is nothing to keep.
+
+    Raises:
+        UserError: it has none yet, or none that is better than the start.
+    """
+    weights = trained_weights(run, keep)
+    best = run.best()
+    if weights.note and best and best.is_start:
+        raise UserError(f"{weights.note}; --keep last takes the last all the same")
+    return weights
 
 
 def write_adapters(model: nn.Module, settings: Settings, folder: Path) -> None:
@@ -66,31 +118,50 @@ def fuse_run(
     run: Run,
     to: Path,
     *,
+    keep: Keep | None = None,
     dequantize: bool | None = None,
+    quantization: Quantization | None = None,
     replace: bool = False,
+    beside: Callable[[Path], None] = lambda folder: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Write the trained model as a folder that mlx-lm and transformers load; return `to`.
 
     Args:
+        keep: the best or the last step; by default as the run's settings say.
         dequantize: in full precision, which every program reads, even where the run trained on
             quantised weights; by default as the run's `fuse_dequantize` says.
+        quantization: quantised in this way, whatever the run trained on.
         replace: take the place of a folder that is there already.
-        say: told how trained layers of a model that stays quantised are kept.
+        beside: given the folder to write more into before it is moved into place.
+        say: told which step it is of, and how trained layers of a model that stays quantised are
+            kept.
 
     Raises:
         UserError: the run or its model cannot be read, or `to` has something in it.
         StorageError: `to` cannot be written; it is as it was.
     """
     settings, _ = run.known_settings()
-    weights = trained_weights(run)
-    if dequantize is None:
+    weights = weights_to_leave(run, keep)
+    if quantization:
+        settings = settings.model_copy(update={"quantization": quantization})
+        dequantize = False
+    elif dequantize is None:
         dequantize = settings.fuse_dequantize
     with new_folder(to, replace=replace, private=to.parent == run.path) as folder:
-        repacked = fuse.fuse(settings, weights, folder, dequantize=dequantize)
+        repacked = fuse.fuse(settings, weights.file, folder, dequantize=dequantize)
+        beside(folder)
     if repacked:
         say(f"the fused model in {to}: {repacked}")
+    tell_of(weights, to, say)
     return to
+
+
+def tell_of(weights: TrainedWeights, to: Path, say: Callable[[str], None]) -> None:
+    """Say which step's weights were written."""
+    if weights.note:
+        say(weights.note)
+    say(f"{to} has the weights of {weights.in_words}")
 
 
 def readers(run: Run, folder: Path) -> str:

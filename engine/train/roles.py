@@ -125,12 +125,12 @@ def _judges(
 ) -> dict[str, JudgeModel]:
     quantization = settings.judge_quantization or settings.quantization
     judges: dict[str, JudgeModel] = {}
-    for name in settings.judge_names("model"):
+    for name, key in settings.judge_names("model").items():
         if name in rewards:
-            judges[name] = load_reward_model(rewards[name], "judge", quantization=quantization)
-            loading.notes.append(f"judge: {name} is a reward model, which reads no rubric")
+            judges[name] = load_reward_model(rewards[name], key, quantization=quantization)
+            loading.notes.append(f"{key}: {name} is a reward model, which reads no rubric")
             continue
-        model, tokenizer, _ = loading.role(name, "judge", quantization)
+        model, tokenizer, _ = loading.role(name, key, quantization)
         # A judge reads the rubric, the whole prompt and two answers, however long.
         judges[name] = choose.alone(model, tokenizer)
     return judges
@@ -138,18 +138,19 @@ def _judges(
 
 def _reward_folders(settings: Settings, on_download: Callable[[str], None]) -> dict[str, Path]:
     """The folders of those judges that are reward models, by their names."""
-    names = settings.judge_names("model")
-    return {name: folder for name in names if (folder := _reward_folder(name, on_download))}
+    names = settings.judge_names("model").items()
+    folders = ((name, _reward_folder(name, key, on_download)) for name, key in names)
+    return {name: folder for name, folder in folders if folder}
 
 
-def _reward_folder(name: str, on_download: Callable[[str], None]) -> Path | None:
+def _reward_folder(name: str, key: str, on_download: Callable[[str], None]) -> Path | None:
     """The folder of a judge where it is a reward model.
 
     Raises:
         UserError: as `locate` and `check_reward_model`.
     """
-    folder = locate(name, "judge", on_download).resolve()
+    folder = locate(name, key, on_download).resolve()
     if not is_reward_model(folder):
         return None
-    check_reward_model(folder, "judge")
+    check_reward_model(folder, key)
     return folder

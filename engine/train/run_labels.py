@@ -1,6 +1,6 @@
 """A person's labels in the files of a run that is being trained."""
 
-from engine.data.pairs import JudgedPair
+from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.events import Choice
 from engine.judges.human import HumanJudge
 from engine.runs import relabel
@@ -21,6 +21,10 @@ class RunLabels:
         line = judged.to_record(HumanJudge.name, self._journal.layout) | {"keep": True}
         self._run.append(PAIRS if judged.decided else UNDECIDED, [line], sync=True)
         self._journal.count_pairs(1)
+
+    def claim(self, pair: Pair) -> Verdict | None:
+        """The label that the person gave the same texts in a step that the run went back from."""
+        return self._journal.claim(pair)
 
     def retract(self, pair_id: str) -> None:
         """Take the label of a pair that waits again out of the files."""

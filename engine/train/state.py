@@ -20,6 +20,8 @@ from engine.model import arrays
 from engine.model.adapter_files import WEIGHTS
 from engine.model.adapters import load_adapter_file
 from engine.runs.folder import SAMPLED
+from engine.train.best import BestSoFar
+from engine.train.collapse_watch import CollapseWatch
 from engine.train.health import Health
 from engine.train.judge_watch import JudgeWatch
 from engine.train.metrics import Averages
@@ -46,6 +48,12 @@ class TrainingState:
     averages: Averages = field(default_factory=Averages)  # since the last report
     health: Health = field(default_factory=Health)
     judge_watch: JudgeWatch = field(default_factory=JudgeWatch)
+    best: BestSoFar = field(default_factory=BestSoFar)
+    ended: str | None = None  # why the run ended before its last step, a sentence
+    collapse_watch: CollapseWatch = field(default_factory=CollapseWatch)
+    # What of each suite of the guard was right at the start; empty until it is first needed.
+    could: dict[str, list[bool]] = field(default_factory=dict)
+    guarded: int = -1  # the last step that the guard looked at
 
     def to_json(self, pending: Iterable[Sequence[Pair]]) -> dict[str, Any]:
         """Plain JSON values, with the batches that wait to be judged or learned from."""
@@ -58,6 +66,11 @@ class TrainingState:
             "means": self.averages.state(),
             "health": self.health.state(),
             "judge_watch": self.judge_watch.state(),
+            "best": self.best.state(),
+            "ended": self.ended,
+            "collapse_watch": self.collapse_watch.state(),
+            "could": self.could,
+            "guarded": self.guarded,
             "pending": [[pair.to_json() for pair in batch] for batch in pending],
         }
 
@@ -71,9 +84,18 @@ class TrainingState:
         self.averages = Averages(data["means"])
         # Older checkpoints do not tell; their runs are taken to have learned.
         self.health = Health(data.get("health", {"learned_pairs": self.step}))
-        # Nor do they tell of their first pairs, and later ones are no measure of a judge.
+        # Nor do they tell of their first pairs, and later ones measure neither a judge nor a start.
         self.judge_watch = JudgeWatch(data.get("judge_watch", {"over": True}))
+        self.best = BestSoFar(data.get("best"))
+        self.ended = data.get("ended")
+        self.collapse_watch = CollapseWatch(data.get("collapse_watch", {"over": True}))
+        self.could = data.get("could", {})
+        self.guarded = data.get("guarded", self.step)
         return [[Pair.from_json(pair) for pair in batch] for batch in data["pending"]]
+
+    def go_on(self) -> None:
+        """Somebody wants the run to go on from here, whatever it ended for."""
+        self.ended, self.best.in_vain = None, 0
 
     def add_samples(
         self,
@@ -115,7 +137,12 @@ def restore(folder: Path, update: Update) -> dict[str, Any]:
     """
     load_adapter_file(update.policy.model, folder / WEIGHTS, key="checkpoint")
     try:
+        rate = update.optimizer.state.get("learning_rate")
         update.optimizer.state = arrays.tree(arrays.load(folder / OPTIMIZER))
+        schedule = update.settings.lr_schedule
+        if rate is not None and schedule.name == "constant" and not schedule.warmup_steps:
+            # As the settings have it now, which a person may have changed to go on otherwise.
+            update.optimizer.state["learning_rate"] = rate
         gradients = folder / GRADIENTS
         update.gradients = arrays.load(gradients) if gradients.exists() else None
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))

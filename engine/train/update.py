@@ -65,6 +65,7 @@ class Update:
             soft_labels=settings.soft_labels,
             label_smoothing=settings.label_smoothing,
             label_smoothing_form=settings.label_smoothing_form,
+            length_normalize=settings.length_normalize,
         )
         self._step_size = settings.seq_step_size if settings.efficient_long_context else None
         self.tokens_per_pass = policy.backend.tokens_per_pass(

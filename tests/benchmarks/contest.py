@@ -86,6 +86,7 @@ class Setting:
                 "top_p": 1.0,
                 "fuse": False,
                 "memory_limit": 1.0,
+                "guard": "off",
             },
         }
 

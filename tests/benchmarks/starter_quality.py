@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -132,15 +133,20 @@ def run(changes: dict[str, object], preset: str, tend: Callable) -> Path:
     return session.run.path
 
 
-def truth_of(folder: Path, likes: Callable[[str, str], bool] | None = None) -> dict[str, object]:
-    """What the trained policy writes for held-out prompts, by the programmatic truth."""
+def truth_of(
+    folder: Path,
+    likes: Callable[[str, str], bool] | None = None,
+    keep: Literal["best", "last"] | None = None,
+) -> dict[str, object]:
+    """What the trained policy writes for held-out prompts, by the programmatic truth; `keep` says
+    of which step."""
     from engine.runs.folder import Run
     from engine.starter.build import grammar
     from engine.starter.build.sample import sample_texts
     from engine.starter.build.truth import prefer, read
     from engine.trained import load_trained
 
-    models = load_trained(Run(folder))
+    models = load_trained(Run(folder), keep)
     prompts = [q.text for q in grammar.questions(held_out=True)] * 3
     before = sample_texts(models.reference, prompts, 0.8, seed=1)
     after = sample_texts(models.policy, prompts, 0.8, seed=2)

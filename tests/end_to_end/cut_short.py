@@ -27,6 +27,7 @@ from engine.settings.files import from_mapping
 from tests.end_to_end.resumed_run import by_mean_alone
 from tui.shell import preferences
 
+WENT_BACK = "went back once"
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -182,6 +183,12 @@ def go_through(values: dict[str, Any], home: Path) -> None:
         run = session.run
     assert run is not None
     change_label(run)
+    if run.state()["notes"] != WENT_BACK:
+        session = Session(settings, run, back_to=3)
+        session.start()
+        session.join()
+        assert (session.status, session.error) == ("finished", None)
+        run.annotate(notes=WENT_BACK)
     remote.post(run, "stop")
     remote.take(run)
     from engine.export import export

@@ -42,7 +42,7 @@ def main(values: str, seed: str) -> None:
                 say(given=pair.pair_id)
             if chance.random() < UNDO:
                 say(undoing=pair.pair_id)
-                if session.undo(pair.pair_id) != "unknown":
+                if session.undo(pair.pair_id) == "undone":
                     say(undone=pair.pair_id)
         time.sleep(0.003)
     session.join()

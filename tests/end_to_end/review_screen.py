@@ -32,4 +32,5 @@ def read(lines: list[str]) -> Shown | None:
 
 
 def joined(rows: list[str]) -> str:
-    return " ".join(" ".join(rows).split())
+    text = " ".join(" ".join(rows).split())
+    return text.removesuffix("the end").removesuffix("↓ more below").strip()

@@ -41,6 +41,7 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "judge": str(folder / "policy"),
         "data": str(folder / "prompts.jsonl"),
         "quantization": "none",
+        "guard": "off",  # a random policy can do nothing
         "num_layers": -1,
         "iters": 5,
         "batch_size": 2,
@@ -52,6 +53,7 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "steps_per_report": 2,
         "save_every": 1,
         "test": True,
+        "keep": "last",  # the judge is at chance, and of the start nothing would be fused
         "fuse": True,
         "lm_studio_name": "me/cut",
     }

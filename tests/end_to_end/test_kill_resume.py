@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 VARIANTS: dict[str, dict[str, Any]] = {
     "lora": {"gradient_accumulation_steps": 3, "lora_parameters": {"rank": 4, "dropout": 0.2}},
     "ahead": {"lookahead": 2, "train_type": "dora", "optimizer": "adafactor"},
+    # Nobody is there to answer, so what is put before the person is left out.
+    "hybrid": {"judge": "hybrid", "hybrid_margin": 0.0, "audit_rate": 0.4, "lookahead": 2},
     "full": {
         "train_type": "full",
         "num_layers": 1,
@@ -43,6 +45,7 @@ def values(models: Path, name: str, variant: dict[str, Any]) -> dict[str, Any]:
         "run_name": name,
         "model": str(models / "policy"),
         "judge": str(models / "judge"),
+        "hybrid_model": str(models / "judge"),
         "data": str(models / "prompts.jsonl"),
         "quantization": "none",
         "num_layers": -1,
@@ -59,6 +62,9 @@ def values(models: Path, name: str, variant: dict[str, Any]) -> dict[str, Any]:
         "test_batches": 1,
         "fuse": False,
         "judge_watch": "warn",  # the judge is at chance
+        "collapse_watch": "warn",  # and so is the policy
+        "guard_suites": ["arithmetic"],
+        "steps_per_guard": 4,
         **variant,
     }
 
@@ -101,9 +107,18 @@ def weights(folder: Path) -> bytes:
 
 
 def watched(folder: Path) -> dict[str, Any]:
-    """What the run remembers of its judge's first pairs."""
+    """What the run remembers of its judge's first pairs, of its text, and of what it could do."""
     newest = sorted((folder / "checkpoints").glob("[0-9]*"))[-1]
-    return json.loads((newest / "state.json").read_text())["judge_watch"]
+    state = json.loads((newest / "state.json").read_text())
+    return {name: state[name] for name in ("judge_watch", "collapse_watch", "could", "guarded")}
+
+
+def best(folder: Path) -> tuple[Any, list[str], bytes]:
+    """What the run remembers of its best step, its checkpoints, and the adapters that it leaves."""
+    checkpoints = sorted((folder / "checkpoints").glob("[0-9]*"))
+    state = json.loads((checkpoints[-1] / "state.json").read_text())["best"]
+    adapters = (folder / "adapters" / "adapters.safetensors").read_bytes()
+    return state, [each.name for each in checkpoints], adapters
 
 
 def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: int) -> None:
@@ -112,9 +127,12 @@ def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: in
     finish(values(models, "unbroken", VARIANTS[name]), home)
     wanted, weighed = written(runs / "unbroken"), weights(runs / "unbroken")
     remembered = watched(runs / "unbroken")
-    assert remembered["valid"] == WATCHED
-    steps = [line["step"] for line in wanted["metrics.jsonl"]]
-    assert steps == [0, 3, 5, 6, 9, 10, 12, 14, 14, 14]
+    assert remembered["judge_watch"]["valid"] == WATCHED
+    assert remembered["collapse_watch"]["first"]
+    assert (len(remembered["could"]["arithmetic"]), remembered["guarded"]) == (24, 12)
+    lines = [line for line in wanted["metrics.jsonl"] if line.get("split") != "kept"]
+    steps = [line["step"] for line in lines]
+    assert steps[:-1] == [0, 3, 5, 6, 9, 10, 12, 14, 14]  # the last is of the test, of what is kept
     assert len(wanted["pairs.jsonl"]) > 5
     for trial in range(trials):
         broken = f"broken-{trial}"
@@ -130,10 +148,11 @@ def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: in
             assert found[file] == lines, f"{file} after {killed} kills, trial {trial}"
         assert weights(runs / broken) == weighed
         assert watched(runs / broken) == remembered
+        assert best(runs / broken) == best(runs / "unbroken")
         shutil.rmtree(runs / broken)
 
 
-@pytest.mark.parametrize(("name", "kills"), [("lora", 2), ("ahead", 1)])
+@pytest.mark.parametrize(("name", "kills"), [("lora", 2), ("ahead", 1), ("hybrid", 2)])
 def test_a_killed_run_goes_on_as_if_unbroken(
     name: str, kills: int, models: Path, tmp_path: Path
 ) -> None:

@@ -34,6 +34,15 @@ BY_HAND = {
     "undo_seconds": 0.02,
     "self_check_every": 0,
 }
+HYBRID = {
+    **BY_HAND,
+    "judge": "hybrid",
+    "hybrid_model": "starter",
+    "hybrid_margin": 0.3,
+    "audit_rate": 0.3,
+    "lookahead": 3,
+    "judge_watch": "off",
+}
 EARLY = 0.2  # share of the kills that come while a run is being loaded
 INSTANT = 0.05  # seconds within which a kill comes after a line
 TORN = 0.3  # share after which a file is torn too, as a power cut may tear what was not synced
@@ -203,7 +212,8 @@ class Ledger:
         for file in (PAIRS, UNDECIDED):
             for line in run.read(file) if run.path.exists() else ():
                 assert line["pair_id"] not in found, "stored twice"
-                found[line["pair_id"]] = line["chosen"] if file == PAIRS else line["choice"]
+                if line["judge"] == "human":
+                    found[line["pair_id"]] = line["chosen"] if file == PAIRS else line["choice"]
         asked = {key: each for key, each in found.items() if each not in ("identical", "empty")}
         if self.doubtful in asked:
             self.stored.add(self.doubtful)
@@ -213,16 +223,16 @@ class Ledger:
         assert asked == {key: self.meant[key] for key in self.stored}
 
 
-def check_labels(home: Path, kills: int, seed: int) -> Killer:
+def check_labels(home: Path, kills: int, seed: int, values: dict[str, Any] = BY_HAND) -> Killer:
     """A run judged by hand, killed until `kills` are reached and the run is done."""
     killer = Killer(random.Random(seed), loading=4.0, lines=12)
     acknowledged = 0
     while killer.kills < kills:
         killer.trials += 1
-        values = BY_HAND | {"run_name": f"by-hand-{killer.trials}"}
-        run, ledger = Run(home / "runs" / str(values["run_name"])), Ledger()
+        chosen = values | {"run_name": f"by-hand-{killer.trials}"}
+        run, ledger = Run(home / "runs" / str(chosen["run_name"])), Ledger()
         torn: str | None = None
-        while killer.strike(labelled(values, home, killer.chance), '"giving"'):
+        while killer.strike(labelled(chosen, home, killer.chance), '"giving"'):
             whole(run)
             ledger.note(killer.told)
             ledger.check(run)
@@ -233,9 +243,9 @@ def check_labels(home: Path, kills: int, seed: int) -> Killer:
         ledger.note(killer.told)
         ledger.check(run)
         assert json.loads(killer.told[-1]) == {"ended": "finished", "error": None}
-        steps = [line["step"] for line in run.read(METRICS)]
+        steps = [line["step"] for line in run.read(METRICS) if "split" not in line]
         assert steps == [2, 4, 6, 8, 10]
-        assert len(ledger.meant) >= 10
+        assert len(ledger.meant) >= (10 if chosen["judge"] == "human" else 1)
         acknowledged += ledger.acknowledged
     killer.told = [f"{acknowledged} labels acknowledged"]
     return killer
@@ -255,6 +265,10 @@ def labelled(values: dict[str, Any], home: Path, chance: random.Random) -> subpr
 
 def test_a_person_killed_a_few_times_loses_no_label(tmp_path: Path) -> None:
     check_labels(tmp_path, kills=3, seed=1)
+
+
+def test_a_person_beside_a_model_loses_no_label(tmp_path: Path) -> None:
+    check_labels(tmp_path, kills=3, seed=3, values=HYBRID)
 
 
 @pytest.mark.slow

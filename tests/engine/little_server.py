@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from engine.judges.presentation import FIRST_LABEL, QUESTION, SECOND_LABEL
+from engine.judges.presentation import FIRST_LABEL, RUBRIC_LABEL, SECOND_LABEL
 
 MODELS = ("longer", "other")
 
@@ -127,4 +127,4 @@ def answers_in(body: dict[str, Any]) -> tuple[str, str]:
     user = body["messages"][-1]["content"]
     _, _, answers = user.partition(FIRST_LABEL)
     first, _, rest = answers.partition(SECOND_LABEL)
-    return first, rest.partition(QUESTION)[0]
+    return first, rest.partition(RUBRIC_LABEL)[0]

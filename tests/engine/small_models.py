@@ -162,6 +162,8 @@ def settings(**values: Any) -> Settings:
         "judge_margin": 0.0,  # a random judge is never sure,
         "judge_ties": "margin",  # and picks a place
         "judge_watch": "off",  # and is at chance
+        "collapse_watch": "off",  # a random policy has no text that could break
+        "guard": "off",  # and can do nothing
     }
     return from_mapping(small | values, "the test")
 

@@ -287,7 +287,7 @@ def test_a_checkpoint_tells_its_shape(chosen: Choose) -> None:
 
 
 def test_an_export_of_such_a_run_is_whole(chosen: Choose, tmp_path: Path) -> None:
-    run = trained(chosen())
+    run = trained(chosen(keep="last"))
     export(run, tmp_path / "out", fuse=False)
     fuse_run(run, tmp_path / "fused")
     again, _ = settled(chosen(resume_adapter_file=str(tmp_path / "out")))
@@ -299,7 +299,7 @@ def test_an_export_of_such_a_run_is_whole(chosen: Choose, tmp_path: Path) -> Non
 def test_a_run_of_an_older_version_keeps_its_reference(chosen: Choose, files: Path) -> None:
     """Its reference was the bare model, and nothing was copied."""
     run = trained(chosen())
-    assert run.state()["format"] == run.format == 3
+    assert run.state()["format"] == run.format == 4
     shutil.rmtree(run.checkpoints()[-1])
     shutil.rmtree(run.path / START)
     state = json.loads((run.path / "run.json").read_text())
@@ -308,6 +308,7 @@ def test_a_run_of_an_older_version_keeps_its_reference(chosen: Choose, files: Pa
     trained(run.settings(), run)
     assert "its reference stays the model without the adapters" in log(run)
     assert "it goes on with other completions" in log(run)
+    assert "its judge reads pairs in other words now" in log(run)
     assert not (run.path / START).exists()
     assert [line["step"] for line in run.read(METRICS) if line.get("kl")] == [2, 3, 4]
     bare, _, _ = load(files / "policy", "model", quantization="none")

@@ -34,7 +34,7 @@ class Recorder:
 def evaluation(reference: LanguageModel, judge: Any, **more: Any) -> Evaluation:
     return Evaluation(
         reference,
-        judge,
+        [judge],
         prompts=[f"prompt {index}" for index in range(len(PROMPTS))],
         prompt_ids=PROMPTS,
         sampler=more.pop("sampler", Sampler(1.0)),
@@ -45,7 +45,7 @@ def evaluation(reference: LanguageModel, judge: Any, **more: Any) -> Evaluation:
 
 
 def measured(made: Evaluation, policy: LanguageModel) -> WinRate:
-    result = made.measure(policy)
+    (result,) = made.measure(policy)
     assert result is not None
     return result
 
@@ -88,7 +88,7 @@ def test_a_prompt_without_a_valid_verdict_is_left_out() -> None:
 def test_a_judge_that_never_answers_gives_no_win_rate() -> None:
     policy, reference = language_model(seed=1), language_model(seed=2)
     made = evaluation(reference, Recorder([Verdict("invalid")]))
-    assert made.measure(policy) is None
+    assert made.measure(policy) == [None]
     assert len(made) == len(PROMPTS)
 
 

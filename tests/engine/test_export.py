@@ -17,7 +17,7 @@ from mlx_lm.models import qwen3
 from mlx_lm.utils import dequantize_model
 
 from engine.errors import UserError
-from engine.export import export
+from engine.export import QUANTIZED, export
 from engine.machine.backend import backend
 from engine.model import arrays, load
 from engine.model.adapters import add_adapters
@@ -329,7 +329,7 @@ def test_a_run_of_the_starter_generates_in_mlx_lm(tmp_path: Path):
 
 def test_the_newest_checkpoint_is_what_is_exported(base: Path, tmp_path: Path):
     run, policy = trained(base)
-    assert trained_weights(run) == run.path / ADAPTERS / WEIGHTS
+    assert trained_weights(run).file == run.path / ADAPTERS / WEIGHTS
     doubled = {k: 2 * v for k, v in arrays.flat(policy.trainable_parameters()).items()}
     with run.checkpoint_folder(7) as folder:
         arrays.save(folder / WEIGHTS, doubled)
@@ -430,7 +430,7 @@ def test_an_export_says_who_reads_the_model(base: Path, tmp_path: Path, command:
     run, _ = trained(base, quantization="8-bit")
     done = command("export", run.name, "--to", str(tmp_path / "plain"), "--fuse")
     assert done.status == 0
-    assert done.out.splitlines()[-1].startswith("mlx-lm reads it, and transformers where")
+    assert done.out.splitlines()[1].startswith("mlx-lm reads it, and transformers where")
     packed = fuse_run(run, tmp_path / "packed", dequantize=False)
     assert readers(run, packed).startswith("mlx-lm only")
 
@@ -469,8 +469,81 @@ def test_a_run_of_a_newer_version_is_shown_and_exported_but_not_gone_on_with(
     assert told["settings"]["lora_parameters"]["rank"] == 4
     for fuse in ([], ["--fuse"]):
         done = command("export", "trial", "--to", str(tmp_path / f"out{len(fuse)}"), *fuse)
-        assert (done.status, done.err.splitlines()) == (0, [f"note: {note}" for note in notes])
+        *told, last = done.err.splitlines()
+        assert (done.status, told) == (0, [f"note: {note}" for note in notes])
+        assert last.endswith(", the last")  # which step's weights these are
     assert distance(logits(tmp_path / "out1"), policy(IDS)) < 0.02
     resumed = command("resume", "trial")
     assert resumed.status == 2
     assert "there is no setting 'lora_parameters.shape'" in resumed.err
+
+
+# -- quantised on the way out --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quantization", QUANTIZED)
+def test_a_model_is_quantised_at_export_and_keeps_its_training(
+    base: Path, tmp_path: Path, quantization: Quantization
+):
+    """The same as of a run that trained on weights quantised so."""
+    if backend() != "cpu":
+        pytest.skip("the policy is in half precision")
+    run, _ = trained(base, 0.003)
+    said: list[str] = []
+    packed = export(run, tmp_path / "packed", fuse=True, quantize=quantization, say=said.append)
+    config = json.loads((packed / "config.json").read_text())
+    assert config["quantization"]["bits"] == QUANTIZATIONS[quantization]["bits"]
+    assert "trained layers are kept in 8 bits" in said[0]
+    _, wanted = trained(base, 0.003, quantization=quantization, run_name="other")
+    start, _, _ = load.load(base, "model", quantization=quantization)
+    loaded: Any = load_with_mlx_lm(str(packed))
+    expected = predictions(wanted)
+    lost = divergence(expected, predictions(loaded[0]))
+    assert lost < 0.03 * divergence(expected, predictions(start))
+
+
+def test_what_cannot_be_quantised_at_export_is_refused(
+    base: Path, tmp_path: Path, command: Command
+) -> None:
+    trained(base)
+    trained(base, train_type="full", run_name="whole")
+    packed = tmp_path / "packed"
+    shutil.copytree(base, packed)
+    config = json.loads((packed / "config.json").read_text())
+    loaded: Any = load_with_mlx_lm(str(base))
+    nn.quantize(loaded[0], group_size=64, bits=4)
+    arrays.save(packed / "model.safetensors", arrays.flat(loaded[0].parameters()))
+    config["quantization"] = {"group_size": 64, "bits": 4}
+    (packed / "config.json").write_text(json.dumps(config))
+    trained(packed, run_name="four")
+    for name, form, reason in (
+        ("trial", "5-bit", "there is no form '5-bit'; choose one of 4-bit, 8-bit"),
+        ("whole", "4-bit", "'whole' trained the weights themselves"),
+        ("four", "8-bit", "is quantised already, in 4 bits"),
+    ):
+        done = command("export", name, "--to", str(tmp_path / "out"), "--quantize", form)
+        assert done.status == 2
+        assert reason in done.err
+        assert done.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    done = command("export", "four", "--to", str(tmp_path / "out"), "--quantize", "4-bit")
+    assert done.status == 0
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["quantization"]["bits"] == 4
+
+
+def test_an_export_says_how_it_is_run(base: Path, tmp_path: Path, command: Command) -> None:
+    trained(base)
+    for option in (["--fuse"], []):
+        to = tmp_path / f"to {'fused' if option else 'adapters'}"
+        done = command("export", "trial", "--to", str(to), *option)
+        lines = [line.strip() for line in done.out.splitlines() if line.startswith("  ")]
+        given = f"--model '{to}'" if option else f"--model {base} --adapter-path '{to}'"
+        assert [line.split()[0] for line in lines] == [
+            "mlx_lm.generate",
+            "mlx_lm.chat",
+            "mlx_lm.server",
+        ]
+        assert all(given in line for line in lines)
+        about = (to / "README.md").read_text()
+        assert "mlx_lm.chat" in about
+        assert str(to) not in about  # it may be moved

@@ -87,7 +87,7 @@ def test_a_stop_ends_the_wait(
 
 
 def test_an_llms_verdicts_are_stored_by_the_journal(run: Run, journal: Journal) -> None:
-    journal.record_verdicts(JUDGED, "a judge", stored=False)
+    journal.record_verdicts(JUDGED, "a judge")
     assert [line["choice"] for line in run.read(PAIRS)] == ["first"]
     assert [line["choice"] for line in run.read(UNDECIDED)] == ["tie", "identical", "invalid"]
     assert {line["judge"] for line in run.read(PAIRS)} == {"a judge"}
@@ -96,7 +96,7 @@ def test_an_llms_verdicts_are_stored_by_the_journal(run: Run, journal: Journal) 
 def test_a_persons_verdicts_are_stored_already(
     run: Run, journal: Journal, events: list[Event]
 ) -> None:
-    journal.record_verdicts(JUDGED[:3], "human", stored=True)
+    journal.record_verdicts(JUDGED[:3], "human")
     assert list(run.read(PAIRS)) == []
     assert [line["choice"] for line in run.read(UNDECIDED)] == ["identical"]  # nobody was asked
     told = [event.choice for event in events if isinstance(event, PairJudged)]
@@ -105,7 +105,7 @@ def test_a_persons_verdicts_are_stored_already(
 
 def test_what_the_run_has_a_label_of_is_not_stored_again(run: Run, journal: Journal) -> None:
     journal.labelled = {JUDGED[0].pair.pair_id, JUDGED[1].pair.pair_id}
-    journal.record_verdicts(JUDGED, "a judge", stored=False)
+    journal.record_verdicts(JUDGED, "a judge")
     assert list(run.read(PAIRS)) == []
     assert [line["choice"] for line in run.read(UNDECIDED)] == ["identical", "invalid"]
 

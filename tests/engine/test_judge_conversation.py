@@ -13,7 +13,7 @@ from engine.data.tokens import control_ids
 from engine.judges.presentation import (
     FIRST_LABEL,
     PROMPT_LABEL,
-    QUESTION,
+    RUBRIC_LABEL,
     SECOND_LABEL,
     render_frame,
 )
@@ -41,8 +41,11 @@ def shown(prompt: str | Prompt, most: int = 10_000, answers: tuple[str, str] = (
     """What the judge reads as prompt, first and second answer, and whether it is a part."""
     pair = FRAME.present(prompt, *answers, most)
     text = TOKENIZER.decode(pair.as_it_is)
-    asked, first, second = re.split(f"{FIRST_LABEL}|{SECOND_LABEL}", text.partition(QUESTION)[0])
-    return asked.removeprefix(PROMPT_LABEL), first, second, pair.cut
+    text = text.partition(RUBRIC_LABEL)[0]
+    asked, first, second = re.split(f"{FIRST_LABEL}|{SECOND_LABEL}", text)
+    assert first.startswith("1> ")
+    assert second.startswith("2> ")
+    return asked.removeprefix(PROMPT_LABEL), first[3:], second[3:], pair.cut
 
 
 def test_a_conversation_is_read_with_its_system_message_and_labelled_turns() -> None:
@@ -64,7 +67,7 @@ def test_one_turn_of_a_user_is_read_as_it_is() -> None:
     single = prompt_of(("user", "Is it\nraining?"))
     single = Prompt(single.messages, "Is it\nraining?")
     assert FRAME.pair_ids(single, "a", "b") == FRAME.pair_ids("Is it\nraining?", "a", "b")
-    assert shown(single)[0] == "Is it\nraining?"
+    assert shown(single)[0] == "> Is it\n> raining?"
 
 
 NASTY = st.sampled_from(
@@ -113,21 +116,22 @@ def test_of_a_long_last_line_the_end_stays_under_its_label() -> None:
     asked, *_, cut = shown(chat, 130)
     assert cut
     assert re.fullmatch(r"System:\n> Be kind\.\nUser:\n> [word ]+ the end", asked)
-    assert len(asked) == 130 - len("Yes.No.")
+    assert len(asked) == 130 - len("1> Yes.2> No.")
 
 
 def test_of_a_book_the_end_is_read() -> None:
     asked, first, second, cut = shown("word " * 1_000_000 + "the end", 100)
-    assert (asked[-12:], len(asked), cut) == ("word the end", 100 - len("Yes.No."), True)
+    assert asked.startswith("> ")
+    assert (asked[-12:], len(asked), cut) == ("word the end", 100 - len("1> Yes.2> No."), True)
     assert (first, second) == ("Yes.", "No.")
 
 
 def test_long_answers_are_cut_alike_and_keep_their_start() -> None:
     asked, first, second, cut = shown("Why?", 100, ("a" * 500, "b" * 90))
-    assert (asked, first, second, cut) == ("Why?", "a" * 48, "b" * 48, True)
+    assert (asked, first, second, cut) == ("> Why?", "a" * 44, "b" * 44, True)
     # What one does not need, the others have.
     asked, first, second, cut = shown("w" * 500, 100, ("a" * 60, "b" * 10))
-    assert (asked, first, second, cut) == ("w" * 45, "a" * 45, "b" * 10, True)
+    assert (asked, first, second, cut) == ("> " + "w" * 42, "a" * 40, "b" * 10, True)
 
 
 @limits(max_examples=100, deadline=None)

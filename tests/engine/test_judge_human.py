@@ -28,6 +28,9 @@ class Store:
         self.labels[judged.pair.pair_id] = judged.verdict
         self.order.append(judged.pair.pair_id)
 
+    def claim(self, pair: Pair) -> Verdict | None:
+        return None
+
     def retract(self, pair_id: str) -> None:
         self.check()
         self.labels.pop(pair_id, None)
@@ -364,6 +367,20 @@ def test_an_undo_that_cannot_be_written_undoes_nothing(make: Make, store: Store)
 
 
 # -- the same pair again -------------------------------------------------------------------------
+
+
+def test_short_sittings_count_together_until_a_pair_comes_again(make: Make) -> None:
+    """A person who never labels as many at once is asked all the same."""
+    judge = make(every=20)
+    judge.restore({f"{number:07d}-000": Verdict("first") for number in range(18)})
+    pairs = batch(18, 4)
+    judge.submit(pairs)
+    give(judge, pairs[0].pair_id, pairs[0].first)
+    assert not any(each.repeat for each in judge.waiting())
+    give(judge, pairs[1].pair_id, pairs[1].first)
+    assert [each.repeat for each in judge.waiting()].count(True) == 1
+    give(judge, pairs[2].pair_id, pairs[2].first)
+    assert [each.repeat for each in judge.waiting()].count(True) == 1
 
 
 def test_an_earlier_pair_comes_again_swapped(make: Make, store: Store) -> None:

@@ -18,7 +18,7 @@ from engine.data.completion import Completion
 from engine.data.pairs import Pair
 from engine.judges import llm
 from engine.judges.llm import LLMJudge
-from engine.judges.presentation import answer_ids, render_frame
+from engine.judges.presentation import render_frame
 from engine.judges.queued import QueuedJudge
 from engine.model.language_model import LanguageModel
 from engine.train.metrics import Averages, add_judged
@@ -69,12 +69,10 @@ def attentive() -> LanguageModel:
     middle = last.mean(axis=0)
     direction = mx.random.normal(middle.shape, key=mx.random.key(0))
     direction = direction - middle * (direction @ middle) / (middle @ middle)
-    one, two = answer_ids(lm.tokenizer)
+    one, two = frame.answers
     head = body.lm_head.weight
     gap = direction / mx.std(last @ direction)
-    body.lm_head.weight = mx.where(
-        mx.arange(head.shape[0])[:, None] == two[0], head[one[0]] - gap, head
-    )
+    body.lm_head.weight = mx.where(mx.arange(head.shape[0])[:, None] == two, head[one] - gap, head)
     return lm
 
 
@@ -153,7 +151,7 @@ def test_rows_that_are_too_long_for_a_pass_are_read_in_pieces(
         return read(model, ids, caches)
 
     monkeypatch.setattr(MlxModel, "hidden", noted)
-    monkeypatch.setattr(limits, "ATTENTION_SCORES", 2 * 400 * 24)  # some 24 tokens at a time
+    monkeypatch.setattr(limits, "ATTENTION_SCORES", 2 * 400 * 20)  # some 20 tokens at a time
     anew = language_model(config, tokens=math.inf)
     anew = anew if by_numpy else by_mlx(anew)
     for one, other in zip(judge_of(anew).judge(TEXTS), whole, strict=True):
@@ -169,14 +167,14 @@ def test_a_pair_without_memory_for_it_is_invalid_and_named(
     read = kind.last_logits
 
     def full(backend: Any, prefix: Any, rows: list[list[int]]) -> mx.array:
-        if max(map(len, rows)) > 150 or len(rows) > 4:
+        if max(map(len, rows)) > 400 or len(rows) > 4:
             raise RuntimeError("[malloc] Unable to allocate 68719476736 bytes.")
         return read(backend, prefix, rows)
 
     monkeypatch.setattr(kind, "last_logits", full)
     said: list[str] = []
     judge = QueuedJudge(LLMJudge(lm, settings(judge_system=RUBRIC), warn=said.append))
-    long = "It is a very long story. " * 8
+    long = "It is a very long story. " * 20
     judge.submit([*batch(), pair(4, first=long, second="No idea"), pair(5, first=long)])
     judged = judge.collect()
     assert judged is not None
@@ -202,7 +200,7 @@ def test_another_failure_is_no_matter_of_memory(monkeypatch: pytest.MonkeyPatch)
 
 def test_pairs_that_are_cut_are_marked_and_the_first_is_named() -> None:
     said: list[str] = []
-    chosen = settings(judge_system=RUBRIC, judge_max_tokens=32)
+    chosen = settings(judge_system=RUBRIC, judge_max_tokens=64)
     judge = QueuedJudge(LLMJudge(attentive(), chosen, warn=said.append))
     book = "word " * 100_000
     asked = [pair(0), pair(1, prompt=book), pair(2, prompt=book, first="x" * 99)]
@@ -211,7 +209,7 @@ def test_pairs_that_are_cut_are_marked_and_the_first_is_named() -> None:
     assert judged is not None
     assert [each.verdict.cut for each in judged] == [False, True, True]
     (text,) = said
-    assert text.startswith("pair 0000001-001 has more than judge_max_tokens (32)")
+    assert text.startswith("pair 0000001-001 has more than judge_max_tokens (64)")
     means = Averages()
     add_judged(means, judged)
     assert means.report()["cut_pairs"] == 2

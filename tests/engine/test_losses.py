@@ -40,8 +40,9 @@ def make(
     soft: Any = "off",
     smoothing: float = 0.0,
     smoothing_form: Any = "conservative",
+    by_token: bool = False,
 ) -> Loss:
-    return Loss(kind, beta, delta, form, soft, smoothing, smoothing_form)
+    return Loss(kind, beta, delta, form, soft, smoothing, smoothing_form, by_token)
 
 
 def losses_of(loss: Loss, logps: LogProbs, q: Any = 1.0) -> mx.array:
@@ -61,6 +62,9 @@ def reference_loss(loss: Loss, pair: Any) -> float:
         mean_w = (pi_w - ref_w) / max(tokens_w, 1)
         mean_l = (pi_l - ref_l) / max(tokens_l, 1)
         return (mean_w - mean_l - 1 / (2 * loss.beta)) ** 2
+    if loss.length_normalize:
+        pi_w, ref_w = pi_w / max(tokens_w, 1), ref_w / max(tokens_w, 1)
+        pi_l, ref_l = pi_l / max(tokens_l, 1), ref_l / max(tokens_l, 1)
     difference = (pi_w - ref_w) - (pi_l - ref_l)
     if loss.kind == "sigmoid":
         return float(np.log1p(np.exp(-loss.beta * difference)))
@@ -186,7 +190,10 @@ def swapped(pair: Any) -> tuple[float, ...]:
 def labelled_loss(loss: Loss, pair: Any, q: float) -> float:
     """The loss of one pair by what its label says, in float64, as the papers write it."""
     if loss.soft_labels == "geometric":
-        pi_w, pi_l, ref_w, ref_l, *_ = (float(value) for value in pair)
+        pi_w, pi_l, ref_w, ref_l, tokens_w, tokens_l = (float(value) for value in pair)
+        if loss.length_normalize:
+            pi_w, ref_w = pi_w / max(tokens_w, 1), ref_w / max(tokens_w, 1)
+            pi_l, ref_l = pi_l / max(tokens_l, 1), ref_l / max(tokens_l, 1)
         # The papers' geometric means of pi(w)^q pi(l)^(1 - q), and of the reference's.
         won = q * (pi_w - ref_w) + (1 - q) * (pi_l - ref_l)
         lost = q * (pi_l - ref_l) + (1 - q) * (pi_w - ref_w)
@@ -206,11 +213,17 @@ LABELS = [
     make("sigmoid", beta=1.0, soft="geometric"),
     *(make("sigmoid", smoothing=e) for e in (0.1, 0.45)),
     *(make("sigmoid", smoothing=e, smoothing_form="robust") for e in (0.1, 0.45)),
+    *(make("sigmoid", beta=beta, by_token=True) for beta in (0.1, 2.0)),
+    make("hinge", beta=2.0, by_token=True),
+    *(make("sigmoid", beta=2.0, soft=soft, by_token=True) for soft in ("mix", "geometric")),
+    make("sigmoid", beta=2.0, smoothing=0.1, by_token=True),
 ]
 
 
 def label_id(loss: Loss) -> str:
-    return f"{loss.kind} {loss.dpop_form} {loss.soft_labels} {loss.label_smoothing} {loss.beta}"
+    by_token = " by token" if loss.length_normalize else ""
+    labels = f"{loss.soft_labels} {loss.label_smoothing}"
+    return f"{loss.kind} {loss.dpop_form} {labels} {loss.beta}{by_token}"
 
 
 @pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS.keys())
@@ -265,6 +278,19 @@ def test_labels_of_extreme_margins_stay_finite(loss: Loss) -> None:
         pair = (margin / 2, -margin / 2, 0.0, 0.0, 10, 10)
         assert np.isfinite(number(losses_of(loss, logprobs(pair), 0.7)))
         assert np.isfinite(gradients(loss, pair, 0.7)).all()
+
+
+def test_a_mean_over_tokens_does_not_see_length() -> None:
+    """An answer said twice has twice the sum and the same mean."""
+    once = (-10.0, -14.0, -11.0, -12.0, 5, 7)
+    twice = (-20.0, -14.0, -22.0, -12.0, 10, 7)
+    by_token = make("sigmoid", beta=2.0, by_token=True)
+    assert number(losses_of(by_token, logprobs(once))) == pytest.approx(
+        number(losses_of(by_token, logprobs(twice))), rel=1e-6
+    )
+    assert gradients(by_token, twice)[0] == pytest.approx(gradients(by_token, once)[0] / 2)
+    summed = make("sigmoid", beta=2.0)
+    assert number(losses_of(summed, logprobs(once))) > number(losses_of(summed, logprobs(twice)))
 
 
 def test_pairs_do_not_touch_each_other() -> None:

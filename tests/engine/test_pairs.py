@@ -103,7 +103,28 @@ def test_what_a_place_adds_to_both_orders_cancels(pull: float) -> None:
     ],
 )
 def test_pairs_that_nobody_needs_to_look_at(changes: dict[str, Any], choice: str | None) -> None:
-    assert pair(**changes).undecidable() == choice
+    assert pair(**changes).automatic_choice() == choice
+
+
+@pytest.mark.parametrize(
+    ("changes", "choice"),
+    [
+        ({"first_finished": True, "second_finished": True}, None),
+        ({"first_finished": True, "second_finished": False}, "first"),
+        ({"first_finished": False, "second_finished": True}, "second"),
+        ({"first_finished": False, "second_finished": False}, "tie"),
+        ({"first": " ", "first_finished": True, "second_finished": False}, "tie"),
+        ({"second": "It is so.", "first_finished": False}, "identical"),
+    ],
+)
+def test_an_answer_that_was_cut_off_cannot_win(changes: dict[str, Any], choice: str | None) -> None:
+    each = replace(pair(**changes), cut_loses=True)
+    assert each.automatic_choice() == choice
+    assert Pair.from_json(json.loads(json.dumps(each.to_json()))) == each
+    judged = JudgedPair(each, Verdict(each.automatic_choice() or "first"))
+    assert judged.by_cut == (choice in ("first", "second"))
+    assert judged.to_record("a judge")["judge"] == ("missing_eos" if judged.by_cut else "a judge")
+    assert pair(**changes).automatic_choice() in (None, "identical")  # kept, it is judged
 
 
 def test_a_pair_survives_json() -> None:

@@ -1,5 +1,6 @@
 """Prompts as token ids: the template once, one begin-of-sequence token, content as data."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from engine.data import chat_template
 from engine.data.chat_messages import as_mapping
 from engine.data.prompts import Message, Prompt
-from engine.data.rendering import render_prompt
+from engine.data.rendering import fit_prompt, render_prompt, takes_system
 from engine.data.tokens import control_ids
 from engine.data.tool_text import takes_tools
 from engine.errors import UserError
@@ -139,6 +140,28 @@ def test_plain_content_is_rendered_as_the_template_does(name: str) -> None:
         messages, add_generation_prompt=True, enable_thinking=False, return_dict=False
     )
     assert render(name, CONVERSATION) == expected
+
+
+def test_what_was_left_out_is_told() -> None:
+    turns = [("user", "one"), ("assistant", "two"), ("user", "three"), ("assistant", "four")]
+    prompt = prompt_of(("system", "be brief"), *turns, ("user", "five"))
+    tokenizer = TOKENIZERS["chatml"]
+    everything = fit_prompt(tokenizer, prompt, Settings(), 10_000)
+    assert (everything.dropped, everything.cut) == (0, False)
+    for budget in range(40, len(everything.ids)):
+        fitted = fit_prompt(tokenizer, prompt, Settings(), budget)
+        text = tokenizer.decode(fitted.ids)
+        words = [word for _, word in (*turns, ("user", "five"))]
+        assert [word in text for word in words] == [at >= fitted.dropped for at in range(5)]
+        assert fitted.dropped in (2, 4)
+    assert fit_prompt(tokenizer, prompt_of(("user", "why " * 99)), Settings(), 60).cut
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_which_template_takes_a_system_message_is_known(name: str) -> None:
+    text = TOKENIZERS[name].decode(render(name, prompt_of(("system", "SYS"), ("user", "one"))))
+    after_its_role = re.search(r"system\]?\s?SYS", text)
+    assert takes_system(TOKENIZERS[name]) == bool(after_its_role)
 
 
 def test_thinking_is_what_the_setting_says() -> None:

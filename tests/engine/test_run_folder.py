@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from engine.runs import archive
+from engine.runs.checkpoints import checkpoint_damage
 from engine.runs.folder import (
     ADAPTERS,
     CHECKPOINTS,
@@ -25,7 +26,6 @@ from engine.runs.folder import (
     METRICS,
     PAIRS,
     Run,
-    checkpoint_damage,
 )
 from engine.runs.lock import RunBusy
 from engine.runs.storage import StorageError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.compute import limits, sampling
-from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
+from engine.compute.sampling import Interrupted, Sampler, sample, stream, stream_seed
 from engine.data.completion import Completion
 from engine.model.batch import Batch
 from engine.model.language_model import LanguageModel
@@ -55,6 +55,14 @@ def test_a_batch_decodes_as_each_prompt_alone(lm: LanguageModel) -> None:
     for prompt, (one, other) in zip(PROMPTS, rows, strict=True):
         assert list(one.ids) == greedy_alone(lm, prompt, 12)
         assert one == other
+
+
+def test_a_stream_has_the_tokens_of_a_sample(lm: LanguageModel) -> None:
+    for sampler in (GREEDY, Sampler(temperature=1.5)):
+        for prompt in PROMPTS:
+            ((whole,),) = sample(lm, [prompt], copies=1, max_tokens=12, sampler=sampler, seed=3)
+            tokens = stream(lm, prompt, max_tokens=12, sampler=sampler, seed=3)
+            assert tuple(tokens) == whole.ids
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["numpy", "MLX"])

@@ -214,7 +214,7 @@ def test_a_server_that_is_away_in_an_evaluation(chosen: Choose, little: LittleSe
         resumed = started(run.settings(), run)
         finish(resumed)
     assert resumed.error is None
-    evaluated = [line["step"] for line in run.read("metrics.jsonl") if "split" in line]
+    evaluated = [line["step"] for line in run.read("metrics.jsonl") if line.get("split") == "valid"]
     assert evaluated == [0, 3, 6]
 
 

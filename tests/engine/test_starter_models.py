@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.judges.presentation import answer_ids, render_frame
+from engine.judges.presentation import render_frame
 from engine.model.language_model import LanguageModel
 from engine.settings.presets import PRESETS
 from engine.settings.schema import RUBRIC
@@ -62,13 +62,13 @@ def answer_masses(folder: Path, rubric: str, pairs: list[Pair]) -> np.ndarray:
     own forward pass over the whole of what the judge reads."""
     tokenizer = load_tokenizer(folder)
     model, frame = load(folder, tokenizer), render_frame(tokenizer, rubric)
-    one, two = answer_ids(tokenizer)
+    one, two = frame.answers
     rows = []
     for prompt, first, second in pairs:
         for answers in ((first, second), (second, first)):
             ids = mx.array([[*frame.prefix, *frame.pair_ids(prompt, *answers)]])
             chances = np.array(mx.softmax(model(ids)[0, -1]))
-            rows.append((chances[list(one)].sum(), chances[list(two)].sum()))
+            rows.append((chances[one], chances[two]))
     return np.array(rows).reshape(-1, 2, 2)
 
 
@@ -158,8 +158,8 @@ def test_the_folders_are_those_of_ordinary_models(tokenizer):
 
 def test_the_tokenizer(tokenizer):
     assert tokenizer.eos_token == "<|im_end|>"
-    first, second = answer_ids(tokenizer)
-    assert len(first) == len(second) == 1
+    answers = render_frame(tokenizer, "r").answers
+    assert [tokenizer.decode([token]) for token in answers] == ["1", "2"]
     text = "Arr, matey! 12 é\n<|im_end|>"
     ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
     assert tokenizer.decode(ids) == text

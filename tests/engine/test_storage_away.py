@@ -14,7 +14,8 @@ import pytest
 from engine.events import Event, Log, Progress, RunEnded, StepDone
 from engine.judges import llm
 from engine.runs import archive
-from engine.runs.folder import METRICS, PAIRS, UNDECIDED, checkpoint_damage
+from engine.runs.checkpoints import checkpoint_damage
+from engine.runs.folder import METRICS, PAIRS, UNDECIDED
 from engine.session import Session
 from engine.train import journal
 from tests.end_to_end.resumed_run import by_mean_alone

@@ -54,6 +54,7 @@ def chosen(model: Path, prompts: Path, **values: Any) -> Settings:
             "data": str(prompts),
             "judge": "starter",
             "quantization": "none",
+            "guard": "off",  # which takes minutes here
             "num_layers": 2,
             "iters": 2,
             "batch_size": 4,

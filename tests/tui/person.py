@@ -127,6 +127,9 @@ class Labels:
         self.check(file)
         self.run.append(file, [judged.to_record("human")], sync=True)
 
+    def claim(self, pair: Pair) -> Verdict | None:
+        return None
+
     def retract(self, pair_id: str) -> None:
         for file in (PAIRS, UNDECIDED):
             self.run.rewrite(file, lambda line: None if line["pair_id"] == pair_id else line)

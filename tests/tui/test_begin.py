@@ -88,7 +88,7 @@ def test_who_touches_the_form_first_starts_it_later(
 def test_a_run_is_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run("half", status="stopped")
     resumed: list[Run] = []
-    monkeypatch.setattr(StudioApp, "resume_run", lambda app, run: resumed.append(run))
+    monkeypatch.setattr(StudioApp, "resume_run", lambda app, run, **_: resumed.append(run))
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await until(pilot, lambda: resumed == [run])
@@ -115,7 +115,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, bool, str 
     asked: list[tuple[str | None, bool, str | None]] = []
 
     def run_app(
-        settings: Settings | None = None, *, start: bool = False, run: Run | None = None
+        settings: Settings | None = None,
+        *,
+        start: bool = False,
+        run: Run | None = None,
+        back_to: int | None = None,
     ) -> int:
         asked.append((settings.run_name if settings else None, start, run.name if run else None))
         return 0

@@ -10,6 +10,7 @@ import pytest
 
 from engine.events import RunEnded
 from engine.runs import archive
+from engine.runs.checkpoints import Best
 from engine.settings.files import from_mapping, preset, to_yaml
 from engine.settings.schema import Settings
 from engine.settings.yaml_text import parse_yaml
@@ -76,6 +77,7 @@ def test_config_prints_a_file_that_loads_back(command: Command) -> None:
         (["runs", "show", "none"], "there is no run 'none'"),
         (["runs", "delete", "../nowhere/none"], "there is no run '../nowhere/none'"),
         (["export", "none", "--to", "there"], "there is no run 'none'"),
+        (["export", "none", "--to", "there", "--keep", "all"], "--keep is best or last, not 'all'"),
         (["config", "stater"], "choose one of starter"),
         (["none.yaml"], "none.yaml is not there"),
         ([], "needs a terminal"),
@@ -99,6 +101,26 @@ def test_bad_usage_is_status_2(arguments: list[str], command: Command) -> None:
     status, out, err = command(*arguments)
     assert (status, out) == (2, "")
     assert "Usage" in err
+
+
+def test_a_step_to_go_back_to_is_looked_at_before_anything_is_loaded(command: Command) -> None:
+    run = archive.create(Settings(run_name="one"))
+    run.update(status="finished", total_steps=10)
+    assert "go back to an earlier checkpoint with --step" in command("resume", "one")[2]
+    assert "--force is for --step" in command("resume", "one", "--force")[2]
+    assert (
+        "has no checkpoint of step 4: it has no checkpoint"
+        in command("resume", "one", "--step", "4")[2]
+    )
+    for step in (4, 6):
+        with run.checkpoint_folder(step, Best(6, 0.75, 0.6, 1.0)):
+            pass
+    status, _, err = command("resume", "one", "--step", "5")
+    assert status == 2
+    assert "its checkpoints are of step 4, step 6" in err
+    assert "step 4 is before step 6, the best (75%)" in command("resume", "one", "--step", "4")[2]
+    out = command("runs", "show", "one")[1]
+    assert re.search(r"^best +step 6 \(75%, at least 60%\)$", out, re.M)
 
 
 def test_runs_are_listed_shown_and_deleted(command: Command) -> None:

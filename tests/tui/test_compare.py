@@ -60,7 +60,7 @@ def test_the_runs_are_drawn_over_one_another() -> None:
 def test_keys() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot)
-        await pilot.press("d")
+        await pilot.press("enter")
         assert "settings that differ" not in shown(app)
         await pilot.press("tab")
         assert "settings that differ" in shown(app)

@@ -25,7 +25,7 @@ def test_names_from_the_hub_cache(cache: Path) -> None:
     assert datasets("") == ["starter", "org/chat"]
     judge = for_setting("judge")
     assert judge
-    assert judge("")[:2] == ["human", "starter"]
+    assert judge("")[:3] == ["human", "hybrid", "starter"]
     assert for_setting("beta") is None
 
 

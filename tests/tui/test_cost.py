@@ -47,7 +47,7 @@ def test_what_is_not_known_is_not_made_up() -> None:
 def test_parts_are_those_of_the_plan() -> None:
     rows = {name: (size, remark) for name, size, remark in table(Cost(PLAN, None, 4.0, "x"))}
     assert rows["policy"] == ("1.0 GB", "")
-    assert rows["judge"] == ("–", "shares the weights above")
+    assert rows["judge"] == ("–", "shares those above")
     assert rows["machine"] == ("24.0 GB", "20.0 GB free now")
     assert rows["a step"][1] == "as in x"
 

@@ -29,7 +29,7 @@ ONE_LINE = [
 async def editor_of(app: StudioApp, pilot: Pilot[int], key: str) -> Input | TextArea:
     screen = app.screen
     assert isinstance(screen, SetupScreen)
-    screen._go_to(key)
+    screen.go_to(key)
     await pilot.press("enter")
     await pilot.pause()
     editor = app.focused

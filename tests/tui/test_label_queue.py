@@ -42,6 +42,9 @@ class Labels:
             raise OSError("no space")
         self.kept[judged.pair.pair_id] = judged.verdict
 
+    def claim(self, pair: Pair) -> Verdict | None:
+        return None
+
     def retract(self, pair_id: str) -> None:
         if self.full:
             raise OSError("no space")

@@ -17,7 +17,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
-from engine.events import RunEnded
+from engine.events import Example, RunEnded
 from engine.machine import device, hub
 from engine.runs import folder
 from engine.runs.folder import Run
@@ -28,9 +28,13 @@ from tests.tui.archive import make_run
 from tests.tui.person import PersonSession, human_settings, pair
 from tests.tui.picture import letters, picture
 from tests.tui.stage import COMPACT, STANDARD, TIMEOUT, play, shown, until
+from tests.tui.test_chat import Table, Talking
 from tests.tui.test_try_it import Answering
+from tests.tui.test_what_now import ended, with_adapters
 from tui.app import StudioApp
+from tui.archive.chat_screen import ChatScreen
 from tui.archive.try_it_screen import TryItScreen
+from tui.run.what_now import Ended, WhatNow
 from tui.state.run_view import RunView
 
 KEPT = Path(__file__).with_name("pictures")
@@ -118,12 +122,41 @@ async def try_it(app: StudioApp, pilot: Pilot[Any]) -> None:
     answering = Answering(run)
     app.push_screen(TryItScreen(run, lambda run: answering))  # type: ignore[arg-type, return-value]
     await pilot.pause()
-    answering.events.append(SideBySideReady(40))
+    answering.events.append(SideBySideReady("last step 40"))
     await pilot.press(*"why", "enter")
     answering.events.append(SideBySideAnswers(BASIL[2], BASIL[0], BASIL[1], True))
     await until(pilot, lambda: "Which is better" in shown(app))
     await pilot.press("1")
     await until(pilot, lambda: "✓" not in shown(app))
+
+
+@scene
+async def chat(app: StudioApp, pilot: Pilot[Any]) -> None:
+    run = make_run("polite")
+    await app.push_screen(ChatScreen(run, Talking))  # type: ignore[arg-type]
+    table = Table(app, pilot, cast(ChatScreen, app.screen))
+    await table.ready()
+    await table.press("tab", "tab")
+    await table.ask("why", "Because it is so.", "Why not?")
+    await table.press("enter")
+    await table.ask("and", *BASIL[:2])
+    await until(pilot, lambda: "1 or 2 picks" in shown(app))
+
+
+@scene
+async def run_ended(app: StudioApp, pilot: Pilot[Any]) -> None:
+    session = ended(with_adapters(make_run("polite")), examples=(Example(BASIL[2], *BASIL[1::-1]),))
+    live.attach(app, session)
+    await pilot.press("f3")
+    await until(pilot, lambda: "kept in" in shown(app) and "of 26 GB" in shown(app))
+    card = app.screen.query_one(WhatNow)
+    assert card.ended
+    commands = (
+        "mlx_lm.generate --model owner/name --adapter-path polite/adapters --prompt 'Why?'",
+        "mlx_lm.chat --model owner/name --adapter-path polite/adapters",
+    )
+    card.show(Ended(Path("runs/polite"), card.ended.examples, commands), card.keys)
+    await until(pilot, lambda: "owner/name" in shown(app))
 
 
 def archive() -> list[Run]:

@@ -176,7 +176,7 @@ def test_a_person_is_not_asked_for_an_evaluation() -> None:
 
 def test_what_a_run_that_is_going_does_not_offer() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        for key in ("t", "m", "b", "r"):
+        for key in ("a", "m", "b", "r"):
             await pilot.press(key)
             assert said(app) == "the run is still going"
 
@@ -190,7 +190,7 @@ def test_after_the_end_the_next_steps_are_offered() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         text = shown(app)
         assert "Finished. Its answers beat those of the model it started from 91 ±6 %" in text
-        for words in ("t try it", "d details", "m real model", "b label by hand"):
+        for words in ("a try it", "i details", "m real model", "b label by hand"):
             assert words in text
         await pilot.press("p")
         assert said(app) == "the run is over: it finished"
@@ -277,7 +277,7 @@ def test_a_run_that_could_not_begin_has_nothing_to_look_at() -> None:
         assert shown(app).splitlines()[2] == " failed at step 0"
         assert "It failed: data names /nowhere, which is not there." in shown(app)
         assert "steady" not in shown(app)
-        for key in ("d", "t"):
+        for key in ("i", "a"):
             await pilot.press(key)
             assert said(app) == "nothing was trained, so no run was kept"
         assert isinstance(app.screen, RunScreen)
@@ -462,7 +462,7 @@ def test_zoom_smoothing_and_axes() -> None:
         for _ in range(8):
             await pilot.press("up")
         assert said(app) == "there are too few points to zoom in further"
-        await pilot.press("0")
+        await pilot.press("z")
         assert chart(app).window == whole
         await pilot.press("s")
         assert "light smoothing" in shown(app)
@@ -521,7 +521,7 @@ def test_keys_at_an_end_say_so() -> None:
         for key, reason in {
             "right": "the cursor is on the newest point",
             "end": "the cursor is on the newest point",
-            "0": "all points are in sight",
+            "z": "all points are in sight",
         }.items():
             await pilot.press(key)
             await until(pilot, lambda reason=reason: said(app) == reason)

@@ -155,7 +155,7 @@ def test_pairs_are_filtered_and_searched() -> None:
         assert "What is the capital of France (6)?" in shown(app)
         await pilot.press("escape")
         assert len(screen.pairs.rows) == 10
-        await pilot.press("slash", *"atlantis", "enter", "1", "g")
+        await pilot.press("slash", *"atlantis", "enter", "1", "f")
         assert "no such pair" in shown(app)
         assert "there is no pair here" in said(app)
 
@@ -192,10 +192,10 @@ def test_a_flag() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot, run)
-        await pilot.press("n", "g")
+        await pilot.press("n", "f")
         assert "⚑" in shown(app)
         assert next(run.read(PAIRS))["flagged"] is True
-        await pilot.press("g")
+        await pilot.press("f")
         assert next(run.read(PAIRS))["flagged"] is False
 
     play(scene)
@@ -224,7 +224,7 @@ def test_keys_about_pairs_do_nothing_elsewhere() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot, run)
         before = choices(run)
-        for key in ("1", "2", "t", "b", "g", "v", "slash"):
+        for key in ("1", "2", "t", "b", "f", "v", "slash"):
             await pilot.press(key)
             assert said(app) == "that is for a pair: n shows them"
         assert choices(run) == before
@@ -275,7 +275,7 @@ def test_from_a_run_to_the_form_and_on(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(app, "open_try_it", lambda run: done.append(f"try {run.name}"))
         monkeypatch.setattr(app, "copy_to_clipboard", done.append)
         await opened(app, pilot, run)
-        await pilot.press("r", "i", "y")
+        await pilot.press("r", "a", "y")
         assert done == ["resume half", "try half", str(run.path)]
         await pilot.press("o")
         assert isinstance(app.screen, SetupScreen)

@@ -7,8 +7,9 @@ import pytest
 
 from engine.events import Log, PairJudged, Progress, Report, RunEnded, StepDone
 from engine.runs.folder import LOG, METRICS
+from engine.settings.files import preset
 from tests.tui.archive import make_run
-from tests.tui.live import SECONDS, START, a_run, judged, started
+from tests.tui.live import SECONDS, START, a_run, judged, started, steps
 from tui.state.run_from_files import RunFromFiles, to_pair
 from tui.state.run_view import LOG_LINES, RunView
 
@@ -142,3 +143,39 @@ def test_a_number_too_large_for_a_point_is_left_out() -> None:
     view.add_metrics(1, {"loss": 10**400, "kl": 2})
     assert view.latest("loss") is None
     assert view.latest("kl") == 2.0
+
+
+def test_at_the_end_the_numbers_are_those_of_the_last_report() -> None:
+    view = RunView()
+    view.fold([started(), *steps("loss", [0.6, 0.5, 0.4])])
+    view.fold([Report(time=START, step=3, metrics={"loss": 0.5})])
+    assert view.latest("loss") == 0.4
+    view.fold([RunEnded(time=START + 9, status="stopped", step=3)])
+    assert view.latest("loss") == 0.5
+    assert list(view.series["loss"].values) == [0.6, 0.5, 0.5]
+
+
+def test_a_report_of_an_earlier_step_changes_no_later_numbers() -> None:
+    view = RunView()
+    view.fold([started(), *steps("loss", [0.6, 0.5])])
+    view.fold([Report(time=START, step=2, metrics={"loss": 0.55})])
+    view.fold([StepDone(time=START, step=3, total_steps=9, metrics={"loss": 0.4})])
+    view.fold([RunEnded(time=START + 9, status="stopped", step=3)])
+    assert view.latest("loss") == 0.4
+
+
+def test_a_night_counts_for_nothing_in_the_time_left_of_a_person() -> None:
+    def left(gaps: list[float], judge: str) -> float | None:
+        view = RunView(settings=preset(judge))
+        view.fold([started(total=20)])
+        at = START
+        for step, gap in enumerate(gaps, 1):
+            at += gap
+            view.fold([StepDone(time=at, step=step, total_steps=20, metrics={"loss": 0.5})])
+        return view.seconds_left()
+
+    night = 9 * 3600.0
+    assert left([5, 5, night, 5, 5, 5], "starter-human") == pytest.approx(14 * 5)
+    assert left([5], "starter-human") is None
+    calm = left([5] * 6, "starter")
+    assert calm is not None

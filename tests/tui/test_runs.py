@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from engine.runs import archive, trash
+from engine.runs.checkpoints import Best
 from engine.runs.folder import METRICS, Run
 from engine.settings.schema import Settings
 from tests.tui.archive import make_run, metrics
@@ -84,7 +85,7 @@ def test_no_runs_yet() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot)
         assert "no runs yet" in shown(app)
-        await pilot.press("enter", "r", "d", "space")
+        await pilot.press("enter", "r", "delete", "space")
         assert "there is no run here" in said(app)
 
     play(scene)
@@ -147,7 +148,7 @@ def test_delete_and_undo() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot)
         before = named(screen)
-        await pilot.press("d", "delete")
+        await pilot.press("delete", "backspace")
         assert len(named(screen)) == 1
         assert "u brings it back" in said(app)
         await pilot.press("u", "u")
@@ -177,7 +178,7 @@ def test_a_run_in_use_is_not_deleted_or_renamed() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot)
         with run.lock():
-            await pilot.press("d")
+            await pilot.press("delete")
             assert "is in use by process" in said(app)
             assert named(screen) == ["busy"]
 
@@ -313,6 +314,39 @@ def test_resume(monkeypatch: pytest.MonkeyPatch) -> None:
     play(scene)
 
 
+def test_going_on_from_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run("done")
+    run.update(total_steps=10)
+    for step in (2, 4, 6):
+        with run.checkpoint_folder(step, Best(4, 0.75, 0.6, 1.0) if step > 2 else None):
+            pass
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        back: list[int | None] = []
+        monkeypatch.setattr(app, "resume_run", lambda run, *, back_to: back.append(back_to))
+        await opened(app, pilot)
+        await pilot.press("R")
+        await until(pilot, lambda: "go on from which step?" in shown(app))
+        assert "the best: it won 75% of held-out prompts" in shown(app)
+        await pilot.press("down", "enter")  # the newest stands first
+        await until(pilot, lambda: back == [4])
+        await pilot.press("R")
+        await until(pilot, lambda: "go on from which step?" in shown(app))
+        await pilot.press("down", "down", "enter")  # before the best
+        await until(pilot, lambda: "its checkpoint would go" in shown(app))
+        await pilot.press("enter")  # leave it
+        await pilot.pause()
+        assert back == [4]
+        await pilot.press("R")
+        await until(pilot, lambda: "go on from which step?" in shown(app))
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: "its checkpoint would go" in shown(app))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: back == [4, 2])
+
+    play(scene)
+
+
 def test_try_it_and_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     make_run("a-run")
 
@@ -322,7 +356,7 @@ def test_try_it_and_copy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(app, "open_try_it", lambda run: asked.append(run.name))
         monkeypatch.setattr(app, "copy_to_clipboard", copied.append)
         await opened(app, pilot)
-        await pilot.press("i", "y")
+        await pilot.press("a", "y")
         assert asked == ["a-run"]
         assert copied == [str(archive.runs_root() / "a-run")]
 
@@ -352,11 +386,11 @@ def test_a_damaged_run_harms_nothing_else() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot)
-        for key in ("enter", "r", "c", "space", "t", "n", "e", "i"):
+        for key in ("enter", "r", "c", "space", "t", "n", "e", "a"):
             await pilot.press(key)
             assert "this run is damaged" in said(app)
             assert app.screen is screen
-        await pilot.press("d")
+        await pilot.press("delete")
         assert "no runs yet" in shown(app)
 
     play(scene)

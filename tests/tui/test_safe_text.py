@@ -97,3 +97,9 @@ def test_markup_stays_text() -> None:
 def test_a_strip_of_safe_text_has_the_width_that_was_measured() -> None:
     text = safe("a\u0301 日本 👍🏽 x\x07")
     assert Strip([*Content(text).render_segments()]).cell_length == cell_len(text)
+
+
+def test_what_terminals_draw_in_cells_of_their_own_choice_becomes_plain() -> None:
+    assert safe("👍🏽 👋🏿!") == "👍 👋!"
+    assert safe("🇩🇪 🇯🇵") == "DE JP"
+    assert cell_len(safe("🇩🇪")) == 2

@@ -34,7 +34,7 @@ def focused(app: StudioApp) -> str | None:
 
 async def go_to(app: StudioApp, pilot: Pilot[int], key: str) -> SettingField:
     """Put the cursor on a setting, by its search."""
-    setup(app)._go_to(key)
+    setup(app).go_to(key)
     await pilot.pause()
     assert focused(app) == key
     return next(each for each in setup(app).query(SettingField) if each.key == key)

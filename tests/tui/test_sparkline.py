@@ -182,3 +182,20 @@ def test_labels_have_the_decimals_of_their_step() -> None:
     assert plot.tick_label(1250.0, 50) == "1,250"
     assert plot.tick_label(1e-5, 5e-6) == "1e-05"
     assert plot.tick_label(-1e-18, 0.1) == "0.0"
+
+
+def test_dashed_lines_are_told_apart_without_colours() -> None:
+    level = series([1.0] * 40)
+    lines = [Line(str(number), level) for number in range(len(plot.DASHES))]
+    drawn = {
+        number: plot.draw([*[Line("none", Series())] * number, lines[number]], "step",
+                          Range(1, 40), Range(0, 2), (30, 3), dashed=True)
+        for number in range(len(lines))
+    }  # fmt: skip
+    pictures = ["".join(canvas.char(1, x) for x in range(30)) for canvas in drawn.values()]
+    assert len(set(pictures)) == len(pictures)
+    assert " " not in pictures[0]
+    plain = plot.draw([Line("none", Series()), lines[1]], "step", Range(1, 40),
+                      Range(0, 2), (30, 3))  # fmt: skip
+    assert "".join(plain.char(1, x) for x in range(30)) == pictures[0]
+    assert len(set(plot.SAMPLES)) == len(plot.DASHES)

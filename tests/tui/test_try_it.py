@@ -32,13 +32,15 @@ class Answering:
     def __init__(self, run: Run) -> None:
         self.events: list[SideBySideEvent] = []
         self.asked: list[str] = []
+        self.temperatures: list[float | None] = []
         self.started = self.closed = False
 
     def start(self) -> None:
         self.started = True
 
-    def ask(self, prompt: str) -> None:
+    def ask(self, prompt: str, temperature: float | None = None) -> None:
         self.asked.append(prompt)
+        self.temperatures.append(temperature)
 
     def drain(self) -> list[SideBySideEvent]:
         events, self.events = self.events, []
@@ -112,7 +114,7 @@ def run(test: Callable[[], object]) -> None:
 def test_after_a_verdict_one_types_the_next_prompt(try_it: Open) -> None:
     async def test() -> None:
         async with try_it() as table:
-            await table.tell(SideBySideReady(120))
+            await table.tell(SideBySideReady("last step 120"))
             for verdict in ("1", "r"):
                 await table.answer(trained_is_left=True)
                 await table.press(verdict)
@@ -129,9 +131,9 @@ def test_loads_asks_and_shows_how_far_it_is(try_it: Open) -> None:
         async with try_it() as table:
             assert table.side_by_side.started
             assert "Loading" in table.text("#state")
-            await table.tell(SideBySideReady(120))
+            await table.tell(SideBySideReady("last step 120"))
             assert "Type a prompt" in table.text("#state")
-            assert "step 120 against the start" in table.text("#place")
+            assert "last step 120 vs the start" in table.text("#place")
             await table.press("enter")
             assert "type a prompt first" in table.said
             await table.press(*"why? 12", "enter")
@@ -161,7 +163,7 @@ def test_a_verdict_reveals_and_counts_once(
 ) -> None:
     async def test() -> None:
         async with try_it() as table:
-            await table.tell(SideBySideReady(5))
+            await table.tell(SideBySideReady("last step 5"))
             await table.answer(trained_is_left=trained_is_left)
             assert table.titles == ["1", "2"]
             assert "trained" not in table.text("#place") + table.text("#state")
@@ -181,13 +183,13 @@ def test_a_verdict_reveals_and_counts_once(
 def test_a_new_prompt_hides_the_order_again(try_it: Open) -> None:
     async def test() -> None:
         async with try_it() as table:
-            await table.tell(SideBySideReady(5))
+            await table.tell(SideBySideReady("last step 5"))
             for key in ("1", "2", "t", "r"):
                 await table.press("escape", key)
                 assert "no answers to judge" in table.said
                 await table.press("enter")
             await table.press("escape")
-            await table.press("i")
+            await table.press("a")
             await table.answer(trained_is_left=True)
             await table.press("1", "enter")
             await table.answer(trained_is_left=False, prompt="again")
@@ -218,7 +220,7 @@ def test_a_failure_is_said_and_the_app_stays(try_it: Open) -> None:
 def test_reading_keys_work_here_too(try_it: Open) -> None:
     async def test() -> None:
         async with try_it() as table:
-            await table.tell(SideBySideReady(5))
+            await table.tell(SideBySideReady("last step 5"))
             await table.answer(trained_is_left=True)
             await table.press("d")
             assert "share" in table.said
@@ -234,7 +236,7 @@ def test_reading_keys_work_here_too(try_it: Open) -> None:
 def test_hostile_text_pasted_as_a_prompt_is_harmless(try_it: Open) -> None:
     async def test() -> None:
         async with try_it() as table:
-            await table.tell(SideBySideReady(1))
+            await table.tell(SideBySideReady("last step 1"))
             table.screen.query_one("#ask", Input).post_message(
                 events.Paste("\x1b]0;x\x07why\u202e is it?")
             )

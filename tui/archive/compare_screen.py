@@ -21,6 +21,7 @@ from tui.state.run_view import RunView
 from tui.state.series import Series
 from tui.text.safe_text import cut, safe_line
 from tui.text.setting_value import show
+from tui.text.suite_changes import change_in_words
 from tui.widgets.chart import Chart, reading
 from tui.widgets.plot import Line
 from tui.widgets.row_list import RowList
@@ -51,7 +52,7 @@ class CompareScreen(StudioScreen):
     BINDINGS = [  # noqa: RUF012
         Binding("n", "next(1)", "next metric", id="compare.next"),
         Binding("N", "next(-1)", "metric before", show=False, id="compare.previous"),
-        Binding("d", "large", "chart alone", id="compare.large"),
+        Binding("enter", "large", "chart alone", id="compare.large"),
         Binding("tab", "other_part", "settings", id="compare.other_part"),
         Binding("escape", "app.back", "back", id="compare.back"),
     ]
@@ -73,7 +74,7 @@ class CompareScreen(StudioScreen):
         with Container(id="body"):
             yield Chart()
             with Container(id="different"):
-                yield SectionTitle("settings that differ")
+                yield SectionTitle("settings that differ, and what the guard found")
                 yield RowList(self._difference_line, empty="none", id="settings")
 
     def on_mount(self) -> None:
@@ -108,7 +109,7 @@ class CompareScreen(StudioScreen):
         if not self.is_mounted:
             return
         self._sources = read
-        self.query_one("#settings", RowList).show(different)
+        self.query_one("#settings", RowList).show([*suite_rows(self.views), *different])
         self._draw()
 
     # -- drawing ---------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ class CompareScreen(StudioScreen):
             figure = self.metric.show(at_cursor)
             rows.append(
                 Content.assemble(
-                    (f"━━ {figure:>8} {self.metric.unit:<5}", _color(number)),
+                    (f"{chart.sample(number)} {figure:>8} {self.metric.unit:<5}", _color(number)),
                     (f" {safe_line(view.name, 60)}", "$foreground"),
                     (f"  {view.status}, {view.step:,} steps", "$muted"),
                 )
@@ -205,6 +206,15 @@ def differences(settings: Sequence[Settings]) -> list[Difference]:
         if field.key != "run_name" and any(each != values[0] for each in values):
             different.append((field.key, tuple(show(each) for each in values)))
     return different
+
+
+def suite_rows(views: Sequence[RunView]) -> list[Difference]:
+    """The guard's suites that any of the runs has, and what each run kept, gained and lost."""
+    told = [{each.suite: change_in_words(each) for each in view.suites} for view in views]
+    names = dict.fromkeys(name for each in told for name in each)
+    return [
+        (f"guard: {name}", tuple(each.get(name, "not measured") for each in told)) for name in names
+    ]
 
 
 def _color(number: int) -> str:

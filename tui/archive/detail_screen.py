@@ -20,7 +20,7 @@ from engine.runs.json_lines import Record
 from engine.runs.relabel import settle_if_free
 from tui.archive.config_text import config_content
 from tui.archive.pair_table import FILTERS, PairTable, pair_facts, pair_id, pair_line
-from tui.archive.run_actions import copy_path, resume
+from tui.archive.run_actions import copy_path, go_back, resume
 from tui.run.card_grid import CardGrid
 from tui.run.header import RunHeader
 from tui.run.health_line import HealthLine
@@ -33,6 +33,7 @@ from tui.run.watched import WatchedScreen
 from tui.shell.ask import AskChoice
 from tui.state.run_from_files import RunFromFiles, to_pair
 from tui.text.choice import label_changed, label_kept
+from tui.text.fault import setting_at_fault
 from tui.text.format import size
 from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList
@@ -77,12 +78,14 @@ class RunDetailScreen(WatchedScreen):
         Binding("2", "label('second')", "second", id="detail.second"),
         Binding("t", "label('tie')", "tie", show=False, id="detail.tie"),
         Binding("b", "label('both_bad')", "both bad", show=False, id="detail.both_bad"),
-        Binding("g", "flag", "flag", show=False, id="detail.flag"),
+        Binding("f", "flag", "flag", show=False, id="detail.flag"),
         Binding("v", "filter", "filter", id="detail.filter"),
         Binding("slash", "find", "find", key_display="/", show=False, id="detail.find"),
         Binding("h", "health", "health", show=False, id="detail.health"),
         Binding("o", "open", "config in the form", show=False, id="detail.open"),
-        Binding("i", "try_it", "try it", show=False, id="detail.try_it"),
+        Binding("R", "go_back", "resume from a checkpoint", show=False, id="detail.go_back"),
+        Binding("a", "try_it", "try it", show=False, id="detail.try_it"),
+        Binding("C", "chat", "chat", show=False, id="detail.chat"),
         Binding("y", "copy", "copy its path", show=False, id="detail.copy"),
         Binding("tab", "next_part", "next part", show=False, id="detail.next"),
         Binding("escape", "back", "back", id="detail.back"),
@@ -348,17 +351,27 @@ class RunDetailScreen(WatchedScreen):
         from tui.run.health_screen import HealthOverlay
 
         view = self._source.view if self._source else None
-        self.app.push_screen(HealthOverlay(view.findings if view else ()))
+        self.app.push_screen(
+            HealthOverlay(view.findings, view.suites) if view else HealthOverlay(())
+        )
 
     def action_open(self) -> None:
         """Open the run's settings in the form."""
         with contextlib.suppress(UserError):
             self.studio.open_setup(self.run.settings(), self.run.name)
+            error = self._source.view.error if self._source else ""
+            if key := setting_at_fault(error or ""):
+                self.studio.open_setting(key)
 
     def action_resume(self) -> None:
         """Go on with the run from its newest checkpoint."""
         status = self._source.view.status if self._source else ""
         resume(self, self.run, status, config_key="o")
+
+    @work(exclusive=True, group="asked")
+    async def action_go_back(self) -> None:
+        """Go on with the run from an earlier checkpoint."""
+        await go_back(self, self.run)
 
     def _can_measure(self) -> bool:
         """Whether the run has a win rate to be measured by going on with it."""
@@ -377,6 +390,10 @@ class RunDetailScreen(WatchedScreen):
     def action_try_it(self) -> None:
         """Ask the starting and the trained policy."""
         self.studio.open_try_it(self.run)
+
+    def action_chat(self) -> None:
+        """Talk with the starting and the trained policy."""
+        self.studio.open_chat(self.run)
 
     def action_copy(self) -> None:
         """Copy the path of the run's folder."""

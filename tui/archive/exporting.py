@@ -7,15 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.runs import durable
+from engine.runs.folder import Run
 from tui.setup.completions import expanded
 from tui.text.format import duration, size
 from tui.text.safe_text import safe_line
 
 POLL_SECONDS = 0.5  # between two looks at how far it is
+WRITTEN, TO_RUN = "written to ", "to run it:"  # how lines of the command begin
 WHAT = (
     ("adapters", "small; mlx-lm loads them beside the model"),
     ("model", "fused and whole; mlx-lm loads it, and most kinds transformers too"),
+    ("peft", "the adapters for peft and transformers"),
+    ("gguf", "the model in 8 bits for llama.cpp and Ollama"),
 )
+OPTIONS = {"adapters": [], "model": ["--fuse"], "peft": ["--peft"], "gguf": ["--gguf", "q8_0"]}
 
 
 def suggested(name: str, what: str) -> Path:
@@ -39,14 +44,29 @@ def refused(text: str) -> str | None:
     return None if text.strip() else "give the name of a new folder"
 
 
-async def export(run: Path, what: str, to: Path, tell: Callable[[str], None]) -> str:
+def weights_to_choose(run: Run) -> list[tuple[str, str]]:
+    """Which weights of a run may be exported, with what they are; none where there is no choice."""
+    best, checkpoints = run.best(), run.checkpoints()
+    if best is None or not checkpoints or best.step == int(checkpoints[-1].name):
+        return []
+    last = ("last", f"step {int(checkpoints[-1].name):,}")
+    if best.is_start:
+        return [("last", f"{last[1]}; by its win rate no step was better than the start")]
+    return [("best", f"step {best.step:,}: it won {best.win_rate:.0%} of held-out prompts"), last]
+
+
+async def export(
+    run: Path, what: str, to: Path, tell: Callable[[str], None], *, keep: str | None = None
+) -> str:
     """Write what is exported of a run into the folder `to`; a sentence on what came of it.
 
+    `keep` says of which step, the best or the last; else the run's settings do.
     `tell` is given how far it is from time to time.
     """
-    fuse = ["--fuse"] if what == "model" else []
+    which = ["--keep", keep] if keep else []
+    options = [*OPTIONS[what], *which]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tui.main", "export", str(run), "--to", str(to), *fuse),
+        *(sys.executable, "-m", "tui.main", "export", str(run), "--to", str(to), *options),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -66,12 +86,12 @@ async def export(run: Path, what: str, to: Path, tell: Callable[[str], None]) ->
             await asyncio.to_thread(durable.tidy_folder, to, private=False)
     output, _ = ending.result()
     lines = output.decode(errors="replace").strip().splitlines() or ["no answer"]
-    last = lines[-1]
     if process.returncode == 0:
-        notes = [line.removeprefix("note: ") for line in lines if line.startswith("note: ")]
-        remarks = [*notes, *([last] if fuse else [])]
-        return "; ".join([f"exported to {safe_line(str(to))}", *map(safe_line, remarks)])
-    return f"not exported: {safe_line(last.removeprefix('lora-studio: '))}"
+        # Not how it is run, which the README in it says too, and nobody could copy from here.
+        said = [line for line in lines if not line.startswith((" ", WRITTEN, TO_RUN))]
+        remarks = [safe_line(line.removeprefix("note: ")) for line in said]
+        return "; ".join([f"exported to {safe_line(str(to))}", *remarks])
+    return f"not exported: {safe_line(lines[-1].removeprefix('lora-studio: '))}"
 
 
 def _bytes_in(folder: Path) -> int:

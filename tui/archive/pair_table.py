@@ -11,7 +11,7 @@ from engine.data.pairs import messages_of, text_of
 from engine.errors import RunError, UserError
 from engine.events import Choice
 from engine.json_number import real
-from engine.runs.folder import PAIRS, UNDECIDED, Run
+from engine.runs.folder import CHAT_PAIRS, PAIRS, UNDECIDED, Run
 from engine.runs.json_lines import Record
 from engine.runs.relabel import relabel, set_flag
 from tui.text.choice import label_log, outcome, words
@@ -19,6 +19,7 @@ from tui.text.prompt_text import prompt_line
 from tui.text.safe_text import LIMIT, safe_line
 from tui.text.search import matcher
 
+FILES = (PAIRS, UNDECIDED, CHAT_PAIRS)
 LINE = 300  # characters of a prompt that a row may show
 
 
@@ -42,6 +43,14 @@ def disagrees(line: Record) -> bool:
     return False
 
 
+def _overruled(line: Record) -> bool:
+    """Whether a person has picked the other answer than the model."""
+    model = line.get("model")
+    said = model.get("choice") if isinstance(model, dict) else None
+    sides = ("first", "second")
+    return said in sides and line.get("choice") in sides and said != line.get("choice")
+
+
 FILTERS = (
     Filter("all", lambda line: True),
     Filter("first won", lambda line: line.get("choice") == "first"),
@@ -50,6 +59,8 @@ FILTERS = (
     Filter("both bad", lambda line: line.get("choice") == "both_bad"),
     Filter("skipped", lambda line: line.get("choice") == "skip"),
     Filter("not judged", lambda line: line.get("choice") in ("identical", "empty", "invalid")),
+    Filter("not answered", lambda line: line.get("choice") == "unanswered"),
+    Filter("model overruled", _overruled),
     Filter("disagreement", disagrees),
     Filter("flagged", lambda line: line.get("flagged") is True),
     Filter("with a note", lambda line: bool(line.get("note"))),
@@ -63,14 +74,14 @@ class PairTable:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.lines: dict[str, Record] = {}
-        self._followers = {file: run.follow(file) for file in (PAIRS, UNDECIDED)}
+        self._followers = {file: run.follow(file) for file in FILES}
 
     def update(self) -> bool:
         """Read what is new; whether there was anything."""
         read = [follower.read() for follower in self._followers.values()]
         if any(replaced for replaced, _ in read):
             self.lines = {}
-            self._followers = {file: self.run.follow(file) for file in (PAIRS, UNDECIDED)}
+            self._followers = {file: self.run.follow(file) for file in FILES}
             read = [follower.read() for follower in self._followers.values()]
         for _, lines in read:
             for line in lines:
@@ -153,6 +164,10 @@ def pair_facts(line: Record) -> list[str]:
     if isinstance(was, dict):
         earlier = outcome(str(was.get("choice")))
         facts.append(f"label changed: {was.get('judge')} had said {earlier}")
+    if isinstance(model := line.get("model"), dict):
+        q, why = real(model.get("q")), "checked at random" if model.get("audit") else "not sure"
+        at = "" if q is None else f" at {q:.2f}"
+        facts.append(f"the model, {why}: {outcome(str(model.get('choice')))}{at}")
     facts += ["flagged"] if line.get("flagged") is True else []
     facts += [f"note: {line['note']}"] if line.get("note") else []
     return [*facts, _lengths(line)]

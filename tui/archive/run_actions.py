@@ -4,8 +4,12 @@ from pathlib import Path
 
 from engine.errors import RunError, UserError
 from engine.events import COMPLETE
+from engine.runs.checkpoints import Best
 from engine.runs.folder import Run
+from engine.runs.go_back import check
+from tui.shell.ask import AskChoice
 from tui.shell.base import StudioScreen
+from tui.state.live_elsewhere import is_elsewhere
 from tui.text.safe_text import safe_line
 
 
@@ -21,6 +25,46 @@ def resume(
         screen.studio.resume_run(run, evaluate=evaluate)
     except (UserError, RunError) as error:
         screen.say_error(error)
+
+
+async def go_back(screen: StudioScreen, run: Run) -> None:
+    """Ask for a checkpoint, and go on with the run from there."""
+    try:
+        screen.studio.control.refuse_second_run()
+        if is_elsewhere(run.holder()):
+            screen.say("another process trains this run")
+            return
+        steps = [str(int(each.name)) for each in reversed(run.checkpoints())]
+        if not steps:
+            screen.say("this run has no checkpoint yet")
+            return
+        choices = [(step, _of_checkpoint(run, int(step))) for step in steps]
+        question = "go on from which step? What came after it goes, but for your labels."
+        answer = await screen.app.push_screen_wait(AskChoice(question, choices))
+        if answer is None:
+            return
+        step, best = int(answer), run.best()
+        if best and step < best.step and not await _gives_up(screen, best):
+            return
+        check(run, step, force=True)
+        screen.studio.resume_run(run, back_to=step)
+    except (UserError, RunError) as error:
+        screen.say_error(error)
+
+
+def _of_checkpoint(run: Run, step: int) -> str:
+    """What is known of a checkpoint."""
+    best = run.best()
+    if best and best.step == step:
+        return f"the best: it won {best.win_rate:.0%} of held-out prompts"
+    return "the newest" if step == int(run.checkpoints()[-1].name) else ""
+
+
+async def _gives_up(screen: StudioScreen, best: Best) -> bool:
+    """Whether the person lets the best checkpoint go, which is a later one."""
+    question = f"step {best.step:,} is the best ({best.win_rate:.0%}); its checkpoint would go."
+    choices = (("leave it", "export it first, with e on the runs screen"), ("go back", "it goes"))
+    return await screen.app.push_screen_wait(AskChoice(question, choices)) == "go back"
 
 
 def copy_path(screen: StudioScreen, folder: Path) -> None:

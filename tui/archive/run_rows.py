@@ -56,6 +56,8 @@ def _steps(run: RunSummary) -> str:
 def _win_rate(run: RunSummary, glance: Glance) -> str:
     if run.win_rate is None or (glance.measured == 0 and run.step):
         return "–"
+    if run.eval_win_rate is not None:
+        return f"{100 * run.win_rate:.0f}·{100 * run.eval_win_rate:.0f} %"
     spread = "" if glance.spread is None else f" ±{100 * glance.spread:.0f}"
     return f"{100 * run.win_rate:.0f}{spread} %"
 

@@ -17,15 +17,13 @@ from engine.events import COMPLETE, UNDER_WAY
 from engine.runs import archive, run_names, trash
 from engine.runs.folder import Run
 from engine.runs.run_summary import RunSummary
-from tui.archive import exporting
-from tui.archive.run_actions import copy_path, resume
+from tui.archive.run_actions import copy_path, go_back, resume
 from tui.archive.run_glances import RunGlances
 from tui.archive.run_rows import Order, about, header, matching, row
-from tui.run.remote_commands import elsewhere
 from tui.run.watched import take_over
-from tui.setup import completions
-from tui.shell.ask import AskChoice, AskText
+from tui.shell.ask import AskText
 from tui.shell.base import StudioScreen
+from tui.state.live_elsewhere import is_elsewhere
 from tui.text.format import size
 from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList
@@ -54,14 +52,16 @@ class RunsScreen(StudioScreen):
         Binding("space", "mark", "mark", id="runs.mark"),
         Binding("equals_sign", "compare", "compare", key_display="=", id="runs.compare"),
         Binding("t", "tags", "tags", id="runs.tags"),
-        Binding("d,delete", "delete", "delete", id="runs.delete"),
-        Binding("u", "undo", "undo a delete", show=False, id="runs.undo"),
+        Binding("delete,backspace", "delete", "delete", key_display="del", id="runs.delete"),
+        Binding("u", "undo", "undo delete", id="runs.undo"),
         Binding("slash", "filter", "filter", key_display="/", id="runs.filter"),
         Binding("s", "sort", "sort by the next column", show=False, id="runs.sort"),
         Binding("S", "flip", "turn the order round", show=False, id="runs.flip"),
         Binding("n", "rename", "rename", show=False, id="runs.rename"),
-        Binding("e", "export", "export", show=False, id="runs.export"),
-        Binding("i", "try_it", "try it", show=False, id="runs.try_it"),
+        Binding("R", "go_back", "resume from a checkpoint", show=False, id="runs.go_back"),
+        Binding("e,E", "export", "export", show=False, id="runs.export"),
+        Binding("a", "try_it", "try it", show=False, id="runs.try_it"),
+        Binding("C", "chat", "chat", show=False, id="runs.chat"),
         Binding("y", "copy", "copy its path", show=False, id="runs.copy"),
         Binding("escape", "clear", "clear filter and marks", show=False, id="runs.clear"),
     ]
@@ -110,6 +110,12 @@ class RunsScreen(StudioScreen):
     def on_resize(self, event: Resize) -> None:
         """The columns that fit depend on the width."""
         self.call_after_refresh(self._show_header)
+
+    def why_not(self, action: str) -> str | None:
+        """A delete is undone as long as there was one."""
+        if action == "undo" and not self._deleted:
+            return "nothing was deleted since the program was opened"
+        return super().why_not(action)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -281,10 +287,16 @@ class RunsScreen(StudioScreen):
         """Go on with the run from its newest checkpoint, or take it over from another process."""
         if not (run := self._intact_run()):
             return
-        if run.status not in COMPLETE and elsewhere(Run(run.path).holder()):
+        if run.status not in COMPLETE and is_elsewhere(Run(run.path).holder()):
             self._take_over(Run(run.path))
         else:
             resume(self, Run(run.path), run.status, config_key="c")
+
+    @work(exclusive=True, group="asked")
+    async def action_go_back(self) -> None:
+        """Go on with the run from an earlier checkpoint."""
+        if run := self._intact_run():
+            await go_back(self, Run(run.path))
 
     @work(exclusive=True, group="asked")
     async def _take_over(self, run: Run) -> None:
@@ -302,6 +314,11 @@ class RunsScreen(StudioScreen):
         """Ask the starting and the trained policy."""
         if run := self._intact_run():
             self.studio.open_try_it(Run(run.path))
+
+    def action_chat(self) -> None:
+        """Talk with the starting and the trained policy."""
+        if run := self._intact_run():
+            self.studio.open_chat(Run(run.path))
 
     def action_copy(self) -> None:
         """Copy the path of the run's folder."""
@@ -348,9 +365,6 @@ class RunsScreen(StudioScreen):
 
     def action_undo(self) -> None:
         """Bring back the run that was deleted last."""
-        if not self._deleted:
-            self.say("nothing was deleted since the program was opened")
-            return
         trashed = self._deleted.pop()
         back: list[Run] = []
         if self._change(lambda: back.append(trash.undelete(trashed))):
@@ -364,27 +378,12 @@ class RunsScreen(StudioScreen):
         except (UserError, RunError) as error:
             self.say_error(error)
             return False
+        self.refresh_bindings()
         self._all = archive.list_runs()
         self._show(cursor_at)
         return True
 
-    @work
-    async def action_export(self) -> None:
+    def action_export(self) -> None:
         """Write the adapters or the fused model into a folder."""
-        if not (run := self._intact_run()):
-            return
-        name = safe_line(run.name, 50)
-        what = await self.app.push_screen_wait(AskChoice(f"export {name}", exporting.WHAT))
-        if not what:
-            return
-        to = await self.app.push_screen_wait(
-            AskText(
-                "into which folder?",
-                str(exporting.suggested(run.name, what)),
-                check=exporting.refused,
-                complete=completions.paths,
-            )
-        )
-        if to:
-            folder = completions.expanded(to).absolute()
-            self.studio.say(await exporting.export(run.path, what, folder, self.say), 20)
+        if run := self._intact_run():
+            self.studio.open_export(Run(run.path))

@@ -17,7 +17,7 @@ from engine.try_it import (
     SideBySideReady,
 )
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
-from tui.text.safe_text import safe
+from tui.text.safe_text import safe, safe_line
 from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ class TryItScreen(AnswersScreen):
         Binding("1", "pick('left')", "first", id="try_it.first"),
         Binding("2", "pick('right')", "second", id="try_it.second"),
         Binding("t", "pick('tie')", "tie", id="try_it.tie"),
+        Binding("z", "greedy", "greedy", id="try_it.greedy"),
         Binding("r", "reveal", "reveal", id="try_it.reveal"),
-        Binding("enter,i", "ask", "new prompt", id="try_it.ask"),
+        Binding("enter,a", "ask", "new prompt", id="try_it.ask"),
         Binding("d", "look('differences')", "diff", id="try_it.differences"),
         Binding("escape", "leave", "back", id="try_it.back"),
         *READING_KEYS,
@@ -64,7 +65,9 @@ class TryItScreen(AnswersScreen):
         self.run = run
         self.score: Counter[Winner] = Counter()
         self._side_by_side = open_side_by_side(run)
-        self._step: int | None = None  # of the trained policy, once it is loaded
+        self._weights: str | None = None  # which the trained policy has, once it is loaded
+        self._temperature = 1.0  # that the run samples at
+        self._greedy = False  # whether the next prompt is answered without chance
         self._error = ""
         self._answering = False  # whether a prompt is being answered
         self._tokens = 0
@@ -101,7 +104,9 @@ class TryItScreen(AnswersScreen):
     def _take_in(self, event: SideBySideEvent) -> None:
         match event:
             case SideBySideReady():
-                self._step = event.step
+                self._weights, self._temperature = event.weights, event.temperature
+                if event.note:
+                    self.say(safe_line(event.note, 300), 15)
             case SideBySideProgress():
                 self._tokens = event.tokens
             case SideBySideFailed():
@@ -117,7 +122,7 @@ class TryItScreen(AnswersScreen):
         )
         for side in ("left", "right"):
             self.pane(side).whose(self._whose(side) if reply and self._revealed else "")
-        facts = [] if self._step is None else [f"step {self._step:,} against the start"]
+        facts = [] if self._weights is None else [f"{self._weights} vs the start"]
         if self.score.total():
             facts += [f"{who} {self.score[who]}" for who in ("trained", "starting", "tie")]
         self.query_one("#place", Static).update(self.place_line(self.run.name, facts))
@@ -130,12 +135,23 @@ class TryItScreen(AnswersScreen):
         if self._answering:
             return f"Both answer: {self._tokens:,} tokens" if self._tokens else "Both answer …"
         if self._reply is None:
-            return ASK_FIRST if self._step is not None else LOADING
-        return "type the next prompt" if self._revealed else "Which is better? 1, 2, or t for a tie"
+            return (
+                f"{ASK_FIRST}\n\nThey answer {self._chance()}."
+                if self._weights is not None
+                else LOADING
+            )
+        ask = "type the next prompt" if self._revealed else "Which is better? 1, 2, or t for a tie"
+        return f"{ask} · {self._chance()}"
 
     def _whose(self, side: str) -> Literal["trained", "starting"]:
         assert self._reply is not None
         return "trained" if (side == "left") == self._reply.trained_is_left else "starting"
+
+    def _chance(self) -> str:
+        """How the next answers are drawn."""
+        if self._greedy or not self._temperature:
+            return "without chance"
+        return f"at temperature {self._temperature:g}, one seed"
 
     # -- keys ------------------------------------------------------------------------------------
 
@@ -150,7 +166,7 @@ class TryItScreen(AnswersScreen):
             self.say("type a prompt first")
         else:
             self._answering, self._tokens = True, 0
-            self._side_by_side.ask(prompt)
+            self._side_by_side.ask(prompt, 0.0 if self._greedy else None)
             event.input.clear()
             self.set_focus(None)
             self._refresh()
@@ -158,6 +174,12 @@ class TryItScreen(AnswersScreen):
     def action_ask(self) -> None:
         """Go to the line for the prompt."""
         self.query_one("#ask").focus()
+
+    def action_greedy(self) -> None:
+        """Have the next prompts answered without chance, or with it again."""
+        self._greedy = not self._greedy
+        self._refresh()
+        self.say(f"the next prompt: {self._chance()}", 4)
 
     def action_pick(self, side: Picked) -> None:
         """Say which answer is better, and learn whose it was."""

@@ -13,6 +13,7 @@ import typer.main
 from typer.core import TyperCommand
 
 from engine.errors import UserError
+from tui.cli.chat_command import chat
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
@@ -35,6 +36,7 @@ PAIRS, CHECK = "pairs", "check"
 OF_RUNS = "of-runs"  # what names of runs stand for after `pairs`
 pairs_cli = typer.Typer(help="Write labels as a dataset; look pairs over.", rich_markup_mode=None)
 cli.add_typer(pairs_cli, name=PAIRS)
+cli.command()(chat)
 
 BEGIN = "begin"  # what a preset or a config stands for where a command is expected
 START = "--start"
@@ -141,18 +143,35 @@ def resume(
     app: Annotated[
         bool, typer.Option("--app", help="In the app, as a run that a person judges has to.")
     ] = False,
+    step: Annotated[
+        int | None,
+        typer.Option("--step", metavar="N", min=0, help="From the checkpoint of this step."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even from before the best, whose checkpoint goes.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Go on with a run exactly where it was."""
+    """Go on with a run exactly where it was, or from an earlier checkpoint.
+
+    With --step the run becomes what it was then: later checkpoints and pairs go, but for a
+    person's labels, which count again where the same pair comes up.
+    """
     from engine.events import COMPLETE
     from engine.runs.archive import open_run
     from engine.runs.folder import LOCK
+    from engine.runs.go_back import check as check_step
     from engine.runs.lock import RunBusy
 
     folder = open_run(run)
-    if (status := folder.state().get("status")) in COMPLETE:
+    if step is not None:
+        check_step(folder, step, force=force)
+    elif force:
+        raise UserError("--force is for --step, which goes back to an earlier checkpoint")
+    elif (status := folder.state().get("status")) in COMPLETE:
         raise UserError(
-            f"the run {folder.name!r} is {status}; train a new one from its config.yaml"
+            f"the run {folder.name!r} is {status}; train a new one from its config.yaml, or go "
+            "back to an earlier checkpoint with --step"
         )
     settings = folder.settings()
     if app and json:
@@ -162,7 +181,7 @@ def resume(
 
         if holder := folder.holder():
             raise RunBusy(folder.name, holder, folder.path / LOCK)
-        raise typer.Exit(run_app(run=folder))
+        raise typer.Exit(run_app(run=folder, back_to=step))
     if settings.human_judge:
         raise UserError(
             f"a person judges the run {folder.name!r}, which needs the app: "
@@ -170,7 +189,7 @@ def resume(
         )
     from tui.cli.training import train as train_now
 
-    raise typer.Exit(train_now(settings, folder, json=json))
+    raise typer.Exit(train_now(settings, folder, json=json, back_to=step))
 
 
 @runs_cli.callback(invoke_without_command=True)
@@ -228,23 +247,53 @@ def export(
     run: RunName,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to write.")],
     fuse: Annotated[
-        bool, typer.Option("--fuse", help="Write the whole model, with the adapters part of it.")
+        bool, typer.Option("--fuse", help="The whole model, with the adapters part of it.")
     ] = False,
+    quantize: Annotated[
+        str | None,
+        typer.Option("--quantize", metavar="4-bit|8-bit", help="The whole model in so many bits."),
+    ] = None,
+    peft: Annotated[
+        bool, typer.Option("--peft", help="The adapters for peft and transformers.")
+    ] = False,
+    gguf: Annotated[
+        str | None,
+        typer.Option(
+            "--gguf",
+            metavar="q8_0|f16|q4_k_m",
+            help="The whole model for llama.cpp and Ollama, with a Modelfile.",
+        ),
+    ] = None,
+    gguf_adapter: Annotated[
+        bool, typer.Option("--gguf-adapter", help="The adapters for llama.cpp.")
+    ] = False,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            "--keep",
+            metavar="best|last",
+            help="Of the step with the best win rate, or of the last; else as the run's settings "
+            "say.",
+        ),
+    ] = None,
 ) -> None:
-    """Write a run's adapters or the fused model."""
-    from engine.machine.blas import import_mlx
-    from engine.runs.archive import open_run
+    """Write a run's adapters, or its model, for another program.
 
-    folder = open_run(run)
-    import_mlx()
-    from engine.export import export as export_run
-    from engine.export import readers
+    Without an option: the adapters for mlx-lm.
+    """
+    from tui.cli.export import export_lines
 
-    notes = list(folder.known_settings()[1])
-    export_run(folder, to, fuse=fuse, say=notes.append)
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    _print_lines([f"written to {to}", *([readers(folder, to)] if fuse else [])])
+    lines = export_lines(
+        run,
+        to,
+        fuse=fuse,
+        quantize=quantize,
+        peft=peft,
+        gguf=gguf,
+        gguf_adapter=gguf_adapter,
+        keep=keep,
+    )
+    _print_lines(lines)
 
 
 @pairs_cli.command(OF_RUNS, cls=_Begin, hidden=True)

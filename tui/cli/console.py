@@ -12,8 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.events import (
+    EndedEarly,
     Evaluated,
     Event,
+    Guarded,
     HealthChanged,
     Log,
     PairJudged,
@@ -32,6 +34,8 @@ from tui.state.run_view import NOT_MEASURED, RunView
 from tui.terminal.requirements import DUMB
 from tui.text.phase import activity, speeds, time_left
 from tui.text.safe_text import safe_line
+from tui.text.suite_changes import table
+from tui.text.win_rates import WinRate, win_rates
 
 SHOWN_METRICS = ("loss", "margin", "accuracy", "kl")
 # Phases that are long enough, and seldom enough, for a line of their own.
@@ -109,9 +113,11 @@ _EVENT_NAMES: dict[type[Event], str] = {
     Report: "report",
     Evaluated: "evaluated",
     HealthChanged: "health",
+    Guarded: "guard",
     PairSampled: "sampled",
     PairJudged: "pair",
     Saved: "saved",
+    EndedEarly: "ended_early",
     RunEnded: "ended",
 }
 
@@ -218,7 +224,8 @@ class Summary:
         """Remember the first and the last evaluation of a split."""
         for event in events:
             if isinstance(event, Evaluated):
-                same = [one for one in self._evaluations if one.split == event.split]
+                prompts = _prompts_of(event)
+                same = [one for one in self._evaluations if _prompts_of(one) == prompts]
                 self._evaluations = [*same[:1], event]
 
     def closing(self) -> Text:
@@ -227,6 +234,8 @@ class Summary:
         if self._evaluations and view.status not in ("failed", "untrained"):
             text.append_text(self._win_rate())
         text.append(f"{ending(view)}\n")
+        for line in table(view.suites):
+            text.append(f"guard: {line}\n", "dim")
         for finding in view.findings:
             if finding.text in (view.error or ""):  # said beside this
                 continue
@@ -245,13 +254,21 @@ class Summary:
             text.append(f"\n> {safe_line(example.prompt)}\n")
             text.append(f"  before  {safe_line(example.before)}\n", "dim")
             text.append(f"  after   {safe_line(example.after)}\n")
-        text.append("\nheld-out win rate: ")
-        if last is not first:
-            text.append(f"{first.win_rate:.1%} before, ")
-        text.append(f"{last.win_rate:.1%}", "bold")
         after = f" after step {last.step:,}" if last.step < step else " after"
-        text.append(f"{after if last is not first else ''} {interval(last)}\n")
+        before = {each.who: each.rate for each in win_rates(first)}
+        text.append("\n")
+        for each in win_rates(last):
+            text.append(f"held-out win rate {each.who}".rstrip() + ": ")
+            if last is not first and each.who in before:
+                text.append(f"{before[each.who]:.1%} before, ")
+            text.append(f"{each.rate:.1%}", "bold")
+            text.append(f"{after if last is not first else ''} {interval(each)}\n")
         return text
+
+
+def _prompts_of(event: Evaluated) -> str:
+    """Which prompts a win rate is of."""
+    return "test" if event.split == "test" else "valid"
 
 
 def opening(event: RunStarted) -> Iterable[str]:
@@ -285,10 +302,11 @@ def _doing(view: RunView) -> str:
 
 def rate(event: Evaluated) -> str:
     """A win rate with its interval."""
-    return f"{event.win_rate:.1%} {interval(event)}"
+    return ", ".join(
+        f"{each.rate:.1%} {interval(each)} {each.who}".rstrip() for each in win_rates(event)
+    )
 
 
-def interval(event: Evaluated) -> str:
+def interval(each: WinRate) -> str:
     """How sure a win rate is."""
-    low, high = event.win_rate_low, event.win_rate_high
-    return f"({low:.0%} to {high:.0%}, {event.prompts} prompts)"
+    return f"({each.low:.0%} to {each.high:.0%}, {each.prompts} prompts)"

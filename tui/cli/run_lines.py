@@ -3,16 +3,19 @@
 import time
 from dataclasses import asdict
 
+from engine.events import EVAL_WIN_RATE, WIN_RATE
 from engine.json_number import whole
 from engine.runs.archive import list_runs, open_run
+from engine.runs.checkpoints import in_words
 from engine.runs.folder import METRICS, Run
 from engine.runs.json_lines import Record, to_json
 from engine.runs.run_summary import RunSummary
 from engine.settings.schema import changed
-from tui.state.run_from_files import findings_in
-from tui.state.run_view import NOT_MEASURED, WIN_RATE
+from tui.state.run_from_files import findings_in, suites_in
+from tui.state.run_view import NOT_MEASURED
 from tui.text.format import age, duration
 from tui.text.safe_text import safe_line
+from tui.text.suite_changes import table
 
 COLUMNS = ("name", "status", "steps", "pairs", "loss", "win rate", "age")
 RIGHT = ("steps", "pairs", "loss", "win rate", "age")
@@ -35,14 +38,17 @@ def run_lines(name: str, *, json: bool) -> list[str]:
     run = open_run(name)
     state, (settings, notes) = run.state(), run.known_settings()
     # An evaluation may be further back than the lines that are read.
-    metrics = {name: state[name] for name in WIN_RATE if name in state}
+    metrics = {name: state[name] for name in (*WIN_RATE, *EVAL_WIN_RATE) if name in state}
     measured = state.get("win_rate_step")
     for record in run.last(METRICS, TAIL):
         metrics.update(record)
-        measured = record["step"] if record.get("win_rate") is not None else measured
+        rated = any(record.get(name) is not None for name in ("win_rate", "eval_win_rate"))
+        measured = record["step"] if rated else measured
+    best = run.best()
     if json:
         facts = {"path": str(run.path), "settings": settings.model_dump(), "metrics": metrics}
         facts |= {} if measured is None else {"win_rate_step": measured}
+        facts |= {"best": asdict(best)} if best else {}
         facts |= {"notes_on_settings": notes} if notes else {}
         return [to_json(state | facts)]
     facts = {
@@ -51,13 +57,18 @@ def run_lines(name: str, *, json: bool) -> list[str]:
         **{key: state[key] for key in ("status", "error", "created", "device") if state.get(key)},
         "step": _fraction(state.get("step"), state.get("total_steps")),
         "pairs": state.get("pairs"),
+        "ended": state.get("ended") or None,
+        "best": in_words(best) if best else None,
         "time": duration(state["seconds"]) if isinstance(state.get("seconds"), float) else None,
     }
+    suites = table(suites_in(state))
     health = [each for finding in findings_in(state) for each in (finding.text, finding.advice)]
     return [
         *_pairs(facts),
         *(["", "health"] if health else []),
         *(f"  {safe_line(each)}" for each in health),
+        *(["", "what it could do before, and now"] if suites else []),
+        *(f"  {each}" for each in suites),
         "",
         "settings that differ from the defaults",
         *_pairs({f"  {key}": value for key, (value, _) in changed(settings).items()}),
@@ -76,7 +87,7 @@ def _dated(metrics: Record, measured: object, run: Run) -> Record:
     if whole(measured) > 0:
         return metrics | {"win_rate_step": measured}
     offer = f"{NOT_MEASURED}; `lora-studio resume {run.name}` goes on, and then `lora-studio runs "
-    rest = {key: value for key, value in metrics.items() if key not in WIN_RATE}
+    rest = {key: value for key, value in metrics.items() if key not in (*WIN_RATE, *EVAL_WIN_RATE)}
     return rest | {"win_rate": f"{offer}evaluate {run.name}` measures it"}
 
 
@@ -98,7 +109,8 @@ def _record(summary: RunSummary) -> dict[str, object]:
 
 
 def _row(run: RunSummary) -> tuple[str, ...]:
-    win_rate = f"{run.win_rate:.0%}" if run.win_rate is not None else "–"
+    rates = [rate for rate in (run.win_rate, run.eval_win_rate) if rate is not None]
+    win_rate = " · ".join(f"{rate:.0%}" for rate in rates) or "–"
     return (
         safe_line(run.name),
         safe_line((run.damaged and f"damaged: {run.damaged}") or run.status),

@@ -30,9 +30,13 @@ STOPPING = "stopping with a checkpoint; the same again ends at once, without one
 STOPPING_TO_LOAD = "stopping: the run was still loading, and nothing is there to save"
 
 
-def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -> int:
+def train(
+    settings: Settings, run: "Run | None" = None, *, json: bool = False, back_to: int | None = None
+) -> int:
     """Train to the end, or to the first signal; returns the exit status: `NOTHING_LEARNED` where no
     pair was learned from, and where the run stopped since nobody is there to help it.
+
+    `back_to` is the step of an earlier checkpoint of the run to go on from.
 
     Ctrl+C and SIGTERM stop with a checkpoint, or at once while the run loads; a second one ends the
     process at once. A terminal that goes away does what the setting `on_hangup` says.
@@ -62,7 +66,7 @@ def train(settings: Settings, run: "Run | None" = None, *, json: bool = False) -
             view.name, view.folder = run.name, str(run.path)
             view.step = whole(state.get("step"))
             view.total_steps = whole(state.get("total_steps"))
-        session = Session(settings, run)
+        session = Session(settings, run, back_to=back_to)
         with _signals(session, settings, streams, guard) as received:
             session.start()
             if session.run:

@@ -27,13 +27,18 @@ class AnswerPane(Vertical):
         border-top: solid $faint; border-title-color: $muted; border-title-style: bold;
         & > VerticalScroll { height: 1fr; }
         & > .facts { height: auto; color: $muted; text-align: right; }
+        & > .more { height: 1; color: $muted; display: none; }
+        &.-more > .more { display: block; }
         & Markdown { padding: 0; margin: 0; }
         & MarkdownH1, & MarkdownH2, & MarkdownH3 {
             content-align: left middle; text-style: bold; margin: 1 0; color: $foreground;
         }
-        & MarkdownFence { margin: 1 0; max-height: 999; background: $surface; }
+        & MarkdownFence {
+            margin: 1 0; max-height: 999; background: $surface; overflow: hidden hidden;
+            & > Label { width: 1fr; padding: 0 1; }
+        }
         &.-chosen {
-            border-top: heavy $accent; border-title-color: $accent;
+            border-top: heavy $accent; border-title-color: $accent; background: $accent 18%;
         }
     }
     """
@@ -51,7 +56,24 @@ class AnswerPane(Vertical):
         """The text, which scrolls, and the facts, which do not."""
         with VerticalScroll(can_focus=False):
             yield Static(classes="plain", markup=False)
+        yield Static(classes="more", markup=False)
         yield Static(classes="facts", markup=False)
+
+    def on_mount(self) -> None:
+        """Say whether more is below, wherever the text is scrolled to."""
+        for seen in ("scroll_y", "virtual_size"):
+            self.watch(self.scroll, seen, self._mark_more, init=False)
+
+    def on_resize(self) -> None:
+        """More or less of the text may fit now."""
+        self.call_after_refresh(self._mark_more)
+
+    def _mark_more(self) -> None:
+        scroll = self.scroll
+        # The line stays to the end of the text, so that nothing jumps.
+        self.set_class(scroll.max_scroll_y > 0, "-more")
+        below = scroll.scroll_y < scroll.max_scroll_y
+        self.query_one(".more", Static).update("↓ more below" if below else "the end")
 
     @property
     def scroll(self) -> VerticalScroll:

@@ -35,6 +35,8 @@ READING_KEYS = [
     Binding("up,k", "scroll(-1)", "up", show=False, id="answers.up"),
     Binding("pagedown,space", "page(1)", "a page down", show=False, id="answers.page_down"),
     Binding("pageup", "page(-1)", "a page up", show=False, id="answers.page_up"),
+    Binding("ctrl+d", "page(0.5)", "half a page down", show=False, id="answers.half_down"),
+    Binding("ctrl+u", "page(-0.5)", "half a page up", show=False, id="answers.half_up"),
     Binding("home,g", "to_end(False)", "to the start", show=False, id="answers.start"),
     Binding("end,G", "to_end(True)", "to the end", show=False, id="answers.end"),
 ]
@@ -88,9 +90,9 @@ class AnswersScreen(StudioScreen):
     def answers_area(self) -> Iterable[Widget]:
         """The widgets for a prompt and two answers; not shown until there are some."""
         with Vertical(id="pair", classes="-side-by-side -on-left") as pair:
+            yield Static("… p shows the whole prompt", id="prompt-more")
             with VerticalScroll(id="prompt", can_focus=False):
                 yield Static(id="prompt-text", markup=False)
-            yield Static("… p shows the whole prompt", id="prompt-more")
             with Container(id="answers"):
                 yield AnswerPane(1, id="left")
                 yield AnswerPane(2, id="right")
@@ -127,7 +129,6 @@ class AnswersScreen(StudioScreen):
             self._answers = answers
             prompt = prompt_content(answers.prompt, answers.messages)
             self.query_one("#prompt-text", Static).update(prompt)
-            self.query_one("#prompt").scroll_home(animate=False)
             self.painted = None
             self.call_after_refresh(self._mark_painted, answers)
 
@@ -140,14 +141,24 @@ class AnswersScreen(StudioScreen):
         """Whether the answers `key` were on the screen when the key was pressed that is handled."""
         return self.painted == key and self.studio.key_pressed >= self._painted_at
 
+    def on_mount(self) -> None:
+        """Learn of the length of a prompt once it is laid out."""
+        self.watch(self.query_one("#prompt"), "virtual_size", self._prompt_laid_out, init=False)
+
+    def _prompt_laid_out(self) -> None:
+        self.call_after_refresh(self._mark_long_prompt)
+
     def on_resize(self) -> None:
         """A prompt that fitted may do so no longer."""
         self.call_after_refresh(self._mark_long_prompt)
 
     def _mark_long_prompt(self) -> None:
         alone = self.query_one("#pair").has_class("-prompt-alone")
-        more = self.query_one("#prompt").max_scroll_y > 0
+        prompt = self.query_one("#prompt")
+        more = prompt.max_scroll_y > 0
         self.query_one("#prompt-more").display = more and not alone
+        if not alone:  # what is asked stands at the end
+            prompt.scroll_end(animate=False)
 
     # -- keys ------------------------------------------------------------------------------------
 
@@ -174,19 +185,21 @@ class AnswersScreen(StudioScreen):
             self.say("both answers are on the screen; v shows one at a time")
 
     def action_prompt(self) -> None:
-        """Give the whole screen to the prompt, or back to the answers."""
+        """Give the whole screen to the prompt, from its start, or back to the answers."""
         self.query_one("#pair").toggle_class("-prompt-alone")
-        self._mark_long_prompt()
+        self.query_one("#prompt").scroll_home(animate=False)
+        self.call_after_refresh(self._mark_long_prompt)
 
     def action_scroll(self, lines: int) -> None:
         """Scroll both answers by lines."""
         for scroll in self._scrolled_or_say():
             scroll.scroll_relative(y=lines, animate=False)
 
-    def action_page(self, pages: int) -> None:
-        """Scroll both answers by a page."""
+    def action_page(self, pages: float) -> None:
+        """Scroll both answers by a page or half of one."""
         for scroll in self._scrolled_or_say():
-            scroll.scroll_relative(y=pages * max(1, scroll.size.height - 1), animate=False)
+            lines = max(1, round(abs(pages) * (scroll.size.height - 1)))
+            scroll.scroll_relative(y=lines if pages > 0 else -lines, animate=False)
 
     def action_to_end(self, end: bool) -> None:
         """Scroll both answers to their start or end."""

@@ -4,26 +4,23 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from textual import work
 from textual.binding import Binding
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from engine.errors import RunError, UserError
 from engine.events import COMPLETE, Event, PairSampled, Shown
-from engine.runs import archive
 from tui.review.answer_pane import length
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
 from tui.review.label_queue import LabelQueue, UndoOutcome, earlier_labels
-from tui.review.words import UNDO_SAYS, idle_reason, place_facts, relabelled
-from tui.state.unfinished import live_elsewhere
-from tui.text.choice import MARKS, label_kept, label_log, shown_choice
+from tui.review.words import UNDO_SAYS, idle_content, place_facts, relabelled
+from tui.state.live_run import LiveRun
+from tui.text.choice import MARKS, label_kept, label_log, shown_choice, verdict_words
 from tui.text.safe_text import safe
 from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
     from engine.judges.human import Label
-    from engine.runs.run_summary import RunSummary
     from engine.session import Session, Shown
 
 Outcome = TypeVar("Outcome")  # of what is done on a thread
@@ -61,7 +58,7 @@ class ReviewScreen(AnswersScreen):
         super().__init__()
         self._queue: LabelQueue | None = None
         self._session: Session | None = None
-        self._elsewhere: RunSummary | None = None  # that another process trains
+        self._elsewhere = ""  # the name of the run that another process trains
         self._busy = False  # a verdict is on its way to the disk
 
     def body(self) -> Iterable[Widget]:
@@ -72,19 +69,16 @@ class ReviewScreen(AnswersScreen):
         yield Static(id="remark", markup=False)
         yield LineEditor(id="note", placeholder=NOTE_HINT, compact=True)
 
-    def on_screen_resume(self) -> None:
+    def shows(self, live: LiveRun) -> bool:
+        """Its head tells all of the run that is judged here."""
+        return live.here and live.human
+
+    def show_live(self, live: LiveRun | None) -> None:
         """Another process may train a run now."""
-        if self.studio.session is None:
-            self._look_elsewhere()
-
-    @work(thread=True, exclusive=True, group="elsewhere")
-    def _look_elsewhere(self) -> None:
-        run = live_elsewhere(archive.list_runs())
-        self.app.call_from_thread(self._take_elsewhere, run)
-
-    def _take_elsewhere(self, run: "RunSummary | None") -> None:
-        self._elsewhere = run
-        if self.ready:
+        super().show_live(live)
+        name = live.name if live and not live.here else ""
+        if name != self._elsewhere:
+            self._elsewhere = name
             self.run_changed(())
 
     # -- what is shown ---------------------------------------------------------------------------
@@ -101,14 +95,17 @@ class ReviewScreen(AnswersScreen):
         idle.display = pair is None
         self.show_answers(answers_of(pair) if pair else None)
         if pair is None:
-            idle.update(idle_reason(self.studio.session, self.studio.view, self._elsewhere))
+            given = len(queue.labels) if queue else 0
+            idle.update(
+                idle_content(self.studio.session, self.studio.view, self._elsewhere, given=given)
+            )
         self._show_place(queue)
         self._show_remark(queue)
 
     def _queue_now(self) -> LabelQueue | None:
         """The queue of the run that asks a person now; a new run gets a new queue."""
         session = self.studio.session
-        if session is None or not session.alive or not session.settings.human_judge:
+        if session is None or not session.alive or not session.settings.asks_person:
             self._queue = self._session = None
         elif session is not self._session:
             self._session = session
@@ -119,7 +116,9 @@ class ReviewScreen(AnswersScreen):
         name = self.studio.view.name if self.studio.view else ""
         facts = []
         if queue and queue.current and (session := self._session):
-            facts = place_facts(queue, session.settings.iters * session.settings.batch_size)
+            chosen = session.settings
+            goal = chosen.iters * chosen.batch_size if chosen.human_judge else None
+            facts = place_facts(queue, goal)
         self.query_one("#place", Static).update(self.place_line(name, facts))
 
     def _show_remark(self, queue: LabelQueue | None) -> None:
@@ -138,7 +137,7 @@ class ReviewScreen(AnswersScreen):
         if action != "resume":
             return super().why_not(action)
         session = self.studio.session
-        if session is None or session.alive or not session.settings.human_judge:
+        if session is None or session.alive or not session.settings.asks_person:
             return "no run that a person judges is over"
         if not session.run or not session.kept or session.status in COMPLETE:
             return "this run has nothing to go on with"
@@ -164,9 +163,12 @@ class ReviewScreen(AnswersScreen):
         elif not self.was_visible(queue.current.pair_id):
             self.say("that key came before this pair was on the screen; press it again")
         else:
-            self._run_busy(lambda: queue.give(shown), lambda _: self._flash(shown))
+            self._run_busy(lambda: queue.give(shown), lambda _: self._flash(queue, shown))
 
-    def _flash(self, shown: Shown) -> None:
+    def _flash(self, queue: LabelQueue, shown: Shown) -> None:
+        """Light the chosen side; where no pair follows at once, say what was given."""
+        if queue.refresh() is None:
+            self.say(f"{verdict_words(shown)} · u takes it back", 4)
         for side, mark in zip(("left", "right"), MARKS[shown], strict=True):
             self.pane(side).flash(mark, chosen=mark == "✓")
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from engine.events import COMPLETE, Shown
-from engine.runs.run_summary import RunSummary
+from engine.settings.judge_names import HYBRID
 from tui.review.label_queue import LabelQueue, UndoOutcome
 from tui.state.run_view import RunView
 from tui.text.choice import label_changed, shown_choice
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.session import Session
 
 BAR = 12  # cells of the bar
+WAITING_BAR = 40  # of the one while nothing can be judged
 UNDO_SAYS: dict[UndoOutcome, str] = {
     "undone": "taken back: this pair waits for you again",
     "learned": "the label is as it was",
@@ -31,7 +32,7 @@ f2 opens the form: take the preset starter-human, or set judge to human."""
 ELSEWHERE = """\
 No run is going here; another process trains {name}.
 
-f5 lists the runs: r takes it over, enter shows it."""
+0 shows it: r takes it over there."""
 OTHER_JUDGE = """\
 {name} is judged by {judge}, so no pair waits for you.
 
@@ -44,7 +45,13 @@ BATCH_DONE = """\
 Every pair of this batch has its verdict; the update follows in a moment.
 
 u takes the last verdict back."""
+SURE = """\
+No pair waits: {model} labels those that it is sure of by itself.
+
+One that it is not sure of comes here, and so do a few of the others. \
+The run goes on without those that are not answered in time."""
 COMING = "{phase}{done}. The next pair comes here by itself."
+TAKE_BACK = "u takes the last verdict back."
 
 
 def relabelled(shown: Shown | None) -> str:
@@ -54,12 +61,15 @@ def relabelled(shown: Shown | None) -> str:
     return label_changed(shown_choice(shown))
 
 
-def place_facts(queue: LabelQueue, goal: int) -> list[str | Content]:
-    """How far the labelling is on its way to `goal` labels, where the pair that is shown stands and
-    how it goes, in a few words each, the first ones first to be kept."""
+def place_facts(queue: LabelQueue, goal: int | None) -> list[str | Content]:
+    """How far the labelling is on its way to `goal` labels, if there is such a number, where the
+    pair that is shown stands and how it goes, in a few words each, the first ones first to be
+    kept."""
     place, pair = queue.place(), queue.current
-    way = bar((place.of_run - 1) / max(1, goal), BAR)
-    facts: list[str | Content] = [Content.assemble(f"{place.of_run:,} of {goal:,} ", way)]
+    facts: list[str | Content] = [f"label {place.of_run:,}"]
+    if goal is not None:
+        way = bar((place.of_run - 1) / max(1, goal), BAR)
+        facts = [Content.assemble(f"{place.of_run:,} of {goal:,} ", way)]
     agreed, checked = queue.session.agreement()
     if checked:
         facts.append(f"{agreed} of {checked} repeats alike")
@@ -75,20 +85,35 @@ def place_facts(queue: LabelQueue, goal: int) -> list[str | Content]:
     return facts
 
 
-def idle_reason(
-    session: "Session | None", view: RunView | None, elsewhere: RunSummary | None = None
-) -> str:
-    """Why no pair is on the screen, and what to do or to wait for; `elsewhere` is a run that
+def idle_content(
+    session: "Session | None", view: RunView | None, elsewhere: str = "", *, given: int = 0
+) -> Content:
+    """`idle_reason`, with a bar where the phase says how far it is, and once a verdict was `given`
+    the key that takes it back."""
+    parts = [Content(idle_reason(session, view, elsewhere))]
+    going = session is not None and session.alive and session.settings.asks_person
+    progress = view.progress if view and going else None
+    if progress and progress.total and progress.phase != "waiting":
+        parts.append(bar(progress.done / progress.total, WAITING_BAR))
+    if going and given and not (progress and progress.phase == "waiting"):
+        parts.append(Content.styled(TAKE_BACK, "$muted"))
+    return Content("\n\n").join(parts)
+
+
+def idle_reason(session: "Session | None", view: RunView | None, elsewhere: str = "") -> str:
+    """Why no pair is on the screen, and what to do or to wait for; `elsewhere` names a run that
     another process trains."""
     if session is None or view is None:
-        return ELSEWHERE.format(name=safe_line(elsewhere.name, 60)) if elsewhere else NO_RUN
+        return ELSEWHERE.format(name=safe_line(elsewhere, 60)) if elsewhere else NO_RUN
     name = safe_line(view.name) or "This run"
-    if not session.settings.human_judge:
+    if not session.settings.asks_person:
         return OTHER_JUDGE.format(name=name, judge=safe_line(session.settings.judge))
     if not session.alive:
         back = "" if session.status in COMPLETE else "r goes on with it. "
         return OVER.format(name=name, how="ended" if view.live else view.status, back=back)
     progress = view.progress
+    if session.settings.judge == HYBRID:
+        return SURE.format(model=safe_line(session.settings.hybrid_model or "", 60))
     if progress is None:
         return COMING.format(phase=phase_sentence("starting"), done="")
     if progress.phase == "waiting":

@@ -67,7 +67,9 @@ class ChartScreen(StudioScreen):
     def action_next(self, by: int) -> None:
         """Go through all metrics that have points."""
         names = [name for name in ALL if self.view.series.get(name)]
-        names += [name for name in self.view.series if name not in ALL and "win_rate" not in name]
+        bounds = ("_low", "_high")
+        others = (each for each in self.view.series if each not in ALL)
+        names += [each for each in others if not each.endswith(bounds)]
         if not names:
             self.say("there are no points yet")
             return
@@ -87,7 +89,10 @@ class ChartScreen(StudioScreen):
             Content.styled(f"{reading(chart)}  ", "$muted"),
         ]
         for index, line in enumerate(chart.lines):
-            parts.append(Content.styled(f"  {value_at(chart, line)}", f"$series-{index + 1}"))
+            sample = f"{chart.sample(index)} " if chart.dashed and len(chart.lines) > 1 else ""
+            parts.append(
+                Content.styled(f"  {sample}{value_at(chart, line)}", f"$series-{index + 1}")
+            )
         about = " · ".join(filter(None, (self.metric.meaning, safe_line(self.view.name, 60))))
         if chart.smoothing != "off":
             about = f"{chart.smoothing} smoothing · {about}"

@@ -10,7 +10,8 @@ def ending(view: RunView) -> str:
     at = f"step {view.step} of {view.total_steps}"
     match view.status:
         case "finished":
-            return f"done: {at} in {duration(view.elapsed() or 0)}"
+            why = f"; {safe_line(view.ended_early, 300)}" if view.ended_early else ""
+            return f"done: {at} in {duration(view.elapsed() or 0)}{why}"
         case "untrained":
             return f"nothing was learned: {at} in {duration(view.elapsed() or 0)}"
         case "failed":

@@ -108,8 +108,18 @@ def _doing(view: RunView, stopping: bool) -> str:
     return activity(view.phase, view.progress)
 
 
+def _agreement(view: RunView) -> list[str]:
+    """How well a person and the model beside them agree."""
+    count, kappa = view.latest("both_judged"), view.latest("kappa")
+    if not count or kappa is None:
+        return []
+    low, high = view.latest("kappa_low"), view.latest("kappa_high")
+    interval = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
+    return [f"kappa {kappa:.2f}{interval} of {count:.0f} pairs"]
+
+
 def _facts(view: RunView, memory: int) -> list[str]:
-    facts = speeds(view.latest)
+    facts = [*_agreement(view), *speeds(view.latest)]
     if (peak := view.latest("peak_memory_gb")) is not None:
         of = f" of {memory / 1e9:.0f}" if memory else ""
         facts.append(f"{peak:.1f}{of} GB")

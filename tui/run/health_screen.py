@@ -9,8 +9,9 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from engine.events import Finding
+from engine.events import Finding, SuiteChange
 from tui.text.safe_text import safe_line
+from tui.text.suite_changes import table
 
 
 class HealthOverlay(ModalScreen[None]):
@@ -26,14 +27,23 @@ class HealthOverlay(ModalScreen[None]):
     """
     BINDINGS = [Binding("escape,h,q", "dismiss", "close", id="health.close")]  # noqa: RUF012
 
-    def __init__(self, findings: Sequence[Finding]) -> None:
+    def __init__(self, findings: Sequence[Finding], suites: tuple[SuiteChange, ...] = ()) -> None:
         super().__init__()
         self._findings = findings
+        self._suites = suites
 
     def compose(self) -> ComposeResult:
-        """A paragraph a finding."""
+        """A paragraph a finding, and a line each suite of the guard."""
         with VerticalScroll():
+            if self._suites:
+                yield Static(suites_in_words(self._suites))
             yield Static(explained(self._findings))
+
+
+def suites_in_words(suites: tuple[SuiteChange, ...]) -> Content:
+    """What the model could do before the run, and can do now."""
+    title = Content.styled("what it could do before, and now", "$accent")
+    return Content("\n").join([title, *map(Content, table(suites)), Content("")])
 
 
 def explained(findings: Sequence[Finding]) -> Content:

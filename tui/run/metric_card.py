@@ -46,9 +46,12 @@ def reading(metric: Metric, view: RunView | None) -> tuple[str, str]:
     value = view.latest(metric.name) if view else None
     if value is None:
         return "–", ""
-    if metric.name == "win_rate" and view:
-        low, high = view.latest("win_rate_low"), view.latest("win_rate_high")
+    if metric.name in ("win_rate", "eval_win_rate") and view:
+        low, high = view.latest(f"{metric.name}_low"), view.latest(f"{metric.name}_high")
         rate = f"{100 * value:.0f}"
+        evaluator = view.latest("eval_win_rate")
+        if metric.name == "win_rate" and evaluator is not None:  # its chart has the intervals
+            return f"{rate} · {100 * evaluator:.0f}", metric.unit
         if low is not None and high is not None:
             rate += f" ±{50 * (high - low):.0f}"
         return rate, metric.unit

@@ -53,7 +53,8 @@ class Metric:
 CARDS = (
     Metric("loss", "loss", "the preference loss; falls as the policy learns what wins"),
     Metric(
-        "win_rate", "win rate", "held-out answers that beat the starting policy's", "%", "percent"
+        "win_rate", "win rate", "held-out answers that beat the starting policy's", "%", "percent",
+        also=("eval_win_rate",),
     ),
     Metric("margin", "margin", "how far chosen answers are ahead of rejected ones, in reward"),
     Metric("accuracy", "accuracy", "pairs whose chosen answer is ahead", form="share"),
@@ -80,6 +81,13 @@ CARDS = (
 
 # Metrics without a card of their own, in the order in which a chart offers them.
 MORE = (
+    Metric(
+        "eval_win_rate",
+        "evaluator",
+        "the win rate by eval_judge, of the same answers",
+        "%",
+        "percent",
+    ),
     Metric("chosen_reward", "chosen reward", "reward of chosen answers"),
     Metric("rejected_reward", "rejected reward", "reward of rejected answers"),
     Metric("chosen_logp", "chosen logp", "log-probability of chosen answers", "nats"),
@@ -91,6 +99,10 @@ MORE = (
     Metric("judge_disagreement", "disagree", "pairs that judges pick unlike on", form="share"),
     Metric("tie_rate", "ties", "pairs without a winner", form="share"),
     Metric("invalid_rate", "invalid", "pairs that the judge gave no answer on", form="share"),
+    Metric("kappa", "kappa", "how well you and the model beside you agree", form="share"),
+    Metric("both_judged", "both judged", "pairs that you and the model judged", form="count"),
+    Metric("asked_rate", "asked", "pairs that were put before you", form="share"),
+    Metric("unanswered_rate", "unanswered", "pairs not answered in time", form="share"),
     Metric("identical_rate", "identical", "pairs of equal or empty answers", form="share"),
     Metric("pairs_per_second", "pairs/s", "pairs a second"),
     Metric("sample_seconds", "sampling", "time of a step spent on sampling", "s"),
@@ -100,6 +112,7 @@ MORE = (
     Metric("trained_pairs", "trained pairs", "pairs trained on", form="count"),
     Metric("dropped_steps", "dropped steps", "steps dropped as not finite", form="count"),
     Metric("cut_pairs", "cut pairs", "pairs that the judge read only a part of", form="count"),
+    Metric("cut_losses", "cut losses", "pairs lost by an answer that was cut off", form="count"),
 )
 
 ALL = {metric.name: metric for metric in (*CARDS, *MORE)}

@@ -4,7 +4,9 @@ from textual.content import Content
 from textual.widget import Widget
 
 from tui.state.run_view import NOT_MEASURED, RunView
+from tui.text.fault import setting_at_fault
 from tui.text.safe_text import safe_line
+from tui.text.win_rates import WinRate, win_rates
 
 
 class Outcome(Widget):
@@ -33,14 +35,23 @@ class Outcome(Widget):
         return self._text
 
 
+def _way_to_settings(view: RunView) -> str:
+    key = setting_at_fault(view.error or "")
+    return f"o the form at {key}" if key else "o its settings in the form"
+
+
 def outcome(view: RunView, key: str = "") -> Content:
     """In words: how the run ended and what it is worth; `key` goes on with it and measures that."""
     if view.status == "failed":
         reason = safe_line(view.error or "see the log", 600)
-        return Content.assemble((f"It failed: {reason}", "$bad"), (" l opens the log.", "$muted"))
+        ways = f" l opens the log, {_way_to_settings(view)}."
+        return Content.assemble((f"It failed: {reason}", "$bad"), (ways, "$muted"))
     if view.status == "untrained":
         reason = safe_line(view.error or "see the log", 600)
-        return Content.assemble(("Nothing was learned: ", "$bad bold"), (reason, "$bad"))
+        ways = f" {_way_to_settings(view)}."
+        return Content.assemble(
+            ("Nothing was learned: ", "$bad bold"), (reason, "$bad"), (ways, "$muted")
+        )
     if view.error:
         return Content.styled(f"It can be resumed: {safe_line(view.error, 600)}", "$bad")
     if view.status == "stopped" and not view.total_steps:
@@ -48,6 +59,8 @@ def outcome(view: RunView, key: str = "") -> Content:
             "Stopped while it was loading: nothing was trained.", "$foreground bold"
         )
     ended = "Finished" if view.status == "finished" else "Stopped, and can be resumed"
+    if view.ended_early and view.status == "finished":
+        ended = safe_line(view.ended_early[:1].upper() + view.ended_early[1:], 300)
     rated = view.evaluation
     if rated is None:
         return Content.styled(f"{ended}.", "$foreground bold")
@@ -58,12 +71,21 @@ def outcome(view: RunView, key: str = "") -> Content:
             (f"Its win rate was {NOT_MEASURED}", "$foreground"),
             (f"{offer}.", "$muted"),
         )
-    half = 50 * (rated.win_rate_high - rated.win_rate_low)
-    rate = f"{100 * rated.win_rate:.0f} ±{half:.0f} %"
     at = f" at step {rated.step:,}" if rated.step < view.step else ""
     return Content.assemble(
         (f"{ended}. ", "$foreground bold"),
         (f"Its answers{at} beat those of the model it started from ", "$foreground"),
-        (rate, "$good bold" if rated.win_rate_low > 0.5 else "$foreground bold"),
-        (" of the time, on prompts held out.", "$foreground"),
+        *_rates(win_rates(rated)),
+        (", on prompts held out.", "$foreground"),
     )
+
+
+def _rates(rates: list[WinRate]) -> list[tuple[str, str]]:
+    """`78 ±10 % of the time`, or by whom how often, with their styles."""
+    parts = []
+    for index, each in enumerate(rates):
+        parts += [(" and ", "$foreground")] if index else []
+        parts.append((each.percent, "$good bold" if each.low > 0.5 else "$foreground bold"))
+        time = "" if index else " of the time"
+        parts.append((f"{time} {each.who}".rstrip(), "$foreground"))
+    return parts

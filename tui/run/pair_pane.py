@@ -53,21 +53,24 @@ class PairPane(Vertical):
         self.call_after_refresh(self._draw)
 
     def on_descendant_focus(self) -> None:
-        """The title of the part in focus is lit."""
-        self._draw_title()
+        """The title of the part in focus is lit, and all of the pair is there to be read."""
+        self._draw()
 
     def on_descendant_blur(self) -> None:
         """And goes out again."""
-        self._draw_title()
+        self._draw()
+        self._scroll.scroll_home(animate=False)
 
     def _draw(self) -> None:
         self._draw_title()
-        compact = self._scroll.size.height <= COMPACT
+        height = self._scroll.size.height
+        # Whoever reads it scrolls; at a glance both answers are in sight, if not all of each.
+        room = 0 if self._scroll.has_focus else height
         width = self._scroll.size.width or self.size.width
         if self.pair is None:
             self._text.update(Content.styled(self._empty, "$muted"))
         else:
-            self._text.update(_text(self.pair, max(8, width - 1), compact))
+            self._text.update(_text(self.pair, max(8, width - 1), height <= COMPACT, room))
 
     def _draw_title(self) -> None:
         title = self._about
@@ -91,8 +94,9 @@ def verdict(pair: PairJudged) -> str:
     return f"{who} {pair.q if pair.choice == 'first' else 1 - pair.q:.2f} for {phrase}"
 
 
-def _text(pair: PairJudged, width: int, compact: bool) -> Content:
-    """Prompt and both answers, the winner marked; when `compact`, one line each."""
+def _text(pair: PairJudged, width: int, compact: bool, height: int = 0) -> Content:
+    """Prompt and both answers, the winner marked; when `compact`, one line each, and with a
+    `height` as many of each as leave room for both answers in so many lines."""
     prompt = prompt_parts(pair.prompt, pair.messages)
     answers = [("1", pair.first, "first"), ("2", pair.second, "second")]
     if compact:
@@ -102,10 +106,15 @@ def _text(pair: PairJudged, width: int, compact: bool) -> Content:
         system = [("sys", prompt.system, "")] if prompt.system else []
         parts = [*system, ("> ", prompt.last, ""), *answers, *before]
     lines: list[Content] = []
-    for mark, text, choice in parts:
+    texts = [
+        [safe_line(text, width - MARK)] if compact else wrap(safe(text, LIMIT), width - MARK)
+        for _, text, _ in parts
+    ]
+    if height and not compact:
+        texts = _shared_out(texts, height)
+    for (mark, _, choice), rows in zip(parts, texts, strict=True):
         won = bool(choice) and pair.choice == choice
         style = "$foreground" if won or not choice else "$muted"
-        rows = [safe_line(text, width - MARK)] if compact else wrap(safe(text, LIMIT), width - MARK)
         for number, line in enumerate(rows):
             margin = f"{mark} ✓" if won else mark
             margin = f"{'' if number else margin:<{MARK}}"
@@ -113,3 +122,19 @@ def _text(pair: PairJudged, width: int, compact: bool) -> Content:
         if not compact:
             lines.append(Content(""))
     return Content("\n").join(lines)
+
+
+def _shared_out(texts: list[list[str]], height: int) -> list[list[str]]:
+    """Each text cut to a share of `height` lines, with a blank one between two; what a short text
+    leaves over goes to the longer ones. A last line tells how much is left out."""
+    left, shares = height - len(texts) + 1, [0] * len(texts)
+    by_length = sorted(range(len(texts)), key=lambda at: len(texts[at]))
+    for done, at in enumerate(by_length):
+        shares[at] = min(len(texts[at]), max(2, left // (len(texts) - done)))
+        left -= shares[at]
+    return [
+        rows
+        if len(rows) <= share
+        else [*rows[: share - 1], f"… {len(rows) - share + 1:,} more lines"]
+        for rows, share in zip(texts, shares, strict=True)
+    ]

@@ -1,6 +1,5 @@
 """Asking the process that trains a run for something, and finding out whether it was done."""
 
-import os
 import socket
 import time
 from typing import TYPE_CHECKING, Literal
@@ -153,7 +152,7 @@ def wait(request: RemoteRequest) -> str:
 
 def why_not_evaluated(settings: "Settings") -> str | None:
     """Why a run with these settings has no evaluation, if it has none."""
-    if settings.human_judge:
+    if not settings.measures:
         return PERSON
     off = {
         "steps_per_eval": settings.steps_per_eval <= 0,
@@ -168,13 +167,6 @@ def process(holder: Holder) -> str:
     """A process in words; its host is named where that is another one."""
     there = "" if holder.host == socket.gethostname() else f" on {holder.host}"
     return f"process {holder.pid}{there}"
-
-
-def elsewhere(holder: Holder | None) -> bool:
-    """Whether another process than this one holds a run."""
-    if holder is None:
-        return False
-    return (holder.pid, holder.host) != (os.getpid(), socket.gethostname())
 
 
 def _checkpoints(run: Run) -> set[tuple[str, int]]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from textual import on
+from textual import on, work
 from textual.binding import Binding
 from textual.containers import Container
 from textual.widget import Widget
@@ -17,14 +17,20 @@ from tui.run.header import RunHeader
 from tui.run.health_line import HealthLine
 from tui.run.log_pane import LogPane
 from tui.run.metric_labels import Metric
+from tui.run.next_steps import copy_one, newest_weights, next_keys
 from tui.run.outcome import Outcome
 from tui.run.pair_pane import FIRST_PAIR, PairPane
 from tui.run.remote_commands import why_not_evaluated
+from tui.run.what_now import Ended, WhatNow
 from tui.shell.base import StudioScreen
+from tui.state.live_run import LiveRun
 from tui.terminal.requirements import LEAST_LINES
+from tui.text.fault import setting_at_fault
+from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:
     from engine.session import Session
+    from engine.settings.schema import Settings
 
 NO_RUN = "no run is going: start one in Setup (f2) or resume one in Runs (f5)"
 ENDED = {
@@ -57,6 +63,16 @@ class RunScreen(StudioScreen):
     RunScreen.-wide #below { layout: horizontal; }
     RunScreen.-wide PairPane { width: 1fr; height: 1fr; margin: 0 3 0 0; }
     RunScreen.-wide LogPane { width: 1fr; height: 1fr; }
+    RunScreen.-what-now WhatNow { display: block; }
+    RunScreen.-what-now PairPane { display: none; }
+    RunScreen.-what-now.-low CardGrid, RunScreen.-what-now.-low LogPane,
+    RunScreen.-what-now.-flat CardGrid, RunScreen.-what-now.-flat LogPane { display: none; }
+    RunScreen.-what-now.-low #below, RunScreen.-what-now.-flat #below { margin: 1 0 0 0; }
+    RunScreen.-tall WhatNow { height: 2fr; margin: 0 0 1 0; }
+    RunScreen.-wide WhatNow { width: 2fr; height: 1fr; margin: 0 3 0 0; }
+    RunScreen.-what-now.-large-log LogPane,
+    RunScreen.-what-now.-large-pair PairPane { display: block; }
+    RunScreen.-large-log WhatNow, RunScreen.-large-pair WhatNow { display: none; }
     RunScreen.-large-log CardGrid, RunScreen.-large-log PairPane,
     RunScreen.-large-pair CardGrid, RunScreen.-large-pair LogPane { display: none; }
     RunScreen.-large-log #below, RunScreen.-large-pair #below { margin: 1 0 0 0; }
@@ -72,11 +88,16 @@ class RunScreen(StudioScreen):
         Binding("e", "go_on_and_evaluate", "go on and evaluate", id="run.evaluate"),
         Binding("w", "save", "save now", show=False, id="run.save"),
         Binding("r", "resume", "resume", id="run.review"),
-        Binding("t", "try_it", "try it", id="run.try_it"),
-        Binding("d", "detail", "details", id="run.detail"),
+        Binding("C", "chat", "chat", id="run.chat"),
+        Binding("a", "try_it", "try it", id="run.try_it"),
+        Binding("i", "detail", "details", id="run.detail"),
         Binding("m", "real_model", "real model", id="run.real_model"),
         Binding("b", "by_hand", "label by hand", id="run.by_hand"),
+        Binding("o", "settings", "its settings", id="run.settings"),
         Binding("r", "review", "judge pairs", id="run.review"),
+        Binding("E", "export", "export", show=False, id="run.export"),
+        Binding("T", "train_on", "train on", show=False, id="run.train_on"),
+        Binding("y", "copy", "copy", show=False, id="run.copy"),
         Binding("c", "chart", "charts", id="run.chart"),
         Binding("l", "large('log')", "log", id="run.log"),
         Binding("n", "large('pair')", "newest pair", show=False, id="run.pair"),
@@ -95,6 +116,7 @@ class RunScreen(StudioScreen):
         yield Outcome()
         yield CardGrid()
         with Container(id="below"):
+            yield WhatNow()
             yield PairPane()
             yield LogPane()
         yield HealthLine()
@@ -118,7 +140,7 @@ class RunScreen(StudioScreen):
         stopping = session is not None and session.stopping
         self.query_one(RunHeader).show(view, memory=self._memory, stopping=stopping)
         self.query_one(CardGrid).show(view)
-        asks = session is not None and session.settings.human_judge and bool(session.waiting())
+        asks = session is not None and session.settings.asks_person and bool(session.waiting())
         empty = "a pair waits for you: r shows it" if asks else FIRST_PAIR
         self.query_one(PairPane).show(view.newest if view else None, empty)
         self.query_one(LogPane).show(view)
@@ -130,6 +152,28 @@ class RunScreen(StudioScreen):
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
+            self._show_what_now()
+
+    def _show_what_now(self) -> None:
+        """Once the run is over, what one can do with it stands in the place of the newest pair."""
+        view, run = self.studio.view, self._trained_run()
+        session = self.studio.session
+        ended = Ended.of(view, run, session.settings) if view and run and session else None
+        began = ended is not None and not self.has_class("-what-now")
+        self.set_class(ended is not None, "-what-now")
+        self.query_one(WhatNow).show(ended, next_keys(self) if ended else ())
+        if began and not (self.has_class("-tall") or self.has_class("-large-log")):
+            self.call_after_refresh(self.query_one(WhatNow).focus_text)
+
+    def _trained_run(self) -> Run | None:
+        """The run of this screen, where it is over and has learned something."""
+        view, session = self.studio.view, self.studio.session
+        over = view and session and not session.alive and view.status in ("finished", "stopped")
+        return session.run if over and session and session.kept and view and view.step else None
+
+    def shows(self, live: LiveRun) -> bool:
+        """It shows the run of this process."""
+        return live.here
 
     def guide_topic(self) -> str | None:
         """The metric under the cursor, or this screen."""
@@ -164,14 +208,20 @@ class RunScreen(StudioScreen):
                 return f"the run is over: it {how}" if view else NO_RUN
             case "resume" if alive:
                 return "the run is still going"
-            case "review" if not (alive and session and session.settings.human_judge):
+            case "review" if not (alive and session and session.settings.asks_person):
                 return "no person judges this run" if session else NO_RUN
             case "try_it" | "detail" | "chart" if view is None:
                 return NO_RUN
-            case "try_it" | "real_model" | "by_hand" if alive:
+            case "settings" if view is None or session is None:
+                return NO_RUN
+            case "try_it" | "real_model" | "by_hand" | "settings" if alive:
                 return "the run is still going"
             case "try_it" | "detail" if session and not session.kept:
                 return "nothing was trained, so no run was kept"
+            case "chat" | "export" | "train_on" | "copy" if view is None:
+                return NO_RUN
+            case "chat" | "export" | "train_on" | "copy" if self._trained_run() is None:
+                return "the run is still going" if alive else "this run has trained nothing"
         return None
 
     def action_pause(self) -> None:
@@ -272,7 +322,9 @@ class RunScreen(StudioScreen):
         from tui.run.health_screen import HealthOverlay
 
         view = self.studio.view
-        self.app.push_screen(HealthOverlay(view.findings if view else ()))
+        self.app.push_screen(
+            HealthOverlay(view.findings, view.suites) if view else HealthOverlay(())
+        )
 
     def action_chart(self) -> None:
         """Open the chart of the card under the cursor."""
@@ -297,10 +349,44 @@ class RunScreen(StudioScreen):
         if (session := self.studio.session) and session.run:
             self.studio.open_try_it(session.run)
 
+    def action_chat(self) -> None:
+        """Talk with the trained policy."""
+        if run := self._trained_run():
+            self.studio.open_chat(run)
+
+    def action_export(self) -> None:
+        """Write what was trained for other programs."""
+        if run := self._trained_run():
+            self.studio.open_export(run)
+
+    def action_train_on(self) -> None:
+        """Put the run's settings into the form, for a new run from where this one is."""
+        if (run := self._trained_run()) and (session := self.studio.session):
+            self._open_from(run, session.settings)
+
+    def _open_from(self, run: Run, settings: "Settings") -> None:
+        changes = {"run_name": None, "resume_adapter_file": str(newest_weights(run))}
+        source = f"{safe_line(run.name, 40)}, from where it is"
+        self.studio.open_setup(settings.model_copy(update=changes), source)
+
+    @work
+    async def action_copy(self) -> None:
+        """Copy the run's folder, or a command line for mlx-lm."""
+        if ended := self.query_one(WhatNow).ended:
+            await copy_one(self, ended)
+
     def action_detail(self) -> None:
         """Show the run's pairs, config and files."""
         if (session := self.studio.session) and session.run:
             self.studio.open_run_detail(str(session.run.path))
+
+    def action_settings(self) -> None:
+        """Put the run's settings into the form, with the cursor on the one at fault."""
+        view, session = self.studio.view, self.studio.session
+        if view and session:
+            self.studio.open_setup(session.settings, safe_line(view.name, 60))
+            if key := setting_at_fault(view.error or ""):
+                self.studio.open_setting(key)
 
     def action_real_model(self) -> None:
         """Put the settings of a real model into the form."""
@@ -309,7 +395,13 @@ class RunScreen(StudioScreen):
         self.studio.open_setup(Settings(), "the preset Qwen3-0.6B")
 
     def action_by_hand(self) -> None:
-        """Put the starter with a person as its judge into the form."""
+        """Put a run with a person as its judge into the form: of the starter, or from where the
+        run of another model is."""
         from engine.settings.files import preset
 
-        self.studio.open_setup(preset("starter-human"), "the preset starter-human")
+        run, session = self._trained_run(), self.studio.session
+        if run and session and session.settings.model != "starter":
+            changes = {"judge": "human", "batch_size": 1, "steps_per_report": 1}
+            self._open_from(run, session.settings.model_copy(update=changes))
+        else:
+            self.studio.open_setup(preset("starter-human"), "the preset starter-human")

@@ -10,8 +10,10 @@ from engine.errors import RunError, UserError
 from engine.runs.folder import Run
 from engine.runs.lock import Holder
 from engine.runs.remote import Command
-from tui.run.remote_commands import PERSON, RemoteRequest, elsewhere, process
+from tui.run.remote_commands import PERSON, RemoteRequest, process
 from tui.shell.base import StudioScreen
+from tui.state.live_elsewhere import is_elsewhere
+from tui.state.live_run import LiveRun
 from tui.text.safe_text import safe_line
 
 POLL_SECONDS = 0.25  # between two looks at what became of a command
@@ -55,8 +57,13 @@ class WatchedScreen(StudioScreen):
         paused = human = False
         with contextlib.suppress(UserError):
             state = self.run.state()
-            paused, human = state.get("status") == "paused", state.get("judge") == "human"
+            paused = state.get("status") == "paused"
+            human = state.get("judge") == "human" and not state.get("eval_judge")
         self.app.call_from_thread(self._take_holder, holder, paused, human)
+
+    def shows(self, live: LiveRun) -> bool:
+        """Whether it is this run that goes on."""
+        return live.path == self.run.path
 
     def _take_holder(self, holder: Holder | None, paused: bool, human: bool) -> None:
         if (holder, paused, human) != (self.holder, self.paused, self.human):
@@ -65,13 +72,13 @@ class WatchedScreen(StudioScreen):
 
     def why_not(self, action: str) -> str | None:
         """What may be asked of the process that trains the run."""
-        if action == "resume" and elsewhere(self.holder):
+        if action == "resume" and is_elsewhere(self.holder):
             return "another process trains this run"
         if action not in ("pause", "unpause", "stop", "evaluate", "save", "take_over"):
             return None
         if self.holder is None:
             return "nobody trains this run now"
-        if not elsewhere(self.holder):
+        if not is_elsewhere(self.holder):
             return "this program trains it: f3 shows it, with these keys"
         match action:
             case "pause" if self._pauses:

@@ -77,7 +77,9 @@ def _named(text: str, first: tuple[str, ...], prefix: str) -> list[str]:
 
 _SETTINGS: dict[str, Complete] = {
     "model": lambda text: models(text, "starter"),
-    "judge": lambda text: models(text, "human", "starter", *RULE_NAMES),
+    "judge": lambda text: models(text, "human", "hybrid", "starter", *RULE_NAMES),
+    "hybrid_model": lambda text: models(text, "starter", *RULE_NAMES),
+    "eval_judge": lambda text: models(text, "starter", *RULE_NAMES),
     "reference_model_path": models,
     "data": datasets,
     "resume_adapter_file": paths,

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from engine.errors import UserError
 from engine.json_number import real
-from engine.plan.memory import MemoryPlan, plan, refusal
+from engine.machine import hub
+from engine.plan.memory import MemoryPlan, missing, plan, refusal
 from engine.runs import archive
 from engine.runs.folder import METRICS
 from engine.settings.schema import Settings
@@ -18,12 +19,16 @@ PACE = ("batch_size", "max_completion_length", "train_type", "quantization", "gr
 
 @dataclass(frozen=True)
 class Cost:
-    """The plan of a run, why it will not fit if so, and how long a step took before."""
+    """The plan of a run, why it will not fit if so, and how long a step took before.
+
+    `absent` is the key and the name of a model or of data that is not here and cannot be fetched.
+    """
 
     plan: MemoryPlan
     refusal: str | None
     step_seconds: float | None
     measured_in: str = ""
+    absent: tuple[str, str] | None = None
 
 
 def cost(settings: Settings, *, ask_hub: bool = False) -> Cost:
@@ -34,7 +39,10 @@ def cost(settings: Settings, *, ask_hub: bool = False) -> Cost:
     """
     planned = plan(settings, ask_hub=ask_hub)
     seconds, name = earlier_pace(settings)
-    return Cost(planned, refusal(planned, settings), seconds, name)
+    absent = None
+    if ask_hub and planned.download is None and not hub.hub_reachable():
+        absent = next(iter(missing(settings)), None)
+    return Cost(planned, refusal(planned, settings), seconds, name, absent)
 
 
 def earlier_pace(settings: Settings) -> tuple[float | None, str]:
@@ -60,7 +68,10 @@ def earlier_pace(settings: Settings) -> tuple[float | None, str]:
 
 def sentence(settings: Settings, cost: Cost | None) -> str:
     """The line that is always true: memory, download, time a step, steps."""
-    parts = [_memory(cost.plan), _download(cost.plan)] if cost else ["looking at the model …"]
+    parts = ["looking at the model …"]
+    if cost:
+        download = f"{cost.absent[0]} is not here" if cost.absent else _download(cost.plan)
+        parts = [_memory(cost.plan), download]
     if cost and cost.step_seconds:
         parts.append(f"about {duration(cost.step_seconds)} a step")
     if settings.human_judge:
@@ -81,15 +92,15 @@ def length(settings: Settings) -> str:
 def table(cost: Cost) -> list[tuple[str, str, str]]:
     """Memory by part: name, size and a remark; the sum and the machine last."""
     each = cost.plan
-    shared = "shares the weights above"
+    shared = "shares those above"
     rows = [
         ("policy", each.policy, ""),
         ("reference", each.reference, shared if each.reference == 0 else ""),
         ("judge", each.judge, shared if each.judge == 0 else ""),
         ("adapters", each.adapters, ""),
         ("optimizer", each.optimizer, "with gradients"),
-        ("cache", each.cache, "while sampling, at most"),
-        ("activations", each.activations, "while scoring, at most"),
+        ("cache", each.cache, "at most, sampling"),
+        ("activations", each.activations, "at most, scoring"),
         ("program", each.program, ""),
     ]
     lines = [(name, _size(size), remark) for name, size, remark in rows]
@@ -99,7 +110,7 @@ def table(cost: Cost) -> list[tuple[str, str, str]]:
     lines.append(("machine", size(each.machine_total), free))
     lines.append(("download", _size(each.download), ""))
     if cost.step_seconds:
-        remark = f"as in {safe_line(cost.measured_in, 40)}"
+        remark = f"as in {safe_line(cost.measured_in, 14)}"
         lines.append(("a step", duration(cost.step_seconds), remark))
     return lines
 

@@ -40,6 +40,12 @@ class CostLine(Static):
             return ""
         return self._error or (self._cost.refusal or "" if self._cost else "")
 
+    @property
+    def absent(self) -> tuple[str, str] | None:
+        """The key and the name of a model or of data that is not here and cannot be fetched."""
+        known = self._cost if self._cost_settings == self._settings else None
+        return known.absent if known else None
+
     def estimate(self, settings: Settings) -> None:
         """Work out the cost of these settings, once they stay for a moment."""
         self._settings = settings
@@ -54,7 +60,7 @@ class CostLine(Static):
         from tui.setup.cost import table
 
         rows = [
-            Content.assemble((f"{name:<12}", "$muted"), f"{size:>9}  ", (remark, "$faint"))
+            Content.assemble((f"{name:<12}", "$muted"), f"{size:>8}  ", (remark, "$faint"))
             for name, size, remark in (table(self._cost) if self._cost else ())
         ]
         return Content("\n").join(rows)

@@ -8,6 +8,7 @@ from engine.data_folder import data_folder
 from engine.errors import RunError, UserError
 from engine.runs import durable
 from engine.settings import files
+from engine.settings.judge_names import judge_kind
 from engine.settings.presets import PRESETS
 from engine.settings.schema import Settings
 
@@ -74,18 +75,21 @@ def describe(settings: Settings) -> str:
     from tui.setup.cost import length
 
     bundled = settings.model == "starter"
+    kinds = set(map(judge_kind, settings.judges))
     model = "the bundled model" if bundled else Path(settings.model).name or settings.model
     if settings.human_judge:
         judge = "you pick the better answers"
+    elif settings.asks_person:
+        judge = f"judged by {settings.hybrid_model}, and by you where it is not sure"
     elif len(settings.judges) > 1:
         judge = f"judged by {len(settings.judges)} judges"
     elif settings.judge == "starter":
         judge = "judged by the bundled judge"
     elif settings.judge == settings.model:
         judge = "which judges its own answers"
-    elif "server" in settings.judge_kinds:
+    elif "server" in kinds:
         judge = f"judged by {settings.judge_model or 'the model'} at {settings.judge}"
-    elif settings.judge_kinds <= {"function", "rule"}:
+    elif kinds <= {"function", "rule"}:
         judge = f"judged by {settings.judge}"
     else:
         judge = f"judged by {Path(settings.judge).name}"
@@ -96,6 +100,11 @@ def prospect(settings: Settings) -> str:
     """What somebody who is about to start will see, in a few sentences."""
     if settings.human_judge:
         outlook = "Pairs wait for you in Review as soon as the first are sampled."
+    elif settings.asks_person:
+        outlook = (
+            "Pairs that the model is not sure of wait for you in Review, as long as "
+            f"{settings.lookahead_batches} steps take."
+        )
     elif settings.steps_per_eval == -1 or not settings.eval_prompts:
         outlook = "No win rate is measured: watch margin, accuracy and the pairs."
     else:
@@ -108,6 +117,16 @@ def prospect(settings: Settings) -> str:
         f"{outlook} The starter is a small bundled world for a first run: simple questions, and a "
         "judge that knows a few rubrics. p takes a real model instead."
     )
+
+
+def ways_out(key: str, name: str) -> str:
+    """What to do where a model or data is not here and the hub is out of reach."""
+    from tui.setup.completions import cached
+
+    here = [each for each in cached("datasets--" if key == "data" else "models--") if each != name]
+    listed = ", ".join([*here[:3], *(["…"] if len(here) > 3 else [])])
+    choose = f"choose one of this machine in {key} ({listed or 'there is only starter'})"
+    return f"p takes a preset that is here, such as starter · {choose} · or give {key} a folder"
 
 
 def _last_file() -> Path:

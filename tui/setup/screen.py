@@ -1,6 +1,7 @@
 """Setup: the form for every setting, what the run will cost, and its start."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from textual import on, work
 from textual.binding import Binding
@@ -21,7 +22,7 @@ from tui.setup.setting_browser import SettingBrowser
 from tui.setup.setting_field import SettingField
 from tui.setup.setting_help import about
 from tui.setup.setting_search import SettingSearch
-from tui.setup.start_line import StartLine
+from tui.setup.start_line import StartLine, absence
 from tui.setup.unfinished_line import UnfinishedLine
 from tui.setup.yaml_pane import YamlPane
 from tui.shell.ask import AskChoice
@@ -29,11 +30,18 @@ from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList
 
+if TYPE_CHECKING:
+    from tui.state.live_run import LiveRun
+
 
 class SetupScreen(StudioScreen):
     """The form. `form` is what it holds; every field shows a part of it."""
 
     TITLE = "setup"
+    # From 188 columns on, two sections stand side by side.
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
+        *(StudioScreen.HORIZONTAL_BREAKPOINTS or ()), (188, "-broad"),
+    ]  # fmt: skip
     DEFAULT_CSS = """
     SetupScreen {
         & #title { height: 1; padding: 0 1; }
@@ -48,14 +56,18 @@ class SetupScreen(StudioScreen):
         &.-parts #parts { display: block; }
         &.-parts #help { display: none; }
         &.-narrow.-parts #side { height: 14; }
-        &.-wide #body { layout: horizontal; }
-        &.-wide #form { width: 1fr; margin: 1 2 0 0; }
-        &.-wide #side {
-            width: 56; height: 1fr; border-top: none; margin-top: 1; padding: 0 1;
+        &.-wide #body, &.-broad #body { layout: horizontal; }
+        &.-wide #form, &.-broad #form { width: 1fr; margin: 1 0 0 0; }
+        &.-wide #side, &.-broad #side {
+            width: 40; height: 1fr; border-top: none; margin-top: 1; padding: 0 0 0 1;
             border-left: solid $faint;
         }
-        &.-wide #parts, &.-wide.-parts #help { display: block; }
-        &.-wide #sections { width: 22; }
+        &.-wide #help, &.-broad #help, &.-wide #parts, &.-broad #parts { padding: 0; }
+        &.-wide #sections { width: 18; }
+        &.-broad #sections { width: 20; }
+        &.-broad #side { width: 44; }
+        &.-wide.-parts #side { width: 56; }
+        &.-broad #parts, &.-wide.-parts #help, &.-broad.-parts #help { display: block; }
     }
     """
     BINDINGS = [  # noqa: RUF012
@@ -141,6 +153,12 @@ class SetupScreen(StudioScreen):
         """What was left unfinished may be another run now."""
         self.query_one(UnfinishedLine).look()
 
+    def show_live(self, live: "LiveRun | None") -> None:
+        """Start says what goes on already."""
+        super().show_live(live)
+        if self._ready:
+            self.query_one(StartLine).show_live(live)
+
     def show(self, settings: Settings, source: str) -> None:
         """Put other settings into the form. `source` says in the title where they come from."""
         self.replace(form_of(settings), source)
@@ -191,15 +209,20 @@ class SetupScreen(StudioScreen):
     def _help_on_the_whole(self) -> Content:
         if self.has_class("-yaml"):
             return self.query_one(YamlPane).remark()
+        if absent := self.query_one(CostLine).absent:
+            ways = presets.ways_out(*absent)
+            return Content.assemble((f"{absence(*absent)}.  ", "bold"), safe_line(ways, 600))
         prospect = presets.prospect(self.form.settings)
         return Content.assemble(("enter starts the run.  ", "bold"), prospect)
 
     def _show_start(self) -> None:
-        self.query_one(StartLine).show(self.form, self.query_one(CostLine).refusal)
+        cost = self.query_one(CostLine)
+        self.query_one(StartLine).show(self.form, cost.refusal, cost.absent)
 
     @on(CostLine.Estimated)
     def _cost_estimated(self) -> None:
         self.query_one("#parts", Static).update(self.query_one(CostLine).parts())
+        self._show_help()
         self._show_start()
         if self._starts:
             self.action_start()
@@ -213,10 +236,12 @@ class SetupScreen(StudioScreen):
 
     @on(RowList.Chosen, "#sections")
     def _into_section(self) -> None:
-        self._browser.fields.focus_first()
+        self._browser.focus_section()
 
     def on_descendant_focus(self) -> None:
-        """The help follows the focus."""
+        """The help and the list of sections follow the focus."""
+        if field := self._browser.fields.current:
+            self._browser.follow(field)
         self._show_help()
 
     def action_to_field(self, by: int) -> None:
@@ -398,7 +423,7 @@ class SetupScreen(StudioScreen):
 
     def action_parts(self) -> None:
         """Show memory part by part."""
-        if self.has_class("-wide"):
+        if self.has_class("-broad"):
             self.say("memory by part stands on the right")
         else:
             self.toggle_class("-parts")
@@ -410,8 +435,12 @@ class SetupScreen(StudioScreen):
         self._starts = False
         if self.form.problems:
             key, reason = next(iter(self.form.problems.items()))
-            self._go_to(key)
+            self.go_to(key)
             self.say(safe_line(f"cannot start: {key} {reason}", 300))
+            return
+        if absent := self.query_one(CostLine).absent:
+            self.say(f"cannot start: {absence(*absent)} · {presets.ways_out(*absent)}", 15)
+            self.query_one(CostLine).estimate(self.form.settings)  # it may be there by now
             return
         if refusal := self.query_one(CostLine).refusal:
             self.say(safe_line(f"cannot start: {refusal}", 400), 15)
@@ -434,7 +463,8 @@ class SetupScreen(StudioScreen):
         except (UserError, RunError) as error:
             self.say_error(error)
 
-    def _go_to(self, key: str) -> None:
+    def go_to(self, key: str) -> None:
+        """Put the cursor on a setting."""
         if self.has_class("-yaml") or self._search.active:
             self.action_leave()
         self._browser.open(key)

@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, TextArea
 
+from engine.runs.run_names import safe_name
 from engine.settings.fields import Setting
 from tui.setup.form import Form
 from tui.text.safe_text import safe_line
@@ -22,6 +23,7 @@ from tui.widgets.safe_editors import LineEditor, TextEditor
 
 NAME_WIDTH = 31  # cells, the marks before the name included
 NARROW_VALUE, WIDE_VALUE = 11, 32  # cells for a value before the remark on it, where they fit
+COMFORTABLE_WIDTH = NAME_WIDTH + 30  # cells of a field that show most values whole
 EDITOR_LINES = 8
 KEEP = (
     ("keep", "leave the editor with the text as it is now"),
@@ -120,8 +122,13 @@ class SettingField(Widget, can_focus=True):
         room = max(0, width - NAME_WIDTH)
         value = self._value("$faint" if idle else "$foreground").truncate(room, ellipsis=True)
         column = NARROW_VALUE if width < 90 else WIDE_VALUE
+        remark = self._remark()
         gap = " " * max(2, column - value.cell_length)
-        remark = self._remark(room - value.cell_length - len(gap))
+        spare = room - value.cell_length - remark.cell_length
+        if 1 <= spare < len(gap):  # begun sooner, it is whole
+            gap = " " * spare
+        left = room - value.cell_length - len(gap)
+        remark = remark.truncate(left, ellipsis=True) if left > 7 else Content("")
         line = Content.assemble(focus, mark, name, value, gap, remark)
         if not reason:
             return line
@@ -148,19 +155,25 @@ class SettingField(Widget, can_focus=True):
         unit = (f" {setting.unit}", "$muted") if setting.unit and text[0].isdigit() else ""
         return Content.assemble((safe_line(first, 500), style), unit, more)
 
-    def _remark(self, room: int) -> Content:
+    def _remark(self) -> Content:
         """Why the setting has no effect, or the default it differs from."""
         if idle := self._form.no_effect.get(self.key):
             words = idle
+        elif name := self._kept_name():
+            words = f"kept as {name}"
         elif self.key in self._form.changed and self.setting.kind != "multiline":
             words = f"default {show(self.setting.default) or 'empty'}"
         else:
             return Content("")
-        return (
-            Content.styled(words, "$faint").truncate(room, ellipsis=True)
-            if room > 7
-            else Content("")
-        )
+        return Content.styled(words, "$faint")
+
+    def _kept_name(self) -> str:
+        """How a run will be called where not all of the name that was given can stay."""
+        text = self._form.text(self.key)
+        if self.key != "run_name" or not text:
+            return ""
+        name = safe_name(text)
+        return name if name != text else ""
 
     def _height(self) -> None:
         lines = 1 + (self.key in self._form.problems)
@@ -264,10 +277,15 @@ class SettingField(Widget, can_focus=True):
         if answer:
             await self.close(keep=answer == "keep")
 
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        """A digit on a number begins to edit it."""
+        number = self.setting.kind in ("integer", "number")
+        return number and not self._open and _begins_a_number(character)
+
     async def on_key(self, event: events.Key) -> None:
         """A digit on a number begins to edit; the arrows leave a line or move in its offers."""
         if not self._open:
-            if self.setting.kind in ("integer", "number") and _begins_a_number(event.character):
+            if self.check_consume_key(event.key, event.character):
                 event.stop()
                 await self.edit(event.character or "", select=False)
         elif isinstance(self.editor, LineEditor) and event.key in ("up", "down"):

@@ -8,7 +8,15 @@ from textual.widgets import Static
 
 from tui.setup import presets
 from tui.setup.form import Form
-from tui.text.safe_text import safe_line
+from tui.state.live_run import LiveRun
+from tui.text.safe_text import cut, safe_line
+
+NAME_WIDTH = 28  # cells of the name of a run that goes on
+
+
+def absence(key: str, name: str) -> str:
+    """That a model or data cannot be had, in a sentence without its end."""
+    return f"{key} {safe_line(name, 60)} is not on this machine, and the hub is out of reach"
 
 
 class StartLine(Static, can_focus=True):
@@ -28,16 +36,46 @@ class StartLine(Static, can_focus=True):
     class Pressed(Message):
         """The run shall start."""
 
-    def show(self, form: Form, refusal: str) -> None:
-        """Say what a start will do, or why it cannot be: for the form, or for its cost."""
-        if form.problems:
-            key, reason = next(iter(form.problems.items()))
+    def __init__(self) -> None:
+        super().__init__()
+        self._form: Form | None = None
+        self._refusal = ""
+        self._absent: tuple[str, str] | None = None
+        self._live = ("", False)  # the run that goes on, and whether it does so here
+
+    def show(self, form: Form, refusal: str, absent: tuple[str, str] | None = None) -> None:
+        """Say what a start will do, or why it cannot be: for the form, for what is not on this
+        machine (the key and the name), or for its cost."""
+        self._form, self._refusal, self._absent = form, refusal, absent
+        self._draw()
+
+    def show_live(self, live: LiveRun | None) -> None:
+        """Say that a run goes on: one at a time trains here."""
+        now = (live.name or "a run", live.here) if live else ("", False)
+        if now != self._live:
+            self._live = now
+            self._draw()
+
+    def _draw(self) -> None:
+        if self._form is None:
+            return
+        name, here = cut(safe_line(self._live[0], 200), NAME_WIDTH), self._live[1]
+        if self._form.problems:
+            key, reason = next(iter(self._form.problems.items()))
             text = Content.assemble(("! cannot start  ", "$bad"), safe_line(f"{key} {reason}", 300))
-        elif refusal:
-            text = Content.assemble(("! will not fit  ", "$bad"), safe_line(refusal, 400))
+        elif here:
+            words = f"{name} trains here: one run at a time · 0 goes there"
+            text = Content.assemble(("! busy  ", "$warning"), words)
+        elif self._absent:
+            text = Content.assemble(("! not here  ", "$bad"), absence(*self._absent))
+        elif self._refusal:
+            text = Content.assemble(("! will not fit  ", "$bad"), safe_line(self._refusal, 400))
         else:
-            words = safe_line(presets.describe(form.settings), 200)
-            text = Content.assemble(("▶ start  ", "$accent"), (words, "$muted"))
+            words = safe_line(presets.describe(self._form.settings), 200)
+            beside = f"beside {name} · " if name else ""
+            text = Content.assemble(
+                ("▶ start  ", "$accent"), (beside, "$warning"), (words, "$muted")
+            )
         self.update(text)
 
     def on_click(self, event: Click) -> None:

@@ -1,6 +1,7 @@
 """What all screens share: the key line, and how they hear of the run."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.screen import Screen
@@ -8,10 +9,14 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.events import Event
+from tui.shell.live_line import LiveLine
 from tui.studio import Studio, studio_of
 from tui.terminal.requirements import LEAST_COLUMNS, LEAST_LINES
 from tui.text.safe_text import safe_line
 from tui.widgets.key_line import KeyLine
+
+if TYPE_CHECKING:
+    from tui.state.live_run import LiveRun
 
 ERROR_SECONDS = 15.0  # that a message about an error stays
 
@@ -51,8 +56,11 @@ class StudioScreen(Screen[None]):
         return ()
 
     def compose(self) -> ComposeResult:
-        """The body above the key line."""
-        yield from self.body()
+        """The body above the key line; under its first part, the line about a run that goes on."""
+        for number, part in enumerate(self.body()):
+            yield part
+            if number == 0:
+                yield LiveLine()
         yield KeyLine()
         size = f"{LEAST_COLUMNS} x {LEAST_LINES}"
         yield Static(f"enlarge the terminal to {size} cells at least", id="too-small", markup=False)
@@ -63,12 +71,34 @@ class StudioScreen(Screen[None]):
 
     def _begin(self) -> None:
         self.ready = True
+        self.show_live(self.studio.live)
         self.run_changed(())
 
     def on_screen_resume(self) -> None:
         """Catch up with the run after another screen was in front."""
         if self.ready:
+            self.show_live(self.studio.live)
             self.run_changed(())
+
+    def on_descendant_focus(self) -> None:
+        """Where digits are typed, the way to the run that goes on is another."""
+        if self.ready:
+            StudioScreen.show_live(self, self.studio.live)
+
+    def show_live(self, live: "LiveRun | None") -> None:
+        """Called a few times a second, with the run that goes on now, here or elsewhere."""
+        for line in self.query(LiveLine):
+            hidden = live is None or self.shows(live)
+            line.show(None if hidden else live, typing=self.takes_digits)
+
+    def shows(self, live: "LiveRun") -> bool:
+        """Whether the screen itself shows that run, and needs no line about it."""
+        return False
+
+    @property
+    def takes_digits(self) -> bool:
+        """Whether a digit that is pressed now is typed."""
+        return self.focused is not None and self.focused.check_consume_key("0", "0")
 
     def run_changed(self, events: Sequence[Event]) -> None:
         """Called when `studio.view` has changed; `events` are those folded into it since.

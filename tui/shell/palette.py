@@ -1,5 +1,7 @@
 """What the command palette offers: all that the keys of a screen do, and all themes."""
 
+import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +12,11 @@ from textual.command import CommandInput, CommandPalette, DiscoveryHit, Hit, Hit
 from textual.content import Content
 from textual.screen import Screen
 
+from engine.runs.archive import runs_root
+from engine.settings.schema import fields
 from tui.shell import preferences
+from tui.studio import studio_of
+from tui.text.safe_text import safe_line
 from tui.widgets.safe_editors import LineEditor
 
 # What the words of the app's own keys leave open.
@@ -38,7 +44,8 @@ class Command:
 
 
 def commands(app: App[Any], screen: Screen[Any]) -> Iterator[Command]:
-    """A command for each binding that can be used on the screen, then one for each theme."""
+    """A command for each binding that can be used on the screen, then one for each theme, run and
+    setting."""
     offered: set[str] = set()
     for active in screen.active_bindings.values():
         binding = active.binding
@@ -54,6 +61,28 @@ def commands(app: App[Any], screen: Screen[Any]) -> Iterator[Command]:
             )
     for name in sorted(app.available_themes):
         yield Command(f"theme {name}", "", partial(choose_theme, app, name), first=False)
+    yield from _places(screen)
+
+
+def _places(screen: Screen[Any]) -> Iterator[Command]:
+    """Each run and each setting, to go to."""
+    studio = studio_of(screen)
+    for name in _run_names():
+        words = f"open run {safe_line(name, 60)}"
+        yield Command(words, "", partial(studio.open_run_detail, name), first=False)
+    for each in fields():
+        go = partial(studio.open_setting, each.key)
+        yield Command(f"setting {each.key}", each.section, go, first=False)
+
+
+def _run_names() -> list[str]:
+    with contextlib.suppress(OSError), os.scandir(runs_root()) as entries:
+        return sorted(
+            each.name
+            for each in entries
+            if not each.name.startswith(".") and each.is_dir(follow_symlinks=False)
+        )
+    return []
 
 
 def choose_theme(app: App[Any], name: str) -> None:

@@ -55,8 +55,8 @@ class RunControl:
         self.refuse_second_run()
         self._begin(settings, None, RunView(settings=settings))
 
-    def resume(self, run: "Run") -> None:
-        """Resume a run from its newest checkpoint.
+    def resume(self, run: "Run", *, back_to: int | None = None) -> None:
+        """Resume a run from its newest checkpoint, or from an earlier one, of the step `back_to`.
 
         Raises:
             UserError: it cannot be resumed, or another run is still going.
@@ -67,12 +67,18 @@ class RunControl:
         self.refuse_second_run()
         view = RunFromFiles(run).view
         view.status, view.error = "running", None
-        self._begin(settings, run, view)
+        self._begin(settings, run, view, back_to)
 
-    def _begin(self, settings: "Settings", run: "Run | None", view: RunView) -> None:
+    def _begin(
+        self,
+        settings: "Settings",
+        run: "Run | None",
+        view: RunView,
+        back_to: int | None = None,
+    ) -> None:
         from engine.session import Session
 
-        session = Session(settings, run, beside_screen=True)
+        session = Session(settings, run, beside_screen=True, back_to=back_to)
         session.start()
         view.name = session.run.name if session.run else view.name
         self.session, self.view = session, view

@@ -6,11 +6,20 @@ from datetime import datetime
 from typing import get_args
 
 from engine.data.pairs import RecordedPair
-from engine.events import Evaluated, Example, Finding, Level, PairJudged
-from engine.json_number import real, whole
+from engine.events import (
+    EVAL_WIN_RATE,
+    WIN_RATE,
+    Evaluated,
+    Example,
+    Finding,
+    Level,
+    PairJudged,
+    SuiteChange,
+)
+from engine.json_number import finite, real, whole
 from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run, shown_status
 from engine.runs.json_lines import Record
-from tui.state.run_view import LOG_LINES, WIN_RATE, RunView
+from tui.state.run_view import LOG_LINES, RunView
 
 LOG_BYTES = 1_000_000  # of the end of log.txt that are read
 _LEVELS = get_args(Level)
@@ -35,29 +44,19 @@ class RunFromFiles:
         Raises:
             UserError: the run is gone or damaged.
         """
-        self._take_state(self.run.state())
+        take_state(self.view, self.run.state(), held=self.run.holder() is not None)
         self._take_metrics()
         self._date_win_rate()
         self._take_pairs()
         self._take_log()
-
-    def _take_state(self, state: Record) -> None:
-        view = self.view
-        view.status = shown_status(state, lambda: self.run.holder() is not None)
-        for name in ("model", "judge", "train_type", "device"):
-            setattr(view, name, str(state.get(name) or ""))
-        view.error = str(state["error"]) if state.get("error") else None
-        view.step = whole(state.get("step"))
-        view.total_steps = whole(state.get("total_steps"))
-        view.earlier = real(state.get("seconds")) or 0.0
-        view.evaluation = _evaluation(state)
-        view.findings = findings_in(state)
 
     def _take_metrics(self) -> None:
         replaced, lines = self._metrics.read()
         if replaced:
             self.view.series.clear()
         for line in lines:
+            if line.get("split") == "kept":  # of an earlier step, and so no point of the series
+                continue
             if (step := real(line.get("step"))) is not None:
                 self._seconds = real(line.get("seconds")) or self._seconds
                 self.view.add_metrics(step, line, self._seconds)
@@ -111,6 +110,21 @@ class RunFromFiles:
         self.view.add_log(at, known, text.lstrip(" "))
 
 
+def take_state(view: RunView, state: Record, *, held: bool) -> None:
+    """Take into a view what a run.json says; `held` tells whether some process trains the run."""
+    view.status = shown_status(state, lambda: held)
+    for name in ("model", "judge", "train_type", "device"):
+        setattr(view, name, str(state.get(name) or ""))
+    view.error = str(state["error"]) if state.get("error") else None
+    view.ended_early = str(state["ended"]) if state.get("ended") else None
+    view.step = whole(state.get("step"))
+    view.total_steps = whole(state.get("total_steps"))
+    view.earlier = real(state.get("seconds")) or 0.0
+    view.evaluation = _evaluation(state)
+    view.findings = findings_in(state)
+    view.suites = suites_in(state)
+
+
 def to_pair(line: Record) -> PairJudged:
     """A judged pair from a line of pairs.jsonl or undecided.jsonl."""
     pair = RecordedPair.from_record(line)
@@ -144,9 +158,25 @@ def findings_in(state: Record) -> tuple[Finding, ...]:
     )
 
 
+def suites_in(state: Record) -> tuple[SuiteChange, ...]:
+    """What a run.json says of the guard's suites."""
+    entries = state.get("guard")
+    records = (
+        [each for each in entries if isinstance(each, dict)] if isinstance(entries, list) else []
+    )
+    return tuple(
+        SuiteChange(
+            str(each.get("suite", "")),
+            *(whole(each.get(name)) for name in ("items", "kept", "gained", "lost")),
+            p=finite(each.get("p")),
+        )
+        for each in records
+    )
+
+
 def _evaluation(state: Record) -> Evaluated | None:
-    rates = [real(state.get(name)) for name in WIN_RATE]
-    if any(rate is None for rate in rates):
+    rates = [real(state.get(name)) for name in (*WIN_RATE, *EVAL_WIN_RATE)]
+    if None in rates[:3] and None in rates[3:]:
         return None
     examples = state.get("examples")
     entries = (
@@ -157,9 +187,12 @@ def _evaluation(state: Record) -> Evaluated | None:
         time=0.0,
         step=whole(state["win_rate_step"]) if "win_rate_step" in state else -1,
         split="valid",
-        win_rate=rates[0] or 0.0,
-        win_rate_low=rates[1] or 0.0,
-        win_rate_high=rates[2] or 0.0,
+        win_rate=rates[0],
+        win_rate_low=rates[1],
+        win_rate_high=rates[2],
+        eval_win_rate=rates[3],
+        eval_win_rate_low=rates[4],
+        eval_win_rate_high=rates[5],
         prompts=0,
         examples=tuple(Example(*(str(each.get(name, "")) for name in names)) for each in entries),
     )

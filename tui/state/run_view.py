@@ -4,19 +4,25 @@ Nothing here draws. The same view serves the run that trains now and one read fr
 """
 
 import math
+import statistics
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from engine.events import (
     COMPLETE,
+    EVAL_WIN_RATE,
     STATUSES,
     UNDER_WAY,
+    WIN_RATE,
+    EndedEarly,
     Evaluated,
     Event,
     Finding,
+    Guarded,
     HealthChanged,
     Level,
     Log,
@@ -26,6 +32,7 @@ from engine.events import (
     RunEnded,
     RunStarted,
     StepDone,
+    SuiteChange,
 )
 from engine.json_number import real
 from tui.state.series import Series
@@ -34,8 +41,8 @@ if TYPE_CHECKING:
     from engine.settings.schema import Settings
 
 LOG_LINES = 5_000
+PACE_STEPS = 50  # newest steps that tell how long one takes a person
 NOT_MEASURED = "not measured since step 0"  # of a win rate
-WIN_RATE = ("win_rate", "win_rate_low", "win_rate_high")
 SHOWN = {*STATUSES, "damaged"}
 NOT_METRICS = {"step", "total_steps", "time", "split", "prompts", "seconds"}
 
@@ -65,6 +72,7 @@ class RunView:
         self.device = ""
         self.status = "running"
         self.error: str | None = None
+        self.ended_early: str | None = None  # why it was over before its last step
         self.step = 0
         self.total_steps = 0
         self.progress: Progress | None = None
@@ -77,7 +85,9 @@ class RunView:
         self.log_count = 0  # lines ever, so that a reader can tell what is new
         self.newest: PairJudged | None = None
         self.evaluation: Evaluated | None = None
+        self._report: Report | None = None  # the newest means, which are what the files hold
         self.findings: tuple[Finding, ...] = ()  # what is wrong with the run, the worst first
+        self.suites: tuple[SuiteChange, ...] = ()  # what the guard found
 
     @property
     def status(self) -> str:
@@ -135,11 +145,28 @@ class RunView:
     def seconds_left(self) -> float | None:
         """Seconds to the last step at the pace so far; None before the first step."""
         steps, seconds = self.step - self.first_step, (self.elapsed() or 0.0) - self.earlier
+        if self.judge == "human":
+            pace = self._pace()
+            left = max(0, self.total_steps - self.step)
+            return pace * left if pace is not None and self.live and self.total_steps else None
         if self.started is None:  # read from files, which tell of all sittings together
             steps, seconds = self.step, self.earlier
         if not self.live or steps <= 0 or seconds <= 0 or not self.total_steps:
             return None
         return seconds / steps * max(0, self.total_steps - self.step)
+
+    def _pace(self) -> float | None:
+        """Seconds of a step of late, the median: a person who was away overnight is no measure."""
+        series = max(self.series.values(), key=len, default=None)
+        if series is None:
+            return None
+        points = list(zip(series.steps, series.times, strict=True))[-PACE_STEPS:]
+        paces = [
+            (time - before) / (step - earlier)
+            for (earlier, before), (step, time) in pairwise(points)
+            if time > before
+        ]
+        return statistics.median(paces) if paces else None
 
     # -- folding ---------------------------------------------------------------------------------
 
@@ -155,11 +182,15 @@ class RunView:
                 self.step = self.first_step = event.step
                 self.total_steps = event.total_steps
                 self.earlier, self.started, self.ended = self._trained(), event.time, None
-                self.status, self.error = "running", None
+                self.status, self.error, self.ended_early = "running", None, None
+                if self.evaluation and self.evaluation.step > event.step:
+                    self.evaluation = None
                 for series in self.series.values():
                     series.cut(event.step)
             case HealthChanged():
                 self.findings = event.findings
+            case Guarded():
+                self.suites = event.suites
             case Progress():
                 self.progress = event
                 if self.live:
@@ -170,16 +201,24 @@ class RunView:
                 self.step, self.total_steps = event.step, event.total_steps
                 self.add_metrics(event.step, event.metrics, self.elapsed(event.time))
             case Report():
+                self._report = event
                 own = {k: v for k, v in event.metrics.items() if not self._has(k, event.step)}
                 self.add_metrics(event.step, own, self.elapsed(event.time))
             case Evaluated():
                 self.evaluation = event
-                values = {name: getattr(event, name) for name in WIN_RATE}
+                if event.split == "kept":  # of an earlier step, and so no point of the series
+                    return
+                names = (*WIN_RATE, *EVAL_WIN_RATE)
+                values = {name: getattr(event, name) for name in names}
                 self.add_metrics(event.step, values, self.elapsed(event.time))
+            case EndedEarly():
+                self.ended_early = event.reason
             case PairJudged():
                 self.newest = event
             case RunEnded():
                 self.status, self.error, self.ended = event.status, event.error, event.time
+                if self._report and self._report.step == self.step:  # the same numbers as later
+                    self.add_metrics(self.step, self._report.metrics, self.elapsed(event.time))
                 if event.error:
                     self.add_log(event.time, "error", event.error)
             case _:

@@ -1,9 +1,8 @@
-"""Which run one left unfinished, and which goes on in another process."""
+"""Which run one left unfinished."""
 
 from collections.abc import Sequence
 
 from engine.errors import UserError
-from engine.events import UNDER_WAY
 from engine.runs.folder import Run
 from engine.runs.run_summary import RunSummary
 
@@ -29,8 +28,3 @@ def how_far(run: RunSummary) -> str:
             size = 1
         done, total = run.pairs or 0, total * size
     return f"{done:,} of {total:,}" if total else f"step {done:,}"
-
-
-def live_elsewhere(runs: Sequence[RunSummary]) -> RunSummary | None:
-    """The newest run that some process trains."""
-    return next((run for run in runs if run.status in UNDER_WAY), None)

@@ -23,6 +23,7 @@ WORDS: dict[Choice, ChoiceWords] = {
     "identical": ChoiceWords("same", "equal answers", "equal answers, not judged"),
     "empty": ChoiceWords("none", "empty answers", "empty answers, not judged"),
     "invalid": ChoiceWords("inv.", "invalid", "no valid verdict"),
+    "unanswered": ChoiceWords("late", "not answered", "not answered in time"),
 }
 # What stands for a moment beside the two answers, left and right, after a person's verdict.
 MARKS: dict[Shown, tuple[str, str]] = {
@@ -39,6 +40,11 @@ def words(choice: str) -> ChoiceWords:
     return next(
         (each for name, each in WORDS.items() if name == choice), ChoiceWords("?", choice, choice)
     )
+
+
+def verdict_words(shown: Shown) -> str:
+    """What a person said of two answers, as a beginning: `the first won`."""
+    return outcome(shown_choice(shown))
 
 
 def outcome(choice: str) -> str:

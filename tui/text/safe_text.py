@@ -13,8 +13,13 @@ LIMIT = 100_000  # characters of one text that are shown
 TAB = "    "
 MARKS = 2  # combining marks that may stand on one character
 
-# Dropped: they only choose between forms of the characters beside them.
-_DROPPED = {0xAD, 0x200C, 0x200D, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
+# Dropped: they only choose between forms of the characters beside them, tones of skin among them,
+# of which terminals do not agree whether they take cells.
+_DROPPED = {
+    0xAD, 0x200C, 0x200D, *range(0xFE00, 0xFE10), *range(0x1F3FB, 0x1F400),
+    *range(0xE0100, 0xE01F0),
+}  # fmt: skip
+_FLAG_LETTERS = range(0x1F1E6, 0x1F200)  # two make a flag, in as many cells as a terminal likes
 # Format characters that have a form of their own.
 _VISIBLE_FORMAT = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}
 # Letters by category that show nothing, in one or two cells.
@@ -42,6 +47,8 @@ def _replacement(code: int) -> str | int | None:
         return "␡"
     if code in _DROPPED:
         return None
+    if code in _FLAG_LETTERS:
+        return chr(ord("A") + code - _FLAG_LETTERS[0])
     category = unicodedata.category(chr(code))
     if category in ("Cs", "Cn", "Co"):
         return "\ufffd"

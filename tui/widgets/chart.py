@@ -35,7 +35,7 @@ class Chart(Widget, can_focus=True):
         Binding("end", "ends(1)", "to the newest point", show=False, id="chart.last"),
         Binding("plus,equals_sign,up", "zoom(0.5)", "zoom", key_display="+-", id="chart.zoom_in"),
         Binding("minus,down", "zoom(2.0)", "zoom out", show=False, id="chart.zoom_out"),
-        Binding("0", "whole", "whole", id="chart.whole"),
+        Binding("z", "whole", "whole", id="chart.whole"),
         Binding("s", "smooth", "smooth", id="chart.smooth"),
         Binding("x", "axis", "step or time", id="chart.axis"),
     ]
@@ -80,6 +80,16 @@ class Chart(Widget, can_focus=True):
         everything = plot.whole(self.lines, self.axis)
         return everything.high if self._cursor is None else self._cursor
 
+    @property
+    def dashed(self) -> bool:
+        """Whether colours do not tell the lines apart."""
+        colours = {self.app.theme_variables.get(f"series-{number}") for number in range(1, 7)}
+        return self.app.no_color or len(colours) == 1
+
+    def sample(self, number: int) -> str:
+        """How a line looks, for a legend."""
+        return plot.SAMPLES[number % len(plot.SAMPLES)] if self.dashed else "━━"
+
     def nearest(self, line: Line) -> int | None:
         """The place of the line's point nearest to the cursor."""
         points = plot.across(line, self.axis)
@@ -118,7 +128,9 @@ class Chart(Widget, can_focus=True):
         window = self.window
         y = plot.heights(self.lines, self.axis, window)
         means = [each for line in self.lines if (each := self.means(line)) is not None]
-        canvas = plot.draw(self.lines, self.axis, window, y, (width, height), means)
+        canvas = plot.draw(
+            self.lines, self.axis, window, y, (width, height), means, dashed=self.dashed
+        )
         cursor = window.place(self.cursor_x, width) if self._cursor is not None else -1
         labels = _y_labels(y, height, percent=self.percent)
         rows = [

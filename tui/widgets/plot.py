@@ -19,6 +19,10 @@ DOTS_ACROSS, DOTS_DOWN = 2, 4  # of a cell
 _BITS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 FLAT = 1e-3  # a span below this share of the values is none: its labels would all be the same
 BAND, MARK = -1, -2  # styles that are not a line's
+# Where colours do not tell lines apart: the dots of each line that are drawn, over and over, and
+# how that looks in a legend.
+DASHES = ("############", "########....", "##....##....", "####..#..#..", "#...#...#...")
+SAMPLES = ("━━━━", "━━━ ", "━ ━ ", "━━ ╸", "╸ ╸ ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Canvas:
 
     width: int  # cells
     height: int
+    dashed: bool = False  # whether lines are told apart by dashes
     bits: list[bytearray] = field(init=False)
     styles: list[list[int]] = field(init=False)
 
@@ -45,6 +50,10 @@ class Canvas:
 
     def dot(self, x: int, y: int, style: int) -> None:
         """Set a dot; x to the right, y down, in dots. What lies outside is left out."""
+        if self.dashed and style > 0:
+            pattern = DASHES[style % len(DASHES)]
+            if pattern[x % len(pattern)] == ".":
+                return
         column, row = x // DOTS_ACROSS, y // DOTS_DOWN
         if 0 <= column < self.width and 0 <= row < self.height:
             if style != BAND and self.styles[row][column] == BAND:
@@ -147,13 +156,15 @@ def draw(
     y: Range,
     size: tuple[int, int],
     means: Sequence[Sequence[float]] | None = None,
+    *,
+    dashed: bool = False,
 ) -> Canvas:
     """The lines on a canvas of `size` cells (width, height).
 
     With `means`, the running means of each line's values, those are the lines, and the values
-    themselves lie faint behind them.
+    themselves lie faint behind them. `dashed` lines are told apart without colours.
     """
-    canvas = Canvas(*size)
+    canvas = Canvas(*size, dashed)
     for line in lines:
         if line.band:
             _draw_band(canvas, line, line.band, axis, window, y)

@@ -41,7 +41,9 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
         Binding("down,j", "move(1)", "down", show=False, id="list.down"),
         Binding("pageup", "page(-1)", "a page up", show=False, id="list.page_up"),
         Binding("pagedown", "page(1)", "a page down", show=False, id="list.page_down"),
-        Binding("home", "first", "to the first", show=False, id="list.first"),
+        Binding("ctrl+u", "page(-0.5)", "half a page up", show=False, id="list.half_up"),
+        Binding("ctrl+d", "page(0.5)", "half a page down", show=False, id="list.half_down"),
+        Binding("home,g", "first", "to the first", show=False, id="list.first"),
         Binding("end,G", "last", "to the last", show=False, id="list.last"),
         Binding("enter", "choose", "open", show=False, id="list.choose"),
     ]
@@ -179,9 +181,10 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
         """Move the cursor."""
         self._go(self.cursor + rows)
 
-    def action_page(self, pages: int) -> None:
-        """Move the cursor by what is in sight."""
-        self._go(self.cursor + pages * max(1, self.size.height - 1))
+    def action_page(self, pages: float) -> None:
+        """Move the cursor by what is in sight, or half of it."""
+        rows = max(1, round(abs(pages) * (self.size.height - 1)))
+        self._go(self.cursor + (rows if pages > 0 else -rows))
 
     def action_first(self) -> None:
         """To the first row."""

@@ -2,7 +2,7 @@
 
 Stages, each kept in a work folder, so that an interrupted build goes on where it was: tokenizer
 and policy, what the policy writes, the judge, the prompts. Tables say how good they are, and the
-files go to their place. About half an hour on two cores; the same seed and number of processes
+files go to their place. About an hour on two cores; the same seed and number of processes
 on the same machine give the same files.
 """
 

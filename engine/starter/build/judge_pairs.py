@@ -17,6 +17,7 @@ from engine.judges.presentation import (
     data_ids,
     frame_ids,
 )
+from engine.judges.quoting import QUOTE, quoted
 from engine.starter.build import grammar
 from engine.starter.build.broken import broken
 from engine.starter.build.grammar import Question
@@ -57,8 +58,8 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A pair in one order; `ids` follow the rubric's prefix. `targets` are P(first is better)
-    by each of two rubrics."""
+    """A pair in one order; `ids` stand between a rubric's prefix and its suffix. `targets` are
+    P(first is better) by each of two rubrics."""
 
     ids: list[int]
     sides: tuple[Side, Side]
@@ -132,28 +133,34 @@ def make_row(
     tokenizer = frame.tokenizer
     first_start = (
         len(frame_ids(tokenizer, PROMPT_LABEL))
-        + token_count(tokenizer, question.text)
+        + token_count(tokenizer, quoted(question.text))
         + len(frame_ids(tokenizer, FIRST_LABEL))
     )
-    one = find_side(tokenizer, question, first, first_start)
-    two = find_side(tokenizer, question, second, one.end + len(frame_ids(tokenizer, SECOND_LABEL)))
-    return Row(frame.pair_ids(question.text, first, second), (one, two), targets)
+    one = find_side(tokenizer, question, first, "1", first_start)
+    second_start = one.end + len(frame_ids(tokenizer, SECOND_LABEL))
+    two = find_side(tokenizer, question, second, "2", second_start)
+    ids = frame.pair_ids(question.text, first, second)
+    return Row(ids[: -len(frame.suffix)], (one, two), targets)
 
 
-def find_side(tokenizer: Any, question: Question, text: str, start: int) -> Side:
-    """Locate an answer that begins at position `start`."""
-    at, words = start, 0
+def find_side(tokenizer: Any, question: Question, text: str, number: str, start: int) -> Side:
+    """Locate an answer that is quoted with a number from position `start` on."""
+    at, words = start + token_count(tokenizer, number + QUOTE.strip()), 0
     positions = []
-    for index, sentence in enumerate(sentences(text)):
+    for sentence in sentences(text):
         # A token never spans two words, so the counts of sentences add up to the text's.
-        lead = " " if index else ""
+        lead = " "  # of the quote's mark, or what parted it from the sentence before
         end = at + token_count(tokenizer, lead + sentence)
         value = value_end(question, sentence)
         last = value and at + token_count(tokenizer, lead + sentence[:value]) - 1
         words += len(sentence.split())
         positions.append(Sentence(at, end, is_known(question, sentence), last or None, words))
         at = end
-    return Side(start + token_count(tokenizer, text), read(question.text, text), tuple(positions))
+    return Side(
+        start + token_count(tokenizer, quoted(text, number)),
+        read(question.text, text),
+        tuple(positions),
+    )
 
 
 @lru_cache(maxsize=100_000)

@@ -18,12 +18,13 @@ Pair = tuple[str, str, str]  # prompt, first answer, second answer
 
 
 def ask_both(judge: LanguageModel, rubric: str, pairs: Sequence[Pair]) -> tuple[np.ndarray, ...]:
-    """q averaged over both orders, and P(first) of each order as it was shown; each (pairs,), NaN
+    """q of both orders together, and P(first) of each order as it was shown; each (pairs,), NaN
     where the judge says neither 1 nor 2."""
     settings = Settings(judge="starter", judge_system=rubric)
     verdicts = LLMJudge(judge, settings).judge(pairs)
     orders = np.array([each.q_orders or (np.nan, np.nan) for each in verdicts])
-    return orders.mean(axis=1), orders[:, 0], 1 - orders[:, 1]
+    q = np.array([np.nan if each.q is None else each.q for each in verdicts])
+    return q, orders[:, 0], 1 - orders[:, 1]
 
 
 def drawn_pairs(meaning: str, count: int, seed: int) -> tuple[list[Pair], list[float]]:

@@ -84,7 +84,9 @@ def tokenizer_texts(seed: int) -> Iterator[str]:
             presentation.PROMPT_LABEL,
             presentation.FIRST_LABEL,
             presentation.SECOND_LABEL,
+            presentation.RUBRIC_LABEL,
             presentation.QUESTION,
+            presentation.BEGUN,
             "system\nuser\nassistant\n",
         )
 

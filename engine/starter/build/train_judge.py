@@ -6,7 +6,7 @@ what each answer is like: its sentences, tone, length and truth, and its score b
 
 From the middle of the first course on, every pair is shown under two rubrics, often opposite
 ones. Under one alone the judge takes long to find that the rubric matters: what is right and
-polite is a good guess without it. The second course is about facts and broken text.
+polite is a good guess without it. The courses after it are about facts and broken text.
 """
 
 import itertools
@@ -21,7 +21,7 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
 
-from engine.judges.presentation import answer_ids, render_frame
+from engine.judges.presentation import JudgePrompt, render_frame
 from engine.settings.schema import RUBRIC
 from engine.starter.build import grammar, processes
 from engine.starter.build.cpu_layers import cross_entropy, run_layer
@@ -70,6 +70,7 @@ SHARES = {
 COURSES = (
     Course(2000, 1.5e-3, SHARES, broken_share=0.3, plain_steps=400, alone_steps=1000),
     Course(900, 7e-4, SHARES | {"correct": 3.0, "correct and polite": 5.0}, broken_share=0.42),
+    Course(1400, 7e-4, SHARES | {"correct": 3.0, "correct and polite": 5.0}, broken_share=0.5),
 )
 OPPOSITES = {"polite": "rude", "rude": "polite", "shorter": "longer", "longer": "shorter"}
 OPPOSITE_SHARE = 0.5  # of the contrasts of these
@@ -126,19 +127,19 @@ class Batch:
     fact_targets: mx.array  # (tokens,) those tokens
 
 
-def make_batch(
-    meaning: str, prefix: Sequence[int], group: list[Row], which: int, pad: int
-) -> Batch:
-    """Rows under the rubric `meaning`, whose targets are the rows' first or second (`which`)."""
-    length = max(len(row.ids) for row in group)
+def make_batch(meaning: str, frame: JudgePrompt, group: list[Row], which: int, pad: int) -> Batch:
+    """Rows under the rubric `meaning` in one of its frames, whose targets are the rows' first or
+    second (`which`)."""
+    length = max(len(row.ids) for row in group) + len(frame.suffix)
     ids = np.full((len(group), length), pad, np.int32)
     last, ends, traits, values, right, stops, stop_targets, fact_positions, fact_targets = (
         [] for _ in range(9)
     )
     for index, row in enumerate(group):
-        ids[index, : len(row.ids)] = row.ids
+        whole = [*row.ids, *frame.suffix]
+        ids[index, : len(whole)] = whole
         base = index * length
-        last.append(len(row.ids) - 1)
+        last.append(len(whole) - 1)
         for side in row.sides:
             ends.append(base + side.end)
             traits.append(trait_targets(meaning, side.traits))
@@ -155,7 +156,7 @@ def make_batch(
                     fact_targets.extend(row.ids[sentence.start : sentence.end])
     return Batch(
         meaning,
-        mx.array([list(prefix)]),
+        mx.array([list(frame.prefix)]),
         mx.array(ids),
         mx.array(last),
         mx.array([row.targets[which] for row in group]),
@@ -254,7 +255,7 @@ def train_judge(
     report: Callable[[str], None],
     every: int = 1,
 ) -> nn.Module:
-    """Train the judge; about 40 minutes of processor time.
+    """Train the judge; about an hour and a half of processor time.
 
     Args:
         written: completions of the policy by prompt, a part of what the judge is shown.
@@ -279,14 +280,13 @@ def take_course(
     rng = Random(seed)
     trained = Trained(judge)
     questions = list(grammar.questions(held_out=False))
-    first, second = answer_ids(tokenizer)
-    answers = (first[0], second[0])
     frames = {
         name: [render_frame(tokenizer, wording) for wording in BY_MEANING[name].trained]
         for name in RUBRIC_SCORES
     }
     # The program's default rubric, written for real judges, means this to the small one.
     frames["correct and polite"] += [render_frame(tokenizer, RUBRIC)] * 12
+    answers = frames["correct"][0].answers
     make = lambda pair, shown: rows(  # noqa: E731
         rng, pair, questions, shown, course.broken_share, frames[pair[0]][0], ROWS
     )
@@ -305,8 +305,8 @@ def take_course(
             pair = draw_rubrics(rng, course.shares, alone)
             some = next((plain if step < course.plain_steps else sources)[pair])
             for which, name in enumerate(pair[:1] if alone else pair):
-                prefix = rng.choice(frames[name]).prefix
-                group.append(make_batch(name, prefix, some, which, tokenizer.pad_token_id))
+                frame = rng.choice(frames[name])
+                group.append(make_batch(name, frame, some, which, tokenizer.pad_token_id))
         (_, parts), grads = loss_and_grad(trained, processes.own_part(group), answers)
         grads, _ = optim.clip_grad_norm(processes.average(grads), 1.0)
         optimizer.update(trained, grads)

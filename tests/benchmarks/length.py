@@ -1,0 +1,63 @@
+"""Does length stay in hand? `python -m tests.benchmarks.length`.
+
+The starter with a judge that pays for length alone, as some models do, and what each setting that
+holds length makes of it: tokens of an answer at the end, against those at the start; the share of
+answers that end by themselves; and the share of sentences that are whole, by the programmatic
+truth. A few minutes.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from engine.machine.blas import load_fast_blas
+from tests.benchmarks.starter_quality import run, show, truth_of
+
+JUDGE = """
+def longer(prompt, first, second):
+    more = len(first.split()) - len(second.split())
+    return 1 / (1 + 2.718281828 ** (-more / 4))
+"""
+WAYS: dict[str, dict[str, object]] = {
+    "nothing": {},
+    "length_normalize": {"length_normalize": True, "beta": 10.0},
+    "length_penalty 10": {"length_penalty": 10.0},
+    "length_penalty 20": {"length_penalty": 20.0},
+    "missing_eos: lose": {"missing_eos": "lose"},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Settings that hold length.")
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
+    options = parser.parse_args()
+    load_fast_blas()
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["LORA_STUDIO_HOME"] = home
+        judge = Path(home, "judge.py")
+        judge.write_text(JUDGE)
+        rows = [of_way(name, judge, options.steps) for name in options.only]
+    show("a judge that pays for length", rows)
+
+
+def of_way(name: str, judge: Path, steps: int) -> dict[str, object]:
+    """A line for one way."""
+    changes = {"judge": f"{judge}:longer", "iters": steps, "steps_per_eval": -1, "keep": "last"}
+    folder = run(changes | WAYS[name], "starter", lambda session: session.join(0.2))
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    first, last = lines[0], lines[-1]
+    return {
+        "rubric": name,
+        "tokens at first": first["completion_tokens"],
+        "tokens at last": last["completion_tokens"],
+        "end by themselves": last["eos_rate"],
+        "kl": last["kl"],
+        "well-formed": truth_of(folder, keep="last")["well-formed"],
+    }
+
+
+if __name__ == "__main__":
+    main()

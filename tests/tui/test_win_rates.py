@@ -1,0 +1,98 @@
+"""Two win rates of the same answers, wherever a run tells of one."""
+
+from typing import Any
+
+import pytest
+
+from engine.events import Evaluated, RunEnded
+from engine.runs.run_summary import RunSummary
+from tests.tui.archive import make_run
+from tests.tui.live import a_run
+from tui.archive.run_rows import COLUMNS, Glance
+from tui.cli.console import Summary, rate
+from tui.cli.run_lines import run_lines
+from tui.run.chart_screen import lines
+from tui.run.metric_card import reading
+from tui.run.metric_labels import ALL
+from tui.run.outcome import outcome
+from tui.state.run_from_files import RunFromFiles
+from tui.state.run_view import RunView
+
+pytestmark = pytest.mark.quick
+
+START: dict[str, Any] = {"win_rate": 0.5, "win_rate_low": 0.38, "win_rate_high": 0.62}
+BOTH: dict[str, Any] = {
+    "win_rate": 0.9,
+    "win_rate_low": 0.8,
+    "win_rate_high": 0.96,
+    "eval_win_rate": 0.4,
+    "eval_win_rate_low": 0.3,
+    "eval_win_rate_high": 0.5,
+}
+NONE: dict[str, Any] = dict.fromkeys(("win_rate", "win_rate_low", "win_rate_high"))
+
+
+def evaluated(step: int = 100, **rates: float | None) -> Evaluated:
+    return Evaluated(
+        step=step,
+        split="valid",
+        prompts=64,
+        examples=(),
+        eval_prompts=60,
+        **rates,  # type: ignore[arg-type]
+    )
+
+
+def view_of(event: Evaluated) -> RunView:
+    view = RunView()
+    view.fold([*a_run(steps=100, total=100), event])
+    view.fold([RunEnded(status="finished", step=100)])
+    return view
+
+
+def test_the_log_line() -> None:
+    assert rate(evaluated(**BOTH)) == (
+        "90.0% (80% to 96%, 64 prompts) by the judge, "
+        "40.0% (30% to 50%, 60 prompts) by the evaluator"
+    )
+    assert rate(evaluated(**START)) == "50.0% (38% to 62%, 64 prompts)"
+    only = {**BOTH, **NONE}
+    assert rate(evaluated(**only)) == "40.0% (30% to 50%, 60 prompts) by the evaluator"
+
+
+def test_the_last_words() -> None:
+    view = view_of(evaluated(**BOTH))
+    summary = Summary(view)
+    summary.fold([evaluated(step=0, **{**BOTH, **START}), evaluated(**BOTH)])
+    said = summary.closing().plain
+    assert "win rate by the judge: 50.0% before, 90.0% after (80% to 96%, 64 prompts)" in said
+    assert "win rate by the evaluator: 40.0% before, 40.0% after (30% to 50%, 60 prompts)" in said
+
+
+def test_the_run_screen() -> None:
+    view = view_of(evaluated(**BOTH))
+    assert outcome(view).plain == (
+        "Finished. Its answers beat those of the model it started from 90 ±8 % of the time by the "
+        "judge and 40 ±10 % by the evaluator, on prompts held out."
+    )
+    assert reading(ALL["win_rate"], view) == ("90 · 40", "%")
+    assert reading(ALL["eval_win_rate"], view) == ("40 ±10", "%")
+    assert [line.label for line in lines(view, ALL["win_rate"])] == ["win rate", "evaluator"]
+    alone = view_of(evaluated(**START))
+    assert "50 ±12 % of the time, on prompts held out." in outcome(alone).plain
+    assert reading(ALL["win_rate"], alone) == ("50 ±12", "%")
+
+
+def test_the_archive() -> None:
+    run = make_run("one", **BOTH, win_rate_step=100)
+    view = RunFromFiles(run).view
+    assert view.evaluation
+    assert (view.evaluation.win_rate, view.evaluation.eval_win_rate) == (0.9, 0.4)
+    text = "\n".join(run_lines(str(run.path), json=False))
+    assert "eval_win_rate" in text
+    (column,) = (each for each in COLUMNS if each.title == "win rate")
+    row = RunSummary(
+        name="one", path=run.path, status="finished", step=9, win_rate=1.0, eval_win_rate=0.4
+    )
+    assert column.text(row, Glance()) == "100·40 %"
+    assert len(column.text(row, Glance())) <= column.width
