@@ -61,7 +61,7 @@ class AnswerPane(Vertical):
 
     def on_mount(self) -> None:
         """Say whether more is below, wherever the text is scrolled to."""
-        for seen in ("scroll_y", "virtual_size"):
+        for seen in ("scroll_y", "virtual_size", "show_vertical_scrollbar"):
             self.watch(self.scroll, seen, self._mark_more, init=False)
 
     def on_resize(self) -> None:
@@ -70,8 +70,10 @@ class AnswerPane(Vertical):
 
     def _mark_more(self) -> None:
         scroll = self.scroll
-        # The line stays to the end of the text, so that nothing jumps.
-        self.set_class(scroll.max_scroll_y > 0, "-more")
+        # By the room without this line, which would else be the reason for itself. The line stays
+        # to the end of the text, so that nothing jumps.
+        room = self.size.height - self.query_one(".facts").outer_size.height
+        self.set_class(scroll.virtual_size.height > room, "-more")
         below = scroll.scroll_y < scroll.max_scroll_y
         self.query_one(".more", Static).update("↓ more below" if below else "the end")
 
