@@ -1,9 +1,11 @@
-"""A checkpoint's folder on disk: its manifest, what is damaged in it, and the best step so far.
+"""A checkpoint's folder on disk: its manifest, what is damaged in it, and which ones are kept.
 
-Each checkpoint tells in its manifest which step is the best of its run as of then. So the newest
-one says which step to keep, and one that a run goes back to says what was the best before it.
+Each checkpoint tells in its manifest which step is the best of its run as of then, and which ones
+are there to go back to, should the text break. So the newest one says which steps to keep, and one
+that a run goes back to says what was the best before it.
 """
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Sequence
@@ -11,8 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.json_number import count, finite
+from engine.json_number import count, finite, whole
 from engine.runs import durable, json_lines
+from engine.runs.json_lines import Record
 
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 1 << 20  # bytes; a longer one is not one of ours
@@ -45,24 +48,33 @@ def in_words(best: Best) -> str:
     return f"step {best.step:,} ({best.win_rate:.0%}, at least {best.low:.0%})"
 
 
-def write_manifest(folder: Path, best: Best | None) -> None:
-    """List every file of a checkpoint with its size and digest, and name the best step so far."""
+def write_manifest(
+    folder: Path, best: Best | None, sound: Sequence[int] = (), *, extra: bool = False
+) -> None:
+    """List every file of a checkpoint with its size and digest.
+
+    Args:
+        best: the best step so far.
+        sound: the steps whose checkpoints are there to go back to where the text breaks.
+        extra: it is there for one of these reasons alone, and not by `save_every` or on request.
+    """
     files: dict[str, dict[str, Any]] = {}
     for path in filter(Path.is_file, sorted(folder.rglob("*"))):
         name = path.relative_to(folder).as_posix()
         files[name] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
-    manifest = {"files": files, "best": asdict(best) if best else None}
+    manifest = {
+        "files": files,
+        "best": asdict(best) if best else None,
+        "sound": list(sound),
+        "extra": extra,
+    }
     durable.write_file(folder / MANIFEST, json_lines.to_json(manifest) + "\n")
 
 
 def best_as_of(checkpoint: Path) -> Best | None:
     """The best step of the run as of a checkpoint; None where nothing was measured, or an older
     version wrote it."""
-    try:
-        manifest = json_lines.from_line(durable.read_file(checkpoint / MANIFEST, MANIFEST_LIMIT))
-    except OSError:
-        return None
-    best = (manifest or {}).get("best")
+    best = _manifest(checkpoint).get("best")
     if not isinstance(best, dict):
         return None
     step = count(best.get("step"))
@@ -73,16 +85,21 @@ def best_as_of(checkpoint: Path) -> Best | None:
     return Best(step, win_rate, low, kl)
 
 
-def to_prune(checkpoints: Sequence[Path], keep: int, sound: Sequence[int] = ()) -> list[Path]:
-    """Which of a run's checkpoints, given oldest first, may go: those older than the `keep` newest
-    complete ones, but for the best step that any of these names, and for the steps in `sound`."""
+def to_prune(checkpoints: Sequence[Path], keep: int) -> list[Path]:
+    """Which of a run's checkpoints, given oldest first, may go. Those stay that are as new as the
+    `keep` newest complete ones without the extra ones, and the newest of all; the best step that
+    any of these names; and those that the newest calls sound."""
     complete = [each for each in checkpoints if not checkpoint_damage(each, contents=False)]
-    if len(complete) < keep:
+    if not complete:
         return []
-    newest = checkpoints[checkpoints.index(complete[-keep]) :]
-    best = {found.step for each in newest if (found := best_as_of(each))}
-    stays = best.union(sound)
-    return [each for each in checkpoints if each not in newest and int(each.name) not in stays]
+    regular = [each for each in complete if not _manifest(each).get("extra")]
+    oldest = checkpoints.index(regular[-keep]) if len(regular) >= keep else 0
+    newest = [each for each in checkpoints[oldest:] if not _manifest(each).get("extra")]
+    newest.append(complete[-1])
+    steps = {best.step for each in newest if (best := best_as_of(each))}
+    sound = _manifest(complete[-1]).get("sound")
+    steps.update(whole(step) for step in (sound if isinstance(sound, list) else ()))
+    return [each for each in checkpoints if each not in newest and int(each.name) not in steps]
 
 
 def checkpoint_damage(checkpoint: Path, *, contents: bool = True) -> str | None:
@@ -101,6 +118,14 @@ def checkpoint_damage(checkpoint: Path, *, contents: bool = True) -> str | None:
     except (KeyError, TypeError, ValueError, AttributeError):
         return f"{MANIFEST} is damaged"
     return None
+
+
+def _manifest(checkpoint: Path) -> Record:
+    """What a manifest says; nothing where it cannot be read."""
+    with contextlib.suppress(OSError):
+        data = durable.read_file(checkpoint / MANIFEST, MANIFEST_LIMIT)
+        return json_lines.from_line(data) or {}
+    return {}
 
 
 def _digest(file: Path) -> str:

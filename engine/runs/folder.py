@@ -13,7 +13,7 @@
     adapters/        as mlx-lm reads them
     start/           the adapters that it started from, where there were any: its reference
     fused/           the trained model on its own, where the settings ask for it
-    checkpoints/     a folder a step: the newest three, the best, and the sound ones of run.json
+    checkpoints/     a folder a step: the newest three, the best, and two from before the text broke
     lock             who trains it now
     mailbox/         commands from other processes to the one that trains
 
@@ -23,7 +23,7 @@ One process at a time writes a run (`Run.lock`); any number may read it meanwhil
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -252,18 +252,20 @@ class Run:
     # -- checkpoints
 
     @contextlib.contextmanager
-    def checkpoint_folder(self, step: int, best: Best | None = None) -> Iterator[Path]:
+    def checkpoint_folder(
+        self, step: int, best: Best | None = None, sound: Sequence[int] = (), *, extra: bool = False
+    ) -> Iterator[Path]:
         """A folder to write a checkpoint into; complete on disk under its name, or not there.
 
-        A checkpoint that the run has of this step already is replaced. `best` is the best step as
-        of this one.
+        A checkpoint that the run has of this step already is replaced. Arguments are as of
+        `write_manifest`.
 
         Raises:
             StorageError: it could not be written; older checkpoints are as they were.
         """
         with durable.new_folder(self.path / CHECKPOINTS / f"{step:07d}") as folder:
             yield folder
-            write_manifest(folder, best)
+            write_manifest(folder, best, sound, extra=extra)
 
     def checkpoints(self) -> list[Path]:
         """The folders of the checkpoints, oldest first; a folder's name is its step."""
@@ -285,17 +287,9 @@ class Run:
         return None
 
     def prune_checkpoints(self, keep: int = 3) -> None:
-        """Remove all checkpoints older than the `keep` newest complete ones, but for the best and
-        those of the steps that run.json calls sound."""
-        for old in to_prune(self.checkpoints(), keep, self._sound_steps()):
+        """Remove the checkpoints that `to_prune` names."""
+        for old in to_prune(self.checkpoints(), keep):
             durable.remove_folder(old)
-
-    def _sound_steps(self) -> list[Any]:
-        """The steps whose checkpoints are kept, since the text was whole then."""
-        with contextlib.suppress(UserError):
-            steps = self.state().get("sound_steps")
-            return steps if isinstance(steps, list) else []
-        return []
 
     def size(self) -> int:
         """Bytes of all files in the folder."""

@@ -117,21 +117,23 @@ class Journal:
         return verdicts[-1] if verdicts else None
 
     def checkpoint(
-        self, write: Callable[[Path], None], best: Best | None = None, sound: Sequence[int] = ()
+        self,
+        write: Callable[[Path], None],
+        best: Best | None = None,
+        sound: Sequence[int] = (),
+        *,
+        extra: bool = False,
     ) -> None:
         """A checkpoint of the current step; everything written before is on the disk with it.
-        `best` is the best step so far; `sound` are steps to go back to. Their checkpoints are
-        kept."""
+        The arguments but for `write` are as of `engine.runs.checkpoints.write_manifest`."""
         self.progress("saving")
 
         def write_synced() -> None:
             for file in (METRICS, PAIRS, UNDECIDED, LOG):
                 if (path := self.run.path / file).exists():
                     durable.sync_file(path)
-            with self.run.checkpoint_folder(self.step, best) as folder:
+            with self.run.checkpoint_folder(self.step, best, sound, extra=extra) as folder:
                 write(folder)
-            if sound:
-                self.run.update(sound_steps=list(sound))
             self.run.prune_checkpoints()
             self.run.rewrite(SAMPLED, lambda line: line if _step_of(line) > self.step else None)
 

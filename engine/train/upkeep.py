@@ -74,7 +74,7 @@ class Upkeep:
             self.guard()
         sound = self._sound_checkpoint_due()
         if sound or self._unsaved_best:
-            self.save(sound=sound)
+            self.save(sound=sound, extra=True)
         self._clock.restart()
 
     def after_step(
@@ -102,8 +102,9 @@ class Upkeep:
             self.evaluate("valid")
         loss = self.guard() if self._guard_due() else None
         sound = self._sound_checkpoint_due() and state.collapse_watch.fault() is None
-        if self._due(settings.save_every) or self._unsaved_best or state.ended or sound:
-            self.save(sound=sound)
+        due = self._due(settings.save_every) or state.ended is not None
+        if due or self._unsaved_best or sound:
+            self.save(sound=sound, extra=not due)
         if state.ended:
             return
         self._mind_text()
@@ -157,9 +158,8 @@ class Upkeep:
             self._state.evaluated = self._state.step
         self.reporter.report_win_rates(split, rates, len(evaluation), step)
         # Who evaluates apart is the better measure of what is best.
-        rated = [rate for rate in rates if rate]
-        if split == "valid" and rated:
-            self._mind_progress(rated[-1])
+        if split == "valid" and (rate := rates[-1]):
+            self._mind_progress(rate)
 
     def guard(self, *, step: int | None = None) -> str | None:
         """Measure what the policy can do, against what the start can. `step` is the one that the
@@ -185,8 +185,9 @@ class Upkeep:
         if self._knows_start() and (step != state.step or state.guarded < step):
             self.guard(step=step)
 
-    def save(self, *, sound: bool = False) -> None:
-        """Write a checkpoint of this step; `sound`: one to go back to where the text breaks."""
+    def save(self, *, sound: bool = False, extra: bool = False) -> None:
+        """Write a checkpoint of this step; `sound`: one to go back to where the text breaks;
+        `extra`: beside those of `save_every`."""
         watch = self._state.collapse_watch
         if sound:
             watch.kept(self._state.step)
@@ -195,6 +196,7 @@ class Upkeep:
             lambda folder: checkpoints.save(folder, self._update, state),
             self._state.best.best,
             watch.checkpoints,
+            extra=extra,
         )
         self._unsaved_best = False
         self._journal.update()  # with how far the run is

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from engine.runs import archive
-from engine.runs.checkpoints import checkpoint_damage
+from engine.runs.checkpoints import Best, checkpoint_damage
 from engine.runs.folder import (
     ADAPTERS,
     CHECKPOINTS,
@@ -216,6 +216,18 @@ def save(run: Run, step: int, text: str = "weights") -> None:
         (folder / "adapters.safetensors").write_text(text)
         (folder / "more").mkdir()
         (folder / "more" / "state.json").write_text(str(step))
+
+
+def test_extra_checkpoints_do_not_push_out_those_of_save_every(run: Run):
+    """Of those that are extra stay the best, the sound ones and the newest."""
+    best, sound = Best(15, 0.75, 0.6, 1.0), []
+    for step in range(0, 100, 5):
+        regular, watched = step % 20 == 0, step % 10 == 0
+        sound = [*sound[-1:], step] if watched else sound
+        with run.checkpoint_folder(step, best if step >= 15 else None, sound, extra=not regular):
+            pass
+        run.prune_checkpoints(keep=3)
+    assert [int(each.name) for each in run.checkpoints()] == [15, 40, 60, 80, 90, 95]
 
 
 def fail_midway(run: Run, step: int) -> None:
