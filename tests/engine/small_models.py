@@ -244,3 +244,23 @@ def write_prompts(path: Path, count: int = 24) -> Path:
     lines = [{"prompt": f"What is thing {i}?" + " Please." * (i % 3)} for i in range(count)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return path
+
+
+def write_run_files(folder: Path) -> Path:
+    """A policy, a judge and prompts, for `run_settings`."""
+    write_model(folder / "policy", scale=1.0)
+    write_model(folder / "judge", seed=4)
+    write_prompts(folder / "prompts.jsonl", 30)
+    return folder
+
+
+def run_settings(files: Path, **values: Any) -> Settings:
+    """Settings of a short run on `write_run_files`."""
+    small = {
+        "model": str(files / "policy"),
+        "judge": str(files / "judge"),
+        "data": str(files / "prompts.jsonl"),
+        "max_completion_length": 5,
+        "run_name": "one",
+    }
+    return settings(**{**small, **values})

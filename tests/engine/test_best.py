@@ -24,7 +24,7 @@ from engine.train.evaluation import Evaluation, WinRate, wilson
 from engine.train.health import CHECKS, KL_FAR, Health
 from engine.train.results import trained_weights, weights_to_leave
 from engine.train.update import Update
-from tests.engine.small_models import settings, write_model, write_prompts
+from tests.engine.small_models import run_settings, settings, write_run_files
 
 
 def rated(rate: float, prompts: int = 40) -> WinRate:
@@ -85,11 +85,7 @@ def test_it_is_the_same_after_a_restart() -> None:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("files")
-    write_model(folder / "policy", scale=1.0)
-    write_model(folder / "judge", seed=4)
-    write_prompts(folder / "prompts.jsonl", 30)
-    return folder
+    return write_run_files(tmp_path_factory.mktemp("files"))
 
 
 Choose = Callable[..., Settings]
@@ -101,20 +97,15 @@ def chosen(files: Path, monkeypatch: pytest.MonkeyPatch) -> Choose:
 
     def make(**values: Any) -> Settings:
         small = {
-            "model": str(files / "policy"),
-            "judge": str(files / "judge"),
-            "data": str(files / "prompts.jsonl"),
             "iters": 12,
             "batch_size": 2,
             "eval_prompts": 6,
             "steps_per_eval": 1,
             "steps_per_report": 1,
             "save_every": 50,
-            "max_completion_length": 5,
-            "run_name": "one",
             "fuse": False,
         }
-        return settings(**{**small, **values})
+        return run_settings(files, **{**small, **values})
 
     return make
 

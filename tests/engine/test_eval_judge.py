@@ -19,7 +19,14 @@ from engine.settings.judge_roles import evaluator, measured_by, training_judge
 from engine.settings.schema import Settings, no_effect
 from engine.train.evaluation import Evaluation
 from engine.train.health import Health
-from tests.engine.small_models import language_model, settings, write_model, write_prompts
+from tests.engine.small_models import (
+    language_model,
+    run_settings,
+    settings,
+    write_model,
+    write_prompts,
+    write_run_files,
+)
 from tests.timing import TIMING
 
 FILE = "def prefers(prompt, first, second):\n    return 0.9\n"
@@ -192,25 +199,18 @@ def test_what_may_be_chance_or_pleases_both_is_not(values: dict[str, float]) -> 
 @pytest.fixture
 def chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
     monkeypatch.setattr(llm, "LEAST_MASS", 0.0)
-    write_model(tmp_path / "policy", scale=1.0)
-    write_model(tmp_path / "judge", seed=4)
-    write_prompts(tmp_path / "prompts.jsonl", 30)
+    write_run_files(tmp_path)
     (tmp_path / "mine.py").write_text(FILE)
 
     def make(**values: Any) -> Settings:
         small = {
-            "model": str(tmp_path / "policy"),
-            "judge": str(tmp_path / "judge"),
-            "data": str(tmp_path / "prompts.jsonl"),
             "iters": 4,
             "batch_size": 3,
             "eval_prompts": 6,
             "steps_per_eval": 2,
             "steps_per_report": 2,
-            "max_completion_length": 5,
-            "run_name": "one",
         }
-        return settings(**{**small, **values})
+        return run_settings(tmp_path, **{**small, **values})
 
     return make
 

@@ -18,17 +18,13 @@ from engine.session import Session
 from engine.settings.schema import Settings
 from engine.train.assemble import total_steps
 from engine.train.metrics import COUNTS, MEANS, RATES
-from tests.engine.small_models import settings, write_model, write_prompts
+from tests.engine.small_models import run_settings, settings, write_prompts, write_run_files
 from tests.timing import TIMING
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("files")
-    write_model(folder / "policy", scale=1.0)
-    write_model(folder / "judge", seed=4)
-    write_prompts(folder / "prompts.jsonl", 30)
-    return folder
+    return write_run_files(tmp_path_factory.mktemp("files"))
 
 
 @pytest.fixture
@@ -38,19 +34,14 @@ def chosen(files: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settin
 
     def make(**values: Any) -> Settings:
         small = {
-            "model": str(files / "policy"),
-            "judge": str(files / "judge"),
-            "data": str(files / "prompts.jsonl"),
             "iters": 8,
             "batch_size": 3,
             "eval_prompts": 6,
             "steps_per_eval": 4,
             "steps_per_report": 2,
             "save_every": 3,
-            "max_completion_length": 5,
-            "run_name": "one",
         }
-        return settings(**{**small, **values})
+        return run_settings(files, **{**small, **values})
 
     return make
 

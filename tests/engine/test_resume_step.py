@@ -15,18 +15,14 @@ from engine.session import Session
 from engine.settings.schema import Settings
 from tests.end_to_end.labelled_run import press
 from tests.end_to_end.program import written
-from tests.engine.small_models import settings, write_model, write_prompts
+from tests.engine.small_models import run_settings, write_run_files
 
 Choose = Callable[..., Settings]
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("files")
-    write_model(folder / "policy", scale=1.0)
-    write_model(folder / "judge", seed=4)
-    write_prompts(folder / "prompts.jsonl", 30)
-    return folder
+    return write_run_files(tmp_path_factory.mktemp("files"))
 
 
 @pytest.fixture
@@ -35,22 +31,17 @@ def chosen(files: Path, monkeypatch: pytest.MonkeyPatch) -> Choose:
 
     def make(**values: Any) -> Settings:
         small = {
-            "model": str(files / "policy"),
-            "judge": str(files / "judge"),
-            "data": str(files / "prompts.jsonl"),
             "iters": 6,
             "batch_size": 2,
             "eval_prompts": 4,
             "steps_per_eval": 2,
             "steps_per_report": 1,
             "save_every": 2,
-            "max_completion_length": 5,
             "undo_seconds": 0.0,
             "self_check_every": 0,
-            "run_name": "one",
             "fuse": False,
         }
-        return settings(**{**small, **values})
+        return run_settings(files, **{**small, **values})
 
     return make
 
