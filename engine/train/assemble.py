@@ -23,7 +23,7 @@ from engine.data.rendering import render_prompt
 from engine.data.tool_text import takes_tools
 from engine.errors import CannotGoOn, NothingLearned, UserError
 from engine.events import Event, RunStarted
-from engine.judges import Judge, PairJudge
+from engine.judges import PairJudge
 from engine.judges.human import HumanJudge
 from engine.judges.hybrid import HybridJudge
 from engine.machine.device import configure_mlx, device
@@ -43,13 +43,11 @@ from engine.train.finish import finish
 from engine.train.guard import Guard, suites_of
 from engine.train.health import nothing_learned
 from engine.train.journal import Journal
-from engine.train.judging import Elsewhere, judge_of, judges_elsewhere, queued
+from engine.train.judging import Elsewhere, Judging, judges_elsewhere, judging_of
 from engine.train.online_dpo import Trainer
 from engine.train.optimizers import build_optimizer
-from engine.train.reporting import Measures
 from engine.train.results import write_adapters
 from engine.train.roles import Roles, load_roles
-from engine.train.run_labels import RunLabels
 from engine.train.state import TrainingState
 from engine.train.update import Update
 from engine.train.upkeep import Upkeep
@@ -111,23 +109,12 @@ def _train(
         progress=lambda done, total: journal.progress("evaluating", done, total, "tokens"),
         stop=lambda: control.stopping,
     )
-    models, evaluators = _judges(settings, roles, elsewhere, journal, control)
-    judge: Judge
-    measures: Measures | None = None
-    if models is None:
-        judge = _person(settings, run, journal, control)
-        on_person(judge)
-    elif settings.asks_person:
-        last = total_steps(settings, len(prompts.train))
-        judge = _hybrid(models, settings, last, run, journal, control)
-        on_person(judge.person)
-        measures = judge.both.agreement
-    else:
-        judge = queued(models)
-    evaluations = _evaluations(settings, roles, evaluators, prompts, journal, control)
-    trainer = _trainer(
-        settings, roles, judge, prompts, evaluations, guard, measures, journal, control
-    )
+    last_step = total_steps(settings, len(prompts.train))
+    judging = judging_of(settings, roles.judges, elsewhere, journal, control, last_step)
+    if judging.person:
+        on_person(judging.person)
+    evaluations = _evaluations(settings, roles, judging.evaluators, prompts, journal, control)
+    trainer = _trainer(settings, roles, judging, prompts, evaluations, guard, journal, control)
     control.begin()
     if back_to is not None:
         journal.persist(lambda: go_back.go_back(run, back_to))
@@ -240,61 +227,7 @@ def _thinking_notes(settings: Settings, roles: Roles) -> list[str]:
     ]
 
 
-# -- judging -------------------------------------------------------------------------------------
-
-
-def _person(settings: Settings, run: Run, journal: Journal, control: Control) -> HumanJudge:
-    """A person as the judge."""
-    return HumanJudge(
-        seed=settings.seed,
-        undo_seconds=settings.undo_seconds,
-        self_check_every=settings.self_check_every,
-        labels=RunLabels(run, journal),
-        show=journal.emit,
-        wake=control.wake,
-    )
-
-
-def _hybrid(
-    model: PairJudge,
-    settings: Settings,
-    last_step: int,
-    run: Run,
-    journal: Journal,
-    control: Control,
-) -> HybridJudge:
-    """A model beside a person, with what the person was asked and has answered."""
-    judge = HybridJudge(
-        model,
-        settings,
-        last_step=last_step,
-        labels=RunLabels(run, journal),
-        show=journal.emit,
-        wake=control.wake,
-    )
-    if not control.attended:
-        journal.log(
-            "warning",
-            "judge: nobody is here to be asked, so the pairs that the model is not sure of are "
-            "left out; in the app they wait in Review",
-        )
-    return judge
-
-
-def _judges(
-    settings: Settings,
-    roles: Roles,
-    elsewhere: tuple[Elsewhere, Elsewhere],
-    journal: Journal,
-    control: Control,
-) -> tuple[PairJudge | None, list[PairJudge]]:
-    """The judge of the run where it is no person, and all who measure its win rate."""
-    judging, evaluating = training_judge(settings), evaluator(settings)
-    judge, other = (
-        each and judge_of(each, roles.judges, away, journal, control)
-        for each, away in zip((judging, evaluating), elsewhere, strict=True)
-    )
-    return judge, [each for each in (judge, other) if each]
+# -- evaluating ------------------------------------------------------------------------------------
 
 
 def _evaluations(
@@ -351,11 +284,10 @@ def total_steps(settings: Settings, prompts: int) -> int:
 def _trainer(
     settings: Settings,
     roles: Roles,
-    judge: Judge,
+    judging: Judging,
     prompts: PromptSet,
     evaluations: Mapping[str, Evaluation],
     guard: Guard,
-    measures: Measures | None,
     journal: Journal,
     control: Control,
 ) -> Trainer:
@@ -374,17 +306,17 @@ def _trainer(
         state=state,
         total_steps=steps,
         update=update,
-        judge=judge,
+        judge=judging.batches,
         evaluations=evaluations,
         guard=guard,
         journal=journal,
         control=control,
-        measures=measures,
+        measures=judging.measures,
     )
     return Trainer(
         settings,
         policy=roles.policy,
-        judge=judge,
+        judge=judging.batches,
         prompts=prompts.train,
         total_steps=steps,
         update=update,

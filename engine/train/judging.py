@@ -3,6 +3,7 @@ elsewhere, so that one that is not there is told of at once."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TypedDict
 
 from engine.compute.sampling import Interrupted
@@ -10,6 +11,8 @@ from engine.control import Control
 from engine.errors import UserError
 from engine.judges import Judge, PairJudge
 from engine.judges.function import FunctionJudge
+from engine.judges.human import HumanJudge
+from engine.judges.hybrid import HybridJudge
 from engine.judges.llm import LLMJudge
 from engine.judges.queued import QueuedJudge
 from engine.judges.reward import RewardJudge
@@ -17,9 +20,12 @@ from engine.judges.server import ServerJudge
 from engine.judges.several import SeveralJudges
 from engine.model.reward import RewardModel
 from engine.settings.judge_names import judge_kind
+from engine.settings.judge_roles import evaluator, training_judge
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
+from engine.train.reporting import Measures
 from engine.train.roles import JudgeModel
+from engine.train.run_labels import RunLabels
 
 DIGESTS = "judge_sha256"  # of judges' files by name, in run.json
 
@@ -75,6 +81,76 @@ def judges_elsewhere(
         yield judging, evaluating
 
 
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """Who judges a run. `batches` judges the pairs that are trained on, `person` is who is asked
+    about them, if anybody is; `evaluators` measure the win rate, the run's own judge first;
+    `measures` are what the judge tells of itself."""
+
+    batches: Judge
+    person: HumanJudge | None
+    evaluators: list[PairJudge]
+    measures: Measures | None = None
+
+
+def judging_of(
+    settings: Settings,
+    models: Mapping[str, JudgeModel],
+    elsewhere: tuple[Elsewhere, Elsewhere],
+    journal: Journal,
+    control: Control,
+    last_step: int,
+) -> Judging:
+    """Who judges a run of so many steps, from its loaded models and the judges elsewhere."""
+    judge, other = (
+        each and judge_of(each, models, away, journal, control)
+        for each, away in zip(
+            (training_judge(settings), evaluator(settings)), elsewhere, strict=True
+        )
+    )
+    evaluators = [each for each in (judge, other) if each]
+    if judge is None:
+        person = _person(settings, journal, control)
+        return Judging(person, person, evaluators)
+    if settings.asks_person:
+        hybrid = _hybrid(judge, settings, last_step, journal, control)
+        return Judging(hybrid, hybrid.person, evaluators, hybrid.both.agreement)
+    batches = judge if isinstance(judge, ServerJudge) else QueuedJudge(judge)
+    return Judging(batches, None, evaluators)
+
+
+def _person(settings: Settings, journal: Journal, control: Control) -> HumanJudge:
+    """A person as the judge."""
+    return HumanJudge(
+        seed=settings.seed,
+        undo_seconds=settings.undo_seconds,
+        self_check_every=settings.self_check_every,
+        labels=RunLabels(journal.run, journal),
+        show=journal.emit,
+        wake=control.wake,
+    )
+
+
+def _hybrid(
+    model: PairJudge, settings: Settings, last_step: int, journal: Journal, control: Control
+) -> HybridJudge:
+    """A model beside a person."""
+    if not control.attended:
+        journal.log(
+            "warning",
+            "judge: nobody is here to be asked, so the pairs that the model is not sure of are "
+            "left out; in the app they wait in Review",
+        )
+    return HybridJudge(
+        model,
+        settings,
+        last_step=last_step,
+        labels=RunLabels(journal.run, journal),
+        show=journal.emit,
+        wake=control.wake,
+    )
+
+
 def judge_of(
     settings: Settings,
     models: Mapping[str, JudgeModel],
@@ -100,11 +176,6 @@ def judge_of(
     if len(members) > 1:
         judge = SeveralJudges(members, weights, settings, settings.judge)
     return judge
-
-
-def queued(judge: PairJudge) -> Judge:
-    """A judge as it judges the batches of a run."""
-    return judge if isinstance(judge, ServerJudge) else QueuedJudge(judge)
 
 
 def by_criteria(settings: Settings, make: Callable[[Settings], PairJudge]) -> PairJudge:
