@@ -1,6 +1,7 @@
 """Tiny random models and a byte tokenizer, made in code in a few milliseconds."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+import pytest
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -16,7 +18,8 @@ from transformers import PreTrainedTokenizerFast
 from engine.compute import choose
 from engine.compute.mlx_backend import MlxBackend
 from engine.compute.numpy.backend import NumpyBackend
-from engine.data.pairs import Pair
+from engine.data.pairs import Pair, Verdict
+from engine.judges.llm import LLMJudge
 from engine.model import arrays
 from engine.model.adapters import trainable_and_frozen
 from engine.model.language_model import LanguageModel
@@ -252,6 +255,15 @@ def write_run_files(folder: Path) -> Path:
     write_model(folder / "judge", seed=4)
     write_prompts(folder / "prompts.jsonl", 30)
     return folder
+
+
+def judge_by_alphabet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LLM judges prefer what comes later in the alphabet, so that there is something to learn."""
+
+    def judge(self: LLMJudge, texts: Sequence[Any], names: Any = ()) -> list[Verdict]:
+        return [Verdict("first" if text[-2] > text[-1] else "second") for text in texts]
+
+    monkeypatch.setattr(LLMJudge, "judge", judge)
 
 
 def run_settings(files: Path, **values: Any) -> Settings:

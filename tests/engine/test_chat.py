@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,8 @@ from engine.chat import (
     ChatRequest,
     ChatText,
 )
-from engine.data.pairs import Pair, Verdict
+from engine.data.pairs import Pair
 from engine.events import Report
-from engine.judges.llm import LLMJudge
 from engine.message import Message
 from engine.model import arrays
 from engine.runs import archive, chat_pairs
@@ -32,7 +30,13 @@ from engine.runs.labels import labels, select
 from engine.runs.relabel import relabel
 from engine.session import Session
 from engine.settings.schema import Settings
-from tests.engine.small_models import TEMPLATE, settings, write_model, write_prompts
+from tests.engine.small_models import (
+    TEMPLATE,
+    judge_by_alphabet,
+    settings,
+    write_model,
+    write_prompts,
+)
 
 TIMEOUT = 120.0  # seconds
 BOTH: tuple[Author, ...] = ("policy", "reference")
@@ -53,12 +57,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The judge prefers what comes later in the alphabet, so that there is something to learn."""
-
-    def judge(self: LLMJudge, texts: Sequence[Any], names: Any = ()) -> list[Verdict]:
-        return [Verdict("first" if text[-2] > text[-1] else "second") for text in texts]
-
-    monkeypatch.setattr(LLMJudge, "judge", judge)
+    judge_by_alphabet(monkeypatch)
 
 
 def chosen(files: Path, **changes: Any) -> Settings:

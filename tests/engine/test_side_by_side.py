@@ -4,15 +4,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from engine.data.pairs import Verdict
-from engine.judges.llm import LLMJudge
 from engine.runs import archive
 from engine.runs.folder import METRICS, Run
 from engine.session import Session
@@ -24,7 +21,7 @@ from engine.try_it import (
     SideBySideFailed,
     SideBySideReady,
 )
-from tests.engine.small_models import settings, write_model, write_prompts
+from tests.engine.small_models import judge_by_alphabet, settings, write_model, write_prompts
 
 TIMEOUT = 60.0  # seconds
 ITERS = 12
@@ -40,12 +37,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The judge prefers what comes later in the alphabet, so that there is something to learn."""
-
-    def judge(self: LLMJudge, texts: Sequence[Any], names: Any = ()) -> list[Verdict]:
-        return [Verdict("first" if text[-2] > text[-1] else "second") for text in texts]
-
-    monkeypatch.setattr(LLMJudge, "judge", judge)
+    judge_by_alphabet(monkeypatch)
 
 
 @pytest.fixture
