@@ -10,18 +10,19 @@ from typing import Any
 from tests.end_to_end import program
 from tests.end_to_end.pseudo_terminal import studio
 
-F5, ESCAPE = "\x1b[15~", "\x1b"
+F5, ESCAPE, TAB = "\x1b[15~", "\x1b", "\t"
 
 
 def records(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def test_a_chat_in_the_app_and_through_a_pipe(studio_home: Path) -> None:
+def test_a_chat_in_the_app_and_through_a_pipe(studio_home: Path, tmp_path: Path) -> None:
     small = program.words(**program.SMALL)
     trained = program.run("train", "starter", "--run-name", "small", *small, home=studio_home)
     assert trained.returncode == 0, trained.stderr
     run = studio_home / "runs" / "small"
+    chat, picks = run / "chat.jsonl", run / "chat_pairs.jsonl"
 
     with studio(studio_home) as terminal:
         terminal.wait_for("▶ start")
@@ -30,15 +31,34 @@ def test_a_chat_in_the_app_and_through_a_pipe(studio_home: Path) -> None:
         terminal.press("C")
         terminal.wait_for("temperature 0.8")
         terminal.press("What colour is the sky?\r")
-        terminal.wait_for(lambda text: (run / "chat.jsonl").exists() and "⏎ done" in text)
+        terminal.wait_for(lambda text: chat.exists() and "⏎ done" in text)
+        terminal.press(TAB + TAB)
+        terminal.wait_for("trained and start")
+        for turn, question in enumerate(("Tell me a story.", "Name a colour.", "Is it loud?"), 2):
+            terminal.press(question + "\r")
+            terminal.wait_for(lambda text, turn=turn: len(records(chat)) == turn)
+            text = terminal.wait_for(lambda text: "1 or 2 picks" in text or "⏎ done" in text)
+            if "1 or 2 picks" in text:  # else both models wrote the same, as after a few steps
+                terminal.press("2")
+                terminal.wait_for("second picked")
+                terminal.press(ESCAPE)  # from the line to the keys that pick
+                terminal.wait_for("⏎ type")
+                break
         terminal.press(ESCAPE)
         terminal.wait_for("1 run")
         terminal.press("q")
         assert terminal.wait() == 0
 
-    lines = records(run / "chat.jsonl")
+    lines = records(chat)
     assert lines[0]["prompt"] == "What colour is the sky?"
     assert [answer["author"] for answer in lines[0]["answers"]] == ["policy"]
+    assert [answer["author"] for answer in lines[-1]["answers"]] == ["policy", "reference"]
+    if picks.exists():
+        [label] = records(picks)
+        pairs = tmp_path / "pairs.jsonl"
+        written = program.run("pairs", "small", "--to", str(pairs), home=studio_home)
+        assert written.returncode == 0, written.stderr
+        assert label["pair_id"] in [line["pair_id"] for line in records(pairs)]
     through_a_pipe(studio_home, len(lines))
 
 
