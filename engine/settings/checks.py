@@ -1,10 +1,12 @@
 """Settings that are right one by one and wrong together, found before anything is loaded."""
 
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.errors import UserError
+from engine.machine.backend import backend
 from engine.secrets import hide
 from engine.settings.judge_names import HYBRID, RULE, RULES, SETTINGS, address_problem, judge_kind
 from engine.settings.schema import Settings
@@ -60,6 +62,7 @@ def problems(settings: Settings) -> list[Problem]:
         *_secrets(settings),
         *_lengths(settings),
         *_weights(settings),
+        *_compile(settings),
         *_labels(settings),
         *_optimizer(settings),
         *_schedule(settings),
@@ -218,6 +221,15 @@ def _weights(settings: Settings) -> Iterator[Problem]:
         yield Problem("num_layers", "0 trains nothing; -1 means all layers")
     if settings.lora_parameters.keys == []:
         yield Problem("lora_parameters.keys", "an empty list adapts nothing; leave it out for all")
+
+
+def _compile(settings: Settings) -> Iterator[Problem]:
+    if settings.compile != "on":
+        return
+    if settings.lora_parameters.dropout:
+        yield Problem("compile", "an update with dropout is never compiled; set it to auto or off")
+    elif backend() == "cpu" and not shutil.which("g++"):
+        yield Problem("compile", "on a CPU it takes g++, which is not here; set it to auto or off")
 
 
 def _labels(settings: Settings) -> Iterator[Problem]:

@@ -314,6 +314,12 @@ class Settings(SettingsModel):
     grad_checkpoint: bool = setting(
         True, TRAIN, "Recomputes activations in the backward pass: less memory, slower updates."
     )
+    compile: Literal["auto", "on", "off"] = setting(
+        "auto",
+        TRAIN,
+        "Compiles the update, its batches padded to at most 32 shapes: auto on a GPU, where that "
+        "is faster; on a CPU only on, and only with g++. Never with dropout.",
+    )
     efficient_long_context: bool = setting(
         False, TRAIN, "Scores long sequences in chunks over the KV cache: less memory, slower."
     )

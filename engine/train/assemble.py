@@ -299,6 +299,7 @@ def _trainer(
         settings,
         build_optimizer(settings, math.ceil(steps / settings.gradient_accumulation_steps)),
         lambda done, total: journal.progress("updating", done, total, "pairs"),
+        lambda text: journal.log("warning", text),
     )
     state = TrainingState(PromptOrder(len(prompts.train), settings.seed))
     upkeep = Upkeep(

@@ -44,7 +44,7 @@ from engine.data.pairs import JudgedPair, Pair, make_pair
 from engine.data.prompts import Prompt
 from engine.data.rendering import render_prompt
 from engine.judges import Judge, JudgeAway
-from engine.model.batch import Batch
+from engine.model.batch import AnyBatch
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
@@ -207,7 +207,7 @@ def learn(
 
 
 def summed_loss(
-    update: Update, batch: Batch, reference: mx.array, confidence: mx.array
+    update: Update, batch: AnyBatch, reference: mx.array, confidence: mx.array
 ) -> tuple[mx.array, mx.array]:
     """The sum of the pairs' losses, and log pi of their completions, float32 (pairs, 2).
 
@@ -220,4 +220,4 @@ def summed_loss(
     """
     policy = update.score(update.policy, batch)
     logps = log_probs(batch, policy, reference)
-    return pair_losses(update.loss, logps, confidence).sum(), policy
+    return batch.total(pair_losses(update.loss, logps, confidence)), policy

@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -13,17 +13,20 @@ import mlx.optimizers as opt
 import numpy as np
 
 from engine.compute.sampling import stream_seed
+from engine.compute.shapes import Shape
 from engine.data.pairs import JudgedPair
+from engine.errors import UserError
 from engine.model.adapters import learning
 from engine.model.arrays import Arrays, flat, tree
-from engine.model.batch import Batch
+from engine.model.batch import AnyBatch, Batch
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
+from engine.train.compiled_pass import CompiledPass, can_compile
 from engine.train.losses import LogProbs, Loss
 
 # The loss of some pairs, given log ref of their completions and the judge's confidence, and log pi
 # of them: `online_dpo.summed_loss`.
-SummedLoss = Callable[["Update", Batch, mx.array, mx.array], tuple[mx.array, mx.array]]
+SummedLoss = Callable[["Update", AnyBatch, mx.array, mx.array], tuple[mx.array, mx.array]]
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,14 @@ class Update:
         settings: Settings,
         optimizer: opt.Optimizer,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        warn: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.policy = policy
         self.reference = reference
         self.optimizer = optimizer
         self.settings = settings
         self._progress = progress
+        self._warn = warn
         self.loss = Loss(
             kind=settings.dpo_cpo_loss_type,
             beta=settings.beta,
@@ -71,6 +76,8 @@ class Update:
         self.tokens_per_pass = policy.backend.tokens_per_pass(
             recompute=settings.grad_checkpoint, step_size=self._step_size
         )
+        self._compiled: CompiledPass | None = None
+        self._compiles = can_compile(settings, policy, reference)
         self.gradients: Arrays | None = None  # sums over the pairs since the last update
         self.gradient_pairs = 0
         self.steps_since_update = 0
@@ -86,7 +93,7 @@ class Update:
         """Whether gradients of `gradient_accumulation_steps` steps wait to be applied."""
         return self.steps_since_update >= self.settings.gradient_accumulation_steps
 
-    def score(self, model: LanguageModel, batch: Batch) -> mx.array:
+    def score(self, model: LanguageModel, batch: AnyBatch) -> mx.array:
         """Log-probabilities that policy or reference gives each pair's chosen and rejected
         completion, summed over its tokens, float32 (pairs, 2), in nats."""
         recompute = self.settings.grad_checkpoint and model is self.policy
@@ -104,9 +111,9 @@ class Update:
             return StepResult(0, {})
         total, logps, done = 0.0, [], 0
         gradients: Arrays | None = None
-        for part in _passes(decided, self.tokens_per_pass):
+        for part, shape in self._parts(loss, decided):
             mx.random.seed(stream_seed(self.settings.seed, "dropout", step, done))
-            value, scores, added = self._pass(loss, part)
+            value, scores, added = self._pass(loss, part, shape)
             total += value
             logps.append(scores)
             gradients = added if gradients is None else _sum(gradients, added)
@@ -126,7 +133,27 @@ class Update:
         means = step_means(decided, np.concatenate(logps), self.settings.beta)
         return StepResult(len(decided), means | {"loss": total / len(decided)})
 
-    def _pass(self, loss: SummedLoss, pairs: list[JudgedPair]) -> tuple[float, np.ndarray, Arrays]:
+    def _parts(
+        self, loss: SummedLoss, decided: Sequence[JudgedPair]
+    ) -> Iterable[tuple[list[JudgedPair], Shape | None]]:
+        """Pairs, in order, as many as fit into one pass, and what they are padded to, if they
+        are."""
+        if not self._compiles:
+            return [(part, None) for part in _passes(decided, self.tokens_per_pass)]
+        if self._compiled is None:
+            self._compiled = CompiledPass(
+                self.policy,
+                self.reference,
+                self.settings,
+                self.score,
+                lambda batch, reference, confidence: loss(self, batch, reference, confidence),
+                self._step_size,
+            )
+        return self._compiled.groups(decided)
+
+    def _pass(
+        self, loss: SummedLoss, pairs: list[JudgedPair], shape: Shape | None
+    ) -> tuple[float, np.ndarray, Arrays]:
         """Sum of losses, log-probabilities float32 (pairs, policy and reference, chosen and
         rejected), and the gradient of the sum."""
         # One batch for both: layers below the lowest adapter are run once for the same one.
@@ -134,16 +161,32 @@ class Update:
             prompts=[each.pair.prompt_ids for each in pairs],
             completions=[(each.chosen_ids, each.rejected_ids) for each in pairs],
         )
+        confidence = mx.array([each.confidence for each in pairs], mx.float32)
+        if self._compiled and shape:
+            try:
+                value, policy, reference, gradients = self._compiled(batch, shape, confidence)
+            except Exception as error:  # whatever a model does that cannot be traced
+                self._go_on_uncompiled(error)
+            else:
+                logps = np.stack([np.array(policy), np.array(reference)], axis=1)
+                return float(np.array(value)), logps, gradients
         with learning(self.reference.model, drop_out=False):
             reference = self.score(self.reference, batch)
             mx.eval(reference)
-        confidence = mx.array([each.confidence for each in pairs], mx.float32)
         gradient_of = nn.value_and_grad(self.policy.model, loss)
         with learning(self.policy.model, drop_out=True):
             (value, policy), gradients = gradient_of(self, batch, reference, confidence)
             mx.eval(value, policy, gradients)
         logps = np.stack([np.array(policy), np.array(reference)], axis=1)
         return float(value.item()), logps, flat(gradients)
+
+    def _go_on_uncompiled(self, error: Exception) -> None:
+        if self.settings.compile == "on":
+            raise UserError(
+                f"compile: the update of this model cannot be compiled ({error}); set it to off."
+            ) from error
+        self._compiled, self._compiles = None, False
+        self._warn(f"the update is not compiled, which this model does not allow: {error}")
 
     def apply(self) -> float:
         """Take the optimizer step with the mean gradient of the pairs that wait, clipped to
@@ -161,9 +204,9 @@ class Update:
         return norm
 
 
-def log_probs(batch: Batch, policy: mx.array, reference: mx.array) -> LogProbs:
+def log_probs(batch: AnyBatch, policy: mx.array, reference: mx.array) -> LogProbs:
     """What the loss of each pair is taken of; log-probabilities are float32 (pairs, 2)."""
-    tokens = mx.array([[len(ids) for ids in each] for each in batch.completions], mx.float32)
+    tokens = batch.completion_tokens
     return LogProbs(
         policy_chosen=policy[:, 0],
         policy_rejected=policy[:, 1],
