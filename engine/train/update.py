@@ -23,6 +23,7 @@ from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
 from engine.train.compiled_pass import CompiledPass, can_compile
 from engine.train.losses import LogProbs, Loss
+from engine.train.weight_updates import WeightUpdates
 
 # The loss of some pairs, given log ref of their completions and the judge's confidence, and log pi
 # of them: `online_dpo.summed_loss`.
@@ -58,7 +59,7 @@ class Update:
     ) -> None:
         self.policy = policy
         self.reference = reference
-        self.optimizer = optimizer
+        self.optimizer = WeightUpdates(optimizer, flat(policy.model.trainable_parameters()))
         self.settings = settings
         self._progress = progress
         self._warn = warn
@@ -81,12 +82,11 @@ class Update:
         self.gradients: Arrays | None = None  # sums over the pairs since the last update
         self.gradient_pairs = 0
         self.steps_since_update = 0
-        optimizer.init(tree(flat(policy.model.trainable_parameters())))
 
     @property
     def learning_rate(self) -> float:
         """The rate of the newest update, or of the first where there was none."""
-        return float(mx.array(self.optimizer.learning_rate).item())  # pyright: ignore[reportArgumentType]
+        return float(np.array(self.optimizer.learning_rate))
 
     @property
     def due(self) -> bool:
@@ -198,9 +198,10 @@ class Update:
         norm = _norm(gradients) / pairs
         limit = self.settings.max_grad_norm
         scale = min(1.0, limit / norm if limit and norm else 1.0) / pairs
-        scaled = {name: gradient * scale for name, gradient in gradients.items()}
-        self.optimizer.update(self.policy.model, tree(scaled))
-        mx.eval(self.policy.model.trainable_parameters(), self.optimizer.state)
+        model = self.policy.model
+        weights = flat(model.trainable_parameters())
+        model.update(tree(self.optimizer.apply(gradients, weights, scale)))
+        mx.eval(model.trainable_parameters(), self.optimizer.state)
         return norm
 
 
