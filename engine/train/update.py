@@ -152,7 +152,7 @@ class Update:
         return self._compiled.groups(decided)
 
     def _pass(
-        self, loss: SummedLoss, pairs: list[JudgedPair], shape: Shape | None
+        self, loss: SummedLoss, pairs: list[JudgedPair], shape: Shape | None = None
     ) -> tuple[float, np.ndarray, Arrays]:
         """Sum of losses, log-probabilities float32 (pairs, policy and reference, chosen and
         rejected), and the gradient of the sum."""
