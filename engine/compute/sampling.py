@@ -11,6 +11,7 @@ same logits it is the same token, whatever else is decoded beside it, before it 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import mlx.core as mx
 import numpy as np
@@ -136,6 +137,23 @@ def sample(
         )
         results += [rows[at : at + copies] for at in range(0, len(rows), copies)]
     return results
+
+
+class Sample(Protocol):
+    """What samples as `sample` does."""
+
+    def __call__(
+        self,
+        lm: LanguageModel,
+        prompts: Sequence[Sequence[int]],
+        *,
+        copies: int,
+        max_tokens: int,
+        sampler: Sampler,
+        seed: int,
+        progress: Callable[[int], None] = ...,
+        stop: Callable[[], bool] = ...,
+    ) -> list[list[Completion]]: ...
 
 
 def stream(

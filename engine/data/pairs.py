@@ -111,6 +111,19 @@ class Verdict:
         """Whether there is a winner, so that the pair may be trained on."""
         return self.choice in DECIDED
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Verdict":
+        """The verdict that `dataclasses.asdict` took apart, perhaps by way of JSON."""
+        orders, model = data["q_orders"], data["model"]
+        return cls(
+            **{
+                **data,
+                "q_orders": orders and (orders[0], orders[1]),
+                "votes": tuple(data["votes"]),
+                "model": model and cls.from_json(model),
+            }
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class JudgedPair:

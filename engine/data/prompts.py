@@ -9,10 +9,11 @@ import hashlib
 import json
 import random
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from engine.data.chat_messages import Message, Tools, spoken, transcript
+from engine.data.chat_messages import Message, Tools, message_of, spoken, transcript
 from engine.data.columns import PromptColumns, RowPrompt, counted
 from engine.data.files import Unusable
 from engine.data.sources import Split, read_splits
@@ -46,6 +47,12 @@ class Prompt:
         """The messages where they are more than one turn of a user, else none."""
         single = len(self.messages) == 1 and self.messages[0].role == "user" and not self.tools
         return () if single else self.messages
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Prompt":
+        """The prompt that `dataclasses.asdict` took apart, perhaps by way of JSON."""
+        messages = tuple(message_of(each, "user") for each in data["messages"])
+        return cls(messages, data["text"], tuple(data["tools"]))
 
 
 @dataclass(frozen=True, slots=True)

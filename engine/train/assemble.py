@@ -45,11 +45,10 @@ from engine.train.health import nothing_learned
 from engine.train.journal import Journal
 from engine.train.judging import Elsewhere, Judging, judges_elsewhere, judging_of
 from engine.train.online_dpo import Trainer
-from engine.train.optimizers import build_optimizer
+from engine.train.ranks import Ranks, ranks_of
 from engine.train.results import write_adapters
 from engine.train.roles import Roles, load_roles
 from engine.train.state import TrainingState
-from engine.train.update import Update
 from engine.train.upkeep import Upkeep
 
 
@@ -88,8 +87,11 @@ def train(
     for repaired in [*run.repair(), *filter(None, [settle(run), go_back.settle(run)])]:
         journal.log("warning", repaired)
     judge, others = training_judge(settings), evaluator(settings)
-    with judges_elsewhere(judge, others, journal, control) as elsewhere:
-        return _train(settings, run, control, journal, elsewhere, on_person, back_to)
+    with (
+        ranks_of(settings, journal, control) as ranks,
+        judges_elsewhere(judge, others, journal, control) as elsewhere,
+    ):
+        return _train(settings, run, control, journal, ranks, elsewhere, on_person, back_to)
 
 
 def _train(
@@ -97,33 +99,50 @@ def _train(
     run: Run,
     control: Control,
     journal: Journal,
+    ranks: Ranks,
     elsewhere: tuple[Elsewhere, Elsewhere],
     on_person: Callable[[HumanJudge], None],
     back_to: int | None,
 ) -> Outcome:
     suites = suites_of(settings)
     prompts, roles = _load(settings, run, journal, control)
+    ranks.serve(roles)
     guard = Guard(
         suites,
         settings,
+        sample=ranks.sample,
         progress=lambda done, total: journal.progress("evaluating", done, total, "tokens"),
         stop=lambda: control.stopping,
     )
     last_step = total_steps(settings, len(prompts.train))
-    judging = judging_of(settings, roles.judges, elsewhere, journal, control, last_step)
+    judging = judging_of(
+        settings, roles.judges, elsewhere, journal, control, last_step, ranks.judge
+    )
     if judging.person:
         on_person(judging.person)
-    evaluations = _evaluations(settings, roles, judging.evaluators, prompts, journal, control)
-    trainer = _trainer(settings, roles, judging, prompts, evaluations, guard, journal, control)
+    evaluations = _evaluations(
+        settings, roles, judging.evaluators, prompts, ranks, journal, control
+    )
+    trainer = _trainer(
+        settings, roles, judging, prompts, ranks, evaluations, guard, journal, control
+    )
     control.begin()
     if back_to is not None:
         journal.persist(lambda: go_back.go_back(run, back_to))
         journal.log("info", f"the run goes back to step {back_to}")
     resumed = _restore(run, trainer, journal, went_back=back_to is not None)
+    ranks.spread(trainer.update)
+    if ranks.size > 1 or "ranks" in run.state():
+        journal.update(ranks=ranks.size)
     _announce(run, trainer, prompts, journal, resumed=resumed)
     with _loaded_left_uncollected():
         finished = trainer.train()
-        finished = finish(settings, run, trainer, journal, finished=finished)
+        finished = finish(settings, run, trainer, journal, ranks, finished=finished)
+    if ranks.lost:
+        raise CannotGoOn(
+            f"stopped with a checkpoint of step {trainer.state.step}: {ranks.lost}; "
+            f"`lora-studio resume {run.name}` goes on, with any number of ranks"
+        )
     if trainer.upkeep.halted:
         raise CannotGoOn(trainer.upkeep.halted)
     if finished and (unused := nothing_learned(trainer.state.health)):
@@ -235,6 +254,7 @@ def _evaluations(
     roles: Roles,
     judges: Sequence[PairJudge],
     prompts: PromptSet,
+    ranks: Ranks,
     journal: Journal,
     control: Control,
 ) -> dict[str, Evaluation]:
@@ -247,6 +267,7 @@ def _evaluations(
         return Evaluation(
             roles.reference,
             judges,
+            sample=ranks.sample,
             prompts=measured,
             prompt_ids=[
                 render_prompt(roles.policy.tokenizer, prompt, settings, settings.prompt_tokens)
@@ -286,6 +307,7 @@ def _trainer(
     roles: Roles,
     judging: Judging,
     prompts: PromptSet,
+    ranks: Ranks,
     evaluations: Mapping[str, Evaluation],
     guard: Guard,
     journal: Journal,
@@ -293,11 +315,11 @@ def _trainer(
 ) -> Trainer:
     """The loop of a run, at its start."""
     steps = total_steps(settings, len(prompts.train))
-    update = Update(
+    update = ranks.update(
         roles.policy,
         roles.reference,
         settings,
-        build_optimizer(settings, math.ceil(steps / settings.gradient_accumulation_steps)),
+        math.ceil(steps / settings.gradient_accumulation_steps),
         lambda done, total: journal.progress("updating", done, total, "pairs"),
     )
     state = TrainingState(PromptOrder(len(prompts.train), settings.seed))
@@ -311,7 +333,7 @@ def _trainer(
         guard=guard,
         journal=journal,
         control=control,
-        measures=judging.measures,
+        measures=ranks.measures(judging.measures),
     )
     return Trainer(
         settings,
@@ -323,6 +345,7 @@ def _trainer(
         state=state,
         upkeep=upkeep,
         journal=journal,
+        sample=ranks.sample,
     )
 
 

@@ -100,12 +100,14 @@ def judging_of(
     journal: Journal,
     control: Control,
     last_step: int,
+    share: Callable[[int, Settings, PairJudge], PairJudge] = lambda at, settings, judge: judge,
 ) -> Judging:
-    """Who judges a run of so many steps, from its loaded models and the judges elsewhere."""
+    """Who judges a run of so many steps, from its loaded models and the judges elsewhere; `share`
+    puts ranks before the run's judge (0), or the one that only evaluates (1)."""
     judge, other = (
-        each and judge_of(each, models, away, journal, control)
-        for each, away in zip(
-            (training_judge(settings), evaluator(settings)), elsewhere, strict=True
+        each and share(at, each, judge_of(each, models, away, journal, control))
+        for at, (each, away) in enumerate(
+            zip((training_judge(settings), evaluator(settings)), elsewhere, strict=True)
         )
     )
     evaluators = [each for each in (judge, other) if each]

@@ -39,7 +39,7 @@ from dataclasses import dataclass, replace
 
 import mlx.core as mx
 
-from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
+from engine.compute.sampling import Interrupted, Sample, Sampler, sample, stream_seed
 from engine.data.pairs import JudgedPair, Pair, make_pair
 from engine.data.prompts import Prompt
 from engine.data.rendering import render_prompt
@@ -68,6 +68,7 @@ class Trainer:
     state: TrainingState
     upkeep: Upkeep  # what is done between steps
     journal: Journal
+    sample: Sample = sample
 
     def train(self) -> bool:
         """Train until the last step or the reason to end before it, or until asked to stop; True
@@ -120,7 +121,7 @@ class Trainer:
         most = 2 * len(prompts) * settings.max_completion_length
         start = time.monotonic()
         try:
-            completions = sample(
+            completions = self.sample(
                 self.policy,
                 ids,
                 copies=2,
@@ -182,7 +183,13 @@ class Trainer:
         self.journal.progress("updating", 0, len(judged), "pairs")
         last = self.state.step == self.total_steps
         preferred = [with_length_penalty(each, self.settings) for each in judged]
-        result = learn(self.update, preferred, step=self.state.step, last=last)
+        try:
+            result = learn(self.update, preferred, step=self.state.step, last=last)
+        except Interrupted:  # a rank is lost: the step was not taken, and its batch waits again
+            self.state.step -= 1
+            self.journal.step = self.state.step
+            self.judge.submit([each.pair for each in judged])
+            raise
         self.upkeep.after_step(judged, result, time.monotonic() - start)
 
 

@@ -36,6 +36,16 @@ class StepResult:
     grad_norm: float = math.nan  # of the averaged gradient before clipping; nan without an update
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Sums over pairs: of their losses and of the gradients of these; and each one's
+    log-probabilities, float32 (pairs, policy and reference, chosen and rejected)."""
+
+    loss: float
+    logps: np.ndarray
+    gradients: Arrays
+
+
 class Update:
     """Scores judged pairs and updates the policy, on the engine's thread.
 
@@ -99,13 +109,24 @@ class Update:
 
         Where the loss or the gradient is not finite nothing is added.
         """
-        self.steps_since_update += 1
         if not decided:
+            self.steps_since_update += 1
             return StepResult(0, {})
+        sums = self.sums(loss, decided, step)
+        self.steps_since_update += 1
+        if what := self.add(sums, len(decided)):
+            return StepResult(0, {}, dropped=f"its {what} is not finite")
+        means = step_means(decided, sums.logps, self.settings.beta)
+        return StepResult(len(decided), means | {"loss": sums.loss / len(decided)})
+
+    def sums(
+        self, loss: SummedLoss, decided: Sequence[JudgedPair], step: int, first: int = 0
+    ) -> Sums:
+        """The sums over some pairs of a step, of which `first` is the place among all."""
         total, logps, done = 0.0, [], 0
         gradients: Arrays | None = None
         for part in _passes(decided, self.tokens_per_pass):
-            mx.random.seed(stream_seed(self.settings.seed, "dropout", step, done))
+            mx.random.seed(stream_seed(self.settings.seed, "dropout", step, first + done))
             value, scores, added = self._pass(loss, part)
             total += value
             logps.append(scores)
@@ -114,17 +135,21 @@ class Update:
             done += len(part)
             self._progress(done, len(decided))
         assert gradients is not None
-        norm = _norm(gradients)
-        if not math.isfinite(total) or not math.isfinite(norm):
-            what = "loss" if not math.isfinite(total) else "gradient"
-            return StepResult(0, {}, dropped=f"its {what} is not finite")
+        return Sums(total, np.concatenate(logps), gradients)
+
+    def add(self, sums: Sums, pairs: int) -> str | None:
+        """Add the sums of so many pairs to what waits; or nothing, where this returns what of them
+        is not finite."""
+        norm = _norm(sums.gradients)
+        if not math.isfinite(sums.loss) or not math.isfinite(norm):
+            return "loss" if not math.isfinite(sums.loss) else "gradient"
+        gradients = sums.gradients
         if self.gradients is not None:
             gradients = _sum(self.gradients, gradients)
             mx.eval(gradients)
         self.gradients = gradients
-        self.gradient_pairs += len(decided)
-        means = step_means(decided, np.concatenate(logps), self.settings.beta)
-        return StepResult(len(decided), means | {"loss": total / len(decided)})
+        self.gradient_pairs += pairs
+        return None
 
     def _pass(self, loss: SummedLoss, pairs: list[JudgedPair]) -> tuple[float, np.ndarray, Arrays]:
         """Sum of losses, log-probabilities float32 (pairs, policy and reference, chosen and

@@ -134,7 +134,19 @@ def _train(settings: "Settings", *, json: bool) -> NoReturn:
     from tui.cli.training import train as train_now
 
     check(settings)
+    _follow_if_not_first(settings)
     raise typer.Exit(train_now(settings, json=json))
+
+
+def _follow_if_not_first(settings: "Settings | None" = None) -> None:
+    """On ranks other than 0 do what rank 0 asks, and never return. Without settings by its own."""
+    from engine.machine.launch import place
+
+    here = place()
+    if here and here.rank:
+        from tui.cli.following import follow
+
+        follow(here, settings)
 
 
 @cli.command()
@@ -163,6 +175,7 @@ def resume(
     from engine.runs.go_back import check as check_step
     from engine.runs.lock import RunBusy
 
+    _follow_if_not_first()
     folder = open_run(run)
     if step is not None:
         check_step(folder, step, force=force)

@@ -109,6 +109,7 @@ MORE = (
     Metric("judge_seconds", "judging", "time of a step spent on judging", "s"),
     Metric("update_seconds", "updating", "time of a step spent on the update", "s"),
     Metric("step_seconds", "step", "time of a step", "s"),
+    Metric("sent_mb", "sent", "what rank 0 sends other ranks a step", "MB"),
     Metric("trained_pairs", "trained pairs", "pairs trained on", form="count"),
     Metric("dropped_steps", "dropped steps", "steps dropped as not finite", form="count"),
     Metric("cut_pairs", "cut pairs", "pairs that the judge read only a part of", form="count"),
