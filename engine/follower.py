@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from engine.errors import UserError
 from engine.machine.blas import import_mlx
 from engine.machine.launch import Place
+from engine.model import adapter_files
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
@@ -41,10 +42,11 @@ class FollowerSession:
 
     def _work(self) -> None:
         try:
+            settings = self._settings and adapter_files.settled(self._settings)[0]
             import_mlx()
             from engine.train.follow import Follower
 
-            self._follower = Follower(self._place, self._settings)
+            self._follower = Follower(self._place, settings)
             end = self._follower.work()
             self.status, self.error = end.status, end.text
         except UserError as error:

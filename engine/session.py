@@ -29,6 +29,7 @@ from engine.events import (
     Shown,
 )
 from engine.machine.blas import import_mlx
+from engine.machine.launch import place
 from engine.model import adapter_files
 from engine.runs import archive
 from engine.runs.folder import LOG, Run, timestamp
@@ -84,6 +85,10 @@ def train(
         NothingLearned: there was no pair to learn from.
         CannotGoOn, StorageError: it had to stop before its last step.
     """
+    if place():
+        raise UserError(
+            "mlx.launch: several processes train one run by `lora-studio train CONFIG.yaml` alone"
+        )
     settings, notes = adapter_files.settled(settings)
     if settings.human_judge:
         raise UserError("judge: nobody can answer here; name a model, or use a Session")

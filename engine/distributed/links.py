@@ -6,6 +6,7 @@ it is silent for too long. Each side knows the other by a key that rank 0 spread
 
 import contextlib
 import json
+import os
 import queue
 import socket
 import struct
@@ -66,8 +67,8 @@ class Wire:
     def close(self) -> None:
         """Close the socket, which the other side notices."""
         self._over.set()
-        with contextlib.suppress(OSError):
-            self._connection.close()
+        with contextlib.suppress(OSError), _socket_of(self._connection) as end:
+            end.shutdown(socket.SHUT_RDWR)  # which ends the reading thread, too
 
     def _read(self) -> None:
         while True:
@@ -300,6 +301,10 @@ class Link:
         while not self.lost and (exit or not self.end) and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
 
+    def close(self) -> None:
+        """Close the socket. A program leaves that to its end."""
+        self._wire.close()
+
     def _take(self, message: Message) -> None:
         if message["do"] == "end":
             self.end = message
@@ -333,11 +338,15 @@ def _connect(addresses: Sequence[str], port: int, key: bytes) -> Connection:
     raise RankLost(f"rank 0 cannot be reached at {', '.join(addresses)}, port {port}")
 
 
+def _socket_of(connection: Connection) -> socket.socket:
+    """The socket of a connection, by a descriptor of its own."""
+    return socket.socket(fileno=os.dup(connection.fileno()))
+
+
 def _set_up(connection: Connection) -> None:
     """Small messages go at once, and one that nobody takes does not wait for ever."""
-    with socket.socket(fileno=connection.fileno()) as options:
+    with _socket_of(connection) as options:
         options.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         options.setsockopt(
             socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0)
         )
-        options.detach()

@@ -50,6 +50,8 @@ def _of_ring(environ: Mapping[str, str]) -> Place | None:
     try:
         text = Path(name).read_text(encoding="utf-8").strip()
         hosts = json.loads(text) if text else []
+        if not isinstance(hosts, list):
+            raise TypeError("it holds no list")
         machines = [str(addresses[0]).rpartition(":")[0] for addresses in hosts]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(

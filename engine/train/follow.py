@@ -32,6 +32,7 @@ from engine.runs.folder import Run
 from engine.settings.judge_names import judge_kind
 from engine.settings.judge_roles import evaluator, training_judge
 from engine.settings.schema import Settings
+from engine.train.alike import model_digests
 from engine.train.journal import Journal
 from engine.train.judging import judge_of
 from engine.train.memory_guard import MemoryGuard
@@ -40,7 +41,6 @@ from engine.train.optimizers import build_optimizer
 from engine.train.roles import Roles, load_roles
 from engine.train.shares import (
     HEADER,
-    model_digests,
     reduced,
     start_file,
     state_digest,

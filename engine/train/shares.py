@@ -14,8 +14,6 @@ import numpy as np
 
 from engine.distributed.group import Group
 from engine.model.arrays import Arrays, flat, tree
-from engine.model.locate import locate
-from engine.settings.schema import Settings
 from engine.train.update import Sums, Update
 
 HEADER = 4096  # bytes in which rank 0 tells where it is
@@ -129,29 +127,6 @@ def to_bytes(arrays: Arrays) -> bytes:
 def state_digest(update: Update) -> str:
     """By which ranks see that they are alike."""
     return hashlib.sha256(to_bytes(state_arrays(update))).hexdigest()
-
-
-def model_digests(settings: Settings) -> dict[str, list[str]]:
-    """For each setting that names a model: the name, and a digest of the model's files.
-
-    Raises:
-        UserError: there is no such model.
-    """
-    named = [("model", settings.model)]
-    if settings.reference_model_path:
-        named.append(("reference_model_path", settings.reference_model_path))
-    named += [(key, name) for name, key in settings.judge_names("model").items()]
-    digests: dict[str, list[str]] = {}
-    for key, name in named:
-        digest = hashlib.sha256(digests.get(key, ["", ""])[1].encode())
-        for file in sorted(locate(name, key).resolve().iterdir()):
-            if file.is_file() and file.suffix in (".safetensors", ".json", ".jinja", ".model"):
-                with file.open("rb") as content:
-                    digest.update(
-                        file.name.encode() + hashlib.file_digest(content, "sha256").digest()
-                    )
-        digests[key] = [name, digest.hexdigest()]
-    return digests
 
 
 def header(facts: dict[str, Any]) -> bytes:

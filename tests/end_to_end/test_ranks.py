@@ -54,7 +54,8 @@ def assert_equal_runs(folder: Path, wanted: Path) -> None:
             assert line == its
     assert len(one["metrics.jsonl"]) == len(other["metrics.jsonl"])
     for line, its in zip(one["metrics.jsonl"], other["metrics.jsonl"], strict=True):
-        line.pop("sent_mb", None), its.pop("sent_mb", None)
+        line.pop("sent_mb", None)
+        its.pop("sent_mb", None)
         assert line.keys() == its.keys()
         for name, value in line.items():
             if isinstance(value, float):
