@@ -62,14 +62,17 @@ def started(
     own: Sequence[Sequence[str]] = (),
     environments: Sequence[dict[str, str]] = (),
     folders: Sequence[Path] = (),
+    addresses: Sequence[str] = (),
+    before: Sequence[Sequence[str]] = (),
 ) -> Iterator[list[Rank]]:
     """`lora-studio` as so many ranks; those that are left at the end are killed.
 
     Args:
-        own: further arguments, environments and working folders, rank by rank.
+        own: rank by rank further arguments; so are environments, working folders, addresses with
+            their ports, and what stands before the command.
     """
     home.mkdir(parents=True, exist_ok=True)
-    hosts = [[f"127.0.0.1:{port}"] for port in free_ports(size)]
+    hosts = [[each] for each in addresses or [f"127.0.0.1:{port}" for port in free_ports(size)]]
     hostfile = home / f"hosts-{time.monotonic_ns()}.json"
     hostfile.write_text(json.dumps(hosts))
     ranks = []
@@ -85,8 +88,9 @@ def started(
             }
             out, err = (hostfile.with_suffix(f".{rank}.{name}") for name in ("out", "err"))
             with out.open("wb") as to, out.with_suffix(".err").open("wb") as errors:
+                command = [sys.executable, "-m", "tui.main", *arguments]
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "tui.main", *arguments, *(own[rank] if own else ())],
+                    [*(before[rank] if before else ()), *command, *(own[rank] if own else ())],
                     env=variables,
                     cwd=folders[rank] if folders else ROOT,
                     stdin=subprocess.DEVNULL,

@@ -1,5 +1,6 @@
 """One run that several processes train: equal to one alone, and safe when one of them is lost."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,29 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.slow
+def test_the_command_of_the_guide_for_this_machine_works_as_written(tmp_path: Path) -> None:
+    page = (ROOT / "tui" / "guide" / "ranks.md").read_text(encoding="utf-8")
+    command = page.partition("## Try it on this machine")[2].split("```")[1].removeprefix("sh\n")
+    here = Path(sys.executable).parent
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env={
+            **os.environ,
+            "LORA_STUDIO_HOME": str(tmp_path),
+            "PATH": f"{here}{os.pathsep}{os.environ['PATH']}",
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "done: step 20 of 20" in done.stdout
+    state = json.loads((tmp_path / "runs" / "two" / "run.json").read_text())
+    assert (state["status"], state["ranks"]) == ("finished", 2)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_other_ways_to_train_are_equal_too(name: str, tmp_path: Path) -> None:
     values = VARIANTS[name]
@@ -165,6 +190,55 @@ def test_a_rank_that_hangs_ends_the_run(tmp_path: Path) -> None:
         assert time.monotonic() - stopped < 60
         for each in (ranks[0], ranks[2]):
             assert f"(process {ranks[1].process.pid}) has been silent" in each.said()
+    reached = json.loads((folder / "run.json").read_text())["step"]
+    assert checkpoints(folder)[-1] == reached >= 2
+
+
+@pytest.fixture
+def two_machines() -> Iterator[Callable[[], None]]:
+    """Two network namespaces, `lora1` and `lora2`, with a link between them that this cuts."""
+    commands = [
+        *("netns add lora1", "netns add lora2"),
+        "link add lora1 netns lora1 type veth peer name lora2 netns lora2",
+        *("-n lora1 addr add 10.213.7.1/24 dev lora1", "-n lora2 addr add 10.213.7.2/24 dev lora2"),
+        *("-n lora1 link set lora1 up", "-n lora2 link set lora2 up"),
+    ]
+    try:
+        for command in commands:
+            done = subprocess.run(["ip", *command.split()], capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"network namespaces cannot be made here: {done.stderr.strip()}")
+        cut = ["ip", "-n", "lora1", "link", "set", "lora1", "down"]
+        yield lambda: subprocess.run(cut, check=True) and None
+    except FileNotFoundError:
+        pytest.skip("there is no ip command")
+    finally:
+        for name in ("lora1", "lora2"):
+            with contextlib.suppress(FileNotFoundError):
+                subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+@pytest.mark.slow
+def test_a_link_that_is_cut_ends_the_run_on_both_sides(
+    two_machines: Callable[[], None], tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs" / "cut"
+    arguments = ("train", "starter", "--run-name", "cut", *words(**{**SHORT, "iters": 500}))
+    with started(
+        2,
+        *arguments,
+        home=tmp_path,
+        addresses=["10.213.7.1:5001", "10.213.7.2:5002"],
+        before=[["ip", "netns", "exec", name] for name in ("lora1", "lora2")],
+    ) as ranks:
+        wait_for_step(ranks, folder, 2)
+        two_machines()
+        at = time.monotonic()
+        assert ended(ranks, 60) == [3, 1], [each.said() for each in ranks]
+        assert time.monotonic() - at < 60
+        assert "stopped with a checkpoint of step" in ranks[0].said()
+        for rank, other in ((0, 1), (1, 0)):
+            assert f"rank {other} on" in ranks[rank].said()
     reached = json.loads((folder / "run.json").read_text())["step"]
     assert checkpoints(folder)[-1] == reached >= 2
 
