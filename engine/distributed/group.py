@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any
 
 import mlx.core as mx
@@ -92,15 +92,11 @@ class Group:
 
     def _wait(self, future: "Future[Any]", seconds: float, alive: Alive) -> Any:
         end = time.monotonic() + seconds
-        while True:
-            try:
-                return future.result(timeout=POLL_SECONDS)
-            except TimeoutError:
-                if future.done():
-                    raise
+        while not wait([future], POLL_SECONDS).done:
             alive()
             if time.monotonic() > end:
                 raise SumTimeout
+        return future.result()
 
     def _serve(self) -> None:
         while True:

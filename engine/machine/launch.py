@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from engine.errors import UserError
@@ -47,22 +48,28 @@ def _of_ring(environ: Mapping[str, str]) -> Place | None:
     """As `mlx.launch --backend ring` has it: a file with the addresses of each rank."""
     if not (name := environ.get(HOSTFILE)) or RANK not in environ:
         return None
-    try:
-        text = Path(name).read_text(encoding="utf-8").strip()
-        hosts = json.loads(text) if text else []
-        if not isinstance(hosts, list):
-            raise TypeError("it holds no list")
-        machines = [str(addresses[0]).rpartition(":")[0] for addresses in hosts]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(
-            f"{HOSTFILE}: {name} is no list of each rank's addresses, such as "
-            f'[["10.0.0.1:5000"], ["10.0.0.2:5000"]]: {error}'
-        ) from error
+    machines = _machines(name)
     if not machines:
         return None
     rank = _number(environ, RANK)
     own = machines[rank] if 0 <= rank < len(machines) else None
     return Place(rank, len(machines), "ring", machines[0], max(1, machines.count(str(own))))
+
+
+@cache
+def _machines(hostfile: str) -> tuple[str, ...]:
+    """The address of each rank's machine, by rank."""
+    try:
+        text = Path(hostfile).read_text(encoding="utf-8").strip()
+        hosts = json.loads(text) if text else []
+        if not isinstance(hosts, list):
+            raise TypeError("it holds no list")
+        return tuple(str(addresses[0]).rpartition(":")[0] for addresses in hosts)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{HOSTFILE}: {hostfile} is no list of each rank's addresses, such as "
+            f'[["10.0.0.1:5000"], ["10.0.0.2:5000"]]: {error}'
+        ) from error
 
 
 def _of_nccl(environ: Mapping[str, str]) -> Place | None:

@@ -101,7 +101,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     # A batch of one: a rank has no prompt, and no pair.
     "few": {"batch_size": 1, "gradient_accumulation_steps": 2},
     "full": {"train_type": "full", "num_layers": 2, "learning_rate": 1e-5},
-    "dora": {"train_type": "dora", "optimizer": "adafactor", "lookahead": 1},
+    "dora": {
+        "train_type": "dora",
+        "optimizer": "adafactor",
+        "learning_rate": 1e-3,
+        "lookahead": 1,
+    },
 }
 
 

@@ -12,7 +12,7 @@ from engine.settings.files import preset
 
 
 def ring(folder: Path, hosts: object, rank: object) -> dict[str, str]:
-    file = folder / "hosts.json"
+    file = folder / f"{abs(hash(str(hosts)))}-hosts.json"
     file.write_text(hosts if isinstance(hosts, str) else json.dumps(hosts))
     return {"MLX_HOSTFILE": str(file), "MLX_RANK": str(rank)}
 

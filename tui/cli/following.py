@@ -1,5 +1,6 @@
 """A rank other than 0 of a run that several train: it shows nothing but how it ended."""
 
+import faulthandler
 import os
 import signal
 import sys
@@ -30,6 +31,7 @@ def follow(place: Place, settings: Settings | None) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handle)
+    faulthandler.enable(2)
     session.start()
     while not session.join(REFRESH):
         pass
