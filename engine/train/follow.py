@@ -204,9 +204,13 @@ class _Work:
                     link.send(do=FAULT, text=excess)
             case "digest":
                 link.answer(message, digest=state_digest(update))
-            case "state":
+            case "ready":
                 link.answer(message)
-                data = self._group.spread(b"", message["size"], link.alive)
+            case "state":
+                try:
+                    data = self._group.spread(b"", message["size"], link.alive)
+                except SumTimeout:
+                    raise RunError("the weights of rank 0 do not come") from None
                 take_state(update, data, message["arrays"], message)
             case unknown:
                 raise RunError(f"rank 0 wants what this version does not know: {unknown}")

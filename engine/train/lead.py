@@ -311,8 +311,9 @@ class Lead:
         shapes = [(key, list(a.shape), str(a.dtype)) for key, a in arrays.items()]
         counts = {"pairs": update.gradient_pairs, "steps": update.steps_since_update}
         message = {"do": "state", "arrays": shapes, "size": len(data), **counts}
-        number = self._hub.ask(dict.fromkeys(self._others, message))
-        self._hub.answers(self._others, number)  # they have loaded their models
+        number = self._hub.ask({rank: {"do": "ready"} for rank in self._others})
+        self._hub.answers(self._others, number)  # all have loaded their models
+        self.tell(**message)
         try:
             self._group.spread(data, len(data), self._hub.alive)
             self._sent = self._sent or self._bytes_sent()

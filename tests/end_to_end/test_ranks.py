@@ -114,21 +114,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def test_the_command_of_the_guide_for_this_machine_works_as_written(tmp_path: Path) -> None:
     page = (ROOT / "tui" / "guide" / "ranks.md").read_text(encoding="utf-8")
     command = page.partition("## Try it on this machine")[2].split("```")[1].removeprefix("sh\n")
-    here = Path(sys.executable).parent
-    done = subprocess.run(
-        ["sh", "-c", command],
-        env={
-            **os.environ,
-            "LORA_STUDIO_HOME": str(tmp_path),
-            "PATH": f"{here}{os.pathsep}{os.environ['PATH']}",
-        },
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "done: step 20 of 20" in done.stdout
+    with launched(["sh", "-c", command], tmp_path) as (launcher, out):
+        assert launcher.wait(2 * TIMEOUT) == 0, out.read_text()
+    assert "done: step 20 of 20" in out.read_text()
     state = json.loads((tmp_path / "runs" / "two" / "run.json").read_text())
     assert (state["status"], state["ranks"]) == ("finished", 2)
 
@@ -260,35 +248,58 @@ def test_a_rank_that_is_told_to_end_stops_the_run_with_a_checkpoint(tmp_path: Pa
 def test_ctrl_c_on_the_launcher_ends_all(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "launched"
     command = [
-        *(sys.executable, "-c", "from mlx._distributed_utils.launch import main; main()"),
-        *("-n", "2", "--backend", "ring", "-p", str(free_ports(1)[0]), "--cwd", str(ROOT)),
-        *("--env", f"LORA_STUDIO_HOME={tmp_path}", "--"),
-        *(sys.executable, "-m", "tui.main", "train", "starter", "--run-name", "launched"),
+        *("mlx.launch", "-n", "2", "--backend", "ring", "-p", str(free_ports(1)[0]), "--"),
+        *("lora-studio", "train", "starter", "--run-name", "launched"),
         *words(**{**SHORT, "iters": 500}),
     ]
-    out = (tmp_path / "out.txt").open("w+")
-    launcher = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-    )
-    try:
+    with launched(command, tmp_path) as (launcher, out):
         end = time.monotonic() + TIMEOUT
         while not (folder / "metrics.jsonl").exists() and time.monotonic() < end:
-            assert launcher.poll() is None, out.seek(0) or out.read()
+            assert launcher.poll() is None, out.read_text()
             time.sleep(0.05)
         ranks = psutil.Process(launcher.pid).children(recursive=True)
         assert len(ranks) >= 2  # each with children of its own
         os.killpg(launcher.pid, signal.SIGINT)
         launcher.wait(TIMEOUT)
         assert not psutil.wait_procs(ranks, TIMEOUT)[1]
-    finally:
-        with_group = [p for p in psutil.process_iter() if _group(p) == launcher.pid]
-        for each in with_group:
-            each.kill()
-        out.close()
-    assert not with_group
+        assert not of_group(launcher.pid)
     state = json.loads((folder / "run.json").read_text())
     assert (state["status"], state["ranks"]) == ("stopped", 2)
     assert checkpoints(folder)[-1] == state["step"]
+
+
+@contextlib.contextmanager
+def launched(command: list[str], home: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+    """A command by MLX's launcher, in a process group of its own, and what all print. An input
+    that ends would keep the launcher busy."""
+    out = home / "out.txt"
+    here = Path(sys.executable).parent
+    variables = {
+        **os.environ,
+        "LORA_STUDIO_HOME": str(home),
+        "PATH": f"{here}{os.pathsep}{os.environ['PATH']}",
+    }
+    with out.open("wb") as to:
+        launcher = subprocess.Popen(
+            command,
+            env=variables,
+            stdin=subprocess.PIPE,
+            stdout=to,
+            stderr=to,
+            start_new_session=True,
+        )
+    try:
+        yield launcher, out
+    finally:
+        for each in of_group(launcher.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        launcher.communicate()
+
+
+def of_group(group: int) -> list[psutil.Process]:
+    """The processes of a group that still run."""
+    return [each for each in psutil.process_iter() if _group(each) == group]
 
 
 def _group(process: psutil.Process) -> int:
