@@ -64,11 +64,13 @@ def medium(folder: Path) -> dict[str, Any]:
 
     texts = prompts(64, 60, MEDIUM.vocabulary)
     write_model(folder / "model", MEDIUM, "")
+    judge = folder / "judge.py"  # there is no sense in what a random model writes, or thinks of it
+    judge.write_text("def score(prompt, completion):\n    return hash(completion) % 1000\n")
     file = folder / "prompts.jsonl"
     file.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
     return {
         "model": folder / "model",
-        "judge": folder / "model",
+        "judge": f"{judge}:score",
         "data": file,
         "quantization": "none",
         "max_completion_length": 32,
