@@ -46,6 +46,24 @@ Split = Literal["valid", "test", "kept"]
 Shown = Literal["left", "right", "tie", "both_bad", "skip"]
 
 
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A person's verdict on more than two answers, by their places on the screen, from 0: the best
+    one, and the worst one where that is asked for."""
+
+    best: int
+    worst: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAnswer:
+    """One of more than two answers, as it is to be shown."""
+
+    text: str
+    tokens: int
+    cut: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Base of all events. `time` is seconds since the epoch."""
@@ -189,7 +207,9 @@ class HealthChanged(Event):
 class PairSampled(Event):
     """A pair waits for a person, in the hidden order in which it is to be shown.
 
-    `messages` are the turns of a prompt that is more than one of a user, else none.
+    `messages` are the turns of a prompt that is more than one of a user, else none. `answers` are
+    all answers where they are more than two, of which the first two are left and right;
+    `asks_worst`: the person picks the best one and then the worst.
     """
 
     pair_id: str
@@ -204,6 +224,8 @@ class PairSampled(Event):
     right_cut: bool
     messages: tuple[Message, ...] = ()
     repeat: bool = False  # an earlier pair, swapped, to measure self-agreement
+    answers: tuple[ShownAnswer, ...] = ()
+    asks_worst: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from engine.events import (
     EventBuffer,
     Log,
     PairSampled,
+    Pick,
     Report,
     RunEnded,
     RunStatus,
@@ -274,7 +275,9 @@ class Session:
         """Pairs that want the person's answer, in the order to show them."""
         return self._person.waiting() if self._person else []
 
-    def answer(self, pair_id: str, shown: Shown, *, note: str = "", flagged: bool = False) -> bool:
+    def answer(
+        self, pair_id: str, shown: Shown | Pick, *, note: str = "", flagged: bool = False
+    ) -> bool:
         """Give a verdict; it is on disk when this returns True. False: nothing waits there.
 
         Raises:
@@ -287,6 +290,11 @@ class Session:
     def undo(self, pair_id: str) -> Literal["undone", "learned", "unknown"]:
         """Take a verdict back, so that the pair waits again; nothing, once it was learned from."""
         return self._person.undo(pair_id) if self._person else "unknown"
+
+    def labels_of(self, pair_id: str) -> list[str]:
+        """The ids of the labels of a pair's prompt: more than one where a person's pick of many
+        answers makes a pair with each other."""
+        return self._person.labels_of(pair_id) if self._person else []
 
     def given(self, pair_id: str) -> "Label | None":
         """The label of a pair that was learned from, in terms of what the screen showed."""

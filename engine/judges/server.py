@@ -22,10 +22,10 @@ from engine.errors import UserError
 from engine.events import Level
 from engine.judges import JudgeAway
 from engine.judges.chat_server import Answer, ChatServer, Fault, Refused
+from engine.judges.contest import Choosing, Contest
 from engine.judges.llm import GENERATED_TOKENS, LEAST_MASS, written_answer
 from engine.judges.once import once
 from engine.judges.presentation import Request
-from engine.judges.queued import judged, to_judge
 from engine.judges.server_prompt import Messages, chat_messages
 from engine.secrets import hide, keep_secret
 from engine.settings.schema import Settings
@@ -41,10 +41,11 @@ T = TypeVar("T")
 
 @dataclass
 class _Batch:
-    """A batch that was handed over, and its verdicts by pair as they come."""
+    """A batch that was handed over, and its judged pairs, by the ids of what was handed over, as
+    they come."""
 
     pairs: Sequence[Pair]
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    judged: dict[str, JudgedPair] = field(default_factory=dict)
     future: "Future[None] | None" = None
 
 
@@ -75,6 +76,7 @@ class ServerJudge:
         self.name = f"{settings.judge_model or 'a model'} at {address}"
         self._rubric = settings.judge_system
         self._most = settings.judged_tokens
+        self._choosing = Choosing.of(settings)
         self._margin = settings.judge_margin
         self._ties: Ties = settings.judge_ties
         self._writes = settings.judge_mode == "generate"
@@ -169,19 +171,26 @@ class ServerJudge:
         batch = self._batches[0]
         self._look()
         if not self._is_done(batch):
-            self._progress(len(batch.verdicts), len(to_judge(batch.pairs)))
+            self._progress(len(batch.judged), len(batch.pairs))
             return None
         assert batch.future is not None
         batch.future.result()
         self._batches.popleft()
-        return judged(batch.pairs, batch.verdicts)
+        return [batch.judged[pair.pair_id] for pair in batch.pairs]
 
     async def _judge_batch(self, batch: _Batch) -> None:
-        async def judge(pair: Pair) -> None:
+        async def verdict(pair: Pair) -> Verdict:
             texts = pair.full_prompt, pair.first, pair.second
-            batch.verdicts[pair.pair_id] = await self._verdict(*texts, f"pair {pair.pair_id}")
+            return await self._verdict(*texts, f"pair {pair.pair_id}")
 
-        await asyncio.gather(*map(judge, to_judge(batch.pairs)))
+        async def judge(pair: Pair) -> None:
+            contest = Contest(pair, self._choosing)
+            while contest.matches:
+                contest.add(await asyncio.gather(*map(verdict, contest.matches)))
+            assert contest.result
+            batch.judged[pair.pair_id] = contest.result
+
+        await asyncio.gather(*map(judge, batch.pairs))
 
     @staticmethod
     def _is_done(batch: _Batch) -> bool:

@@ -20,6 +20,7 @@ from engine.starter import JUDGE, POLICY
 
 HEADER_LIMIT = 100 << 20  # bytes of a safetensors header, as the format's own readers have it
 CONFIG_LIMIT = 10 << 20
+CLASSIFIER = "ForSequenceClassification"  # ends the name of a reward model's architecture
 ITEM_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2}
 DOWNLOADED = (".safetensors", ".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
 
@@ -186,3 +187,10 @@ def hub_size(name: str, kind: str = "model", timeout: float = 5.0) -> int | None
         return None
     wanted = [file for file in files if kind != "model" or file.rfilename.endswith(DOWNLOADED)]
     return sum(file.size or 0 for file in wanted)
+
+
+def is_reward_model(folder: Path) -> bool:
+    """Whether a folder says that its model classifies."""
+    architectures = (read_config(folder) or {}).get("architectures")
+    names = architectures if isinstance(architectures, list) else []
+    return any(isinstance(name, str) and name.endswith(CLASSIFIER) for name in names)

@@ -40,6 +40,7 @@ SCHEDULE_ARGUMENTS = {
     "step_decay": (3, 3),
 }
 
+FEWEST_FOR_LOW = 4  # answers whose scores tell a spread
 PEOPLE = {"human", HYBRID}
 SECRET = "holds a token or a password, which a run would keep; log in to the hub"
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -61,6 +62,7 @@ def problems(settings: Settings) -> list[Problem]:
         *_lengths(settings),
         *_weights(settings),
         *_labels(settings),
+        *_answers(settings),
         *_optimizer(settings),
         *_schedule(settings),
     ]
@@ -246,6 +248,26 @@ def _labels(settings: Settings) -> Iterator[Problem]:
             "label_smoothing",
             f"soft_labels: {settings.soft_labels} says already how sure a label is; use one of "
             "the two",
+        )
+
+
+def _answers(settings: Settings) -> Iterator[Problem]:
+    low, person = settings.rejected == "low", settings.human_judge
+    if low and settings.completions < FEWEST_FOR_LOW:
+        yield Problem(
+            "rejected",
+            f"low goes by the spread of scores, which {settings.completions} answers do not tell; "
+            f"say completions: {FEWEST_FOR_LOW} or more, or rejected: worst",
+        )
+    elif low and person and settings.pairs_per_pick == "one":
+        yield Problem(
+            "rejected",
+            "low goes by scores, which a person does not give; say worst or random, or "
+            "pairs_per_pick: all",
+        )
+    if settings.pairs_per_pick == "all" and settings.completions > 2 and not person:
+        yield Problem(
+            "pairs_per_pick", "all is of a person's picks alone; say one, or judge: human"
         )
 
 

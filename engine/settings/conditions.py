@@ -39,6 +39,11 @@ def rule(name: str) -> Condition:
     return Condition(lambda s: judge in s.judge_names("rule"), f"{judge} does not judge this run")
 
 
+MANY_ANSWERS = Condition(lambda s: s.completions > 2, "a prompt has two answers")
+PICKED = Condition(
+    lambda s: s.completions > 2 and s.human_judge,
+    "no person picks the best of more than two answers",
+)
 ADAPTERS = Condition(lambda s: s.train_type != "full", "full fine-tuning has no adapters")
 DPOP = Condition(lambda s: s.dpo_cpo_loss_type == "dpop", "only the dpop loss has this term")
 SUMMED = Condition(

@@ -24,9 +24,11 @@ from engine.settings.conditions import (
     HYBRID_JUDGE,
     LLM,
     LOCAL,
+    MANY_ANSWERS,
     MEASURED,
     NEVER,
     PERSON,
+    PICKED,
     READER,
     RUBRIC_READ,
     SCHEDULED,
@@ -60,6 +62,7 @@ DATA, TUNE, TRAIN, PREFERENCE, JUDGE, OUTPUT, SESSION = SECTIONS
 Quantization = Literal["none", "4-bit", "6-bit", "8-bit", "mxfp4"]
 Schedule = Literal["constant", "cosine_decay", "linear_schedule", "exponential_decay", "step_decay"]
 Keep = Literal["best", "last"]
+Rejected = Literal["worst", "low", "random"]
 Optimizer = Literal[
     "sgd",
     "rmsprop",
@@ -501,6 +504,32 @@ class Settings(SettingsModel):
         PREFERENCE,
         "Another frozen model to stay close to; empty: the model that the run starts from, the "
         "adapters of resume_adapter_file included.",
+    )
+    completions: int = setting(
+        2,
+        PREFERENCE,
+        "Answers that are sampled to a prompt. Of more than two the best and one of the others are "
+        "a pair: by their scores where the judge gives scores, else by a small tournament, whose "
+        "judgements the form and `train` tell beforehand. A person picks the best by its number.",
+        unit="answers",
+        ge=2,
+        le=8,
+    )
+    rejected: Rejected = setting(
+        "worst",
+        PREFERENCE,
+        "Which of the others the best one of more than two is paired with: the worst; low, the one "
+        "whose score is nearest to the mean of all less one standard deviation (from 4 answers "
+        "on; not of a person, who gives no scores); or one at random. A person picks the worst "
+        "after the best.",
+        applies=MANY_ANSWERS,
+    )
+    pairs_per_pick: Literal["one", "all"] = setting(
+        "one",
+        PREFERENCE,
+        "What a person's pick of more than two answers becomes: one pair, by rejected, or a pair "
+        "with each of the others.",
+        applies=PICKED,
     )
     max_completion_length: int = setting(
         512,

@@ -41,10 +41,10 @@ class JudgeWatch:
 
     def add(self, judged: Sequence[JudgedPair]) -> None:
         """Take in the verdicts of a batch, as long as there are too few."""
-        for each in judged:
-            if self.over or self._full or each.pair.automatic_choice():
-                continue
-            verdict = each.verdict.model or each.verdict
+        asked = [each for each in judged if each.judgements or not each.pair.automatic_choice()]
+        for verdict in (verdict for each in asked for verdict in each.readings):
+            if self.over or self._full:
+                return
             if verdict.choice == "invalid":
                 self._invalid += 1
                 continue

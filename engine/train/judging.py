@@ -10,10 +10,12 @@ from engine.compute.sampling import Interrupted
 from engine.control import Control
 from engine.errors import UserError
 from engine.judges import Judge, PairJudge
+from engine.judges.contest import Choosing
 from engine.judges.function import FunctionJudge
 from engine.judges.human import HumanJudge
 from engine.judges.hybrid import HybridJudge
 from engine.judges.llm import LLMJudge
+from engine.judges.picks import Picking
 from engine.judges.queued import QueuedJudge
 from engine.judges.reward import RewardJudge
 from engine.judges.server import ServerJudge
@@ -115,7 +117,7 @@ def judging_of(
     if settings.asks_person:
         hybrid = _hybrid(judge, settings, last_step, journal, control)
         return Judging(hybrid, hybrid.person, evaluators, hybrid.both.agreement)
-    batches = judge if isinstance(judge, ServerJudge) else QueuedJudge(judge)
+    batches = judge if isinstance(judge, ServerJudge) else QueuedJudge(judge, Choosing.of(settings))
     return Judging(batches, None, evaluators)
 
 
@@ -128,6 +130,7 @@ def _person(settings: Settings, journal: Journal, control: Control) -> HumanJudg
         labels=RunLabels(journal.run, journal),
         show=journal.emit,
         wake=control.wake,
+        picking=Picking.of(settings),
     )
 
 

@@ -27,6 +27,8 @@ Where it differs from the paper:
   not waited for.
 - The reference is the model that the run starts from: the policy with its adapters off, where
   adapters are trained. So the first update starts from a margin of 0.
+- More than two completions of a prompt may be sampled (`completions`), from one shared prompt. The
+  pair is the best of them against a lower one (`engine.judges.contest`).
 - Length may be held: a mean over tokens in the loss (`length_normalize`), a price on the judge's
   preference (`length_penalty`), and no win for an answer that was cut off (`missing_eos`).
 - Completions are sampled by `temperature`, `top_p`, `top_k` and `min_p`, the paper's by temperature
@@ -40,9 +42,10 @@ from dataclasses import dataclass, replace
 import mlx.core as mx
 
 from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
-from engine.data.pairs import JudgedPair, Pair, make_pair
+from engine.data.pairs import JudgedPair, Pair
 from engine.data.prompts import Prompt
 from engine.data.rendering import render_prompt
+from engine.data.sampled import make_pair
 from engine.judges import Judge, JudgeAway
 from engine.model.batch import Batch
 from engine.model.language_model import LanguageModel
@@ -109,7 +112,7 @@ class Trainer:
         return self.state.sampled < self.total_steps and not ahead
 
     def _sample(self) -> list[Pair]:
-        """Two completions of each prompt of the next batch, from the policy as it is now."""
+        """Completions of each prompt of the next batch, from the policy as it is now."""
         settings, state, step = self.settings, self.state, self.state.sampled + 1
         order = state.order.state()
         prompts = [self.prompts[index] for index in state.order.next(settings.batch_size)]
@@ -117,13 +120,13 @@ class Trainer:
             render_prompt(self.policy.tokenizer, prompt, settings, settings.prompt_tokens)
             for prompt in prompts
         ]
-        most = 2 * len(prompts) * settings.max_completion_length
+        most = settings.completions * len(prompts) * settings.max_completion_length
         start = time.monotonic()
         try:
             completions = sample(
                 self.policy,
                 ids,
-                copies=2,
+                copies=settings.completions,
                 max_tokens=settings.max_completion_length,
                 sampler=Sampler.of(settings),
                 seed=stream_seed(settings.seed, "sampling", step),
@@ -133,7 +136,7 @@ class Trainer:
         except Interrupted:
             state.order.restore(order)
             raise
-        tokens = sum(len(each.ids) for both in completions for each in both)
+        tokens = sum(len(each.ids) for answers in completions for each in answers)
         self.upkeep.reporter.add_sampling(tokens, time.monotonic() - start)
         pairs = [
             make_pair(
@@ -142,11 +145,11 @@ class Trainer:
                 weights_step=state.step,
                 prompt=prompt,
                 prompt_ids=prompt_ids,
-                completions=(first, second),
-                texts=(self.policy.text(first.ids), self.policy.text(second.ids)),
+                completions=answers,
+                texts=[self.policy.text(each.ids) for each in answers],
                 cut_loses=settings.missing_eos == "lose",
             )
-            for index, (prompt, prompt_ids, (first, second)) in enumerate(
+            for index, (prompt, prompt_ids, answers) in enumerate(
                 zip(prompts, ids, completions, strict=True)
             )
         ]

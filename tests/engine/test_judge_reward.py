@@ -19,7 +19,8 @@ from engine.errors import UserError
 from engine.events import Log
 from engine.judges.reward import RewardJudge
 from engine.message import Message
-from engine.model.reward import RewardModel, is_reward_model, load_reward_model
+from engine.model.files import is_reward_model
+from engine.model.reward import RewardModel, load_reward_model
 from engine.plan.memory import plan
 from engine.session import Session
 from tests.engine.small_models import byte_tokenizer, settings, write_model, write_prompts

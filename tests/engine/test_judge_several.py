@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from engine.data.pairs import JudgedPair, Verdict, verdict_of
 from engine.errors import UserError
 from engine.events import Log
-from engine.judges.several import CLIP, SeveralJudges, joined
+from engine.judges.log_odds import CLIP
+from engine.judges.several import SeveralJudges, joined
 from engine.plan.memory import plan
 from engine.session import Session
 from engine.settings.checks import check

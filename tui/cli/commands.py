@@ -130,10 +130,13 @@ def train(
 
 
 def _train(settings: "Settings", *, json: bool) -> NoReturn:
+    from engine.plan.judging import judging_cost
     from engine.settings.checks import check
     from tui.cli.training import train as train_now
 
     check(settings)
+    if not json and (cost := judging_cost(settings)):
+        print(cost, flush=True)
     raise typer.Exit(train_now(settings, json=json))
 
 

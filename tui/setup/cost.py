@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from engine.errors import UserError
 from engine.json_number import real
 from engine.machine import hub
+from engine.plan.judging import judging_cost
 from engine.plan.memory import MemoryPlan, missing, plan, refusal
 from engine.runs import archive
 from engine.runs.folder import METRICS
@@ -77,6 +78,8 @@ def sentence(settings: Settings, cost: Cost | None) -> str:
     if settings.human_judge:
         parts.append("as fast as you judge")
     parts.append(length(settings))
+    if judging := judging_cost(settings):
+        parts.append(judging)
     return " · ".join(parts)
 
 
