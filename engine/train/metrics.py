@@ -42,7 +42,7 @@ RATES = {
     "pairs_per_second": ("pairs", "step_seconds"),
     "sampled_tokens_per_second": ("sampled_tokens", "sample_seconds"),
 }
-COUNTS = ("trained_pairs", "dropped_steps", "cut_pairs", "cut_losses")
+COUNTS = ("trained_pairs", "judgements", "dropped_steps", "cut_pairs", "cut_losses")
 
 
 class Averages:
@@ -85,11 +85,13 @@ def add_judged(means: Averages, judged: Sequence[JudgedPair]) -> None:
     completions = [(len(one.ids), one.finished) for each in judged for one in each.answers]
     tokens = sum(length for length, _ in completions)
     means.add("pairs", 1, len(judged))
-    means.add("cut_pairs", 1, sum((each.model or each).cut for each in verdicts))
+    means.add("cut_pairs", 1, sum(read.cut for each in judged for read in each.readings))
     means.add("cut_losses", 1, sum(each.by_cut for each in judged))
     means.add("completion_tokens", tokens / len(completions), len(completions))
     ended = sum(finished for _, finished in completions)
     means.add("eos_rate", ended / len(completions), len(completions))
+    asked = (len(one.judgements) or one.pair.automatic_choice() is None for one in judged)
+    means.add("judgements", 1, sum(asked))
     for name, choices in (
         ("tie_rate", ("tie", "both_bad")),
         ("invalid_rate", ("invalid",)),

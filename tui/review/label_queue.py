@@ -9,10 +9,11 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from engine.events import PairSampled, Shown
+from engine.data.pairs import prompt_id
+from engine.events import PairSampled, Pick, Shown
 
 if TYPE_CHECKING:
     from engine.judges.human import Label, Shown
@@ -30,9 +31,10 @@ class LabelSession(Protocol):
 
     def waiting(self) -> list[PairSampled]: ...
     def answer(
-        self, pair_id: str, shown: Shown, *, note: str = "", flagged: bool = False
+        self, pair_id: str, shown: Shown | Pick, *, note: str = "", flagged: bool = False
     ) -> bool: ...
     def undo(self, pair_id: str) -> Literal["undone", "learned", "unknown"]: ...
+    def labels_of(self, pair_id: str) -> list[str]: ...
     def given(self, pair_id: str) -> "Label | None": ...
     def relabel(self, pair_id: str, shown: Shown | None) -> bool: ...
     def agreement(self) -> tuple[int, int]: ...
@@ -91,7 +93,7 @@ class LabelQueue:
         """The note and flag of the pair that is shown."""
         return self._remarks[self.current.pair_id] if self.current else Remark()
 
-    def give(self, shown: Shown) -> bool:
+    def give(self, shown: Shown | Pick) -> bool:
         """Label the pair that is shown; True once the label is on the disk.
 
         Raises:
@@ -131,8 +133,14 @@ class LabelQueue:
     def label(self, back: int = 0) -> "Label | None":
         """The newest label, or one so many labels before it, of those learned from; None: there is
         no such label any more."""
-        own = [label for label in reversed(self.labels) if not label.repeat]
-        return self.session.given(own[back].pair_id) if back < len(own) else None
+        own = (label for label in reversed(self.labels) if not label.repeat)
+        ids = (each for label in own for each in reversed(self._ids(label.pair_id)))
+        wanted = next(islice(ids, back, None), None)
+        return self.session.given(wanted) if wanted is not None else None
+
+    def _ids(self, pair_id: str) -> list[str]:
+        """The ids of the labels that one press gave."""
+        return self.session.labels_of(pair_id) or [pair_id]
 
     def relabel(self, pair_id: str, shown: Shown | None) -> bool:
         """Change a label of a pair that was learned from, or with None remove it; whether it was.
@@ -141,8 +149,9 @@ class LabelQueue:
             StorageError: the label could not be changed.
         """
         changed = self.session.relabel(pair_id, shown)
-        if changed and shown is None:
-            self.labels = [label for label in self.labels if label.pair_id != pair_id]
+        prompt = prompt_id(pair_id)
+        if changed and shown is None and not self.session.labels_of(prompt):
+            self.labels = [label for label in self.labels if label.pair_id != prompt]
         return changed
 
     def place(self) -> Place:
@@ -181,7 +190,7 @@ def labels_a_minute(times: Iterable[float]) -> float | None:
 def earlier_labels(run: "Run") -> list[PastLabel]:
     """The labels that a person gave in earlier sittings, oldest first."""
     labels = {
-        str(record["pair_id"]): int(record["step"])
+        prompt_id(str(record["pair_id"])): int(record["step"])
         for record in chain(run.read("pairs.jsonl"), run.read("undecided.jsonl"))
         if record.get("judge") == "human"
         and record.get("choice") in PERSON_CHOICES

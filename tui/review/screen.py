@@ -1,4 +1,4 @@
-"""Review: a person picks the better of two answers."""
+"""Review: a person picks the better of two answers, or the best of more."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -9,13 +9,13 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from engine.errors import RunError, UserError
-from engine.events import COMPLETE, Event, PairSampled, Shown
-from tui.review.answer_pane import length
-from tui.review.answers import READING_KEYS, Answers, AnswersScreen
+from engine.events import COMPLETE, Event, PairSampled, Pick, Shown
+from tui.review.answer_pane import AnswerPane, length
+from tui.review.answers import MOST, READING_KEYS, Answers, AnswersScreen
 from tui.review.label_queue import LabelQueue, UndoOutcome, earlier_labels
 from tui.review.words import UNDO_SAYS, idle_content, place_facts, relabelled
 from tui.state.live_run import LiveRun
-from tui.text.choice import MARKS, label_kept, label_log, shown_choice, verdict_words
+from tui.text.choice import label_kept, label_log, marks, pick_words, shown_choice
 from tui.text.safe_text import safe
 from tui.widgets.safe_editors import LineEditor
 
@@ -33,8 +33,12 @@ class ReviewScreen(AnswersScreen):
     TITLE = "review"
     BINDINGS = [  # noqa: RUF012
         Binding("r", "resume", "resume", id="review.resume"),
-        Binding("1", "give('left')", "first", id="review.first"),
-        Binding("2", "give('right')", "second", id="review.second"),
+        Binding("1", "number(1)", "first", id="review.first"),
+        Binding("2", "number(2)", "second", id="review.second"),
+        *(
+            Binding(str(at), f"number({at})", f"answer {at}", show=False, id=f"review.answer_{at}")
+            for at in range(3, MOST + 1)
+        ),
         Binding("t", "give('tie')", "tie", id="review.tie"),
         Binding("b", "give('both_bad')", "both bad", id="review.both_bad"),
         Binding("s", "give('skip')", "skip", id="review.skip"),
@@ -60,6 +64,7 @@ class ReviewScreen(AnswersScreen):
         self._session: Session | None = None
         self._elsewhere = ""  # the name of the run that another process trains
         self._busy = False  # a verdict is on its way to the disk
+        self._best: tuple[str, int] | None = None  # picked already, of which pair; the worst is not
 
     def body(self) -> Iterable[Widget]:
         """The pair with its place in the run, or why there is none."""
@@ -93,6 +98,7 @@ class ReviewScreen(AnswersScreen):
         pair = queue.refresh() if queue else None
         idle = self.query_one("#idle", Static)
         idle.display = pair is None
+        self._show_pick(pair)
         self.show_answers(answers_of(pair) if pair else None)
         if pair is None:
             given = len(queue.labels) if queue else 0
@@ -153,29 +159,82 @@ class ReviewScreen(AnswersScreen):
 
     # -- verdicts --------------------------------------------------------------------------------
 
+    def action_number(self, number: int) -> None:
+        """Pick an answer by its number: the better one of two, of more the best one, and then the
+        worst one where that is asked for."""
+        queue = self._queue_ready()
+        if queue is None:
+            return
+        pair, at = queue.current, number - 1
+        assert pair is not None
+        count = max(2, len(pair.answers))
+        if at >= count:
+            self.say(f"there are {count} answers: 1 to {count}")
+        elif count == 2:
+            self.action_give("left" if at == 0 else "right")
+        elif not pair.asks_worst:
+            self._give(queue, Pick(at))
+        elif self._best is None:
+            self._best = pair.pair_id, at
+            self._show_pick(pair)
+            self.lay_out()
+        elif self._best[1] == at:
+            self.say(f"{number} is the best one already; the worst is another, u takes it back")
+        else:
+            self._give(queue, Pick(self._best[1], at))
+
     def action_give(self, shown: Shown) -> None:
-        """Label the pair on the screen. A key pressed before it was there does not count."""
+        """Label what is on the screen."""
+        if queue := self._queue_ready():
+            self._give(queue, shown)
+
+    def _give(self, queue: LabelQueue, shown: Shown | Pick) -> None:
+        pair = queue.current
+        self._run_busy(lambda: queue.give(shown), lambda _: self._flash(queue, pair, shown))
+
+    def _queue_ready(self) -> LabelQueue | None:
+        """The queue whose pair is on the screen. A key pressed before it was there does not
+        count."""
         queue = self._queue_or_say()
         if queue is None or self._busy:
-            return
+            return None
         if queue.current is None:
             self.say("no pair waits for a verdict yet")
         elif not self.was_visible(queue.current.pair_id):
             self.say("that key came before this pair was on the screen; press it again")
         else:
-            self._run_busy(lambda: queue.give(shown), lambda _: self._flash(queue, shown))
+            return queue
+        return None
 
-    def _flash(self, queue: LabelQueue, shown: Shown) -> None:
-        """Light the chosen side; where no pair follows at once, say what was given."""
+    def _show_pick(self, pair: PairSampled | None) -> None:
+        """Mark the answer that was picked as the best, and say what is asked."""
+        if self._best and (pair is None or self._best[0] != pair.pair_id):
+            self._best = None
+        for number, pane in enumerate(self.query(AnswerPane)):
+            pane.mark("✓ best" if self._best and self._best[1] == number else "")
+        count = len(pair.answers) if pair else 0
+        self.question = f"which is the best? 1 to {count}"
+        if self._best:
+            self.question = f"{self._best[1] + 1} is the best; which is the worst? 1 to {count}"
+
+    def _flash(self, queue: LabelQueue, pair: PairSampled | None, shown: Shown | Pick) -> None:
+        """Light the chosen answer; where no pair follows at once, say what was given."""
         if queue.refresh() is None:
-            self.say(f"{verdict_words(shown)} · u takes it back", 4)
-        for side, mark in zip(("left", "right"), MARKS[shown], strict=True):
-            self.pane(side).flash(mark, chosen=mark == "✓")
+            self.say(f"{pick_words(shown)} · u takes it back", 4)
+        count = max(2, len(pair.answers)) if pair else 2
+        panes = list(self.query(AnswerPane))[:count]
+        for pane, mark in zip(panes, marks(shown, count), strict=True):
+            pane.flash(mark, chosen=mark == "✓")
 
     def action_undo(self) -> None:
         """Take the newest label back; one that was learned from can be changed."""
         queue = self._queue_or_say()
-        if queue and not self._busy:
+        if queue and self._best and not self._busy:
+            self._best = None
+            self._refresh()
+            self.lay_out()
+            self.say("the best is not picked any more")
+        elif queue and not self._busy:
             self._run_busy(
                 lambda: (queue.undo(), queue.label()),
                 lambda result: self._after_undo(queue, *result),
@@ -294,4 +353,5 @@ def answers_of(pair: PairSampled) -> Answers:
         left_facts=length(pair.left_tokens, pair.left_cut),
         right_facts=length(pair.right_tokens, pair.right_cut),
         messages=pair.messages,
+        more=tuple((each.text, length(each.tokens, each.cut)) for each in pair.answers[2:]),
     )
