@@ -16,6 +16,7 @@ from engine.train.judge_watch import WATCHED
 from tests.end_to_end.program import TIMEOUT, written
 from tests.engine.small_models import QWEN3, write_model, write_prompts
 
+KILLED = [("lora", 2), ("ahead", 1), ("hybrid", 2), ("answers", 2)]  # how often each is
 ROOT = Path(__file__).parents[2]
 # Everything that a resumed run has to find again: gradients that wait, dropout, pairs ahead.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -23,6 +24,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ahead": {"lookahead": 2, "train_type": "dora", "optimizer": "adafactor"},
     # Nobody is there to answer, so what is put before the person is left out.
     "hybrid": {"judge": "hybrid", "hybrid_margin": 0.0, "audit_rate": 0.4, "lookahead": 2},
+    # Judged in a tournament of all with all.
+    "answers": {"completions": 4, "rejected": "low", "lookahead": 1},
     "full": {
         "train_type": "full",
         "num_layers": 1,
@@ -152,7 +155,7 @@ def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: in
         shutil.rmtree(runs / broken)
 
 
-@pytest.mark.parametrize(("name", "kills"), [("lora", 2), ("ahead", 1), ("hybrid", 2)])
+@pytest.mark.parametrize(("name", "kills"), KILLED)
 def test_a_killed_run_goes_on_as_if_unbroken(
     name: str, kills: int, models: Path, tmp_path: Path
 ) -> None:

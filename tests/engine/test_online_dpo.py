@@ -191,6 +191,7 @@ def test_pairs_say_which_weights_wrote_them(lookahead: int, chosen: Choose) -> N
         {"gradient_accumulation_steps": 3},
         {"lookahead": 2, "lora_parameters": {"rank": 4, "dropout": 0.3}},
         {"train_type": "dora"},
+        {"completions": 4, "rejected": "low"},
     ],
     ids=repr,
 )
@@ -253,6 +254,24 @@ def test_a_step_with_bad_numbers_is_dropped_counted_and_logged(
     steps = [event.metrics for event in session.drain() if isinstance(event, StepDone)]
     assert steps[1]["trained_pairs"] == 0
     assert "loss" not in steps[1]
+
+
+def test_of_four_answers_the_best_meets_a_lower_one(chosen: Choose) -> None:
+    """Each prompt is a pair, judged in six judgements at most, in the layout of any run."""
+    session = train(chosen(completions=4, iters=4, steps_per_eval=-1, steps_per_report=4))
+    run = folder_of(session)
+    (report,) = run.read("metrics.jsonl")
+    pairs = list(run.read("pairs.jsonl"))
+    undecided = list(run.read("undecided.jsonl"))
+    assert len(pairs) + len(undecided) == 12
+    assert report["trained_pairs"] == len(pairs) > 6
+    assert 12 < report["judgements"] <= 6 * 12
+    assert {*pairs[0]} == {*next(folder_of(train(chosen(iters=1))).read("pairs.jsonl"))}
+    for line in pairs:
+        step, index, places = line["pair_id"].split("-")
+        assert (int(step), int(index) < 3) == (line["step"], True)
+        assert places[0] < places[1] <= "3"
+        assert line["chosen"] != line["rejected"]
 
 
 def test_length_of_a_run() -> None:
