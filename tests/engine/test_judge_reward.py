@@ -5,7 +5,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,28 @@ def test_q_is_the_sigmoid_of_the_lead(folder: Path) -> None:
     assert verdicts[2].choice == "tie"
     swapped = judge.judge([(prompt, second, first) for prompt, first, second in TEXTS])
     assert [each.q for each in swapped] == pytest.approx([1 - (v.q or 0) for v in verdicts])
+
+
+def test_each_answer_is_scored_once_and_two_scores_are_a_verdict(folder: Path) -> None:
+    model = load(folder)
+    rows: list[int] = []
+
+    class Counted(RewardModel):
+        def scores(self, rows_: Sequence[Sequence[int]]) -> mx.array:
+            rows.append(len(rows_))
+            return super().scores(rows_)
+
+    counted = Counted(model.body, model.head, model.bias, model.tokenizer)
+    judge = RewardJudge(counted, settings(), "reward")
+    assert judge.gives_scores
+    texts = ["It is so.", "No idea", "What?", "Perhaps.", "Because of it."]
+    scores = judge.score([("Why?", text) for text in texts])
+    assert sum(rows) == len(texts)
+    for one, other in ((0, 1), (3, 4), (4, 2)):
+        (verdict,) = judge.judge([("Why?", texts[one], texts[other])])
+        by_scores = judge.verdict_on(scores[one], scores[other])
+        assert by_scores.q == pytest.approx(verdict.q, abs=1e-5)
+        assert by_scores.choice == verdict.choice
 
 
 def test_a_conversation_ends_with_its_answer_and_the_end_of_its_turn(folder: Path) -> None:

@@ -12,6 +12,8 @@ from engine.events import PairSampled, Pick
 from engine.judges.human import HumanJudge
 from engine.judges.hybrid import HybridJudge
 from engine.judges.picks import Picking
+from engine.model.files import Shape
+from engine.plan import step_memory
 from engine.plan.judging import judging_cost
 from engine.runs import archive, go_back
 from engine.runs.folder import PAIRS, UNDECIDED, Run
@@ -299,3 +301,19 @@ def test_what_cannot_go_together(values: dict[str, Any], key: str | None) -> Non
 )
 def test_the_cost_is_told_before_the_start(values: dict[str, Any], cost: str | None) -> None:
     assert judging_cost(Settings(**{"iters": 10, "batch_size": 2, **values})) == cost
+
+
+def test_more_answers_take_more_memory_to_sample() -> None:
+    shape = Shape(layers=4, hidden=64, heads=4, kv_heads=2, head_width=16, feed_forward=128,
+                  vocabulary=1000)  # fmt: skip
+    few = Settings(batch_size=2, max_seq_length=256, max_completion_length=64)
+    many = few.model_copy(update={"completions": 8})
+    sizes = [step_memory.sampling(shape, each, float32=True) for each in (few, many)]
+    assert 3 < sizes[1] / sizes[0] < 4
+    assert step_memory.judging(shape, many, True) > 3 * step_memory.judging(shape, few, True)
+    by_hand = {"judge": "human", "pairs_per_pick": "all"}
+    scored = [
+        step_memory.scoring(shape, each.model_copy(update=by_hand), True, False)
+        for each in (few, many)
+    ]
+    assert scored[1] > 4 * scored[0]

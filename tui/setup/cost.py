@@ -15,7 +15,14 @@ from tui.text.safe_text import safe_line
 
 MAX_EARLIER_RUNS = 3  # earlier runs that may tell how long a step takes
 # What a step's duration depends on most.
-PACE = ("batch_size", "max_completion_length", "train_type", "quantization", "grad_checkpoint")
+PACE = (
+    "batch_size",
+    "completions",
+    "max_completion_length",
+    "train_type",
+    "quantization",
+    "grad_checkpoint",
+)
 
 
 @dataclass(frozen=True)
