@@ -96,19 +96,19 @@ def test_q_is_the_sigmoid_of_the_lead(folder: Path) -> None:
 
 def test_each_answer_is_scored_once_and_two_scores_are_a_verdict(folder: Path) -> None:
     model = load(folder)
-    rows: list[int] = []
+    read: list[int] = []
 
     class Counted(RewardModel):
-        def scores(self, rows_: Sequence[Sequence[int]]) -> mx.array:
-            rows.append(len(rows_))
-            return super().scores(rows_)
+        def scores(self, rows: Sequence[Sequence[int]]) -> mx.array:
+            read.append(len(rows))
+            return super().scores(rows)
 
     counted = Counted(model.body, model.head, model.bias, model.tokenizer)
     judge = RewardJudge(counted, settings(), "reward")
     assert judge.gives_scores
     texts = ["It is so.", "No idea", "What?", "Perhaps.", "Because of it."]
     scores = judge.score([("Why?", text) for text in texts])
-    assert sum(rows) == len(texts)
+    assert sum(read) == len(texts)
     for one, other in ((0, 1), (3, 4), (4, 2)):
         (verdict,) = judge.judge([("Why?", texts[one], texts[other])])
         by_scores = judge.verdict_on(scores[one], scores[other])

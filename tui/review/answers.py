@@ -207,7 +207,7 @@ class AnswersScreen(StudioScreen):
         for number in range(self.count if one else 0):
             here = "reverse" if number == self._at else ""
             numbers = Content.assemble(numbers, (f" {number + 1} ", here))
-        hint = " tab the next · v all · " if one else ""
+        hint = " tab next · v all · " if one else ""
         tabs.update(Content.assemble(numbers, hint, (self.question, "$foreground")))
 
     @property

@@ -215,7 +215,7 @@ class ReviewScreen(AnswersScreen):
         count = len(pair.answers) if pair else 0
         self.question = f"which is the best? 1 to {count}"
         if self._best:
-            self.question = f"{self._best[1] + 1} is the best; which is the worst? 1 to {count}"
+            self.question = f"{self._best[1] + 1} is best; the worst? 1 to {count}"
 
     def _flash(self, queue: LabelQueue, pair: PairSampled | None, shown: Shown | Pick) -> None:
         """Light the chosen answer; where no pair follows at once, say what was given."""
