@@ -141,8 +141,11 @@ class AnswersScreen(StudioScreen):
         if answers is None:
             self._answers = self.painted = None
             return
-        if missing := [*range(len(self._panes()) + 1, len(answers.all) + 1)]:
-            self.query_one("#answers").mount(*map(AnswerPane, missing))
+        panes, count = self._panes(), len(answers.all)
+        if count > len(panes):
+            more = range(len(panes) + 1, count + 1)
+            self.query_one("#answers").mount(*map(AnswerPane, more))
+        if count > len(panes) or not all(pane.is_mounted for pane in panes[:count]):
             self.call_after_refresh(lambda: self.show_answers(self._wanted))
             return
         texts = [safe(text) for text, _ in answers.all]
