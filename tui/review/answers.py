@@ -98,6 +98,7 @@ class AnswersScreen(StudioScreen):
         self.painted: str | None = None  # the key of the answers that have been on the screen
         self._painted_at = 0.0
         self._answers: Answers | None = None
+        self._adding = False  # panes, so that nothing is shown before they are there
         self._wanted: Answers | None = None  # which are shown once there are panes for them
         self._look: Look = "plain"
         self._layout: Layout = "side by side"
@@ -141,12 +142,11 @@ class AnswersScreen(StudioScreen):
         if answers is None:
             self._answers = self.painted = None
             return
-        panes, count = self._panes(), len(answers.all)
-        if count > len(panes):
-            more = range(len(panes) + 1, count + 1)
-            self.query_one("#answers").mount(*map(AnswerPane, more))
-        if count > len(panes) or not all(pane.is_mounted for pane in panes[:count]):
-            self.call_after_refresh(lambda: self.show_answers(self._wanted))
+        if self._adding:
+            return
+        if len(answers.all) > len(self._panes()):
+            self._adding = True
+            self.run_worker(self._add_panes(len(answers.all)), group="panes")
             return
         texts = [safe(text) for text, _ in answers.all]
         spans: list[Sequence[Span]] = [[] for _ in texts]
@@ -163,6 +163,13 @@ class AnswersScreen(StudioScreen):
             self.query_one("#prompt-text", Static).update(prompt)
             self.painted = None
             self.call_after_refresh(self._mark_painted, answers)
+
+    async def _add_panes(self, count: int) -> None:
+        """Show the answers that are wanted once there are so many panes."""
+        more = range(len(self._panes()) + 1, count + 1)
+        await self.query_one("#answers").mount(*map(AnswerPane, more))
+        self._adding = False
+        self.show_answers(self._wanted)
 
     def _mark_painted(self, answers: Answers) -> None:
         self._mark_long_prompt()
