@@ -21,6 +21,7 @@ PhaseName = Literal[
     "judging",
     "waiting",  # for a person's verdicts
     "updating",
+    "warming",  # learning from pairs that were there before the run
     "evaluating",
     "saving",
     "fusing",
@@ -55,7 +56,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """The model is loaded and the loop begins (again), with so many `pairs` in the run's files."""
+    """The model is loaded and the loop begins (again), with so many `pairs` in the run's files.
+    The first `warm_steps` learn from pairs that were there before the run."""
 
     name: str
     folder: str
@@ -67,6 +69,7 @@ class RunStarted(Event):
     prompts: int
     dropped_prompts: dict[str, int]
     pairs: int = 0
+    warm_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Layout = Literal["text", "messages", "messages and tools"]
 Ties = Literal["margin", "orders"]
 DECIDED: tuple[Choice, ...] = ("first", "second")
+NO_STEP = -1
 CUT = "missing_eos"  # what a pair was judged by whose one answer was cut off, and lost for it
 
 
@@ -30,7 +31,7 @@ class Pair:
     of a user, else none.
 
     `step` is the training step that consumes the pair, counted from 1; `weights_step` is the
-    step after which the weights were that wrote it.
+    step after which the weights were that wrote it, `NO_STEP` where no policy of the run did.
     """
 
     pair_id: str
@@ -123,6 +124,11 @@ class JudgedPair:
     def decided(self) -> bool:
         """Whether there is a winner, so that the pair may be trained on."""
         return self.verdict.decided
+
+    @property
+    def offline(self) -> bool:
+        """Whether it was there before the run, and no policy of the run wrote it."""
+        return self.pair.weights_step == NO_STEP
 
     @property
     def by_cut(self) -> bool:

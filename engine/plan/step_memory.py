@@ -20,7 +20,12 @@ def sampling(shape: Shape, settings: Settings, float32: bool) -> int:
 
 
 def scoring(shape: Shape, settings: Settings, float32: bool, by_numpy: bool) -> int:
-    """Bytes of scoring with its backward pass, for the longest prompts."""
+    """Bytes of scoring with its backward pass, for the longest prompts, and for the longest answers
+    that a warm start may bring."""
+    if settings.warm_start:
+        own = settings.model_copy(update={"warm_start": None})
+        brought = own.model_copy(update={"max_completion_length": settings.max_seq_length - 1})
+        return max(scoring(shape, each, float32, by_numpy) for each in (own, brought))
     return _by_numpy(shape, settings) if by_numpy else _by_mlx(shape, settings, float32)
 
 

@@ -11,6 +11,7 @@
     chat_pairs.jsonl a line a pair of answers of which a person picked one there
     log.txt
     adapters/        as mlx-lm reads them
+    warm_start.jsonl the pairs that were there before the run and are learned from first
     start/           the adapters that it started from, where there were any: its reference
     fused/           the trained model on its own, where the settings ask for it
     checkpoints/     a folder a step: the newest three, the best, and two from before the text broke
@@ -59,6 +60,7 @@ CONFIG, STATE, PROGRESS, METRICS, PAIRS, UNDECIDED, SAMPLED, LOG = (
     "log.txt",
 )
 CHAT, CHAT_PAIRS = "chat.jsonl", "chat_pairs.jsonl"
+WARM_START = "warm_start.jsonl"
 ADAPTERS, FUSED, CHECKPOINTS, START = "adapters", "fused", "checkpoints", "start"
 LOCK, COMMANDS_FOLDER = "lock", "mailbox"
 

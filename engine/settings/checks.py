@@ -61,6 +61,7 @@ def problems(settings: Settings) -> list[Problem]:
         *_lengths(settings),
         *_weights(settings),
         *_labels(settings),
+        *_warm_start(settings),
         *_optimizer(settings),
         *_schedule(settings),
     ]
@@ -246,6 +247,18 @@ def _labels(settings: Settings) -> Iterator[Problem]:
             "label_smoothing",
             f"soft_labels: {settings.soft_labels} says already how sure a label is; use one of "
             "the two",
+        )
+
+
+def _warm_start(settings: Settings) -> Iterator[Problem]:
+    if settings.warm_start is None:
+        return
+    if not settings.warm_start.strip():
+        yield Problem("warm_start", "it names no file, dataset or run; leave it out for none")
+    elif not (settings.warm_start_epochs or settings.replay):
+        yield Problem(
+            "warm_start",
+            "nothing would be learned from it; set warm_start_epochs or replay above 0",
         )
 
 

@@ -39,6 +39,7 @@ def rule(name: str) -> Condition:
     return Condition(lambda s: judge in s.judge_names("rule"), f"{judge} does not judge this run")
 
 
+WARM_STARTED = Condition(lambda s: s.warm_start is not None, "warm_start is empty")
 ADAPTERS = Condition(lambda s: s.train_type != "full", "full fine-tuning has no adapters")
 DPOP = Condition(lambda s: s.dpo_cpo_loss_type == "dpop", "only the dpop loss has this term")
 SUMMED = Condition(

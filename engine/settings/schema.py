@@ -40,6 +40,7 @@ from engine.settings.conditions import (
     UNATTENDED,
     UNSCHEDULED_RATE,
     VERDICTS,
+    WARM_STARTED,
     WARMED,
     rule,
 )
@@ -495,6 +496,30 @@ class Settings(SettingsModel):
         PREFERENCE,
         "An answer that max_completion_length cut off: keep has it judged as any other; lose "
         "makes the other one win unasked, and a pair of two such answers a tie.",
+    )
+    warm_start: str | None = setting(
+        None,
+        PREFERENCE,
+        "Preference pairs to learn from before the first sampled ones, in steps beside those of "
+        "iters: a file or folder (prompt, chosen, rejected), a hub dataset as owner/name, or an "
+        "earlier run, by its name or folder, with its labels of a chat. The run keeps a copy.",
+    )
+    warm_start_epochs: float = setting(
+        1.0,
+        PREFERENCE,
+        "Passes over the pairs of warm_start before the first sampled ones.",
+        applies=WARM_STARTED,
+        ge=0,
+        le=1e6,
+    )
+    replay: float = setting(
+        0.0,
+        PREFERENCE,
+        "How many pairs of warm_start are mixed into each later step, as a share of batch_size; 0: "
+        "none.",
+        applies=WARM_STARTED,
+        ge=0,
+        le=64,
     )
     reference_model_path: str | None = setting(
         None,

@@ -51,6 +51,7 @@ from engine.train.roles import Roles, load_roles
 from engine.train.state import TrainingState
 from engine.train.update import Update
 from engine.train.upkeep import Upkeep
+from engine.train.warm_start import WarmStart, copy_pairs, load_warm_start
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +110,24 @@ def _train(
         progress=lambda done, total: journal.progress("evaluating", done, total, "tokens"),
         stop=lambda: control.stopping,
     )
-    last_step = total_steps(settings, len(prompts.train))
+    warm_start = load_warm_start(settings, run, roles.policy, journal, control)
+    last_step = warm_start.steps + total_steps(settings, len(prompts.train))
     judging = judging_of(settings, roles.judges, elsewhere, journal, control, last_step)
     if judging.person:
         on_person(judging.person)
     evaluations = _evaluations(settings, roles, judging.evaluators, prompts, journal, control)
-    trainer = _trainer(settings, roles, judging, prompts, evaluations, guard, journal, control)
+    trainer = _trainer(
+        settings,
+        roles,
+        judging,
+        prompts,
+        warm_start,
+        evaluations,
+        guard,
+        journal,
+        control,
+        steps=last_step,
+    )
     control.begin()
     if back_to is not None:
         journal.persist(lambda: go_back.go_back(run, back_to))
@@ -142,6 +155,8 @@ def _load(
     control.raise_if_stopping()
     if reason := refusal(plan(settings), settings):
         raise UserError(reason)
+    control.raise_if_stopping()
+    copy_pairs(settings, run, journal)
     control.raise_if_stopping()
     prompts = load_prompts(settings)
     control.raise_if_stopping()
@@ -275,7 +290,7 @@ def _evaluations(
 
 
 def total_steps(settings: Settings, prompts: int) -> int:
-    """Steps of a run over so many prompts."""
+    """Steps of a run over so many prompts, those of a warm start apart."""
     if settings.epochs > 0:
         return max(1, math.ceil(settings.epochs * prompts / settings.batch_size))
     return settings.iters
@@ -286,21 +301,32 @@ def _trainer(
     roles: Roles,
     judging: Judging,
     prompts: PromptSet,
+    warm_start: WarmStart,
     evaluations: Mapping[str, Evaluation],
     guard: Guard,
     journal: Journal,
     control: Control,
+    *,
+    steps: int,
 ) -> Trainer:
-    """The loop of a run, at its start."""
-    steps = total_steps(settings, len(prompts.train))
+    """The loop of a run of so many steps, at its start."""
+    order = PromptOrder(len(prompts.train), settings.seed)
+    state = TrainingState(order, sampled=warm_start.steps)
+
+    def progress(done: int, total: int) -> None:
+        if state.step <= warm_start.steps:
+            learned = warm_start.learned(state.step - 1)
+            journal.progress("warming", learned + done, warm_start.count, "pairs")
+        else:
+            journal.progress("updating", done, total, "pairs")
+
     update = Update(
         roles.policy,
         roles.reference,
         settings,
         build_optimizer(settings, math.ceil(steps / settings.gradient_accumulation_steps)),
-        lambda done, total: journal.progress("updating", done, total, "pairs"),
+        progress,
     )
-    state = TrainingState(PromptOrder(len(prompts.train), settings.seed))
     upkeep = Upkeep(
         settings,
         state=state,
@@ -323,6 +349,7 @@ def _trainer(
         state=state,
         upkeep=upkeep,
         journal=journal,
+        warm_start=warm_start,
     )
 
 
@@ -366,6 +393,7 @@ def _announce(
             prompts=len(prompts.train),
             dropped_prompts=prompts.dropped,
             pairs=journal.pairs,
+            warm_steps=trainer.warm_start.steps,
         )
     )
     journal.update(status="running", total_steps=total_steps, error=None, ended=None)

@@ -42,7 +42,7 @@ RATES = {
     "pairs_per_second": ("pairs", "step_seconds"),
     "sampled_tokens_per_second": ("sampled_tokens", "sample_seconds"),
 }
-COUNTS = ("trained_pairs", "dropped_steps", "cut_pairs", "cut_losses")
+COUNTS = ("trained_pairs", "offline_pairs", "dropped_steps", "cut_pairs", "cut_losses")
 
 
 class Averages:
@@ -80,7 +80,10 @@ class Averages:
 
 
 def add_judged(means: Averages, judged: Sequence[JudgedPair]) -> None:
-    """Add what a batch of judged pairs says about sampling and about the judge."""
+    """Add what a batch of judged pairs says about sampling and about the judge; nothing where
+    there are none."""
+    if not judged:
+        return
     verdicts = [each.verdict for each in judged]
     completions = [
         (len(ids), finished)

@@ -29,13 +29,15 @@ Where it differs from the paper:
   adapters are trained. So the first update starts from a margin of 0.
 - Length may be held: a mean over tokens in the loss (`length_normalize`), a price on the judge's
   preference (`length_penalty`), and no win for an answer that was cut off (`missing_eos`).
+- Pairs that were there before may be learned from first, and be mixed in later (`warm_start`,
+  `replay`): the same loss and update, on completions that the policy did not write.
 - Completions are sampled by `temperature`, `top_p`, `top_k` and `min_p`, the paper's by temperature
   alone.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import mlx.core as mx
 
@@ -53,6 +55,7 @@ from engine.train.losses import pair_losses
 from engine.train.state import TrainingState
 from engine.train.update import StepResult, Update, log_probs
 from engine.train.upkeep import Upkeep
+from engine.train.warm_start import WarmStart
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Trainer:
     state: TrainingState
     upkeep: Upkeep  # what is done between steps
     journal: Journal
+    warm_start: WarmStart = field(default_factory=WarmStart)
 
     def train(self) -> bool:
         """Train until the last step or the reason to end before it, or until asked to stop; True
@@ -79,7 +83,9 @@ class Trainer:
             self.upkeep.before_training()
             while not self._over() and not self.upkeep.must_stop():
                 self.upkeep.serve_requests()
-                if self._judge_wants_pairs():
+                if self.state.step < self.warm_start.steps:
+                    self._learn([])
+                elif self._judge_wants_pairs():
                     self.judge.submit(self._sample())
                 elif judged := self._collect():
                     self._learn(judged)
@@ -175,13 +181,15 @@ class Trainer:
     # -- score, loss, step -----------------------------------------------------------------------
 
     def _learn(self, judged: list[JudgedPair]) -> None:
-        """Take the step of a judged batch, and do what is due after it."""
+        """Take the step of a judged batch, which a step of the warm start has none of, and do what
+        is due after it."""
         start = time.monotonic()
         self.state.step += 1
         self.journal.step = self.state.step
-        self.journal.progress("updating", 0, len(judged), "pairs")
-        last = self.state.step == self.total_steps
+        self.update.progress(0, len(judged))
+        last = self.state.step in (self.warm_start.steps, self.total_steps)
         preferred = [with_length_penalty(each, self.settings) for each in judged]
+        preferred += self.warm_start.of_step(self.state.step)
         result = learn(self.update, preferred, step=self.state.step, last=last)
         self.upkeep.after_step(judged, result, time.monotonic() - start)
 
@@ -193,7 +201,7 @@ def learn(
 
     Args:
         step: number of this step, from 1; seeds dropout.
-        last: whether the run ends with it, so that its gradients do not wait for more.
+        last: whether the run, or its warm start, ends with it, so that gradients do not wait.
 
     A batch whose loss or gradient is not finite changes nothing.
     """

@@ -28,12 +28,17 @@ SummedLoss = Callable[["Update", Batch, mx.array, mx.array], tuple[mx.array, mx.
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step did: its means over trained pairs, or why it was dropped."""
+    """What one step did: its means over trained pairs, or why it was dropped.
+
+    `offline` counts those that were there before the run. The means are of the other ones alone,
+    `pairs` in number, where there are any; only the loss is of all.
+    """
 
     pairs: int
     means: dict[str, float]
     dropped: str | None = None
     grad_norm: float = math.nan  # of the averaged gradient before clipping; nan without an update
+    offline: int = 0
 
 
 class Update:
@@ -56,7 +61,7 @@ class Update:
         self.reference = reference
         self.optimizer = optimizer
         self.settings = settings
-        self._progress = progress
+        self.progress = progress
         self.loss = Loss(
             kind=settings.dpo_cpo_loss_type,
             beta=settings.beta,
@@ -112,7 +117,7 @@ class Update:
             gradients = added if gradients is None else _sum(gradients, added)
             mx.eval(gradients)
             done += len(part)
-            self._progress(done, len(decided))
+            self.progress(done, len(decided))
         assert gradients is not None
         norm = _norm(gradients)
         if not math.isfinite(total) or not math.isfinite(norm):
@@ -123,8 +128,10 @@ class Update:
             mx.eval(gradients)
         self.gradients = gradients
         self.gradient_pairs += len(decided)
-        means = step_means(decided, np.concatenate(logps), self.settings.beta)
-        return StepResult(len(decided), means | {"loss": total / len(decided)})
+        online = [not each.offline for each in decided]
+        means = _means(decided, online, np.concatenate(logps), self.settings.beta)
+        means["loss"] = total / len(decided)
+        return StepResult(sum(online), means, offline=len(decided) - sum(online))
 
     def _pass(self, loss: SummedLoss, pairs: list[JudgedPair]) -> tuple[float, np.ndarray, Arrays]:
         """Sum of losses, log-probabilities float32 (pairs, policy and reference, chosen and
@@ -192,6 +199,18 @@ def step_means(decided: Sequence[JudgedPair], logps: np.ndarray, beta: float) ->
         "rejected_logp": float(policy[:, 1].mean()),
         "entropy": float(-policy.sum() / tokens.sum()),
     }
+
+
+def _means(
+    decided: Sequence[JudgedPair], online: Sequence[bool], logps: np.ndarray, beta: float
+) -> dict[str, float]:
+    """`step_means` of the policy's own pairs; of the others where there are no such, less what
+    tells of the policy only on text that it wrote itself."""
+    if any(online):
+        own = [each for each, is_own in zip(decided, online, strict=True) if is_own]
+        return step_means(own, logps[np.array(online)], beta)
+    means = step_means(decided, logps, beta)
+    return {name: mean for name, mean in means.items() if name not in ("kl", "entropy")}
 
 
 def _passes(decided: Sequence[JudgedPair], most: int) -> list[list[JudgedPair]]:

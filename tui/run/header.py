@@ -78,7 +78,7 @@ def _bar_line(view: RunView, width: int) -> Content:
     parts = [f"{share:.0%}"]
     if elapsed := view.elapsed():
         parts.append(duration(elapsed))
-    if view.status == "running" and (left := time_left(view.seconds_left())):
+    if view.status == "running" and (left := time_left(view.seconds_left(), warming=view.warming)):
         parts.append(left)
     text = " " + " · ".join(parts)
     return bar(share, width - len(text), live=view.live) + Content.styled(text, "$muted")

@@ -110,6 +110,7 @@ MORE = (
     Metric("update_seconds", "updating", "time of a step spent on the update", "s"),
     Metric("step_seconds", "step", "time of a step", "s"),
     Metric("trained_pairs", "trained pairs", "pairs trained on", form="count"),
+    Metric("offline_pairs", "earlier pairs", "pairs of warm_start trained on", form="count"),
     Metric("dropped_steps", "dropped steps", "steps dropped as not finite", form="count"),
     Metric("cut_pairs", "cut pairs", "pairs that the judge read only a part of", form="count"),
     Metric("cut_losses", "cut losses", "pairs lost by an answer that was cut off", form="count"),

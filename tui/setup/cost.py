@@ -82,6 +82,11 @@ def sentence(settings: Settings, cost: Cost | None) -> str:
 
 def length(settings: Settings) -> str:
     """How long the run is, in its own measure."""
+    warms_up = settings.warm_start and settings.warm_start_epochs
+    return f"{_own_length(settings)}{' after a warm start' if warms_up else ''}"
+
+
+def _own_length(settings: Settings) -> str:
     if settings.epochs:
         return (
             f"{settings.epochs:g} {'pass' if settings.epochs == 1 else 'passes'} over the prompts"

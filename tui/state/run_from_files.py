@@ -119,6 +119,8 @@ def take_state(view: RunView, state: Record, *, held: bool) -> None:
     view.ended_early = str(state["ended"]) if state.get("ended") else None
     view.step = whole(state.get("step"))
     view.total_steps = whole(state.get("total_steps"))
+    warm_start = state.get("warm_start")
+    view.warm_steps = whole(warm_start.get("steps")) if isinstance(warm_start, dict) else 0
     view.earlier = real(state.get("seconds")) or 0.0
     view.evaluation = _evaluation(state)
     view.findings = findings_in(state)

@@ -75,6 +75,7 @@ class RunView:
         self.ended_early: str | None = None  # why it was over before its last step
         self.step = 0
         self.total_steps = 0
+        self.warm_steps = 0  # the first ones, which learn from pairs that were there before
         self.progress: Progress | None = None
         self.started: float | None = None  # when this process began the loop
         self.first_step: int = 0  # the step it began at
@@ -142,18 +143,35 @@ class RunView:
             return self.earlier or None
         return self.earlier + max(0.0, (self.ended or now or time.time()) - self.started)
 
+    @property
+    def warming(self) -> bool:
+        """Whether the run learns from pairs that were there before it."""
+        return self.step < self.warm_steps
+
     def seconds_left(self) -> float | None:
-        """Seconds to the last step at the pace so far; None before the first step."""
-        steps, seconds = self.step - self.first_step, (self.elapsed() or 0.0) - self.earlier
+        """Seconds to the last step at the pace so far, or to the end of a warm start, whose steps
+        are no measure for the others; None before the first step."""
+        total_steps = self.warm_steps if self.warming else self.total_steps
+        if not self.live or not total_steps:
+            return None
+        left = max(0, total_steps - self.step)
         if self.judge == "human":
             pace = self._pace()
-            left = max(0, self.total_steps - self.step)
-            return pace * left if pace is not None and self.live and self.total_steps else None
-        if self.started is None:  # read from files, which tell of all sittings together
-            steps, seconds = self.step, self.earlier
-        if not self.live or steps <= 0 or seconds <= 0 or not self.total_steps:
-            return None
-        return seconds / steps * max(0, self.total_steps - self.step)
+            return None if pace is None else pace * left
+        step, seconds = self._paced_from()
+        steps, seconds = self.step - step, (self.elapsed() or 0.0) - seconds
+        return seconds / steps * left if steps > 0 and seconds > 0 else None
+
+    def _paced_from(self) -> tuple[float, float]:
+        """The step from which on the pace is measured, with the seconds of training up to it."""
+        # Files tell of all sittings together.
+        first = (0, 0.0) if self.started is None else (self.first_step, self.earlier)
+        if self.warming or first[0] >= self.warm_steps:
+            return first
+        series = max(self.series.values(), key=len, default=None)
+        points = zip(series.steps, series.times, strict=True) if series else ()
+        after = (point for point in points if point[0] >= self.warm_steps)
+        return next(after, (self.step, 0.0))
 
     def _pace(self) -> float | None:
         """Seconds of a step of late, the median: a person who was away overnight is no measure."""
@@ -180,7 +198,7 @@ class RunView:
             case RunStarted():
                 self.name, self.folder, self.device = event.name, event.folder, event.device
                 self.step = self.first_step = event.step
-                self.total_steps = event.total_steps
+                self.total_steps, self.warm_steps = event.total_steps, event.warm_steps
                 self.earlier, self.started, self.ended = self._trained(), event.time, None
                 self.status, self.error, self.ended_early = "running", None, None
                 if self.evaluation and self.evaluation.step > event.step:
