@@ -169,6 +169,12 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
     )
 
 
+def parameters(settings: Settings) -> int | None:
+    """Numbers that the model of a run has, from its files; None where they are not here."""
+    model = _model(settings.model, "model")
+    return sum(weight.size for weight in model.weights) if model else None
+
+
 def refusal(plan: MemoryPlan, settings: Settings) -> str | None:
     """Why the run will not fit into this machine, with the numbers; None when it may.
 

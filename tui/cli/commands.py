@@ -384,6 +384,24 @@ def judge(
 
 
 @cli.command()
+def rates(
+    source: Annotated[str, typer.Argument(metavar="starter|CONFIG.yaml")],
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Search the learning rate: up to eight short runs, margin and kl against the rate.
+
+    Nothing is kept. The search begins at the config's learning_rate.
+    """
+    from engine.settings.checks import check
+    from tui.cli.rates import rates as search
+
+    settings = settings_of(source, overrides)
+    check(settings)
+    raise typer.Exit(search(settings, json=json))
+
+
+@cli.command()
 def config(
     preset_name: Annotated[str | None, typer.Argument(metavar="[starter]")] = None,
 ) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from engine.errors import UserError
 from engine.json_number import real
 from engine.machine import hub
-from engine.plan.memory import MemoryPlan, missing, plan, refusal
+from engine.plan.memory import MemoryPlan, missing, parameters, plan, refusal
+from engine.plan.rates import RateAdvice, rate_advice
 from engine.runs import archive
 from engine.runs.folder import METRICS
 from engine.settings.schema import Settings
@@ -29,6 +30,7 @@ class Cost:
     step_seconds: float | None
     measured_in: str = ""
     absent: tuple[str, str] | None = None
+    rate: RateAdvice | None = None
 
 
 def cost(settings: Settings, *, ask_hub: bool = False) -> Cost:
@@ -42,7 +44,8 @@ def cost(settings: Settings, *, ask_hub: bool = False) -> Cost:
     absent = None
     if ask_hub and planned.download is None and not hub.hub_reachable():
         absent = next(iter(missing(settings)), None)
-    return Cost(planned, refusal(planned, settings), seconds, name, absent)
+    rate = rate_advice(settings, parameters(settings))
+    return Cost(planned, refusal(planned, settings), seconds, name, absent, rate)
 
 
 def earlier_pace(settings: Settings) -> tuple[float | None, str]:
@@ -77,7 +80,14 @@ def sentence(settings: Settings, cost: Cost | None) -> str:
     if settings.human_judge:
         parts.append("as fast as you judge")
     parts.append(length(settings))
-    return " · ".join(parts)
+    return " · ".join(parts) + _rate_line(cost)
+
+
+def _rate_line(cost: Cost | None) -> str:
+    """A second line: what was measured that tells of the learning rate."""
+    if cost is None or cost.rate is None:
+        return ""
+    return f"\n{'! ' if cost.rate.warning else ''}{cost.rate.text}"
 
 
 def length(settings: Settings) -> str:

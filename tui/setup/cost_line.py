@@ -20,7 +20,7 @@ TIMEOUT = 0.3  # seconds without an edit before the cost is worked out anew
 class CostLine(Static):
     """Works out, on a thread, what a run with the form's settings will take."""
 
-    DEFAULT_CSS = "CostLine { height: auto; max-height: 2; padding: 0 1; color: $muted; }"
+    DEFAULT_CSS = "CostLine { height: auto; max-height: 3; padding: 0 1; color: $muted; }"
 
     class Estimated(Message):
         """The cost is known, or why it cannot be."""
