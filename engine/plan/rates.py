@@ -96,7 +96,9 @@ def rate_advice(settings: Settings, parameters: int | None) -> RateAdvice:
         return RateAdvice(
             f"{here} cannot move the model in {updates:,} updates: {known}", warning=True
         )
-    return RateAdvice(f"{begin}rate x scale: {known}{'' if near else ', and no other size was measured'}")
+    return RateAdvice(
+        f"{begin}rate x scale: {known}{'' if near else ', and no other size was measured'}"
+    )
 
 
 def _comparable(fact: Measurement, settings: Settings, *, near: bool) -> bool:

@@ -242,7 +242,9 @@ def load_warm_start(
         )
     count = math.ceil(settings.warm_start_epochs * len(pairs))
     steps = _steps(settings, run, math.ceil(count / settings.batch_size))
-    journal.update(**{RECORD: {**_record(run), "pairs": len(pairs), "steps": steps}})
+    before = _record(run)
+    if before != (now := {**before, "pairs": len(pairs), "steps": steps}):
+        journal.update(**{RECORD: now})
     journal.log(
         "info",
         f"warm_start: {counted(len(pairs), 'pair')} of {settings.warm_start}, learned from in the "

@@ -22,7 +22,7 @@ from engine.events import Progress, StepDone
 from engine.model import arrays
 from engine.plan.memory import plan
 from engine.runs import archive
-from engine.runs.folder import METRICS, WARM_START, Run
+from engine.runs.folder import CHAT_PAIRS, METRICS, WARM_START, Run
 from engine.session import Session, train
 from engine.settings.checks import problems
 from engine.settings.schema import Settings
@@ -303,6 +303,16 @@ def test_a_run_s_labels_are_a_warm_start(chosen: Choose) -> None:
         assert second.error is None
         assert second.run
         assert second.run.state()["warm_start"]["pairs"] == labels
+    picked = {"pair_id": "chat-1", "choice": "first", "judge": "human"}
+    sides = {"prompt": "Hello?", "chosen": "Hello.", "rejected": "What?"}
+    turns = {
+        name: [{"role": "user" if name == "prompt" else "assistant", "content": text}]
+        for name, text in sides.items()
+    }
+    first.append(CHAT_PAIRS, [{**turns, **picked}])
+    third = work(chosen(run_name="third", warm_start=name)).run
+    assert third
+    assert third.state()["warm_start"]["pairs"] == labels + 1
     line = next(iter(first.read("pairs.jsonl")))
     copied = next(iter(second.run.read(WARM_START)))
     assert copied["prompt"] == [{"role": "user", "content": line["prompt"]}]
