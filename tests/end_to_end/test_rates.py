@@ -1,12 +1,28 @@
 """The search of the learning rate on the starter, from far off its preset's rate."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from engine.settings.files import preset
-from tests.end_to_end.program import run
+from tests.end_to_end.in_training import until
+from tests.end_to_end.program import TIMEOUT, run, start
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    temporary.mkdir()
+    process = start("rates", "starter", home=home, TMPDIR=str(temporary))
+    until(lambda: any(temporary.glob("lora-studio-*/runs/*/pairs.jsonl")))
+    process.send_signal(number)
+    out, err = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 128 + number, err
+    assert (out, err.splitlines()[-1]) == ("", "stopped: nothing is kept")
+    assert list(temporary.glob("lora-studio-*")) == []
+    assert not (home / "runs").exists()
 
 
 @pytest.mark.slow

@@ -1,10 +1,13 @@
 """What `lora-studio rates` prints: margin and kl against the learning rate, and the one picked."""
 
+import contextlib
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from types import FrameType
+from typing import NoReturn
 
 from engine.events import Event, Log
 from engine.rate_search import RUNS, UPDATES, RateSearch, ShortRun, search_rate
@@ -39,11 +42,26 @@ def rates(settings: Settings, *, json: bool) -> int:
         line = f"{run.rate:g}: {_words(run)}"
         print(f"{CLEAR if told else ''}{line}", file=sys.stderr, flush=True)
 
+    ending = [signal.SIGINT]
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        ending[0] = signal.Signals(number)
+        raise KeyboardInterrupt
+
+    before = {
+        number: signal.signal(number, interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         result = search_rate(settings, over, progress, _Notes().take)
     except KeyboardInterrupt:
-        print(f"{CLEAR if told else ''}stopped: nothing is kept", file=sys.stderr)
-        return STOPPED_BY + signal.SIGINT
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(f"{CLEAR if told else ''}stopped: nothing is kept", file=sys.stderr)
+        return STOPPED_BY + ending[0]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     seconds = time.monotonic() - began
     lines = [to_json(record(result, seconds))] if json else picture(result, seconds)
     for line in lines:
