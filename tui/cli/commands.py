@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 import typer.main
@@ -402,6 +402,42 @@ def rates(
 
 
 @cli.command()
+def sweep(
+    source: Annotated[str, typer.Argument(metavar="starter|CONFIG.yaml|SWEEP")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE,VALUE", help="A setting and its values; may be repeated."
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the sweep.")] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Train nothing: what came of it so far, or would.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train a grid of runs one after the other, and rank them by win rate.
+
+    The name of a sweep that was begun goes on with it. Ctrl+C stops with a checkpoint.
+    """
+    from engine.runs.sweep import open_sweep, plan_sweep, write_sweep
+    from tui.cli import sweep as sweeping
+
+    if not overrides and (sweeping.is_sweep(source) or not _is_config(source)):
+        if name is not None:
+            raise UserError("--name is for a new sweep, which needs --set")
+        plan = open_sweep(source)
+    else:
+        plan = plan_sweep(_mapping_of(source), source, overrides or [], name)
+        if not show:
+            write_sweep(plan)
+    if show:
+        _print_lines(sweeping.results(plan, json=json))
+    else:
+        raise typer.Exit(sweeping.sweep(plan, json=json))
+
+
+@cli.command()
 def config(
     preset_name: Annotated[str | None, typer.Argument(metavar="[starter]")] = None,
 ) -> None:
@@ -424,10 +460,9 @@ def settings_of(
     source: str, overrides: Sequence[str] | None = None, run_name: str | None = None
 ) -> "Settings":
     """The settings of a preset or a config file with overrides; notes go to standard error."""
-    from engine.settings.files import apply_overrides, from_mapping, notes, preset_mapping, read
-    from engine.settings.presets import PRESETS
+    from engine.settings.files import apply_overrides, from_mapping, notes
 
-    data = preset_mapping(source) if source in PRESETS else read(Path(source))
+    data = _mapping_of(source)
     settings = from_mapping(data, source)
     for note in notes(data):
         print(f"note: {note}", file=sys.stderr)
@@ -435,12 +470,27 @@ def settings_of(
     return from_mapping(apply_overrides(data, changes), source) if changes else settings
 
 
+def _mapping_of(source: str) -> "dict[str, Any]":
+    """A preset, or what a config file says."""
+    from engine.settings.files import preset_mapping, read
+    from engine.settings.presets import PRESETS
+
+    return preset_mapping(source) if source in PRESETS else read(Path(source))
+
+
+def _is_config(source: str) -> bool:
+    """Whether a word is meant as a preset or a config file."""
+    from engine.settings.presets import PRESETS
+
+    is_path = os.sep in source or source.endswith((".yaml", ".yml")) or Path(source).exists()
+    return is_path or source in PRESETS
+
+
 def _look_for(source: str) -> None:
     """Raise `UserError` for a word that is no preset and names no file, with what is nearest."""
     from engine.settings.presets import PRESETS
 
-    is_path = os.sep in source or source.endswith((".yaml", ".yml")) or Path(source).exists()
-    if source in PRESETS or is_path:
+    if _is_config(source):
         return
     files = [path.name for path in Path().glob("*.y*ml")]
     known = [name for name, each in typer.main.get_group(cli).commands.items() if not each.hidden]
