@@ -46,6 +46,7 @@ def main() -> None:
                 folder = run(changes, "starter", lambda session: session.join(0.2))
                 facts = {"seed": seed, "start": name, "labels": count, "judgements": judgements}
                 rows.append(facts | truth_of(folder, keep="last"))
+                print(rows[-1], flush=True)
     show("labels that were there before", rows)
 
 

@@ -67,8 +67,11 @@ def _stopped(plan: Sweep, status: int, *, json: bool) -> int:
 def _train(plan: Sweep, cell: Cell, *, json: bool) -> int:
     from tui.cli.training import train
 
-    run = plan.run_of(cell)
-    return train(run.settings() if run else settings_of(cell), run, json=json)
+    run, streams = plan.run_of(cell), (sys.stdout, sys.stderr)
+    try:
+        return train(run.settings() if run else settings_of(cell), run, json=json)
+    finally:  # a display whose terminal is gone leaves streams of its own
+        sys.stdout, sys.stderr = streams
 
 
 def _heading(plan: Sweep, cell: Cell, number: int, seconds: list[float]) -> str:
