@@ -94,9 +94,8 @@ class Reporter:
             self._journal.log("warning", f"step {state.step} changed nothing: {result.dropped}")
         metrics = {name: value for name, value in own.report().items() if value is not None}
         metrics |= self._measures(state.step)
-        # What tells of the judge and the policy's text does so only in steps with own pairs.
-        counts = {"offline_pairs": result.offline, "dropped_steps": result.dropped is not None}
-        state.health.add(metrics if judged else counts)
+        # Of pairs that others wrote it is no trend.
+        state.health.add({k: v for k, v in metrics.items() if result.pairs or k != "chosen_logp"})
         state.health.verdicts.update(each.verdict.choice for each in judged)
         self._journal.emit(
             StepDone(step=state.step, total_steps=self._total_steps, metrics=metrics)
