@@ -17,7 +17,7 @@ from engine.events import COMPLETE, EVAL_WIN_RATE, WIN_RATE
 from engine.json_number import finite
 from engine.runs import durable, json_lines
 from engine.runs.archive import runs_root
-from engine.runs.folder import METRICS, STATE, Run, shown_status, timestamp
+from engine.runs.folder import METRICS, STATE, Run, shown_status
 from engine.runs.run_names import automatic_name, safe_name
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def write_sweep(sweep: Sweep) -> None:
     file = file_of(sweep.name)
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        durable.write_file(file, json_lines.to_json(asdict(sweep) | {"made": timestamp()}) + "\n")
+        durable.write_file(file, json_lines.to_json(asdict(sweep)) + "\n")
     except OSError as error:
         raise UserError(f"a sweep cannot be kept in {file.parent}: {error.strerror}") from error
 
