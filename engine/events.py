@@ -223,6 +223,14 @@ class PairJudged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Paused(Event):
+    """The run has paused by itself, until somebody helps it; `reason` is a sentence."""
+
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndedEarly(Event):
     """The run is over before its last step; `reason` is a sentence."""
 

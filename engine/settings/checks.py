@@ -8,6 +8,7 @@ from engine.errors import UserError
 from engine.secrets import hide
 from engine.settings.judge_names import HYBRID, RULE, RULES, SETTINGS, address_problem, judge_kind
 from engine.settings.schema import Settings
+from engine.settings.trackers import tracker_problems
 
 # The arguments that MLX's optimizers take besides the learning rate.
 OPTIMIZER_ARGUMENTS: dict[str, tuple[str, ...]] = {
@@ -63,6 +64,7 @@ def problems(settings: Settings) -> list[Problem]:
         *_labels(settings),
         *_optimizer(settings),
         *_schedule(settings),
+        *_followers(settings),
     ]
 
 
@@ -92,11 +94,7 @@ def _judge(settings: Settings) -> Iterator[Problem]:
     for key in ("judge_key_env", "eval_judge_key_env"):
         name = getattr(settings, key)
         if name is not None and not ENVIRONMENT_NAME.fullmatch(name):
-            yield Problem(
-                key,
-                "it has to be the name of an environment variable, such as OPENAI_API_KEY, never "
-                "the key itself",
-            )
+            yield _no_variable(key, "OPENAI_API_KEY", "key")
 
 
 def _one_judge(name: str, key: str) -> Iterator[Problem]:
@@ -116,6 +114,15 @@ def _one_judge(name: str, key: str) -> Iterator[Problem]:
 def _one_server(names: Sequence[str], key: str) -> Iterator[Problem]:
     if len({name for name in names if judge_kind(name) == "server"}) > 1:
         yield Problem(key, "only one of several judges can be on a server; keep one")
+
+
+def _no_variable(key: str, example: str, secret: str) -> Problem:
+    """Its value may be the secret, and so is not quoted."""
+    return Problem(
+        key,
+        f"it has to be the name of an environment variable, such as {example}, never the {secret} "
+        "itself",
+    )
 
 
 def _hybrid(settings: Settings) -> Iterator[Problem]:
@@ -290,3 +297,13 @@ def _schedule(settings: Settings) -> Iterator[Problem]:
             "lr_schedule.final_rate",
             f"{schedule.name} never reaches 0; give a rate above 0",
         )
+
+
+def _followers(settings: Settings) -> Iterator[Problem]:
+    for message in tracker_problems(settings.report_to):
+        yield Problem("report_to", message)
+    if settings.report_to and not settings.project_name.strip():
+        yield Problem("project_name", "it names no project; leave it out for lora-studio")
+    name = settings.notify_env
+    if name is not None and not ENVIRONMENT_NAME.fullmatch(name):
+        yield _no_variable("notify_env", "NOTIFY_URL", "address")

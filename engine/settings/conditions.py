@@ -66,5 +66,10 @@ FUSED = Condition(lambda s: s.fuse, "fuse is off")
 FUSED_ADAPTERS = Condition(lambda s: s.fuse and s.train_type != "full", "no adapters are fused")
 DEQUANTIZED = Condition(lambda s: s.fuse and s.quantization != "none", "nothing quantized is fused")
 UNATTENDED = Condition(lambda s: not s.human_judge, "without its person a run always stops")
+TRACKED = Condition(lambda s: bool(s.report_to), "report_to names no program")
+NOTIFIED_PERSON = Condition(
+    lambda s: s.asks_person and s.notify_env is not None,
+    "no person judges this run, or notify_env names no address",
+)
 GUARDED = Condition(lambda s: s.guard != "off", "guard is off")
 NEVER = Condition(lambda s: s.mask_prompt, "prompt tokens never carry loss here")

@@ -26,6 +26,7 @@ from engine.settings.conditions import (
     LOCAL,
     MEASURED,
     NEVER,
+    NOTIFIED_PERSON,
     PERSON,
     READER,
     RUBRIC_READ,
@@ -37,6 +38,7 @@ from engine.settings.conditions import (
     SUMMED,
     TESTED,
     TIMED,
+    TRACKED,
     UNATTENDED,
     UNSCHEDULED_RATE,
     VERDICTS,
@@ -773,6 +775,20 @@ class Settings(SettingsModel):
         applies=FUSED_ADAPTERS,
     )
 
+    report_to: list[str] = setting(
+        [],
+        OUTPUT,
+        "Programs that follow the run: tensorboard, wandb, trackio, swanlab, each an extra to "
+        "install. They get metrics, settings and the newest pairs; wandb and swanlab send those to "
+        "their servers unless WANDB_MODE or SWANLAB_MODE is offline.",
+    )
+    project_name: str = setting(
+        "lora-studio",
+        OUTPUT,
+        "The project that those programs file the run under.",
+        applies=TRACKED,
+    )
+
     on_hangup: Literal["continue", "stop"] = setting(
         "continue",
         SESSION,
@@ -798,6 +814,22 @@ class Settings(SettingsModel):
         ge=0,
         le=MANY,
     )
+    notify_env: str | None = setting(
+        None,
+        SESSION,
+        "Name of the environment variable with a web address that is told when the run ends, fails "
+        "or pauses by itself, when its health turns, and when a pair has waited: of ntfy, Slack, "
+        "Discord or any webhook. The address is a secret and is written nowhere.",
+    )
+    notify_minutes: float = setting(
+        5.0,
+        SESSION,
+        "A pair has waited when the person has answered none for so long.",
+        unit="min",
+        applies=NOTIFIED_PERSON,
+        gt=0,
+        le=100_000,
+    )
     memory_limit: float = setting(
         0.85,
         SESSION,
@@ -812,6 +844,12 @@ class Settings(SettingsModel):
         """A list of names is one text."""
         several = isinstance(value, list) and value and all(isinstance(e, str) for e in value)
         return BETWEEN.join(value) if several else value
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _several_trackers(cls, value: Any) -> Any:
+        """A text is a list of names, as other programs' configs have it."""
+        return [each.strip() for each in value.split(",")] if isinstance(value, str) else value
 
     @field_validator("soft_labels", mode="before")
     @classmethod

@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.control import Control
 from engine.data.pairs import CUT, JudgedPair, Layout, Pair, Verdict
-from engine.events import Event, Level, Log, PairJudged, PhaseName, Progress, Saved
+from engine.events import Event, Level, Log, PairJudged, Paused, PhaseName, Progress, Saved
 from engine.runs import durable
 from engine.runs.checkpoints import Best
 from engine.runs.durable import StorageError
@@ -157,6 +157,7 @@ class Journal:
                     raise
                 if not reported:
                     self.emit(Log(level="error", text=f"paused: {error}"))
+                    self.emit(Paused(step=self.step, reason=str(error)))
                     reported = True
                 self.progress("paused")
                 self._control.wait(RETRY_SECONDS)

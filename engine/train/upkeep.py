@@ -8,7 +8,7 @@ from time import monotonic
 from engine.compute.sampling import Interrupted
 from engine.control import Control
 from engine.data.pairs import JudgedPair
-from engine.events import Split
+from engine.events import Paused, Split
 from engine.judges import Judge, JudgeAway
 from engine.model.language_model import LanguageModel
 from engine.runs.checkpoints import in_words
@@ -328,6 +328,7 @@ class Upkeep:
         self._journal.log("error", f"paused with a checkpoint: {reason}")
         self.save()
         self._control.pause()
+        self._journal.emit(Paused(step=self._state.step, reason=reason))
 
     def _halt(self, reason: str) -> None:
         """Stop with a checkpoint, and say why."""

@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 
 from engine.errors import UserError
 from tui.cli.chat_command import chat
+from tui.cli.show_command import show
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
@@ -37,6 +38,7 @@ OF_RUNS = "of-runs"  # what names of runs stand for after `pairs`
 pairs_cli = typer.Typer(help="Write labels as a dataset; look pairs over.", rich_markup_mode=None)
 cli.add_typer(pairs_cli, name=PAIRS)
 cli.command()(chat)
+runs_cli.command()(show)
 
 BEGIN = "begin"  # what a preset or a config stands for where a command is expected
 START = "--start"
@@ -199,14 +201,6 @@ def runs(context: typer.Context, json: Json = False) -> None:
         from tui.cli.run_lines import list_lines
 
         _print_lines(list_lines(json=json))
-
-
-@runs_cli.command()
-def show(run: RunName, json: Json = False) -> None:
-    """What a run was, how it went, and where it is."""
-    from tui.cli.run_lines import run_lines
-
-    _print_lines(run_lines(run, json=json))
 
 
 @runs_cli.command()

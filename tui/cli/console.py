@@ -20,6 +20,7 @@ from engine.events import (
     Log,
     PairJudged,
     PairSampled,
+    Paused,
     PhaseName,
     Progress,
     Report,
@@ -117,6 +118,7 @@ _EVENT_NAMES: dict[type[Event], str] = {
     PairSampled: "sampled",
     PairJudged: "pair",
     Saved: "saved",
+    Paused: "paused",
     EndedEarly: "ended_early",
     RunEnded: "ended",
 }
