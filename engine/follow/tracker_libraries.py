@@ -5,10 +5,13 @@ SWANLAB_MODE and the like in the environment hold. Files go into the run's folde
 trackio, which keeps all projects in one place (TRACKIO_DIR).
 """
 
+import html
 import json
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Protocol
+
+from engine.markdown import inline
 
 Rows = Sequence[Sequence[Any]]
 
@@ -157,14 +160,15 @@ def swanlab() -> Open:
 
 def _shown(value: Any) -> str:
     """A value as text that is no markup, whoever draws it as HTML."""
-    text = "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return html.escape(_text(value), quote=False)
 
 
 def _cell(value: Any) -> str:
-    """A value as a cell of a table in Markdown, in one line, with nothing in it that marks up."""
-    text = "".join(f"\\{char}" if char in "\\`*_[]|!#~" else char for char in _shown(value))
-    return " ".join(text.split())
+    return inline(_text(value))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 LIBRARIES: dict[str, Callable[[], Open]] = {

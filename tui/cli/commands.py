@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 
 from engine.errors import UserError
 from tui.cli.chat_command import chat
+from tui.cli.publish_command import publish
 from tui.cli.show_command import show
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ OF_RUNS = "of-runs"  # what names of runs stand for after `pairs`
 pairs_cli = typer.Typer(help="Write labels as a dataset; look pairs over.", rich_markup_mode=None)
 cli.add_typer(pairs_cli, name=PAIRS)
 cli.command()(chat)
+cli.command()(publish)
 runs_cli.command()(show)
 
 BEGIN = "begin"  # what a preset or a config stands for where a command is expected

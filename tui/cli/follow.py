@@ -99,15 +99,21 @@ def _measured(line: Record) -> Event:
     """A line of metrics.jsonl as the event that it was written for."""
     step, split = whole(line.get("step")), line.get("split")
     if split is None:
-        numbers = ((name, real(value)) for name, value in line.items() if name != "step")
-        return Report(step=step, metrics={name: x for name, x in numbers if x is not None})
+        numbers = {name: real(value) for name, value in line.items() if name != "step"}
+        return Report(step=step, metrics={k: v for k, v in numbers.items() if v is not None})
+    rates = [real(line.get(name)) for name in (*WIN_RATE, *EVAL_WIN_RATE)]
     return Evaluated(
         step=step,
         split=split if split in ("test", "kept") else "valid",
         prompts=whole(line.get("prompts")),
         eval_prompts=whole(line.get("eval_prompts")),
         examples=(),
-        **{name: real(line.get(name)) for name in (*WIN_RATE, *EVAL_WIN_RATE)},
+        win_rate=rates[0],
+        win_rate_low=rates[1],
+        win_rate_high=rates[2],
+        eval_win_rate=rates[3],
+        eval_win_rate_low=rates[4],
+        eval_win_rate_high=rates[5],
     )
 
 
