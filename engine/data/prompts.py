@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from engine.data.chat_messages import Message, Tools, spoken, transcript
 from engine.data.columns import PromptColumns, RowPrompt, counted
 from engine.data.files import Unusable
-from engine.data.sources import Split, read_splits
+from engine.data.mixture import Source, in_proportion, mixed, sources_of
+from engine.data.sources import Split, SplitName, read_splits
 from engine.data.tokens import CHARACTERS_PER_TOKEN
 from engine.errors import UserError
 from engine.settings.schema import Settings
@@ -69,23 +70,38 @@ def load_prompts(settings: Settings) -> PromptSet:
         UserError: the data is missing, cannot be read, lacks the column or holds no prompt; one
             sentence that names the file and, where there is one, the line.
     """
-    splits = read_splits(settings.data)
+    sources = sources_of(settings)
+    splits = [read_splits(source.data, source.reading) for source in sources]
     reading = _Reading(settings)
+    # A stream is read no further than it is needed.
+    most = settings.max_prompts + settings.eval_prompts if settings.data_streaming else None
 
-    def prompts_of(name: str) -> list[Prompt]:
-        prompts = reading.prompts(splits[name]) if name in splits else []
-        random.Random(settings.seed).shuffle(prompts)
-        return prompts
+    def prompts_of(name: SplitName) -> list[list[Prompt]]:
+        """The prompts of a split by source, each shuffled."""
+        by_source = [
+            reading.prompts(split[name], source, most) if name in split else []
+            for source, split in zip(sources, splits, strict=True)
+        ]
+        for prompts in by_source:
+            random.Random(settings.seed).shuffle(prompts)
+        return by_source
 
     # Held-out prompts are read first, so that one that is also in the training split is held out.
-    test = prompts_of("test")
-    held_out = prompts_of("valid")
-    train = prompts_of("train")
-    notes = reading.notes()
+    test = mixed(prompts_of("test"), settings.seed)
+    held_out = mixed(prompts_of("valid"), settings.seed)
+    by_source = prompts_of("train")
+    for source, prompts in zip(sources, by_source, strict=True):
+        if not prompts and len(sources) > 1:
+            raise UserError(
+                f"data_mix: {source.data} holds no prompts to train on: {reading.why()}"
+            )
+    by_source, shares = in_proportion(sources, by_source)
+    train = mixed(by_source, settings.seed)
+    notes = [*reading.notes(), *shares]
     if settings.max_prompts:
         train = train[: settings.max_prompts]
     most = settings.eval_prompts
-    if "valid" in splits:
+    if any("valid" in split for split in splits):
         held_out = held_out[:most]
     elif settings.measures:
         # Half is kept for training at least: a win rate says little about a starved policy.
@@ -116,10 +132,9 @@ class _Reading:
         self._answered = self._cut = self._own_system = 0
         self._notes: dict[str, None] = {}
 
-    def prompts(self, split: Split) -> list[Prompt]:
-        """The distinct prompts of a split, in its order."""
-        settings = self._settings
-        columns = PromptColumns(split, settings.prompt_feature, settings.system_feature)
+    def prompts(self, split: Split, source: Source, most: int | None = None) -> list[Prompt]:
+        """The distinct prompts of a split, in its order, the first `most` of them."""
+        columns = PromptColumns(split, source.prompt_feature, source.system_feature)
         prompts: list[Prompt] = []
         size = 0
         for place, row in split.rows(columns.to_read):
@@ -133,6 +148,8 @@ class _Reading:
             if prompt is not None:
                 size += len(prompt.text) + _OVERHEAD
                 prompts.append(prompt)
+                if len(prompts) == most:
+                    break
             if size > _MOST_TEXT:
                 note = f"data: {split.name} is read up to {place}: more is not held in memory"
                 self._notes[note] = None

@@ -304,7 +304,10 @@ def missing(settings: Settings) -> list[tuple[str, str]]:
         for name, role in roles.items()
         if not files.find(name, role) and not files.packaged(name)
     ]
-    return absent if files.has_dataset(settings.data) else [*absent, ("data", settings.data)]
+    if settings.data_streaming:
+        return absent
+    data = [name for name in settings.data_names if not files.has_dataset(name)]
+    return [*absent, *(("data", name) for name in data)]
 
 
 def _download(settings: Settings, ask_hub: bool) -> int | None:

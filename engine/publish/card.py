@@ -49,12 +49,13 @@ def model_card(
     settings, _ = run.known_settings()
     state = run.state()
     base = hub_id(settings.model)
+    datasets = [data for name in settings.data_names if (data := hub_id(name))]
     facts: dict[str, Any] = {
         "library_name": "peft" if places.get("peft") == "" else "mlx",
         "pipeline_tag": "text-generation",
         **({"base_model": base} if base else {}),
         **({"base_model_relation": _relation(places)} if base else {}),
-        **({"datasets": [data]} if (data := hub_id(settings.data)) else {}),
+        **({"datasets": datasets} if datasets else {}),
         "tags": ["lora-studio", "online-dpo", "dpo", settings.train_type],
     }
     named = f"[{inline(base)}](https://huggingface.co/{base})" if base else _model_name(settings)

@@ -50,13 +50,17 @@ def judge_of(settings: Settings) -> str:
 def public_settings(settings: Settings) -> dict[str, object]:
     """The settings that differ from their defaults and are of the training itself."""
     own = {field.key for field in fields() if field.section in (OUTPUT, SESSION)} | _LEFT_OUT
-    named = ("model", "data", "reference_model_path", "resume_adapter_file")
+    named = ("model", "reference_model_path", "resume_adapter_file")
     judges = ("judge", "hybrid_model", "eval_judge")
     public: dict[str, object] = {}
     for key, (value, _) in changed(settings).items():
         if key in own:
             continue
-        if key in named and isinstance(value, str):
+        if key == "data":
+            value = ", ".join(map(public_name, settings.data_names))
+        elif key == "data_mix":
+            value = [source | {"data": public_name(str(source["data"]))} for source in value]
+        elif key in named and isinstance(value, str):
             value = public_name(value)
         elif key in judges and isinstance(value, str):
             value = ", ".join(map(public_judge, value.split(", ")))

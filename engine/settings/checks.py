@@ -59,6 +59,7 @@ def problems(settings: Settings) -> list[Problem]:
     return [
         *_judge(settings),
         *_secrets(settings),
+        *_data(settings),
         *_lengths(settings),
         *_weights(settings),
         *_labels(settings),
@@ -66,6 +67,9 @@ def problems(settings: Settings) -> list[Problem]:
         *_schedule(settings),
         *_followers(settings),
     ]
+
+
+SOURCE_TEXTS = ("data_config", "data_split", "prompt_feature", "system_feature")
 
 
 def check(settings: Settings) -> None:
@@ -197,6 +201,36 @@ def _secrets(settings: Settings) -> Iterator[Problem]:
     for key, value in settings.model_dump().items():
         if key not in SETTINGS and isinstance(value, str) and hide(value) != value:
             yield Problem(key, f"it {SECRET}")
+
+
+def _data(settings: Settings) -> Iterator[Problem]:
+    for source in settings.data_mix:
+        name, weight = source.get("data"), source.get("weight", 1.0)
+        texts = [source[key] for key in SOURCE_TEXTS if key in source]
+        if (
+            not isinstance(name, str)
+            or not name.strip()
+            or not all(isinstance(text, str) for text in texts)
+            or not isinstance(weight, float)
+            or weight <= 0
+            or source.keys() - {"data", "weight", *SOURCE_TEXTS}
+        ):
+            keys = ", ".join(SOURCE_TEXTS)
+            yield Problem(
+                "data_mix",
+                "each source is {data: NAME, weight: ...}, with a weight above 0 or none, and may "
+                f"have {keys} as texts",
+            )
+            break
+        if any(hide(str(value)) != value for value in (name, *texts)):
+            yield Problem("data_mix", f"it {SECRET}")
+    weighted = sum("weight" in source for source in settings.data_mix)
+    if 0 < weighted < len(settings.data_mix):
+        yield Problem("data_mix", "give each source a weight, or none")
+    if settings.data_streaming and not settings.max_prompts:
+        yield Problem(
+            "data_streaming", "a stream has no end; say max_prompts, how many are to be read of it"
+        )
 
 
 def _lengths(settings: Settings) -> Iterator[Problem]:

@@ -66,6 +66,7 @@ FUSED = Condition(lambda s: s.fuse, "fuse is off")
 FUSED_ADAPTERS = Condition(lambda s: s.fuse and s.train_type != "full", "no adapters are fused")
 DEQUANTIZED = Condition(lambda s: s.fuse and s.quantization != "none", "nothing quantized is fused")
 UNATTENDED = Condition(lambda s: not s.human_judge, "without its person a run always stops")
+ONE_SOURCE = Condition(lambda s: not s.data_mix, "each source of data_mix has its own")
 TRACKED = Condition(lambda s: bool(s.report_to), "report_to names no program")
 NOTIFIED_PERSON = Condition(
     lambda s: s.asks_person and s.notify_env is not None,

@@ -27,6 +27,7 @@ from engine.settings.conditions import (
     MEASURED,
     NEVER,
     NOTIFIED_PERSON,
+    ONE_SOURCE,
     PERSON,
     READER,
     RUBRIC_READ,
@@ -175,6 +176,38 @@ class Settings(SettingsModel):
         DATA,
         "The prompts: hub dataset id, local folder, file (jsonl, json, csv, tsv, parquet, txt; "
         "also .gz), or starter.",
+    )
+    data_config: str | None = setting(
+        None,
+        DATA,
+        "Configuration of a hub dataset that has several; data: NAME:CONFIGURATION says the same.",
+        applies=ONE_SOURCE,
+    )
+    data_split: str | None = setting(
+        None,
+        DATA,
+        "Split whose prompts are trained on, such as train_sft, or a part of a hub dataset's, such "
+        "as train[:10%]; empty: train.",
+        applies=ONE_SOURCE,
+    )
+    data_streaming: bool = setting(
+        False,
+        DATA,
+        "Reads a hub dataset over the network as far as max_prompts and eval_prompts need it, out "
+        "of a shuffled window, and downloads nothing else.",
+    )
+    data_mix: list[dict[str, str | float]] = setting(
+        [],
+        DATA,
+        "Several sources in place of data: {data: NAME, weight: 2}, and so on, each also with "
+        "data_config, data_split, prompt_feature and system_feature of its own. With weights the "
+        "prompts are in that proportion, as many as the scarcest source allows; without, all are "
+        "used.",
+    )
+    text_prompts: Literal["lines", "files"] = setting(
+        "lines",
+        DATA,
+        "What is a prompt in txt files: each line, or each file as a whole (md files too).",
     )
     prompt_feature: str | None = setting(
         None,
@@ -845,6 +878,19 @@ class Settings(SettingsModel):
         several = isinstance(value, list) and value and all(isinstance(e, str) for e in value)
         return BETWEEN.join(value) if several else value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_list_of_data_is_a_mix(cls, data: Any) -> Any:
+        """`data: [{data: a}, b]` is what `data_mix` says; data then names them all."""
+        given = data.get("data") if isinstance(data, dict) else None
+        if isinstance(given, list) and given:
+            mix = [{"data": each} if isinstance(each, str) else each for each in given]
+            data = {**data, "data_mix": mix}
+        mix = data.get("data_mix") if isinstance(data, dict) else None
+        if isinstance(mix, list) and mix and all(isinstance(each, dict) for each in mix):
+            data = {**data, "data": BETWEEN.join(str(each.get("data", "")) for each in mix)}
+        return data
+
     @field_validator("report_to", mode="before")
     @classmethod
     def _several_trackers(cls, value: Any) -> Any:
@@ -864,6 +910,13 @@ class Settings(SettingsModel):
         if isinstance(data, dict) and data.get("train_type") == "full":
             return {"quantization": "none", **data}
         return data
+
+    @property
+    def data_names(self) -> tuple[str, ...]:
+        """The datasets, files and folders that the prompts are read from."""
+        if self.data_mix:
+            return tuple(str(source.get("data", "")) for source in self.data_mix)
+        return (self.data,)
 
     @property
     def human_judge(self) -> bool:

@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 
 from engine.errors import UserError
 from tui.cli.chat_command import chat
+from tui.cli.prompts_command import prompts_cli
 from tui.cli.publish_command import publish
 from tui.cli.show_command import show
 
@@ -38,6 +39,7 @@ PAIRS, CHECK = "pairs", "check"
 OF_RUNS = "of-runs"  # what names of runs stand for after `pairs`
 pairs_cli = typer.Typer(help="Write labels as a dataset; look pairs over.", rich_markup_mode=None)
 cli.add_typer(pairs_cli, name=PAIRS)
+cli.add_typer(prompts_cli, name="prompts")
 cli.command()(chat)
 cli.command()(publish)
 runs_cli.command()(show)
