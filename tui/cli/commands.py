@@ -16,6 +16,7 @@ from engine.errors import UserError
 from tui.cli.chat_command import chat
 from tui.cli.prompts_command import prompts_cli
 from tui.cli.publish_command import publish
+from tui.cli.serve_command import serve
 from tui.cli.show_command import show
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ cli.add_typer(pairs_cli, name=PAIRS)
 cli.add_typer(prompts_cli, name="prompts")
 cli.command()(chat)
 cli.command()(publish)
+cli.command()(serve)
 runs_cli.command()(show)
 
 BEGIN = "begin"  # what a preset or a config stands for where a command is expected
