@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 
 from engine.errors import UserError
 from tui.cli.chat_command import chat
+from tui.cli.mcp_command import mcp
 from tui.cli.prompts_command import prompts_cli
 from tui.cli.publish_command import publish
 from tui.cli.serve_command import serve
@@ -42,6 +43,7 @@ pairs_cli = typer.Typer(help="Write labels as a dataset; look pairs over.", rich
 cli.add_typer(pairs_cli, name=PAIRS)
 cli.add_typer(prompts_cli, name="prompts")
 cli.command()(chat)
+cli.command()(mcp)
 cli.command()(publish)
 cli.command()(serve)
 runs_cli.command()(show)
