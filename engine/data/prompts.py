@@ -9,7 +9,7 @@ import hashlib
 import json
 import random
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from engine.data.chat_messages import Message, Tools, spoken, transcript
@@ -70,10 +70,10 @@ def load_prompts(settings: Settings) -> PromptSet:
             sentence that names the file and, where there is one, the line.
     """
     splits = read_splits(settings.data)
-    reading = _Reading(settings)
+    reader = PromptReader(settings)
 
     def prompts_of(name: str) -> list[Prompt]:
-        prompts = reading.prompts(splits[name]) if name in splits else []
+        prompts = list(reader.prompts(splits[name])) if name in splits else []
         random.Random(settings.seed).shuffle(prompts)
         return prompts
 
@@ -81,7 +81,7 @@ def load_prompts(settings: Settings) -> PromptSet:
     test = prompts_of("test")
     held_out = prompts_of("valid")
     train = prompts_of("train")
-    notes = reading.notes()
+    notes = reader.notes()
     if settings.max_prompts:
         train = train[: settings.max_prompts]
     most = settings.eval_prompts
@@ -97,30 +97,31 @@ def load_prompts(settings: Settings) -> PromptSet:
             )
         held_out, train = train[:count], train[count:]
     if not train:
-        raise UserError(f"data: {settings.data} holds no prompts to train on: {reading.why()}")
+        raise UserError(f"data: {settings.data} holds no prompts to train on: {reader.why()}")
     if settings.test and not test and settings.measures:
         notes.append("test: there is no test split, so the held-out prompts are used")
         test = held_out
-    return PromptSet(train, held_out, test, reading.dropped, notes)
+    return PromptSet(train, held_out, test, reader.dropped, notes)
 
 
-class _Reading:
+class PromptReader:
     """Makes prompts of rows, and remembers what was left out of them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._room = settings.max_seq_length * CHARACTERS_PER_TOKEN
         self._digests: set[bytes] = set()
+        self.columns: dict[str, PromptColumns] = {}  # by the name of each split that was begun
         self.dropped = {"empty": 0, "duplicate": 0}
         self._unusable: dict[str, tuple[int, str]] = {}  # reason -> how often, where first
         self._answered = self._cut = self._own_system = 0
         self._notes: dict[str, None] = {}
 
-    def prompts(self, split: Split) -> list[Prompt]:
+    def prompts(self, split: Split) -> Iterator[Prompt]:
         """The distinct prompts of a split, in its order."""
         settings = self._settings
         columns = PromptColumns(split, settings.prompt_feature, settings.system_feature)
-        prompts: list[Prompt] = []
+        self.columns[split.name] = columns
         size = 0
         for place, row in split.rows(columns.to_read):
             try:
@@ -132,13 +133,12 @@ class _Reading:
                 continue
             if prompt is not None:
                 size += len(prompt.text) + _OVERHEAD
-                prompts.append(prompt)
+                yield prompt
             if size > _MOST_TEXT:
                 note = f"data: {split.name} is read up to {place}: more is not held in memory"
                 self._notes[note] = None
                 break
         self._notes |= dict.fromkeys(columns.notes())
-        return prompts
 
     def _prompt(self, row: RowPrompt) -> Prompt | None:
         """The prompt of a row, or None where it asks nothing or nothing new."""
