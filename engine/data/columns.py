@@ -168,8 +168,8 @@ class PromptColumns:
         answers = [name for name in self._columns if name not in others]
         aside = f" ({listed(answers)} look like answers)" if answers else ""
         raise UserError(
-            f"prompt_feature: {self._name} has none of {', '.join(PROMPTS)}; say which of its "
-            f"columns holds the prompt: {listed(others) or 'none does'}{aside}"
+            "prompt_feature: say which column holds the prompt: "
+            f"{listed(others) or 'none does'}{aside}; {self._name} has none of {', '.join(PROMPTS)}"
         )
 
 

@@ -104,6 +104,23 @@ def find(name: str, role: str) -> Path | None:
     return None
 
 
+def misnamed(name: str) -> str | None:
+    """Why a name can be no model, in a sentence that follows the setting; None where it may be one.
+    Looks at local paths alone."""
+    if name == "starter":
+        return None
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        path = Path(name).expanduser()
+        if path.is_dir():
+            missing = not (path / "config.json").is_file()
+            return f"{name} has no config.json; give the folder of a model" if missing else None
+        if path.is_file():
+            return f"{name} is a file; give the folder of a model, or a hub id"
+        if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+            return f"there is no folder {name}; give a local folder or a hub id"
+    return None
+
+
 def has_dataset(name: str) -> bool:
     """Whether a dataset is on this machine: the starter's, a local one, or in the hub cache."""
     from huggingface_hub.constants import HF_HUB_CACHE

@@ -65,7 +65,7 @@ def test_large_data_is_told_in_parts(tmp_path: Path) -> None:
 def test_no_column_is_known_and_all_are_listed_to_choose_from(tmp_path: Path) -> None:
     each = last(of(write(tmp_path / "a.jsonl", [{"ask": "Why?", "tell": "So."}])))
     assert each.columns == ("ask", "tell")
-    assert "say which of its columns holds the prompt" in each.error
+    assert "say which column holds the prompt: ask" in each.error
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_what_cannot_fit_is_not_started(started: list[Settings]) -> None:
 def test_who_touches_the_form_first_starts_it_later(
     touched: bool, started: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CostLine, "estimate", lambda line, settings: None)  # the test finds it
+    monkeypatch.setattr(CostLine, "estimate", lambda line, *_, **__: None)  # the test finds it
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await until(pilot, lambda: isinstance(app.screen, SetupScreen))

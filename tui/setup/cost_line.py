@@ -30,6 +30,8 @@ class CostLine(Static):
         self._settings: Settings | None = None  # whose cost is wanted
         self._cost_settings: Settings | None = None  # whose cost this is
         self._cost: Cost | None = None
+        self._longest: int | None = None  # tokens of the data's longest prompt
+        self._reading = False  # whether that is about to be known
         self._error = ""
         self._timer: Timer | None = None
 
@@ -46,9 +48,16 @@ class CostLine(Static):
         known = self._cost if self._cost_settings == self._settings else None
         return known.absent if known else None
 
-    def estimate(self, settings: Settings) -> None:
-        """Work out the cost of these settings, once they stay for a moment."""
-        self._settings = settings
+    @property
+    def misnamed(self) -> tuple[str, str] | None:
+        """The key of a model's name that can be none, and the reason."""
+        known = self._cost if self._cost_settings == self._settings else None
+        return known.misnamed if known else None
+
+    def estimate(self, settings: Settings, longest: int | None, *, reading: bool) -> None:
+        """Work out the cost of these settings, once they stay for a moment, for prompts no longer
+        than the `longest` of the data; `reading`: that is about to be known."""
+        self._settings, self._longest, self._reading = settings, longest, reading
         if self._timer:
             self._timer.stop()
         self._timer = self.set_timer(TIMEOUT, self._work_out)
@@ -70,11 +79,12 @@ class CostLine(Static):
         """Ask the files first, which is quick, and the hub only for what is not here."""
         from tui.setup.cost import cost
 
-        settings = self._settings
+        settings, longest, reading = self._settings, self._longest, self._reading
         assert settings is not None
         for ask_hub in (False, True):
             try:
-                result, error = cost(settings, ask_hub=ask_hub), ""
+                result = cost(settings, longest=longest, reading=reading, ask_hub=ask_hub)
+                error = ""
             except (UserError, RunError, OSError) as reason:
                 result, error = None, str(reason)
             self.app.call_from_thread(self._show_cost, settings, result, error)

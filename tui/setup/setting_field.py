@@ -16,15 +16,17 @@ from textual.widgets import Input, OptionList, TextArea
 from engine.runs.run_names import safe_name
 from engine.settings.fields import Setting
 from tui.setup.form import Form
+from tui.setup.suggestions import Suggestions
 from tui.text.safe_text import safe_line
 from tui.text.setting_value import show
-from tui.widgets.offers import Complete, Offers
+from tui.widgets.offers import Offers
 from tui.widgets.safe_editors import LineEditor, TextEditor
 
 NAME_WIDTH = 31  # cells, the marks before the name included
 NARROW_VALUE, WIDE_VALUE = 11, 32  # cells for a value before the remark on it, where they fit
 COMFORTABLE_WIDTH = NAME_WIDTH + 30  # cells of a field that show most values whole
 EDITOR_LINES = 8
+EARLIER_WIDTH = 60  # cells of a value of an earlier run in the list of them
 KEEP = (
     ("keep", "leave the editor with the text as it is now"),
     ("drop", "back to the text before"),
@@ -32,7 +34,7 @@ KEEP = (
 
 
 class SettingField(Widget, can_focus=True):
-    """A setting; `complete` offers values for a text."""
+    """A setting; `suggestions` offer values for its text."""
 
     DEFAULT_CSS = """
     SettingField {
@@ -60,6 +62,7 @@ class SettingField(Widget, can_focus=True):
         Binding("space", "edit", "edit", show=False, id="field.edit_too"),
         Binding("left", "step(-1)", "previous choice", show=False, id="field.previous"),
         Binding("right", "step(1)", "next choice", show=False, id="field.next"),
+        Binding("h", "earlier", "earlier ones", id="field.earlier"),
         Binding("r,delete,backspace", "reset", "reset", id="field.reset"),
         Binding("tab", "done", "done", id="field.done"),
         Binding("escape", "cancel", "as it was", id="field.cancel"),
@@ -83,11 +86,11 @@ class SettingField(Widget, can_focus=True):
         field: "SettingField"
         by: int
 
-    def __init__(self, setting: Setting, form: Form, complete: Complete | None = None) -> None:
+    def __init__(self, setting: Setting, form: Form, suggestions: Suggestions) -> None:
         super().__init__(id=f"field-{setting.key.replace('.', '-')}")
         self.setting = setting
         self._form = form
-        self._complete = complete
+        self._suggestions = suggestions
         self._first_text = ""  # the text when the editor was opened
         self._screen_text = ""  # the editor's text as the screen knows it
         self._opened_text = ""  # of the editor of several lines
@@ -214,7 +217,7 @@ class SettingField(Widget, can_focus=True):
         self._height()
         self.editor.focus()
         self.call_after_refresh(self.scroll_visible, animate=False)
-        if self._complete:
+        if self._suggestions.completes(self.key):
             self._options = Offers()
             await self.mount(self._options)
             self._offer("")
@@ -247,6 +250,22 @@ class SettingField(Widget, can_focus=True):
         """Back to where the form began, and from there to the default."""
         self.post_message(self.Edited(self, None))
 
+    def action_earlier(self) -> None:
+        """Choose one of the values that earlier runs had."""
+        from tui.shell.ask import AskChoice
+
+        values = self._suggestions.earlier(self.key)
+        lines = [
+            (f"{number}", f"{safe_line(each.value, EARLIER_WIDTH)}   {safe_line(each.run, 30)}")
+            for number, each in enumerate(values, 1)
+        ]
+
+        def chosen(number: str | None) -> None:
+            if number:
+                self._send(values[int(number) - 1].value)
+
+        self.app.push_screen(AskChoice(f"{self.key} of earlier runs", lines), chosen)
+
     @property
     def _open(self) -> bool:
         return self.editor is not None or self._options is not None
@@ -255,6 +274,8 @@ class SettingField(Widget, can_focus=True):
         """Escape is the field's while something is open, the other keys while nothing is."""
         if action == "cancel":
             return self._open
+        if action == "earlier":
+            return not self._open and bool(self._suggestions.earlier(self.key))
         if action == "done":
             return isinstance(self.editor, TextEditor)
         return not (self._open and action in ("edit", "step", "reset"))
@@ -345,8 +366,9 @@ class SettingField(Widget, can_focus=True):
 
     def _offer(self, text: str) -> None:
         """List what the text may become, below the editor."""
-        if self._complete and isinstance(self._options, Offers):
-            self._options.offer([each for each in self._complete(text) if each != text])
+        if isinstance(self._options, Offers):
+            offers = self._suggestions.offers(self.key, text)
+            self._options.offer([each for each in offers if each != text])
 
     async def _take(self, text: str) -> None:
         """Put an offered text into the editor; a folder stays open for what is in it."""
