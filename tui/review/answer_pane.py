@@ -23,7 +23,7 @@ class AnswerPane(Vertical):
 
     DEFAULT_CSS = """
     AnswerPane {
-        width: 1fr; height: 1fr; min-height: 4;
+        width: 1fr; max-width: 74; height: 1fr; min-height: 4;
         border-top: solid $faint; border-title-color: $muted; border-title-style: bold;
         & > VerticalScroll { height: 1fr; }
         & > .facts { height: auto; color: $muted; text-align: right; }

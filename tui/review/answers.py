@@ -67,6 +67,7 @@ class AnswersScreen(StudioScreen):
     AnswersScreen {
         & #pair { height: 1fr; padding: 1 1 0 1; }
         & #prompt { height: auto; max-height: 30%; margin-bottom: 1; }
+        & #prompt-text { max-width: 72; }
         & #prompt-more { height: 1; color: $muted; display: none; }
         & #answers { height: 1fr; }
 

@@ -8,7 +8,7 @@ import statistics
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -40,11 +40,16 @@ class LabelSession(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PastLabel:
-    """A label that a person gave: to which pair, of which step; a repeat is no label of its own."""
+    """A label that a person gave: to which pair, of which step; a repeat is no label of its own.
+
+    `prompt`, which is untrusted, and `shown`, the verdict, are known of those of this sitting.
+    """
 
     pair_id: str
     step: int
     repeat: bool = False
+    prompt: str = ""
+    shown: Shown | None = None
 
 
 @dataclass(slots=True)
@@ -105,7 +110,8 @@ class LabelQueue:
             return False
         self._remarks.pop(pair.pair_id, None)
         self._times.append(self.clock())
-        self.labels.append(PastLabel(pair.pair_id, pair.step, pair.repeat))
+        label = PastLabel(pair.pair_id, pair.step, pair.repeat, pair.prompt, shown)
+        self.labels.append(label)
         return True
 
     def undo(self) -> UndoOutcome:
@@ -123,10 +129,32 @@ class LabelQueue:
             if outcome == "unknown":  # it was taken back elsewhere
                 continue
             if outcome == "undone":
-                waiting = (pair for pair in self.session.waiting() if pair.pair_id == last.pair_id)
-                self.current = next(waiting, None)
+                self._show(last.pair_id)
             return outcome
         return "nothing"
+
+    def take_back(self, pair_id: str) -> UndoOutcome:
+        """Take an earlier label back and, where its pair waits again, show that pair.
+
+        Raises:
+            StorageError: the label could not be taken back; it still counts.
+        """
+        outcome = self.session.undo(pair_id)
+        if outcome == "learned":
+            return outcome
+        self.labels = [label for label in self.labels if label.pair_id != pair_id]
+        if outcome == "undone":
+            self._show(pair_id)
+        return "undone" if outcome == "undone" else "nothing"
+
+    def _show(self, pair_id: str) -> None:
+        waiting = (pair for pair in self.session.waiting() if pair.pair_id == pair_id)
+        self.current = next(waiting, None)
+
+    def sitting(self) -> list[tuple[int, PastLabel]]:
+        """The labels of this sitting, the newest first, with their numbers in the run."""
+        own = [label for label in self.labels if not label.repeat]
+        return [(number, each) for number, each in enumerate(own, 1) if each.shown][::-1]
 
     def label(self, back: int = 0) -> "Label | None":
         """The newest label, or one so many labels before it, of those learned from; None: there is
@@ -143,6 +171,11 @@ class LabelQueue:
         changed = self.session.relabel(pair_id, shown)
         if changed and shown is None:
             self.labels = [label for label in self.labels if label.pair_id != pair_id]
+        elif changed:
+            self.labels = [
+                replace(label, shown=shown) if label.pair_id == pair_id else label
+                for label in self.labels
+            ]
         return changed
 
     def place(self) -> Place:

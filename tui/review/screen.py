@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from textual import on
 from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
@@ -12,11 +14,13 @@ from engine.errors import RunError, UserError
 from engine.events import COMPLETE, Event, PairSampled, Shown
 from tui.review.answer_pane import length
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
+from tui.review.before_list import BeforeList
 from tui.review.label_queue import LabelQueue, UndoOutcome, earlier_labels
-from tui.review.words import UNDO_SAYS, idle_content, place_facts, relabelled
+from tui.review.words import CHOOSE, UNDO_SAYS, idle_content, place_facts, relabelled, rubric
 from tui.state.live_run import LiveRun
 from tui.text.choice import MARKS, label_kept, label_log, shown_choice, verdict_words
 from tui.text.safe_text import safe
+from tui.widgets.row_list import RowList
 from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
@@ -31,6 +35,10 @@ class ReviewScreen(AnswersScreen):
     """Shows the pair that waits, takes the verdict and shows the next."""
 
     TITLE = "review"
+    # From 188 columns on, what was answered before and the rubric stand beside the pair.
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
+        *(AnswersScreen.HORIZONTAL_BREAKPOINTS or ()), (188, "-broad"),
+    ]  # fmt: skip
     BINDINGS = [  # noqa: RUF012
         Binding("r", "resume", "resume", id="review.resume"),
         Binding("1", "give('left')", "first", id="review.first"),
@@ -42,13 +50,24 @@ class ReviewScreen(AnswersScreen):
         Binding("n", "note", "note", id="review.note"),
         Binding("f", "flag", "flag", show=False, id="review.flag"),
         Binding("d", "look('differences')", "diff", id="review.differences"),
-        Binding("escape", "cancel", "drop the note", show=False, id="review.cancel"),
+        Binding("h", "before", "before", id="review.before"),
+        Binding("escape", "cancel", "back to the pair", show=False, id="review.cancel"),
         *READING_KEYS,
     ]
     DEFAULT_CSS = """
     ReviewScreen {
         & #place { padding: 0 1; height: 1; color: $muted; }
         & #idle { padding: 1 1; height: auto; }
+        & #table { height: 1fr; }
+        & #middle { width: 1fr; height: 1fr; }
+        & BeforeList, & #rubric { display: none; }
+        &.-before BeforeList { display: block; width: 1fr; }
+        &.-before #middle { display: none; }
+        &.-broad BeforeList { display: block; width: 30; border-right: solid $faint; }
+        &.-broad #middle { display: block; }
+        &.-broad #rubric {
+            display: block; width: 34; height: 1fr; padding: 1 1 0 1; border-left: solid $faint;
+        }
         & #remark { height: auto; padding: 0 1; color: $muted; display: none; }
         & #note { display: none; border: none; height: 1; padding: 0 1; background: $surface; }
     }
@@ -64,8 +83,12 @@ class ReviewScreen(AnswersScreen):
     def body(self) -> Iterable[Widget]:
         """The pair with its place in the run, or why there is none."""
         yield Static(id="place", markup=False)
-        yield Static(id="idle", markup=False)
-        yield from self.answers_area()
+        with Horizontal(id="table"):
+            yield BeforeList()
+            with Vertical(id="middle"):
+                yield Static(id="idle", markup=False)
+                yield from self.answers_area()
+            yield Static(id="rubric", markup=False)
         yield Static(id="remark", markup=False)
         yield LineEditor(id="note", placeholder=NOTE_HINT, compact=True)
 
@@ -101,6 +124,10 @@ class ReviewScreen(AnswersScreen):
             )
         self._show_place(queue)
         self._show_remark(queue)
+        self.query_one(BeforeList).show(queue.sitting() if queue else [])
+        self.query_one("#rubric", Static).update(
+            rubric(self._session.settings) if queue and self._session else ""
+        )
 
     def _queue_now(self) -> LabelQueue | None:
         """The queue of the run that asks a person now; a new run gets a new queue."""
@@ -158,7 +185,9 @@ class ReviewScreen(AnswersScreen):
         queue = self._queue_or_say()
         if queue is None or self._busy:
             return
-        if queue.current is None:
+        if self.has_class("-before"):
+            self.say(CHOOSE)
+        elif queue.current is None:
             self.say("no pair waits for a verdict yet")
         elif not self.was_visible(queue.current.pair_id):
             self.say("that key came before this pair was on the screen; press it again")
@@ -181,9 +210,39 @@ class ReviewScreen(AnswersScreen):
                 lambda result: self._after_undo(queue, *result),
             )
 
-    def _after_undo(self, queue: LabelQueue, outcome: UndoOutcome, label: "Label | None") -> None:
+    def action_before(self) -> None:
+        """To what was answered before in this sitting, and back."""
+        if self.has_class("-before"):
+            self._leave_before()
+        elif not self.query_one(BeforeList).list.rows:
+            self.say("nothing was answered before in this sitting")
+        else:
+            self.add_class("-before")
+            self.query_one(BeforeList).list.focus()
+            self.say(CHOOSE)
+
+    def _leave_before(self) -> None:
+        self.remove_class("-before")
+        self.set_focus(None)
+
+    @on(RowList.Chosen, "#before-list")
+    def _chosen_before(self) -> None:
+        """Show the pair again, or, where it was learned from, ask for another label of it."""
+        queue, row = self._queue_or_say(), self.query_one(BeforeList).list.current
+        if queue and row and not self._busy:
+            pair_id = row[1].pair_id
+            back = [each.pair_id for _, each in queue.sitting()].index(pair_id)
+            self._leave_before()
+            self._run_busy(
+                lambda: (queue.take_back(pair_id), queue.label(back)),
+                lambda result: self._after_undo(queue, *result, back=back),
+            )
+
+    def _after_undo(
+        self, queue: LabelQueue, outcome: UndoOutcome, label: "Label | None", back: int = 0
+    ) -> None:
         if outcome == "learned" and label:
-            self._ask_for_change(queue, label, 0)
+            self._ask_for_change(queue, label, back)
         else:
             self.say(UNDO_SAYS[outcome])
 
@@ -261,9 +320,11 @@ class ReviewScreen(AnswersScreen):
         self._leave_note()
 
     def action_cancel(self) -> None:
-        """Leave the note as it was."""
+        """Leave the note as it was, or what was answered before."""
         if self.query_one("#note").display:
             self._leave_note()
+        elif self.has_class("-before"):
+            self._leave_before()
         else:
             self.say("no note is open · f3 shows the run")
 

@@ -9,10 +9,10 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.events import Event
-from tui.run.metric_labels import ALL, Metric, metric
+from tui.run.metric_chart import lines
+from tui.run.metric_labels import ALL, metric
 from tui.shell.base import StudioScreen
 from tui.state.run_view import RunView
-from tui.state.series import Series
 from tui.text.safe_text import safe_line
 from tui.widgets.chart import Chart, reading
 from tui.widgets.plot import Line
@@ -98,16 +98,6 @@ class ChartScreen(StudioScreen):
             about = f"{chart.smoothing} smoothing · {about}"
         head = Content("\n").join([Content("").join(parts), Content.styled(about, "$muted")])
         self.query_one("#head", Static).update(head)
-
-
-def lines(view: RunView, main: Metric) -> list[Line]:
-    """The line of a metric, and of those that its chart shows beside it."""
-    series = view.series
-    bounds = series.get(f"{main.name}_low"), series.get(f"{main.name}_high")
-    band = (bounds[0], bounds[1]) if bounds[0] and bounds[1] else None
-    result = [Line(main.label, series.get(main.name, Series()), band)]
-    result += [Line(metric(name).label, series[name]) for name in main.also if series.get(name)]
-    return result
 
 
 def value_at(chart: Chart, line: Line) -> str:

@@ -19,7 +19,7 @@ from engine.events import (
 from engine.json_number import finite, real, whole
 from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run, shown_status
 from engine.runs.json_lines import Record
-from tui.state.run_view import LOG_LINES, RunView
+from tui.state.run_view import LOG_LINES, NEWEST, RunView
 
 LOG_BYTES = 1_000_000  # of the end of log.txt that are read
 _LEVELS = get_args(Level)
@@ -69,11 +69,12 @@ class RunFromFiles:
             self.view.evaluation = replace(evaluation, step=step)
 
     def _take_pairs(self) -> None:
-        for follower in self._pairs:
-            _, lines = follower.read()
+        lines = [line for follower in self._pairs for line in follower.read()[1]]
+        lines.sort(key=lambda line: whole(line.get("step")))
+        for line in lines[-NEWEST:]:
             newest = self.view.newest
-            if lines and (newest is None or whole(lines[-1].get("step")) >= newest.step):
-                self.view.newest = to_pair(lines[-1])
+            if newest is None or whole(line.get("step")) >= newest.step:
+                self.view.pairs.appendleft(to_pair(line))
 
     def _log_size(self) -> int:
         with contextlib.suppress(OSError):

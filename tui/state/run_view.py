@@ -36,11 +36,14 @@ from engine.events import (
 )
 from engine.json_number import real
 from tui.state.series import Series
+from tui.text.format import number
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
 
 LOG_LINES = 5_000
+NEWEST = 40  # pairs that are kept, those judged last
+IN_LOG = ("loss", "margin", "accuracy", "kl")  # metrics that a line of the log has of a report
 PACE_STEPS = 50  # newest steps that tell how long one takes a person
 NOT_MEASURED = "not measured since step 0"  # of a win rate
 SHOWN = {*STATUSES, "damaged"}
@@ -83,7 +86,7 @@ class RunView:
         self.series: dict[str, Series] = {}
         self.log: deque[LogLine] = deque(maxlen=LOG_LINES)
         self.log_count = 0  # lines ever, so that a reader can tell what is new
-        self.newest: PairJudged | None = None
+        self.pairs: deque[PairJudged] = deque(maxlen=NEWEST)  # the newest first
         self.evaluation: Evaluated | None = None
         self._report: Report | None = None  # the newest means, which are what the files hold
         self.findings: tuple[Finding, ...] = ()  # what is wrong with the run, the worst first
@@ -109,6 +112,11 @@ class RunView:
         """How many points of a metric were ever added: what tells whether it has changed."""
         series = self.series.get(metric)
         return series.added if series else 0
+
+    @property
+    def newest(self) -> PairJudged | None:
+        """The pair that was judged last."""
+        return self.pairs[0] if self.pairs else None
 
     @property
     def phase(self) -> str:
@@ -204,6 +212,7 @@ class RunView:
                 self._report = event
                 own = {k: v for k, v in event.metrics.items() if not self._has(k, event.step)}
                 self.add_metrics(event.step, own, self.elapsed(event.time))
+                self.add_log(event.time, "info", _report_line(event))
             case Evaluated():
                 self.evaluation = event
                 if event.split == "kept":  # of an earlier step, and so no point of the series
@@ -214,7 +223,7 @@ class RunView:
             case EndedEarly():
                 self.ended_early = event.reason
             case PairJudged():
-                self.newest = event
+                self.pairs.appendleft(event)
             case RunEnded():
                 self.status, self.error, self.ended = event.status, event.error, event.time
                 if self._report and self._report.step == self.step:  # the same numbers as later
@@ -233,12 +242,12 @@ class RunView:
         """
         at = math.nan if seconds is None else seconds
         for name, value in metrics.items():
-            if name in NOT_METRICS or (number := real(value)) is None:
+            if name in NOT_METRICS or (point := real(value)) is None:
                 continue
             series = self.series.get(name)
             if series is None:
                 series = self.series[name] = Series()
-            series.add(step, number, at)
+            series.add(step, point, at)
 
     def _trained(self) -> float:
         """Seconds of training up to the newest point."""
@@ -253,3 +262,10 @@ class RunView:
         """Add a line to the log, which keeps the newest."""
         self.log.append(LogLine(at, level, text))
         self.log_count += 1
+
+
+def _report_line(report: Report) -> str:
+    """`step 20  loss 0.472  margin 1.31`."""
+    known = ((name, real(report.metrics.get(name))) for name in IN_LOG)
+    values = [f"{name} {number(value)}" for name, value in known if value is not None]
+    return "  ".join([f"step {report.step:,}", *values])
