@@ -191,8 +191,8 @@ def row(run: RunSummary, width: int, glance: Glance, marked: Collection[Path]) -
     return Content.assemble(*parts)
 
 
-def about(run: RunSummary) -> Content:
-    """Two lines with what the columns leave out or cut."""
+def facts_of(run: RunSummary) -> str:
+    """What the columns leave out or cut, in a line."""
     of = f" of {run.total_steps:,}" if run.total_steps else ""
     facts = [
         run.train_type,
@@ -204,8 +204,13 @@ def about(run: RunSummary) -> Content:
         run.notes and f"notes {run.notes}",
     ]
     words = " · ".join(safe_line(fact, 120) for fact in facts if isinstance(fact, str) and fact)
+    return safe_line(words, 400)
+
+
+def about(run: RunSummary) -> Content:
+    """Two lines: the name, and what the columns leave out or what went wrong."""
     reason = run.damaged or run.error
-    second = (safe_line(reason, 400), "$bad") if reason else (safe_line(words, 400), "$muted")
+    second = (safe_line(reason, 400), "$bad") if reason else (facts_of(run), "$muted")
     return Content.assemble((safe_line(run.name, 200), "$foreground"), "\n", second)
 
 
