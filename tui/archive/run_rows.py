@@ -16,7 +16,6 @@ from engine.runs.folder import METRICS
 from engine.runs.run_summary import RunSummary
 from tui.text.format import age, duration
 from tui.text.safe_text import cut, safe_line
-from tui.text.search import matcher
 from tui.widgets.sparkline import sparkline
 
 MARKS = 4  # cells before the name
@@ -128,6 +127,10 @@ class Order:
         titles = [column.title for column in COLUMNS]
         return Order(titles[(titles.index(self.column) + 1) % len(titles)])
 
+    def by(self, column: str) -> "Order":
+        """By a column, or turned round where it is that one already."""
+        return Order(column, column == self.column and not self.flipped)
+
     def sort(self, runs: Sequence[RunSummary]) -> list[RunSummary]:
         """The runs in this order; those without a value stand last."""
         column = next(each for each in COLUMNS if each.title == self.column)
@@ -135,12 +138,6 @@ class Order:
         known.sort(key=lambda run: run.name.lower())
         known.sort(key=column.sort, reverse=column.largest_first != self.flipped)
         return known + [run for run in runs if column.sort(run) is None]
-
-
-def matching(runs: Sequence[RunSummary], text: str) -> list[RunSummary]:
-    """The runs that hold every word of `text` in a name, model, judge, status or tag."""
-    matches = matcher(text)
-    return [run for run in runs if matches(_searched(run))]
 
 
 def columns(width: int) -> list[tuple[Column, int]]:
@@ -168,6 +165,16 @@ def header(width: int, order: Order) -> Content:
         text = title.rjust(cells) if column.right else title.ljust(cells)
         parts.append(Content.styled(text + " ", "$foreground" if sorted_by else "$muted"))
     return Content.assemble(*parts)
+
+
+def column_at(x: int, width: int) -> str | None:
+    """The title of the column at a cell of a row; None left of the first."""
+    at = MARKS
+    for column, cells in columns(width):
+        if at <= x < at + cells + 1:
+            return column.title
+        at += cells + 1
+    return None
 
 
 def row(run: RunSummary, width: int, glance: Glance, marked: Collection[Path]) -> Content:
@@ -234,10 +241,6 @@ def _style(run: RunSummary, column: Column) -> str:
     if column.title in ("name", "loss", "win rate"):
         return "$foreground"
     return "$muted"
-
-
-def _searched(run: RunSummary) -> str:
-    return " ".join((run.name, run.model, run.judge, run.status, run.train_type, *run.tags))
 
 
 def _middle_out(name: str, width: int) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 from textual import on, work
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.events import Resize
+from textual.events import Click, Resize
+from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Static
 from textual.worker import get_current_worker
@@ -16,9 +17,10 @@ from engine.events import UNDER_WAY
 from engine.runs import archive, trash
 from engine.runs.folder import Run
 from engine.runs.run_summary import RunSummary
+from tui.archive.run_filter import matching, needs_settings
 from tui.archive.run_glances import RunGlances
 from tui.archive.run_preview import RunPreview
-from tui.archive.run_rows import Order, about, header, matching, row
+from tui.archive.run_rows import Order, about, column_at, header, row
 from tui.shell.base import StudioScreen
 from tui.text.format import size
 from tui.text.safe_text import safe_line
@@ -27,6 +29,21 @@ from tui.widgets.safe_editors import LineEditor
 
 LEAST_SECONDS = 1.5  # between two looks at the folder of runs
 BUSY_SHARE = 0.05  # of the time that may go into looking
+
+
+class TitleLine(Static):
+    """The titles of the columns."""
+
+    class Clicked(Message):
+        """A title was clicked, at the cell `x`."""
+
+        def __init__(self, x: int) -> None:
+            super().__init__()
+            self.x = x
+
+    def on_click(self, event: Click) -> None:
+        """Tell which cell was clicked."""
+        self.post_message(self.Clicked(event.x))
 
 
 class RunTableScreen(StudioScreen):
@@ -74,10 +91,10 @@ class RunTableScreen(StudioScreen):
     def body(self) -> Iterable[Widget]:
         """Title, filter, table, and the run under the cursor, below it or beside it."""
         yield Static(id="title")
-        yield LineEditor(placeholder="name, model, judge, status or tag", compact=True, id="filter")
+        yield LineEditor(placeholder="words, or rank=8 win>60% tag:x", compact=True, id="filter")
         with Horizontal():
             with Vertical(id="list"):
-                yield Static(id="header")
+                yield TitleLine(id="header")
                 yield RowList(self._row, empty="  reading the runs …", id="table")
             yield RunPreview()
         yield Static(id="about")
@@ -139,6 +156,17 @@ class RunTableScreen(StudioScreen):
             self.glances.measure(run)
         self.app.call_from_thread(self._show_title)
 
+    @work(thread=True, exclusive=True, group="settings")
+    def _read_settings(self) -> None:
+        """Read the configs of all runs, which a filter asks for."""
+        worker, news = get_current_worker(), False
+        for run in self.summaries or []:
+            if worker.is_cancelled:
+                return
+            news |= self.glances.read_settings(run)
+        if news:
+            self.app.call_from_thread(self.show_runs)
+
     # -- showing ---------------------------------------------------------------------------------
 
     def _row(self, run: RunSummary, width: int) -> Content:
@@ -150,7 +178,7 @@ class RunTableScreen(StudioScreen):
             return
         at = cursor_at or (self.run.path if self.run else None)
         text = self.query_one("#filter", Input).value
-        visible = self._order.sort(matching(self.summaries, text))
+        visible = self._order.sort(matching(self.summaries, text, self.glances.settings))
         cursor = next((place for place, run in enumerate(visible) if run.path == at), None)
         empty = (
             "  no run matches · esc clears the filter" if text else "  no runs yet · f2 sets one up"
@@ -184,6 +212,12 @@ class RunTableScreen(StudioScreen):
         self.query_one(RunPreview).show_run(self.run)
         self._read_glances()
 
+    @on(TitleLine.Clicked)
+    def _sort_by(self, event: "TitleLine.Clicked") -> None:
+        if column := column_at(event.x, self.table.size.width):
+            self._order = self._order.by(column)
+            self.show_runs()
+
     # -- the table as a whole --------------------------------------------------------------------
 
     def action_sort(self) -> None:
@@ -206,6 +240,8 @@ class RunTableScreen(StudioScreen):
     @on(Input.Changed, "#filter")
     def _filter_changed(self) -> None:
         self.show_runs()
+        if needs_settings(self.query_one("#filter", Input).value):
+            self._read_settings()
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self) -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
-from textual import on
+from textual import on, work
 from textual.binding import Binding
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.events import Event
+from tui.run.chart_file import write_chart
 from tui.run.metric_chart import lines
 from tui.run.metric_labels import ALL, metric
 from tui.shell.base import StudioScreen
@@ -29,6 +30,7 @@ class ChartScreen(StudioScreen):
     BINDINGS = [  # noqa: RUF012
         Binding("n", "next(1)", "next metric", id="chart.next"),
         Binding("N", "next(-1)", "metric before", show=False, id="chart.previous"),
+        Binding("w", "write", "write a file", id="chart.write"),
         Binding("escape,c", "app.back", "back", id="chart.back"),
     ]
 
@@ -76,6 +78,13 @@ class ChartScreen(StudioScreen):
         place = names.index(self.metric.name) + by if self.metric.name in names else 0
         self.metric = metric(names[place % len(names)])
         self._show_lines()
+
+    @work
+    async def action_write(self) -> None:
+        """Write the chart as SVG, or its points as CSV."""
+        chart = self.query_one(Chart)
+        title = f"{safe_line(self.view.name, 60)} · {self.metric.label}"
+        await write_chart(self, chart, title, f"{self.view.name}-{self.metric.name}")
 
     @on(Chart.Refused)
     def _refused(self, event: Chart.Refused) -> None:

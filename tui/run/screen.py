@@ -67,6 +67,7 @@ class RunScreen(SteeringScreen):
     RunScreen.-broad.-tall #below {
         layout: grid; grid-size: 2; grid-columns: 1fr 72; grid-rows: 5fr 3fr; grid-gutter: 0 2;
     }
+    RunScreen.-what-now.-broad.-tall #below { grid-columns: 1fr 1fr; grid-rows: 3fr 1fr; }
     RunScreen.-broad.-tall LogPane { column-span: 2; }
     RunScreen.-broad.-tall MetricChart, RunScreen.-broad.-tall PairList,
     RunScreen.-broad.-tall #pairs-title { display: block; }
