@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from tui.run.metric_card import card
+from tui.run.metric_card import LABEL, card
 from tui.run.metric_labels import CARDS, Metric
 from tui.state.run_view import RunView
 from tui.widgets.key_line import KeyLine
@@ -56,6 +56,7 @@ class CardGrid(Widget, can_focus=True):
         self._view = view
         self._metrics = metrics
         self._points: tuple[int, ...] = ()  # the view and how many points it had
+        self._label_width = max(LABEL, *(len(metric.label) for metric in metrics))
         self._columns = 2
         self._card_height = 1
 
@@ -87,7 +88,14 @@ class CardGrid(Widget, can_focus=True):
         lines: list[Content] = []
         for start in range(0, len(self._metrics), self._columns):
             row = [
-                card(metric, self._view, width, self._card_height, self._at_cursor(start + offset))
+                card(
+                    metric,
+                    self._view,
+                    width,
+                    self._card_height,
+                    self._at_cursor(start + offset),
+                    self._label_width,
+                )
                 for offset, metric in enumerate(self._metrics[start : start + self._columns])
             ]
             lines += [Content("").join(parts) for parts in zip(*row, strict=True)]

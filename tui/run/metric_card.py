@@ -13,9 +13,14 @@ SPACE = 3  # between two cards of several lines
 
 
 def card(
-    metric: Metric, view: RunView | None, width: int, height: int, focused: bool
+    metric: Metric,
+    view: RunView | None,
+    width: int,
+    height: int,
+    focused: bool,
+    label_width: int = LABEL,
 ) -> list[Content]:
-    """The lines of a card.
+    """The lines of a card. `label_width`: cells for the label, so that values stand in a column.
 
     In one line the sparkline follows the value, and a second one is empty; in more it stands
     below, and the last is empty.
@@ -24,7 +29,7 @@ def card(
     value, unit = reading(metric, view)
     label = Content.assemble(
         (metric.label, "$accent bold underline" if focused else "$muted"),
-        " " * max(1, LABEL - len(metric.label)),
+        " " * max(1, label_width - len(metric.label)),
     )
     spark_style = "$accent" if focused else "$muted"
     values = series.values if series else ()
