@@ -8,7 +8,8 @@ from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.setup.screen import SetupScreen
 from tui.setup.section_list import beside, keys_of
-from tui.setup.setting_field import NAME_WIDTH, SettingField
+from tui.setup.setting_field import SettingField
+from tui.setup.setting_line import NAME_WIDTH
 from tui.setup.setting_list import Fields
 from tui.setup.start_line import StartLine
 

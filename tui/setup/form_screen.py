@@ -171,7 +171,8 @@ class FormScreen(StudioScreen):
         edited = self.form.settings != self.start_form.settings
         words = [safe_line(self.source, 60), *(["edited"] if edited else [])]
         words += [] if self.browser.on_first_page else ["all settings"]
-        words.append(f"{len(self.form.changed)} not at their default")
+        count = len(self.form.changed)
+        words.append(f"{count} not at their default" if count else "all at their defaults")
         title = Content.assemble(("setup  ", "bold"), (" · ".join(words), "$muted"))
         self.query_one("#title", Static).update(title)
 

@@ -9,7 +9,8 @@ from textual.events import Resize
 from tui.setup import first_page
 from tui.setup.form import Form
 from tui.setup.section_list import CHANGED, SectionList, beside, keys_of
-from tui.setup.setting_field import COMFORTABLE_WIDTH, SettingField
+from tui.setup.setting_field import SettingField
+from tui.setup.setting_line import COMFORTABLE_WIDTH
 from tui.setup.setting_list import GAP, Fields
 from tui.setup.suggestions import Suggestions
 
@@ -110,10 +111,12 @@ class SettingBrowser(Horizontal):
 
     def open(self, key: str) -> None:
         """Put the cursor on a setting: on the first page where it is there, else in its section."""
-        self.show_section()
-        if not (self.on_first_page and key in {each.key for each in self.fields.visible_fields()}):
+        page = first_page.columns(self._form, self._start, self._source)
+        if not self.on_first_page or key not in page[0]:
             self.sections.select(key)
             self.show_page(first=False)
+        else:
+            self.show_section()
         self.fields.focus_first(key)
 
     def step(self, by: int) -> bool:

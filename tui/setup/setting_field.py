@@ -13,18 +13,14 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, TextArea
 
-from engine.runs.run_names import safe_name
 from engine.settings.fields import Setting
 from tui.setup.form import Form
+from tui.setup.setting_line import NAME_WIDTH, empty_words, setting_line
 from tui.setup.suggestions import Suggestions
 from tui.text.safe_text import safe_line
-from tui.text.setting_value import show
 from tui.widgets.offers import Offers
 from tui.widgets.safe_editors import LineEditor, TextEditor
 
-NAME_WIDTH = 31  # cells, the marks before the name included
-NARROW_VALUE, WIDE_VALUE = 11, 32  # cells for a value before the remark on it, where they fit
-COMFORTABLE_WIDTH = NAME_WIDTH + 30  # cells of a field that show most values whole
 EDITOR_LINES = 8
 EARLIER_WIDTH = 60  # cells of a value of an earlier run in the list of them
 KEEP = (
@@ -115,24 +111,8 @@ class SettingField(Widget, can_focus=True):
     def render(self) -> Content:
         """Marks, name, value and a remark; below, what is wrong with the value."""
         width = self.size.width
+        line = setting_line(self.setting, self._form, width, focused=self.has_focus_within)
         reason = self._form.problems.get(self.key)
-        idle = self._form.no_effect.get(self.key)
-        changed = self.key in self._form.changed
-        mark = ("!", "$bad") if reason else ("•" if changed else " ", "$foreground")
-        focus = ("›" if self.has_focus_within else " ", "$accent")
-        quiet = "$faint" if idle else "$muted"
-        name = (f" {self.key:<{NAME_WIDTH - 3}}", quiet if idle or not changed else "$foreground")
-        room = max(0, width - NAME_WIDTH)
-        value = self._value("$faint" if idle else "$foreground").truncate(room, ellipsis=True)
-        column = NARROW_VALUE if width < 90 else WIDE_VALUE
-        remark = self._remark()
-        gap = " " * max(2, column - value.cell_length)
-        spare = room - value.cell_length - remark.cell_length
-        if 1 <= spare < len(gap):  # begun sooner, it is whole
-            gap = " " * spare
-        left = room - value.cell_length - len(gap)
-        remark = remark.truncate(left, ellipsis=True) if left > 7 else Content("")
-        line = Content.assemble(focus, mark, name, value, gap, remark)
         if not reason:
             return line
         below = "\n" * (1 + EDITOR_LINES * isinstance(self.editor, TextEditor))
@@ -141,42 +121,6 @@ class SettingField(Widget, can_focus=True):
             max(1, width - indent), ellipsis=True
         )
         return Content.assemble(line, below, " " * indent, text)
-
-    def _value(self, style: str) -> Content:
-        setting, text = self.setting, self._form.text(self.key)
-        if setting.kind == "switch":
-            on = text == "on"
-            dangerous = on and setting.dangerous
-            return Content.styled("● on" if on else "○ off", "$bad" if dangerous else style)
-        if not text:
-            return Content.styled(_empty(setting), "$faint")
-        if setting.kind == "choice":
-            arrows = self.has_focus
-            return Content.styled(f"‹ {text} ›" if arrows else text, style)
-        first, *rest = text.split("\n")
-        more = (f"  … {len(rest) + 1} lines", "$muted") if rest else ""
-        unit = (f" {setting.unit}", "$muted") if setting.unit and text[0].isdigit() else ""
-        return Content.assemble((safe_line(first, 500), style), unit, more)
-
-    def _remark(self) -> Content:
-        """Why the setting has no effect, or the default it differs from."""
-        if idle := self._form.no_effect.get(self.key):
-            words = idle
-        elif name := self._kept_name():
-            words = f"kept as {name}"
-        elif self.key in self._form.changed and self.setting.kind != "multiline":
-            words = f"default {show(self.setting.default) or 'empty'}"
-        else:
-            return Content("")
-        return Content.styled(words, "$faint")
-
-    def _kept_name(self) -> str:
-        """How a run will be called where not all of the name that was given can stay."""
-        text = self._form.text(self.key)
-        if self.key != "run_name" or not text:
-            return ""
-        name = safe_name(text)
-        return name if name != text else ""
 
     def _height(self) -> None:
         lines = 1 + (self.key in self._form.problems)
@@ -358,7 +302,7 @@ class SettingField(Widget, can_focus=True):
 
     async def _show_choices(self) -> None:
         choices = self._choices()
-        words = [Content(word or _empty(self.setting)) for word in choices]
+        words = [Content(word or empty_words(self.setting)) for word in choices]
         self._options = OptionList(*words, markup=False)
         await self.mount(self._options)
         self._options.highlighted = choices.index(self._form.text(self.key))
@@ -394,9 +338,3 @@ class SettingField(Widget, can_focus=True):
 
 def _begins_a_number(character: str | None) -> bool:
     return bool(character) and character in "0123456789.-"
-
-
-def _empty(setting: Setting) -> str:
-    """What stands for no value, in the words of its help: `empty: ...`."""
-    _, separator, words = setting.help.partition("empty: ")
-    return words.rstrip(".").split(";")[0] if separator else "empty"
