@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from engine.data import files as data_files
 from engine.model import files as model_files
@@ -83,10 +83,11 @@ class Preview:
 def _previews(replies: IO[bytes]) -> Iterator[DataPreview]:
     for line in replies:
         with contextlib.suppress(ValueError, TypeError):
-            reply = json.loads(line)
-            yield DataPreview(
-                **{key: tuple(v) if isinstance(v, list) else v for key, v in reply.items()}
-            )
+            reply: dict[str, Any] = json.loads(line)
+            told: dict[str, Any] = {
+                key: tuple(v) if isinstance(v, list) else v for key, v in reply.items()
+            }
+            yield DataPreview(**told)
 
 
 def _is_small(data: str) -> bool:

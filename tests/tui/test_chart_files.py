@@ -76,7 +76,7 @@ def test_a_log_scale_and_a_file_from_the_chart(
         await until(pilot, lambda: not app.session.events)  # type: ignore[union-attr]
         await pilot.press("c")
         await pilot.press("l")
-        assert app.screen.query_one(Chart).log
+        assert app.screen.query_one(Chart).log_scale
         await until(pilot, lambda: "0.001" in shown(app))
         await pilot.press("w", "enter")
         await until(pilot, lambda: "written" in said(app))

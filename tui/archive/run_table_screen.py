@@ -262,7 +262,7 @@ class RunTableScreen(StudioScreen):
 
     def action_mark(self) -> None:
         """Mark the run for a comparison."""
-        if run := self._intact_run():
+        if run := self.intact_run():
             if self._marked.pop(run.path, None) is None:
                 self._marked[run.path] = run
             self.table.redraw()
@@ -277,3 +277,14 @@ class RunTableScreen(StudioScreen):
         from tui.archive.compare_screen import CompareScreen
 
         self.app.push_screen(CompareScreen([Run(path) for path in self._marked]))
+
+    def intact_run(self) -> RunSummary | None:
+        """The run under the cursor, unless it is damaged, which is then said."""
+        if not self.run:
+            reading = self.summaries is None
+            self.say("the runs are still being read" if reading else "there is no run here")
+        elif self.run.damaged:
+            self.say(f"this run is damaged: {safe_line(self.run.damaged, 300)}")
+        else:
+            return self.run
+        return None

@@ -10,7 +10,6 @@ from engine.errors import RunError, UserError
 from engine.events import COMPLETE
 from engine.runs import archive, run_names, trash
 from engine.runs.folder import Run
-from engine.runs.run_summary import RunSummary
 from tui.archive.run_actions import copy_path, go_back, resume
 from tui.archive.run_table_screen import RunTableScreen
 from tui.run.watched import take_over
@@ -57,20 +56,9 @@ class RunsScreen(RunTableScreen):
 
     # -- one run ---------------------------------------------------------------------------------
 
-    def _intact_run(self) -> RunSummary | None:
-        """The run under the cursor, unless it is damaged, which is then said."""
-        if not self.run:
-            reading = self.summaries is None
-            self.say("the runs are still being read" if reading else "there is no run here")
-        elif self.run.damaged:
-            self.say(f"this run is damaged: {safe_line(self.run.damaged, 300)}")
-        else:
-            return self.run
-        return None
-
     @on(RowList.Chosen, "#table")
     def _open(self) -> None:
-        if run := self._intact_run():
+        if run := self.intact_run():
             session = self.studio.session
             if session and session.alive and session.run and session.run.path == run.path:
                 self.studio.open_run()
@@ -79,7 +67,7 @@ class RunsScreen(RunTableScreen):
 
     def action_resume(self) -> None:
         """Go on with the run from its newest checkpoint, or take it over from another process."""
-        if not (run := self._intact_run()):
+        if not (run := self.intact_run()):
             return
         if run.status not in COMPLETE and is_elsewhere(Run(run.path).holder()):
             self._take_over(Run(run.path))
@@ -89,7 +77,7 @@ class RunsScreen(RunTableScreen):
     @work(exclusive=True, group="asked")
     async def action_go_back(self) -> None:
         """Go on with the run from an earlier checkpoint."""
-        if run := self._intact_run():
+        if run := self.intact_run():
             await go_back(self, Run(run.path))
 
     @work(exclusive=True, group="asked")
@@ -98,7 +86,7 @@ class RunsScreen(RunTableScreen):
 
     def action_config(self) -> None:
         """Open the run's settings in the form."""
-        if run := self._intact_run():
+        if run := self.intact_run():
             try:
                 self.studio.open_setup(Run(run.path).settings(), run.name)
             except UserError as error:
@@ -106,12 +94,12 @@ class RunsScreen(RunTableScreen):
 
     def action_try_it(self) -> None:
         """Ask the starting and the trained policy."""
-        if run := self._intact_run():
+        if run := self.intact_run():
             self.studio.open_try_it(Run(run.path))
 
     def action_chat(self) -> None:
         """Talk with the starting and the trained policy."""
-        if run := self._intact_run():
+        if run := self.intact_run():
             self.studio.open_chat(Run(run.path))
 
     def action_copy(self) -> None:
@@ -122,7 +110,7 @@ class RunsScreen(RunTableScreen):
     @work
     async def action_tags(self) -> None:
         """Give the run other tags."""
-        if not (run := self._intact_run()):
+        if not (run := self.intact_run()):
             return
         text = await self.app.push_screen_wait(
             AskText("tags, separated by commas", safe_line(", ".join(run.tags)))
@@ -134,7 +122,7 @@ class RunsScreen(RunTableScreen):
     @work
     async def action_rename(self) -> None:
         """Give the run another name."""
-        if not (run := self._intact_run()):
+        if not (run := self.intact_run()):
             return
         text = await self.app.push_screen_wait(AskText("rename to", safe_line(run.name)))
         if text and text != run.name:
@@ -179,5 +167,5 @@ class RunsScreen(RunTableScreen):
 
     def action_export(self) -> None:
         """Write the adapters or the fused model into a folder."""
-        if run := self._intact_run():
+        if run := self.intact_run():
             self.studio.open_export(Run(run.path))

@@ -38,7 +38,7 @@ async def write_chart(screen: StudioScreen, chart: Chart, title: str, name: str)
         if file.suffix.lower() == ".svg":
             # Over the steps, whatever the axis on the screen is.
             window = chart.window if chart.axis == "step" else plot.whole(chart.lines, "step")
-            text = to_svg(chart.lines, window, title, percent=chart.percent, log=chart.log)
+            text = to_svg(chart.lines, window, title, percent=chart.percent, log=chart.log_scale)
         durable.write_file(file, text)
     except (UserError, RunError, OSError) as error:
         screen.say_error(error)

@@ -43,7 +43,7 @@ class Chart(Widget, can_focus=True):
 
     smoothing: reactive[str] = reactive("off")
     axis: reactive[Axis] = reactive("step")
-    log: reactive[bool] = reactive(False)
+    log_scale: reactive[bool] = reactive(False)
 
     class Read(Message):
         """The cursor stands on another point, or what is shown has changed."""
@@ -113,7 +113,7 @@ class Chart(Widget, can_focus=True):
         if not (reach := self.reach()):
             return None
         values = line.series.values
-        if self.log:  # the line was made for this drawing
+        if self.log_scale:  # the line was made for this drawing
             return plot.smoothed(values, reach)
         key = (id(values), len(values), reach)
         if key not in self._means:
@@ -130,12 +130,12 @@ class Chart(Widget, can_focus=True):
         if not any(len(line.series) for line in self.lines):
             return Content.styled("no points yet", "$muted")
         window = self.window
-        lines = [plot.logged(line) for line in self.lines] if self.log else self.lines
+        lines = [plot.logged(line) for line in self.lines] if self.log_scale else self.lines
         y = plot.heights(lines, self.axis, window)
         means = [each for line in lines if (each := self.means(line)) is not None]
         canvas = plot.draw(lines, self.axis, window, y, (width, height), means, dashed=self.dashed)
         cursor = window.place(self.cursor_x, width) if self._cursor is not None else -1
-        label = _log_labels if self.log else _y_labels
+        label = _log_labels if self.log_scale else _y_labels
         labels = label(y, height, percent=self.percent)
         rows = [
             Content.assemble((f"{labels.get(row, ''):>{LABELS - 2}} ", "$muted"), ("│", "$faint"))
@@ -212,12 +212,12 @@ class Chart(Widget, can_focus=True):
 
     def action_scale(self) -> None:
         """Powers of ten along the y axis, or even steps."""
-        if not self.log and not any(
+        if not self.log_scale and not any(
             value > 0 for each in self.lines for value in each.series.values
         ):
             self.post_message(self.Refused("a log scale needs values above 0"))
             return
-        self.log = not self.log
+        self.log_scale = not self.log_scale
         self._changed()
 
     def _at_end(self, newest: bool) -> None:
