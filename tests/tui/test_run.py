@@ -581,6 +581,10 @@ def test_there_is_no_such_chart_where_it_has_no_room(size: tuple[int, int]) -> N
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         assert not app.screen.query_one(MetricChart).display
         assert not app.screen.query_one(PairList).display
+        cast(LiveSession, app.session).end("finished")  # so that nothing draws anew by itself
+        await until(pilot, lambda: "Finished" in shown(app))
+        await pilot.resize_terminal(*STANDARD)
+        await until(pilot, lambda: CARDS[0].meaning in shown(app))
 
     watch(scene, size=size)
 

@@ -111,8 +111,9 @@ class RunTableScreen(StudioScreen):
         self.read_runs()
 
     def on_resize(self, event: Resize) -> None:
-        """The columns that fit depend on the width."""
+        """The columns that fit depend on the width, and so does what stands beside them."""
         self.call_after_refresh(self._show_header)
+        self.call_after_refresh(self._moved)
 
     # -- reading ---------------------------------------------------------------------------------
 

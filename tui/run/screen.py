@@ -146,6 +146,11 @@ class RunScreen(SteeringScreen):
         self.query_one(CardGrid).focus()
         self.run_worker(self._find_memory())
 
+    def on_resize(self) -> None:
+        """Parts for which there is room now are drawn."""
+        if self.ready:
+            self.call_after_refresh(self.run_changed, ())
+
     async def _find_memory(self) -> None:
         from engine.machine.device import device
 
