@@ -12,6 +12,7 @@ from tests.tui.stage import play, said, shown, until
 from tui import run_app as app_in_terminal
 from tui.app import StudioApp
 from tui.setup.cost_line import CostLine
+from tui.setup.data_pane import DataPane
 from tui.setup.screen import SetupScreen
 from tui.setup.start_line import StartLine
 from tui.terminal import requirements
@@ -78,6 +79,7 @@ def test_who_touches_the_form_first_starts_it_later(
         assert isinstance(screen, SetupScreen)
         if touched:
             screen.replace(screen.form.with_text("beta", "0.5"))
+        await until(pilot, lambda: not screen.query_one(DataPane).reading)
         screen.query_one(CostLine).post_message(CostLine.Estimated())
         await pilot.pause()
         assert started == ([] if touched else [SMALL])

@@ -101,7 +101,7 @@ class CompareScreen(StudioScreen):
                 for name in SEVERAL:
                     yield SmallChart(metric(name))
             with Container(id="different"):
-                yield SectionTitle("last numbers, what the guard found, settings that differ")
+                yield SectionTitle("settings that differ, what the guard found, last numbers")
                 yield RowList(self._difference_line, empty="none", id="settings")
 
     def on_mount(self) -> None:
@@ -136,7 +136,7 @@ class CompareScreen(StudioScreen):
         if not self.is_mounted:
             return
         self._sources = read
-        rows = [*final_rows(self.views), *suite_rows(self.views), *different]
+        rows = [*suite_rows(self.views), *different, *last_rows(self.views)]
         self.query_one("#settings", RowList).show(rows)
         self._draw()
 
@@ -257,13 +257,16 @@ def differences(settings: Sequence[Settings]) -> list[Difference]:
     return different
 
 
-def final_rows(views: Sequence[RunView]) -> list[Difference]:
+def last_rows(views: Sequence[RunView]) -> list[Difference]:
     """The metrics that any of the runs has, with their last values."""
-    rows = []
+    rows: list[Difference] = []
     for each in CARDS:
-        values = tuple(view.latest(each.name) for view in views)
+        values = [view.latest(each.name) for view in views]
         if any(value is not None for value in values):
-            shown = (f"{each.show(value)} {each.unit}".strip() for value in values)
+            shown = (
+                "–" if value is None else f"{each.show(value)} {each.unit}".strip()
+                for value in values
+            )
             rows.append((each.label, tuple(shown)))
     return rows
 

@@ -20,7 +20,8 @@ from tui.widgets.sparkline import sparkline
 
 MARKS = 4  # cells before the name
 LEAST_NAME = 16
-SPARE = ("tags", "trend", "pairs", "loss")  # columns that go first where others have no room
+# Columns that go first where others have no room; the model and the judge are told below the list.
+SPARE = ("tags", "judge", "time", "model", "trend", "pairs", "loss")
 LEAST_TREND = 0.01  # of loss, that a trend's height stands for
 TAIL = 60  # last lines of metrics that a trend is drawn from
 
