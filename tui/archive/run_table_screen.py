@@ -31,19 +31,35 @@ LEAST_SECONDS = 1.5  # between two looks at the folder of runs
 BUSY_SHARE = 0.05  # of the time that may go into looking
 
 
-class TitleLine(Static):
-    """The titles of the columns."""
+class TitleLine(Widget):
+    """The titles of the columns, as wide as the rows of the table are."""
 
     class Clicked(Message):
-        """A title was clicked, at the cell `x`."""
+        """The title of a column was clicked."""
 
-        def __init__(self, x: int) -> None:
+        def __init__(self, column: str) -> None:
             super().__init__()
-            self.x = x
+            self.column = column
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._order = Order()
+        self._columns_width = 0  # of the table's rows
+
+    def show(self, order: Order, width: int) -> None:
+        """Show the titles for rows of a width, and by which they are sorted."""
+        if (order, width) != (self._order, self._columns_width):
+            self._order, self._columns_width = order, width
+            self.refresh()
+
+    def render(self) -> Content:
+        """The titles."""
+        return header(self._columns_width or self.size.width, self._order)
 
     def on_click(self, event: Click) -> None:
-        """Tell which cell was clicked."""
-        self.post_message(self.Clicked(event.x))
+        """Tell which title was clicked."""
+        if column := column_at(event.x, self._columns_width or self.size.width):
+            self.post_message(self.Clicked(column))
 
 
 class RunTableScreen(StudioScreen):
@@ -186,7 +202,7 @@ class RunTableScreen(StudioScreen):
         )
         self.table.show(visible, cursor, empty=empty)
         self._show_title()
-        self._show_header()
+        self.call_after_refresh(self._show_header)  # which a scroll bar may have narrowed
 
     def _show_title(self) -> None:
         everything = self.summaries or []
@@ -204,8 +220,8 @@ class RunTableScreen(StudioScreen):
         )
 
     def _show_header(self) -> None:
-        width = self.table.size.width or self.size.width
-        self.query_one("#header", Static).update(header(width, self._order))
+        width = self.table.scrollable_content_region.width
+        self.query_one(TitleLine).show(self._order, width)
 
     @on(RowList.Moved, "#table")
     def _moved(self) -> None:
@@ -215,9 +231,8 @@ class RunTableScreen(StudioScreen):
 
     @on(TitleLine.Clicked)
     def _sort_by(self, event: "TitleLine.Clicked") -> None:
-        if column := column_at(event.x, self.table.size.width):
-            self._order = self._order.by(column)
-            self.show_runs()
+        self._order = self._order.by(event.column)
+        self.show_runs()
 
     # -- the table as a whole --------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ class WhatNow(Vertical):
     WhatNow {
         height: 1fr; display: none;
         & .fixed { height: auto; }
-        & VerticalScroll { height: 1fr; }
+        & VerticalScroll { height: 1fr; scrollbar-gutter: stable; }
         & VerticalScroll Static { height: auto; }
     }
     """
@@ -100,7 +100,8 @@ class WhatNow(Vertical):
         if ended is None:
             return
         scroll = self.query_one(VerticalScroll)
-        width = max(MARGIN + 8, min(scroll.size.width or self.size.width, MARGIN + READING))
+        room = scroll.scrollable_content_region.width or self.size.width
+        width = max(MARGIN + 8, min(room, MARGIN + READING))
         low = self.size.height < LOW
         rows = 1 if low else 3
         text, is_cut = examples(ended.examples, width, LIMIT if self._whole else rows)
