@@ -30,7 +30,7 @@ from engine.events import (
 )
 from engine.machine.blas import import_mlx
 from engine.model import adapter_files
-from engine.runs import archive
+from engine.runs import archive, card_labels
 from engine.runs.folder import LOG, Run, timestamp
 from engine.runs.remote import Watch
 from engine.secrets import hide
@@ -186,6 +186,7 @@ class Session:
             raise UserError("; ".join(f"{each.key}: {each.message}" for each in found))
         if self.run is None:
             self.run = archive.create(self.settings)
+            notes += card_labels.copy_to(self.run, self.settings)
         for note in notes:
             self._log(note)
         self._lock.enter_context(self.run.lock())

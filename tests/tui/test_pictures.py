@@ -29,6 +29,8 @@ from tests.tui.person import PersonSession, human_settings, pair
 from tests.tui.picture import letters, picture
 from tests.tui.stage import COMPACT, STANDARD, TIMEOUT, play, shown, until
 from tests.tui.test_chat import Table, Talking
+from tests.tui.test_judge_card import PAIRS, trial_pair
+from tests.tui.test_judge_card import Table as JudgeTable
 from tests.tui.test_try_it import Answering
 from tests.tui.test_what_now import ended, with_adapters
 from tui.app import StudioApp
@@ -141,6 +143,25 @@ async def chat(app: StudioApp, pilot: Pilot[Any]) -> None:
     await table.press("enter")
     await table.ask("and", *BASIL[:2])
     await until(pilot, lambda: "1 or 2 picks" in shown(app))
+
+
+@scene
+async def judge_card(app: StudioApp, pilot: Pilot[Any]) -> None:
+    desk = JudgeTable(app, pilot)
+    await desk.open()
+    basil = trial_pair(0, first=BASIL[0], second=BASIL[1], prompt=BASIL[2])
+    await desk.judge([*PAIRS[:6], basil, *PAIRS[7:]])
+    await desk.press("b")
+    await desk.agree(5)
+    await desk.label("t")
+    await desk.press("escape")
+    await until(pilot, lambda: "heavy" not in str(app.screen.query_one("#left").styles.border_top))
+
+
+@scene
+async def judge_card_pair(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await judge_card(app, pilot)
+    await pilot.press("b")
 
 
 @scene

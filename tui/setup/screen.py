@@ -76,6 +76,7 @@ class SetupScreen(StudioScreen):
         Binding("p", "preset", "presets", id="setup.preset"),
         Binding("y", "yaml", "yaml", id="setup.yaml"),
         Binding("m", "parts", "memory", id="setup.parts"),
+        Binding("J", "judge", "try judge", id="setup.judge"),
         Binding("o", "load", "load", id="setup.load"),
         Binding("w", "save", "save", id="setup.save"),
         Binding("u", "undo", "undo", id="setup.undo"),
@@ -451,6 +452,17 @@ class SetupScreen(StudioScreen):
             self.say(safe_line(f"cannot start: {error}", 400), 15)
         else:
             presets.remember(self.form.settings)
+
+    def action_judge(self) -> None:
+        """Try the judge on some pairs, or go to what is wrong."""
+        if self.form.problems:
+            key, reason = next(iter(self.form.problems.items()))
+            self.go_to(key)
+            self.say(safe_line(f"the judge cannot be tried: {key} {reason}", 300))
+        elif self.form.settings.human_judge:
+            self.say("judge: a person needs no card; name a model, a server or a function")
+        else:
+            self.studio.open_judge_card(self.form.settings)
 
     def action_resume(self) -> None:
         """Go on with the run that was left unfinished."""
