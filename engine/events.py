@@ -209,7 +209,8 @@ class PairSampled(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairJudged(Event):
     """A verdict. `q` is the judge's probability that `first` is better; None for a person.
-    `messages` as in `PairSampled`."""
+    `messages` as in `PairSampled`; `rationale` is what a judge that writes has written,
+    as in `engine.data.pairs.Verdict`."""
 
     pair_id: str
     step: int
@@ -220,6 +221,7 @@ class PairJudged(Event):
     q: float | None
     judge: str
     messages: tuple[Message, ...] = ()
+    rationale: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,7 +89,9 @@ class Verdict:
     `q` is the judge's probability that the first completion is better, by the mean of both
     orders' log-odds; `q_orders` the same with the first completion shown first, and shown second.
     Both are None where there is no probability. `cut` says that the judge read only a part.
-    `votes` are the q of each of several judges, or by each of several criteria.
+    `votes` are the q of each of several judges, or by each of several criteria. `rationale`
+    is what a judge that writes its answer has written, in either order; of several judges one after
+    the other.
 
     Where a model and a person judge: `judge` is whose verdict it is, `model` what the model said
     of a pair that was put before the person, `audit` that it was sure of it.
@@ -102,6 +104,7 @@ class Verdict:
     flagged: bool = False
     cut: bool = False
     votes: tuple[float, ...] = ()
+    rationale: tuple[str, ...] = ()
     judge: str = ""  # empty: the run's
     model: "Verdict | None" = None
     audit: bool = False
@@ -110,6 +113,11 @@ class Verdict:
     def decided(self) -> bool:
         """Whether there is a winner, so that the pair may be trained on."""
         return self.choice in DECIDED
+
+    @property
+    def any_rationale(self) -> tuple[str, ...]:
+        """What was written of the pair, be it by the judge or by the model beside a person."""
+        return self.rationale or (self.model.rationale if self.model else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +193,8 @@ class JudgedPair:
         }
         if verdict.votes:
             line["votes"] = list(verdict.votes)
+        if verdict.rationale:
+            line["rationale"] = list(verdict.rationale)
         if model := verdict.model:
             line["model"] = {
                 "judge": model.judge,
@@ -193,6 +203,8 @@ class JudgedPair:
                 "q_orders": list(model.q_orders) if model.q_orders else None,
                 "audit": model.audit,
             }
+            if model.rationale:
+                line["model"]["rationale"] = list(model.rationale)
         for field in fields:
             _, line[f"{field}_tokens"], line[f"{field}_finished"] = completions[field]
         return line
@@ -233,6 +245,7 @@ class RecordedPair:
                 note=line.get("note") or "",
                 flagged=bool(line.get("flagged")),
                 cut=bool(line.get("cut")),
+                rationale=_texts(line.get("rationale")),
                 model=_model_verdict(line.get("model")),
             ),
             judge=str(line.get("judge", "")),
@@ -256,9 +269,14 @@ def _model_verdict(value: Any) -> Verdict | None:
         choice,
         real(value.get("q")),
         _q_orders(value),
+        rationale=_texts(value.get("rationale")),
         judge=str(value.get("judge", "")),
         audit=bool(value.get("audit")),
     )
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
 def completion_fields(choice: str) -> tuple[str, str]:

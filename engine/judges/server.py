@@ -26,7 +26,7 @@ from engine.judges.llm import GENERATED_TOKENS, LEAST_MASS, written_answer
 from engine.judges.once import once
 from engine.judges.presentation import Request
 from engine.judges.queued import judged, to_judge
-from engine.judges.server_prompt import Messages, chat_messages
+from engine.judges.server_prompt import chat_messages
 from engine.secrets import hide, keep_secret
 from engine.settings.schema import Settings
 
@@ -229,15 +229,15 @@ class ServerJudge:
                 "cut_pairs counts them",
             )
         try:
-            l1, l2 = await asyncio.gather(*(self._read(messages) for messages, _ in orders))
+            answers = await asyncio.gather(*(self._server.ask(each) for each, _ in orders))
         except (Fault, Refused) as error:
             reason = hide(f"the server {error}")
             self._warn_once("refused", f"{name} is left out as invalid: {reason}")
             return Verdict("invalid", note=reason, cut=cut)
-        return replace(verdict_of(l1, l2, margin=self._margin, ties=self._ties), cut=cut)
-
-    async def _read(self, messages: Messages) -> float:
-        return self._log_odds(await self._server.ask(messages))
+        l1, l2 = map(self._log_odds, answers)
+        rationale = tuple(answer.text.strip() for answer in answers) if self._writes else ()
+        verdict = verdict_of(l1, l2, margin=self._margin, ties=self._ties)
+        return replace(verdict, cut=cut, rationale=rationale)
 
     def _log_odds(self, answer: Answer) -> float:
         """Log-odds of "1" against "2"; NaN where it is neither."""

@@ -45,29 +45,31 @@ def joined(
     verdicts: Sequence[Verdict], weights: Sequence[float], *, margin: float, ties: Ties
 ) -> Verdict:
     """What several verdicts on a pair come to: q = sigmoid(sum w logit(q_i) / sum w), over those
-    that are valid; `votes` are their q. Invalid where none is."""
+    that are valid; `votes` are their q,
+    `rationale` all that they have written. Invalid where none is."""
     cut = any(verdict.cut for verdict in verdicts)
+    rationale = tuple(text for verdict in verdicts for text in verdict.rationale)
     valid = [
         (verdict, verdict.q, weight)
         for verdict, weight in zip(verdicts, weights, strict=True)
         if verdict.q is not None
     ]
     if not valid:
-        return replace(verdicts[0], choice="invalid", cut=cut)
+        return replace(verdicts[0], choice="invalid", cut=cut, rationale=rationale)
     shares = [weight for *_, weight in valid]
     lead = _mean_log_odds([q for _, q, _ in valid], shares)
     votes = tuple(q for _, q, _ in valid)
     orders = [verdict.q_orders for verdict, *_ in valid if verdict.q_orders is not None]
     if len(orders) < len(valid):  # some have no order
         verdict = verdict_of(lead, -lead, margin=margin, ties="margin")
-        return replace(verdict, q_orders=None, cut=cut, votes=votes)
+        return replace(verdict, q_orders=None, cut=cut, votes=votes, rationale=rationale)
     shown_first, shown_second = (
         _mean_log_odds([both[at] for both in orders], shares) for at in (0, 1)
     )
     # The two readings of all together, less what clipping took from their mean.
     shift = lead - (shown_first + shown_second) / 2
     verdict = verdict_of(shown_first + shift, -shown_second - shift, margin=margin, ties=ties)
-    return replace(verdict, cut=cut, votes=votes)
+    return replace(verdict, cut=cut, votes=votes, rationale=rationale)
 
 
 def _mean_log_odds(probabilities: Sequence[float], weights: Sequence[float]) -> float:

@@ -92,6 +92,7 @@ class Journal:
                     choice=verdict.choice,
                     q=verdict.q,
                     judge=CUT if each.by_cut else verdict.judge or judge,
+                    rationale=verdict.any_rationale,
                 )
             )
         new = [

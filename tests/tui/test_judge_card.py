@@ -320,7 +320,7 @@ def test_pairs_of_a_file_bring_their_winners(tmp_path: Path) -> None:
         assert "with the file 12 of 12" in shown(table.app)
         await table.press("b")
         await table.label("1")
-        assert "with you 1 with a winner" in shown(table.app)
+        assert "with you: 1 with a winner" in shown(table.app)
         assert "the file" in said(table.app)
 
     play_table(scene)

@@ -168,6 +168,8 @@ def pair_facts(line: Record) -> list[str]:
         q, why = real(model.get("q")), "checked at random" if model.get("audit") else "not sure"
         at = "" if q is None else f" at {q:.2f}"
         facts.append(f"the model, {why}: {outcome(str(model.get('choice')))}{at}")
+    if any(isinstance(each, dict) and each.get("rationale") for each in (line, line.get("model"))):
+        facts.append("enter shows what the judge wrote")
     facts += ["flagged"] if line.get("flagged") is True else []
     facts += [f"note: {line['note']}"] if line.get("note") else []
     return [*facts, *filter(None, [_lengths(line)])]

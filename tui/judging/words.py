@@ -94,7 +94,7 @@ def _agreement(view: JudgeTrialView, card: Card) -> list[str]:
     elif card.labels >= FEWEST:
         facts.append("no kappa: the labels are all alike")
     elif view.whose:
-        facts.append(f"with {view.whose} {card.labels} with a winner: kappa from {FEWEST} on")
+        facts.append(f"with {view.whose}: {card.labels} with a winner, kappa from {FEWEST} on")
     if not view.labelled:
         facts += ["b: label 10 to 20 blind", "r: show its verdicts"] if view.blind else []
     elif view.labelled < ENOUGH and view.blind:
@@ -184,8 +184,8 @@ def both_say(row: TrialRow) -> str:
         facts.append("as is {:.2f}, swapped {:.2f}".format(*verdict.q_orders))
     if row.file_side:
         facts.append(f"the file {SIDES[row.file_side]}")
-    if verdict.note:
-        facts.append(safe_line(verdict.note, 120))
+    for text in (verdict.note, *verdict.rationale):
+        facts += [safe_line(text, 120)] if text else []
     return " · ".join(facts)
 
 

@@ -139,6 +139,7 @@ def to_pair(line: Record) -> PairJudged:
         choice=pair.verdict.choice,
         q=pair.verdict.q,
         judge=pair.judge,
+        rationale=pair.verdict.any_rationale,
     )
 
 
