@@ -71,13 +71,22 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress(Event):
-    """How far the current phase is: `done` of `total` `unit`s; total 0 means not known."""
+    """How far the current phase is: `done` of `total` `unit`s; total 0 means not known. Where a
+    unit takes long, `share` is what is done of all, parts of units too."""
 
     phase: PhaseName
     step: int
     done: int = 0
     total: int = 0
     unit: str = ""
+    share: float | None = None
+
+    @property
+    def done_share(self) -> float:
+        """What is done of all, from 0 to 1; 0 where that is not known."""
+        if self.share is not None:
+            return self.share
+        return self.done / self.total if self.total else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

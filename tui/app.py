@@ -432,7 +432,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
             self.quitting = True
             self.control.leaves_running = answer == LEAVE_RUNNING
             saves = self.session and not self.session.unbegun
-            saving = " after this step, with a checkpoint" if saves else ""
+            saving = " with a checkpoint" if saves else ""
             then = "; then the run goes on without a screen" if self.control.leaves_running else ""
             self.say(f"quitting{saving}{then} …", PROBLEM_SECONDS)
             self.stop_run(keep=self.control.leaves_running)

@@ -298,7 +298,8 @@ def _trainer(
         roles.reference,
         settings,
         build_optimizer(settings, math.ceil(steps / settings.gradient_accumulation_steps)),
-        lambda done, total: journal.progress("updating", done, total, "pairs"),
+        lambda done, total, share: journal.progress("updating", done, total, "pairs", share),
+        lambda: control.stopping,
     )
     state = TrainingState(PromptOrder(len(prompts.train), settings.seed))
     upkeep = Upkeep(

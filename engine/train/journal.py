@@ -39,9 +39,18 @@ class Journal:
         self._reached = {"step": 0, "seconds": 0.0}
         self._counting = threading.Lock()  # a person's labels come from another thread
 
-    def progress(self, phase: PhaseName, done: int = 0, total: int = 0, unit: str = "") -> None:
+    def progress(
+        self,
+        phase: PhaseName,
+        done: int = 0,
+        total: int = 0,
+        unit: str = "",
+        share: float | None = None,
+    ) -> None:
         """Say how far the current phase is."""
-        self.emit(Progress(phase=phase, step=self.step, done=done, total=total, unit=unit))
+        self.emit(
+            Progress(phase=phase, step=self.step, done=done, total=total, unit=unit, share=share)
+        )
 
     def log(self, level: Level, text: str) -> None:
         """A line for the log, without tokens that a library may have put into it."""

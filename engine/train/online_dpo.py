@@ -175,14 +175,24 @@ class Trainer:
     # -- score, loss, step -----------------------------------------------------------------------
 
     def _learn(self, judged: list[JudgedPair]) -> None:
-        """Take the step of a judged batch, and do what is due after it."""
+        """Take the step of a judged batch, and do what is due after it.
+
+        Raises:
+            Interrupted: asked to stop within it; the batch waits again.
+        """
         start = time.monotonic()
         self.state.step += 1
         self.journal.step = self.state.step
         self.journal.progress("updating", 0, len(judged), "pairs")
         last = self.state.step == self.total_steps
         preferred = [with_length_penalty(each, self.settings) for each in judged]
-        result = learn(self.update, preferred, step=self.state.step, last=last)
+        try:
+            result = learn(self.update, preferred, step=self.state.step, last=last)
+        except Interrupted:
+            self.state.step -= 1
+            self.journal.step = self.state.step
+            self.state.given_up = [each.pair for each in judged]
+            raise
         self.upkeep.after_step(judged, result, time.monotonic() - start)
 
 

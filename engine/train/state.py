@@ -54,9 +54,11 @@ class TrainingState:
     # What of each suite of the guard was right at the start; empty until it is first needed.
     could: dict[str, list[bool]] = field(default_factory=dict)
     guarded: int = -1  # the last step that the guard looked at
+    given_up: Sequence[Pair] = ()  # a batch whose step was begun and given up
 
     def to_json(self, pending: Iterable[Sequence[Pair]]) -> dict[str, Any]:
-        """Plain JSON values, with the batches that wait to be judged or learned from."""
+        """Plain JSON values, with the batches that wait to be judged or learned from, that
+        of a step that was given up first."""
         return {
             "step": self.step,
             "sampled": self.sampled,
@@ -71,7 +73,9 @@ class TrainingState:
             "collapse_watch": self.collapse_watch.state(),
             "could": self.could,
             "guarded": self.guarded,
-            "pending": [[pair.to_json() for pair in batch] for batch in pending],
+            "pending": [
+                [pair.to_json() for pair in batch] for batch in (self.given_up, *pending) if batch
+            ],
         }
 
     def restore(self, data: Mapping[str, Any]) -> list[list[Pair]]:

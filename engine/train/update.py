@@ -4,6 +4,8 @@
 """
 
 import math
+import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +14,8 @@ import mlx.nn as nn
 import mlx.optimizers as opt
 import numpy as np
 
-from engine.compute.sampling import stream_seed
+from engine.compute import headway
+from engine.compute.sampling import Interrupted, stream_seed
 from engine.data.pairs import JudgedPair
 from engine.model.adapters import learning
 from engine.model.arrays import Arrays, flat, tree
@@ -24,6 +27,10 @@ from engine.train.losses import LogProbs, Loss
 # The loss of some pairs, given log ref of their completions and the judge's confidence, and log pi
 # of them: `online_dpo.summed_loss`.
 SummedLoss = Callable[["Update", Batch, mx.array, mx.array], tuple[mx.array, mx.array]]
+PassProgress = Callable[[int, int, float | None], None]
+LONG_PASS = 2.0  # seconds after which it is told how far a pass is
+LONG_FORWARD = 0.25  # seconds after which the way back is taken layer by layer
+LAYER = re.compile(r"\.(\d+)\.")  # of a parameter, by its name
 
 
 @dataclass(frozen=True)
@@ -50,13 +57,21 @@ class Update:
         reference: LanguageModel,
         settings: Settings,
         optimizer: opt.Optimizer,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: PassProgress = lambda done, total, share: None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
+        """
+        Args:
+            progress: told how many decided pairs are done, of how many, and of a long pass also
+                which share of all of them.
+            stop: asked within passes, on any thread; True raises `Interrupted`.
+        """
         self.policy = policy
         self.reference = reference
         self.optimizer = optimizer
         self.settings = settings
         self._progress = progress
+        self._stop = stop
         self.loss = Loss(
             kind=settings.dpo_cpo_loss_type,
             beta=settings.beta,
@@ -98,21 +113,29 @@ class Update:
         """Add the gradient of the loss of decided pairs to what waits, in as many passes as fit.
 
         Where the loss or the gradient is not finite nothing is added.
+
+        Raises:
+            Interrupted: asked to stop; all is as it was before.
         """
-        self.steps_since_update += 1
         if not decided:
+            self.steps_since_update += 1
             return StepResult(0, {})
         total, logps, done = 0.0, [], 0
         gradients: Arrays | None = None
         for part in _passes(decided, self.tokens_per_pass):
+            if self._stop():
+                raise Interrupted
             mx.random.seed(stream_seed(self.settings.seed, "dropout", step, done))
-            value, scores, added = self._pass(loss, part)
+            look = _Passage(self._progress, self._stop, done, len(part), len(decided))
+            with headway.watched(look):
+                value, scores, added = self._pass(loss, part)
             total += value
             logps.append(scores)
             gradients = added if gradients is None else _sum(gradients, added)
             mx.eval(gradients)
             done += len(part)
-            self._progress(done, len(decided))
+            self._progress(done, len(decided), None)
+        self.steps_since_update += 1
         assert gradients is not None
         norm = _norm(gradients)
         if not math.isfinite(total) or not math.isfinite(norm):
@@ -137,13 +160,15 @@ class Update:
         with learning(self.reference.model, drop_out=False):
             reference = self.score(self.reference, batch)
             mx.eval(reference)
+        headway.made("forward", 1.0)
         confidence = mx.array([each.confidence for each in pairs], mx.float32)
         gradient_of = nn.value_and_grad(self.policy.model, loss)
         with learning(self.policy.model, drop_out=True):
             (value, policy), gradients = gradient_of(self, batch, reference, confidence)
-            mx.eval(value, policy, gradients)
+            gradients = flat(gradients)
+            _evaluate(value, policy, gradients)
         logps = np.stack([np.array(policy), np.array(reference)], axis=1)
-        return float(value.item()), logps, flat(gradients)
+        return float(value.item()), logps, gradients
 
     def apply(self) -> float:
         """Take the optimizer step with the mean gradient of the pairs that wait, clipped to
@@ -159,6 +184,54 @@ class Update:
         self.optimizer.update(self.policy.model, tree(scaled))
         mx.eval(self.policy.model.trainable_parameters(), self.optimizer.state)
         return norm
+
+
+class _Passage:
+    """Looks at a pass of some pairs: that of the reference, then forward and back through the
+    policy, which is half of it. `done` pairs of `total` had theirs before."""
+
+    def __init__(
+        self,
+        progress: PassProgress,
+        stop: Callable[[], bool],
+        done: int,
+        count: int,
+        total: int,
+    ) -> None:
+        self._progress, self._stop = progress, stop
+        self._done, self._count, self._total = done, count, total
+        self._began = self._told = time.monotonic()
+        self._reference = True  # it is read first
+
+    def __call__(self, part: headway.Part, share: float) -> None:
+        if self._stop():
+            raise Interrupted
+        reference, self._reference = self._reference, self._reference and share < 1
+        now = time.monotonic()
+        if now - self._began < LONG_PASS or now - self._told < LONG_PASS / 10:
+            return
+        self._told = now
+        before, worth = (0.5, 0.5) if part == "back" else (0.0 if reference else 0.25, 0.25)
+        pairs = self._done + self._count * (before + worth * share)
+        self._progress(self._done, self._total, pairs / self._total)
+
+
+def _evaluate(value: mx.array, policy: mx.array, gradients: Arrays) -> None:
+    """Compute what MLX has only noted down; where that takes long, the gradients from the last
+    layer to the first, as they follow from each other, so that one can look on between them."""
+    start = time.monotonic()
+    mx.eval(value, policy)
+    headway.made("forward", 1.0)
+    if time.monotonic() - start < LONG_FORWARD:
+        mx.eval(gradients)
+        return
+    layers: dict[int, list[mx.array]] = {}
+    for name, array in gradients.items():
+        layer = LAYER.search(name)
+        layers.setdefault(int(layer[1]) if layer else -1, []).append(array)
+    for done, number in enumerate(sorted(layers, reverse=True), 1):
+        mx.eval(layers[number])
+        headway.made("back", done / len(layers))
 
 
 def log_probs(batch: Batch, policy: mx.array, reference: mx.array) -> LogProbs:

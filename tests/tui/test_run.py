@@ -50,6 +50,15 @@ def asked(app: StudioApp) -> list[str]:
     return app.session.asked  # type: ignore[union-attr]
 
 
+def test_a_long_update_says_how_far_it_is() -> None:
+    far = Progress(phase="updating", step=3, done=0, total=1, unit="pairs", share=0.43)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await until(pilot, lambda: "updating 0 of 1 pairs · 43%  ━━━━━" in shown(app))
+
+    watch(scene, LiveSession([Progress(phase="loading", step=0), far]))
+
+
 @pytest.mark.parametrize("size", [COMPACT, STANDARD, (60, 16), (120, 24), (80, 50)])
 def test_everything_is_in_sight(size: tuple[int, int]) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
@@ -138,7 +147,10 @@ def test_stop_asks_first() -> None:
         assert isinstance(app.screen, AskChoice)
         await pilot.press("enter")
         assert asked(app) == ["stop"]
-        await until(pilot, lambda: "stopping after this step, with a checkpoint" in shown(app))
+        await until(
+            pilot,
+            lambda: "stopping with a checkpoint; a step" in shown(app),
+        )
 
     watch(scene)
 
@@ -148,7 +160,10 @@ def test_a_stop_that_came_from_elsewhere_is_shown() -> None:
         assert isinstance(app.session, LiveSession)
         app.session.stop()
         app.session.events.append(Log(level="info", text="another process asked to stop"))
-        await until(pilot, lambda: "stopping after this step, with a checkpoint" in shown(app))
+        await until(
+            pilot,
+            lambda: "stopping with a checkpoint; a step" in shown(app),
+        )
 
     watch(scene)
 

@@ -138,7 +138,7 @@ def _waiting(view: JudgeTrialView) -> Content:
         far, share = f"{done} of {total} pairs", done / total
     else:
         far = amount(progress) if progress else ""
-        share = progress.done / progress.total if progress and progress.total else None
+        share = progress.done_share if progress and progress.total else None
     text = f"{begins or phase_sentence(phase)} {far}".rstrip() + " · esc stops"
     return Content(text) if share is None else Content.assemble(bar(share, WAITING_BAR), " ", text)
 

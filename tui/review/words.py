@@ -94,7 +94,7 @@ def idle_content(
     going = session is not None and session.alive and session.settings.asks_person
     progress = view.progress if view and going else None
     if progress and progress.total and progress.phase != "waiting":
-        parts.append(bar(progress.done / progress.total, WAITING_BAR))
+        parts.append(bar(progress.done_share, WAITING_BAR))
     if going and given and not (progress and progress.phase == "waiting"):
         parts.append(Content.styled(TAKE_BACK, "$muted"))
     return Content("\n\n").join(parts)

@@ -46,7 +46,8 @@ def amount(progress: Progress) -> str:
     if not (progress.done or progress.total):
         return ""
     of = f" of {progress.total:,}" if progress.total else ""
-    return safe_line(f"{progress.done:,}{of} {progress.unit}".rstrip())
+    share = "" if progress.share is None else f" · {progress.share:.0%}"
+    return safe_line(f"{progress.done:,}{of} {progress.unit}".rstrip()) + share
 
 
 def activity(phase: str, progress: Progress | None) -> str:
