@@ -8,7 +8,6 @@ events that only say how far something is, the newest alone is kept.
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -216,6 +215,15 @@ class PairSampled(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Writing(Event):
+    """The answers to a prompt as far as they are written, for a person who waits for the pair."""
+
+    prompt: str
+    texts: tuple[str, ...]
+    messages: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairJudged(Event):
     """A verdict. `q` is the judge's probability that `first` is better; None for a person.
     `messages` as in `PairSampled`; `rationale` is what a judge that writes has written,
@@ -265,6 +273,7 @@ class EventBuffer:
     def __init__(self, capacity: int = 10_000) -> None:
         self._events: deque[Event] = deque(maxlen=capacity)
         self._progress: Progress | None = None
+        self._writing: Writing | None = None
         self._lock = threading.Lock()
 
     def put(self, event: Event) -> None:
@@ -272,13 +281,15 @@ class EventBuffer:
         with self._lock:
             if isinstance(event, Progress):
                 self._progress = event
+            elif isinstance(event, Writing):
+                self._writing = event
             else:
                 self._events.append(event)
 
     def drain(self) -> list[Event]:
-        """All events since the last drain, oldest first, the newest progress last."""
+        """All events since the last drain, oldest first, the newest that say how far it is last."""
         with self._lock:
-            events: Iterable[Event] = [*self._events]
+            events = [*self._events, *filter(None, (self._progress, self._writing))]
             self._events.clear()
-            progress, self._progress = self._progress, None
-        return [*events, progress] if progress else list(events)
+            self._progress = self._writing = None
+        return events

@@ -53,6 +53,7 @@ from engine.train.losses import pair_losses
 from engine.train.state import TrainingState
 from engine.train.update import StepResult, Update, log_probs
 from engine.train.upkeep import Upkeep
+from engine.train.writing import WritingTeller
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ class Trainer:
             for prompt in prompts
         ]
         most = 2 * len(prompts) * settings.max_completion_length
+        self.journal.progress("sampling", 0, most, "tokens")
+        tell = WritingTeller(self.policy, prompts, self.journal)
         start = time.monotonic()
         try:
             completions = sample(
@@ -128,6 +131,7 @@ class Trainer:
                 sampler=Sampler.of(settings),
                 seed=stream_seed(settings.seed, "sampling", step),
                 progress=lambda tokens: self.journal.progress("sampling", tokens, most, "tokens"),
+                written=tell if self.judge.stores_labels else None,
                 stop=self.upkeep.must_stop,
             )
         except Interrupted:

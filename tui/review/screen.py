@@ -14,6 +14,7 @@ from tui.review.answer_pane import length
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
 from tui.review.label_queue import LabelQueue, UndoOutcome, earlier_labels
 from tui.review.words import UNDO_SAYS, idle_content, place_facts, relabelled
+from tui.review.writing import writing_content
 from tui.state.live_run import LiveRun
 from tui.text.choice import MARKS, label_kept, label_log, shown_choice, verdict_words
 from tui.text.safe_text import safe
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from engine.session import Session, Shown
 
 Outcome = TypeVar("Outcome")  # of what is done on a thread
+OTHER_LINES = 4  # of the screen: the head and the keys
 NOTE_HINT = "a note on this pair · enter keeps it, escape does not"
 
 
@@ -49,6 +51,7 @@ class ReviewScreen(AnswersScreen):
     ReviewScreen {
         & #place { padding: 0 1; height: 1; color: $muted; }
         & #idle { padding: 1 1; height: auto; }
+        & #writing { padding: 0 1; height: auto; max-height: 1fr; display: none; }
         & #remark { height: auto; padding: 0 1; color: $muted; display: none; }
         & #note { display: none; border: none; height: 1; padding: 0 1; background: $surface; }
     }
@@ -65,6 +68,7 @@ class ReviewScreen(AnswersScreen):
         """The pair with its place in the run, or why there is none."""
         yield Static(id="place", markup=False)
         yield Static(id="idle", markup=False)
+        yield Static(id="writing", markup=False)
         yield from self.answers_area()
         yield Static(id="remark", markup=False)
         yield LineEditor(id="note", placeholder=NOTE_HINT, compact=True)
@@ -99,6 +103,12 @@ class ReviewScreen(AnswersScreen):
             idle.update(
                 idle_content(self.studio.session, self.studio.view, self._elsewhere, given=given)
             )
+        writing = self.studio.view.writing if queue and pair is None and self.studio.view else None
+        part = self.query_one("#writing", Static)
+        part.display = writing is not None
+        if writing:
+            room = self.size.height - idle.outer_size.height - OTHER_LINES
+            part.update(writing_content(writing, self.size.width - 2, room))
         self._show_place(queue)
         self._show_remark(queue)
 

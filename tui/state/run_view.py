@@ -27,12 +27,14 @@ from engine.events import (
     Level,
     Log,
     PairJudged,
+    PairSampled,
     Progress,
     Report,
     RunEnded,
     RunStarted,
     StepDone,
     SuiteChange,
+    Writing,
 )
 from engine.json_number import real
 from tui.state.series import Series
@@ -84,6 +86,7 @@ class RunView:
         self.log: deque[LogLine] = deque(maxlen=LOG_LINES)
         self.log_count = 0  # lines ever, so that a reader can tell what is new
         self.newest: PairJudged | None = None
+        self.writing: Writing | None = None  # what is being sampled, for a person who waits for it
         self.evaluation: Evaluated | None = None
         self._report: Report | None = None  # the newest means, which are what the files hold
         self.findings: tuple[Finding, ...] = ()  # what is wrong with the run, the worst first
@@ -193,8 +196,13 @@ class RunView:
                 self.suites = event.suites
             case Progress():
                 self.progress = event
+                self.writing = self.writing if event.phase == "sampling" else None
                 if self.live:
                     self.status = "paused" if event.phase == "paused" else "running"
+            case Writing():
+                self.writing = event
+            case PairSampled():
+                self.writing = None
             case Log():
                 self.add_log(event.time, event.level, event.text)
             case StepDone():
