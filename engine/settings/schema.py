@@ -809,7 +809,9 @@ class Settings(SettingsModel):
     @field_validator("judge", "hybrid_model", "eval_judge", mode="before")
     @classmethod
     def _several_judges(cls, value: Any) -> Any:
-        """A list of names is one text."""
+        """A list of names is one text, and so is one that is written as in a file."""
+        if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+            value = [name.strip(" '\"") for name in value[1:-1].split(",")]
         several = isinstance(value, list) and value and all(isinstance(e, str) for e in value)
         return BETWEEN.join(value) if several else value
 

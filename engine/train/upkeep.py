@@ -305,7 +305,8 @@ class Upkeep:
     def _mind_judge(self) -> None:
         """Save and pause, or warn, where the judge's first pairs show that it is not worth it."""
         watch = self._state.judge_watch
-        fault = watch.fault() if self._watches_judge else None
+        by_model = not self._settings.judge_kinds.isdisjoint(("model", "server"))
+        fault = watch.fault(by_model=by_model) if self._watches_judge else None
         if fault is None:
             return
         watch.over = True

@@ -143,6 +143,8 @@ def test_a_list_is_read_shown_and_written(tmp_path: Path) -> None:
     file.write_text(to_yaml(chosen), encoding="utf-8")
     assert load(file) == chosen
     assert from_mapping({"judge": chosen.judge}, "the test").judges == chosen.judges
+    written = apply_overrides({}, ["judge=[starter, 'rule:json']"])
+    assert from_mapping(written, "the test").judges == ("starter", "rule:json")
     assert apply_overrides({}, ["judge_weights=[2, 1]"]) == {"judge_weights": [2, 1]}
 
 
