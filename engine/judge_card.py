@@ -222,11 +222,13 @@ def _sampled(
     from engine.compute.sampling import Sampler, sample, stream_seed
     from engine.data.order import PromptOrder
     from engine.data.rendering import render_prompt
+    from engine.train.writing import WritingTeller
 
     order, policy = PromptOrder(len(train), settings.seed), roles.policy
     pairs: list[TrialPair] = []
     batches = -(-count // settings.batch_size)
     most, before = 2 * batches * settings.batch_size * settings.max_completion_length, 0
+    journal.progress("sampling", 0, most, "tokens")
     for step in range(1, batches + 1):
         prompts = [train[index] for index in order.next(settings.batch_size)]
         completions = sample(
@@ -242,6 +244,7 @@ def _sampled(
             progress=lambda tokens, before=before: journal.progress(
                 "sampling", before + tokens, most, "tokens"
             ),
+            written=WritingTeller(policy, prompts, journal),
         )
         pairs += [
             TrialPair(

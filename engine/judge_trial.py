@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import RunError, UserError
-from engine.events import Event, Log, Progress
+from engine.events import Event, Log, Progress, Writing
 from engine.policy_process import PolicyProcess, serve
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class TrialFailed:
     error: str
 
 
-TrialEvent = Progress | Log | TrialPairs | TrialJudged | TrialDone | TrialFailed
+TrialEvent = Progress | Log | Writing | TrialPairs | TrialJudged | TrialDone | TrialFailed
 
 
 class JudgeTrial(PolicyProcess[TrialEvent]):
@@ -97,7 +97,7 @@ def _try(connection: Connection) -> None:
 
     def tell(event: Event) -> None:
         nonlocal told
-        if isinstance(event, Log):
+        if isinstance(event, Log | Writing):
             connection.send(event)
         elif isinstance(event, Progress) and (not event.done or time.monotonic() - told > SECONDS):
             told = time.monotonic()

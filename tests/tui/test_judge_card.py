@@ -11,7 +11,7 @@ from textual.widgets import Input
 
 from engine.data.pairs import Verdict, verdict_of
 from engine.data.prompts import Message, Prompt
-from engine.events import Log, Progress
+from engine.events import Log, Progress, Writing
 from engine.judge_card import TrialPair, TriedPair
 from engine.judge_trial import TrialDone, TrialEvent, TrialFailed, TrialJudged, TrialPairs
 from engine.judges.card import Label, card
@@ -186,10 +186,13 @@ def test_it_says_what_it_waits_for_and_takes_keys_meanwhile() -> None:
         text = shown(table.app)
         assert "Sampling pairs 120 of 400 tokens · esc stops" in text
         assert "downloading some/model" in text
+        await table.tell(Writing(prompt="Why?", texts=("Because it", "")))
+        assert "Because it" in shown(table.app)
         await table.press("1")
         assert said(table.app) == "there are no pairs yet"
         await table.tell(TrialPairs(tuple(PAIRS)), Progress(phase="judging", step=0, done=3))
         assert "Judging 0 of 12 pairs" in shown(table.app)
+        assert "Because it" not in shown(table.app)
         await table.tell(TrialJudged(TriedPair(PAIRS[0], verdict(0))))
         assert "so far" in shown(table.app)
         await table.press("escape")
@@ -370,6 +373,8 @@ def test_hostile_text_is_harmless(size: tuple[int, int]) -> None:
             assert not harmful(shown(table.app))
 
         await table.tell(Log(level="warning", text=hostile))
+        look()
+        await table.tell(Writing(prompt=hostile, texts=(hostile, "")))
         look()
         await table.judge([trial_pair(0, prompt=hostile, first=hostile, second=f"{hostile}!")])
         look()

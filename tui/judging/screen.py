@@ -20,6 +20,7 @@ from engine.settings.judge_roles import training_judge
 from tui.judging import words
 from tui.review.answer_pane import length
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
+from tui.review.writing import writing_content
 from tui.setup import completions
 from tui.shell.ask import AskText
 from tui.state.judge_trial import JudgeTrialView, Side, TrialRow
@@ -60,6 +61,7 @@ class JudgeCardScreen(AnswersScreen):
         & #sums { height: auto; padding: 1 1 0 1; display: none; }
         & #sentence { height: auto; max-height: 4; padding: 0 1; display: none; }
         & #state { height: auto; max-height: 6; padding: 1 1 0 1; color: $muted; }
+        & #writing { height: auto; padding: 1 1 0 1; display: none; }
         & #parts { height: 1fr; }
         & #table { display: none; margin: 1 0 0 0; padding: 0 0 0 1; }
         & #header { height: 1; color: $muted; }
@@ -92,6 +94,7 @@ class JudgeCardScreen(AnswersScreen):
         yield Static(id="sums", markup=False)
         yield Static(id="sentence", markup=False)
         yield Static(id="state", markup=False)
+        yield Static(id="writing", markup=False)
         with Horizontal(id="parts"):
             with Vertical(id="table"):
                 yield Static(words.HEADER, id="header", markup=False)
@@ -164,6 +167,10 @@ class JudgeCardScreen(AnswersScreen):
             part = self.query_one(name, Static)
             part.display = content is not None
             part.update(content or "")
+        writing = None if view.rows or view.over or self._stopped else view.writing
+        part = self.query_one("#writing", Static)
+        part.display = writing is not None
+        part.update(writing_content(writing, width, self.size.height - 6) if writing else "")
         if view.rows and not self.has_class("-pairs"):
             self.add_class("-pairs")
             self.table.focus()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from engine.data.pairs import Verdict
-from engine.events import Choice, Log, Progress
+from engine.events import Choice, Log, Progress, Writing
 from engine.judge_trial import TrialDone, TrialEvent, TrialFailed, TrialJudged, TrialPairs
 from engine.judges.card import Card, CardPair, Label, card
 from engine.runs.card_labels import pair_id
@@ -90,6 +90,7 @@ class JudgeTrialView:
         """`known` are a person's labels of earlier sittings, by the id of the pair."""
         self.rows: list[TrialRow] = []
         self.progress: Progress | None = None
+        self.writing: Writing | None = None  # the answers that are being sampled
         self.notes: list[Log] = []
         self.seconds_per_pair: float | None = None
         self.error = ""
@@ -103,6 +104,8 @@ class JudgeTrialView:
         match event:
             case Progress():
                 self.progress = event
+            case Writing():
+                self.writing = event
             case Log():
                 self.notes.append(event)
             case TrialPairs():
