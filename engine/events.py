@@ -8,7 +8,6 @@ events that only say how far something is, the newest alone is kept.
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -21,6 +20,7 @@ PhaseName = Literal[
     "judging",
     "waiting",  # for a person's verdicts
     "updating",
+    "warming",  # learning from pairs that were there before the run
     "evaluating",
     "saving",
     "fusing",
@@ -46,6 +46,24 @@ Split = Literal["valid", "test", "kept"]
 Shown = Literal["left", "right", "tie", "both_bad", "skip"]
 
 
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A person's verdict on more than two answers, by their places on the screen, from 0: the best
+    one, and the worst one where that is asked for."""
+
+    best: int
+    worst: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAnswer:
+    """One of more than two answers, as it is to be shown."""
+
+    text: str
+    tokens: int
+    cut: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Base of all events. `time` is seconds since the epoch."""
@@ -55,7 +73,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """The model is loaded and the loop begins (again), with so many `pairs` in the run's files."""
+    """The model is loaded and the loop begins (again), with so many `pairs` in the run's files.
+    The first `warm_steps` learn from pairs that were there before the run."""
 
     name: str
     folder: str
@@ -67,17 +86,27 @@ class RunStarted(Event):
     prompts: int
     dropped_prompts: dict[str, int]
     pairs: int = 0
+    warm_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress(Event):
-    """How far the current phase is: `done` of `total` `unit`s; total 0 means not known."""
+    """How far the current phase is: `done` of `total` `unit`s; total 0 means not known. Where a
+    unit takes long, `share` is what is done of all, parts of units too."""
 
     phase: PhaseName
     step: int
     done: int = 0
     total: int = 0
     unit: str = ""
+    share: float | None = None
+
+    @property
+    def done_share(self) -> float:
+        """What is done of all, from 0 to 1; 0 where that is not known."""
+        if self.share is not None:
+            return self.share
+        return self.done / self.total if self.total else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +218,9 @@ class HealthChanged(Event):
 class PairSampled(Event):
     """A pair waits for a person, in the hidden order in which it is to be shown.
 
-    `messages` are the turns of a prompt that is more than one of a user, else none.
+    `messages` are the turns of a prompt that is more than one of a user, else none. `answers` are
+    all answers where they are more than two, of which the first two are left and right;
+    `asks_worst`: the person picks the best one and then the worst.
     """
 
     pair_id: str
@@ -204,12 +235,24 @@ class PairSampled(Event):
     right_cut: bool
     messages: tuple[Message, ...] = ()
     repeat: bool = False  # an earlier pair, swapped, to measure self-agreement
+    answers: tuple[ShownAnswer, ...] = ()
+    asks_worst: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writing(Event):
+    """The answers to a prompt as far as they are written, for a person who waits for the pair."""
+
+    prompt: str
+    texts: tuple[str, ...]
+    messages: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairJudged(Event):
     """A verdict. `q` is the judge's probability that `first` is better; None for a person.
-    `messages` as in `PairSampled`."""
+    `messages` as in `PairSampled`; `rationale` is what a judge that writes has written,
+    as in `engine.data.pairs.Verdict`."""
 
     pair_id: str
     step: int
@@ -220,6 +263,15 @@ class PairJudged(Event):
     q: float | None
     judge: str
     messages: tuple[Message, ...] = ()
+    rationale: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused(Event):
+    """The run has paused by itself, until somebody helps it; `reason` is a sentence."""
+
+    step: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +306,7 @@ class EventBuffer:
     def __init__(self, capacity: int = 10_000) -> None:
         self._events: deque[Event] = deque(maxlen=capacity)
         self._progress: Progress | None = None
+        self._writing: Writing | None = None
         self._lock = threading.Lock()
 
     def put(self, event: Event) -> None:
@@ -261,13 +314,15 @@ class EventBuffer:
         with self._lock:
             if isinstance(event, Progress):
                 self._progress = event
+            elif isinstance(event, Writing):
+                self._writing = event
             else:
                 self._events.append(event)
 
     def drain(self) -> list[Event]:
-        """All events since the last drain, oldest first, the newest progress last."""
+        """All events since the last drain, oldest first, the newest that say how far it is last."""
         with self._lock:
-            events: Iterable[Event] = [*self._events]
+            events = [*self._events, *filter(None, (self._progress, self._writing))]
             self._events.clear()
-            progress, self._progress = self._progress, None
-        return [*events, progress] if progress else list(events)
+            self._progress = self._writing = None
+        return events

@@ -40,6 +40,8 @@ class TrialPair:
     first: str
     second: str
     label: Label | None = None
+    tokens: tuple[int, int] | None = None  # of a sampled pair
+    cut: tuple[bool, bool] = (False, False)  # at the most tokens that a completion may have
 
     def undecidable(self) -> Verdict | None:
         """The verdict on a pair that a run would not put before its judge, else None."""
@@ -122,6 +124,7 @@ def try_judge(
     *,
     count: int = COUNT,
     on_event: Callable[[Event], None] = lambda event: None,
+    on_pairs: Callable[[Sequence[TrialPair]], None] = lambda pairs: None,
     on_pair: Callable[[TriedPair], None] = lambda pair: None,
 ) -> Trial:
     """Ask the judge of the settings, in the calling thread, about `pairs`, or else about `count`
@@ -129,6 +132,7 @@ def try_judge(
 
     Args:
         on_event: told how far it is and what a person should know, as a run tells it.
+        on_pairs: given all pairs before the first is judged.
         on_pair: given each pair once it is judged.
 
     Raises:
@@ -164,6 +168,7 @@ def try_judge(
             models = roles.judges
         else:
             models = _judges(settings, journal)
+        on_pairs(pairs)
         judge = judge_of(settings, models, elsewhere, journal, control)
         return _tried(judge, pairs, settings.seed, on_pair)
 
@@ -217,11 +222,14 @@ def _sampled(
     from engine.compute.sampling import Sampler, sample, stream_seed
     from engine.data.order import PromptOrder
     from engine.data.rendering import render_prompt
+    from engine.train.writing import WritingTeller
 
     order, policy = PromptOrder(len(train), settings.seed), roles.policy
     pairs: list[TrialPair] = []
-    for step in range(1, -(-count // settings.batch_size) + 1):
-        journal.progress("sampling", len(pairs), count, "pairs")
+    batches = -(-count // settings.batch_size)
+    most, before = 2 * batches * settings.batch_size * settings.max_completion_length, 0
+    journal.progress("sampling", 0, most, "tokens")
+    for step in range(1, batches + 1):
         prompts = [train[index] for index in order.next(settings.batch_size)]
         completions = sample(
             policy,
@@ -233,11 +241,23 @@ def _sampled(
             max_tokens=settings.max_completion_length,
             sampler=Sampler.of(settings),
             seed=stream_seed(settings.seed, "sampling", step),
+            progress=lambda tokens, before=before: journal.progress(
+                "sampling", before + tokens, most, "tokens"
+            ),
+            written=WritingTeller(policy, prompts, journal),
         )
         pairs += [
-            TrialPair(prompt, policy.text(first.ids), policy.text(second.ids))
+            TrialPair(
+                prompt,
+                policy.text(first.ids),
+                policy.text(second.ids),
+                tokens=(len(first.ids), len(second.ids)),
+                cut=(not first.finished, not second.finished),
+            )
             for prompt, (first, second) in zip(prompts, completions, strict=True)
         ]
+        # Completions are seldom as long as they may be.
+        before = step * (most // batches)
     return pairs[:count]
 
 

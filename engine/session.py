@@ -21,16 +21,20 @@ from engine.events import (
     Evaluated,
     Event,
     EventBuffer,
+    Level,
     Log,
     PairSampled,
+    Pick,
     Report,
     RunEnded,
     RunStatus,
     Shown,
 )
+from engine.follow import Followers, check_followers, followed
 from engine.machine.blas import import_mlx
+from engine.machine.launch import place
 from engine.model import adapter_files
-from engine.runs import archive
+from engine.runs import archive, card_labels
 from engine.runs.folder import LOG, Run, timestamp
 from engine.runs.remote import Watch
 from engine.secrets import hide
@@ -84,11 +88,18 @@ def train(
         NothingLearned: there was no pair to learn from.
         CannotGoOn, StorageError: it had to stop before its last step.
     """
+    if place():
+        raise UserError(
+            "mlx.launch: several processes train one run by `lora-studio train CONFIG.yaml` alone"
+        )
     settings, notes = adapter_files.settled(settings)
     if settings.human_judge:
         raise UserError("judge: nobody can answer here; name a model, or use a Session")
     if found := problems(settings):
         raise UserError("; ".join(f"{each.key}: {each.message}" for each in found))
+    if "tensorboard" in settings.report_to and not run_folder:
+        raise UserError("report_to: tensorboard writes into the run's folder; say run_folder=True")
+    check_followers(settings)
     import_mlx()
     from engine.train import assemble
 
@@ -100,9 +111,10 @@ def train(
             reports.append(event.metrics)
         elif isinstance(event, Evaluated):
             win_rates.append(event)
+        followers.put(event)
         on_event(event)
 
-    with _run_to_train(settings, kept=run_folder) as run:
+    with _run_to_train(settings, kept=run_folder) as (run, followers):
         for note in notes:
             run.log("info", note)
             on_event(Log(level="info", text=note))
@@ -113,18 +125,19 @@ def train(
 
 
 @contextlib.contextmanager
-def _run_to_train(settings: Settings, *, kept: bool) -> Iterator[Run]:
-    """A new run, locked, in the archive or in a temporary folder; at the end it says how it
-    ended."""
+def _run_to_train(settings: Settings, *, kept: bool) -> Iterator[tuple[Run, Followers]]:
+    """A new run, locked, in the archive or in a temporary folder, and who follows it; at the end
+    it says how it ended."""
     with contextlib.ExitStack() as stack:
         if not kept:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lora-studio-"))
             settings = settings.model_copy(update={"output_root": folder})
         run = archive.create(settings)
         stack.enter_context(run.lock())
+        followers = stack.enter_context(followed(settings, run, run.log))
         status: RunStatus = "failed"
         try:
-            yield run
+            yield run, followers
             status = "finished"
         except NothingLearned:
             status = "untrained"
@@ -134,7 +147,8 @@ def _run_to_train(settings: Settings, *, kept: bool) -> Iterator[Run]:
             raise
         finally:
             with contextlib.suppress(RunError, UserError):
-                run.update(status=status)
+                step = int(run.update(status=status).get("step") or 0)
+                followers.put(RunEnded(status=status, step=step))
 
 
 class Session:
@@ -170,6 +184,7 @@ class Session:
         self._events = EventBuffer()
         self._person: HumanJudge | None = None
         self._lock = contextlib.ExitStack()
+        self._followers: Followers | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -184,11 +199,16 @@ class Session:
             self.settings, notes = adapter_files.settled(self.settings)
         if found := problems(self.settings):
             raise UserError("; ".join(f"{each.key}: {each.message}" for each in found))
+        check_followers(self.settings)
         if self.run is None:
             self.run = archive.create(self.settings)
+            notes += card_labels.copy_to(self.run, self.settings)
         for note in notes:
             self._log(note)
         self._lock.enter_context(self.run.lock())
+        self._followers = Followers(
+            self.settings, self.run, self._tell, lambda: [each.pair_id for each in self.waiting()]
+        )
         self._lock.callback(Watch(self.run, self._carry_out).close)
         self._thread = threading.Thread(target=self._work, args=(self.run,), name="engine")
         self._thread.start()
@@ -274,7 +294,9 @@ class Session:
         """Pairs that want the person's answer, in the order to show them."""
         return self._person.waiting() if self._person else []
 
-    def answer(self, pair_id: str, shown: Shown, *, note: str = "", flagged: bool = False) -> bool:
+    def answer(
+        self, pair_id: str, shown: Shown | Pick, *, note: str = "", flagged: bool = False
+    ) -> bool:
         """Give a verdict; it is on disk when this returns True. False: nothing waits there.
 
         Raises:
@@ -287,6 +309,11 @@ class Session:
     def undo(self, pair_id: str) -> Literal["undone", "learned", "unknown"]:
         """Take a verdict back, so that the pair waits again; nothing, once it was learned from."""
         return self._person.undo(pair_id) if self._person else "unknown"
+
+    def labels_of(self, pair_id: str) -> list[str]:
+        """The ids of the labels of a pair's prompt: more than one where a person's pick of many
+        answers makes a pair with each other."""
+        return self._person.labels_of(pair_id) if self._person else []
 
     def given(self, pair_id: str) -> "Label | None":
         """The label of a pair that was learned from, in terms of what the screen showed."""
@@ -318,11 +345,14 @@ class Session:
         self._log(f"another process asked to {command}")
 
     def _log(self, text: str) -> None:
+        self._tell("info", text)
+
+    def _tell(self, level: Level, text: str) -> None:
         """A line for the screen and for the run's log."""
-        self._events.put(Log(level="info", text=text))
-        if self.run:
+        self._events.put(Log(level=level, text=text))
+        if self.run and self.kept:
             with contextlib.suppress(RunError):
-                self.run.log("info", text)
+                self.run.log(level, text)
 
     # -- the thread ------------------------------------------------------------------------------
 
@@ -359,7 +389,13 @@ class Session:
 
     def _emit(self, event: Event) -> None:
         if self._ended is None:  # else it comes from a thread that was let go
-            self._events.put(event)
+            self._put(event)
+
+    def _put(self, event: Event) -> None:
+        """Hand an event to the screen and to who follows the run."""
+        self._events.put(event)
+        if self._followers:
+            self._followers.put(event)
 
     def _watch_loading(self, run: Run, thread: threading.Thread) -> None:
         """While the run loads, look whether it is to stop; then let go of its thread, since
@@ -402,4 +438,4 @@ class Session:
             self._lock.close()
             self._abandoned = abandoned
             self._ended = status
-            self._events.put(RunEnded(status=status, step=step, error=self.error))
+            self._put(RunEnded(status=status, step=step, error=self.error))

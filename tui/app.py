@@ -311,6 +311,10 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         """Talk with the policies of a run."""
         self.push_screen(screens.chat(run))
 
+    def open_judge_card(self, settings: "Settings") -> None:
+        """Try the judge of the settings before anything is trained."""
+        self.push_screen(screens.judge_card(settings))
+
     @work
     async def open_export(self, run: "Run") -> None:
         """Ask what of a run is written for other programs, and where, and write it."""
@@ -428,7 +432,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
             self.quitting = True
             self.control.leaves_running = answer == LEAVE_RUNNING
             saves = self.session and not self.session.unbegun
-            saving = " after this step, with a checkpoint" if saves else ""
+            saving = " with a checkpoint" if saves else ""
             then = "; then the run goes on without a screen" if self.control.leaves_running else ""
             self.say(f"quitting{saving}{then} …", PROBLEM_SECONDS)
             self.stop_run(keep=self.control.leaves_running)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from textual.binding import Binding
 from textual.dom import DOMNode
 
-ROOMS = ("archive", "guide", "review", "run", "setup", "shell", "widgets")  # of what has keys
+# Those that have keys.
+ROOMS = ("archive", "guide", "judging", "review", "run", "setup", "shell", "widgets")
 
 
 def bindings_by_id(app: type[DOMNode]) -> dict[str, tuple[type, Binding]]:

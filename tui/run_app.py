@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from engine.errors import UserError
-from tui.terminal.requirements import refusal
+from tui.terminal.requirements import in_browser, refusal
 from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:
@@ -55,10 +55,14 @@ def run_app(
 
         app = StudioApp(settings, start=start, run=run, back_to=back_to, output=output)
         control = app.control
-        app.after_first_frame = JobControl(app, control, guard, app.say).install
+        screen = output.err.fileno()
+        if in_browser():  # which has no shell to go back to
+            screen = output.out.fileno()
+        else:
+            app.after_first_frame = JobControl(app, control, guard, app.say).install
         with (
-            _drawing_on(output.err.fileno()),
-            handle_signals(app, control, guard, output.err.fileno(), app.quit_when_stopped),
+            _drawing_on(screen),
+            handle_signals(app, control, guard, screen, app.quit_when_stopped),
         ):
             try:
                 app.run(mouse=wants_mouse(os.environ))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tui.archive.runs_screen import RunsScreen
     from tui.archive.try_it_screen import TryItScreen
     from tui.guide.screen import GuideScreen
+    from tui.judging.screen import JudgeCardScreen
     from tui.review.screen import ReviewScreen
     from tui.run.screen import RunScreen
     from tui.setup.screen import SetupScreen
@@ -77,6 +78,13 @@ def chat(run: "Run") -> "ChatScreen":
     from tui.archive.chat_screen import ChatScreen
 
     return ChatScreen(run)
+
+
+def judge_card(settings: "Settings") -> "JudgeCardScreen":
+    """A judge tried on some pairs."""
+    from tui.judging.screen import JudgeCardScreen
+
+    return JudgeCardScreen(settings)
 
 
 async def export(app: App[Any], run: "Run") -> None:

@@ -90,6 +90,10 @@ class Studio(Protocol):
         """Talk with the policies of a run."""
         ...
 
+    def open_judge_card(self, settings: "Settings") -> None:
+        """Try the judge of the settings before anything is trained."""
+        ...
+
     def open_export(self, run: "Run") -> object:
         """Ask what of a run is written for other programs, and where, and write it."""
         ...

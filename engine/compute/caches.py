@@ -89,14 +89,19 @@ def _parts(caches: Sequence[object]) -> list[object]:
     ]
 
 
-def prompt_caches(model: nn.Module, lengths: Sequence[int] = ()) -> list[LayerCache]:
+def prompt_caches(model: nn.Module, lengths: Sequence[int] | mx.array = ()) -> list[LayerCache]:
     """One empty cache for each that the model wants.
 
     Args:
         lengths: of the prompts that are going to be read; none: they have one length.
     """
-    tokens = mx.array(list(lengths)) if len(set(lengths)) > 1 else None
+    tokens = lengths if isinstance(lengths, mx.array) else uneven(lengths)
     return [_prompt_cache(cache, tokens) for cache in make_prompt_cache(model)]
+
+
+def uneven(lengths: Sequence[int]) -> mx.array | None:
+    """Lengths int32 (rows,), or None where all are the same."""
+    return mx.array(list(lengths)) if len(set(lengths)) > 1 else None
 
 
 def _prompt_cache(cache: object, tokens: mx.array | None) -> LayerCache:
@@ -173,9 +178,3 @@ def _each(cache: LayerCache, continued: Callable[[Cache], Cache]) -> LayerCache:
     if isinstance(cache, SeveralCaches):
         return SeveralCaches([continued(part) for part in cache.caches])
     return continued(cache)
-
-
-def padded(ids: Sequence[Sequence[int]], width: int | None = None) -> mx.array:
-    """Token ids right-padded with 0: int32 (rows, width or the longest)."""
-    width = max(map(len, ids)) if width is None else width
-    return mx.array([[*row, *[0] * (width - len(row))] for row in ids], mx.int32)

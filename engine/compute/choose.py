@@ -16,7 +16,7 @@ from mlx_lm.models.cache import KVCache as MlxKVCache
 from mlx_lm.models.cache import make_prompt_cache
 
 from engine.compute import limits
-from engine.compute.caches import completion_caches, padded, prompt_caches, states, windows
+from engine.compute.caches import completion_caches, prompt_caches, states, windows
 from engine.compute.frozen_layers import FrozenLayers, in_order, shared_layers
 from engine.compute.mlx_backend import MlxBackend
 from engine.compute.mlx_model import MlxModel
@@ -26,7 +26,7 @@ from engine.compute.numpy.logps import trains_adapters_alone
 from engine.compute.numpy.model import NumpyModel, numpy_model
 from engine.model import arrays
 from engine.model.backend import Backend
-from engine.model.batch import Batch
+from engine.model.batch import Batch, padded
 from engine.model.language_model import LanguageModel
 
 # Most that logits by numpy may differ from MLX's, as a share of the largest of them.

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
-from engine.compute.caches import decode_caches, padded, prompt_caches
+from engine.compute.caches import decode_caches, prompt_caches
 from engine.compute.mlx_model import MlxModel
+from engine.model.batch import padded
 
 
 class SharedDecoder:

@@ -17,7 +17,7 @@ import mlx.nn as nn
 from engine.compute.caches import LAYER_CACHES
 from engine.compute.layer_calls import Call, replaced_calls
 from engine.model import arrays
-from engine.model.batch import Batch
+from engine.model.batch import AnyBatch
 
 State = TypeVar("State")
 
@@ -28,13 +28,13 @@ class FrozenLayers(Generic[State]):
     until the policy reads it too."""
 
     count: int
-    _batch: Batch | None = None
+    _batch: AnyBatch | None = None
     _states: list[State] = field(default_factory=list)
 
-    def keep(self, batch: Batch, states: list[State]) -> None:
+    def keep(self, batch: AnyBatch, states: list[State]) -> None:
         self._batch, self._states = batch, states
 
-    def take(self, batch: Batch) -> list[State] | None:
+    def take(self, batch: AnyBatch) -> list[State] | None:
         """What was kept of this very batch, once."""
         states = self._states if self._batch is batch else None
         self._batch, self._states = None, []
@@ -65,7 +65,7 @@ def _arrays_of(module: nn.Module) -> set[int]:
 
 @contextmanager
 def run_once(
-    module: nn.Module, batch: Batch, frozen: FrozenLayers[mx.array], *, keeps: bool
+    module: nn.Module, batch: AnyBatch, frozen: FrozenLayers[mx.array], *, keeps: bool
 ) -> Iterator[None]:
     """While open, the module reads a batch, and the frozen layers are not run where the batch was
     read before. `keeps`: what they make of it is kept for the other model."""

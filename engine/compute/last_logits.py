@@ -6,9 +6,10 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
-from engine.compute.caches import LayerCache, completion_caches, padded, prompt_caches, reads_whole
+from engine.compute.caches import LayerCache, completion_caches, prompt_caches, reads_whole
 from engine.compute.mlx_model import MlxModel
 from engine.compute.reading import common_starts, piece
+from engine.model.batch import padded
 
 
 def prefix_caches(model: MlxModel, prefix: Sequence[int]) -> list[LayerCache]:

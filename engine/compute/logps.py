@@ -17,21 +17,21 @@ from engine.compute import limits
 from engine.compute.caches import (
     LayerCache,
     completion_caches,
-    padded,
     prompt_caches,
     reads_whole,
+    uneven,
 )
 from engine.compute.mlx_model import MlxModel
 from engine.compute.recompute import checkpointed
 from engine.machine.backend import backend
-from engine.model.batch import Batch
+from engine.model.batch import AnyBatch, Batch, PaddedBatch, padded
 
 LARGEST_BLOCK = 1024  # of a vocabulary, whose exponentials are added up one after the other
 
 
 def completion_logps(
     model: MlxModel,
-    batch: Batch,
+    batch: AnyBatch,
     *,
     shares_prompts: bool,
     recompute: bool = False,
@@ -39,8 +39,13 @@ def completion_logps(
     layers: AbstractContextManager[None] | None = None,
 ) -> mx.array:
     """As `Backend.logps`; `layers` is entered while the layers are run."""
+    checkpoints = checkpointed(model.module) if recompute else nullcontext()
+    if isinstance(batch, PaddedBatch):
+        with checkpoints, layers or nullcontext():
+            hidden = _hidden_padded(model, batch, step_size)
+        return _padded_sums(model, batch, hidden, recompute)
     rows = batch.rows
-    with checkpointed(model.module) if recompute else nullcontext(), layers or nullcontext():
+    with checkpoints, layers or nullcontext():
         if shares_prompts:
             hidden, starts = _hidden_shared(model, batch, rows, step_size), [0] * len(rows)
         else:
@@ -77,21 +82,68 @@ def _hidden_whole(
 def _hidden_shared(
     model: MlxModel, batch: Batch, rows: list[Sequence[int]], step_size: int | None
 ) -> mx.array:
-    """Hidden states (rows, width, features) at the positions that predict completions: the
-    prompt's last one, then one for each token of the completion but the last."""
+    """As `_continued`, of a batch as it is."""
     lengths = [len(prompt) for prompt in batch.prompts]
-    caches = prompt_caches(model.module, lengths)
-    prompt_hidden = _in_steps(model, padded(batch.prompts), caches, step_size)
-    last = mx.take_along_axis(prompt_hidden, mx.array(lengths)[:, None, None] - 1, axis=1)
-    owners = mx.repeat(mx.arange(len(lengths)), batch.copies)
-    hidden = mx.take(last, owners, axis=0)
     inputs = [ids[:-1] for ids in rows]
-    if not any(inputs):
+    return _continued(
+        model,
+        padded(batch.prompts),
+        mx.array(lengths),
+        uneven(lengths),
+        padded(inputs) if any(inputs) else None,
+        batch.copies,
+        step_size,
+    )
+
+
+def _hidden_padded(model: MlxModel, batch: PaddedBatch, step_size: int | None) -> mx.array:
+    """As `_continued`, of a padded batch."""
+    lengths = batch.prompt_tokens
+    inputs = batch.completions[:, :-1] if batch.completions.shape[1] > 1 else None
+    return _continued(model, batch.prompts, lengths, lengths, inputs, batch.copies, step_size)
+
+
+def _continued(
+    model: MlxModel,
+    prompts: mx.array,
+    lengths: mx.array,
+    uneven_lengths: mx.array | None,
+    inputs: mx.array | None,
+    copies: int,
+    step_size: int | None,
+) -> mx.array:
+    """Hidden states (rows, width, features) at the positions that predict completions: the
+    prompt's last one, then one for each token of the completion but the last.
+
+    Args:
+        prompts: int32 (prompts, tokens), right-padded.
+        lengths: real tokens of each prompt, (prompts,).
+        uneven_lengths: the same, or None where no prompt has padding.
+        inputs: the completions but for their last tokens, right-padded, (prompts x copies,
+            tokens), or None where nothing is left.
+    """
+    caches = prompt_caches(model.module, () if uneven_lengths is None else uneven_lengths)
+    prompt_hidden = _in_steps(model, prompts, caches, step_size)
+    last = mx.take_along_axis(prompt_hidden, lengths[:, None, None] - 1, axis=1)
+    owners = mx.repeat(mx.arange(prompts.shape[0]), copies)
+    hidden = mx.take(last, owners, axis=0)
+    if inputs is None:
         return hidden
-    uneven = mx.array(lengths)[owners] if len(set(lengths)) > 1 else None
-    kept = step_size is not None
-    continued = completion_caches(caches, owners, uneven, kept=kept)
-    return mx.concatenate([hidden, _in_steps(model, padded(inputs), continued, step_size)], axis=1)
+    own = None if uneven_lengths is None else uneven_lengths[owners]
+    continued = completion_caches(caches, owners, own, kept=step_size is not None)
+    return mx.concatenate([hidden, _in_steps(model, inputs, continued, step_size)], axis=1)
+
+
+def _padded_sums(
+    model: MlxModel, batch: PaddedBatch, hidden: mx.array, recompute: bool
+) -> mx.array:
+    """The sum over each completion's own tokens, from hidden states at all positions."""
+    rows, width = batch.completions.shape
+    flat = hidden.reshape(rows * width, -1)
+    logps = _token_logps(model, flat, batch.completions.reshape(-1), recompute)
+    own = mx.arange(width) < batch.completion_tokens.reshape(rows, 1)
+    sums = mx.where(own, logps.reshape(rows, width), 0).sum(axis=-1)
+    return sums.reshape(batch.completion_tokens.shape)
 
 
 def _in_steps(
@@ -112,9 +164,7 @@ def _token_logps(model: MlxModel, hidden: mx.array, targets: mx.array, recompute
     """
 
     def logps(hidden: mx.array, wanted: mx.array) -> mx.array:
-        logits = model.logits(hidden).astype(mx.float32)
-        picked = mx.take_along_axis(logits, wanted[:, None], axis=-1).squeeze(-1)
-        return picked - _logsumexp(logits)
+        return _picked_logps(model.logits(hidden), wanted)
 
     tokens = hidden.shape[0]
     size = max(1, limits.LOGIT_VALUES // model.vocabulary)
@@ -138,14 +188,19 @@ def _token_logps(model: MlxModel, hidden: mx.array, targets: mx.array, recompute
     return parts[0] if len(parts) == 1 else mx.concatenate(parts)
 
 
-def _logsumexp(logits: mx.array) -> mx.array:
-    """Logarithm of the sum of exponentials: (tokens,) from (tokens, vocabulary), float32.
+def _picked_logps(logits: mx.array, targets: mx.array) -> mx.array:
+    """Log-probability of each target: float32 (tokens,) from (tokens, vocabulary).
 
-    On a CPU MLX adds them up one after the other, which loses 1e-4 of a sum of 100,000; there it is
-    found block by block. A GPU adds them as a tree.
+    A GPU has a kernel for it, which adds up in float32 whatever the logits are in. On a CPU MLX
+    adds exponentials one after the other, which loses 1e-4 of a sum of 100,000; there their sum is
+    found block by block.
     """
+    if backend() != "cpu":
+        return -mx.fast.cross_entropy(logits, targets)
+    logits = logits.astype(mx.float32)
+    picked = mx.take_along_axis(logits, targets[:, None], axis=-1).squeeze(-1)
     by_blocks: Any = _logsumexp_by_blocks
-    return by_blocks(logits) if backend() == "cpu" else mx.logsumexp(logits, axis=-1)
+    return picked - by_blocks(logits)
 
 
 @mx.custom_function

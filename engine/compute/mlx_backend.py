@@ -14,7 +14,7 @@ from engine.compute.mlx_model import MlxModel
 from engine.machine.backend import backend
 from engine.model import arrays
 from engine.model.backend import Decoder
-from engine.model.batch import Batch
+from engine.model.batch import AnyBatch
 
 
 class MlxBackend:
@@ -56,7 +56,7 @@ class MlxBackend:
         return self._prefix[1]
 
     def logps(
-        self, batch: Batch, *, recompute: bool = False, step_size: int | None = None
+        self, batch: AnyBatch, *, recompute: bool = False, step_size: int | None = None
     ) -> mx.array:
         frozen = self._frozen
         return completion_logps(
@@ -67,6 +67,10 @@ class MlxBackend:
             step_size=step_size,
             layers=frozen and run_once(self.model.module, batch, frozen, keeps=self._keeps),
         )
+
+    @property
+    def traced(self) -> "MlxBackend | None":
+        return self if self.shares_prompts else None
 
     def tokens_per_pass(self, *, recompute: bool, step_size: int | None = None) -> int:
         return limits.scored_tokens(

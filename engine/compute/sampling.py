@@ -11,6 +11,8 @@ same logits it is the same token, whatever else is decoded beside it, before it 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import mlx.core as mx
 import numpy as np
@@ -96,6 +98,7 @@ def sample(
     seed: int,
     indices: Sequence[int] | None = None,
     progress: Callable[[int], None] = lambda tokens: None,
+    written: Callable[[int, Sequence[Sequence[int]]], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[list[Completion]]:
     """Sample `copies` completions of every prompt.
@@ -107,6 +110,8 @@ def sample(
         indices: of each prompt among those of the step, where not all of them are sampled here;
             0, 1, ... by default.
         progress: told the number of tokens sampled so far, at every position.
+        written: told at every position of the first prompt that is not done: its number, and the
+            ids of its completions so far.
         stop: asked at every position; True raises `Interrupted`.
 
     Returns:
@@ -132,10 +137,29 @@ def sample(
             sampler,
             streams[first : first + copies * len(group)],
             lambda tokens, done=done: progress(done + tokens),
+            written and partial(_after, written, first // copies),
             stop,
         )
         results += [rows[at : at + copies] for at in range(0, len(rows), copies)]
     return results
+
+
+class Sample(Protocol):
+    """What samples as `sample` does."""
+
+    def __call__(
+        self,
+        lm: LanguageModel,
+        prompts: Sequence[Sequence[int]],
+        *,
+        copies: int,
+        max_tokens: int,
+        sampler: Sampler,
+        seed: int,
+        progress: Callable[[int], None] = ...,
+        written: Callable[[int, Sequence[Sequence[int]]], None] | None = ...,
+        stop: Callable[[], bool] = ...,
+    ) -> list[list[Completion]]: ...
 
 
 def stream(
@@ -175,6 +199,7 @@ def _decode(
     sampler: Sampler,
     streams: np.ndarray,
     progress: Callable[[int], None],
+    tell: Callable[[int, Sequence[Sequence[int]]], None] | None,
     stop: Callable[[], bool],
 ) -> list[Completion]:
     """Decode one batch; completions prompt by prompt, each seeded by its number of `streams`."""
@@ -198,6 +223,9 @@ def _decode(
                 finished[index] = value in lm.eos_ids
                 sampled += 1
         progress(sampled)
+        if tell and not all(finished):
+            prompt = finished.index(False) // copies
+            tell(prompt, written[prompt * copies : (prompt + 1) * copies])
         rows = [row for row, index in enumerate(alive) if not finished[index]]
         if following is None or not rows:
             break
@@ -209,6 +237,16 @@ def _decode(
             alive = [alive[row] for row in rows]
         token = following
     return [Completion(tuple(ids), ended) for ids, ended in zip(written, finished, strict=True)]
+
+
+def _after(
+    written: Callable[[int, Sequence[Sequence[int]]], None],
+    before: int,
+    index: int,
+    completions: Sequence[Sequence[int]],
+) -> None:
+    """`written`, of a prompt in a batch that so many came before."""
+    written(before + index, completions)
 
 
 def _keys(streams: np.ndarray, position: int) -> mx.array:

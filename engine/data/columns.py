@@ -124,14 +124,22 @@ class PromptColumns:
                 self._no_tools[name] = (count + 1, first)
         return ()
 
+    @property
+    def names(self) -> list[str]:
+        """All columns that are known so far."""
+        return list(self._columns)
+
+    def used(self) -> list[str]:
+        """The columns that prompts are made of."""
+        known = ({*self._to_read} | self._others) - self._ignored
+        return [name for name in self._columns if name in known]
+
     def notes(self) -> list[str]:
         """What of the columns is not used, in sentences."""
-        known = ({*self._to_read} | self._others) - self._ignored
-        used, unused = (
-            listed(name for name in self._columns if (name in known) is of_prompts)
-            for of_prompts in (True, False)
-        )
-        notes = [f"data: prompts are made of {used}; columns not used: {unused}"] if unused else []
+        used = self.used()
+        unused = listed(name for name in self._columns if name not in used)
+        made_of = f"data: prompts are made of {listed(used)}; columns not used: {unused}"
+        notes = [made_of] if unused else []
         for name, (count, reason) in self._no_tools.items():
             notes.append(f"data: {counted(count, 'row')} asked without tools: {name} {reason}")
         return notes
@@ -160,8 +168,8 @@ class PromptColumns:
         answers = [name for name in self._columns if name not in others]
         aside = f" ({listed(answers)} look like answers)" if answers else ""
         raise UserError(
-            f"prompt_feature: {self._name} has none of {', '.join(PROMPTS)}; say which of its "
-            f"columns holds the prompt: {listed(others) or 'none does'}{aside}"
+            "prompt_feature: say which column holds the prompt: "
+            f"{listed(others) or 'none does'}{aside}; {self._name} has none of {', '.join(PROMPTS)}"
         )
 
 

@@ -90,6 +90,23 @@ def rows(file: Path, columns: Columns = None) -> Iterator[Placed]:
         raise UserError(f"data: {file} is a damaged {file.suffix} file") from error
 
 
+def whole_text(file: Path) -> Iterator[Placed]:
+    """A text file as the one row of a prompt.
+
+    Raises:
+        UserError: it cannot be read, or is no text.
+    """
+    try:
+        with _text(file) as text:
+            content = text.read(LONGEST_ROW + 1)
+    except UnicodeError as error:
+        raise UserError(f"data: {_not_text(file)}") from error
+    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "damaged"
+        raise UserError(f"data: {file} cannot be read: {reason}") from error
+    yield file.name, _too_long() if len(content) > LONGEST_ROW else {"prompt": content.strip()}
+
+
 def columns(file: Path) -> list[str]:
     """The columns of a file: those it lists, or those of its first rows."""
     if kind(file) == "parquet":

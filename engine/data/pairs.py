@@ -3,22 +3,23 @@
 import contextlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from engine.data.chat_messages import Message, as_mapping, message_of, spoken, transcript
+from engine.data.completion import Answer
 from engine.data.files import Unusable
 from engine.data.prompts import Prompt
 from engine.events import Choice
 from engine.json_number import real, whole
 
-if TYPE_CHECKING:
-    from engine.data.completion import Completion
-
 Layout = Literal["text", "messages", "messages and tools"]
 Ties = Literal["margin", "orders"]
 DECIDED: tuple[Choice, ...] = ("first", "second")
+_OF_MORE = re.compile(r"(\d+-\d+)-\d\d((?:~\d+)?)")
+NO_STEP = -1
 CUT = "missing_eos"  # what a pair was judged by whose one answer was cut off, and lost for it
 
 
@@ -30,7 +31,10 @@ class Pair:
     of a user, else none.
 
     `step` is the training step that consumes the pair, counted from 1; `weights_step` is the
-    step after which the weights were that wrote it.
+    step after which the weights were that wrote it, `NO_STEP` where no policy of the run did.
+
+    `others` are further answers to the prompt, where more than two were sampled: then two of all
+    have yet to be chosen, which are a pair with no others (`between`).
     """
 
     pair_id: str
@@ -47,6 +51,35 @@ class Pair:
     messages: tuple[Message, ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
     cut_loses: bool = False  # an answer that was cut off cannot win
+    others: tuple[Answer, ...] = ()
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """All answers to the prompt, in the order in which they were sampled."""
+        return (
+            Answer(self.first, self.first_ids, self.first_finished),
+            Answer(self.second, self.second_ids, self.second_finished),
+            *self.others,
+        )
+
+    def between(self, one: int, other: int) -> "Pair":
+        """The pair of two of the answers, by their places; its id tells which, the earlier one
+        first. Where there are two only, that is this pair."""
+        if not self.others:
+            return self
+        places = sorted((one, other))
+        first, second = (self.answers[place] for place in places)
+        return replace(
+            self,
+            pair_id=f"{self.pair_id}-{places[0]}{places[1]}",
+            first=first.text,
+            second=second.text,
+            first_ids=first.ids,
+            second_ids=second.ids,
+            first_finished=first.finished,
+            second_finished=second.finished,
+            others=(),
+        )
 
     @property
     def full_prompt(self) -> Prompt:
@@ -79,6 +112,10 @@ class Pair:
         known = {**data, **{key: tuple(data[key]) for key in ids}}
         known["messages"] = tuple(message_of(each, "user") for each in data.get("messages", ()))
         known["tools"] = tuple(data.get("tools", ()))
+        known["others"] = tuple(
+            Answer(each["text"], tuple(each["ids"]), each["finished"])
+            for each in data.get("others", ())
+        )
         return cls(**known)
 
 
@@ -89,7 +126,9 @@ class Verdict:
     `q` is the judge's probability that the first completion is better, by the mean of both
     orders' log-odds; `q_orders` the same with the first completion shown first, and shown second.
     Both are None where there is no probability. `cut` says that the judge read only a part.
-    `votes` are the q of each of several judges, or by each of several criteria.
+    `votes` are the q of each of several judges, or by each of several criteria. `rationale`
+    is what a judge that writes its answer has written, in either order; of several judges one after
+    the other.
 
     Where a model and a person judge: `judge` is whose verdict it is, `model` what the model said
     of a pair that was put before the person, `audit` that it was sure of it.
@@ -102,6 +141,7 @@ class Verdict:
     flagged: bool = False
     cut: bool = False
     votes: tuple[float, ...] = ()
+    rationale: tuple[str, ...] = ()
     judge: str = ""  # empty: the run's
     model: "Verdict | None" = None
     audit: bool = False
@@ -111,18 +151,78 @@ class Verdict:
         """Whether there is a winner, so that the pair may be trained on."""
         return self.choice in DECIDED
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Verdict":
+        """The verdict that `dataclasses.asdict` took apart, perhaps by way of JSON."""
+        orders, model = data["q_orders"], data["model"]
+        return cls(
+            **{
+                **data,
+                "q_orders": orders and (orders[0], orders[1]),
+                "votes": tuple(data["votes"]),
+                "rationale": tuple(data["rationale"]),
+                "model": model and cls.from_json(model),
+            }
+        )
+
+    @property
+    def any_rationale(self) -> tuple[str, ...]:
+        """What was written of the pair, be it by the judge or by the model beside a person."""
+        return self.rationale or (self.model.rationale if self.model else ())
+
 
 @dataclass(frozen=True, slots=True)
 class JudgedPair:
-    """A pair and the verdict on it."""
+    """A pair and the verdict on it.
+
+    Where it was chosen out of more than two answers to a prompt, `sampled` are all of these, and
+    `judgements` what a judge that compares said of any two of them.
+    """
 
     pair: Pair
     verdict: Verdict
+    sampled: tuple[Answer, ...] | None = None  # None: its own two; (): another pair tells of them
+    judgements: tuple[Verdict, ...] = ()
 
     @property
     def decided(self) -> bool:
         """Whether there is a winner, so that the pair may be trained on."""
         return self.verdict.decided
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """The sampled answers that it tells of: its own two, or all to its prompt."""
+        return self.pair.answers if self.sampled is None else self.sampled
+
+    @property
+    def group(self) -> Pair | None:
+        """What was sampled of its prompt, to be judged once more; None where another pair tells of
+        it."""
+        if not self.sampled:
+            return self.pair if self.sampled is None else None
+        first, second, *others = self.sampled
+        return replace(
+            self.pair,
+            pair_id=prompt_id(self.pair.pair_id),
+            first=first.text,
+            second=second.text,
+            first_ids=first.ids,
+            second_ids=second.ids,
+            first_finished=first.finished,
+            second_finished=second.finished,
+            others=tuple(others),
+        )
+
+    @property
+    def readings(self) -> tuple[Verdict, ...]:
+        """What a judge that is no person said to come to the verdict: once, or of any two of the
+        answers."""
+        return self.judgements or (self.verdict.model or self.verdict,)
+
+    @property
+    def offline(self) -> bool:
+        """Whether it was there before the run, and no policy of the run wrote it."""
+        return self.pair.weights_step == NO_STEP
 
     @property
     def by_cut(self) -> bool:
@@ -185,6 +285,8 @@ class JudgedPair:
         }
         if verdict.votes:
             line["votes"] = list(verdict.votes)
+        if verdict.rationale:
+            line["rationale"] = list(verdict.rationale)
         if model := verdict.model:
             line["model"] = {
                 "judge": model.judge,
@@ -193,6 +295,8 @@ class JudgedPair:
                 "q_orders": list(model.q_orders) if model.q_orders else None,
                 "audit": model.audit,
             }
+            if model.rationale:
+                line["model"]["rationale"] = list(model.rationale)
         for field in fields:
             _, line[f"{field}_tokens"], line[f"{field}_finished"] = completions[field]
         return line
@@ -233,6 +337,7 @@ class RecordedPair:
                 note=line.get("note") or "",
                 flagged=bool(line.get("flagged")),
                 cut=bool(line.get("cut")),
+                rationale=_texts(line.get("rationale")),
                 model=_model_verdict(line.get("model")),
             ),
             judge=str(line.get("judge", "")),
@@ -256,9 +361,21 @@ def _model_verdict(value: Any) -> Verdict | None:
         choice,
         real(value.get("q")),
         _q_orders(value),
+        rationale=_texts(value.get("rationale")),
         judge=str(value.get("judge", "")),
         audit=bool(value.get("audit")),
     )
+
+
+def prompt_id(pair_id: str) -> str:
+    """The id that all pairs of a prompt in a step share, of the id of one of them: that id itself
+    where two answers were sampled (`Pair.between`)."""
+    match = _OF_MORE.fullmatch(pair_id)
+    return match[1] + match[2] if match else pair_id
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
 def completion_fields(choice: str) -> tuple[str, str]:
@@ -266,37 +383,6 @@ def completion_fields(choice: str) -> tuple[str, str]:
     if choice == "first":
         return "chosen", "rejected"
     return ("rejected", "chosen") if choice == "second" else ("first", "second")
-
-
-def make_pair(
-    *,
-    step: int,
-    index: int,
-    weights_step: int,
-    prompt: Prompt,
-    prompt_ids: Iterable[int],
-    completions: "tuple[Completion, Completion]",
-    texts: tuple[str, str],
-    cut_loses: bool = False,
-) -> Pair:
-    """The `index`th pair of a step's batch."""
-    first, second = completions
-    return Pair(
-        pair_id=f"{step:07d}-{index:03d}",
-        step=step,
-        weights_step=weights_step,
-        prompt=prompt.text,
-        messages=prompt.conversation,
-        tools=prompt.tools,
-        prompt_ids=tuple(prompt_ids),
-        first=texts[0],
-        second=texts[1],
-        first_ids=first.ids,
-        second_ids=second.ids,
-        first_finished=first.finished,
-        second_finished=second.finished,
-        cut_loses=cut_loses,
-    )
 
 
 def layout_for(prompts: Sequence[Prompt]) -> Layout:

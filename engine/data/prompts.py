@@ -9,13 +9,16 @@ import hashlib
 import json
 import random
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
 
-from engine.data.chat_messages import Message, Tools, spoken, transcript
+from engine.data.chat_messages import Message, Tools, message_of, spoken, transcript
 from engine.data.columns import PromptColumns, RowPrompt, counted
 from engine.data.files import Unusable
-from engine.data.sources import Split, read_splits
+from engine.data.mixture import Source, in_proportion, mixed, sources_of
+from engine.data.sources import Split, SplitName, read_splits
 from engine.data.tokens import CHARACTERS_PER_TOKEN
 from engine.errors import UserError
 from engine.settings.schema import Settings
@@ -47,6 +50,12 @@ class Prompt:
         single = len(self.messages) == 1 and self.messages[0].role == "user" and not self.tools
         return () if single else self.messages
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Prompt":
+        """The prompt that `dataclasses.asdict` took apart, perhaps by way of JSON."""
+        messages = tuple(message_of(each, "user") for each in data["messages"])
+        return cls(messages, data["text"], tuple(data["tools"]))
+
 
 @dataclass(frozen=True, slots=True)
 class PromptSet:
@@ -69,23 +78,36 @@ def load_prompts(settings: Settings) -> PromptSet:
         UserError: the data is missing, cannot be read, lacks the column or holds no prompt; one
             sentence that names the file and, where there is one, the line.
     """
-    splits = read_splits(settings.data)
-    reading = _Reading(settings)
+    sources = sources_of(settings)
+    splits = [read_splits(source.data, source.reading) for source in sources]
+    reader = PromptReader(settings)
+    # A stream is read no further than it is needed.
+    most = settings.max_prompts + settings.eval_prompts if settings.data_streaming else None
 
-    def prompts_of(name: str) -> list[Prompt]:
-        prompts = reading.prompts(splits[name]) if name in splits else []
-        random.Random(settings.seed).shuffle(prompts)
-        return prompts
+    def prompts_of(name: SplitName) -> list[list[Prompt]]:
+        """The prompts of a split by source, each shuffled."""
+        by_source = [
+            list(islice(reader.prompts(split[name], source), most)) if name in split else []
+            for source, split in zip(sources, splits, strict=True)
+        ]
+        for prompts in by_source:
+            random.Random(settings.seed).shuffle(prompts)
+        return by_source
 
     # Held-out prompts are read first, so that one that is also in the training split is held out.
-    test = prompts_of("test")
-    held_out = prompts_of("valid")
-    train = prompts_of("train")
-    notes = reading.notes()
+    test = mixed(prompts_of("test"), settings.seed)
+    held_out = mixed(prompts_of("valid"), settings.seed)
+    by_source = prompts_of("train")
+    for source, prompts in zip(sources, by_source, strict=True):
+        if not prompts and len(sources) > 1:
+            raise UserError(f"data_mix: {source.data} holds no prompts to train on: {reader.why()}")
+    by_source, shares = in_proportion(sources, by_source)
+    train = mixed(by_source, settings.seed)
+    notes = [*reader.notes(), *shares]
     if settings.max_prompts:
         train = train[: settings.max_prompts]
     most = settings.eval_prompts
-    if "valid" in splits:
+    if any("valid" in split for split in splits):
         held_out = held_out[:most]
     elif settings.measures:
         # Half is kept for training at least: a win rate says little about a starved policy.
@@ -97,30 +119,36 @@ def load_prompts(settings: Settings) -> PromptSet:
             )
         held_out, train = train[:count], train[count:]
     if not train:
-        raise UserError(f"data: {settings.data} holds no prompts to train on: {reading.why()}")
+        raise UserError(f"data: {settings.data} holds no prompts to train on: {reader.why()}")
     if settings.test and not test and settings.measures:
         notes.append("test: there is no test split, so the held-out prompts are used")
         test = held_out
-    return PromptSet(train, held_out, test, reading.dropped, notes)
+    return PromptSet(train, held_out, test, reader.dropped, notes)
 
 
-class _Reading:
+class PromptReader:
     """Makes prompts of rows, and remembers what was left out of them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._room = settings.max_seq_length * CHARACTERS_PER_TOKEN
         self._digests: set[bytes] = set()
+        self.columns: list[PromptColumns] = []  # of each split that was begun
         self.dropped = {"empty": 0, "duplicate": 0}
         self._unusable: dict[str, tuple[int, str]] = {}  # reason -> how often, where first
         self._answered = self._cut = self._own_system = 0
         self._notes: dict[str, None] = {}
 
-    def prompts(self, split: Split) -> list[Prompt]:
+    def prompts(self, split: Split, source: Source) -> Iterator[Prompt]:
         """The distinct prompts of a split, in its order."""
-        settings = self._settings
-        columns = PromptColumns(split, settings.prompt_feature, settings.system_feature)
-        prompts: list[Prompt] = []
+        columns = PromptColumns(split, source.prompt_feature, source.system_feature)
+        self.columns.append(columns)
+        try:
+            yield from self._prompts(split, columns)
+        finally:  # also where no more are wanted
+            self._notes |= dict.fromkeys(columns.notes())
+
+    def _prompts(self, split: Split, columns: PromptColumns) -> Iterator[Prompt]:
         size = 0
         for place, row in split.rows(columns.to_read):
             try:
@@ -132,13 +160,11 @@ class _Reading:
                 continue
             if prompt is not None:
                 size += len(prompt.text) + _OVERHEAD
-                prompts.append(prompt)
+                yield prompt
             if size > _MOST_TEXT:
                 note = f"data: {split.name} is read up to {place}: more is not held in memory"
                 self._notes[note] = None
                 break
-        self._notes |= dict.fromkeys(columns.notes())
-        return prompts
 
     def _prompt(self, row: RowPrompt) -> Prompt | None:
         """The prompt of a row, or None where it asks nothing or nothing new."""

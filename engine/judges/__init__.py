@@ -1,7 +1,8 @@
 """Judges: who decides which of two completions is better."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.data.prompts import Prompt
@@ -52,6 +53,38 @@ class PairJudge(Protocol):
             Interrupted: asked to stop.
             JudgeAway: it is elsewhere, and has not been there for longer than is waited for.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a judge gives one answer: a finite number, higher for a better one, or NaN for none.
+
+    `cut` and `note` are as of a verdict; `parts` are the scores by each of several judges.
+    """
+
+    value: float
+    cut: bool = False
+    note: str = ""
+    parts: tuple["Score", ...] = ()
+
+
+@runtime_checkable
+class ScoringJudge(Protocol):
+    """A `PairJudge` that can score answers one at a time, where `gives_scores`."""
+
+    @property
+    def gives_scores(self) -> bool: ...
+
+    def score(
+        self, answers: Sequence[tuple[str | Prompt, str]], names: Sequence[str] = ()
+    ) -> list[Score]:
+        """Scores of (prompt, completion); `names` are what a warning calls them. Raises as
+        `PairJudge.judge`."""
+        ...
+
+    def verdict_on(self, first: Score, second: Score) -> Verdict:
+        """The verdict on two answers with these scores, as `PairJudge.judge` gives it."""
         ...
 
 

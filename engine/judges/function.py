@@ -21,7 +21,7 @@ from typing import IO, Any
 from engine.compute.sampling import Interrupted
 from engine.data.pairs import Ties, Verdict, verdict_of
 from engine.errors import UserError
-from engine.judges import function_process
+from engine.judges import Score, function_process
 from engine.judges.once import once
 from engine.judges.presentation import Request
 from engine.settings.judge_names import RULE, file_and_function, judge_kind
@@ -163,6 +163,45 @@ class FunctionJudge:
         if len(values) != count:
             raise _Failure("count", f"it gave {len(values)} values for {count} pairs")
         return values
+
+    @property
+    def gives_scores(self) -> bool:
+        """Whether the function takes one answer; known once it is open."""
+        return self._takes == function_process.SCORE
+
+    def score(
+        self, answers: Sequence[tuple[Request, str]], names: Sequence[str] = ()
+    ) -> list[Score]:
+        """Scores of (prompt, completion), each given to the function once.
+
+        Raises:
+            Interrupted: asked to stop.
+        """
+        columns: list[Any] = [[_text(prompt) for prompt, _ in answers], [one for _, one in answers]]
+        if self._lists:
+            return self._scores(columns, len(answers))
+        scores = []
+        for done, row in enumerate(zip(*columns, strict=True)):
+            self._progress(done // 2, len(answers) // 2)
+            scores += self._scores(row, 1)
+        return scores
+
+    def _scores(self, arguments: Sequence[Any], count: int) -> list[Score]:
+        try:
+            values = self._values(arguments, count)
+        except _Failure as failure:
+            self._warn_once(failure.kind, f"{self.name}: {failure}; such answers have no score")
+            return [Score(math.nan, note=str(failure))] * count
+        scores = [Score(math.nan if value is None else value) for value in values]
+        if not all(math.isfinite(each.value) for each in scores):
+            self._warn_once("value", f"{self.name} gave no finite number for some answers")
+        return scores
+
+    def verdict_on(self, first: Score, second: Score) -> Verdict:
+        """The verdict on two answers with these scores."""
+        lead = _difference(first.value, second.value)
+        verdict = verdict_of(lead, -lead, margin=self._margin, ties=self._ties)
+        return replace(verdict, q_orders=None, note=first.note or second.note)
 
     # -- the process -----------------------------------------------------------------------------
 

@@ -8,24 +8,24 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
-from engine.data.pairs import JudgedPair, Pair, RecordedPair, Verdict
-from engine.events import Choice, PairSampled, Shown
+from engine.data.pairs import JudgedPair, Pair, RecordedPair, Verdict, prompt_id
+from engine.events import Choice, PairSampled, Pick, Shown, ShownAnswer
+from engine.judges.picks import UNDECIDED, Picking, judged_of, pairs_of, unasked
 from engine.runs.json_lines import Record
 
-UNDECIDED: dict[Shown, Choice] = {"tie": "tie", "both_bad": "both_bad", "skip": "skip"}
 AGAIN = "-again"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A verdict, and when the person gave it: its place among all answers, and a monotonic time.
-    One that nobody was asked for now comes before all others."""
+class Answered:
+    """What came of a prompt, and when the person said it: its place among all answers, and a
+    monotonic time. One that nobody was asked for now comes before all others."""
 
-    verdict: Verdict
+    judged: tuple[JudgedPair, ...]
     order: int = 0
     at: float = float("-inf")
 
@@ -44,8 +44,8 @@ class Label:
 class LabelStore(Protocol):
     """Where a person's labels are stored. What cannot be written raises a `StorageError`."""
 
-    def write(self, judged: JudgedPair) -> None:
-        """Store a label, synced."""
+    def write(self, judged: Sequence[JudgedPair]) -> None:
+        """Store the labels of a prompt, synced: all, or none where it raises."""
         ...
 
     def claim(self, pair: Pair) -> Verdict | None:
@@ -53,12 +53,16 @@ class LabelStore(Protocol):
         which is this pair's from now on; None where there is none."""
         ...
 
-    def retract(self, pair_id: str) -> None:
-        """Take the label of a pair that waits again out of the store."""
+    def retract(self, pair_ids: Collection[str]) -> None:
+        """Take the labels of a prompt that waits again out of the store."""
         ...
 
     def find(self, pair_id: str) -> Record | None:
         """The line of a pair, None where it has no label."""
+        ...
+
+    def of_prompt(self, prompt: str) -> list[str]:
+        """The ids of the pairs of a prompt that have a label."""
         ...
 
     def relabel(self, pair_id: str, choice: Choice | None) -> None:
@@ -77,6 +81,7 @@ class HumanJudge:
         labels: where labels are stored; an answer that cannot be stored does not count.
         show: told every pair that starts to wait.
         wake: told that something may be collected.
+        picking: what a pick of more than two answers becomes; by none there are two.
     """
 
     name = "human"
@@ -91,7 +96,9 @@ class HumanJudge:
         labels: LabelStore,
         show: Callable[[PairSampled], None],
         wake: Callable[[], None] = lambda: None,
+        picking: Picking | None = None,
     ) -> None:
+        self._picking = picking or Picking(seed=seed)
         self._seed = seed
         self._undo_seconds = undo_seconds
         self._self_check_every = self_check_every
@@ -100,7 +107,7 @@ class HumanJudge:
         self._wake = wake
         self._lock = threading.RLock()
         self._batches: deque[Sequence[Pair]] = deque()
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, Answered] = {}
         self._known: Mapping[str, Verdict] = {}
         self._repeats: dict[str, Pair] = {}
         self._decided: list[JudgedPair] = []  # what a repeat may be drawn from
@@ -114,23 +121,22 @@ class HumanJudge:
     def restore(self, labels: Mapping[str, Verdict]) -> None:
         """Labels by pair that were given before a restart; their pairs are not asked again."""
         self._known = labels
-        self._count = len(labels)
+        self._count = len({*map(prompt_id, labels)})
         self._repeated_at = self._count - self._count % max(1, self._self_check_every)
 
     def submit(self, pairs: Sequence[Pair], verdicts: Mapping[str, Verdict] | None = None) -> None:
         """Begin to ask for a batch, or for what is left of one from before a restart; not for the
         pairs that have one of `verdicts`."""
         # Before the lock, which who answers waits for: the disk may be away.
-        known = {pair.pair_id: self._known_label(pair) for pair in pairs}
+        known = {pair.pair_id: self._known_labels(pair) for pair in pairs}
         with self._lock:
             self._batches.append(pairs)
             for pair in pairs:
-                if label := known[pair.pair_id]:
-                    self._answers[pair.pair_id] = Answer(label)
-                elif (choice := pair.automatic_choice()) is not None:
-                    self._answers[pair.pair_id] = Answer(Verdict(choice))
-                elif verdicts and (verdict := verdicts.get(pair.pair_id)):
-                    self._answers[pair.pair_id] = Answer(verdict)
+                judged = known[pair.pair_id]
+                if not judged and verdicts and (verdict := verdicts.get(pair.pair_id)):
+                    judged = (JudgedPair(pair, verdict),)
+                if judged:
+                    self._answers[pair.pair_id] = Answered(judged)
                 else:
                     self._show(self._shown(pair))
 
@@ -152,8 +158,9 @@ class HumanJudge:
                 return None
             batch = self._batches.popleft()
             for pair in filter(self._open, batch if leave_out else ()):
-                self._answers[pair.pair_id] = Answer(Verdict(leave_out or "skip"))
-            return [JudgedPair(pair, self._answers.pop(pair.pair_id).verdict) for pair in batch]
+                left_out = JudgedPair(pair, Verdict(leave_out or "skip"))
+                self._answers[pair.pair_id] = Answered((left_out,))
+            return [judged for pair in batch for judged in self._answers.pop(pair.pair_id).judged]
 
     def settles_in(self) -> float:
         """Seconds until the oldest batch can be collected; infinity while it lacks an answer."""
@@ -184,29 +191,31 @@ class HumanJudge:
             ]
             return repeats + fresh
 
-    def answer(self, pair_id: str, shown: Shown, *, note: str = "", flagged: bool = False) -> bool:
+    def answer(
+        self, pair_id: str, shown: Shown | Pick, *, note: str = "", flagged: bool = False
+    ) -> bool:
         """Give a verdict in terms of what the screen showed.
 
         Returns False, and changes nothing, for a pair that does not wait: a second press.
 
         Raises:
             StorageError: the label could not be written; the pair still waits.
+            ValueError: a pick of places that were not shown, or without the worst where that is
+                asked for.
         """
         with self._lock:
-            if pair_id in self._repeats:
+            if pair_id in self._repeats and not isinstance(shown, Pick):
                 self._answer_again(pair_id, shown)
                 return True
             pair = self._find(pair_id)
             if pair is None or not self._open(pair):
                 return False
-            verdict = Verdict(self._choice(pair_id, shown), note=note, flagged=flagged)
-            judged = JudgedPair(pair, verdict)
+            judged = self._judged(pair, shown, note, flagged)
             self._labels.write(judged)
             self._count += 1
-            self._answers[pair_id] = Answer(verdict, self._count, time.monotonic())
+            self._answers[pair_id] = Answered(judged, self._count, time.monotonic())
             self._maybe_repeat()
-            if judged.decided:
-                self._decided.append(judged)
+            self._decided += [each for each in judged[:1] if each.decided]
         self._wake()
         return True
 
@@ -221,14 +230,20 @@ class HumanJudge:
                 return "unknown"
             pair = self._find(pair_id)
             if pair is None:
-                return "learned" if self._labels.find(pair_id) else "unknown"
+                return "learned" if self._labels.of_prompt(pair_id) else "unknown"
             if self._open(pair):
                 return "unknown"
-            self._labels.retract(pair_id)
-            self._forget(pair_id)
+            labels = {each.pair.pair_id for each in self._answers[pair_id].judged}
+            self._labels.retract(labels)
+            self._forget(labels)
             del self._answers[pair_id]
             self._show(self._shown(pair))
             return "undone"
+
+    def labels_of(self, pair_id: str) -> list[str]:
+        """The ids of the labels that the prompt of a pair has: one, unless of more than two answers
+        the best was to be a pair with each other."""
+        return self._labels.of_prompt(prompt_id(pair_id))
 
     def given(self, pair_id: str) -> Label | None:
         """The stored label of a pair, in terms of what the screen showed; None: it has none."""
@@ -252,10 +267,11 @@ class HumanJudge:
             StorageError: the label could not be changed.
         """
         with self._lock:
-            if self._find(pair_id) is not None or self._labels.find(pair_id) is None:
+            waits = self._find(prompt_id(pair_id)) is not None
+            if waits or self._labels.find(pair_id) is None:
                 return False
             self._labels.relabel(pair_id, None if shown is None else self._choice(pair_id, shown))
-            self._forget(pair_id)
+            self._forget({pair_id})
             return True
 
     def agreement(self) -> tuple[int, int]:
@@ -265,17 +281,38 @@ class HumanJudge:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _known_label(self, pair: Pair) -> Verdict | None:
-        """The label that a pair has from before a restart, or before the run went back."""
-        known = self._known.get(pair.pair_id)
-        return known or (None if pair.automatic_choice() else self._labels.claim(pair))
+    def _known_labels(self, pair: Pair) -> tuple[JudgedPair, ...]:
+        """The labels that the prompt of a pair has from before a restart, or before the run went
+        back; or what comes of it where nobody has to judge it."""
+        pairs, nobody = pairs_of(pair), unasked(pair)
+        known = [(each, self._known.get(each.pair_id)) for each in pairs]
+        if nobody is None and not any(label for _, label in known):
+            known = [(each, self._labels.claim(each)) for each in pairs]
+        labels = [(each, label) for each, label in known if label]
+        if not labels:
+            return (nobody,) if nobody else ()
+        return judged_of(pair, labels)
+
+    def _judged(
+        self, pair: Pair, shown: Shown | Pick, note: str, flagged: bool
+    ) -> tuple[JudgedPair, ...]:
+        """What a verdict makes of a pair, or of more answers to a prompt."""
+
+        def label(choice: Choice) -> Verdict:
+            return Verdict(choice, note=note, flagged=flagged)
+
+        if pair.others:
+            return self._picking.judged(pair, shown, label)
+        if isinstance(shown, Pick):
+            raise ValueError(f"pair {pair.pair_id} has two answers, which are left and right")
+        return (JudgedPair(pair, label(self._choice(pair.pair_id, shown))),)
 
     def _open(self, pair: Pair) -> bool:
         return pair.pair_id not in self._answers
 
-    def _forget(self, pair_id: str) -> None:
-        """Draw no repeat from a pair whose label is another now, or gone."""
-        self._decided = [each for each in self._decided if each.pair.pair_id != pair_id]
+    def _forget(self, pair_ids: Collection[str]) -> None:
+        """Draw no repeat from pairs whose label is another now, or gone."""
+        self._decided = [each for each in self._decided if each.pair.pair_id not in pair_ids]
 
     def _find(self, pair_id: str) -> Pair | None:
         pairs = (pair for batch in self._batches for pair in batch)
@@ -294,26 +331,30 @@ class HumanJudge:
 
     def _shown(self, pair: Pair, *, repeat: bool = False) -> PairSampled:
         pair_id = pair.pair_id + AGAIN if repeat else pair.pair_id
-        sides = [
-            (pair.first, len(pair.first_ids), not pair.first_finished),
-            (pair.second, len(pair.second_ids), not pair.second_finished),
-        ]
-        if not self._first_is_left(pair_id):
-            sides.reverse()
-        (left, left_tokens, left_cut), (right, right_tokens, right_cut) = sides
+        places = self._picking.places(pair) if pair.others else [0, 1]
+        if not pair.others and not self._first_is_left(pair_id):
+            places = [1, 0]
+        answers = pair.answers
+        shown = tuple(
+            ShownAnswer(answers[at].text, len(answers[at].ids), not answers[at].finished)
+            for at in places
+        )
+        left, right = shown[:2]
         return PairSampled(
             pair_id=pair_id,
             step=pair.step,
             weights_step=pair.weights_step,
             prompt=pair.prompt,
             messages=pair.messages,
-            left=left,
-            right=right,
-            left_tokens=left_tokens,
-            right_tokens=right_tokens,
-            left_cut=left_cut,
-            right_cut=right_cut,
+            left=left.text,
+            right=right.text,
+            left_tokens=left.tokens,
+            right_tokens=right.tokens,
+            left_cut=left.cut,
+            right_cut=right.cut,
             repeat=repeat,
+            answers=shown if len(shown) > 2 else (),
+            asks_worst=self._picking.asks_worst(len(shown)),
         )
 
     def _maybe_repeat(self) -> None:

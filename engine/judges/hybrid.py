@@ -9,7 +9,7 @@ import math
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from engine.compute.sampling import stream_seed
@@ -17,8 +17,9 @@ from engine.data.pairs import DECIDED, JudgedPair, Pair, RecordedPair, Verdict
 from engine.events import Choice, PairSampled
 from engine.judges import PairJudge
 from engine.judges.card import FEWEST, cohen_kappa, kappa_interval
+from engine.judges.contest import Choosing
 from engine.judges.human import HumanJudge, LabelStore
-from engine.judges.queued import to_judge
+from engine.judges.queued import judge_batch
 from engine.runs.json_lines import Record
 from engine.settings.schema import Settings
 
@@ -61,7 +62,10 @@ class HybridJudge:
         self._audit_rate = settings.audit_rate
         self._lookahead = settings.lookahead_batches
         self._last_step = last_step
+        self._choosing = Choosing.of(settings)
         self._unread: deque[Sequence[Pair]] = deque()  # batches that the model has not judged
+        self._read_batches: deque[Sequence[Pair]] = deque()  # as they were handed over
+        self._chosen: dict[str, JudgedPair] = {}  # of these, as the model has chosen and judged
 
     def restore(self, lines: Iterable[Record]) -> None:
         """The lines of the run's pairs from before a restart: what the person was asked is not
@@ -81,7 +85,7 @@ class HybridJudge:
 
     def pending(self) -> list[Sequence[Pair]]:
         """Batches that were not collected, oldest first."""
-        return [*self.person.pending(), *self._unread]
+        return [*self._read_batches, *self._unread]
 
     def settles_in(self) -> float:
         """Seconds until `collect` may have a batch, or has one to read."""
@@ -102,7 +106,10 @@ class HybridJudge:
             self._read(self._unread[0])
             self._unread.popleft()
         batch = self.person.collect(leave_out=UNANSWERED if self._time_is_up() else None)
-        return batch and [self._signed(each) for each in batch]
+        if batch is None:
+            return None
+        self._read_batches.popleft()
+        return [self._signed(each) for each in batch]
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -115,20 +122,21 @@ class HybridJudge:
 
     def _read(self, pairs: Sequence[Pair]) -> None:
         """Have the model judge a batch, and put before the person what is for them."""
-        requests = to_judge(pairs)
-        verdicts = self._model.judge(
-            [(pair.full_prompt, pair.first, pair.second) for pair in requests],
-            [f"pair {pair.pair_id}" for pair in requests],
-        )
+        judged = judge_batch(self._model, pairs, self._choosing)
         sure: dict[str, Verdict] = {}
-        for pair, verdict in zip(requests, verdicts, strict=True):
-            signed = replace(verdict, judge=self._model.name)
-            unsure = verdict.q is None or abs(verdict.q - 0.5) < self._margin
-            audit = not unsure and self._is_audited(pair)
+        for handed_over, each in zip(pairs, judged, strict=True):
+            pair = each.pair
+            self._chosen[pair.pair_id] = each
+            if pair.automatic_choice() is not None:
+                continue
+            signed = replace(each.verdict, judge=self._model.name)
+            unsure = signed.q is None or abs(signed.q - 0.5) < self._margin
+            audit = not unsure and self._is_audited(handed_over)
             self.both.remember(pair, signed, audit=audit)
             if not unsure and not audit:
                 sure[pair.pair_id] = signed
-        self.person.submit(pairs, sure)
+        self.person.submit([each.pair for each in judged], sure)
+        self._read_batches.append(pairs)
 
     def _is_audited(self, pair: Pair) -> bool:
         """Whether the person checks a pair that the model is sure of: a draw by step and place."""
@@ -138,6 +146,8 @@ class HybridJudge:
     def _signed(self, judged: JudgedPair) -> JudgedPair:
         """A pair of a batch that is collected, with who gave its verdict."""
         verdict, model = judged.verdict, self.both.take(judged.pair)
+        chosen = self._chosen.pop(judged.pair.pair_id)
+        judged = replace(judged, sampled=chosen.sampled, judgements=chosen.judgements)
         if model is None or verdict.judge:  # nobody had to judge it, or the model alone has
             return judged
         by = self.name if verdict.choice == UNANSWERED else HumanJudge.name
@@ -185,13 +195,18 @@ class BothJudged:
 
     # -- as a store ------------------------------------------------------------------------------
 
-    def write(self, judged: JudgedPair) -> None:
-        """Store a label."""
-        pair, model = judged.pair, self._models.get(judged.pair.pair_id)
-        self._labels.write(replace(judged, verdict=replace(judged.verdict, model=model)))
-        if model:
-            with self._lock:
-                self._choices[pair.pair_id] = pair.step, judged.verdict.choice, model.choice
+    def write(self, judged: Sequence[JudgedPair]) -> None:
+        """Store labels."""
+        models = [self._models.get(each.pair.pair_id) for each in judged]
+        both = zip(judged, models, strict=True)
+        self._labels.write(
+            [replace(each, verdict=replace(each.verdict, model=model)) for each, model in both]
+        )
+        with self._lock:
+            for each, model in zip(judged, models, strict=True):
+                if model:
+                    choices = each.verdict.choice, model.choice
+                    self._choices[each.pair.pair_id] = each.pair.step, *choices
 
     def claim(self, pair: Pair) -> Verdict | None:
         """The label that the person gave the same texts in a step that the run went back from."""
@@ -201,15 +216,20 @@ class BothJudged:
                 self._choices[pair.pair_id] = pair.step, verdict.choice, verdict.model.choice
         return verdict
 
-    def retract(self, pair_id: str) -> None:
-        """Take the label of a pair that waits again out of the store."""
-        self._labels.retract(pair_id)
+    def retract(self, pair_ids: Collection[str]) -> None:
+        """Take the labels of a prompt that waits again out of the store."""
+        self._labels.retract(pair_ids)
         with self._lock:
-            self._choices.pop(pair_id, None)
+            for pair_id in pair_ids:
+                self._choices.pop(pair_id, None)
 
     def find(self, pair_id: str) -> Record | None:
         """The line of a pair, None where it has no label."""
         return self._labels.find(pair_id)
+
+    def of_prompt(self, prompt: str) -> list[str]:
+        """The ids of the pairs of a prompt that have a label."""
+        return self._labels.of_prompt(prompt)
 
     def relabel(self, pair_id: str, choice: Choice | None) -> None:
         """Give a stored pair another verdict, or with None take its label out."""

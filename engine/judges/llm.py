@@ -80,29 +80,38 @@ class LLMJudge:
                     "counts them",
                 )
         rows = [ids for each in shown for ids in (each.as_it_is, each.swapped)]
-        log_odds, failed = self._ask(rows, names)
+        log_odds, written, failed = self._ask(rows, names)
         return [
             replace(
                 verdict_of(float(l1), float(l2), margin=self._margin, ties=self._ties),
                 note=NO_MEMORY if at in failed else "",
                 cut=each.cut,
+                rationale=tuple(written[2 * at : 2 * at + 2]),
             )
             for at, (each, (l1, l2)) in enumerate(zip(shown, log_odds.reshape(-1, 2), strict=True))
         ]
 
-    def _ask(self, rows: list[list[int]], names: Sequence[str]) -> tuple[np.ndarray, set[int]]:
+    def _ask(
+        self, rows: list[list[int]], names: Sequence[str]
+    ) -> tuple[np.ndarray, list[str], set[int]]:
         """Log-odds of "1" for each row of ids after the prefix, float64 (rows,), NaN where there
-        are none; and the pairs that there was no memory for. Rows come in twos, the orders of a
-        pair."""
+        are none; what was written for each, nothing by a judge that does not write; and the pairs
+        that there was no memory for. Rows come in twos, the orders of a pair."""
         result = np.full(len(rows), np.nan)
+        written = [""] * len(rows) if self._generates else []
         failed: set[int] = set()
         chunks = deque([[*range(len(rows))]] if self._generates else self._chunks(rows))
         done = 0
         while chunks:
             chunk = chunks.popleft()
             try:
-                read = self._generated if self._generates else self._read
-                result[chunk] = read([rows[row] for row in chunk])
+                if self._generates:
+                    for row, text in zip(
+                        chunk, self._write([rows[row] for row in chunk]), strict=True
+                    ):
+                        result[row], written[row] = written_answer(text), text.strip()
+                else:
+                    result[chunk] = self._read([rows[row] for row in chunk])
             except (MemoryError, RuntimeError) as error:
                 if not is_of_memory(error):
                     raise
@@ -120,7 +129,7 @@ class LLMJudge:
             self._progress(done // 2, len(rows) // 2)
             if self._stop():
                 raise Interrupted
-        return result, failed
+        return result, written, failed
 
     def _chunks(self, rows: list[list[int]]) -> list[list[int]]:
         """Indices of rows, those of a pair beside each other, the shortest pairs first, in chunks
@@ -147,9 +156,8 @@ class LLMJudge:
         valid = np.isfinite(log_odds) & (mass >= LEAST_MASS)  # False for NaN too
         return np.where(valid, log_odds, np.nan)
 
-    def _generated(self, rows: list[list[int]]) -> np.ndarray:
-        """Infinity for each row where the judge writes "1", minus infinity where it writes "2",
-        NaN where it is no answer."""
+    def _write(self, rows: list[list[int]]) -> list[str]:
+        """What the judge writes after each row of ids that follow the prefix."""
         lm = self._lm
         completions = sample(
             lm,
@@ -160,7 +168,7 @@ class LLMJudge:
             seed=0,
             stop=self._stop,
         )
-        return np.array([written_answer(lm.text(row.ids)) for (row,) in completions])
+        return [lm.text(row.ids) for (row,) in completions]
 
 
 def is_of_memory(error: Exception) -> bool:

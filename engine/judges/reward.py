@@ -18,6 +18,7 @@ from engine.data.pairs import Ties, Verdict, verdict_of
 from engine.data.prompts import Prompt
 from engine.data.rendering import render_answered
 from engine.errors import UserError
+from engine.judges import Score
 from engine.judges.llm import NO_MEMORY, is_of_memory
 from engine.judges.once import once
 from engine.judges.presentation import Request
@@ -64,31 +65,52 @@ class RewardJudge:
             Interrupted: asked to stop.
         """
         names = names or ["the pair of a held-out prompt"] * len(texts)
-        rows = [self._ids(prompt, answer) for prompt, *both in texts for answer in both]
-        scores = self._scores([row[-self._most :] for row in rows])
-        verdicts = []
-        for at, name in enumerate(names):
-            both = slice(2 * at, 2 * at + 2)
-            first, second = scores[both]
-            cut = max(map(len, rows[both])) > self._most
+        answers = [(prompt, answer) for prompt, *both in texts for answer in both]
+        scores = self.score(answers, [name for name in names for _ in range(2)])
+        return [
+            self.verdict_on(first, second)
+            for first, second in zip(scores[::2], scores[1::2], strict=True)
+        ]
+
+    @property
+    def gives_scores(self) -> bool:
+        """Whether it scores answers one at a time: always."""
+        return True
+
+    def score(
+        self, answers: Sequence[tuple[Request, str]], names: Sequence[str] = ()
+    ) -> list[Score]:
+        """Scores of (prompt, completion); NaN where there was no memory to read it.
+
+        Raises:
+            Interrupted: asked to stop.
+        """
+        rows = [self._ids(prompt, answer) for prompt, answer in answers]
+        values = self._scores([row[-self._most :] for row in rows])
+        scores = []
+        for row, value, name in zip(rows, values, names or [""] * len(rows), strict=True):
+            cut = len(row) > self._most
             if cut:
                 self._warn_once(
                     "cut",
                     f"{name} has more than judge_max_tokens ({self._most:,}): of such a pair the "
                     "reward model reads the end; cut_pairs counts them",
                 )
-            if first is None or second is None:
+            if value is None:
                 self._warn_once(
                     "memory",
                     f"{name} is left out as invalid: {NO_MEMORY}; lower judge_max_tokens",
                 )
-                verdicts.append(Verdict("invalid", note=NO_MEMORY, cut=cut))
-                continue
-            lead = first - second if math.isfinite(first) and math.isfinite(second) else math.nan
-            verdict = verdict_of(lead, -lead, margin=self._margin, ties=self._ties)
-            # There is one reading, not one of each order.
-            verdicts.append(replace(verdict, q_orders=None, cut=cut))
-        return verdicts
+            scores.append(Score(math.nan, cut, NO_MEMORY) if value is None else Score(value, cut))
+        return scores
+
+    def verdict_on(self, first: Score, second: Score) -> Verdict:
+        """The verdict on two answers with these scores."""
+        lead = first.value - second.value if _finite(first, second) else math.nan
+        verdict = verdict_of(lead, -lead, margin=self._margin, ties=self._ties)
+        # There is one reading, not one of each order.
+        cut, note = first.cut or second.cut, first.note or second.note
+        return replace(verdict, q_orders=None, cut=cut, note=note)
 
     def _ids(self, prompt: Request, answer: str) -> list[int]:
         """A prompt with its answer, as the model's chat template has them."""
@@ -132,3 +154,7 @@ class RewardJudge:
                 chunks.append([])
             chunks[-1].append(row)
         return chunks
+
+
+def _finite(*scores: Score) -> bool:
+    return all(math.isfinite(score.value) for score in scores)

@@ -22,11 +22,11 @@ from engine.errors import UserError
 from engine.events import Level
 from engine.judges import JudgeAway
 from engine.judges.chat_server import Answer, ChatServer, Fault, Refused
+from engine.judges.contest import Choosing, Contest
 from engine.judges.llm import GENERATED_TOKENS, LEAST_MASS, written_answer
 from engine.judges.once import once
 from engine.judges.presentation import Request
-from engine.judges.queued import judged, to_judge
-from engine.judges.server_prompt import Messages, chat_messages
+from engine.judges.server_prompt import chat_messages
 from engine.secrets import hide, keep_secret
 from engine.settings.schema import Settings
 
@@ -41,10 +41,11 @@ T = TypeVar("T")
 
 @dataclass
 class _Batch:
-    """A batch that was handed over, and its verdicts by pair as they come."""
+    """A batch that was handed over, and its judged pairs, by the ids of what was handed over, as
+    they come."""
 
     pairs: Sequence[Pair]
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    judged: dict[str, JudgedPair] = field(default_factory=dict)
     future: "Future[None] | None" = None
 
 
@@ -75,6 +76,7 @@ class ServerJudge:
         self.name = f"{settings.judge_model or 'a model'} at {address}"
         self._rubric = settings.judge_system
         self._most = settings.judged_tokens
+        self._choosing = Choosing.of(settings)
         self._margin = settings.judge_margin
         self._ties: Ties = settings.judge_ties
         self._writes = settings.judge_mode == "generate"
@@ -169,19 +171,26 @@ class ServerJudge:
         batch = self._batches[0]
         self._look()
         if not self._is_done(batch):
-            self._progress(len(batch.verdicts), len(to_judge(batch.pairs)))
+            self._progress(len(batch.judged), len(batch.pairs))
             return None
         assert batch.future is not None
         batch.future.result()
         self._batches.popleft()
-        return judged(batch.pairs, batch.verdicts)
+        return [batch.judged[pair.pair_id] for pair in batch.pairs]
 
     async def _judge_batch(self, batch: _Batch) -> None:
-        async def judge(pair: Pair) -> None:
+        async def verdict(pair: Pair) -> Verdict:
             texts = pair.full_prompt, pair.first, pair.second
-            batch.verdicts[pair.pair_id] = await self._verdict(*texts, f"pair {pair.pair_id}")
+            return await self._verdict(*texts, f"pair {pair.pair_id}")
 
-        await asyncio.gather(*map(judge, to_judge(batch.pairs)))
+        async def judge(pair: Pair) -> None:
+            contest = Contest(pair, self._choosing)
+            while contest.matches:
+                contest.add(await asyncio.gather(*map(verdict, contest.matches)))
+            assert contest.result
+            batch.judged[pair.pair_id] = contest.result
+
+        await asyncio.gather(*map(judge, batch.pairs))
 
     @staticmethod
     def _is_done(batch: _Batch) -> bool:
@@ -229,15 +238,15 @@ class ServerJudge:
                 "cut_pairs counts them",
             )
         try:
-            l1, l2 = await asyncio.gather(*(self._read(messages) for messages, _ in orders))
+            answers = await asyncio.gather(*(self._server.ask(each) for each, _ in orders))
         except (Fault, Refused) as error:
             reason = hide(f"the server {error}")
             self._warn_once("refused", f"{name} is left out as invalid: {reason}")
             return Verdict("invalid", note=reason, cut=cut)
-        return replace(verdict_of(l1, l2, margin=self._margin, ties=self._ties), cut=cut)
-
-    async def _read(self, messages: Messages) -> float:
-        return self._log_odds(await self._server.ask(messages))
+        l1, l2 = map(self._log_odds, answers)
+        rationale = tuple(answer.text.strip() for answer in answers) if self._writes else ()
+        verdict = verdict_of(l1, l2, margin=self._margin, ties=self._ties)
+        return replace(verdict, cut=cut, rationale=rationale)
 
     def _log_odds(self, answer: Answer) -> float:
         """Log-odds of "1" against "2"; NaN where it is neither."""

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.errors import UserError
 from engine.machine import cgroup
 from engine.machine.backend import Backend, backend, command_output, nvidia_gpu
+from engine.machine.launch import place
 from engine.machine.memory import memory
 
 if TYPE_CHECKING:
@@ -56,7 +58,16 @@ def cores() -> int:
                 count = min(count, max(1, math.ceil(int(quota) / int(period))))
         except (OSError, ValueError):
             continue
-    return count
+    return max(1, count // _ranks_here())
+
+
+def _ranks_here() -> int:
+    """How many ranks of one run share this machine, as its launcher tells."""
+    try:
+        here = place()
+    except UserError:  # which whoever starts a run is told of
+        return 1
+    return here.neighbours if here else 1
 
 
 def _processor_name() -> str:

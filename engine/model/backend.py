@@ -8,7 +8,7 @@ from typing import Protocol
 
 import mlx.core as mx
 
-from engine.model.batch import Batch
+from engine.model.batch import AnyBatch
 
 
 class Decoder(Protocol):
@@ -46,7 +46,7 @@ class Backend(Protocol):
         ...
 
     def logps(
-        self, batch: Batch, *, recompute: bool = False, step_size: int | None = None
+        self, batch: AnyBatch, *, recompute: bool = False, step_size: int | None = None
     ) -> mx.array:
         """Sum of the log-probabilities of each completion's tokens.
 
@@ -57,6 +57,12 @@ class Backend(Protocol):
         Returns:
             float32 (prompts, completions of each). Differentiable in what the model trains.
         """
+        ...
+
+    @property
+    def traced(self) -> "Backend | None":
+        """What computes `logps` of a padded batch by MLX alone, so that it can be traced into a
+        compiled function; None where nothing does."""
         ...
 
     def tokens_per_pass(self, *, recompute: bool, step_size: int | None = None) -> int:

@@ -20,6 +20,7 @@ from engine.starter import JUDGE, POLICY
 
 HEADER_LIMIT = 100 << 20  # bytes of a safetensors header, as the format's own readers have it
 CONFIG_LIMIT = 10 << 20
+CLASSIFIER = "ForSequenceClassification"  # ends the name of a reward model's architecture
 ITEM_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2}
 DOWNLOADED = (".safetensors", ".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
 
@@ -101,6 +102,23 @@ def find(name: str, role: str) -> Path | None:
             return Path(cached).parent
     if name in PACKAGED and (folder := unpacked(name)).is_dir():
         return folder
+    return None
+
+
+def misnamed(name: str) -> str | None:
+    """Why a name can be no model, in a sentence that follows the setting; None where it may be one.
+    Looks at local paths alone."""
+    if name == "starter":
+        return None
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        path = Path(name).expanduser()
+        if path.is_dir():
+            missing = not (path / "config.json").is_file()
+            return f"{name} has no config.json; give the folder of a model" if missing else None
+        if path.is_file():
+            return f"{name} is a file; give the folder of a model, or a hub id"
+        if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+            return f"there is no folder {name}; give a local folder or a hub id"
     return None
 
 
@@ -186,3 +204,10 @@ def hub_size(name: str, kind: str = "model", timeout: float = 5.0) -> int | None
         return None
     wanted = [file for file in files if kind != "model" or file.rfilename.endswith(DOWNLOADED)]
     return sum(file.size or 0 for file in wanted)
+
+
+def is_reward_model(folder: Path) -> bool:
+    """Whether a folder says that its model classifies."""
+    architectures = (read_config(folder) or {}).get("architectures")
+    names = architectures if isinstance(architectures, list) else []
+    return any(isinstance(name, str) and name.endswith(CLASSIFIER) for name in names)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.errors import UserError
 from engine.machine.hub import hub_reachable
-from engine.model.files import PACKAGED, packaged, unpacked
+from engine.model.files import PACKAGED, misnamed, packaged, unpacked
 from engine.model.gguf import convert
 from engine.runs.storage import PRIVATE_FOLDER
 from engine.settings import judge_names
@@ -27,13 +27,11 @@ def locate(name: str, role: str, on_download: Callable[[str], None] = lambda nam
     """
     if name == "starter":
         return JUDGE if role in judge_names.SETTINGS else POLICY
+    if reason := misnamed(name):
+        raise UserError(f"{role}: {reason}.")
     path = Path(name).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise UserError(f"{role}: {name} has no config.json; give the folder of a model.")
         return path
-    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
-        raise UserError(f"{role}: there is no folder {name}; give a local folder or a hub id.")
     return _from_hub(name, role, on_download)
 
 

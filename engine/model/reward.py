@@ -21,7 +21,6 @@ from engine.model.config import for_mlx_lm
 from engine.model.load import quantize
 from engine.settings.schema import Quantization
 
-CLASSIFIER = "ForSequenceClassification"
 LAYOUTS = ("llama", "qwen2", "qwen3")
 HEAD, BIAS = "score.weight", "score.bias"
 
@@ -43,13 +42,6 @@ class RewardModel:
         padded = mx.array([[*row, *[0] * (width - len(row))] for row in rows])
         last = self.body(padded)[mx.arange(len(rows)), lengths - 1].astype(mx.float32)
         return (last @ self.head.T + self.bias).squeeze(-1)
-
-
-def is_reward_model(folder: Path) -> bool:
-    """Whether a folder says that its model classifies."""
-    architectures = (files.read_config(folder) or {}).get("architectures")
-    names = architectures if isinstance(architectures, list) else []
-    return any(isinstance(name, str) and name.endswith(CLASSIFIER) for name in names)
 
 
 def check_reward_model(folder: Path, role: str) -> None:

@@ -2,7 +2,8 @@
 
 Weights, adapters and the optimizer's state are counted from the headers of the model's files and
 are exact. What a step needs on top is an estimate from the model's shape, for prompts as long as
-the settings allow; it is meant to be met or stayed below, and to be of the right size.
+the settings allow or, where that is known, as the longest of the data; it is meant to be met or
+stayed below, and to be of the right size.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from engine.model import adapter_files, files
 from engine.model.files import Shape, Tensor
 from engine.model.quantizations import GROUP_BYTES, QUANTIZATIONS
 from engine.plan import step_memory
+from engine.plan.preview import longest_prompt as longest_of_data
 from engine.settings.schema import Quantization, Settings
 
 PROGRAM = 250 << 20  # Python and the libraries, before any model
@@ -28,6 +30,7 @@ MOMENTS = {"adam": 2, "adamw": 2, "adamax": 2, "adadelta": 2, "adafactor": 0}
 # Kinds of model that numpy computes on a CPU (`engine.compute.numpy`), by their config; a trial
 # decides.
 NUMPY_KINDS = {"llama", "qwen2", "qwen3"}
+WIDTH = 128  # tokens; the longest prompt of a batch may be padded up to a multiple of it
 _IN_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.(.+)$")
 
 
@@ -36,7 +39,8 @@ class MemoryPlan:
     """Bytes by part; None where the files that would tell are not on this machine.
 
     `cache` and `activations` are never there at once, so `total` counts the larger. A role that
-    shares another's weights counts 0. `download` is what is still to be fetched.
+    shares another's weights counts 0. `download` is what is still to be fetched. `longest_prompt`
+    is the prompt that a step was estimated for, in tokens; None: the longest that settings allow.
     """
 
     policy: int | None
@@ -50,6 +54,7 @@ class MemoryPlan:
     download: int | None
     machine_total: int
     machine_available: int
+    longest_prompt: int | None = None
 
     @property
     def known(self) -> int:
@@ -111,8 +116,11 @@ class _Model:
     shape: Shape | None
 
 
-def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
-    """The plan of a run. With `ask_hub`, the hub is asked for the size of what is not here."""
+def plan(
+    settings: Settings, *, ask_hub: bool = False, longest_prompt: int | None = None
+) -> MemoryPlan:
+    """The plan of a run. With `ask_hub`, the hub is asked for the size of what is not here; with
+    `longest_prompt`, in tokens, a step is estimated for prompts no longer than that."""
     with contextlib.suppress(UserError):  # which the start of the run tells
         settings, _ = adapter_files.settled(settings)
     machine = device()
@@ -139,11 +147,12 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
         reference_bytes = 0  # a view of the policy, less its adapters
     else:  # what is trained parts from the reference at the first update
         reference_bytes = trained and 4 * trained
+    lengths = _with_prompts_of(settings, longest_prompt)
     cache = scoring = None
     if policy and policy.shape:
-        cache = step_memory.sampling(policy.shape, settings, float32)
+        cache = step_memory.sampling(policy.shape, lengths, float32)
         by_numpy = _gradient_by_numpy(policy, settings)
-        scoring = step_memory.scoring(policy.shape, settings, float32, by_numpy)
+        scoring = step_memory.scoring(policy.shape, lengths, float32, by_numpy)
     if policy and cache is not None and scoring is not None:
         merged = _merged(policy, settings)
         cache, scoring = cache + merged, scoring + merged
@@ -153,7 +162,7 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
         more = weight_bytes(judge, settings.judge_quantization or quantization)
         judge_bytes = None if judge_bytes is None or more is None else judge_bytes + more
         shape = judge.shape if judge else None
-        reading = step_memory.judging(shape, settings, float32) if shape else None
+        reading = step_memory.judging(shape, lengths, float32) if shape else None
         judging = None if judging is None or reading is None else max(judging, reading)
     return MemoryPlan(
         policy=policy_bytes,
@@ -166,31 +175,56 @@ def plan(settings: Settings, *, ask_hub: bool = False) -> MemoryPlan:
         download=_download(settings, ask_hub),
         machine_total=machine.memory_total,
         machine_available=machine.memory_available,
+        longest_prompt=longest_prompt,
     )
 
 
-def refusal(plan: MemoryPlan, settings: Settings) -> str | None:
+def parameters(settings: Settings) -> int | None:
+    """Numbers that the model of a run has, from its files; None where they are not here."""
+    model = _model(settings.model, "model")
+    return sum(weight.size for weight in model.weights) if model else None
+
+
+def _with_prompts_of(settings: Settings, tokens: int | None) -> Settings:
+    """The settings with no more room for a prompt than so many tokens, and some for padding."""
+    if tokens is None:
+        return settings
+    room = -(-max(1, tokens) // WIDTH) * WIDTH
+    most = min(settings.max_seq_length, room + settings.max_completion_length)
+    return settings.model_copy(update={"max_seq_length": most})
+
+
+def refusal(each: MemoryPlan, settings: Settings) -> str | None:
     """Why the run will not fit into this machine, with the numbers; None when it may.
 
-    A `memory_limit` of 1 overrides: then nothing is refused.
+    A plan for prompts as long as `max_seq_length` allows is no reason where those of the data are
+    short: they are read then, if the plan is not of them already. A `memory_limit` of 1 overrides:
+    then nothing is refused.
     """
-    allowed = int(plan.machine_total * settings.memory_limit)
-    if not plan.machine_total or plan.known <= allowed or settings.memory_limit >= 1:
+    allowed = int(each.machine_total * settings.memory_limit)
+    if not each.machine_total or each.known <= allowed or settings.memory_limit >= 1:
         return None
+    if each.longest_prompt is None and files.has_dataset(settings.data):
+        longest = longest_of_data(settings)
+        if longest is not None:
+            return refusal(plan(settings, longest_prompt=longest), settings)
     parts = {
-        "the model": (plan.policy, "choose a smaller model"),
-        "the reference": (plan.reference, "choose a smaller reference"),
-        "the judge": (plan.judge, "choose the model itself or a smaller one as judge"),
-        "the adapters": (plan.adapters, "lower lora_parameters.rank"),
-        "the optimizer": (plan.optimizer, "choose lora as train_type or a plainer optimizer"),
-        "a step": (plan.step, "lower batch_size, max_seq_length or max_completion_length"),
+        "the model": (each.policy, "choose a smaller model"),
+        "the reference": (each.reference, "choose a smaller reference"),
+        "the judge": (each.judge, "choose the model itself or a smaller one as judge"),
+        "the adapters": (each.adapters, "lower lora_parameters.rank"),
+        "the optimizer": (each.optimizer, "choose lora as train_type or a plainer optimizer"),
+        "a step": (each.step, "lower batch_size, max_seq_length or max_completion_length"),
     }
     largest = sorted(parts, key=lambda part: -(parts[part][0] or 0))
     listed = ", ".join(f"{part} {_gb(parts[part][0] or 0)}" for part in largest[:3])
+    prompts = ""
+    if each.longest_prompt is not None:
+        prompts = f"; the data's longest prompt has about {each.longest_prompt:,} tokens"
     return (
-        f"this run needs about {_gb(plan.known)} of memory ({listed}), and the share of "
+        f"this run needs about {_gb(each.known)} of memory ({listed}{prompts}), and the share of "
         f"{settings.memory_limit:g} that memory_limit allows it of this machine's "
-        f"{_gb(plan.machine_total)} is {_gb(allowed)}: {parts[largest[0]][1]}, "
+        f"{_gb(each.machine_total)} is {_gb(allowed)}: {parts[largest[0]][1]}, "
         "or set memory_limit to 1 to try all the same"
     )
 
@@ -304,7 +338,10 @@ def missing(settings: Settings) -> list[tuple[str, str]]:
         for name, role in roles.items()
         if not files.find(name, role) and not files.packaged(name)
     ]
-    return absent if files.has_dataset(settings.data) else [*absent, ("data", settings.data)]
+    if settings.data_streaming:
+        return absent
+    data = [name for name in settings.data_names if not files.has_dataset(name)]
+    return [*absent, *(("data", name) for name in data)]
 
 
 def _download(settings: Settings, ask_hub: bool) -> int | None:

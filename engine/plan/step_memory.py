@@ -5,6 +5,7 @@ have 32 bits, as on a CPU; else 16.
 """
 
 from engine.compute import limits
+from engine.judges.contest import judgements_at_once
 from engine.machine.device import cores
 from engine.model.files import Shape
 from engine.settings.schema import Settings
@@ -13,14 +14,21 @@ from engine.settings.schema import Settings
 def sampling(shape: Shape, settings: Settings, float32: bool) -> int:
     """Bytes of sampling, for the longest prompts."""
     prompt, completion = _lengths(settings)
-    prompts = min(settings.batch_size, max(1, limits.SAMPLED_TOKENS // (2 * (prompt + completion))))
-    rows = 2 * prompts
+    copies = settings.completions
+    most = limits.SAMPLED_TOKENS // (copies * (prompt + completion))
+    prompts = min(settings.batch_size, max(1, most))
+    rows = copies * prompts
     cached = _cached(shape, float32) * (prompts * prompt + 2 * rows * (prompt + completion))
     return cached + 3 * 4 * rows * shape.vocabulary
 
 
 def scoring(shape: Shape, settings: Settings, float32: bool, by_numpy: bool) -> int:
-    """Bytes of scoring with its backward pass, for the longest prompts."""
+    """Bytes of scoring with its backward pass, for the longest prompts, and for the longest answers
+    that a warm start may bring."""
+    if settings.warm_start:
+        own = settings.model_copy(update={"warm_start": None})
+        brought = own.model_copy(update={"max_completion_length": settings.max_seq_length - 1})
+        return max(scoring(shape, each, float32, by_numpy) for each in (own, brought))
     return _by_numpy(shape, settings) if by_numpy else _by_mlx(shape, settings, float32)
 
 
@@ -75,7 +83,10 @@ def _tokens_per_pass(shape: Shape, settings: Settings, *, cpu: bool, numpy: bool
 def _pairs(settings: Settings, most: int) -> int:
     """How many pairs are in a pass of no more than `most` tokens, but at least one."""
     prompt, completion = _lengths(settings)
-    return min(settings.batch_size, max(1, most // (prompt + 2 * completion)))
+    pairs = settings.batch_size
+    if settings.human_judge and settings.pairs_per_pick == "all":
+        pairs *= settings.completions - 1
+    return min(pairs, max(1, most // (prompt + 2 * completion)))
 
 
 def _trained_layers(shape: Shape, settings: Settings) -> int:
@@ -100,7 +111,8 @@ def judging(shape: Shape, settings: Settings, float32: bool) -> int:
     pair = min(settings.max_seq_length + completion, settings.judged_tokens)
     rubrics = (settings.judge_system, settings.eval_judge_system or "")
     rubric = max(len(each.encode()) for each in rubrics) // 3
-    rows = min(2 * settings.batch_size, max(1, limits.JUDGED_TOKENS // pair))
+    asked = settings.batch_size * judgements_at_once(settings.completions)
+    rows = min(2 * asked, max(1, limits.JUDGED_TOKENS // pair))
     cached = _cached(shape, float32)
     inside = width * rows * pair * _values_in_a_layer(shape)
     scores = 4 * 2 * shape.heads * min(rows * pair * (pair + rubric), limits.ATTENTION_SCORES)

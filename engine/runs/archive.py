@@ -70,7 +70,7 @@ def create(settings: "Settings") -> Run:
         "created": timestamp(),
         "updated": timestamp(),
         "device": f"{backend()}, {device().name}",
-        "versions": _versions(),
+        "versions": versions(),
         "tags": [],
         "notes": "",
     }
@@ -179,12 +179,13 @@ def move_unless_taken(folder: Path, to: Path) -> bool:
     return True
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
+def versions() -> dict[str, str]:
+    """What this program and what it computes with are here, by package."""
+    numbers = {"python": platform.python_version()}
     for package in VERSIONED:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return versions
+            numbers[package] = importlib.metadata.version(package)
+    return numbers
 
 
 def _nearest(text: str, root: Path) -> str:

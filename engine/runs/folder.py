@@ -9,8 +9,10 @@
     sampled.jsonl    batches that a person was asked about and that are not in a checkpoint yet
     chat.jsonl       a line an answer, or two, of the models in a chat
     chat_pairs.jsonl a line a pair of answers of which a person picked one there
+    card_pairs.jsonl a line a pair that a person labelled to try the judge before the run
     log.txt
     adapters/        as mlx-lm reads them
+    warm_start.jsonl the pairs that were there before the run and are learned from first
     start/           the adapters that it started from, where there were any: its reference
     fused/           the trained model on its own, where the settings ask for it
     checkpoints/     a folder a step: the newest three, the best, and two from before the text broke
@@ -58,7 +60,8 @@ CONFIG, STATE, PROGRESS, METRICS, PAIRS, UNDECIDED, SAMPLED, LOG = (
     "sampled.jsonl",
     "log.txt",
 )
-CHAT, CHAT_PAIRS = "chat.jsonl", "chat_pairs.jsonl"
+CHAT, CHAT_PAIRS, CARD_PAIRS = "chat.jsonl", "chat_pairs.jsonl", "card_pairs.jsonl"
+WARM_START = "warm_start.jsonl"
 ADAPTERS, FUSED, CHECKPOINTS, START = "adapters", "fused", "checkpoints", "start"
 LOCK, COMMANDS_FOLDER = "lock", "mailbox"
 

@@ -12,7 +12,7 @@ from engine.data.files import Unusable
 from engine.data.pairs import DECIDED, RecordedPair
 from engine.data.preferences import Preference, first_shown
 from engine.events import Choice
-from engine.runs.folder import CHAT_PAIRS, PAIRS, UNDECIDED, Run
+from engine.runs.folder import CARD_PAIRS, CHAT_PAIRS, PAIRS, UNDECIDED, Run
 from engine.runs.json_lines import Record
 from engine.runs.relabel import planned, settle_if_free
 
@@ -52,7 +52,7 @@ def labels(run: Run) -> list[Label]:
     """
     settle_if_free(run)
     lines: dict[object, Record] = {}
-    for file in (UNDECIDED, PAIRS, CHAT_PAIRS):
+    for file in (UNDECIDED, PAIRS, CHAT_PAIRS, CARD_PAIRS):
         for number, line in enumerate(run.read(file)):
             lines[_id_of(line) or (file, number)] = line
     if change := planned(run):

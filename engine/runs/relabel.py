@@ -3,7 +3,8 @@ process that trains it, of a pair that was learned from already.
 
 A decided pair is kept in pairs.jsonl, any other in undecided.jsonl. A change that moves a pair
 between them writes both files; what it is to be is written down first, in relabel.json, so that
-a kill between the two leaves something to finish from. A pair of a chat stays in chat_pairs.jsonl.
+a kill between the two leaves something to finish from. A pair of a chat, or one on which the judge
+was tried, stays in the file of those.
 """
 
 import contextlib
@@ -13,13 +14,14 @@ from engine.data.pairs import DECIDED, completion_fields
 from engine.errors import RunError, UserError
 from engine.events import Choice
 from engine.runs import durable, json_lines, storage
-from engine.runs.folder import CHAT_PAIRS, PAIRS, UNDECIDED, Run
+from engine.runs.folder import CARD_PAIRS, CHAT_PAIRS, PAIRS, UNDECIDED, Run
 from engine.runs.json_lines import Record
 from engine.runs.storage import StorageError
 
 PLANNED = "relabel.json"
 PLAN_LIMIT = 1 << 28  # bytes; it holds one pair
 CHAT_ID = "chat-"  # begins the id of a pair of a chat
+CARD_ID = "card-"  # and that of one on which the judge was tried
 
 
 def relabel(run: Run, pair_id: str, choice: Choice) -> Record:
@@ -50,7 +52,7 @@ def relabel_own(run: Run, pair_id: str, choice: Choice | None) -> None:
 
 def find(run: Run, pair_id: str) -> tuple[str, Record] | None:
     """The file that a judged pair is in, and its line; None: it has no label."""
-    for file in (PAIRS, UNDECIDED, CHAT_PAIRS):
+    for file in (PAIRS, UNDECIDED, CHAT_PAIRS, CARD_PAIRS):
         lines = [line for line in run.read(file) if line.get("pair_id") == pair_id]
         if lines:
             return file, lines[-1]
@@ -157,8 +159,9 @@ def _store(run: Run, line: Record) -> None:
 
 
 def _file_of(line: Record) -> str:
-    if str(line.get("pair_id")).startswith(CHAT_ID):
-        return CHAT_PAIRS
+    for begins, file in ((CHAT_ID, CHAT_PAIRS), (CARD_ID, CARD_PAIRS)):
+        if str(line.get("pair_id")).startswith(begins):
+            return file
     return PAIRS if line.get("choice") in DECIDED else UNDECIDED
 
 

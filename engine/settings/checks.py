@@ -1,13 +1,16 @@
 """Settings that are right one by one and wrong together, found before anything is loaded."""
 
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.errors import UserError
+from engine.machine.backend import backend
 from engine.secrets import hide
 from engine.settings.judge_names import HYBRID, RULE, RULES, SETTINGS, address_problem, judge_kind
 from engine.settings.schema import Settings
+from engine.settings.trackers import tracker_problems
 
 # The arguments that MLX's optimizers take besides the learning rate.
 OPTIMIZER_ARGUMENTS: dict[str, tuple[str, ...]] = {
@@ -40,6 +43,7 @@ SCHEDULE_ARGUMENTS = {
     "step_decay": (3, 3),
 }
 
+FEWEST_FOR_LOW = 4  # answers whose scores tell a spread
 PEOPLE = {"human", HYBRID}
 SECRET = "holds a token or a password, which a run would keep; log in to the hub"
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -58,12 +62,20 @@ def problems(settings: Settings) -> list[Problem]:
     return [
         *_judge(settings),
         *_secrets(settings),
+        *_data(settings),
         *_lengths(settings),
         *_weights(settings),
+        *_compile(settings),
         *_labels(settings),
+        *_answers(settings),
+        *_warm_start(settings),
         *_optimizer(settings),
         *_schedule(settings),
+        *_followers(settings),
     ]
+
+
+SOURCE_TEXTS = ("data_config", "data_split", "prompt_feature", "system_feature")
 
 
 def check(settings: Settings) -> None:
@@ -92,11 +104,7 @@ def _judge(settings: Settings) -> Iterator[Problem]:
     for key in ("judge_key_env", "eval_judge_key_env"):
         name = getattr(settings, key)
         if name is not None and not ENVIRONMENT_NAME.fullmatch(name):
-            yield Problem(
-                key,
-                "it has to be the name of an environment variable, such as OPENAI_API_KEY, never "
-                "the key itself",
-            )
+            yield _no_variable(key, "OPENAI_API_KEY", "key")
 
 
 def _one_judge(name: str, key: str) -> Iterator[Problem]:
@@ -116,6 +124,15 @@ def _one_judge(name: str, key: str) -> Iterator[Problem]:
 def _one_server(names: Sequence[str], key: str) -> Iterator[Problem]:
     if len({name for name in names if judge_kind(name) == "server"}) > 1:
         yield Problem(key, "only one of several judges can be on a server; keep one")
+
+
+def _no_variable(key: str, example: str, secret: str) -> Problem:
+    """Its value may be the secret, and so is not quoted."""
+    return Problem(
+        key,
+        f"it has to be the name of an environment variable, such as {example}, never the {secret} "
+        "itself",
+    )
 
 
 def _hybrid(settings: Settings) -> Iterator[Problem]:
@@ -192,6 +209,36 @@ def _secrets(settings: Settings) -> Iterator[Problem]:
             yield Problem(key, f"it {SECRET}")
 
 
+def _data(settings: Settings) -> Iterator[Problem]:
+    for source in settings.data_mix:
+        name, weight = source.get("data"), source.get("weight", 1.0)
+        texts = [source[key] for key in SOURCE_TEXTS if key in source]
+        if (
+            not isinstance(name, str)
+            or not name.strip()
+            or not all(isinstance(text, str) for text in texts)
+            or not isinstance(weight, float)
+            or weight <= 0
+            or source.keys() - {"data", "weight", *SOURCE_TEXTS}
+        ):
+            keys = ", ".join(SOURCE_TEXTS)
+            yield Problem(
+                "data_mix",
+                "each source is {data: NAME, weight: ...}, with a weight above 0 or none, and may "
+                f"have {keys} as texts",
+            )
+            break
+        if any(hide(str(value)) != value for value in (name, *texts)):
+            yield Problem("data_mix", f"it {SECRET}")
+    weighted = sum("weight" in source for source in settings.data_mix)
+    if 0 < weighted < len(settings.data_mix):
+        yield Problem("data_mix", "give each source a weight, or none")
+    if settings.data_streaming and not settings.max_prompts:
+        yield Problem(
+            "data_streaming", "a stream has no end; say max_prompts, how many are to be read of it"
+        )
+
+
 def _lengths(settings: Settings) -> Iterator[Problem]:
     if settings.max_completion_length >= settings.max_seq_length:
         yield Problem(
@@ -220,6 +267,15 @@ def _weights(settings: Settings) -> Iterator[Problem]:
         yield Problem("lora_parameters.keys", "an empty list adapts nothing; leave it out for all")
 
 
+def _compile(settings: Settings) -> Iterator[Problem]:
+    if settings.compile != "on":
+        return
+    if settings.lora_parameters.dropout:
+        yield Problem("compile", "an update with dropout is never compiled; set it to auto or off")
+    elif backend() == "cpu" and not shutil.which("g++"):
+        yield Problem("compile", "on a CPU it takes g++, which is not here; set it to auto or off")
+
+
 def _labels(settings: Settings) -> Iterator[Problem]:
     sigmoid = settings.dpo_cpo_loss_type == "sigmoid"
     if settings.soft_labels == "geometric" and not sigmoid:
@@ -246,6 +302,38 @@ def _labels(settings: Settings) -> Iterator[Problem]:
             "label_smoothing",
             f"soft_labels: {settings.soft_labels} says already how sure a label is; use one of "
             "the two",
+        )
+
+
+def _answers(settings: Settings) -> Iterator[Problem]:
+    low, person = settings.rejected == "low", settings.human_judge
+    if low and settings.completions < FEWEST_FOR_LOW:
+        yield Problem(
+            "rejected",
+            f"low goes by the spread of scores, which {settings.completions} answers do not tell; "
+            f"say completions: {FEWEST_FOR_LOW} or more, or rejected: worst",
+        )
+    elif low and person and settings.pairs_per_pick == "one":
+        yield Problem(
+            "rejected",
+            "low goes by scores, which a person does not give; say worst or random, or "
+            "pairs_per_pick: all",
+        )
+    if settings.pairs_per_pick == "all" and settings.completions > 2 and not person:
+        yield Problem(
+            "pairs_per_pick", "all is of a person's picks alone; say one, or judge: human"
+        )
+
+
+def _warm_start(settings: Settings) -> Iterator[Problem]:
+    if settings.warm_start is None:
+        return
+    if not settings.warm_start.strip():
+        yield Problem("warm_start", "it names no file, dataset or run; leave it out for none")
+    elif not (settings.warm_start_epochs or settings.replay):
+        yield Problem(
+            "warm_start",
+            "nothing would be learned from it; set warm_start_epochs or replay above 0",
         )
 
 
@@ -290,3 +378,13 @@ def _schedule(settings: Settings) -> Iterator[Problem]:
             "lr_schedule.final_rate",
             f"{schedule.name} never reaches 0; give a rate above 0",
         )
+
+
+def _followers(settings: Settings) -> Iterator[Problem]:
+    for message in tracker_problems(settings.report_to):
+        yield Problem("report_to", message)
+    if settings.report_to and not settings.project_name.strip():
+        yield Problem("project_name", "it names no project; leave it out for lora-studio")
+    name = settings.notify_env
+    if name is not None and not ENVIRONMENT_NAME.fullmatch(name):
+        yield _no_variable("notify_env", "NOTIFY_URL", "address")

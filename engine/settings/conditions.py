@@ -39,6 +39,12 @@ def rule(name: str) -> Condition:
     return Condition(lambda s: judge in s.judge_names("rule"), f"{judge} does not judge this run")
 
 
+MANY_ANSWERS = Condition(lambda s: s.completions > 2, "a prompt has two answers")
+PICKED = Condition(
+    lambda s: s.completions > 2 and s.human_judge,
+    "no person picks the best of more than two answers",
+)
+WARM_STARTED = Condition(lambda s: s.warm_start is not None, "warm_start is empty")
 ADAPTERS = Condition(lambda s: s.train_type != "full", "full fine-tuning has no adapters")
 DPOP = Condition(lambda s: s.dpo_cpo_loss_type == "dpop", "only the dpop loss has this term")
 SUMMED = Condition(
@@ -66,5 +72,11 @@ FUSED = Condition(lambda s: s.fuse, "fuse is off")
 FUSED_ADAPTERS = Condition(lambda s: s.fuse and s.train_type != "full", "no adapters are fused")
 DEQUANTIZED = Condition(lambda s: s.fuse and s.quantization != "none", "nothing quantized is fused")
 UNATTENDED = Condition(lambda s: not s.human_judge, "without its person a run always stops")
+ONE_SOURCE = Condition(lambda s: not s.data_mix, "each source of data_mix has its own")
+TRACKED = Condition(lambda s: bool(s.report_to), "report_to names no program")
+NOTIFIED_PERSON = Condition(
+    lambda s: s.asks_person and s.notify_env is not None,
+    "no person judges this run, or notify_env names no address",
+)
 GUARDED = Condition(lambda s: s.guard != "off", "guard is off")
 NEVER = Condition(lambda s: s.mask_prompt, "prompt tokens never carry loss here")

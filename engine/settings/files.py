@@ -21,6 +21,7 @@ from engine.settings.yaml_text import parse_yaml, yaml_line
 
 # What a list holds, where that is not names.
 LISTS = {
+    "data_mix": "a list of sources, each {data: NAME, weight: ...}",
     "lr_schedule.arguments": "a list of numbers",
     "judge_weights": "a list of numbers",
     "judge_criteria": "a list of {name: ..., text: ..., weight: ...}",

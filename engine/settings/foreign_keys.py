@@ -24,7 +24,7 @@ LOAD_IN = {
 }
 USE_DORA = "use_dora"
 
-_METRICS = "metrics are kept in the run's folder"
+_WANDB = "write report_to: [wandb] and project_name"
 _OTHER_METHOD = "it belongs to another training method"
 _CHUNKS = "recurrent layers are always run whole"
 _ONLY_PROMPTS = "completions are sampled, not read"
@@ -40,10 +40,8 @@ FOREIGN = {
     "adapter_path": "adapters are kept in the run's folder; resume_adapter_file starts from some",
     "adapter_file": "adapters are kept in the run's folder; resume_adapter_file starts from some",
     "config": "a config does not include another",
-    "wandb": _METRICS,
-    "wand": _METRICS,
-    "report_to": _METRICS,
-    "project_name": _METRICS,
+    "wandb": _WANDB,
+    "wand": _WANDB,
     "clear_cache_threshold": "memory is managed by memory_limit",
     "micro_batch_size": "use batch_size and gradient_accumulation_steps",
     "recurrence_chunk_size": _CHUNKS,

@@ -24,9 +24,13 @@ from engine.settings.conditions import (
     HYBRID_JUDGE,
     LLM,
     LOCAL,
+    MANY_ANSWERS,
     MEASURED,
     NEVER,
+    NOTIFIED_PERSON,
+    ONE_SOURCE,
     PERSON,
+    PICKED,
     READER,
     RUBRIC_READ,
     SCHEDULED,
@@ -37,9 +41,11 @@ from engine.settings.conditions import (
     SUMMED,
     TESTED,
     TIMED,
+    TRACKED,
     UNATTENDED,
     UNSCHEDULED_RATE,
     VERDICTS,
+    WARM_STARTED,
     WARMED,
     rule,
 )
@@ -60,6 +66,7 @@ DATA, TUNE, TRAIN, PREFERENCE, JUDGE, OUTPUT, SESSION = SECTIONS
 Quantization = Literal["none", "4-bit", "6-bit", "8-bit", "mxfp4"]
 Schedule = Literal["constant", "cosine_decay", "linear_schedule", "exponential_decay", "step_decay"]
 Keep = Literal["best", "last"]
+Rejected = Literal["worst", "low", "random"]
 Optimizer = Literal[
     "sgd",
     "rmsprop",
@@ -173,6 +180,38 @@ class Settings(SettingsModel):
         DATA,
         "The prompts: hub dataset id, local folder, file (jsonl, json, csv, tsv, parquet, txt; "
         "also .gz), or starter.",
+    )
+    data_config: str | None = setting(
+        None,
+        DATA,
+        "Configuration of a hub dataset that has several; data: NAME:CONFIGURATION says the same.",
+        applies=ONE_SOURCE,
+    )
+    data_split: str | None = setting(
+        None,
+        DATA,
+        "Split whose prompts are trained on, such as train_sft, or a part of a hub dataset's, such "
+        "as train[:10%]; empty: train.",
+        applies=ONE_SOURCE,
+    )
+    data_streaming: bool = setting(
+        False,
+        DATA,
+        "Reads a hub dataset over the network as far as max_prompts and eval_prompts need it, out "
+        "of a shuffled window, and downloads nothing else.",
+    )
+    data_mix: list[dict[str, str | float]] = setting(
+        [],
+        DATA,
+        "Several sources in place of data: {data: NAME, weight: 2}, and so on, each also with "
+        "data_config, data_split, prompt_feature and system_feature of its own. With weights the "
+        "prompts are in that proportion, as many as the scarcest source allows; without, all are "
+        "used.",
+    )
+    text_prompts: Literal["lines", "files"] = setting(
+        "lines",
+        DATA,
+        "What is a prompt in txt files: each line, or each file as a whole (md files too).",
     )
     prompt_feature: str | None = setting(
         None,
@@ -313,6 +352,12 @@ class Settings(SettingsModel):
     )
     grad_checkpoint: bool = setting(
         True, TRAIN, "Recomputes activations in the backward pass: less memory, slower updates."
+    )
+    compile: Literal["auto", "on", "off"] = setting(
+        "auto",
+        TRAIN,
+        "Compiles the update, its batches padded to at most 32 shapes: auto on a GPU, where that "
+        "is faster; on a CPU only on, and only with g++. Never with dropout.",
     )
     efficient_long_context: bool = setting(
         False, TRAIN, "Scores long sequences in chunks over the KV cache: less memory, slower."
@@ -496,11 +541,61 @@ class Settings(SettingsModel):
         "An answer that max_completion_length cut off: keep has it judged as any other; lose "
         "makes the other one win unasked, and a pair of two such answers a tie.",
     )
+    warm_start: str | None = setting(
+        None,
+        PREFERENCE,
+        "Preference pairs to learn from before the first sampled ones, in steps beside those of "
+        "iters: a file or folder (prompt, chosen, rejected), a hub dataset as owner/name, or an "
+        "earlier run, by its name or folder, with its labels of a chat. The run keeps a copy.",
+    )
+    warm_start_epochs: float = setting(
+        1.0,
+        PREFERENCE,
+        "Passes over the pairs of warm_start before the first sampled ones.",
+        applies=WARM_STARTED,
+        ge=0,
+        le=1e6,
+    )
+    replay: float = setting(
+        0.0,
+        PREFERENCE,
+        "How many pairs of warm_start are mixed into each later step, as a share of batch_size; 0: "
+        "none.",
+        applies=WARM_STARTED,
+        ge=0,
+        le=64,
+    )
     reference_model_path: str | None = setting(
         None,
         PREFERENCE,
         "Another frozen model to stay close to; empty: the model that the run starts from, the "
         "adapters of resume_adapter_file included.",
+    )
+    completions: int = setting(
+        2,
+        PREFERENCE,
+        "Answers that are sampled to a prompt. Of more than two the best and one of the others are "
+        "a pair: by their scores where the judge gives scores, else by a small tournament, whose "
+        "judgements the form and `train` tell beforehand. A person picks the best by its number.",
+        unit="answers",
+        ge=2,
+        le=8,
+    )
+    rejected: Rejected = setting(
+        "worst",
+        PREFERENCE,
+        "Which of the others the best one of more than two is paired with: the worst; low, the one "
+        "whose score is nearest to the mean of all less one standard deviation (from 4 answers "
+        "on; not of a person, who gives no scores); or one at random. A person picks the worst "
+        "after the best.",
+        applies=MANY_ANSWERS,
+    )
+    pairs_per_pick: Literal["one", "all"] = setting(
+        "one",
+        PREFERENCE,
+        "What a person's pick of more than two answers becomes: one pair, by rejected, or a pair "
+        "with each of the others.",
+        applies=PICKED,
     )
     max_completion_length: int = setting(
         512,
@@ -773,6 +868,20 @@ class Settings(SettingsModel):
         applies=FUSED_ADAPTERS,
     )
 
+    report_to: list[str] = setting(
+        [],
+        OUTPUT,
+        "Programs that follow the run: tensorboard, wandb, trackio, swanlab, each an extra to "
+        "install. They get metrics, settings and the newest pairs; wandb and swanlab send those to "
+        "their servers unless WANDB_MODE or SWANLAB_MODE is offline.",
+    )
+    project_name: str = setting(
+        "lora-studio",
+        OUTPUT,
+        "The project that those programs file the run under.",
+        applies=TRACKED,
+    )
+
     on_hangup: Literal["continue", "stop"] = setting(
         "continue",
         SESSION,
@@ -798,6 +907,22 @@ class Settings(SettingsModel):
         ge=0,
         le=MANY,
     )
+    notify_env: str | None = setting(
+        None,
+        SESSION,
+        "Name of the environment variable with a web address that is told when the run ends, fails "
+        "or pauses by itself, when its health turns, and when a pair has waited: of ntfy, Slack, "
+        "Discord or any webhook. The address is a secret and is written nowhere.",
+    )
+    notify_minutes: float = setting(
+        5.0,
+        SESSION,
+        "A pair has waited when the person has answered none for so long.",
+        unit="min",
+        applies=NOTIFIED_PERSON,
+        gt=0,
+        le=100_000,
+    )
     memory_limit: float = setting(
         0.85,
         SESSION,
@@ -809,9 +934,30 @@ class Settings(SettingsModel):
     @field_validator("judge", "hybrid_model", "eval_judge", mode="before")
     @classmethod
     def _several_judges(cls, value: Any) -> Any:
-        """A list of names is one text."""
+        """A list of names is one text, and so is one that is written as in a file."""
+        if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+            value = [name.strip(" '\"") for name in value[1:-1].split(",")]
         several = isinstance(value, list) and value and all(isinstance(e, str) for e in value)
         return BETWEEN.join(value) if several else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_list_of_data_is_a_mix(cls, data: Any) -> Any:
+        """`data: [{data: a}, b]` is what `data_mix` says; data then names them all."""
+        given = data.get("data") if isinstance(data, dict) else None
+        if isinstance(given, list) and given:
+            mix = [{"data": each} if isinstance(each, str) else each for each in given]
+            data = {**data, "data_mix": mix}
+        mix = data.get("data_mix") if isinstance(data, dict) else None
+        if isinstance(mix, list) and mix and all(isinstance(each, dict) for each in mix):
+            data = {**data, "data": BETWEEN.join(str(each.get("data", "")) for each in mix)}
+        return data
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _several_trackers(cls, value: Any) -> Any:
+        """A text is a list of names, as other programs' configs have it."""
+        return [each.strip() for each in value.split(",")] if isinstance(value, str) else value
 
     @field_validator("soft_labels", mode="before")
     @classmethod
@@ -826,6 +972,13 @@ class Settings(SettingsModel):
         if isinstance(data, dict) and data.get("train_type") == "full":
             return {"quantization": "none", **data}
         return data
+
+    @property
+    def data_names(self) -> tuple[str, ...]:
+        """The datasets, files and folders that the prompts are read from."""
+        if self.data_mix:
+            return tuple(str(source.get("data", "")) for source in self.data_mix)
+        return (self.data,)
 
     @property
     def human_judge(self) -> bool:

@@ -45,12 +45,12 @@ from engine.train.health import nothing_learned
 from engine.train.journal import Journal
 from engine.train.judging import Elsewhere, Judging, judges_elsewhere, judging_of
 from engine.train.online_dpo import Trainer
-from engine.train.optimizers import build_optimizer
+from engine.train.ranks import Ranks, ranks_of
 from engine.train.results import write_adapters
 from engine.train.roles import Roles, load_roles
 from engine.train.state import TrainingState
-from engine.train.update import Update
 from engine.train.upkeep import Upkeep
+from engine.train.warm_start import WarmStart, copy_pairs, load_warm_start
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,11 @@ def train(
     for repaired in [*run.repair(), *filter(None, [settle(run), go_back.settle(run)])]:
         journal.log("warning", repaired)
     judge, others = training_judge(settings), evaluator(settings)
-    with judges_elsewhere(judge, others, journal, control) as elsewhere:
-        return _train(settings, run, control, journal, elsewhere, on_person, back_to)
+    with (
+        ranks_of(settings, journal, control) as ranks,
+        judges_elsewhere(judge, others, journal, control) as elsewhere,
+    ):
+        return _train(settings, run, control, journal, ranks, elsewhere, on_person, back_to)
 
 
 def _train(
@@ -97,33 +100,61 @@ def _train(
     run: Run,
     control: Control,
     journal: Journal,
+    ranks: Ranks,
     elsewhere: tuple[Elsewhere, Elsewhere],
     on_person: Callable[[HumanJudge], None],
     back_to: int | None,
 ) -> Outcome:
     suites = suites_of(settings)
     prompts, roles = _load(settings, run, journal, control)
+    ranks.serve(roles)
     guard = Guard(
         suites,
         settings,
+        sample=ranks.sample,
         progress=lambda done, total: journal.progress("evaluating", done, total, "tokens"),
         stop=lambda: control.stopping,
     )
-    last_step = total_steps(settings, len(prompts.train))
-    judging = judging_of(settings, roles.judges, elsewhere, journal, control, last_step)
+    warm_start = load_warm_start(settings, run, roles.policy, journal, control)
+    last_step = warm_start.steps + total_steps(settings, len(prompts.train))
+    judging = judging_of(
+        settings, roles.judges, elsewhere, journal, control, last_step, ranks.judge
+    )
     if judging.person:
         on_person(judging.person)
-    evaluations = _evaluations(settings, roles, judging.evaluators, prompts, journal, control)
-    trainer = _trainer(settings, roles, judging, prompts, evaluations, guard, journal, control)
+    evaluations = _evaluations(
+        settings, roles, judging.evaluators, prompts, ranks, journal, control
+    )
+    trainer = _trainer(
+        settings,
+        roles,
+        judging,
+        prompts,
+        warm_start,
+        ranks,
+        evaluations,
+        guard,
+        journal,
+        control,
+        steps=last_step,
+    )
     control.begin()
     if back_to is not None:
         journal.persist(lambda: go_back.go_back(run, back_to))
         journal.log("info", f"the run goes back to step {back_to}")
     resumed = _restore(run, trainer, journal, went_back=back_to is not None)
+    ranks.spread(trainer.update)
+    if ranks.size > 1 or "ranks" in run.state():
+        journal.update(ranks=ranks.size)
     _announce(run, trainer, prompts, journal, resumed=resumed)
     with _loaded_left_uncollected():
         finished = trainer.train()
-        finished = finish(settings, run, trainer, journal, finished=finished)
+        finished = finish(settings, run, trainer, journal, ranks, finished=finished)
+    if ranks.lost:
+        raise CannotGoOn(
+            f"stopped with a checkpoint of step {trainer.state.step}: {ranks.lost}; "
+            f"`lora-studio resume {run.name}` goes on, with any number of ranks"
+        )
     if trainer.upkeep.halted:
         raise CannotGoOn(trainer.upkeep.halted)
     if finished and (unused := nothing_learned(trainer.state.health)):
@@ -142,6 +173,8 @@ def _load(
     control.raise_if_stopping()
     if reason := refusal(plan(settings), settings):
         raise UserError(reason)
+    control.raise_if_stopping()
+    copy_pairs(settings, run, journal)
     control.raise_if_stopping()
     prompts = load_prompts(settings)
     control.raise_if_stopping()
@@ -235,6 +268,7 @@ def _evaluations(
     roles: Roles,
     judges: Sequence[PairJudge],
     prompts: PromptSet,
+    ranks: Ranks,
     journal: Journal,
     control: Control,
 ) -> dict[str, Evaluation]:
@@ -247,6 +281,7 @@ def _evaluations(
         return Evaluation(
             roles.reference,
             judges,
+            sample=ranks.sample,
             prompts=measured,
             prompt_ids=[
                 render_prompt(roles.policy.tokenizer, prompt, settings, settings.prompt_tokens)
@@ -275,7 +310,7 @@ def _evaluations(
 
 
 def total_steps(settings: Settings, prompts: int) -> int:
-    """Steps of a run over so many prompts."""
+    """Steps of a run over so many prompts, those of a warm start apart."""
     if settings.epochs > 0:
         return max(1, math.ceil(settings.epochs * prompts / settings.batch_size))
     return settings.iters
@@ -286,21 +321,35 @@ def _trainer(
     roles: Roles,
     judging: Judging,
     prompts: PromptSet,
+    warm_start: WarmStart,
+    ranks: Ranks,
     evaluations: Mapping[str, Evaluation],
     guard: Guard,
     journal: Journal,
     control: Control,
+    *,
+    steps: int,
 ) -> Trainer:
-    """The loop of a run, at its start."""
-    steps = total_steps(settings, len(prompts.train))
-    update = Update(
+    """The loop of a run of so many steps, at its start."""
+    order = PromptOrder(len(prompts.train), settings.seed)
+    state = TrainingState(order, sampled=warm_start.steps)
+
+    def progress(done: int, total: int, share: float | None) -> None:
+        if state.step <= warm_start.steps:
+            learned = warm_start.learned(state.step - 1)
+            journal.progress("warming", learned + done, warm_start.count, "pairs")
+        else:
+            journal.progress("updating", done, total, "pairs", share)
+
+    update = ranks.update(
         roles.policy,
         roles.reference,
         settings,
-        build_optimizer(settings, math.ceil(steps / settings.gradient_accumulation_steps)),
-        lambda done, total: journal.progress("updating", done, total, "pairs"),
+        math.ceil(steps / settings.gradient_accumulation_steps),
+        progress,
+        lambda: control.stopping,
+        lambda text: journal.log("warning", text),
     )
-    state = TrainingState(PromptOrder(len(prompts.train), settings.seed))
     upkeep = Upkeep(
         settings,
         state=state,
@@ -311,7 +360,7 @@ def _trainer(
         guard=guard,
         journal=journal,
         control=control,
-        measures=judging.measures,
+        measures=ranks.measures(judging.measures),
     )
     return Trainer(
         settings,
@@ -323,6 +372,8 @@ def _trainer(
         state=state,
         upkeep=upkeep,
         journal=journal,
+        warm_start=warm_start,
+        sample=ranks.sample,
     )
 
 
@@ -366,6 +417,7 @@ def _announce(
             prompts=len(prompts.train),
             dropped_prompts=prompts.dropped,
             pairs=journal.pairs,
+            warm_steps=trainer.warm_start.steps,
         )
     )
     journal.update(status="running", total_steps=total_steps, error=None, ended=None)

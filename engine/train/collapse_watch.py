@@ -133,19 +133,16 @@ def counted(judged: Sequence[JudgedPair], result: StepResult) -> Counts:
     """The sums over the completions of a step."""
     counts = Counts()
     for each in judged:
-        pair = each.pair
-        for ids, text, ended in (
-            (pair.first_ids, pair.first, pair.first_finished),
-            (pair.second_ids, pair.second, pair.second_finished),
-        ):
+        for answer in each.answers:
+            ids = answer.ids
             grams = [ids[at : at + GRAM] for at in range(len(ids) - GRAM + 1)]
             counts += Counts(
                 completions=1,
                 tokens=len(ids),
-                ended=int(ended),
+                ended=int(answer.finished),
                 grams=len(grams),
                 repeated=len(grams) - len(set(grams)),
-                words=len(set(_WORD.findall(text.lower()))),
+                words=len(set(_WORD.findall(answer.text.lower()))),
             )
     if not result.pairs:
         return counts

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.compute.sampling import Sampler, sample, stream_seed
+from engine.compute.sampling import Sample, Sampler, sample, stream_seed
 from engine.data.pairs import Verdict
 from engine.events import Example
 from engine.judges import PairJudge
@@ -38,6 +38,7 @@ class Evaluation:
         reference: LanguageModel,
         judges: Sequence[PairJudge],
         *,
+        sample: Sample = sample,
         prompts: Sequence[Request],
         prompt_ids: Sequence[Sequence[int]],
         sampler: Sampler,
@@ -57,6 +58,7 @@ class Evaluation:
         self._max_tokens = max_tokens
         self._seed = seed
         self._purpose = purpose
+        self._sample = sample
         self._progress = progress
         self._stop = stop
         self._reference_answers: list[str] | None = None
@@ -99,7 +101,7 @@ class Evaluation:
 
     def _answers(self, lm: LanguageModel, name: str) -> list[str]:
         """One answer of a model to every prompt; the same at every call for the same weights."""
-        completions = sample(
+        completions = self._sample(
             lm,
             self._prompt_ids,
             copies=1,

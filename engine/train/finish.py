@@ -17,11 +17,18 @@ from engine.settings.schema import Settings
 from engine.train.health import nothing_learned
 from engine.train.journal import Journal
 from engine.train.online_dpo import Trainer
+from engine.train.ranks import Ranks
 from engine.train.results import fuse_run, publish_to_lm_studio, readers, write_adapters
 
 
 def finish(
-    settings: Settings, run: Run, trainer: Trainer, journal: Journal, *, finished: bool
+    settings: Settings,
+    run: Run,
+    trainer: Trainer,
+    journal: Journal,
+    ranks: Ranks,
+    *,
+    finished: bool,
 ) -> bool:
     """Measure the policy that the run keeps and leave its results; whether nothing more is to do.
 
@@ -36,6 +43,8 @@ def finish(
         step = _take_kept(settings, run, trainer, journal)
         if finished:
             try:
+                if step != trainer.state.step:
+                    ranks.spread(trainer.update)
                 _measure(trainer, step)
             except Interrupted:  # it is measured when the run is resumed
                 finished = False

@@ -5,7 +5,7 @@ The answers are greedy, so that the same weights give the same ones.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from engine.compute.sampling import Sampler, sample
+from engine.compute.sampling import Sample, Sampler, sample
 from engine.data.chat_messages import Message
 from engine.data.prompts import Prompt
 from engine.data.rendering import render_prompt
@@ -38,12 +38,14 @@ class Guard:
         suites: Sequence[Suite],
         settings: Settings,
         *,
+        sample: Sample = sample,
         progress: Callable[[int, int], None] = lambda done, total: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """`progress` is told the tokens sampled so far, of how many at most."""
         self._suites = suites
         self._settings = settings
+        self._sample = sample
         self._progress = progress
         self._stop = stop
 
@@ -65,7 +67,7 @@ class Guard:
         answers: dict[tuple[str, int], str] = {}
         for tokens in sorted({tokens for _, tokens in asked}):
             prompts = [prompt for prompt, limit in asked if limit == tokens]
-            completions = sample(
+            completions = self._sample(
                 policy,
                 [self._ids(policy, prompt) for prompt in prompts],
                 copies=1,

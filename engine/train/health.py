@@ -97,7 +97,8 @@ class Health:
         for name, value in metrics.items():
             if name in _TRACED and math.isfinite(value):
                 self._traces.setdefault(name, Trace()).add(value)
-        self.learned_pairs += int(metrics.get("trained_pairs", 0))
+        learned = (metrics.get(name, 0) for name in ("trained_pairs", "offline_pairs"))
+        self.learned_pairs += int(sum(learned))
         self.dropped_steps += int(metrics.get("dropped_steps", 0))
 
     def findings(self) -> tuple[Finding, ...]:

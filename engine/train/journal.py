@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.control import Control
 from engine.data.pairs import CUT, JudgedPair, Layout, Pair, Verdict
-from engine.events import Event, Level, Log, PairJudged, PhaseName, Progress, Saved
+from engine.events import Event, Level, Log, PairJudged, Paused, PhaseName, Progress, Saved
 from engine.runs import durable
 from engine.runs.checkpoints import Best
 from engine.runs.durable import StorageError
@@ -39,9 +39,18 @@ class Journal:
         self._reached = {"step": 0, "seconds": 0.0}
         self._counting = threading.Lock()  # a person's labels come from another thread
 
-    def progress(self, phase: PhaseName, done: int = 0, total: int = 0, unit: str = "") -> None:
+    def progress(
+        self,
+        phase: PhaseName,
+        done: int = 0,
+        total: int = 0,
+        unit: str = "",
+        share: float | None = None,
+    ) -> None:
         """Say how far the current phase is."""
-        self.emit(Progress(phase=phase, step=self.step, done=done, total=total, unit=unit))
+        self.emit(
+            Progress(phase=phase, step=self.step, done=done, total=total, unit=unit, share=share)
+        )
 
     def log(self, level: Level, text: str) -> None:
         """A line for the log, without tokens that a library may have put into it."""
@@ -92,6 +101,7 @@ class Journal:
                     choice=verdict.choice,
                     q=verdict.q,
                     judge=CUT if each.by_cut else verdict.judge or judge,
+                    rationale=verdict.any_rationale,
                 )
             )
         new = [
@@ -157,6 +167,7 @@ class Journal:
                     raise
                 if not reported:
                     self.emit(Log(level="error", text=f"paused: {error}"))
+                    self.emit(Paused(step=self.step, reason=str(error)))
                     reported = True
                 self.progress("paused")
                 self._control.wait(RETRY_SECONDS)

@@ -11,9 +11,11 @@ from engine.judges.card import LEAST_USABLE, reading, shared_bound
 
 WATCHED = 32  # valid pairs that are looked at
 
+_MODEL = "try a stronger judge or a more concrete rubric"
+_FUNCTION = "mend the function or the rule, whose faults the log names"
 _ADVICE = (
-    "try a stronger judge or a more concrete rubric{more}; `lora-studio judge CONFIG` tells what a "
-    "judge is worth, and judge_watch: off trains all the same"
+    "{remedy}; `lora-studio judge CONFIG` tells what a judge is worth, and judge_watch: off trains "
+    "all the same"
 )
 
 
@@ -41,10 +43,10 @@ class JudgeWatch:
 
     def add(self, judged: Sequence[JudgedPair]) -> None:
         """Take in the verdicts of a batch, as long as there are too few."""
-        for each in judged:
-            if self.over or self._full or each.pair.automatic_choice():
-                continue
-            verdict = each.verdict.model or each.verdict
+        asked = [each for each in judged if each.judgements or not each.pair.automatic_choice()]
+        for verdict in (verdict for each in asked for verdict in each.readings):
+            if self.over or self._full:
+                return
             if verdict.choice == "invalid":
                 self._invalid += 1
                 continue
@@ -53,9 +55,9 @@ class JudgeWatch:
             if verdict.q_orders is not None:
                 self._orders.append(verdict.q_orders)
 
-    def fault(self) -> str | None:
+    def fault(self, *, by_model: bool = True) -> str | None:
         """What is wrong with the judge and what to try, once enough pairs were seen; None where
-        nothing is, or too few were."""
+        nothing is, or too few were. `by_model`: a model is among those who judge."""
         if self.over or not self._full:
             return None
         more = ""
@@ -73,7 +75,8 @@ class JudgeWatch:
             )
         else:
             return None
-        return f"{what}; {_ADVICE.format(more=more)}"
+        remedy = f"{_MODEL}{more}" if by_model else _FUNCTION
+        return f"{what}; {_ADVICE.format(remedy=remedy)}"
 
     def _shares_nothing(self) -> bool:
         """Never of a judge that reads a pair once, such as a function."""

@@ -10,10 +10,12 @@ from engine.compute.sampling import Interrupted
 from engine.control import Control
 from engine.errors import UserError
 from engine.judges import Judge, PairJudge
+from engine.judges.contest import Choosing
 from engine.judges.function import FunctionJudge
 from engine.judges.human import HumanJudge
 from engine.judges.hybrid import HybridJudge
 from engine.judges.llm import LLMJudge
+from engine.judges.picks import Picking
 from engine.judges.queued import QueuedJudge
 from engine.judges.reward import RewardJudge
 from engine.judges.server import ServerJudge
@@ -100,12 +102,14 @@ def judging_of(
     journal: Journal,
     control: Control,
     last_step: int,
+    share: Callable[[int, Settings, PairJudge], PairJudge] = lambda at, settings, judge: judge,
 ) -> Judging:
-    """Who judges a run of so many steps, from its loaded models and the judges elsewhere."""
+    """Who judges a run of so many steps, from its loaded models and the judges elsewhere; `share`
+    puts ranks before the run's judge (0), or the one that only evaluates (1)."""
     judge, other = (
-        each and judge_of(each, models, away, journal, control)
-        for each, away in zip(
-            (training_judge(settings), evaluator(settings)), elsewhere, strict=True
+        each and share(at, each, judge_of(each, models, away, journal, control))
+        for at, (each, away) in enumerate(
+            zip((training_judge(settings), evaluator(settings)), elsewhere, strict=True)
         )
     )
     evaluators = [each for each in (judge, other) if each]
@@ -115,7 +119,7 @@ def judging_of(
     if settings.asks_person:
         hybrid = _hybrid(judge, settings, last_step, journal, control)
         return Judging(hybrid, hybrid.person, evaluators, hybrid.both.agreement)
-    batches = judge if isinstance(judge, ServerJudge) else QueuedJudge(judge)
+    batches = judge if isinstance(judge, ServerJudge) else QueuedJudge(judge, Choosing.of(settings))
     return Judging(batches, None, evaluators)
 
 
@@ -128,6 +132,7 @@ def _person(settings: Settings, journal: Journal, control: Control) -> HumanJudg
         labels=RunLabels(journal.run, journal),
         show=journal.emit,
         wake=control.wake,
+        picking=Picking.of(settings),
     )
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.data.pairs import JudgedPair
+from engine.data.pairs import JudgedPair, Verdict
 
 # What a line of metrics.jsonl carries. Rewards, margin: nats times beta. kl: nats a completion,
 # of the policy to the reference on trained completions. entropy: nats a token. Rates: 0 to 1.
@@ -42,7 +42,14 @@ RATES = {
     "pairs_per_second": ("pairs", "step_seconds"),
     "sampled_tokens_per_second": ("sampled_tokens", "sample_seconds"),
 }
-COUNTS = ("trained_pairs", "dropped_steps", "cut_pairs", "cut_losses")
+COUNTS = (
+    "trained_pairs",
+    "offline_pairs",
+    "judgements",
+    "dropped_steps",
+    "cut_pairs",
+    "cut_losses",
+)
 
 
 class Averages:
@@ -80,23 +87,21 @@ class Averages:
 
 
 def add_judged(means: Averages, judged: Sequence[JudgedPair]) -> None:
-    """Add what a batch of judged pairs says about sampling and about the judge."""
+    """Add what a batch of judged pairs says about sampling and about the judge; nothing where
+    there are none."""
+    if not judged:
+        return
     verdicts = [each.verdict for each in judged]
-    completions = [
-        (len(ids), finished)
-        for each in judged
-        for ids, finished in (
-            (each.pair.first_ids, each.pair.first_finished),
-            (each.pair.second_ids, each.pair.second_finished),
-        )
-    ]
+    completions = [(len(one.ids), one.finished) for each in judged for one in each.answers]
     tokens = sum(length for length, _ in completions)
     means.add("pairs", 1, len(judged))
-    means.add("cut_pairs", 1, sum((each.model or each).cut for each in verdicts))
+    means.add("cut_pairs", 1, sum(read.cut for each in judged for read in each.readings))
     means.add("cut_losses", 1, sum(each.by_cut for each in judged))
     means.add("completion_tokens", tokens / len(completions), len(completions))
     ended = sum(finished for _, finished in completions)
     means.add("eos_rate", ended / len(completions), len(completions))
+    asked = (len(one.judgements) or one.pair.automatic_choice() is None for one in judged)
+    means.add("judgements", 1, sum(asked))
     for name, choices in (
         ("tie_rate", ("tie", "both_bad")),
         ("invalid_rate", ("invalid",)),
@@ -110,13 +115,18 @@ def add_judged(means: Averages, judged: Sequence[JudgedPair]) -> None:
         if each.verdict.judge:  # a model and a person judge
             means.add("asked_rate", each.verdict.model is not None)
             means.add("unanswered_rate", each.verdict.choice == "unanswered")
-        verdict = each.verdict.model or each.verdict
-        if verdict.decided and verdict.q is not None:
-            means.add("judge_q", max(verdict.q, 1 - verdict.q))
-        if len(verdict.votes) > 1:
-            means.add("judge_disagreement", min(verdict.votes) < 0.5 < max(verdict.votes))
-        if verdict.q_orders is not None:
-            shown_first, shown_second = verdict.q_orders
-            means.add("swap_consistency", (shown_first > 0.5) == (shown_second > 0.5))
-            # In the second order position 1 holds the second completion.
-            means.add("first_position_rate", ((shown_first > 0.5) + (shown_second < 0.5)) / 2, 2)
+        for verdict in each.readings:
+            _add_reading(means, verdict)
+
+
+def _add_reading(means: Averages, verdict: Verdict) -> None:
+    """Add what a judge has said of two answers."""
+    if verdict.decided and verdict.q is not None:
+        means.add("judge_q", max(verdict.q, 1 - verdict.q))
+    if len(verdict.votes) > 1:
+        means.add("judge_disagreement", min(verdict.votes) < 0.5 < max(verdict.votes))
+    if verdict.q_orders is not None:
+        shown_first, shown_second = verdict.q_orders
+        means.add("swap_consistency", (shown_first > 0.5) == (shown_second > 0.5))
+        # In the second order position 1 holds the second completion.
+        means.add("first_position_rate", ((shown_first > 0.5) + (shown_second < 0.5)) / 2, 2)

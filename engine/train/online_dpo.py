@@ -27,24 +27,29 @@ Where it differs from the paper:
   not waited for.
 - The reference is the model that the run starts from: the policy with its adapters off, where
   adapters are trained. So the first update starts from a margin of 0.
+- More than two completions of a prompt may be sampled (`completions`), from one shared prompt. The
+  pair is the best of them against a lower one (`engine.judges.contest`).
 - Length may be held: a mean over tokens in the loss (`length_normalize`), a price on the judge's
   preference (`length_penalty`), and no win for an answer that was cut off (`missing_eos`).
+- Pairs that were there before may be learned from first, and be mixed in later (`warm_start`,
+  `replay`): the same loss and update, on completions that the policy did not write.
 - Completions are sampled by `temperature`, `top_p`, `top_k` and `min_p`, the paper's by temperature
   alone.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import mlx.core as mx
 
-from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
-from engine.data.pairs import JudgedPair, Pair, make_pair
+from engine.compute.sampling import Interrupted, Sample, Sampler, sample, stream_seed
+from engine.data.pairs import JudgedPair, Pair
 from engine.data.prompts import Prompt
 from engine.data.rendering import render_prompt
+from engine.data.sampled import make_pair
 from engine.judges import Judge, JudgeAway
-from engine.model.batch import Batch
+from engine.model.batch import AnyBatch
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
@@ -53,6 +58,8 @@ from engine.train.losses import pair_losses
 from engine.train.state import TrainingState
 from engine.train.update import StepResult, Update, log_probs
 from engine.train.upkeep import Upkeep
+from engine.train.warm_start import WarmStart
+from engine.train.writing import WritingTeller
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class Trainer:
     state: TrainingState
     upkeep: Upkeep  # what is done between steps
     journal: Journal
+    warm_start: WarmStart = field(default_factory=WarmStart)
+    sample: Sample = sample
 
     def train(self) -> bool:
         """Train until the last step or the reason to end before it, or until asked to stop; True
@@ -79,7 +88,9 @@ class Trainer:
             self.upkeep.before_training()
             while not self._over() and not self.upkeep.must_stop():
                 self.upkeep.serve_requests()
-                if self._judge_wants_pairs():
+                if self.state.step < self.warm_start.steps:
+                    self._learn([])
+                elif self._judge_wants_pairs():
                     self.judge.submit(self._sample())
                 elif judged := self._collect():
                     self._learn(judged)
@@ -109,7 +120,7 @@ class Trainer:
         return self.state.sampled < self.total_steps and not ahead
 
     def _sample(self) -> list[Pair]:
-        """Two completions of each prompt of the next batch, from the policy as it is now."""
+        """Completions of each prompt of the next batch, from the policy as it is now."""
         settings, state, step = self.settings, self.state, self.state.sampled + 1
         order = state.order.state()
         prompts = [self.prompts[index] for index in state.order.next(settings.batch_size)]
@@ -117,23 +128,26 @@ class Trainer:
             render_prompt(self.policy.tokenizer, prompt, settings, settings.prompt_tokens)
             for prompt in prompts
         ]
-        most = 2 * len(prompts) * settings.max_completion_length
+        most = settings.completions * len(prompts) * settings.max_completion_length
+        self.journal.progress("sampling", 0, most, "tokens")
+        tell = WritingTeller(self.policy, prompts, self.journal)
         start = time.monotonic()
         try:
-            completions = sample(
+            completions = self.sample(
                 self.policy,
                 ids,
-                copies=2,
+                copies=settings.completions,
                 max_tokens=settings.max_completion_length,
                 sampler=Sampler.of(settings),
                 seed=stream_seed(settings.seed, "sampling", step),
                 progress=lambda tokens: self.journal.progress("sampling", tokens, most, "tokens"),
+                written=tell if self.judge.stores_labels else None,
                 stop=self.upkeep.must_stop,
             )
         except Interrupted:
             state.order.restore(order)
             raise
-        tokens = sum(len(each.ids) for both in completions for each in both)
+        tokens = sum(len(each.ids) for answers in completions for each in answers)
         self.upkeep.reporter.add_sampling(tokens, time.monotonic() - start)
         pairs = [
             make_pair(
@@ -142,11 +156,11 @@ class Trainer:
                 weights_step=state.step,
                 prompt=prompt,
                 prompt_ids=prompt_ids,
-                completions=(first, second),
-                texts=(self.policy.text(first.ids), self.policy.text(second.ids)),
+                completions=answers,
+                texts=[self.policy.text(each.ids) for each in answers],
                 cut_loses=settings.missing_eos == "lose",
             )
-            for index, (prompt, prompt_ids, (first, second)) in enumerate(
+            for index, (prompt, prompt_ids, answers) in enumerate(
                 zip(prompts, ids, completions, strict=True)
             )
         ]
@@ -175,14 +189,26 @@ class Trainer:
     # -- score, loss, step -----------------------------------------------------------------------
 
     def _learn(self, judged: list[JudgedPair]) -> None:
-        """Take the step of a judged batch, and do what is due after it."""
+        """Take the step of a judged batch, which a step of the warm start has none of, and do what
+        is due after it.
+
+        Raises:
+            Interrupted: asked to stop within it, or a rank is lost; the batch waits again.
+        """
         start = time.monotonic()
         self.state.step += 1
         self.journal.step = self.state.step
-        self.journal.progress("updating", 0, len(judged), "pairs")
-        last = self.state.step == self.total_steps
+        self.update.progress(0, len(judged), None)
+        last = self.state.step in (self.warm_start.steps, self.total_steps)
         preferred = [with_length_penalty(each, self.settings) for each in judged]
-        result = learn(self.update, preferred, step=self.state.step, last=last)
+        preferred += self.warm_start.of_step(self.state.step)
+        try:
+            result = learn(self.update, preferred, step=self.state.step, last=last)
+        except Interrupted:
+            self.state.step -= 1
+            self.journal.step = self.state.step
+            self.state.given_up = [each.group for each in judged if each.group]
+            raise
         self.upkeep.after_step(judged, result, time.monotonic() - start)
 
 
@@ -193,7 +219,7 @@ def learn(
 
     Args:
         step: number of this step, from 1; seeds dropout.
-        last: whether the run ends with it, so that its gradients do not wait for more.
+        last: whether the run, or its warm start, ends with it, so that gradients do not wait.
 
     A batch whose loss or gradient is not finite changes nothing.
     """
@@ -207,7 +233,7 @@ def learn(
 
 
 def summed_loss(
-    update: Update, batch: Batch, reference: mx.array, confidence: mx.array
+    update: Update, batch: AnyBatch, reference: mx.array, confidence: mx.array
 ) -> tuple[mx.array, mx.array]:
     """The sum of the pairs' losses, and log pi of their completions, float32 (pairs, 2).
 
@@ -220,4 +246,4 @@ def summed_loss(
     """
     policy = update.score(update.policy, batch)
     logps = log_probs(batch, policy, reference)
-    return pair_losses(update.loss, logps, confidence).sum(), policy
+    return batch.total(pair_losses(update.loss, logps, confidence)), policy

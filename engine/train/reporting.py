@@ -81,8 +81,10 @@ class Reporter:
         for averages in (own, state.averages):
             add_judged(averages, judged)
             for name, value in result.means.items():
-                averages.add(name, value, result.pairs)
+                averages.add(name, value, result.pairs or result.offline)
             averages.add("trained_pairs", 1, result.pairs)
+            averages.add("offline_pairs", 1, result.offline)
+            averages.add("pairs", 1, 0 if judged else result.offline)  # for the speed
             averages.add("dropped_steps", float(result.dropped is not None))
             averages.add("grad_norm", result.grad_norm)
             averages.add("learning_rate", learning_rate)
@@ -92,7 +94,8 @@ class Reporter:
             self._journal.log("warning", f"step {state.step} changed nothing: {result.dropped}")
         metrics = {name: value for name, value in own.report().items() if value is not None}
         metrics |= self._measures(state.step)
-        state.health.add(metrics)
+        # Of pairs that others wrote it is no trend.
+        state.health.add({k: v for k, v in metrics.items() if result.pairs or k != "chosen_logp"})
         state.health.verdicts.update(each.verdict.choice for each in judged)
         self._journal.emit(
             StepDone(step=state.step, total_steps=self._total_steps, metrics=metrics)

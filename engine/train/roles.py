@@ -12,10 +12,11 @@ from engine.compute import choose
 from engine.errors import UserError
 from engine.model import config as model_config
 from engine.model.adapters import trainable_and_frozen, view
+from engine.model.files import is_reward_model
 from engine.model.language_model import LanguageModel
 from engine.model.load import load
 from engine.model.locate import locate
-from engine.model.reward import RewardModel, check_reward_model, is_reward_model, load_reward_model
+from engine.model.reward import RewardModel, check_reward_model, load_reward_model
 from engine.settings.schema import Quantization, Settings
 
 JudgeModel = LanguageModel | RewardModel

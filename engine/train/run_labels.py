@@ -1,5 +1,8 @@
 """A person's labels in the files of a run that is being trained."""
 
+from collections.abc import Collection, Sequence
+
+from engine.data import pairs
 from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.events import Choice
 from engine.judges.human import HumanJudge
@@ -16,26 +19,34 @@ class RunLabels:
         self._run = run
         self._journal = journal
 
-    def write(self, judged: JudgedPair) -> None:
-        """Store a label, synced, and kept when the run goes on from before its step."""
-        line = judged.to_record(HumanJudge.name, self._journal.layout) | {"keep": True}
-        self._run.append(PAIRS if judged.decided else UNDECIDED, [line], sync=True)
-        self._journal.count_pairs(1)
+    def write(self, judged: Sequence[JudgedPair]) -> None:
+        """Store the labels of a prompt, synced, and kept when the run goes on from before its step.
+        They are for one file: all have a winner, or there is one without."""
+        layout = self._journal.layout
+        lines = [each.to_record(HumanJudge.name, layout) | {"keep": True} for each in judged]
+        self._run.append(PAIRS if judged[0].decided else UNDECIDED, lines, sync=True)
+        self._journal.count_pairs(len(lines))
 
     def claim(self, pair: Pair) -> Verdict | None:
         """The label that the person gave the same texts in a step that the run went back from."""
         return self._journal.claim(pair)
 
-    def retract(self, pair_id: str) -> None:
-        """Take the label of a pair that waits again out of the files."""
+    def retract(self, pair_ids: Collection[str]) -> None:
+        """Take the labels of a prompt that waits again out of the files."""
         for file in (PAIRS, UNDECIDED):
-            self._run.rewrite(file, lambda line: None if line.get("pair_id") == pair_id else line)
+            self._run.rewrite(file, lambda line: None if line.get("pair_id") in pair_ids else line)
         self._journal.count_pairs()
 
     def find(self, pair_id: str) -> Record | None:
         """The line of a pair, None where it has no label."""
         match = relabel.find(self._run, pair_id)
         return match[1] if match else None
+
+    def of_prompt(self, prompt: str) -> list[str]:
+        """The ids of the pairs of a prompt that have a label."""
+        lines = (line for file in (PAIRS, UNDECIDED) for line in self._run.read(file))
+        ids = (str(line.get("pair_id")) for line in lines)
+        return [each for each in ids if pairs.prompt_id(each) == prompt]
 
     def relabel(self, pair_id: str, choice: Choice | None) -> None:
         """Give a stored pair another verdict, or with None take its label out."""

@@ -54,9 +54,11 @@ class TrainingState:
     # What of each suite of the guard was right at the start; empty until it is first needed.
     could: dict[str, list[bool]] = field(default_factory=dict)
     guarded: int = -1  # the last step that the guard looked at
+    given_up: Sequence[Pair] = ()  # a batch whose step was begun and given up
 
     def to_json(self, pending: Iterable[Sequence[Pair]]) -> dict[str, Any]:
-        """Plain JSON values, with the batches that wait to be judged or learned from."""
+        """Plain JSON values, with the batches that wait to be judged or learned from, that
+        of a step that was given up first."""
         return {
             "step": self.step,
             "sampled": self.sampled,
@@ -71,7 +73,9 @@ class TrainingState:
             "collapse_watch": self.collapse_watch.state(),
             "could": self.could,
             "guarded": self.guarded,
-            "pending": [[pair.to_json() for pair in batch] for batch in pending],
+            "pending": [
+                [pair.to_json() for pair in batch] for batch in (self.given_up, *pending) if batch
+            ],
         }
 
     def restore(self, data: Mapping[str, Any]) -> list[list[Pair]]:
@@ -122,7 +126,7 @@ class TrainingState:
 def save(folder: Path, update: Update, state: dict[str, Any]) -> None:
     """Write a checkpoint's files into `folder`. `state` is the loop's, plain JSON values."""
     arrays.save(folder / WEIGHTS, arrays.flat(update.policy.model.trainable_parameters()))
-    arrays.save(folder / OPTIMIZER, arrays.flat(update.optimizer.state))
+    arrays.save(folder / OPTIMIZER, update.optimizer.state)
     if update.gradients is not None:
         arrays.save(folder / GRADIENTS, update.gradients)
     counts = {"pairs": update.gradient_pairs, "steps": update.steps_since_update}
@@ -137,12 +141,13 @@ def restore(folder: Path, update: Update) -> dict[str, Any]:
     """
     load_adapter_file(update.policy.model, folder / WEIGHTS, key="checkpoint")
     try:
-        rate = update.optimizer.state.get("learning_rate")
-        update.optimizer.state = arrays.tree(arrays.load(folder / OPTIMIZER))
+        rate = update.optimizer.learning_rate
+        optimizer = arrays.load(folder / OPTIMIZER)
         schedule = update.settings.lr_schedule
-        if rate is not None and schedule.name == "constant" and not schedule.warmup_steps:
+        if schedule.name == "constant" and not schedule.warmup_steps:
             # As the settings have it now, which a person may have changed to go on otherwise.
-            update.optimizer.state["learning_rate"] = rate
+            optimizer["learning_rate"] = rate
+        update.optimizer.state = optimizer
         gradients = folder / GRADIENTS
         update.gradients = arrays.load(gradients) if gradients.exists() else None
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))

@@ -4,7 +4,9 @@
 """
 
 import math
-from collections.abc import Callable, Sequence
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -12,28 +14,52 @@ import mlx.nn as nn
 import mlx.optimizers as opt
 import numpy as np
 
-from engine.compute.sampling import stream_seed
+from engine.compute import headway
+from engine.compute.sampling import Interrupted, stream_seed
+from engine.compute.shapes import Shape
 from engine.data.pairs import JudgedPair
+from engine.errors import UserError
 from engine.model.adapters import learning
 from engine.model.arrays import Arrays, flat, tree
-from engine.model.batch import Batch
+from engine.model.batch import AnyBatch, Batch
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
+from engine.train.compiled_pass import CompiledPass, can_compile
 from engine.train.losses import LogProbs, Loss
+from engine.train.weight_updates import WeightUpdates
 
 # The loss of some pairs, given log ref of their completions and the judge's confidence, and log pi
 # of them: `online_dpo.summed_loss`.
-SummedLoss = Callable[["Update", Batch, mx.array, mx.array], tuple[mx.array, mx.array]]
+SummedLoss = Callable[["Update", AnyBatch, mx.array, mx.array], tuple[mx.array, mx.array]]
+PassProgress = Callable[[int, int, float | None], None]
+LONG_PASS = 2.0  # seconds after which it is told how far a pass is
+LONG_FORWARD = 0.25  # seconds after which the way back is taken layer by layer
+LAYER = re.compile(r"\.(\d+)\.")  # of a parameter, by its name
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step did: its means over trained pairs, or why it was dropped."""
+    """What one step did: its means over trained pairs, or why it was dropped.
+
+    `offline` counts those that were there before the run. The means are of the other ones alone,
+    `pairs` in number, where there are any; only the loss is of all.
+    """
 
     pairs: int
     means: dict[str, float]
     dropped: str | None = None
     grad_norm: float = math.nan  # of the averaged gradient before clipping; nan without an update
+    offline: int = 0
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over pairs: of their losses and of the gradients of these; and each one's
+    log-probabilities, float32 (pairs, policy and reference, chosen and rejected)."""
+
+    loss: float
+    logps: np.ndarray
+    gradients: Arrays
 
 
 class Update:
@@ -50,13 +76,23 @@ class Update:
         reference: LanguageModel,
         settings: Settings,
         optimizer: opt.Optimizer,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: PassProgress = lambda done, total, share: None,
+        stop: Callable[[], bool] = lambda: False,
+        warn: Callable[[str], None] = lambda text: None,
     ) -> None:
+        """
+        Args:
+            progress: told how many decided pairs are done, of how many, and of a long pass also
+                which share of all of them.
+            stop: asked within passes, on any thread; True raises `Interrupted`.
+        """
         self.policy = policy
         self.reference = reference
-        self.optimizer = optimizer
+        self.optimizer = WeightUpdates(optimizer, flat(policy.model.trainable_parameters()))
         self.settings = settings
-        self._progress = progress
+        self.progress = progress
+        self._stop = stop
+        self._warn = warn
         self.loss = Loss(
             kind=settings.dpo_cpo_loss_type,
             beta=settings.beta,
@@ -71,22 +107,23 @@ class Update:
         self.tokens_per_pass = policy.backend.tokens_per_pass(
             recompute=settings.grad_checkpoint, step_size=self._step_size
         )
+        self._compiled: CompiledPass | None = None
+        self._compiles = can_compile(settings, policy, reference)
         self.gradients: Arrays | None = None  # sums over the pairs since the last update
         self.gradient_pairs = 0
         self.steps_since_update = 0
-        optimizer.init(tree(flat(policy.model.trainable_parameters())))
 
     @property
     def learning_rate(self) -> float:
         """The rate of the newest update, or of the first where there was none."""
-        return float(mx.array(self.optimizer.learning_rate).item())  # pyright: ignore[reportArgumentType]
+        return float(np.array(self.optimizer.learning_rate))
 
     @property
     def due(self) -> bool:
         """Whether gradients of `gradient_accumulation_steps` steps wait to be applied."""
         return self.steps_since_update >= self.settings.gradient_accumulation_steps
 
-    def score(self, model: LanguageModel, batch: Batch) -> mx.array:
+    def score(self, model: LanguageModel, batch: AnyBatch) -> mx.array:
         """Log-probabilities that policy or reference gives each pair's chosen and rejected
         completion, summed over its tokens, float32 (pairs, 2), in nats."""
         recompute = self.settings.grad_checkpoint and model is self.policy
@@ -98,35 +135,79 @@ class Update:
         """Add the gradient of the loss of decided pairs to what waits, in as many passes as fit.
 
         Where the loss or the gradient is not finite nothing is added.
+
+        Raises:
+            Interrupted: asked to stop; all is as it was before.
         """
-        self.steps_since_update += 1
         if not decided:
+            self.steps_since_update += 1
             return StepResult(0, {})
+        sums = self.sums(loss, decided, step)
+        self.steps_since_update += 1
+        if what := self.add(sums, len(decided)):
+            return StepResult(0, {}, dropped=f"its {what} is not finite")
+        online = [not each.offline for each in decided]
+        means = _means(decided, online, sums.logps, self.settings.beta)
+        means["loss"] = sums.loss / len(decided)
+        return StepResult(sum(online), means, offline=len(decided) - sum(online))
+
+    def sums(
+        self, loss: SummedLoss, decided: Sequence[JudgedPair], step: int, first: int = 0
+    ) -> Sums:
+        """The sums over some pairs of a step, of which `first` is the place among all."""
         total, logps, done = 0.0, [], 0
         gradients: Arrays | None = None
-        for part in _passes(decided, self.tokens_per_pass):
-            mx.random.seed(stream_seed(self.settings.seed, "dropout", step, done))
-            value, scores, added = self._pass(loss, part)
+        for part, shape in self._parts(loss, decided):
+            if self._stop():
+                raise Interrupted
+            mx.random.seed(stream_seed(self.settings.seed, "dropout", step, first + done))
+            look = _Passage(self.progress, self._stop, done, len(part), len(decided))
+            with headway.watched(look):
+                value, scores, added = self._pass(loss, part, shape)
             total += value
             logps.append(scores)
             gradients = added if gradients is None else _sum(gradients, added)
             mx.eval(gradients)
             done += len(part)
-            self._progress(done, len(decided))
+            self.progress(done, len(decided), None)
         assert gradients is not None
-        norm = _norm(gradients)
-        if not math.isfinite(total) or not math.isfinite(norm):
-            what = "loss" if not math.isfinite(total) else "gradient"
-            return StepResult(0, {}, dropped=f"its {what} is not finite")
+        return Sums(total, np.concatenate(logps), gradients)
+
+    def add(self, sums: Sums, pairs: int) -> str | None:
+        """Add the sums of so many pairs to what waits; or nothing, where this returns what of them
+        is not finite."""
+        norm = _norm(sums.gradients)
+        if not math.isfinite(sums.loss) or not math.isfinite(norm):
+            return "loss" if not math.isfinite(sums.loss) else "gradient"
+        gradients = sums.gradients
         if self.gradients is not None:
             gradients = _sum(self.gradients, gradients)
             mx.eval(gradients)
         self.gradients = gradients
-        self.gradient_pairs += len(decided)
-        means = step_means(decided, np.concatenate(logps), self.settings.beta)
-        return StepResult(len(decided), means | {"loss": total / len(decided)})
+        self.gradient_pairs += pairs
+        return None
 
-    def _pass(self, loss: SummedLoss, pairs: list[JudgedPair]) -> tuple[float, np.ndarray, Arrays]:
+    def _parts(
+        self, loss: SummedLoss, decided: Sequence[JudgedPair]
+    ) -> Iterable[tuple[list[JudgedPair], Shape | None]]:
+        """Pairs, in order, as many as fit into one pass, and what they are padded to, if they
+        are."""
+        if not self._compiles:
+            return [(part, None) for part in _passes(decided, self.tokens_per_pass)]
+        if self._compiled is None:
+            self._compiled = CompiledPass(
+                self.policy,
+                self.reference,
+                self.settings,
+                self.score,
+                lambda batch, reference, confidence: loss(self, batch, reference, confidence),
+                self._step_size,
+            )
+        return self._compiled.groups(decided)
+
+    def _pass(
+        self, loss: SummedLoss, pairs: list[JudgedPair], shape: Shape | None = None
+    ) -> tuple[float, np.ndarray, Arrays]:
         """Sum of losses, log-probabilities float32 (pairs, policy and reference, chosen and
         rejected), and the gradient of the sum."""
         # One batch for both: layers below the lowest adapter are run once for the same one.
@@ -134,16 +215,36 @@ class Update:
             prompts=[each.pair.prompt_ids for each in pairs],
             completions=[(each.chosen_ids, each.rejected_ids) for each in pairs],
         )
+        confidence = mx.array([each.confidence for each in pairs], mx.float32)
+        if self._compiled and shape:
+            try:
+                value, policy, reference, gradients = self._compiled(batch, shape, confidence)
+            except Interrupted:
+                raise
+            except Exception as error:  # whatever a model does that cannot be traced
+                self._go_on_uncompiled(error)
+            else:
+                logps = np.stack([np.array(policy), np.array(reference)], axis=1)
+                return float(np.array(value)), logps, gradients
         with learning(self.reference.model, drop_out=False):
             reference = self.score(self.reference, batch)
             mx.eval(reference)
-        confidence = mx.array([each.confidence for each in pairs], mx.float32)
+        headway.made("forward", 1.0)
         gradient_of = nn.value_and_grad(self.policy.model, loss)
         with learning(self.policy.model, drop_out=True):
             (value, policy), gradients = gradient_of(self, batch, reference, confidence)
-            mx.eval(value, policy, gradients)
+            gradients = flat(gradients)
+            _evaluate(value, policy, gradients)
         logps = np.stack([np.array(policy), np.array(reference)], axis=1)
-        return float(value.item()), logps, flat(gradients)
+        return float(value.item()), logps, gradients
+
+    def _go_on_uncompiled(self, error: Exception) -> None:
+        if self.settings.compile == "on":
+            raise UserError(
+                f"compile: the update of this model cannot be compiled ({error}); set it to off."
+            ) from error
+        self._compiled, self._compiles = None, False
+        self._warn(f"the update is not compiled, which this model does not allow: {error}")
 
     def apply(self) -> float:
         """Take the optimizer step with the mean gradient of the pairs that wait, clipped to
@@ -155,15 +256,64 @@ class Update:
         norm = _norm(gradients) / pairs
         limit = self.settings.max_grad_norm
         scale = min(1.0, limit / norm if limit and norm else 1.0) / pairs
-        scaled = {name: gradient * scale for name, gradient in gradients.items()}
-        self.optimizer.update(self.policy.model, tree(scaled))
-        mx.eval(self.policy.model.trainable_parameters(), self.optimizer.state)
+        model = self.policy.model
+        weights = flat(model.trainable_parameters())
+        model.update(tree(self.optimizer.apply(gradients, weights, scale)))
+        mx.eval(model.trainable_parameters(), self.optimizer.state)
         return norm
 
 
-def log_probs(batch: Batch, policy: mx.array, reference: mx.array) -> LogProbs:
+class _Passage:
+    """Looks at a pass of some pairs: that of the reference, then forward and back through the
+    policy, which is half of it. `done` pairs of `total` had theirs before."""
+
+    def __init__(
+        self,
+        progress: PassProgress,
+        stop: Callable[[], bool],
+        done: int,
+        count: int,
+        total: int,
+    ) -> None:
+        self._progress, self._stop = progress, stop
+        self._done, self._count, self._total = done, count, total
+        self._began = self._told = time.monotonic()
+        self._reference = True  # it is read first
+
+    def __call__(self, part: headway.Part, share: float) -> None:
+        if self._stop():
+            raise Interrupted
+        reference, self._reference = self._reference, self._reference and share < 1
+        now = time.monotonic()
+        if now - self._began < LONG_PASS or now - self._told < LONG_PASS / 10:
+            return
+        self._told = now
+        before, worth = (0.5, 0.5) if part == "back" else (0.0 if reference else 0.25, 0.25)
+        pairs = self._done + self._count * (before + worth * share)
+        self._progress(self._done, self._total, pairs / self._total)
+
+
+def _evaluate(value: mx.array, policy: mx.array, gradients: Arrays) -> None:
+    """Compute what MLX has only noted down; where that takes long, the gradients from the last
+    layer to the first, as they follow from each other, so that one can look on between them."""
+    start = time.monotonic()
+    mx.eval(value, policy)
+    headway.made("forward", 1.0)
+    if time.monotonic() - start < LONG_FORWARD:
+        mx.eval(gradients)
+        return
+    layers: dict[int, list[mx.array]] = {}
+    for name, array in gradients.items():
+        layer = LAYER.search(name)
+        layers.setdefault(int(layer[1]) if layer else -1, []).append(array)
+    for done, number in enumerate(sorted(layers, reverse=True), 1):
+        mx.eval(layers[number])
+        headway.made("back", done / len(layers))
+
+
+def log_probs(batch: AnyBatch, policy: mx.array, reference: mx.array) -> LogProbs:
     """What the loss of each pair is taken of; log-probabilities are float32 (pairs, 2)."""
-    tokens = mx.array([[len(ids) for ids in each] for each in batch.completions], mx.float32)
+    tokens = batch.completion_tokens
     return LogProbs(
         policy_chosen=policy[:, 0],
         policy_rejected=policy[:, 1],
@@ -192,6 +342,18 @@ def step_means(decided: Sequence[JudgedPair], logps: np.ndarray, beta: float) ->
         "rejected_logp": float(policy[:, 1].mean()),
         "entropy": float(-policy.sum() / tokens.sum()),
     }
+
+
+def _means(
+    decided: Sequence[JudgedPair], online: Sequence[bool], logps: np.ndarray, beta: float
+) -> dict[str, float]:
+    """`step_means` of the policy's own pairs; of the others where there are no such, less what
+    tells of the policy only on text that it wrote itself."""
+    if any(online):
+        own = [each for each, is_own in zip(decided, online, strict=True) if is_own]
+        return step_means(own, logps[np.array(online)], beta)
+    means = step_means(decided, logps, beta)
+    return {name: mean for name, mean in means.items() if name not in ("kl", "entropy")}
 
 
 def _passes(decided: Sequence[JudgedPair], most: int) -> list[list[JudgedPair]]:

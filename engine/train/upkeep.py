@@ -8,7 +8,7 @@ from time import monotonic
 from engine.compute.sampling import Interrupted
 from engine.control import Control
 from engine.data.pairs import JudgedPair
-from engine.events import Split
+from engine.events import Paused, Split
 from engine.judges import Judge, JudgeAway
 from engine.model.language_model import LanguageModel
 from engine.runs.checkpoints import in_words
@@ -305,7 +305,8 @@ class Upkeep:
     def _mind_judge(self) -> None:
         """Save and pause, or warn, where the judge's first pairs show that it is not worth it."""
         watch = self._state.judge_watch
-        fault = watch.fault() if self._watches_judge else None
+        by_model = not self._settings.judge_kinds.isdisjoint(("model", "server"))
+        fault = watch.fault(by_model=by_model) if self._watches_judge else None
         if fault is None:
             return
         watch.over = True
@@ -328,6 +329,7 @@ class Upkeep:
         self._journal.log("error", f"paused with a checkpoint: {reason}")
         self.save()
         self._control.pause()
+        self._journal.emit(Paused(step=self._state.step, reason=reason))
 
     def _halt(self, reason: str) -> None:
         """Stop with a checkpoint, and say why."""

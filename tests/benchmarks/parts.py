@@ -8,9 +8,10 @@ from typing import Any
 import mlx.core as mx
 
 from engine.compute.sampling import Sampler, sample
-from engine.data.pairs import JudgedPair, Pair, Verdict, make_pair
+from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.data.prompts import load_prompts
 from engine.data.rendering import render_prompt
+from engine.data.sampled import make_pair
 from engine.judges.llm import LLMJudge
 from engine.model.language_model import LanguageModel
 from engine.settings.files import from_mapping

@@ -20,13 +20,14 @@ from typing import Any
 from engine.errors import UserError
 from engine.events import Choice
 from engine.machine.blas import load_fast_blas
-from engine.runs import archive, relabel, remote
+from engine.runs import archive, relabel, remote, sweep
 from engine.runs.folder import PAIRS, UNDECIDED, Run
 from engine.session import Session
 from engine.settings.files import from_mapping
 from tests.end_to_end.resumed_run import by_mean_alone
 from tui.shell import preferences
 
+SWEEP = "of-four"
 WENT_BACK = "went back once"
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -169,6 +170,9 @@ class Disk:
 def go_through(values: dict[str, Any], home: Path) -> None:
     """Do all that changes the disk, or what is left of it after a kill."""
     preferences.save(theme="dark")
+    if SWEEP not in sweep.names():
+        grid = ["beta=0.1,0.2", "seed=0,1"]
+        sweep.write_sweep(sweep.plan_sweep(values | {"run_name": None}, "the test", grid, SWEEP))
     settings = from_mapping(values, "the test")
     assert settings.run_name
     try:

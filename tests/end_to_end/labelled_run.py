@@ -10,7 +10,7 @@ import time
 import zlib
 
 from engine.errors import UserError
-from engine.events import PairSampled
+from engine.events import PairSampled, Pick
 from engine.runs import archive
 from engine.session import Session, Shown
 from engine.settings.files import from_mapping
@@ -19,9 +19,21 @@ PRESSES: tuple[Shown, ...] = ("left", "right", "left", "right", "tie", "both_bad
 UNDO = 0.15  # share of the answers that are taken back
 
 
-def press(pair: PairSampled) -> Shown:
-    """What the person thinks of a pair, whenever asked."""
-    return PRESSES[zlib.crc32(pair.pair_id.encode()) % len(PRESSES)]
+def press(pair: PairSampled) -> Shown | Pick:
+    """What the person thinks of a pair, or of more answers, whenever asked."""
+    chance = zlib.crc32(pair.pair_id.encode())
+    if pair.answers:
+        at = chance % (len(pair.answers) + 1)
+        return Pick(at) if at < len(pair.answers) else "both_bad"
+    return PRESSES[chance % len(PRESSES)]
+
+
+def meant_by(pair: PairSampled) -> str:
+    """The text that wins, or the verdict where none does."""
+    shown = press(pair)
+    if isinstance(shown, Pick):
+        return pair.answers[shown.best].text
+    return {"left": pair.left, "right": pair.right}.get(shown, shown)
 
 
 def main(values: str, seed: str) -> None:
@@ -36,8 +48,8 @@ def main(values: str, seed: str) -> None:
     session.start()
     while session.alive:
         for pair in session.waiting()[:1]:
-            meant = {"left": pair.left, "right": pair.right}.get(press(pair), press(pair))
-            say(giving=pair.pair_id, meant=meant)
+            labels = len(pair.answers) - 1 if isinstance(press(pair), Pick) else 1
+            say(giving=pair.pair_id, meant=meant_by(pair), labels=labels)
             if session.answer(pair.pair_id, press(pair)):
                 say(given=pair.pair_id)
             if chance.random() < UNDO:
@@ -49,7 +61,7 @@ def main(values: str, seed: str) -> None:
     say(ended=session.status, error=session.error)
 
 
-def say(**facts: str | None) -> None:
+def say(**facts: str | int | None) -> None:
     """Tell the test, at once."""
     print(json.dumps(facts), flush=True)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.runs.folder import STATE
 from tests.end_to_end.in_training import trained_in, until
 
 
@@ -37,7 +38,7 @@ def test_a_run_that_may_not_outlive_it_stops_with_a_checkpoint(tmp_path: Path, j
     on_hangup = "continue" if judge == "human" else "stop"
     terminal, run = trained_in(tmp_path, judge=judge, on_hangup=on_hangup)
     if judge == "human":
-        until(lambda: run.state()["status"] == "running")
+        until(lambda: (run.path / STATE).exists() and run.state()["status"] == "running")
     terminal.hang_up()
     assert terminal.wait() == 128 + signal.SIGHUP
     assert run.state()["status"] == "stopped"

@@ -56,7 +56,7 @@ STARTER = ["train", "starter", *words(**SMALL)]
         ("none.jsonl", None, "there is no file or folder"),
         ("a.jsonl", b'{"prompt": "a"}\n{"prompt"', "a.jsonl, line 2: not JSON"),
         ("a.jsonl", b'{"prompt": "\xff"}', "a.jsonl, line 1: not UTF-8"),
-        ("a.jsonl", b'{"text": "a", "label": 1}', "which of its columns holds the prompt: text"),
+        ("a.jsonl", b'{"text": "a", "label": 1}', "which column holds the prompt: text"),
         ("a.jsonl", b"", "holds no prompts"),
         ("a.csv", b"prompt\n\n", "holds no prompts"),
         ("a.parquet", b"PAR1", "not a Parquet file"),

@@ -35,6 +35,8 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("models")
     write_model(folder / "policy", QWEN3 | {"num_hidden_layers": 1}, scale=1.0)
     write_prompts(folder / "prompts.jsonl", 12)
+    pair = {"prompt": "Why?", "chosen": "It is so.", "rejected": "No."}
+    (folder / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
     return {
         "run_name": "cut",
         "model": str(folder / "policy"),
@@ -43,7 +45,9 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "quantization": "none",
         "guard": "off",  # a random policy can do nothing
         "num_layers": -1,
-        "iters": 5,
+        "warm_start": str(folder / "pairs.jsonl"),  # a step of its own
+        "replay": 0.5,
+        "iters": 4,
         "batch_size": 2,
         "gradient_accumulation_steps": 2,
         "max_completion_length": 3,

@@ -16,6 +16,7 @@ from engine.train.judge_watch import WATCHED
 from tests.end_to_end.program import TIMEOUT, written
 from tests.engine.small_models import QWEN3, write_model, write_prompts
 
+KILLED = [("lora", 2), ("ahead", 1), ("hybrid", 1)]  # how often each is
 ROOT = Path(__file__).parents[2]
 # Everything that a resumed run has to find again: gradients that wait, dropout, pairs ahead.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -23,6 +24,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ahead": {"lookahead": 2, "train_type": "dora", "optimizer": "adafactor"},
     # Nobody is there to answer, so what is put before the person is left out.
     "hybrid": {"judge": "hybrid", "hybrid_margin": 0.0, "audit_rate": 0.4, "lookahead": 2},
+    # Judged in a tournament of all with all.
+    "answers": {"completions": 4, "rejected": "low", "lookahead": 1},
+    "warm": {
+        "warm_start_epochs": 2.0,  # of 21 pairs, in 7 steps
+        "replay": 0.3,
+        "batch_size": 6,
+        "iters": 7,
+        "gradient_accumulation_steps": 2,
+        "lora_parameters": {"rank": 4, "dropout": 0.2},
+    },
     "full": {
         "train_type": "full",
         "num_layers": 1,
@@ -37,6 +48,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(folder / "policy", QWEN3, scale=1.0)
     write_model(folder / "judge", QWEN3, seed=4)
     write_prompts(folder / "prompts.jsonl", 40)
+    pairs = [
+        {"prompt": f"Why {i}?", "chosen": f"It {'is ' * (i % 3)}so.", "rejected": f"{i}"}
+        for i in range(21)
+    ]
+    lines = "".join(json.dumps(pair) + "\n" for pair in pairs)
+    (folder / "pairs.jsonl").write_text(lines)
     return folder
 
 
@@ -65,6 +82,7 @@ def values(models: Path, name: str, variant: dict[str, Any]) -> dict[str, Any]:
         "collapse_watch": "warn",  # and so is the policy
         "guard_suites": ["arithmetic"],
         "steps_per_guard": 4,
+        **({"warm_start": str(models / "pairs.jsonl")} if "replay" in variant else {}),
         **variant,
     }
 
@@ -125,7 +143,7 @@ def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: in
     chance = random.Random(seed)
     runs = home / "runs"
     finish(values(models, "unbroken", VARIANTS[name]), home)
-    wanted, weighed = written(runs / "unbroken"), weights(runs / "unbroken")
+    wanted = written(runs / "unbroken")
     remembered = watched(runs / "unbroken")
     assert remembered["judge_watch"]["valid"] == WATCHED
     assert remembered["collapse_watch"]["first"]
@@ -143,16 +161,40 @@ def check(models: Path, home: Path, name: str, trials: int, kills: int, seed: in
             killed += kill_when(start(chosen, home), runs / broken, at, chance.uniform(0, 0.3))
         finish(chosen, home)
         assert killed
-        found = written(runs / broken)
-        for file, lines in wanted.items():
-            assert found[file] == lines, f"{file} after {killed} kills, trial {trial}"
-        assert weights(runs / broken) == weighed
-        assert watched(runs / broken) == remembered
-        assert best(runs / broken) == best(runs / "unbroken")
+        assert_alike(runs / broken, runs / "unbroken", f"after {killed} kills, trial {trial}")
         shutil.rmtree(runs / broken)
 
 
-@pytest.mark.parametrize(("name", "kills"), [("lora", 2), ("ahead", 1), ("hybrid", 2)])
+def assert_alike(broken: Path, unbroken: Path, when: str) -> None:
+    """Two runs have written the same, and remember the same."""
+    found = written(broken)
+    for file, lines in written(unbroken).items():
+        assert found[file] == lines, f"{file} {when}"
+    assert weights(broken) == weights(unbroken)
+    assert watched(broken) == watched(unbroken)
+    assert best(broken) == best(unbroken)
+
+
+def test_a_run_killed_in_its_warm_start_goes_on_as_if_unbroken(
+    models: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    finish(values(models, "unbroken", VARIANTS["warm"]), tmp_path)
+    lines = written(runs / "unbroken")["metrics.jsonl"]
+    learned = {line["step"]: line["offline_pairs"] for line in lines if "loss" in line}
+    assert learned[3] == learned[6] == 18  # of warm starts alone
+    assert sum(learned.values()) == 2 * 21 + int(0.3 * 6 * 7)
+    chosen = values(models, "broken", VARIANTS["warm"])
+    for metrics in (1, 2):
+        assert kill_when(start(chosen, tmp_path), runs / "broken", metrics, 0.02 * metrics)
+        checkpoints = sorted((runs / "broken" / "checkpoints").glob("[0-9]*"))
+        assert all(int(each.name) < 7 for each in checkpoints)
+        assert not (runs / "broken" / "pairs.jsonl").exists()
+    finish(chosen, tmp_path)
+    assert_alike(runs / "broken", runs / "unbroken", "after two kills")
+
+
+@pytest.mark.parametrize(("name", "kills"), KILLED)
 def test_a_killed_run_goes_on_as_if_unbroken(
     name: str, kills: int, models: Path, tmp_path: Path
 ) -> None:

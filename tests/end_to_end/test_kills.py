@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.data.pairs import prompt_id
 from engine.runs import archive, json_lines
 from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run
 from tests.end_to_end.program import SMALL, records, run, start, words, written
@@ -43,6 +45,7 @@ HYBRID = {
     "lookahead": 3,
     "judge_watch": "off",
 }
+MANY = {**BY_HAND, "completions": 4, "pairs_per_pick": "all"}
 EARLY = 0.2  # share of the kills that come while a run is being loaded
 INSTANT = 0.05  # seconds within which a kill comes after a line
 TORN = 0.3  # share after which a file is torn too, as a power cut may tear what was not synced
@@ -183,6 +186,7 @@ class Ledger:
     """What a person was told is stored, and what was under way when the process was killed."""
 
     meant: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)  # that a press gives
     stored: set[str] = field(default_factory=set)
     doubtful: str | None = None
     acknowledged: int = 0
@@ -195,6 +199,7 @@ class Ledger:
             facts = json.loads(line)
             if "giving" in facts:
                 self.meant[facts["giving"]] = facts["meant"]
+                self.labels[facts["giving"]] = facts["labels"]
                 self.doubtful = facts["giving"]
             elif "undoing" in facts:
                 self.doubtful = facts["undoing"]
@@ -209,11 +214,17 @@ class Ledger:
     def check(self, run: Run) -> None:
         """Every label that was acknowledged is in the run's files once, as it was meant."""
         found: dict[str, str] = {}
+        ids: list[str] = []
         for file in (PAIRS, UNDECIDED):
             for line in run.read(file) if run.path.exists() else ():
-                assert line["pair_id"] not in found, "stored twice"
+                assert line["pair_id"] not in ids, "stored twice"
                 if line["judge"] == "human":
-                    found[line["pair_id"]] = line["chosen"] if file == PAIRS else line["choice"]
+                    ids.append(line["pair_id"])
+                    meant = line["chosen"] if file == PAIRS else line["choice"]
+                    assert found.setdefault(prompt_id(line["pair_id"]), meant) == meant
+        count = Counter(map(prompt_id, ids))
+        for key in self.stored - {self.doubtful}:
+            assert count[key] == self.labels[key], key
         asked = {key: each for key, each in found.items() if each not in ("identical", "empty")}
         if self.doubtful in asked:
             self.stored.add(self.doubtful)
@@ -265,6 +276,10 @@ def labelled(values: dict[str, Any], home: Path, chance: random.Random) -> subpr
 
 def test_a_person_killed_a_few_times_loses_no_label(tmp_path: Path) -> None:
     check_labels(tmp_path, kills=3, seed=1)
+
+
+def test_a_person_who_picks_the_best_of_many_loses_no_label(tmp_path: Path) -> None:
+    check_labels(tmp_path, kills=2, seed=5, values=MANY)
 
 
 def test_a_person_beside_a_model_loses_no_label(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def resume(terminal: PseudoTerminal) -> None:
     """From the list of runs to the next pair."""
     terminal.wait_for("▶ start")
     terminal.press("\x1b[15~")  # F5
-    terminal.wait_for("by-hand")
+    terminal.wait_for("1 run ")
     terminal.press("r")
-    terminal.wait_for("by-hand")
+    terminal.wait_for("lora · ")
     terminal.press(F4)

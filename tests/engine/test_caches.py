@@ -11,12 +11,12 @@ from engine.compute.caches import (
     LayerCache,
     completion_caches,
     decode_caches,
-    padded,
     prompt_caches,
 )
 from engine.compute.choose import supports_sharing
 from engine.compute.kv_cache import CompletionCache
 from engine.compute.mlx_model import MlxModel
+from engine.model.batch import padded
 from tests.close import assert_close
 from tests.engine.small_models import GEMMA2, GEMMA3, MAMBA2, QWEN2, QWEN3, make_model
 

@@ -35,7 +35,7 @@ def state_of(made: Update) -> dict[str, bytes]:
     """All bytes that the next step depends on."""
     trees = {
         "weights": arrays.flat(made.policy.model.trainable_parameters()),
-        "optimizer": arrays.flat(made.optimizer.state),
+        "optimizer": made.optimizer.state,
         "gradients": made.gradients or {},
     }
     found = {

@@ -15,12 +15,16 @@ import pytest
 from engine.compute.sampling import Interrupted
 from engine.errors import UserError
 from engine.events import Log
+from engine.judges.contest import Choosing
 from engine.judges.function import FunctionJudge
+from engine.judges.queued import judge_batch
+from engine.judges.several import SeveralJudges
 from engine.plan.memory import plan
 from engine.session import Session
 from engine.settings.checks import check, problems
 from engine.settings.files import from_mapping, load, to_yaml
 from tests.engine.small_models import settings, write_model, write_prompts
+from tests.engine.test_contest import prompt_of
 
 TEXTS = [
     ("What is it?", "It is a very long answer.", "It is."),
@@ -361,3 +365,58 @@ def test_nothing_is_left_of_it_after_a_run(
     assert session.status in ("finished", "untrained")  # whether or not its few pairs all tie
     left = set(psutil.Process(os.getpid()).children(recursive=True)) - before
     assert not [each for each in left if "function_process" in " ".join(each.cmdline())]
+
+
+# -- more than two answers -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lists", [False, True])
+def test_a_function_of_one_completion_is_called_once_an_answer(
+    function: Callable[..., str], tmp_path: Path, lists: bool
+) -> None:
+    calls = tmp_path / "calls"
+    score = "[float(len(c)) for c in completion]" if lists else "float(len(completion))"
+    annotation = ": list" if lists else ""
+    name = function(
+        f"def better(prompt{annotation}, completion):\n"
+        f"    with open({str(calls)!r}, 'a') as file:\n"
+        f"        print(len(completion) if {lists} else 1, file=file)\n"
+        f"    return {score}\n"
+    )
+    prompts = [prompt_of(6, texts=["a", "bb", "ccc", "dddd", "eeeee", "ffffff"])]
+    with judge_of(name) as judge:
+        assert judge.gives_scores
+        (judged,) = judge_batch(judge, prompts, Choosing("low"))
+    assert sum(map(int, calls.read_text().split())) == 6
+    assert (judged.pair.first, judged.pair.second) == ("bb", "ffffff")  # 3.5 less 1.7
+    assert judged.verdict.choice == "second"
+    assert judged.verdict.q == pytest.approx(sigmoid(4.0)) or judged.verdict.q == pytest.approx(
+        sigmoid(-4.0)
+    )
+
+
+def test_a_function_of_a_pair_plays_a_tournament(function: Callable[..., str]) -> None:
+    name = function(
+        "def better(prompt, first, second):\n    return 0.9 if len(first) > len(second) else 0.1\n"
+    )
+    prompts = [prompt_of(4, texts=["a", "bb", "ccc", "dddd"])]
+    with judge_of(name) as judge:
+        assert not judge.gives_scores
+        (judged,) = judge_batch(judge, prompts, Choosing())
+    assert len(judged.judgements) == 6
+    assert (judged.pair.first, judged.pair.second) == ("a", "dddd")
+    assert judged.verdict.choice == "second"
+
+
+def test_several_that_score_are_one_that_does(function: Callable[..., str]) -> None:
+    name = function("def better(prompt, completion):\n    return 2.0 * len(completion)\n")
+    chosen = settings(judge="starter")
+    prompts = [prompt_of(4, texts=["a", "bb bb", "ccc", "dd d"])]
+    with judge_of(name) as longer, judge_of("rule:length", judge_length=3) as words:
+        both = SeveralJudges([longer, words], [1.0, 3.0], chosen, "both")
+        assert both.gives_scores
+        (judged,) = judge_batch(both, prompts, Choosing())
+        (alone,) = both.judge([("p", judged.pair.first, judged.pair.second)])
+    # 2 - 3 * 2, 10 - 3, 6 - 3 * 2 and 8 - 3
+    assert (judged.pair.first, judged.pair.second) == ("a", "bb bb")
+    assert judged.verdict == alone

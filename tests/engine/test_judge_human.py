@@ -2,13 +2,13 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.data.pairs import JudgedPair, Pair, Verdict
+from engine.data.pairs import JudgedPair, Pair, Verdict, prompt_id
 from engine.events import Choice, PairSampled
 from engine.judges.human import HumanJudge
 from engine.runs.storage import StorageError
@@ -23,17 +23,18 @@ class Store:
         self.broken = False
         self.order: list[str] = []
 
-    def write(self, judged: JudgedPair) -> None:
+    def write(self, judged: Sequence[JudgedPair]) -> None:
         self.check()
-        self.labels[judged.pair.pair_id] = judged.verdict
-        self.order.append(judged.pair.pair_id)
+        self.labels |= {each.pair.pair_id: each.verdict for each in judged}
+        self.order += [each.pair.pair_id for each in judged]
 
     def claim(self, pair: Pair) -> Verdict | None:
         return None
 
-    def retract(self, pair_id: str) -> None:
+    def retract(self, pair_ids: Collection[str]) -> None:
         self.check()
-        self.labels.pop(pair_id, None)
+        for pair_id in pair_ids:
+            self.labels.pop(pair_id, None)
 
     def find(self, pair_id: str) -> dict[str, Any] | None:
         if pair_id not in self.labels:
@@ -41,6 +42,9 @@ class Store:
         step, _, index = pair_id.partition("-")
         each = batch(int(step), int(index) + 1)[-1]
         return JudgedPair(each, self.labels[pair_id]).to_record("human")
+
+    def of_prompt(self, prompt: str) -> list[str]:
+        return [each for each in self.labels if prompt_id(each) == prompt]
 
     def relabel(self, pair_id: str, choice: Choice | None) -> None:
         self.check()

@@ -15,7 +15,7 @@ from engine.compute.mlx_model import MlxModel
 from engine.compute.numpy.backend import NumpyBackend
 from engine.compute.sampling import Interrupted
 from engine.data.completion import Completion
-from engine.data.pairs import Pair
+from engine.data.pairs import JudgedPair, Pair, RecordedPair, Verdict
 from engine.judges import llm
 from engine.judges.llm import LLMJudge
 from engine.judges.presentation import render_frame
@@ -385,6 +385,17 @@ def test_written_answers_become_verdicts(
 ) -> None:
     (verdict,) = writer(monkeypatch, answers).judge([("p", "a", "b")])
     assert verdict.choice == choice
+    assert verdict.rationale == tuple(answer.strip() for answer in answers)
+
+
+def test_what_is_written_of_a_pair_is_in_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    (verdict,) = writer(monkeypatch, ["<think>so</think>1", "2"]).judge([("p", "a", "b")])
+    line = JudgedPair(pair(0), verdict).to_record("judge")
+    assert line["rationale"] == ["<think>so</think>1", "2"]
+    assert RecordedPair.from_record(line).verdict.rationale == verdict.rationale
+    beside = JudgedPair(pair(0), Verdict("second", model=verdict)).to_record("human")
+    assert RecordedPair.from_record(beside).verdict.any_rationale == verdict.rationale
+    assert "rationale" not in JudgedPair(pair(0), Verdict("first", 0.9)).to_record("judge")
 
 
 def test_a_random_writer_never_wins(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from engine.errors import UserError
 from engine.events import Log
 from engine.judges.reward import RewardJudge
 from engine.message import Message
-from engine.model.reward import RewardModel, is_reward_model, load_reward_model
+from engine.model.files import is_reward_model
+from engine.model.reward import RewardModel, load_reward_model
 from engine.plan.memory import plan
 from engine.session import Session
 from tests.engine.small_models import byte_tokenizer, settings, write_model, write_prompts
@@ -91,6 +92,28 @@ def test_q_is_the_sigmoid_of_the_lead(folder: Path) -> None:
     assert verdicts[2].choice == "tie"
     swapped = judge.judge([(prompt, second, first) for prompt, first, second in TEXTS])
     assert [each.q for each in swapped] == pytest.approx([1 - (v.q or 0) for v in verdicts])
+
+
+def test_each_answer_is_scored_once_and_two_scores_are_a_verdict(folder: Path) -> None:
+    model = load(folder)
+    read: list[int] = []
+
+    class Counted(RewardModel):
+        def scores(self, rows: Sequence[Sequence[int]]) -> mx.array:
+            read.append(len(rows))
+            return super().scores(rows)
+
+    counted = Counted(model.body, model.head, model.bias, model.tokenizer)
+    judge = RewardJudge(counted, settings(), "reward")
+    assert judge.gives_scores
+    texts = ["It is so.", "No idea", "What?", "Perhaps.", "Because of it."]
+    scores = judge.score([("Why?", text) for text in texts])
+    assert sum(read) == len(texts)
+    for one, other in ((0, 1), (3, 4), (4, 2)):
+        (verdict,) = judge.judge([("Why?", texts[one], texts[other])])
+        by_scores = judge.verdict_on(scores[one], scores[other])
+        assert by_scores.q == pytest.approx(verdict.q, abs=1e-5)
+        assert by_scores.choice == verdict.choice
 
 
 def test_a_conversation_ends_with_its_answer_and_the_end_of_its_turn(folder: Path) -> None:

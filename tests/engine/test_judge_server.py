@@ -156,7 +156,9 @@ def test_written_answers_where_there_are_no_probabilities(little: LittleServer) 
 def test_a_judge_that_thinks_first_is_read_after_it(little: LittleServer) -> None:
     little.text = lambda odds: f"Hm, 2?</think>\n{1 if odds > 0 else 2}"
     with judge_of(little, judge_mode="generate") as judge:
-        assert [each.choice for each in judge.judge(TEXTS)] == ["first", "second"]
+        verdicts = judge.judge(TEXTS)
+    assert [each.choice for each in verdicts] == ["first", "second"]
+    assert verdicts[0].rationale == ("Hm, 2?</think>\n1", "Hm, 2?</think>\n2")
     assert little.bodies[-1]["max_tokens"] > 1_000
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from engine.data.pairs import JudgedPair, Verdict, verdict_of
 from engine.errors import UserError
 from engine.events import Log
-from engine.judges.several import CLIP, SeveralJudges, joined
+from engine.judges.log_odds import CLIP
+from engine.judges.several import SeveralJudges, joined
 from engine.plan.memory import plan
 from engine.session import Session
 from engine.settings.checks import check
@@ -143,6 +144,8 @@ def test_a_list_is_read_shown_and_written(tmp_path: Path) -> None:
     file.write_text(to_yaml(chosen), encoding="utf-8")
     assert load(file) == chosen
     assert from_mapping({"judge": chosen.judge}, "the test").judges == chosen.judges
+    written = apply_overrides({}, ["judge=[starter, 'rule:json']"])
+    assert from_mapping(written, "the test").judges == ("starter", "rule:json")
     assert apply_overrides({}, ["judge_weights=[2, 1]"]) == {"judge_weights": [2, 1]}
 
 

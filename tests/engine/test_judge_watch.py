@@ -86,6 +86,14 @@ def test_verdicts_that_are_not_valid_are_named_too() -> None:
     assert "judge_mode: generate" in fault
 
 
+def test_a_function_is_to_be_mended_and_not_to_write() -> None:
+    watch = fed([INVALID] * WATCHED)
+    assert "judge_mode" in (watch.fault() or "")
+    advice = watch.fault(by_model=False) or ""
+    assert "mend the function" in advice
+    assert "judge_mode" not in advice
+
+
 def test_nothing_is_said_of_too_few_and_later_ones_change_nothing() -> None:
     assert fed(at_chance(WATCHED - 1, 1)).fault() is None
     assert fed([*honest(WATCHED), *at_chance(200)]).fault() is None
@@ -245,7 +253,7 @@ def test_a_run_that_was_cut_in_between_stops_at_the_same_step(
     verdicts(chance)
     session = Session(chosen())
 
-    def cut(self: JudgeWatch) -> None:
+    def cut(self: JudgeWatch, **_: object) -> None:
         if self._valid > 20:  # pairs: after the checkpoint of step 4
             session.stop()
 

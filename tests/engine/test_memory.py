@@ -23,8 +23,9 @@ from mlx_lm.utils import load_model
 
 from engine.compute import choose, limits, sampling
 from engine.data.completion import Completion
-from engine.data.pairs import JudgedPair, Verdict, make_pair
+from engine.data.pairs import JudgedPair, Verdict
 from engine.data.prompts import Message, Prompt
+from engine.data.sampled import make_pair
 from engine.machine import device
 from engine.machine.backend import backend
 from engine.model import files as model_files

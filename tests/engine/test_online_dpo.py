@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from engine.compute import headway
 from engine.data.pairs import Verdict
 from engine.events import Evaluated, Report, StepDone
 from engine.judges import llm
@@ -16,6 +17,7 @@ from engine.runs import archive
 from engine.runs.folder import LOG
 from engine.session import Session
 from engine.settings.schema import Settings
+from engine.train import update
 from engine.train.assemble import total_steps
 from engine.train.metrics import COUNTS, MEANS, RATES
 from tests.engine.small_models import run_settings, settings, write_prompts, write_run_files
@@ -191,6 +193,7 @@ def test_pairs_say_which_weights_wrote_them(lookahead: int, chosen: Choose) -> N
         {"gradient_accumulation_steps": 3},
         {"lookahead": 2, "lora_parameters": {"rank": 4, "dropout": 0.3}},
         {"train_type": "dora"},
+        {"completions": 4, "rejected": "low"},
     ],
     ids=repr,
 )
@@ -205,6 +208,42 @@ def test_a_stopped_run_goes_on_as_if_unbroken(values: dict[str, Any], chosen: Ch
     assert again.status == "finished"
     assert lines(run) == unbroken
     assert next(e.step for e in again.drain() if isinstance(e, StepDone)) == reached + 1
+
+
+@pytest.mark.parametrize("part", ["forward", "back"])
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"train_type": "dora"}, {"gradient_accumulation_steps": 3, "lookahead": 2}],
+    ids=repr,
+)
+def test_a_step_that_is_given_up_is_taken_again(
+    values: dict[str, Any], part: headway.Part, chosen: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop within an update does not wait for its end, and changes nothing of what comes."""
+    monkeypatch.setattr(update, "LONG_FORWARD", 0.0)
+    unbroken = lines(folder_of(train(chosen(**values))))
+    session = Session(chosen(run_name="two", **values))
+    look, passes = update._Passage.__call__, [0]
+
+    def stop_within(self: update._Passage, where: headway.Part, share: float) -> None:
+        passes[0] += self._reference and share == 1  # each pass ends the reference's part once
+        if passes[0] == 4 and where == part:
+            session.stop()
+        look(self, where, share)
+
+    monkeypatch.setattr(update._Passage, "__call__", stop_within)
+    session.start()
+    assert session.join(60)
+    assert (session.status, session.error) == ("stopped", None)
+    monkeypatch.setattr(update._Passage, "__call__", look)
+    run = folder_of(session)
+    reached = run.state()["step"]
+    taken = [event.step for event in session.drain() if isinstance(event, StepDone)]
+    assert taken == [*range(1, reached + 1)]
+    assert 3 <= reached < 8
+    again = train(chosen(run_name="two", **values), run=run)
+    assert again.status == "finished"
+    assert lines(run) == unbroken
 
 
 def test_the_test_is_not_written_twice(chosen: Choose) -> None:
@@ -253,6 +292,24 @@ def test_a_step_with_bad_numbers_is_dropped_counted_and_logged(
     steps = [event.metrics for event in session.drain() if isinstance(event, StepDone)]
     assert steps[1]["trained_pairs"] == 0
     assert "loss" not in steps[1]
+
+
+def test_of_four_answers_the_best_meets_a_lower_one(chosen: Choose) -> None:
+    """Each prompt is a pair, judged in six judgements at most, in the layout of any run."""
+    session = train(chosen(completions=4, iters=4, steps_per_eval=-1, steps_per_report=4))
+    run = folder_of(session)
+    (report,) = run.read("metrics.jsonl")
+    pairs = list(run.read("pairs.jsonl"))
+    undecided = list(run.read("undecided.jsonl"))
+    assert len(pairs) + len(undecided) == 12
+    assert report["trained_pairs"] == len(pairs) > 6
+    assert 12 < report["judgements"] <= 6 * 12
+    assert {*pairs[0]} == {*next(folder_of(train(chosen(iters=1))).read("pairs.jsonl"))}
+    for line in pairs:
+        step, index, places = line["pair_id"].split("-")
+        assert (int(step), int(index) < 3) == (line["step"], True)
+        assert places[0] < places[1] <= "3"
+        assert line["chosen"] != line["rejected"]
 
 
 def test_length_of_a_run() -> None:

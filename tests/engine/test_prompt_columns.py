@@ -126,8 +126,9 @@ def test_nobody_is_told_to_make_a_prompt_of_the_answers(tmp_path: Path) -> None:
     rows = [{"ask": "a", "Answer": "b", "chosen_text": "c", "output": "d"}]
     with pytest.raises(UserError) as caught:
         loaded(tmp_path, rows)
-    assert str(caught.value).endswith(
-        "holds the prompt: ask, chosen_text (Answer, output look like answers)"
+    assert str(caught.value).startswith(
+        "prompt_feature: say which column holds the prompt: ask, chosen_text "
+        "(Answer, output look like answers); "
     )
     with pytest.raises(UserError, match=r"holds the prompt: none does \(answer look"):
         loaded(tmp_path, [{"answer": "b"}])

@@ -282,6 +282,26 @@ def test_a_stop_interrupts_between_tokens() -> None:
     assert seen == [8, 16, 24]
 
 
+def test_what_is_being_written_is_that_of_the_first_prompt_that_is_not_done(
+    chatty: LanguageModel,
+) -> None:
+    told: list[tuple[int, list[tuple[int, ...]]]] = []
+    rows = sample(
+        chatty,
+        PROMPTS,
+        copies=2,
+        max_tokens=12,
+        sampler=Sampler(temperature=1.0),
+        seed=3,
+        written=lambda index, ids: told.append((index, [tuple(each) for each in ids])),
+    )
+    assert told
+    assert [index for index, _ in told] == sorted(index for index, _ in told)
+    for index, ids in told:
+        for begun, completion in zip(ids, rows[index], strict=True):
+            assert completion.ids[: len(begun)] == begun
+
+
 def test_progress_counts_all_tokens(chatty: LanguageModel) -> None:
     seen: list[int] = []
     rows = sample(

@@ -8,7 +8,7 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from engine.compute import choose, limits
+from engine.compute import choose, limits, logps
 from engine.compute.mlx_backend import MlxBackend
 from engine.model import arrays
 from engine.model.batch import Batch
@@ -85,6 +85,22 @@ def test_a_large_vocabulary_is_added_up_without_loss() -> None:
     wanted = token_by_token(lm, EVEN)
     for each in {lm.backend, by_mlx(lm).backend}:
         assert np.abs(np.array(each.logps(EVEN)) - wanted).max() < 2e-5
+
+
+def test_the_kernel_of_a_gpu_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it falls back to on a CPU at least, and its gradient."""
+    logits = 5 * mx.random.normal((7, 300))
+    targets = mx.random.randint(0, 300, (7,))
+    weights = mx.random.normal((7,))
+
+    def results() -> tuple[mx.array, mx.array]:
+        total = mx.value_and_grad(lambda x: (weights * logps._picked_logps(x, targets)).sum())
+        return logps._picked_logps(logits, targets), total(logits)[1]
+
+    wanted = results()
+    monkeypatch.setattr(logps, "backend", lambda: "metal")
+    for found, each in zip(results(), wanted, strict=True):
+        assert_close(found, each)
 
 
 def test_a_window_that_does_not_overflow_is_shared() -> None:

@@ -14,13 +14,21 @@ from typing import Any, Literal
 import pytest
 
 from engine.errors import UserError
-from engine.events import Event, PairSampled, RunEnded, RunStarted, StepDone
+from engine.events import (
+    Event,
+    EventBuffer,
+    PairSampled,
+    RunEnded,
+    RunStarted,
+    StepDone,
+    Writing,
+)
 from engine.runs import archive, remote
 from engine.runs.folder import write_state
 from engine.runs.lock import RunBusy
 from engine.session import Session
 from engine.settings.schema import Settings
-from engine.train import engine_thread, online_dpo
+from engine.train import engine_thread, online_dpo, writing
 from tests.engine.small_models import settings, write_model, write_prompts
 
 TIMEOUT = 60  # seconds until a run that does not move is a failure
@@ -145,6 +153,30 @@ def test_a_person_trains_a_run(started: Start, chosen: Choose) -> None:
     assert [type(event) for event in events].count(RunEnded) == 1
     assert session.run.state()["pairs"] == len(given)
     assert not any("win_rate" in line for line in session.run.read("metrics.jsonl"))
+
+
+def test_one_who_waits_for_a_pair_sees_it_being_written(
+    started: Start, chosen: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "SECONDS", 0.0)
+    told: list[Writing] = []
+    put = EventBuffer.put
+
+    def listen(buffer: EventBuffer, event: Event) -> None:
+        told.extend([event] if isinstance(event, Writing) else [])
+        put(buffer, event)
+
+    monkeypatch.setattr(EventBuffer, "put", listen)
+    session = started(chosen(iters=1))
+    asked = play(session, lambda each: "left")
+    assert session.status == "finished"
+    texts = {each.prompt: {each.left, each.right} for each in asked}
+    assert told
+    for event in told:
+        assert len(event.texts) == 2
+        for text in event.texts:
+            begun = [each for each in texts.get(event.prompt, set()) if each.startswith(text)]
+            assert begun or event.prompt not in texts
 
 
 def test_a_pair_waits_while_another_is_judged(started: Start, chosen: Choose) -> None:

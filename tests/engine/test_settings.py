@@ -60,6 +60,8 @@ def values(field: Setting) -> st.SearchStrategy[Any]:
         if field.key == "judge_criteria":
             weighed = {"name": plain_text(), "text": plain_text(), "weight": st.floats(0, 9)}
             each = st.fixed_dictionaries(weighed)
+        if field.key == "data_mix":
+            each = st.fixed_dictionaries({"data": plain_text(), "weight": st.floats(0, 9)})
         return st.lists(each, max_size=3)
     if field.kind == "mapping":
         return st.just({"adamw": {"betas": [0.9, 0.95], "weight_decay": 1e-05}})

@@ -206,4 +206,4 @@ def test_a_token_in_an_error_of_a_library_is_hidden(
     said = f"{session.error} {session.drain()!r}".encode() + everything(studio_home)
     assert b"GET https://" in said
     assert TOKEN.encode() not in said
-    assert b"secret" not in said
+    assert b"me:secret" not in said

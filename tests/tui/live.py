@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from engine.events import (
     Evaluated,
     Event,
-    Log,
     PairJudged,
     PairSampled,
     Progress,
@@ -106,9 +105,6 @@ def a_run(steps: int = 40, total: int = 100) -> list[Event]:
         if step % 10 == 0:
             report = metrics | {"peak_memory_gb": 3.1}
             events.append(Report(time=at, step=step, metrics=report))
-            events.append(
-                Log(time=at, level="info", text=f"step {step} loss {metrics['loss']:.3f}")
-            )
             events.append(evaluated(step, 0.5 + 0.4 * step / total, at))
     events.append(judged())
     events.append(Progress(time=START, phase="judging", step=steps, done=3, total=8, unit="pairs"))

@@ -1,9 +1,10 @@
 """A run that asks a person, without a model: real folder, real judge, pairs made by hand."""
 
+from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import Literal
 
-from engine.data.pairs import JudgedPair, Pair, RecordedPair, Verdict
+from engine.data.pairs import JudgedPair, Pair, RecordedPair, Verdict, prompt_id
 from engine.events import (
     Choice,
     Event,
@@ -14,6 +15,7 @@ from engine.events import (
     RunStatus,
 )
 from engine.judges.human import HumanJudge
+from engine.judges.picks import Picking
 from engine.runs import archive
 from engine.runs.folder import PAIRS, UNDECIDED, Run
 from engine.runs.json_lines import Record
@@ -57,10 +59,12 @@ class PersonSession:
             self_check_every=settings.self_check_every,
             labels=Labels(self),
             show=self.events.put,
+            picking=Picking.of(settings),
         )
         self.waiting, self.answer = self.judge.waiting, self.judge.answer
         self.undo, self.agreement = self.judge.undo, self.judge.agreement
         self.given, self.relabel = self.judge.given, self.judge.relabel
+        self.labels_of = self.judge.labels_of
         self.drain = self.events.drain
         self.tell(
             RunStarted(
@@ -122,21 +126,24 @@ class Labels:
     def run(self) -> Run:
         return self.session.run
 
-    def write(self, judged: JudgedPair) -> None:
-        file = PAIRS if judged.decided else UNDECIDED
+    def write(self, judged: Sequence[JudgedPair]) -> None:
+        file = PAIRS if judged[0].decided else UNDECIDED
         self.check(file)
-        self.run.append(file, [judged.to_record("human")], sync=True)
+        self.run.append(file, [each.to_record("human") for each in judged], sync=True)
 
     def claim(self, pair: Pair) -> Verdict | None:
         return None
 
-    def retract(self, pair_id: str) -> None:
+    def retract(self, pair_ids: Collection[str]) -> None:
         for file in (PAIRS, UNDECIDED):
-            self.run.rewrite(file, lambda line: None if line["pair_id"] == pair_id else line)
+            self.run.rewrite(file, lambda line: None if line["pair_id"] in pair_ids else line)
 
     def find(self, pair_id: str) -> Record | None:
         match = find(self.run, pair_id)
         return match[1] if match else None
+
+    def of_prompt(self, prompt: str) -> list[str]:
+        return [each for each in self.session.labels() if prompt_id(each) == prompt]
 
     def relabel(self, pair_id: str, choice: Choice | None) -> None:
         self.check(PAIRS)

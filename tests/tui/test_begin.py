@@ -12,6 +12,7 @@ from tests.tui.stage import play, said, shown, until
 from tui import run_app as app_in_terminal
 from tui.app import StudioApp
 from tui.setup.cost_line import CostLine
+from tui.setup.data_pane import DataPane
 from tui.setup.screen import SetupScreen
 from tui.setup.start_line import StartLine
 from tui.terminal import requirements
@@ -70,7 +71,7 @@ def test_what_cannot_fit_is_not_started(started: list[Settings]) -> None:
 def test_who_touches_the_form_first_starts_it_later(
     touched: bool, started: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CostLine, "estimate", lambda line, settings: None)  # the test finds it
+    monkeypatch.setattr(CostLine, "estimate", lambda line, *_, **__: None)  # the test finds it
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await until(pilot, lambda: isinstance(app.screen, SetupScreen))
@@ -78,6 +79,7 @@ def test_who_touches_the_form_first_starts_it_later(
         assert isinstance(screen, SetupScreen)
         if touched:
             screen.replace(screen.form.with_text("beta", "0.5"))
+        await until(pilot, lambda: not screen.query_one(DataPane).reading)
         screen.query_one(CostLine).post_message(CostLine.Estimated())
         await pilot.pause()
         assert started == ([] if touched else [SMALL])

@@ -40,7 +40,8 @@ def test_files_and_folders(cache: Path) -> None:
     assert f"{cache}/.hidden" not in paths(f"{cache}/")
     assert paths(f"{cache}/.h") == [f"{cache}/.hidden"]
     assert not any("\x1b" in path for path in paths(f"{cache}/"))
-    assert models(f"{cache}/pro") == paths(f"{cache}/pro")
+    assert models(f"{cache}/pro") == [f"{cache}/prompts/"]  # a file is no model
+    assert models(f"{cache}/pro", files=True) == paths(f"{cache}/pro")  # but may judge
 
 
 def test_relative_and_home_paths(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,8 @@ PLAN = MemoryPlan(
 def test_the_line_that_is_always_true() -> None:
     line = sentence(Settings(), Cost(PLAN, None, 4.04, "earlier"))
     assert line == "needs 3.3 of 24 GB · downloads 1.2 GB · about 4.0 s a step · 1,000 steps"
+    many = sentence(Settings(completions=4, batch_size=2), Cost(PLAN, None, None))
+    assert many.endswith("1,000 steps · at most 6 judgements a prompt, 12,000 in all")
     assert sentence(Settings(), None) == "looking at the model … · 1,000 steps"
 
 

@@ -8,7 +8,8 @@ from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.setup.screen import SetupScreen
 from tui.setup.section_list import beside, keys_of
-from tui.setup.setting_field import NAME_WIDTH, SettingField
+from tui.setup.setting_field import SettingField
+from tui.setup.setting_line import NAME_WIDTH
 from tui.setup.setting_list import Fields
 from tui.setup.start_line import StartLine
 
@@ -44,6 +45,7 @@ def test_a_value_of_30_cells_is_whole_at_120_columns_beside_help_of_40() -> None
 def test_two_sections_stand_side_by_side_at_200_columns() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await until(pilot, lambda: "activations" in shown(app))
+        await pilot.press("a")
         keys = {each.key for each in fields(app)}
         assert keys == {*keys_of(SECTIONS[0]), *keys_of(SECTIONS[1])}
         first, second = fields(app)[0], fields(app)[len(keys_of(SECTIONS[0]))]
@@ -59,7 +61,8 @@ def test_two_sections_stand_side_by_side_at_200_columns() -> None:
 
 def test_going_about_in_two_sections() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        sections = form(app)._browser.sections
+        sections = form(app).browser.sections
+        await pilot.press("a")
         form(app).go_to(keys_of(SECTIONS[1])[1])
         await pilot.pause()
         assert sections.section == SECTIONS[1]
@@ -86,6 +89,7 @@ def test_another_width_lays_the_form_anew_and_keeps_the_cursor() -> None:
     key = keys_of(SECTIONS[1])[2]
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("a")
         form(app).go_to(key)
         await pilot.pause()
         for size, sections in ((COMPACT, 1), (STANDARD, 2), (WIDE, 1), (STANDARD, 2)):

@@ -65,7 +65,7 @@ def test_keys_right_after_the_list_was_asked_for_reach_it() -> None:
 
 
 def test_a_key_for_a_run_before_the_runs_are_read_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RunsScreen, "_read_runs", lambda self: None)
+    monkeypatch.setattr(RunsScreen, "read_runs", lambda self: None)
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         send(app, "f5", "space")

@@ -1,10 +1,10 @@
 """Labelling without a screen, against the engine's own human judge."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import pytest
 
-from engine.data.pairs import JudgedPair, Pair, Verdict
+from engine.data.pairs import JudgedPair, Pair, Verdict, prompt_id
 from engine.events import Choice
 from engine.judges.human import HumanJudge
 from engine.runs.archive import create
@@ -37,22 +37,26 @@ class Labels:
         self.kept: dict[str, Verdict] = {}
         self.full = False
 
-    def write(self, judged: JudgedPair) -> None:
+    def write(self, judged: Sequence[JudgedPair]) -> None:
         if self.full:
             raise OSError("no space")
-        self.kept[judged.pair.pair_id] = judged.verdict
+        self.kept |= {each.pair.pair_id: each.verdict for each in judged}
 
     def claim(self, pair: Pair) -> Verdict | None:
         return None
 
-    def retract(self, pair_id: str) -> None:
+    def retract(self, pair_ids: Collection[str]) -> None:
         if self.full:
             raise OSError("no space")
-        del self.kept[pair_id]
+        for pair_id in pair_ids:
+            del self.kept[pair_id]
 
     def find(self, pair_id: str) -> dict[str, str] | None:
         verdict = self.kept.get(pair_id)
         return {"prompt": "?", "choice": verdict.choice} if verdict else None
+
+    def of_prompt(self, prompt: str) -> list[str]:
+        return [each for each in self.kept if prompt_id(each) == prompt]
 
     def relabel(self, pair_id: str, choice: Choice | None) -> None:
         if choice:

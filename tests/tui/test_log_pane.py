@@ -26,7 +26,7 @@ def test_the_newest_line_is_in_sight_at_every_size(size: tuple[int, int]) -> Non
     """Also when the first line comes that there is no room for, and after other layouts."""
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        await until(pilot, lambda: "step 40 loss" in shown(app))
+        await until(pilot, lambda: "step 40  loss" in shown(app))
         for number in range(60):
             tell(app, f"more {number}")
             if number in (0, 5, 59):

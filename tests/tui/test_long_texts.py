@@ -104,7 +104,7 @@ def test_who_reads_the_newest_pair_has_all_of_it() -> None:
         attach(app, session)
         await pilot.press("f3")
         await until(pilot, lambda: "more lines" in shown(app))
-        await pilot.press("n")
+        await pilot.press("n", "n")  # to the list of the last ones, and to all of the newest
         await until(pilot, lambda: "line 20" in shown(app))
 
     play(scene, STANDARD)

@@ -1,4 +1,4 @@
-"""A picture of every screen at 80 x 24 and at 200 x 50, against those in `pictures/`.
+"""A picture of every screen at 80 x 24, 120 x 40 and 200 x 50, against those in `pictures/`.
 
 After a change that is meant, `UPDATE_PICTURES=1 pytest tests/tui/test_pictures.py` draws them
 anew; look at what changed before you keep it. With another version of Textual than the one
@@ -29,12 +29,15 @@ from tests.tui.person import PersonSession, human_settings, pair
 from tests.tui.picture import letters, picture
 from tests.tui.stage import COMPACT, STANDARD, TIMEOUT, play, shown, until
 from tests.tui.test_chat import Table, Talking
+from tests.tui.test_judge_card import PAIRS, trial_pair
+from tests.tui.test_judge_card import Table as JudgeTable
 from tests.tui.test_try_it import Answering
 from tests.tui.test_what_now import ended, with_adapters
 from tui.app import StudioApp
 from tui.archive.chat_screen import ChatScreen
 from tui.archive.try_it_screen import TryItScreen
 from tui.run.what_now import Ended, WhatNow
+from tui.setup.data_pane import DataPane
 from tui.state.run_view import RunView
 
 KEPT = Path(__file__).with_name("pictures")
@@ -45,6 +48,7 @@ BASIL = (
     "grown for 5,000 years.",
     "How do I keep basil alive on a windowsill?",
 )
+WIDE = (120, 40)
 Scene = Callable[[StudioApp, Pilot[Any]], Awaitable[None]]
 SCENES: dict[str, Scene] = {}
 
@@ -58,6 +62,19 @@ def scene(prepare: Scene) -> Scene:
 @scene
 async def setup(app: StudioApp, pilot: Pilot[Any]) -> None:
     await until(pilot, lambda: "needs" in shown(app))
+    await until(pilot, lambda: not app.screen.query_one(DataPane).reading)
+
+
+@scene
+async def setup_all(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await setup(app, pilot)
+    await pilot.press("a", "right_square_bracket")
+
+
+@scene
+async def setup_data(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await setup(app, pilot)
+    await pilot.press("d")
 
 
 @scene
@@ -102,6 +119,11 @@ async def review(app: StudioApp, pilot: Pilot[Any]) -> None:
 
 
 @scene
+async def review_before(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await person(app, pilot, "1", "h")
+
+
+@scene
 async def review_differences(app: StudioApp, pilot: Pilot[Any]) -> None:
     await person(app, pilot, "v", "d", "f", "n", "g", "o", "o", "d", "enter")
 
@@ -141,6 +163,25 @@ async def chat(app: StudioApp, pilot: Pilot[Any]) -> None:
     await table.press("enter")
     await table.ask("and", *BASIL[:2])
     await until(pilot, lambda: "1 or 2 picks" in shown(app))
+
+
+@scene
+async def judge_card(app: StudioApp, pilot: Pilot[Any]) -> None:
+    desk = JudgeTable(app, pilot)
+    await desk.open()
+    basil = trial_pair(0, first=BASIL[0], second=BASIL[1], prompt=BASIL[2])
+    await desk.judge([*PAIRS[:6], basil, *PAIRS[7:]])
+    await desk.press("b")
+    await desk.agree(5)
+    await desk.label("t")
+    await desk.press("escape")
+    await until(pilot, lambda: "heavy" not in str(app.screen.query_one("#left").styles.border_top))
+
+
+@scene
+async def judge_card_pair(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await judge_card(app, pilot)
+    await pilot.press("b")
 
 
 @scene
@@ -223,32 +264,50 @@ def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
+# Those of the same opening of the app: the second after the terminal was enlarged.
+SIZES = [(COMPACT, WIDE), (STANDARD,)]
+
+
+def file_of(name: str, size: tuple[int, int]) -> Path:
+    return KEPT / f"{name}-{size[0]}x{size[1]}.txt"
+
+
 @pytest.mark.usefixtures("still")
-@pytest.mark.parametrize("size", [COMPACT, STANDARD], ids=["80x24", "200x50"])
+@pytest.mark.parametrize("sizes", SIZES, ids=["small", "large"])
 @pytest.mark.parametrize("name", SCENES)
-def test_looks_as_it_did(name: str, size: tuple[int, int]) -> None:
-    file = KEPT / f"{name}-{size[0]}x{size[1]}.txt"
-    kept = None if "UPDATE_PICTURES" in os.environ else file.read_text(encoding="utf-8")
-    taken = ""
+def test_looks_as_it_did(name: str, sizes: tuple[tuple[int, int], ...]) -> None:
+    draw = "UPDATE_PICTURES" in os.environ
+    differences: list[str] = []
 
     async def take(app: StudioApp, pilot: Pilot[Any]) -> None:
-        nonlocal taken
         app.animation_level = "none"
         await SCENES[name](app, pilot)
-        end = time.monotonic() + TIMEOUT
-        before = None
-        # Until nothing moves any more; on a busy machine, a screen may stand still half drawn.
-        while before != taken or (kept and changed(kept, taken) and time.monotonic() < end):
-            before = taken
-            await pilot.pause(0.3)
-            taken = f"textual {version('textual')}\n{picture(app)}"
+        for size in sizes:
+            file = file_of(name, size)
+            kept = None if draw else file.read_text(encoding="utf-8")
+            if app.size != size:
+                await pilot.resize_terminal(*size)
+            taken = await standing_still(app, pilot, kept)
+            if kept is None:
+                file.parent.mkdir(exist_ok=True)
+                file.write_text(taken, encoding="utf-8")
+            elif lines := changed(kept, taken):
+                differences.extend([file.name, *lines])
 
-    play(take, size)
-    if kept is None:
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(taken, encoding="utf-8")
-    else:
-        assert not changed(kept, taken), "\n".join(changed(kept, taken))
+    play(take, sizes[0])
+    assert not differences, "\n".join(differences)
+
+
+async def standing_still(app: StudioApp, pilot: Pilot[Any], kept: str | None) -> str:
+    """The picture once nothing moves any more; on a busy machine, a screen may stand still half
+    drawn, and it is waited for what was kept."""
+    end = time.monotonic() + TIMEOUT
+    before, taken = None, ""
+    while before != taken or (kept and changed(kept, taken) and time.monotonic() < end):
+        before = taken
+        await pilot.pause(0.3)
+        taken = f"textual {version('textual')}\n{picture(app)}"
+    return taken
 
 
 def changed(kept: str, taken: str) -> list[str]:
@@ -261,5 +320,5 @@ def changed(kept: str, taken: str) -> list[str]:
 
 
 def test_every_picture_is_still_taken() -> None:
-    expected = {f"{name}-{w}x{h}.txt" for name in SCENES for w, h in (COMPACT, STANDARD)}
+    expected = {file_of(name, size).name for name in SCENES for sizes in SIZES for size in sizes}
     assert {file.name for file in KEPT.iterdir()} == expected

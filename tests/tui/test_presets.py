@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UserError
+from engine.model import files as files_of_models
 from engine.settings import files
 from engine.settings.presets import PRESETS
 from engine.settings.schema import Settings
+from engine.starter import POLICY
 from tui.setup import presets
 
 pytestmark = pytest.mark.quick
@@ -28,6 +30,29 @@ def test_the_starter_is_first_without_a_hub(
     assert presets.all_presets(hub=True)[0].name == presets.QWEN
     (tmp_path / "models--Qwen--Qwen3-0.6B").mkdir()
     assert presets.all_presets(hub=False)[0].name == presets.QWEN
+
+
+def test_the_language_models_of_this_machine_are_offered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files_of_models, "find", lambda name, role: tmp_path / name)
+    monkeypatch.setattr("tui.setup.completions.cached", lambda _: ["mine/chat", "mine/embedder"])
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/chat").symlink_to(POLICY)
+    (tmp_path / "mine/embedder").mkdir()
+    names = [each.name for each in presets.all_presets()]
+    assert "mine/chat" in names
+    assert "mine/embedder" not in names
+    settings = presets.settings_of("mine/chat")
+    assert (settings.model, settings.judge, settings.data) == ("mine/chat", "mine/chat", "starter")
+
+
+def test_what_has_to_be_fetched_is_told() -> None:
+    known = {each.name: each.what for each in presets.all_presets(hub=False)}
+    assert known[presets.QWEN].endswith("not here, and the hub is out of reach")
+    assert "hub" not in known["starter"]
+    known = {each.name: each.what for each in presets.all_presets()}
+    assert known[presets.QWEN].endswith("a download")
 
 
 def test_a_newcomer_begins_with_the_starter() -> None:

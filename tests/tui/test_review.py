@@ -14,7 +14,7 @@ from textual.widgets import Input, Static
 
 from engine.data.pairs import Pair
 from engine.data.prompts import Message
-from engine.events import Evaluated, PairSampled, Progress
+from engine.events import Evaluated, PairSampled, Progress, Writing
 from engine.runs import archive
 from tests.tui.person import PersonSession, human_settings, pair
 from tui.app import StudioApp
@@ -558,11 +558,21 @@ def test_what_is_said_when_no_pair_waits(review: Open) -> None:
             table.session.sampling(12, 64)
             await table.settled()
             assert "Sampling the next pairs: 12 of 64 tokens" in table.text("#idle")
+            texts = ("Six hours of light,", "A herb \x1b[31m\n" + "and so on\n" * 40)
+            table.session.tell(Writing(prompt="How do I keep basil?", texts=texts))
+            await table.settled()
+            shown = table.text("#writing")
+            assert "> How do I keep basil?" in shown
+            assert "Six hours of light," in shown
+            assert "and so on" in shown
+            assert "\x1b" not in shown
+            assert shown.count("and so on") < 20  # the end of it, where the writing goes on
             for key in ("1", "n", "f"):
                 await table.press(key)
                 assert "no pair" in table.said
             table.session.tell(Progress(phase="waiting", step=1))
             await table.settled()
+            assert not table.screen.query_one("#writing").display
             assert "Every pair of this batch has its verdict" in table.text("#idle")
             table.session.alive = False
             table.session.tell(Progress(phase="idle", step=1))

@@ -24,7 +24,9 @@ from tui.run.card_grid import CardGrid
 from tui.run.chart_screen import ChartScreen
 from tui.run.header import RunHeader
 from tui.run.health_screen import HealthOverlay
+from tui.run.metric_chart import MetricChart
 from tui.run.metric_labels import CARDS
+from tui.run.pair_list import PairList
 from tui.run.screen import RunScreen
 from tui.shell.ask import AskChoice
 from tui.widgets.chart import Chart
@@ -50,17 +52,26 @@ def asked(app: StudioApp) -> list[str]:
     return app.session.asked  # type: ignore[union-attr]
 
 
+def test_a_long_update_says_how_far_it_is() -> None:
+    far = Progress(phase="updating", step=3, done=0, total=1, unit="pairs", share=0.43)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await until(pilot, lambda: "updating 0 of 1 pairs · 43%  ━━━━━" in shown(app))
+
+    watch(scene, LiveSession([Progress(phase="loading", step=0), far]))
+
+
 @pytest.mark.parametrize("size", [COMPACT, STANDARD, (60, 16), (120, 24), (80, 50)])
 def test_everything_is_in_sight(size: tuple[int, int]) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         for _ in range(40):  # the log is drawn in its own time
-            if "step 40 loss" in shown(app):
+            if "step 40  loss" in shown(app):
                 break
             await pilot.pause(0.1)
         text = shown(app)
         for words in ("polite", "step 40 / 100", "40%", "judging 3 of 8 pairs", "66 ±6", "? keys"):
             assert words in text, words
-        assert "step 40 loss" in text  # the end of the log
+        assert "step 40  loss" in text  # the end of the log
         for card in CARDS:
             assert card.label in text
         assert "health: steady" in text
@@ -138,7 +149,10 @@ def test_stop_asks_first() -> None:
         assert isinstance(app.screen, AskChoice)
         await pilot.press("enter")
         assert asked(app) == ["stop"]
-        await until(pilot, lambda: "stopping after this step, with a checkpoint" in shown(app))
+        await until(
+            pilot,
+            lambda: "stopping with a checkpoint; a step" in shown(app),
+        )
 
     watch(scene)
 
@@ -148,7 +162,10 @@ def test_a_stop_that_came_from_elsewhere_is_shown() -> None:
         assert isinstance(app.session, LiveSession)
         app.session.stop()
         app.session.events.append(Log(level="info", text="another process asked to stop"))
-        await until(pilot, lambda: "stopping after this step, with a checkpoint" in shown(app))
+        await until(
+            pilot,
+            lambda: "stopping with a checkpoint; a step" in shown(app),
+        )
 
     watch(scene)
 
@@ -558,3 +575,58 @@ def test_what_a_run_tells_while_the_app_closes_is_not_drawn(
         assert not session.events
 
     watch(scene, session)
+
+
+def test_a_large_terminal_has_the_chart_of_the_card_under_the_cursor() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        chart = app.screen.query_one(MetricChart)
+        await until(pilot, lambda: CARDS[0].meaning in shown(app))
+        await pilot.press("down")
+        await until(pilot, lambda: CARDS[1].meaning in shown(app))
+        assert chart.size.width > 40
+        assert not chart.query_one(Chart).has_focus
+        await pilot.press("l")
+        await until(pilot, lambda: CARDS[1].meaning not in shown(app))
+
+    watch(scene, size=STANDARD)
+
+
+@pytest.mark.parametrize("size", [COMPACT, (120, 40)])
+def test_there_is_no_such_chart_where_it_has_no_room(size: tuple[int, int]) -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        assert not app.screen.query_one(MetricChart).display
+        assert not app.screen.query_one(PairList).display
+        cast(LiveSession, app.session).end("finished")  # so that nothing draws anew by itself
+        await until(pilot, lambda: "Finished" in shown(app))
+        await pilot.resize_terminal(*STANDARD)
+        await until(pilot, lambda: CARDS[0].meaning in shown(app))
+
+    watch(scene, size=size)
+
+
+def test_the_last_pairs_are_listed_and_one_of_them_is_shown() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        session = cast(LiveSession, app.session)
+        session.events += [judged(f"Question {n}?", first=f"Answer {n}.") for n in range(5)]
+        await until(pilot, lambda: "Answer 4." in shown(app))
+        pairs = app.screen.query_one(PairList)
+        assert [each.prompt for each in pairs.rows][:2] == ["Question 4?", "Question 3?"]
+        await pilot.press("n", "down", "down")
+        await until(pilot, lambda: "Answer 2." in shown(app))
+        session.events.append(judged("One more?", first="Another."))
+        await until(pilot, lambda: "One more?" in shown(app))
+        assert "Answer 2." in shown(app)  # the cursor stays with its pair
+        await pilot.press("n")
+        assert app.screen.query_one(CardGrid).has_focus
+
+    watch(scene, size=STANDARD)
+
+
+def test_a_report_is_a_line_of_the_log() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        session = cast(LiveSession, app.session)
+        metrics = {"loss": 0.5, "margin": 1.25, "speed": 3.0}
+        session.events.append(Report(time=0.0, step=1_050, metrics=metrics))
+        await until(pilot, lambda: "step 1,050  loss 0.500  margin 1.25" in shown(app))
+
+    watch(scene, size=STANDARD)

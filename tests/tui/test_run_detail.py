@@ -248,6 +248,23 @@ def test_a_pair_can_be_read_whole() -> None:
     play(scene)
 
 
+def test_what_a_judge_wrote_is_there_to_be_read() -> None:
+    run = make_run("polite", pairs=1)
+    wrote = ["It is shorter. 1", "2 \x1b[31m"]
+    run.rewrite(PAIRS, lambda line: {**line, "rationale": wrote})
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot, run)
+        await pilot.press("n")
+        assert "enter shows what the judge wrote" in shown(app)
+        assert "as is: It is shorter. 1" not in shown(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: "as is: It is shorter. 1" in shown(app))
+        assert "swapped: 2 ␛[31m" in shown(app)
+
+    play(scene)
+
+
 def test_what_is_wrong_with_a_run_is_said() -> None:
     why = "none of 24 pairs could be learned from: 24 tied"
     health = [{"level": "bad", "text": why, "means": "M\x1b[31m", "advice": "A", "metric": "m"}]

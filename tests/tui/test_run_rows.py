@@ -8,15 +8,16 @@ import pytest
 
 from engine.runs.run_summary import RunSummary
 from tests.tui.archive import make_run
+from tui.archive.run_filter import matching, needs_settings
 from tui.archive.run_rows import (
     COLUMNS,
     Glance,
     Order,
     about,
+    column_at,
     columns,
     glance,
     header,
-    matching,
     row,
 )
 
@@ -61,10 +62,59 @@ def test_every_column_can_be_sorted_by() -> None:
 
 
 def test_filter_looks_into_name_model_status_and_tags() -> None:
-    assert [each.name for each in matching(RUNS, "KEEP")] == ["b"]
-    assert [each.name for each in matching(RUNS, "qwen finished")] == ["a"]
-    assert matching(RUNS, "qwen failed") == []
-    assert matching(RUNS, " ") == RUNS
+    assert names("KEEP") == "b"
+    assert names("qwen finished") == "a"
+    assert names("qwen failed") == ""
+    assert names(" ") == "bac"
+
+
+SETTINGS = {
+    "a": {"lora_parameters.rank": 8, "fuse": True, "lora_parameters.keys": ["q_proj", "v_proj"]},
+    "b": {"lora_parameters.rank": 16, "fuse": False},
+}
+
+
+def names(text: str) -> str:
+    values = lambda run: SETTINGS.get(run.name, {})  # noqa: E731
+    return "".join(each.name for each in matching(RUNS, text, values))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rank=8", "a"),
+        ("rank>=8", "ba"),
+        ("lora_parameters.rank<16", "a"),
+        ("fuse=on", "a"),
+        ("keys:q_", "a"),
+        ("tag:ke", "b"),
+        ("tag=ke", ""),
+        ("status!=failed", "ba"),
+        ("loss<0.3", "c"),
+        ("loss<30%", "c"),
+        ("loss>0.1 steps=10 keep", "b"),
+        ("steps=x", ""),
+        ("nothing=1", ""),  # no setting: a word like any other
+        ("rank=", ""),
+    ],
+)
+def test_conditions(text: str, expected: str) -> None:
+    assert names(text) == expected
+
+
+def test_only_settings_need_the_configs() -> None:
+    assert needs_settings("rank=8")
+    assert not needs_settings("rank win>0.6 tag:x")
+
+
+def test_a_click_on_a_title_sorts_and_turns_round() -> None:
+    line = header(100, Order()).plain
+    assert column_at(line.index("loss"), 100) == "loss"
+    assert column_at(line.index("steps") + 1, 100) == "steps"
+    assert column_at(0, 100) is None
+    order = Order().by("loss")
+    assert order == Order("loss")
+    assert order.by("loss") == Order("loss", flipped=True)
 
 
 @pytest.mark.parametrize("width", [20, 80, 119, 120, 200, 300])

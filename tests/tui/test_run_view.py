@@ -1,6 +1,7 @@
 """What a run's events and its files add up to."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -179,3 +180,20 @@ def test_a_night_counts_for_nothing_in_the_time_left_of_a_person() -> None:
     assert left([5], "starter-human") is None
     calm = left([5] * 6, "starter")
     assert calm is not None
+
+
+def test_a_warm_start_is_no_measure_for_the_steps_after_it() -> None:
+    view = RunView(settings=preset("starter"))
+    view.fold([replace(started(total=14), warm_steps=4)])
+
+    def step(number: int, at: float) -> float | None:
+        view.ended = None
+        view.fold([StepDone(time=START + at, step=number, total_steps=14, metrics={"loss": 0.5})])
+        view.ended = START + at
+        return view.seconds_left()
+
+    assert step(2, 2.0) == pytest.approx(2 * 1.0)
+    assert view.warming
+    assert step(4, 4.0) is None
+    assert not view.warming
+    assert step(6, 14.0) == pytest.approx(8 * 5.0)

@@ -11,8 +11,8 @@ from tests.tui.live import a_run
 from tui.archive.run_rows import COLUMNS, Glance
 from tui.cli.console import Summary, rate
 from tui.cli.run_lines import run_lines
-from tui.run.chart_screen import lines
 from tui.run.metric_card import reading
+from tui.run.metric_chart import lines
 from tui.run.metric_labels import ALL
 from tui.run.outcome import outcome
 from tui.state.run_from_files import RunFromFiles

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from textual import on, work
+from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Container
+from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.events import Resize
 from textual.widget import Widget
@@ -14,7 +15,8 @@ from textual.worker import get_current_worker
 from engine.errors import UserError
 from engine.runs.archive import Run
 from engine.settings.schema import Settings, fields, value
-from tui.run.metric_labels import ALL, metric
+from tui.run.chart_file import write_chart
+from tui.run.metric_labels import ALL, CARDS, Metric, metric
 from tui.shell.base import StudioScreen
 from tui.state.run_from_files import RunFromFiles
 from tui.state.run_view import RunView
@@ -29,7 +31,23 @@ from tui.widgets.section_title import SectionTitle
 
 SECONDS = 2.0  # between two looks at runs that still go on
 COLORS = 6
+SEVERAL = ("loss", "win_rate", "margin", "kl")  # metrics that are shown together
 Difference = tuple[str, tuple[str, ...]]  # a setting, and its value in each run
+
+
+class SmallChart(Vertical):
+    """One of several charts, under the name of its metric. It takes no keys."""
+
+    def __init__(self, metric: Metric) -> None:
+        super().__init__()
+        self.metric = metric
+        self.chart = Chart()
+        self.chart.can_focus = False
+
+    def compose(self) -> ComposeResult:
+        """Title and chart."""
+        yield SectionTitle(self.metric.label, self.metric.unit)
+        yield self.chart
 
 
 class CompareScreen(StudioScreen):
@@ -41,18 +59,24 @@ class CompareScreen(StudioScreen):
         padding: 0 1;
         & #head { height: auto; max-height: 9; }
         & #body { height: 1fr; margin: 1 0 0 0; }
-        & Chart { height: 3fr; }
+        & #body > Chart { height: 3fr; }
         & #different { height: 2fr; margin: 1 0 0 0; }
         &.-wide #body { layout: horizontal; }
-        &.-wide Chart { width: 3fr; height: 1fr; }
+        &.-wide #body > Chart { width: 3fr; height: 1fr; }
         &.-wide #different { width: 2fr; height: 1fr; margin: 0 0 0 3; }
         &.-large #different { display: none; }
+        & #several { display: none; layout: grid; grid-size: 2 2; grid-gutter: 0 2; height: 3fr; }
+        &.-several #several { display: block; }
+        &.-several #body > Chart { display: none; }
+        &.-wide #several { width: 3fr; height: 1fr; }
     }
     """
     BINDINGS = [  # noqa: RUF012
         Binding("n", "next(1)", "next metric", id="compare.next"),
         Binding("N", "next(-1)", "metric before", show=False, id="compare.previous"),
         Binding("enter", "large", "chart alone", id="compare.large"),
+        Binding("m", "several", "several metrics", id="compare.several"),
+        Binding("w", "write", "write a file", id="compare.write"),
         Binding("tab", "other_part", "settings", id="compare.other_part"),
         Binding("escape", "app.back", "back", id="compare.back"),
     ]
@@ -73,8 +97,11 @@ class CompareScreen(StudioScreen):
         yield Static("reading the runs …", id="head", markup=False)
         with Container(id="body"):
             yield Chart()
+            with Container(id="several"):
+                for name in SEVERAL:
+                    yield SmallChart(metric(name))
             with Container(id="different"):
-                yield SectionTitle("settings that differ, and what the guard found")
+                yield SectionTitle("settings that differ, what the guard found, last numbers")
                 yield RowList(self._difference_line, empty="none", id="settings")
 
     def on_mount(self) -> None:
@@ -109,16 +136,22 @@ class CompareScreen(StudioScreen):
         if not self.is_mounted:
             return
         self._sources = read
-        self.query_one("#settings", RowList).show([*suite_rows(self.views), *different])
+        rows = [*suite_rows(self.views), *different, *last_rows(self.views)]
+        self.query_one("#settings", RowList).show(rows)
         self._draw()
 
     # -- drawing ---------------------------------------------------------------------------------
 
     def _draw(self) -> None:
-        name = self.metric.name
-        lines = [Line(view.name, view.series.get(name, Series())) for view in self.views]
-        self.query_one(Chart).show(lines, percent=self.metric.form == "percent")
+        self._show_metric(self.query_one(Chart), self.metric)
+        if self.has_class("-several"):
+            for small in self.query(SmallChart):
+                self._show_metric(small.chart, small.metric)
         self._draw_head()
+
+    def _show_metric(self, chart: Chart, metric: Metric) -> None:
+        lines = [Line(view.name, view.series.get(metric.name, Series())) for view in self.views]
+        chart.show(lines, percent=metric.form == "percent")
 
     @on(Chart.Read)
     def _draw_head(self) -> None:
@@ -185,6 +218,22 @@ class CompareScreen(StudioScreen):
         self.metric = metric(names[place % len(names)])
         self._draw()
 
+    @work
+    async def action_write(self) -> None:
+        """Write the chart as SVG, or its points as CSV."""
+        names = "-".join(view.name for view in self.views)[:60]
+        title = f"{self.metric.label} of {len(self.views)} runs"
+        await write_chart(self, self.query_one(Chart), title, f"{names}-{self.metric.name}")
+
+    def action_several(self) -> None:
+        """Show the charts of several metrics, or that of one again."""
+        self.toggle_class("-several")
+        self._draw()
+
+    @on(Chart.Refused)
+    def _refused(self, event: Chart.Refused) -> None:
+        self.say(event.reason)
+
     def action_large(self) -> None:
         """Give the chart all the room, or take it back."""
         self.toggle_class("-large")
@@ -206,6 +255,20 @@ def differences(settings: Sequence[Settings]) -> list[Difference]:
         if field.key != "run_name" and any(each != values[0] for each in values):
             different.append((field.key, tuple(show(each) for each in values)))
     return different
+
+
+def last_rows(views: Sequence[RunView]) -> list[Difference]:
+    """The metrics that any of the runs has, with their last values."""
+    rows: list[Difference] = []
+    for each in CARDS:
+        values = [view.latest(each.name) for view in views]
+        if any(value is not None for value in values):
+            shown = (
+                "–" if value is None else f"{each.show(value)} {each.unit}".strip()
+                for value in values
+            )
+            rows.append((each.label, tuple(shown)))
+    return rows
 
 
 def suite_rows(views: Sequence[RunView]) -> list[Difference]:

@@ -11,7 +11,7 @@ from engine.data.pairs import messages_of, text_of
 from engine.errors import RunError, UserError
 from engine.events import Choice
 from engine.json_number import real
-from engine.runs.folder import CHAT_PAIRS, PAIRS, UNDECIDED, Run
+from engine.runs.folder import CARD_PAIRS, CHAT_PAIRS, PAIRS, UNDECIDED, Run
 from engine.runs.json_lines import Record
 from engine.runs.relabel import relabel, set_flag
 from tui.text.choice import label_log, outcome, words
@@ -19,7 +19,7 @@ from tui.text.prompt_text import prompt_line
 from tui.text.safe_text import LIMIT, safe_line
 from tui.text.search import matcher
 
-FILES = (PAIRS, UNDECIDED, CHAT_PAIRS)
+FILES = (PAIRS, UNDECIDED, CHAT_PAIRS, CARD_PAIRS)
 LINE = 300  # characters of a prompt that a row may show
 
 
@@ -168,9 +168,11 @@ def pair_facts(line: Record) -> list[str]:
         q, why = real(model.get("q")), "checked at random" if model.get("audit") else "not sure"
         at = "" if q is None else f" at {q:.2f}"
         facts.append(f"the model, {why}: {outcome(str(model.get('choice')))}{at}")
+    if any(isinstance(each, dict) and each.get("rationale") for each in (line, line.get("model"))):
+        facts.append("enter shows what the judge wrote")
     facts += ["flagged"] if line.get("flagged") is True else []
     facts += [f"note: {line['note']}"] if line.get("note") else []
-    return [*facts, _lengths(line)]
+    return [*facts, *filter(None, [_lengths(line)])]
 
 
 def pair_id(line: Record) -> str:
@@ -182,8 +184,10 @@ def _lengths(line: Record) -> str:
     sides = ("chosen", "rejected") if "chosen" in line else ("first", "second")
     parts: list[str] = []
     for side in sides:
+        if f"{side}_tokens" not in line:  # a pair of a file
+            continue
         cut = ", cut" if line.get(f"{side}_finished") is False else ""
-        parts.append(f"{side} {line.get(f'{side}_tokens', '?')} tokens{cut}")
+        parts.append(f"{side} {line[f'{side}_tokens']} tokens{cut}")
     return ", ".join(parts)
 
 

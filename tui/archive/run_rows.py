@@ -16,12 +16,12 @@ from engine.runs.folder import METRICS
 from engine.runs.run_summary import RunSummary
 from tui.text.format import age, duration
 from tui.text.safe_text import cut, safe_line
-from tui.text.search import matcher
 from tui.widgets.sparkline import sparkline
 
 MARKS = 4  # cells before the name
 LEAST_NAME = 16
-SPARE = ("tags", "trend", "pairs", "loss")  # columns that go first where others have no room
+# Columns that go first where others have no room; the model and the judge are told below the list.
+SPARE = ("tags", "judge", "time", "model", "trend", "pairs", "loss")
 LEAST_TREND = 0.01  # of loss, that a trend's height stands for
 TAIL = 60  # last lines of metrics that a trend is drawn from
 
@@ -128,6 +128,10 @@ class Order:
         titles = [column.title for column in COLUMNS]
         return Order(titles[(titles.index(self.column) + 1) % len(titles)])
 
+    def by(self, column: str) -> "Order":
+        """By a column, or turned round where it is that one already."""
+        return Order(column, column == self.column and not self.flipped)
+
     def sort(self, runs: Sequence[RunSummary]) -> list[RunSummary]:
         """The runs in this order; those without a value stand last."""
         column = next(each for each in COLUMNS if each.title == self.column)
@@ -135,12 +139,6 @@ class Order:
         known.sort(key=lambda run: run.name.lower())
         known.sort(key=column.sort, reverse=column.largest_first != self.flipped)
         return known + [run for run in runs if column.sort(run) is None]
-
-
-def matching(runs: Sequence[RunSummary], text: str) -> list[RunSummary]:
-    """The runs that hold every word of `text` in a name, model, judge, status or tag."""
-    matches = matcher(text)
-    return [run for run in runs if matches(_searched(run))]
 
 
 def columns(width: int) -> list[tuple[Column, int]]:
@@ -170,6 +168,16 @@ def header(width: int, order: Order) -> Content:
     return Content.assemble(*parts)
 
 
+def column_at(x: int, width: int) -> str | None:
+    """The title of the column at a cell of a row; None left of the first."""
+    at = MARKS
+    for column, cells in columns(width):
+        if at <= x < at + cells + 1:
+            return column.title
+        at += cells + 1
+    return None
+
+
 def row(run: RunSummary, width: int, glance: Glance, marked: Collection[Path]) -> Content:
     """The line of a run."""
     live = run.status in UNDER_WAY
@@ -191,8 +199,8 @@ def row(run: RunSummary, width: int, glance: Glance, marked: Collection[Path]) -
     return Content.assemble(*parts)
 
 
-def about(run: RunSummary) -> Content:
-    """Two lines with what the columns leave out or cut."""
+def facts_of(run: RunSummary) -> str:
+    """What the columns leave out or cut, in a line."""
     of = f" of {run.total_steps:,}" if run.total_steps else ""
     facts = [
         run.train_type,
@@ -204,8 +212,13 @@ def about(run: RunSummary) -> Content:
         run.notes and f"notes {run.notes}",
     ]
     words = " · ".join(safe_line(fact, 120) for fact in facts if isinstance(fact, str) and fact)
+    return safe_line(words, 400)
+
+
+def about(run: RunSummary) -> Content:
+    """Two lines: the name, and what the columns leave out or what went wrong."""
     reason = run.damaged or run.error
-    second = (safe_line(reason, 400), "$bad") if reason else (safe_line(words, 400), "$muted")
+    second = (safe_line(reason, 400), "$bad") if reason else (facts_of(run), "$muted")
     return Content.assemble((safe_line(run.name, 200), "$foreground"), "\n", second)
 
 
@@ -229,10 +242,6 @@ def _style(run: RunSummary, column: Column) -> str:
     if column.title in ("name", "loss", "win rate"):
         return "$foreground"
     return "$muted"
-
-
-def _searched(run: RunSummary) -> str:
-    return " ".join((run.name, run.model, run.judge, run.status, run.train_type, *run.tags))
 
 
 def _middle_out(name: str, width: int) -> str:

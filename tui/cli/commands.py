@@ -1,19 +1,35 @@
 """The commands of `lora-studio`: what can be done without the app."""
 
 import difflib
-import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 import typer.main
-from typer.core import TyperCommand
 
 from engine.errors import UserError
+from tui.cli.arguments import (
+    Json,
+    NewName,
+    Overrides,
+    RunName,
+    Unnamed,
+    is_config,
+    print_lines,
+    settings_of,
+)
 from tui.cli.chat_command import chat
+from tui.cli.export_command import export
+from tui.cli.mcp_command import mcp
+from tui.cli.pairs_commands import CHECK, OF_RUNS, PAIRS, pairs_cli
+from tui.cli.prompts_command import prompts_cli
+from tui.cli.publish_command import publish
+from tui.cli.runs_commands import runs_cli
+from tui.cli.serve_command import serve
+from tui.cli.trial_commands import judge, rates, sweep
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
@@ -29,25 +45,12 @@ cli = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-runs_cli = typer.Typer(help="List the runs; show, delete or steer one.", rich_markup_mode=None)
 cli.add_typer(runs_cli, name="runs")
-
-PAIRS, CHECK = "pairs", "check"
-OF_RUNS = "of-runs"  # what names of runs stand for after `pairs`
-pairs_cli = typer.Typer(help="Write labels as a dataset; look pairs over.", rich_markup_mode=None)
 cli.add_typer(pairs_cli, name=PAIRS)
-cli.command()(chat)
+cli.add_typer(prompts_cli, name="prompts")
 
 BEGIN = "begin"  # what a preset or a config stands for where a command is expected
 START = "--start"
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")]
-NewName = Annotated[str | None, typer.Option("--run-name", help="Name of the run.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
-]
 
 
 @cli.callback(invoke_without_command=True)
@@ -77,19 +80,7 @@ def full(arguments: Sequence[str]) -> list[str]:
     return [BEGIN, *arguments]
 
 
-class _NoWord(typer.Context):
-    """A command that nobody types: usage lines leave its name out."""
-
-    @property
-    def command_path(self) -> str:
-        return self.parent.command_path if self.parent else ""
-
-
-class _Begin(TyperCommand):
-    context_class = _NoWord
-
-
-@cli.command(BEGIN, cls=_Begin, hidden=True)
+@cli.command(BEGIN, cls=Unnamed, hidden=True)
 def begin(
     source: Annotated[str | None, typer.Argument(metavar="starter|CONFIG.yaml")] = None,
     start: Annotated[bool, typer.Option(START, help="Begin, and do not open the form.")] = False,
@@ -130,11 +121,26 @@ def train(
 
 
 def _train(settings: "Settings", *, json: bool) -> NoReturn:
+    from engine.plan.judging import judging_cost
     from engine.settings.checks import check
     from tui.cli.training import train as train_now
 
     check(settings)
+    _work_if_not_first(settings)
+    if not json and (cost := judging_cost(settings)):
+        print(cost, flush=True)
     raise typer.Exit(train_now(settings, json=json))
+
+
+def _work_if_not_first(settings: "Settings | None" = None) -> None:
+    """On ranks other than 0 do what rank 0 asks, and never return. Without settings by its own."""
+    from engine.machine.launch import place
+
+    here = place()
+    if here and here.rank:
+        from tui.cli.rank import work
+
+        work(here, settings)
 
 
 @cli.command()
@@ -163,6 +169,7 @@ def resume(
     from engine.runs.go_back import check as check_step
     from engine.runs.lock import RunBusy
 
+    _work_if_not_first()
     folder = open_run(run)
     if step is not None:
         check_step(folder, step, force=force)
@@ -192,195 +199,8 @@ def resume(
     raise typer.Exit(train_now(settings, folder, json=json, back_to=step))
 
 
-@runs_cli.callback(invoke_without_command=True)
-def runs(context: typer.Context, json: Json = False) -> None:
-    """All runs, the newest first."""
-    if context.invoked_subcommand is None:
-        from tui.cli.run_lines import list_lines
-
-        _print_lines(list_lines(json=json))
-
-
-@runs_cli.command()
-def show(run: RunName, json: Json = False) -> None:
-    """What a run was, how it went, and where it is."""
-    from tui.cli.run_lines import run_lines
-
-    _print_lines(run_lines(run, json=json))
-
-
-@runs_cli.command()
-def delete(run: RunName) -> None:
-    """Move a run into the trash beside the runs."""
-    from engine.runs.archive import runs_root
-    from engine.runs.trash import delete as delete_run
-
-    trash = delete_run(_run_folder(run, runs_root()))
-    _print_lines([f"{run} is in {trash}; move it back to keep it"])
-
-
-def _asks(command: str, about: str) -> None:
-    """A command for a run that goes on elsewhere: what the app's key of the same name does."""
-
-    @runs_cli.command(name=command, help=about)
-    def ask(run: RunName) -> None:
-        from engine.runs.archive import open_run
-        from engine.runs.remote import Command
-        from tui.run.remote_commands import RemoteRequest, wait
-
-        request = RemoteRequest(open_run(run), cast("Command", command))
-        _print_lines([f"{run}: {wait(request)}"])
-
-
-for _command, _about in {
-    "stop": "End a run that goes on elsewhere, with a checkpoint.",
-    "pause": "Hold a run that goes on elsewhere still.",
-    "unpause": "Let a paused run go on.",
-    "save": "Have a checkpoint written after the step.",
-    "evaluate": "Have the win rate measured after the step.",
-}.items():
-    _asks(_command, _about)
-
-
-@cli.command()
-def export(
-    run: RunName,
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to write.")],
-    fuse: Annotated[
-        bool, typer.Option("--fuse", help="The whole model, with the adapters part of it.")
-    ] = False,
-    quantize: Annotated[
-        str | None,
-        typer.Option("--quantize", metavar="4-bit|8-bit", help="The whole model in so many bits."),
-    ] = None,
-    peft: Annotated[
-        bool, typer.Option("--peft", help="The adapters for peft and transformers.")
-    ] = False,
-    gguf: Annotated[
-        str | None,
-        typer.Option(
-            "--gguf",
-            metavar="q8_0|f16|q4_k_m",
-            help="The whole model for llama.cpp and Ollama, with a Modelfile.",
-        ),
-    ] = None,
-    gguf_adapter: Annotated[
-        bool, typer.Option("--gguf-adapter", help="The adapters for llama.cpp.")
-    ] = False,
-    keep: Annotated[
-        str | None,
-        typer.Option(
-            "--keep",
-            metavar="best|last",
-            help="Of the step with the best win rate, or of the last; else as the run's settings "
-            "say.",
-        ),
-    ] = None,
-) -> None:
-    """Write a run's adapters, or its model, for another program.
-
-    Without an option: the adapters for mlx-lm.
-    """
-    from tui.cli.export import export_lines
-
-    lines = export_lines(
-        run,
-        to,
-        fuse=fuse,
-        quantize=quantize,
-        peft=peft,
-        gguf=gguf,
-        gguf_adapter=gguf_adapter,
-        keep=keep,
-    )
-    _print_lines(lines)
-
-
-@pairs_cli.command(OF_RUNS, cls=_Begin, hidden=True)
-def pairs_of_runs(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Names of runs.")],
-    to: Annotated[
-        str,
-        typer.Option(
-            "--to", metavar="FILE|DIR", help="FILE.jsonl, .parquet or .csv, or a folder of them."
-        ),
-    ],
-    valid: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SHARE", help="Hold out this share of the prompts, in a file of their own."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Which prompts are held out.")] = 0,
-    kind: Annotated[
-        str | None,
-        typer.Option("--format", metavar="KIND", help="In a folder: jsonl, parquet or csv."),
-    ] = None,
-    ties: Annotated[
-        bool, typer.Option("--ties", help="Ties too: choice is tie, confidence 0.5.")
-    ] = False,
-    flagged: Annotated[bool, typer.Option("--flagged", help="Flagged pairs too.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
-) -> None:
-    """Write the labels of runs as a preference dataset.
-
-    Of several labels on the same two answers the later one holds: that of the run named last.
-    `lora-studio pairs check FILE|RUN` looks such pairs over.
-    """
-    from tui.cli.pairs import write_lines
-
-    lines = write_lines(
-        runs,
-        to,
-        kind=kind,
-        valid=valid,
-        seed=seed,
-        ties=ties,
-        flagged=flagged,
-        force=force,
-    )
-    _print_lines(lines)
-
-
-@pairs_cli.command(CHECK)
-def check_pairs(
-    source: Annotated[
-        str, typer.Argument(metavar="FILE|RUN", help="A preference dataset, or a run.")
-    ],
-    json: Json = False,
-) -> None:
-    """Count what is doubtful among pairs: duplicates, conflicts, empty answers and the like."""
-    from tui.cli.pairs import check_lines
-
-    _print_lines(check_lines(source, json=json))
-
-
-@cli.command()
-def judge(
-    source: Annotated[str, typer.Argument(metavar="starter|CONFIG.yaml")],
-    pairs: Annotated[
-        Path | None,
-        typer.Option(
-            "--pairs",
-            metavar="FILE.jsonl",
-            help="Pairs to judge: prompt, first, second, and perhaps winner (first, second or "
-            "tie). Without it the model of the config writes them.",
-        ),
-    ] = None,
-    count: Annotated[
-        int | None,
-        typer.Option("--count", min=1, max=10_000, help="Pairs that the model writes; else 32."),
-    ] = None,
-    overrides: Overrides = None,
-    json: Json = False,
-) -> None:
-    """Try a config's judge on pairs, and say whether it can be trusted."""
-    if pairs and count is not None:
-        raise UserError("--count is of pairs that the model writes: leave it out, or --pairs")
-    settings = settings_of(source, overrides)
-    from tui.cli.judge import judge as try_judge
-
-    raise typer.Exit(try_judge(settings, pairs, count, json=json))
+for _command in (judge, rates, sweep, chat, export, publish, serve, mcp):
+    cli.command()(_command)
 
 
 @cli.command()
@@ -399,49 +219,17 @@ def doctor(json: Json = False) -> None:
     """Show what the program finds on this machine."""
     from tui.cli.doctor import lines
 
-    _print_lines(lines(json=json))
-
-
-def settings_of(
-    source: str, overrides: Sequence[str] | None = None, run_name: str | None = None
-) -> "Settings":
-    """The settings of a preset or a config file with overrides; notes go to standard error."""
-    from engine.settings.files import apply_overrides, from_mapping, notes, preset_mapping, read
-    from engine.settings.presets import PRESETS
-
-    data = preset_mapping(source) if source in PRESETS else read(Path(source))
-    settings = from_mapping(data, source)
-    for note in notes(data):
-        print(f"note: {note}", file=sys.stderr)
-    changes = [*(overrides or []), *([f"run_name={run_name}"] if run_name is not None else [])]
-    return from_mapping(apply_overrides(data, changes), source) if changes else settings
+    print_lines(lines(json=json))
 
 
 def _look_for(source: str) -> None:
     """Raise `UserError` for a word that is no preset and names no file, with what is nearest."""
     from engine.settings.presets import PRESETS
 
-    is_path = os.sep in source or source.endswith((".yaml", ".yml")) or Path(source).exists()
-    if source in PRESETS or is_path:
+    if is_config(source):
         return
     files = [path.name for path in Path().glob("*.y*ml")]
     known = [name for name, each in typer.main.get_group(cli).commands.items() if not each.hidden]
     near = difflib.get_close_matches(source[:100], [*PRESETS, *known, *files], n=1)
     hint = f"the nearest is {near[0]}" if near else "`lora-studio --help` lists the commands"
     raise UserError(f"there is no command, preset or file {source!r}; {hint}")
-
-
-def _run_folder(name: str, root: Path) -> Path:
-    """The folder of a run to delete, which may be damaged, by its bare name."""
-    from engine.runs.archive import list_runs, open_run
-
-    for summary in list_runs(root):
-        if summary.name == name:
-            return summary.path
-    return open_run(name, root).path  # says what names there are
-
-
-def _print_lines(lines: list[str]) -> None:
-    text = "".join(f"{line}\n" for line in lines)
-    sys.stdout.buffer.write(text.encode(sys.stdout.encoding, errors="replace"))
-    sys.stdout.flush()

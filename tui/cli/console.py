@@ -20,6 +20,7 @@ from engine.events import (
     Log,
     PairJudged,
     PairSampled,
+    Paused,
     PhaseName,
     Progress,
     Report,
@@ -117,6 +118,7 @@ _EVENT_NAMES: dict[type[Event], str] = {
     PairSampled: "sampled",
     PairJudged: "pair",
     Saved: "saved",
+    Paused: "paused",
     EndedEarly: "ended_early",
     RunEnded: "ended",
 }
@@ -146,7 +148,7 @@ class PlainLines:
                 yield from opening(event)
             case Report():
                 metrics = figures(event.metrics) or "no pair to learn from"
-                left = time_left(view.seconds_left())
+                left = time_left(view.seconds_left(), warming=view.warming)
                 yield f"step {event.step}/{view.total_steps}  {metrics}  {left}"
             case Evaluated():
                 yield f"step {event.step}/{view.total_steps}  win rate {rate(event)}"
@@ -203,7 +205,7 @@ class LiveDisplay:
         bar.add_column(ratio=1)
         bar.add_column(no_wrap=True)
         share = view.step / view.total_steps if view.total_steps else 0.0
-        left = time_left(view.seconds_left())
+        left = time_left(view.seconds_left(), warming=view.warming)
         bar.add_row(
             ProgressBar(total=max(1, view.total_steps), completed=view.step),
             Text(f"{share:.0%}{' · ' + left if left else ''}"),

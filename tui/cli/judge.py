@@ -88,6 +88,7 @@ def _pair_record(tried: TriedPair) -> dict[str, object]:
         "q": verdict.q,
         "q_orders": list(verdict.q_orders) if verdict.q_orders else None,
         "note": verdict.note,
+        "rationale": list(verdict.rationale),
     }
 
 

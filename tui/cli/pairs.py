@@ -1,20 +1,14 @@
 """What `lora-studio pairs` does and prints: labels of runs written as a dataset, and pairs looked
 over."""
 
-import itertools
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from engine.data import files as data_files
 from engine.data.preference_check import PreferenceCheck, Share, Tally, check
-from engine.data.preferences import PlacedPreference, read_preferences
-from engine.data.sources import read_splits
 from engine.errors import UserError
-from engine.runs.archive import open_run, runs_root
-from engine.runs.folder import STATE, Run
+from engine.runs.archive import open_run
 from engine.runs.json_lines import to_json
-from engine.runs.labels import labels, select
+from engine.runs.labels import select
 from engine.runs.pair_files import (
     KINDS,
     TRAIN,
@@ -23,6 +17,7 @@ from engine.runs.pair_files import (
     split_by_prompt,
     write_pairs,
 )
+from engine.runs.preference_sources import preferences_of
 from tui.text.safe_text import safe_line
 
 MESSAGES_IN_CSV = (
@@ -85,7 +80,7 @@ def check_lines(source: str, *, json: bool) -> list[str]:
     Raises:
         UserError: it is not there, or holds no pairs.
     """
-    result = check(_preferences(source))
+    result = check(preferences_of(source))
     if not (result.pairs or result.ties):
         reason = f": {result.unreadable.first} {result.unreadable_reason}"
         why = reason if result.unreadable.count else ""
@@ -95,23 +90,6 @@ def check_lines(source: str, *, json: bool) -> list[str]:
     rows = _rows(result)
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {safe_line(value)}" for name, value in rows]
-
-
-def _preferences(source: str) -> Iterator[PlacedPreference]:
-    path = Path(source).expanduser()
-    is_run = (path / STATE).is_file() or (os.sep not in source and (runs_root() / source).is_dir())
-    if path.is_file() or (path.is_dir() and not is_run):
-        splits = read_splits(str(path)).values()
-        return itertools.chain.from_iterable(map(read_preferences, splits))
-    if data_files.kind(path) and not is_run:
-        raise UserError(f"there is no file {source}")
-    return iter(_of_run(open_run(source)))
-
-
-def _of_run(run: Run) -> list[PlacedPreference]:
-    """A run's pairs with a winner, and its ties."""
-    decided = (label for label in labels(run) if label.choice != "both_bad")
-    return [(f"pair {label.pair_id}", label.preference) for label in decided]
 
 
 def _rows(result: PreferenceCheck) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from engine.errors import UserError
 from engine.events import Event, Log
 from engine.json_number import whole
+from engine.machine.launch import place
 from engine.settings.schema import Settings
 from tui.cli.console import Output, Silence, make_output
 from tui.state.run_view import RunView
@@ -87,7 +88,7 @@ def train(
             if view.error:
                 streams.err.write(f"lora-studio: {safe_line(view.error or '')}\n")
     status = _status(view, session, received)
-    if session.lingers:
+    if session.lingers or place():  # a sum over ranks may hang, and others wait for this end
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):
                 stream.flush()

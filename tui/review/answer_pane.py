@@ -1,4 +1,4 @@
-"""One of two answers: a titled column that scrolls; plain, against the other, or Markdown."""
+"""One of some answers: a titled column that scrolls; plain, against the other, or Markdown."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
@@ -23,7 +23,7 @@ class AnswerPane(Vertical):
 
     DEFAULT_CSS = """
     AnswerPane {
-        width: 1fr; height: 1fr; min-height: 4;
+        width: 1fr; max-width: 74; height: 1fr; min-height: 4;
         border-top: solid $faint; border-title-color: $muted; border-title-style: bold;
         & > VerticalScroll { height: 1fr; }
         & > .facts { height: auto; color: $muted; text-align: right; }
@@ -49,6 +49,7 @@ class AnswerPane(Vertical):
         self.text = ""
         self._content_key: tuple[object, ...] = ()
         self._who = ""
+        self._mark = ""  # beside its number, until it is unmarked
         self._markdown: Markdown | None = None
         self._title()
 
@@ -112,6 +113,12 @@ class AnswerPane(Vertical):
             self._who = who
             self._title()
 
+    def mark(self, mark: str) -> None:
+        """Show what was said of the answer so far, until it is marked otherwise; empty: nothing."""
+        if mark != self._mark:
+            self._mark = mark
+            self._end_flash()
+
     def flash(self, mark: str, *, chosen: bool) -> None:
         """Show for a moment what was said of the answer that stood here."""
         self._title(mark)
@@ -119,8 +126,8 @@ class AnswerPane(Vertical):
         self.set_timer(FLASH_SECONDS, self._end_flash)
 
     def _end_flash(self) -> None:
-        self._title()
-        self.remove_class("-chosen")
+        self._title(self._mark)
+        self.set_class(bool(self._mark), "-chosen")
 
     def _title(self, mark: str = "") -> None:
         self.border_title = f" {' '.join(filter(None, (str(self.number), mark, self._who)))} "

@@ -8,11 +8,12 @@ import statistics
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from engine.events import PairSampled, Shown
+from engine.data.pairs import prompt_id
+from engine.events import PairSampled, Pick, Shown
 
 if TYPE_CHECKING:
     from engine.judges.human import Label, Shown
@@ -30,9 +31,10 @@ class LabelSession(Protocol):
 
     def waiting(self) -> list[PairSampled]: ...
     def answer(
-        self, pair_id: str, shown: Shown, *, note: str = "", flagged: bool = False
+        self, pair_id: str, shown: Shown | Pick, *, note: str = "", flagged: bool = False
     ) -> bool: ...
     def undo(self, pair_id: str) -> Literal["undone", "learned", "unknown"]: ...
+    def labels_of(self, pair_id: str) -> list[str]: ...
     def given(self, pair_id: str) -> "Label | None": ...
     def relabel(self, pair_id: str, shown: Shown | None) -> bool: ...
     def agreement(self) -> tuple[int, int]: ...
@@ -40,11 +42,16 @@ class LabelSession(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PastLabel:
-    """A label that a person gave: to which pair, of which step; a repeat is no label of its own."""
+    """A label that a person gave: to which pair, of which step; a repeat is no label of its own.
+
+    `prompt`, which is untrusted, and `shown`, the verdict, are known of those of this sitting.
+    """
 
     pair_id: str
     step: int
     repeat: bool = False
+    prompt: str = ""
+    shown: Shown | Pick | None = None
 
 
 @dataclass(slots=True)
@@ -91,7 +98,7 @@ class LabelQueue:
         """The note and flag of the pair that is shown."""
         return self._remarks[self.current.pair_id] if self.current else Remark()
 
-    def give(self, shown: Shown) -> bool:
+    def give(self, shown: Shown | Pick) -> bool:
         """Label the pair that is shown; True once the label is on the disk.
 
         Raises:
@@ -105,7 +112,8 @@ class LabelQueue:
             return False
         self._remarks.pop(pair.pair_id, None)
         self._times.append(self.clock())
-        self.labels.append(PastLabel(pair.pair_id, pair.step, pair.repeat))
+        label = PastLabel(pair.pair_id, pair.step, pair.repeat, pair.prompt, shown)
+        self.labels.append(label)
         return True
 
     def undo(self) -> UndoOutcome:
@@ -123,16 +131,53 @@ class LabelQueue:
             if outcome == "unknown":  # it was taken back elsewhere
                 continue
             if outcome == "undone":
-                waiting = (pair for pair in self.session.waiting() if pair.pair_id == last.pair_id)
-                self.current = next(waiting, None)
+                self._show(last.pair_id)
             return outcome
         return "nothing"
+
+    def take_back(self, pair_id: str) -> UndoOutcome:
+        """Take an earlier label back and, where its pair waits again, show that pair.
+
+        Raises:
+            StorageError: the label could not be taken back; it still counts.
+        """
+        outcome = self.session.undo(pair_id)
+        if outcome == "learned":
+            return outcome
+        self.labels = [label for label in self.labels if label.pair_id != pair_id]
+        if outcome == "undone":
+            self._show(pair_id)
+        return "undone" if outcome == "undone" else "nothing"
+
+    def _show(self, pair_id: str) -> None:
+        waiting = (pair for pair in self.session.waiting() if pair.pair_id == pair_id)
+        self.current = next(waiting, None)
+
+    def sitting(self) -> list[tuple[int, PastLabel]]:
+        """The labels of this sitting, the newest first, with their numbers in the run."""
+        own = [label for label in self.labels if not label.repeat]
+        return [(number, each) for number, each in enumerate(own, 1) if each.shown][::-1]
 
     def label(self, back: int = 0) -> "Label | None":
         """The newest label, or one so many labels before it, of those learned from; None: there is
         no such label any more."""
-        own = [label for label in reversed(self.labels) if not label.repeat]
-        return self.session.given(own[back].pair_id) if back < len(own) else None
+        own = (label for label in reversed(self.labels) if not label.repeat)
+        ids = (each for label in own for each in reversed(self._ids(label.pair_id)))
+        wanted = next(islice(ids, back, None), None)
+        return self.session.given(wanted) if wanted is not None else None
+
+    def back_to(self, pair_id: str) -> int:
+        """How many labels were given after that press; what `label` takes to find its newest."""
+        later = []
+        for label in reversed(self.labels):
+            if label.pair_id == pair_id:
+                break
+            later += [] if label.repeat else self._ids(label.pair_id)
+        return len(later)
+
+    def _ids(self, pair_id: str) -> list[str]:
+        """The ids of the labels that one press gave."""
+        return self.session.labels_of(pair_id) or [pair_id]
 
     def relabel(self, pair_id: str, shown: Shown | None) -> bool:
         """Change a label of a pair that was learned from, or with None remove it; whether it was.
@@ -141,8 +186,14 @@ class LabelQueue:
             StorageError: the label could not be changed.
         """
         changed = self.session.relabel(pair_id, shown)
-        if changed and shown is None:
-            self.labels = [label for label in self.labels if label.pair_id != pair_id]
+        prompt = prompt_id(pair_id)
+        if changed and shown is None and not self.session.labels_of(prompt):
+            self.labels = [label for label in self.labels if label.pair_id != prompt]
+        elif changed and shown is not None:
+            self.labels = [
+                replace(label, shown=shown) if label.pair_id == pair_id else label
+                for label in self.labels
+            ]
         return changed
 
     def place(self) -> Place:
@@ -181,7 +232,7 @@ def labels_a_minute(times: Iterable[float]) -> float | None:
 def earlier_labels(run: "Run") -> list[PastLabel]:
     """The labels that a person gave in earlier sittings, oldest first."""
     labels = {
-        str(record["pair_id"]): int(record["step"])
+        prompt_id(str(record["pair_id"])): int(record["step"])
         for record in chain(run.read("pairs.jsonl"), run.read("undecided.jsonl"))
         if record.get("judge") == "human"
         and record.get("choice") in PERSON_CHOICES

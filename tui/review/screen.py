@@ -1,22 +1,27 @@
-"""Review: a person picks the better of two answers."""
+"""Review: a person picks the better of two answers, or the best of more."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from textual import on
 from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from engine.errors import RunError, UserError
-from engine.events import COMPLETE, Event, PairSampled, Shown
-from tui.review.answer_pane import length
-from tui.review.answers import READING_KEYS, Answers, AnswersScreen
+from engine.events import COMPLETE, Event, PairSampled, Pick, Shown
+from tui.review.answer_pane import AnswerPane, length
+from tui.review.answers import MOST, READING_KEYS, Answers, AnswersScreen
+from tui.review.before_list import BeforeList
 from tui.review.label_queue import LabelQueue, UndoOutcome, earlier_labels
-from tui.review.words import UNDO_SAYS, idle_content, place_facts, relabelled
+from tui.review.words import CHOOSE, UNDO_SAYS, idle_content, place_facts, relabelled, rubric
+from tui.review.writing import writing_content
 from tui.state.live_run import LiveRun
-from tui.text.choice import MARKS, label_kept, label_log, shown_choice, verdict_words
+from tui.text.choice import label_kept, label_log, marks, pick_words, shown_choice
 from tui.text.safe_text import safe
+from tui.widgets.row_list import RowList
 from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
     from engine.session import Session, Shown
 
 Outcome = TypeVar("Outcome")  # of what is done on a thread
+OTHER_LINES = 4  # of the screen: the head and the keys
+BROAD, SIDES = 188, 30 + 34  # cells of a screen with more at its sides, and what that takes
 NOTE_HINT = "a note on this pair · enter keeps it, escape does not"
 
 
@@ -31,10 +38,18 @@ class ReviewScreen(AnswersScreen):
     """Shows the pair that waits, takes the verdict and shows the next."""
 
     TITLE = "review"
+    # From 188 columns on, what was answered before and the rubric stand beside the pair.
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
+        *(AnswersScreen.HORIZONTAL_BREAKPOINTS or ()), (BROAD, "-broad"),
+    ]  # fmt: skip
     BINDINGS = [  # noqa: RUF012
         Binding("r", "resume", "resume", id="review.resume"),
-        Binding("1", "give('left')", "first", id="review.first"),
-        Binding("2", "give('right')", "second", id="review.second"),
+        Binding("1", "number(1)", "first", id="review.first"),
+        Binding("2", "number(2)", "second", id="review.second"),
+        *(
+            Binding(str(at), f"number({at})", f"answer {at}", show=False, id=f"review.answer_{at}")
+            for at in range(3, MOST + 1)
+        ),
         Binding("t", "give('tie')", "tie", id="review.tie"),
         Binding("b", "give('both_bad')", "both bad", id="review.both_bad"),
         Binding("s", "give('skip')", "skip", id="review.skip"),
@@ -42,13 +57,25 @@ class ReviewScreen(AnswersScreen):
         Binding("n", "note", "note", id="review.note"),
         Binding("f", "flag", "flag", show=False, id="review.flag"),
         Binding("d", "look('differences')", "diff", id="review.differences"),
-        Binding("escape", "cancel", "drop the note", show=False, id="review.cancel"),
+        Binding("h", "before", "before", id="review.before"),
+        Binding("escape", "cancel", "back to the pair", show=False, id="review.cancel"),
         *READING_KEYS,
     ]
     DEFAULT_CSS = """
     ReviewScreen {
         & #place { padding: 0 1; height: 1; color: $muted; }
         & #idle { padding: 1 1; height: auto; }
+        & #table { height: 1fr; }
+        & #middle { width: 1fr; height: 1fr; }
+        & #writing { padding: 0 1; height: auto; max-height: 1fr; display: none; }
+        & BeforeList, & #rubric { display: none; }
+        &.-before BeforeList { display: block; width: 1fr; }
+        &.-before #middle { display: none; }
+        &.-broad BeforeList { display: block; width: 30; border-right: solid $faint; }
+        &.-broad #middle { display: block; }
+        &.-broad #rubric {
+            display: block; width: 34; height: 1fr; padding: 1 1 0 1; border-left: solid $faint;
+        }
         & #remark { height: auto; padding: 0 1; color: $muted; display: none; }
         & #note { display: none; border: none; height: 1; padding: 0 1; background: $surface; }
     }
@@ -60,12 +87,18 @@ class ReviewScreen(AnswersScreen):
         self._session: Session | None = None
         self._elsewhere = ""  # the name of the run that another process trains
         self._busy = False  # a verdict is on its way to the disk
+        self._best: tuple[str, int] | None = None  # picked already, of which pair; the worst is not
 
     def body(self) -> Iterable[Widget]:
         """The pair with its place in the run, or why there is none."""
         yield Static(id="place", markup=False)
-        yield Static(id="idle", markup=False)
-        yield from self.answers_area()
+        with Horizontal(id="table"):
+            yield BeforeList()
+            with Vertical(id="middle"):
+                yield Static(id="idle", markup=False)
+                yield Static(id="writing", markup=False)
+                yield from self.answers_area()
+            yield Static(id="rubric", markup=False)
         yield Static(id="remark", markup=False)
         yield LineEditor(id="note", placeholder=NOTE_HINT, compact=True)
 
@@ -93,14 +126,25 @@ class ReviewScreen(AnswersScreen):
         pair = queue.refresh() if queue else None
         idle = self.query_one("#idle", Static)
         idle.display = pair is None
+        self._show_pick(pair)
         self.show_answers(answers_of(pair) if pair else None)
         if pair is None:
             given = len(queue.labels) if queue else 0
             idle.update(
                 idle_content(self.studio.session, self.studio.view, self._elsewhere, given=given)
             )
+        writing = self.studio.view.writing if queue and pair is None and self.studio.view else None
+        part = self.query_one("#writing", Static)
+        part.display = writing is not None
+        if writing:
+            room = self.size.height - idle.outer_size.height - OTHER_LINES
+            part.update(writing_content(writing, self.size.width - 2, room))
         self._show_place(queue)
         self._show_remark(queue)
+        self.query_one(BeforeList).show(queue.sitting() if queue else [])
+        self.query_one("#rubric", Static).update(
+            rubric(self._session.settings) if queue and self._session else ""
+        )
 
     def _queue_now(self) -> LabelQueue | None:
         """The queue of the run that asks a person now; a new run gets a new queue."""
@@ -153,37 +197,126 @@ class ReviewScreen(AnswersScreen):
 
     # -- verdicts --------------------------------------------------------------------------------
 
+    def action_number(self, number: int) -> None:
+        """Pick an answer by its number: the better one of two, of more the best one, and then the
+        worst one where that is asked for."""
+        queue = self._queue_ready()
+        if queue is None:
+            return
+        pair, at = queue.current, number - 1
+        assert pair is not None
+        count = max(2, len(pair.answers))
+        if at >= count:
+            self.say(f"there are {count} answers: 1 to {count}")
+        elif count == 2:
+            self.action_give("left" if at == 0 else "right")
+        elif not pair.asks_worst:
+            self._give(queue, Pick(at))
+        elif self._best is None:
+            self._best = pair.pair_id, at
+            self._show_pick(pair)
+            self.lay_out()
+        elif self._best[1] == at:
+            self.say(f"{number} is the best one already; the worst is another, u takes it back")
+        else:
+            self._give(queue, Pick(self._best[1], at))
+
+    @property
+    def answers_width(self) -> int:
+        return self.size.width - (SIDES if self.size.width >= BROAD else 0)
+
     def action_give(self, shown: Shown) -> None:
-        """Label the pair on the screen. A key pressed before it was there does not count."""
+        """Label what is on the screen."""
+        if queue := self._queue_ready():
+            self._give(queue, shown)
+
+    def _give(self, queue: LabelQueue, shown: Shown | Pick) -> None:
+        pair = queue.current
+        self._run_busy(lambda: queue.give(shown), lambda _: self._flash(queue, pair, shown))
+
+    def _queue_ready(self) -> LabelQueue | None:
+        """The queue whose pair is on the screen. A key pressed before it was there does not
+        count."""
         queue = self._queue_or_say()
         if queue is None or self._busy:
-            return
-        if queue.current is None:
+            return None
+        if self.has_class("-before"):
+            self.say(CHOOSE)
+        elif queue.current is None:
             self.say("no pair waits for a verdict yet")
         elif not self.was_visible(queue.current.pair_id):
             self.say("that key came before this pair was on the screen; press it again")
         else:
-            self._run_busy(lambda: queue.give(shown), lambda _: self._flash(queue, shown))
+            return queue
+        return None
 
-    def _flash(self, queue: LabelQueue, shown: Shown) -> None:
-        """Light the chosen side; where no pair follows at once, say what was given."""
+    def _show_pick(self, pair: PairSampled | None) -> None:
+        """Mark the answer that was picked as the best, and say what is asked."""
+        if self._best and (pair is None or self._best[0] != pair.pair_id):
+            self._best = None
+        for number, pane in enumerate(self.query(AnswerPane)):
+            pane.mark("✓ best" if self._best and self._best[1] == number else "")
+        count = len(pair.answers) if pair else 0
+        self.question = f"which is the best? 1 to {count}"
+        if self._best:
+            self.question = f"{self._best[1] + 1} is best; the worst? 1 to {count}"
+
+    def _flash(self, queue: LabelQueue, pair: PairSampled | None, shown: Shown | Pick) -> None:
+        """Light the chosen answer; where no pair follows at once, say what was given."""
         if queue.refresh() is None:
-            self.say(f"{verdict_words(shown)} · u takes it back", 4)
-        for side, mark in zip(("left", "right"), MARKS[shown], strict=True):
-            self.pane(side).flash(mark, chosen=mark == "✓")
+            self.say(f"{pick_words(shown)} · u takes it back", 4)
+        count = max(2, len(pair.answers)) if pair else 2
+        panes = list(self.query(AnswerPane))[:count]
+        for pane, mark in zip(panes, marks(shown, count), strict=True):
+            pane.flash(mark, chosen=mark == "✓")
 
     def action_undo(self) -> None:
         """Take the newest label back; one that was learned from can be changed."""
         queue = self._queue_or_say()
-        if queue and not self._busy:
+        if queue and self._best and not self._busy:
+            self._best = None
+            self._refresh()
+            self.lay_out()
+            self.say("the best is not picked any more")
+        elif queue and not self._busy:
             self._run_busy(
                 lambda: (queue.undo(), queue.label()),
                 lambda result: self._after_undo(queue, *result),
             )
 
-    def _after_undo(self, queue: LabelQueue, outcome: UndoOutcome, label: "Label | None") -> None:
+    def action_before(self) -> None:
+        """To what was answered before in this sitting, and back."""
+        if self.has_class("-before"):
+            self._leave_before()
+        elif not self.query_one(BeforeList).list.rows:
+            self.say("nothing was answered before in this sitting")
+        else:
+            self.add_class("-before")
+            self.query_one(BeforeList).list.focus()
+            self.say(CHOOSE)
+
+    def _leave_before(self) -> None:
+        self.remove_class("-before")
+        self.set_focus(None)
+
+    @on(RowList.Chosen, "#before-list")
+    def _chosen_before(self) -> None:
+        """Show the pair again, or, where it was learned from, ask for another label of it."""
+        queue, row = self._queue_or_say(), self.query_one(BeforeList).list.current
+        if queue and row and not self._busy:
+            pair_id = row[1].pair_id
+            back = queue.back_to(pair_id)
+            self._leave_before()
+            self._run_busy(
+                lambda: (queue.take_back(pair_id), queue.label(back)),
+                lambda result: self._after_undo(queue, *result, back=back),
+            )
+
+    def _after_undo(
+        self, queue: LabelQueue, outcome: UndoOutcome, label: "Label | None", back: int = 0
+    ) -> None:
         if outcome == "learned" and label:
-            self._ask_for_change(queue, label, 0)
+            self._ask_for_change(queue, label, back)
         else:
             self.say(UNDO_SAYS[outcome])
 
@@ -261,9 +394,11 @@ class ReviewScreen(AnswersScreen):
         self._leave_note()
 
     def action_cancel(self) -> None:
-        """Leave the note as it was."""
+        """Leave the note as it was, or what was answered before."""
         if self.query_one("#note").display:
             self._leave_note()
+        elif self.has_class("-before"):
+            self._leave_before()
         else:
             self.say("no note is open · f3 shows the run")
 
@@ -294,4 +429,5 @@ def answers_of(pair: PairSampled) -> Answers:
         left_facts=length(pair.left_tokens, pair.left_cut),
         right_facts=length(pair.right_tokens, pair.right_cut),
         messages=pair.messages,
+        more=tuple((each.text, length(each.tokens, each.cut)) for each in pair.answers[2:]),
     )

@@ -1,5 +1,6 @@
 """What Review says in words: where a pair stands, why there is none, what came of an undo."""
 
+import re
 from typing import TYPE_CHECKING
 
 from textual.content import Content
@@ -10,12 +11,15 @@ from tui.review.label_queue import LabelQueue, UndoOutcome
 from tui.state.run_view import RunView
 from tui.text.choice import label_changed, shown_choice
 from tui.text.phase import amount, phase_sentence
-from tui.text.safe_text import safe_line
+from tui.text.safe_text import safe, safe_line
 from tui.widgets.bar import bar
 
 if TYPE_CHECKING:
     from engine.session import Session
+    from engine.settings.schema import Settings
 
+LINE_END = re.compile(r"([^\n]{60})\n(?=\w)")  # of a line that was broken for its length
+RUBRIC = 2_000  # characters of the rubric
 BAR = 12  # cells of the bar
 WAITING_BAR = 40  # of the one while nothing can be judged
 UNDO_SAYS: dict[UndoOutcome, str] = {
@@ -51,6 +55,7 @@ No pair waits: {model} labels those that it is sure of by itself.
 One that it is not sure of comes here, and so do a few of the others. \
 The run goes on without those that are not answered in time."""
 COMING = "{phase}{done}. The next pair comes here by itself."
+CHOOSE = "enter takes a label back, so that its pair is asked again · h goes back"
 TAKE_BACK = "u takes the last verdict back."
 
 
@@ -85,6 +90,12 @@ def place_facts(queue: LabelQueue, goal: int | None) -> list[str | Content]:
     return facts
 
 
+def rubric(settings: "Settings") -> Content:
+    """What makes one answer better, as the run's settings say it."""
+    title = Content.styled("rubric\n\n", "$muted")
+    return title + Content(LINE_END.sub(r"\1 ", safe(settings.judge_system, RUBRIC)))
+
+
 def idle_content(
     session: "Session | None", view: RunView | None, elsewhere: str = "", *, given: int = 0
 ) -> Content:
@@ -94,7 +105,7 @@ def idle_content(
     going = session is not None and session.alive and session.settings.asks_person
     progress = view.progress if view and going else None
     if progress and progress.total and progress.phase != "waiting":
-        parts.append(bar(progress.done / progress.total, WAITING_BAR))
+        parts.append(bar(progress.done_share, WAITING_BAR))
     if going and given and not (progress and progress.phase == "waiting"):
         parts.append(Content.styled(TAKE_BACK, "$muted"))
     return Content("\n\n").join(parts)

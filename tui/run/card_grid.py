@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from tui.run.metric_card import card
+from tui.run.metric_card import LABEL, card
 from tui.run.metric_labels import CARDS, Metric
 from tui.state.run_view import RunView
 from tui.widgets.key_line import KeyLine
@@ -17,6 +17,8 @@ from tui.widgets.key_line import KeyLine
 COLUMNS_FROM = (0, 56, 110, 150)  # cells from which there is one more column
 TALL_FROM = 36  # lines of the screen from which a card has several
 TALL = 4  # lines of such a card: value, two of sparkline, space
+NARROW_TALL = 3  # of one in a column of its own: value, sparkline, space
+NARROW_FROM = 48  # lines of the screen from which it has as many; below, two
 
 
 class CardGrid(Widget, can_focus=True):
@@ -32,6 +34,9 @@ class CardGrid(Widget, can_focus=True):
     ]
 
     cursor: reactive[int] = reactive(0)
+
+    class Moved(Message):
+        """Another card is under the cursor."""
 
     class Opened(Message):
         """A card was chosen; its chart is wanted."""
@@ -51,6 +56,7 @@ class CardGrid(Widget, can_focus=True):
         self._view = view
         self._metrics = metrics
         self._points: tuple[int, ...] = ()  # the view and how many points it had
+        self._label_width = max(LABEL, *(len(metric.label) for metric in metrics))
         self._columns = 2
         self._card_height = 1
 
@@ -70,7 +76,9 @@ class CardGrid(Widget, can_focus=True):
     def get_content_height(self, container: object, viewport: object, width: int) -> int:
         """Lines of all rows of cards, in as many columns as fit into `width`."""
         self._columns = sum(width >= least for least in COLUMNS_FROM)
-        self._card_height = TALL if self.app.size.height >= TALL_FROM else 1
+        lines = self.app.size.height
+        tall = TALL if self._columns > 1 else NARROW_TALL if lines >= NARROW_FROM else 2
+        self._card_height = tall if lines >= TALL_FROM else 1
         rows = -(-len(self._metrics) // self._columns)
         return rows * self._card_height
 
@@ -80,11 +88,22 @@ class CardGrid(Widget, can_focus=True):
         lines: list[Content] = []
         for start in range(0, len(self._metrics), self._columns):
             row = [
-                card(metric, self._view, width, self._card_height, self._at_cursor(start + offset))
+                card(
+                    metric,
+                    self._view,
+                    width,
+                    self._card_height,
+                    self._at_cursor(start + offset),
+                    self._label_width,
+                )
                 for offset, metric in enumerate(self._metrics[start : start + self._columns])
             ]
             lines += [Content("").join(parts) for parts in zip(*row, strict=True)]
         return Content("\n").join(lines)
+
+    def watch_cursor(self) -> None:
+        """Tell which card is under the cursor."""
+        self.post_message(self.Moved())
 
     def _at_cursor(self, index: int) -> bool:
         return self.has_focus and index == self.cursor

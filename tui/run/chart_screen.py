@@ -2,17 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 
-from textual import on
+from textual import on, work
 from textual.binding import Binding
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.events import Event
-from tui.run.metric_labels import ALL, Metric, metric
+from tui.run.chart_file import write_chart
+from tui.run.metric_chart import lines
+from tui.run.metric_labels import ALL, metric
 from tui.shell.base import StudioScreen
 from tui.state.run_view import RunView
-from tui.state.series import Series
 from tui.text.safe_text import safe_line
 from tui.widgets.chart import Chart, reading
 from tui.widgets.plot import Line
@@ -29,6 +30,7 @@ class ChartScreen(StudioScreen):
     BINDINGS = [  # noqa: RUF012
         Binding("n", "next(1)", "next metric", id="chart.next"),
         Binding("N", "next(-1)", "metric before", show=False, id="chart.previous"),
+        Binding("w", "write", "write a file", id="chart.write"),
         Binding("escape,c", "app.back", "back", id="chart.back"),
     ]
 
@@ -77,6 +79,13 @@ class ChartScreen(StudioScreen):
         self.metric = metric(names[place % len(names)])
         self._show_lines()
 
+    @work
+    async def action_write(self) -> None:
+        """Write the chart as SVG, or its points as CSV."""
+        chart = self.query_one(Chart)
+        title = f"{safe_line(self.view.name, 60)} · {self.metric.label}"
+        await write_chart(self, chart, title, f"{self.view.name}-{self.metric.name}")
+
     @on(Chart.Refused)
     def _refused(self, event: Chart.Refused) -> None:
         self.say(event.reason)
@@ -98,16 +107,6 @@ class ChartScreen(StudioScreen):
             about = f"{chart.smoothing} smoothing · {about}"
         head = Content("\n").join([Content("").join(parts), Content.styled(about, "$muted")])
         self.query_one("#head", Static).update(head)
-
-
-def lines(view: RunView, main: Metric) -> list[Line]:
-    """The line of a metric, and of those that its chart shows beside it."""
-    series = view.series
-    bounds = series.get(f"{main.name}_low"), series.get(f"{main.name}_high")
-    band = (bounds[0], bounds[1]) if bounds[0] and bounds[1] else None
-    result = [Line(main.label, series.get(main.name, Series()), band)]
-    result += [Line(metric(name).label, series[name]) for name in main.also if series.get(name)]
-    return result
 
 
 def value_at(chart: Chart, line: Line) -> str:

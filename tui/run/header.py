@@ -78,7 +78,7 @@ def _bar_line(view: RunView, width: int) -> Content:
     parts = [f"{share:.0%}"]
     if elapsed := view.elapsed():
         parts.append(duration(elapsed))
-    if view.status == "running" and (left := time_left(view.seconds_left())):
+    if view.status == "running" and (left := time_left(view.seconds_left(), warming=view.warming)):
         parts.append(left)
     text = " " + " · ".join(parts)
     return bar(share, width - len(text), live=view.live) + Content.styled(text, "$muted")
@@ -92,7 +92,7 @@ def _phase_line(view: RunView, width: int, memory: int, stopping: bool) -> Conte
     line = Content.assemble((doing, "$accent" if view.status == "running" else "$foreground bold"))
     progress = view.progress
     if view.status == "running" and progress and progress.total > 0:
-        line = line + Content("  ") + bar(progress.done / progress.total, PHASE_BAR)
+        line = line + Content("  ") + bar(progress.done_share, PHASE_BAR)
     for fact in _facts(view, memory):
         if line.cell_length + len(fact) + 3 > width:
             break
@@ -102,7 +102,7 @@ def _phase_line(view: RunView, width: int, memory: int, stopping: bool) -> Conte
 
 def _doing(view: RunView, stopping: bool) -> str:
     if view.live and stopping:
-        return "stopping after this step, with a checkpoint"
+        return "stopping with a checkpoint; a step that is not done is taken again"
     if not view.live:
         return f"{view.status} at step {count(view.step)}"
     return activity(view.phase, view.progress)

@@ -181,6 +181,8 @@ class LogPane(Vertical):
         Binding("slash", "search", "search", key_display="/", id="log.search"),
         Binding("k", "scroll(-1)", "up", show=False, id="log.up"),
         Binding("j", "scroll(1)", "down", show=False, id="log.down"),
+        Binding("ctrl+u", "half_page(-1)", "half a page up", show=False, id="log.half_up"),
+        Binding("ctrl+d", "half_page(1)", "half a page down", show=False, id="log.half_down"),
         Binding("g", "scroll_to_start", "to the start", show=False, id="log.start"),
         Binding("G", "scroll_to_end", "to the end", show=False, id="log.end"),
         Binding("escape", "close_search", "all lines again", show=False, id="log.close"),
@@ -266,6 +268,10 @@ class LogPane(Vertical):
     def action_scroll(self, by: int) -> None:
         """Move by lines."""
         self.rows.scroll_relative(y=by, animate=False)
+
+    def action_half_page(self, by: int) -> None:
+        """Move by half of what is in sight."""
+        self.rows.scroll_relative(y=by * max(1, self.rows.size.height // 2), animate=False)
 
     def action_scroll_to_start(self) -> None:
         """To the oldest line."""

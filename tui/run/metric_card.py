@@ -8,32 +8,40 @@ from tui.widgets.sparkline import sparkline
 
 LABEL = 11  # cells
 VALUE = 7
+IN_A_LINE = 2  # lines of a card that has its sparkline beside the value
 SPACE = 3  # between two cards of several lines
 
 
 def card(
-    metric: Metric, view: RunView | None, width: int, height: int, focused: bool
+    metric: Metric,
+    view: RunView | None,
+    width: int,
+    height: int,
+    focused: bool,
+    label_width: int = LABEL,
 ) -> list[Content]:
-    """The lines of a card.
+    """The lines of a card. `label_width`: cells for the label, so that values stand in a column.
 
-    In one line the sparkline follows the value; in more it stands below, and the last is empty.
+    In one line the sparkline follows the value, and a second one is empty; in more it stands
+    below, and the last is empty.
     """
     series = view.series.get(metric.name) if view else None
     value, unit = reading(metric, view)
-    label = Content.styled(
-        f"{metric.label:<{LABEL}}", "$accent bold underline" if focused else "$muted"
+    label = Content.assemble(
+        (metric.label, "$accent bold underline" if focused else "$muted"),
+        " " * max(1, label_width - len(metric.label)),
     )
     spark_style = "$accent" if focused else "$muted"
     values = series.values if series else ()
-    if height == 1:
+    if height <= IN_A_LINE:
         gap = "  " if width > 30 else " "
         figure = Content.assemble((f"{value:>{VALUE}}", "$foreground"), (f" {unit:<5}", "$muted"))
         room = width - LABEL - figure.cell_length - 1
         spark = sparkline(values, room, least=metric.least_span)[0]
-        return [_fill(Content.assemble(label, figure, " ", (spark, spark_style)), width, gap)]
+        line = _fill(Content.assemble(label, figure, " ", (spark, spark_style)), width, gap)
+        return [line, Content(" " * width)][:height]
     figure = Content.assemble((value, "$foreground bold"), (f" {unit}" if unit else "", "$muted"))
-    room = max(1, width - SPACE - label.cell_length - figure.cell_length)
-    lines = [_fill(Content.assemble(label, " " * room, figure), width)]
+    lines = [_fill(Content.assemble(label, figure), width)]
     lines += [
         _fill(Content.styled(row, spark_style), width)
         for row in sparkline(values, width - SPACE, height - 2, metric.least_span)

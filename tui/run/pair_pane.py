@@ -104,7 +104,10 @@ def _text(pair: PairJudged, width: int, compact: bool, height: int = 0) -> Conte
     else:
         before = [(SHORT[turn.role], turn.content, "") for turn in prompt.earlier]
         system = [("sys", prompt.system, "")] if prompt.system else []
-        parts = [*system, ("> ", prompt.last, ""), *answers, *before]
+        # What the judge wrote is for whoever reads the pair, and leaves the answers their room.
+        written = () if height else pair.rationale
+        wrote = [("jdg", _wrote(at, each), "") for at, each in enumerate(written)]
+        parts = [*system, ("> ", prompt.last, ""), *answers, *wrote, *before]
     lines: list[Content] = []
     texts = [
         [safe_line(text, width - MARK)] if compact else wrap(safe(text, LIMIT), width - MARK)
@@ -122,6 +125,11 @@ def _text(pair: PairJudged, width: int, compact: bool, height: int = 0) -> Conte
         if not compact:
             lines.append(Content(""))
     return Content("\n").join(lines)
+
+
+def _wrote(at: int, words: str) -> str:
+    """What a judge wrote, with the order of the answers that it read."""
+    return f"{'swapped' if at % 2 else 'as is'}: {words.strip() or 'nothing'}"
 
 
 def _shared_out(texts: list[list[str]], height: int) -> list[list[str]]:

@@ -2,46 +2,33 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
-from textual import on, work
+from textual import on
 from textual.binding import Binding
-from textual.containers import Container
+from textual.containers import Container, Vertical
 from textual.widget import Widget
 
-from engine.errors import RunError, UserError
-from engine.events import COMPLETE, Event
-from engine.runs.folder import Run
+from engine.events import Event
 from tui.run.card_grid import CardGrid
 from tui.run.header import RunHeader
 from tui.run.health_line import HealthLine
 from tui.run.log_pane import LogPane
+from tui.run.metric_chart import MetricChart
 from tui.run.metric_labels import Metric
-from tui.run.next_steps import copy_one, newest_weights, next_keys
+from tui.run.next_steps import next_keys
 from tui.run.outcome import Outcome
+from tui.run.pair_list import PairList
 from tui.run.pair_pane import FIRST_PAIR, PairPane
-from tui.run.remote_commands import why_not_evaluated
+from tui.run.steering import SteeringScreen
 from tui.run.what_now import Ended, WhatNow
 from tui.shell.base import StudioScreen
 from tui.state.live_run import LiveRun
 from tui.terminal.requirements import LEAST_LINES
-from tui.text.fault import setting_at_fault
-from tui.text.safe_text import safe_line
-
-if TYPE_CHECKING:
-    from engine.session import Session
-    from engine.settings.schema import Settings
-
-NO_RUN = "no run is going: start one in Setup (f2) or resume one in Runs (f5)"
-ENDED = {
-    "finished": "finished",
-    "untrained": "learned from no pair",
-    "stopped": "was stopped",
-    "failed": "failed",
-}
+from tui.widgets.row_list import RowList
+from tui.widgets.section_title import SectionTitle
 
 
-class RunScreen(StudioScreen):
+class RunScreen(SteeringScreen):
     """The live run, or the last one that this program trained."""
 
     TITLE = "run"
@@ -49,34 +36,62 @@ class RunScreen(StudioScreen):
     VERTICAL_BREAKPOINTS = [  # noqa: RUF012
         (0, "-too-low"), (LEAST_LINES, "-flat"), (22, "-low"), (36, "-tall"),
     ]  # fmt: skip
+    # From 160 columns on, a tall screen has the chart of a metric and the last pairs too.
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
+        *(StudioScreen.HORIZONTAL_BREAKPOINTS or ()), (160, "-broad"),
+    ]  # fmt: skip
     CSS = """
-    RunScreen RunHeader, RunScreen Outcome, RunScreen CardGrid, RunScreen HealthLine {
-        padding: 0 1;
-    }
+    RunScreen RunHeader, RunScreen Outcome, RunScreen HealthLine { padding: 0 1; }
+    RunScreen #parts { height: 1fr; layout: vertical; padding: 0 1; }
     RunScreen CardGrid { margin: 1 0; }
-    RunScreen #below { height: 1fr; layout: vertical; padding: 0 1; }
-    RunScreen.-low PairPane { margin: 0 0 1 0; }
-    RunScreen.-flat PairPane { display: none; }
-    RunScreen.-flat.-large-pair PairPane { display: block; }
-    RunScreen.-tall PairPane { height: 2fr; margin: 0 0 1 0; }
+    RunScreen #below { height: 1fr; layout: vertical; }
+    RunScreen #pairs { height: 4; }
+    RunScreen PairPane { height: 1fr; }
+    RunScreen PairList, RunScreen MetricChart, RunScreen #pairs-title { display: none; }
+    RunScreen.-low #pairs { margin: 0 0 1 0; }
+    RunScreen.-flat #pairs { display: none; }
+    RunScreen.-flat.-large-pair #pairs { display: block; }
+    RunScreen.-tall #pairs, RunScreen.-tall WhatNow { height: 2fr; margin: 0 0 1 0; }
     RunScreen.-tall LogPane { height: 3fr; }
-    RunScreen.-wide #below { layout: horizontal; }
-    RunScreen.-wide PairPane { width: 1fr; height: 1fr; margin: 0 3 0 0; }
-    RunScreen.-wide LogPane { width: 1fr; height: 1fr; }
+
+    RunScreen.-wide #below, RunScreen.-broad #below { layout: horizontal; }
+    RunScreen.-wide #pairs, RunScreen.-wide LogPane,
+    RunScreen.-broad #pairs, RunScreen.-broad LogPane { width: 1fr; height: 1fr; }
+    RunScreen.-wide #pairs, RunScreen.-broad #pairs { margin: 0 3 0 0; }
+    RunScreen.-wide WhatNow, RunScreen.-broad WhatNow {
+        width: 2fr; height: 1fr; margin: 0 3 0 0;
+    }
+
+    RunScreen.-broad.-tall #parts { layout: horizontal; margin: 1 0 0 0; }
+    RunScreen.-broad.-tall CardGrid { width: 50; margin: 0 2 0 0; }
+    RunScreen.-broad.-tall #below {
+        layout: grid; grid-size: 2; grid-columns: 1fr 72; grid-rows: 5fr 3fr; grid-gutter: 0 2;
+    }
+    RunScreen.-what-now.-broad.-tall #below { grid-columns: 1fr 1fr; grid-rows: 3fr 1fr; }
+    RunScreen.-broad.-tall LogPane { column-span: 2; }
+    RunScreen.-broad.-tall MetricChart, RunScreen.-broad.-tall PairList,
+    RunScreen.-broad.-tall #pairs-title { display: block; }
+    RunScreen.-broad.-tall MetricChart, RunScreen.-broad.-tall #pairs,
+    RunScreen.-broad.-tall WhatNow { width: 1fr; height: 1fr; margin: 0 0 1 0; }
+
     RunScreen.-what-now WhatNow { display: block; }
-    RunScreen.-what-now PairPane { display: none; }
+    RunScreen.-what-now #pairs { display: none; }
     RunScreen.-what-now.-low CardGrid, RunScreen.-what-now.-low LogPane,
     RunScreen.-what-now.-flat CardGrid, RunScreen.-what-now.-flat LogPane { display: none; }
     RunScreen.-what-now.-low #below, RunScreen.-what-now.-flat #below { margin: 1 0 0 0; }
-    RunScreen.-tall WhatNow { height: 2fr; margin: 0 0 1 0; }
-    RunScreen.-wide WhatNow { width: 2fr; height: 1fr; margin: 0 3 0 0; }
     RunScreen.-what-now.-large-log LogPane,
-    RunScreen.-what-now.-large-pair PairPane { display: block; }
-    RunScreen.-large-log WhatNow, RunScreen.-large-pair WhatNow { display: none; }
-    RunScreen.-large-log CardGrid, RunScreen.-large-log PairPane,
-    RunScreen.-large-pair CardGrid, RunScreen.-large-pair LogPane { display: none; }
-    RunScreen.-large-log #below, RunScreen.-large-pair #below { margin: 1 0 0 0; }
-    RunScreen.-large-log LogPane, RunScreen.-large-pair PairPane {
+    RunScreen.-what-now.-large-pair #pairs { display: block; }
+
+    RunScreen.-large-log WhatNow, RunScreen.-large-pair WhatNow,
+    RunScreen.-large-log CardGrid, RunScreen.-large-log #pairs,
+    RunScreen.-large-pair CardGrid, RunScreen.-large-pair LogPane,
+    RunScreen.-large-log MetricChart, RunScreen.-large-pair MetricChart {
+        display: none !important;
+    }
+    RunScreen.-large-log #below, RunScreen.-large-pair #below {
+        layout: vertical; margin: 1 0 0 0;
+    }
+    RunScreen.-large-log LogPane, RunScreen.-large-pair #pairs {
         width: 1fr; height: 1fr; margin: 0;
     }
     """
@@ -114,17 +129,27 @@ class RunScreen(StudioScreen):
         """Head, cards, the newest pair and the log, health."""
         yield RunHeader()
         yield Outcome()
-        yield CardGrid()
-        with Container(id="below"):
-            yield WhatNow()
-            yield PairPane()
-            yield LogPane()
+        with Container(id="parts"):
+            yield CardGrid()
+            with Container(id="below"):
+                yield MetricChart()
+                yield WhatNow()
+                with Vertical(id="pairs"):
+                    yield SectionTitle("last pairs", id="pairs-title")
+                    yield PairList()
+                    yield PairPane()
+                yield LogPane()
         yield HealthLine()
 
     def on_mount(self) -> None:
         """Begin at the cards."""
         self.query_one(CardGrid).focus()
         self.run_worker(self._find_memory())
+
+    def on_resize(self) -> None:
+        """Parts for which there is room now are drawn."""
+        if self.ready:
+            self.call_after_refresh(self.run_changed, ())
 
     async def _find_memory(self) -> None:
         from engine.machine.device import device
@@ -142,9 +167,10 @@ class RunScreen(StudioScreen):
         self.query_one(CardGrid).show(view)
         asks = session is not None and session.settings.asks_person and bool(session.waiting())
         empty = "a pair waits for you: r shows it" if asks else FIRST_PAIR
-        self.query_one(PairPane).show(view.newest if view else None, empty)
+        self._show_pairs(empty)
+        self._show_chart()
         self.query_one(LogPane).show(view)
-        self.query_one(Outcome).show(view, key="e" if self._can_measure() else "")
+        self.query_one(Outcome).show(view, key="e" if self.can_measure() else "")
         failed = view is not None and view.status in ("failed", "untrained")
         self.query_one(HealthLine).show(view.findings if view else (), steady=not failed)
         asked = f"{session.status} {session.stopping}" if session else ""
@@ -154,9 +180,25 @@ class RunScreen(StudioScreen):
             self.refresh_bindings()
             self._show_what_now()
 
+    @on(CardGrid.Moved)
+    def _show_chart(self) -> None:
+        """Beside the cards, the chart is of the one under the cursor."""
+        self.query_one(MetricChart).show(self.studio.view, self.query_one(CardGrid).metric)
+
+    def _show_pairs(self, empty: str = FIRST_PAIR) -> None:
+        """The newest pair, or the one under the cursor where the last ones are listed."""
+        view, list_ = self.studio.view, self.query_one(PairList)
+        list_.show_pairs(tuple(view.pairs) if view else ())
+        pair = list_.current if list_.display else view.newest if view else None
+        self.query_one(PairPane).show(pair, empty)
+
+    @on(RowList.Moved)
+    def _another_pair(self) -> None:
+        self._show_pairs()
+
     def _show_what_now(self) -> None:
         """Once the run is over, what one can do with it stands in the place of the newest pair."""
-        view, run = self.studio.view, self._trained_run()
+        view, run = self.studio.view, self.trained_run()
         session = self.studio.session
         ended = Ended.of(view, run, session.settings) if view and run and session else None
         began = ended is not None and not self.has_class("-what-now")
@@ -164,12 +206,6 @@ class RunScreen(StudioScreen):
         self.query_one(WhatNow).show(ended, next_keys(self) if ended else ())
         if began and not (self.has_class("-tall") or self.has_class("-large-log")):
             self.call_after_refresh(self.query_one(WhatNow).focus_text)
-
-    def _trained_run(self) -> Run | None:
-        """The run of this screen, where it is over and has learned something."""
-        view, session = self.studio.view, self.studio.session
-        over = view and session and not session.alive and view.status in ("finished", "stopped")
-        return session.run if over and session and session.kept and view and view.step else None
 
     def shows(self, live: LiveRun) -> bool:
         """It shows the run of this process."""
@@ -182,130 +218,15 @@ class RunScreen(StudioScreen):
 
     # -- keys ------------------------------------------------------------------------------------
 
-    def why_not(self, action: str) -> str | None:
-        """What the run's state does not allow."""
-        view, session = self.studio.view, self.studio.session
-        alive = session is not None and session.alive
-        match action:
-            case "pause" | "unpause" | "stop" | "evaluate" | "save" if not alive:
-                return (
-                    NO_RUN
-                    if view is None
-                    else f"the run is over: it {ENDED.get(view.status, view.status)}"
-                )
-            case "pause" | "unpause" | "stop" if session and session.stopping:
-                return "the run is stopping already"
-            case "pause" if session and session.status == "paused":
-                return "the run is paused already"
-            case "unpause" if session and session.status != "paused":
-                return "the run is not paused"
-            case "evaluate" if session and (why := why_not_evaluated(session.settings)):
-                return why
-            case "go_on_and_evaluate" if alive or not self._can_measure():
-                return "its win rate is measured already" if view and not alive else NO_RUN
-            case "resume" if view is None or (not alive and self._resumable() is None):
-                how = ENDED.get(view.status, view.status) if view else ""
-                return f"the run is over: it {how}" if view else NO_RUN
-            case "resume" if alive:
-                return "the run is still going"
-            case "review" if not (alive and session and session.settings.asks_person):
-                return "no person judges this run" if session else NO_RUN
-            case "try_it" | "detail" | "chart" if view is None:
-                return NO_RUN
-            case "settings" if view is None or session is None:
-                return NO_RUN
-            case "try_it" | "real_model" | "by_hand" | "settings" if alive:
-                return "the run is still going"
-            case "try_it" | "detail" if session and not session.kept:
-                return "nothing was trained, so no run was kept"
-            case "chat" | "export" | "train_on" | "copy" if view is None:
-                return NO_RUN
-            case "chat" | "export" | "train_on" | "copy" if self._trained_run() is None:
-                return "the run is still going" if alive else "this run has trained nothing"
-        return None
-
-    def action_pause(self) -> None:
-        """Hold the run still."""
-        if session := self.studio.session:
-            session.pause()
-            self.say("pausing · p goes on")
-            self.refresh_bindings()
-
-    def action_unpause(self) -> None:
-        """Let the run go on."""
-        if session := self.studio.session:
-            session.unpause()
-            self.say("it goes on")
-            self.refresh_bindings()
-
-    def action_stop(self) -> None:
-        """End the run with a checkpoint, after a question."""
-        from tui.shell.ask import AskChoice
-
-        session = self.studio.session
-        loading = session is not None and session.unbegun
-        question = "stop this run?" if loading else "stop this run? It can be resumed later."
-        end = "nothing was trained yet" if loading else "write a checkpoint and end"
-        choices = (("stop", end), ("go on", f"keep {'loading' if loading else 'training'}"))
-        self.app.push_screen(AskChoice(question, choices), self._stop)
-
-    def _stop(self, answer: str | None) -> None:
-        if answer == "stop":
-            self.studio.stop_run()
-
-    def action_evaluate(self) -> None:
-        """Measure the win rate after the current step."""
-        if session := self.studio.session:
-            session.evaluate_now()
-            self.say(f"the win rate is measured {self._when(session)}")
-
-    def _can_measure(self) -> bool:
-        """Whether a run that is over has a win rate to be measured by going on with it."""
-        view, session = self.studio.view, self.studio.session
-        return bool(
-            (view and session and session.run and session.kept and view.can_measure)
-            and not why_not_evaluated(session.settings)
-        )
-
-    def action_go_on_and_evaluate(self) -> None:
-        """Resume the run, and measure the win rate before the next step."""
-        if (session := self.studio.session) and session.run:
-            self._resume(session.run, evaluate=True)
-
-    def _resumable(self) -> Run | None:
-        """The run of this screen, where it is over and has steps left."""
-        view, session = self.studio.view, self.studio.session
-        over = view and session and not session.alive and view.status not in COMPLETE
-        return session.run if over and session and session.kept else None
-
-    def action_resume(self) -> None:
-        """Go on with the run from its newest checkpoint."""
-        if run := self._resumable():
-            self._resume(run)
-
-    def _resume(self, run: Run, *, evaluate: bool = False) -> None:
-        try:
-            self.studio.resume_run(run, evaluate=evaluate)
-        except (UserError, RunError) as error:
-            self.say_error(error)
-
-    def action_save(self) -> None:
-        """Write a checkpoint after the current step."""
-        if session := self.studio.session:
-            session.save_now()
-            self.say(f"a checkpoint is written {self._when(session)}")
-
-    def _when(self, session: "Session") -> str:
-        """When the run does what is asked of it between two steps."""
-        if session.status == "paused":
-            return "once the run goes on: p"
-        return "after the current step"
-
     def action_large(self, part: str) -> None:
         """Give all the room to one part, or, asked again, to all parts."""
         if not part and not (self.has_class("-large-log") or self.has_class("-large-pair")):
             self.query_one(CardGrid).focus()
             self.say("all parts are in sight · q quits")
+            return
+        pairs = self.query_one(PairList)
+        if part == "pair" and pairs.display and not pairs.has_focus:
+            pairs.focus()  # they are in sight; asked again, the one under the cursor has the room
             return
         part = "" if self.has_class(f"-large-{part}") else part
         for each in ("log", "pair"):
@@ -339,69 +260,3 @@ class RunScreen(StudioScreen):
 
         if view := self.studio.view:
             self.app.push_screen(ChartScreen(view, metric.name))
-
-    def action_review(self) -> None:
-        """Go to the pairs that wait."""
-        self.studio.open_review()
-
-    def action_try_it(self) -> None:
-        """Ask the trained policy something."""
-        if (session := self.studio.session) and session.run:
-            self.studio.open_try_it(session.run)
-
-    def action_chat(self) -> None:
-        """Talk with the trained policy."""
-        if run := self._trained_run():
-            self.studio.open_chat(run)
-
-    def action_export(self) -> None:
-        """Write what was trained for other programs."""
-        if run := self._trained_run():
-            self.studio.open_export(run)
-
-    def action_train_on(self) -> None:
-        """Put the run's settings into the form, for a new run from where this one is."""
-        if (run := self._trained_run()) and (session := self.studio.session):
-            self._open_from(run, session.settings)
-
-    def _open_from(self, run: Run, settings: "Settings") -> None:
-        changes = {"run_name": None, "resume_adapter_file": str(newest_weights(run))}
-        source = f"{safe_line(run.name, 40)}, from where it is"
-        self.studio.open_setup(settings.model_copy(update=changes), source)
-
-    @work
-    async def action_copy(self) -> None:
-        """Copy the run's folder, or a command line for mlx-lm."""
-        if ended := self.query_one(WhatNow).ended:
-            await copy_one(self, ended)
-
-    def action_detail(self) -> None:
-        """Show the run's pairs, config and files."""
-        if (session := self.studio.session) and session.run:
-            self.studio.open_run_detail(str(session.run.path))
-
-    def action_settings(self) -> None:
-        """Put the run's settings into the form, with the cursor on the one at fault."""
-        view, session = self.studio.view, self.studio.session
-        if view and session:
-            self.studio.open_setup(session.settings, safe_line(view.name, 60))
-            if key := setting_at_fault(view.error or ""):
-                self.studio.open_setting(key)
-
-    def action_real_model(self) -> None:
-        """Put the settings of a real model into the form."""
-        from engine.settings.schema import Settings
-
-        self.studio.open_setup(Settings(), "the preset Qwen3-0.6B")
-
-    def action_by_hand(self) -> None:
-        """Put a run with a person as its judge into the form: of the starter, or from where the
-        run of another model is."""
-        from engine.settings.files import preset
-
-        run, session = self._trained_run(), self.studio.session
-        if run and session and session.settings.model != "starter":
-            changes = {"judge": "human", "batch_size": 1, "steps_per_report": 1}
-            self._open_from(run, session.settings.model_copy(update=changes))
-        else:
-            self.studio.open_setup(preset("starter-human"), "the preset starter-human")

@@ -55,7 +55,7 @@ class WhatNow(Vertical):
     WhatNow {
         height: 1fr; display: none;
         & .fixed { height: auto; }
-        & VerticalScroll { height: 1fr; }
+        & VerticalScroll { height: 1fr; scrollbar-gutter: stable; }
         & VerticalScroll Static { height: auto; }
     }
     """
@@ -100,7 +100,8 @@ class WhatNow(Vertical):
         if ended is None:
             return
         scroll = self.query_one(VerticalScroll)
-        width = max(MARGIN + 8, min(scroll.size.width or self.size.width, MARGIN + READING))
+        room = scroll.scrollable_content_region.width or self.size.width
+        width = max(MARGIN + 8, min(room, MARGIN + READING))
         low = self.size.height < LOW
         rows = 1 if low else 3
         text, is_cut = examples(ended.examples, width, LIMIT if self._whole else rows)
@@ -112,14 +113,12 @@ class WhatNow(Vertical):
     def _fixed(self, ended: Ended, *, low: bool) -> Content:
         """Where it is, the next steps and the command lines, which are cut where it is low: a key
         copies them whole."""
-        steps = [
-            Content.assemble((key, "$accent"), "\u00a0", words.replace(" ", "\u00a0"))
-            for key, words in self.keys
-        ]
+        steps = [Content.assemble((key, "$accent"), f" {words}") for key, words in self.keys]
         kept = f"kept in {safe_line(str(ended.folder))}"
         texts = [cut(text, self.size.width) if low else text for text in (kept, *ended.commands)]
         muted = [Content.styled(safe_line(text), "$muted") for text in texts]
-        parts = [muted[0], Content("  ").join(steps), Content("\n").join(muted[1:])]
+        keys = in_lines(steps, self.query_one(".fixed").size.width or self.size.width)
+        parts = [muted[0], keys, Content("\n").join(muted[1:])]
         between = Content("\n" if low else "\n\n")
         return between.join(part for part in parts if part.cell_length) + ("" if low else "\n")
 
@@ -149,3 +148,16 @@ def examples(given: Sequence[Example], width: int, rows: int) -> tuple[Content, 
                 margin = " " * len(mark) if at else mark
                 lines.append(Content.assemble((margin, "$muted"), (line, style)))
     return Content("\n").join(lines), is_cut
+
+
+def in_lines(parts: Sequence[Content], width: int, gap: str = "  ") -> Content:
+    """Parts beside one another in as many lines as they need; none is broken."""
+    lines: list[list[Content]] = []
+    for part in parts:
+        row = lines[-1] if lines else []
+        taken = sum(each.cell_length + len(gap) for each in row)
+        if row and taken + part.cell_length <= width:
+            row.append(part)
+        else:
+            lines.append([part])
+    return Content("\n").join(Content(gap).join(row) for row in lines)

@@ -15,9 +15,10 @@ def for_setting(key: str) -> Complete | None:
     return _SETTINGS.get(key)
 
 
-def models(text: str, *first: str) -> list[str]:
-    """Models that `text` may mean: the words in `first`, cached ones, folders."""
-    return _named(text, first, "models--")
+def models(text: str, *first: str, files: bool = False) -> list[str]:
+    """Models that `text` may mean: the words in `first`, cached ones, folders, and where `files`
+    may judge, those too."""
+    return [each for each in _named(text, first, "models--") if files or not _is_file(each)]
 
 
 def datasets(text: str) -> list[str]:
@@ -75,11 +76,16 @@ def _named(text: str, first: tuple[str, ...], prefix: str) -> list[str]:
     return [*near, *(paths(text) if looks_like_path or (text and not near) else [])][:LIMIT]
 
 
+def _is_file(text: str) -> bool:
+    """Whether an offered path is no folder, which ends in a separator."""
+    return text.startswith(("/", "~", ".")) and not text.endswith(os.sep)
+
+
 _SETTINGS: dict[str, Complete] = {
     "model": lambda text: models(text, "starter"),
-    "judge": lambda text: models(text, "human", "hybrid", "starter", *RULE_NAMES),
-    "hybrid_model": lambda text: models(text, "starter", *RULE_NAMES),
-    "eval_judge": lambda text: models(text, "starter", *RULE_NAMES),
+    "judge": lambda text: models(text, "human", "hybrid", "starter", *RULE_NAMES, files=True),
+    "hybrid_model": lambda text: models(text, "starter", *RULE_NAMES, files=True),
+    "eval_judge": lambda text: models(text, "starter", *RULE_NAMES, files=True),
     "reference_model_path": models,
     "data": datasets,
     "resume_adapter_file": paths,

@@ -1,6 +1,6 @@
 """The line under the form that is always true: what a run will take, and its parts."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from textual import work
 from textual.content import Content
@@ -17,18 +17,26 @@ if TYPE_CHECKING:
 TIMEOUT = 0.3  # seconds without an edit before the cost is worked out anew
 
 
+class Wanted(NamedTuple):
+    """What a cost is asked of: the settings, and what is known of the data's longest prompt."""
+
+    settings: Settings
+    longest: int | None  # tokens
+    reading: bool  # whether that is about to be known
+
+
 class CostLine(Static):
     """Works out, on a thread, what a run with the form's settings will take."""
 
-    DEFAULT_CSS = "CostLine { height: auto; max-height: 2; padding: 0 1; color: $muted; }"
+    DEFAULT_CSS = "CostLine { height: auto; max-height: 3; padding: 0 1; color: $muted; }"
 
     class Estimated(Message):
         """The cost is known, or why it cannot be."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._settings: Settings | None = None  # whose cost is wanted
-        self._cost_settings: Settings | None = None  # whose cost this is
+        self._wanted: Wanted | None = None  # what the cost is asked of
+        self._known: Wanted | None = None  # what this is the cost of
         self._cost: Cost | None = None
         self._error = ""
         self._timer: Timer | None = None
@@ -36,19 +44,30 @@ class CostLine(Static):
     @property
     def refusal(self) -> str:
         """Why the run cannot start; empty where it can, and where that is not known yet."""
-        if self._cost_settings != self._settings:
+        if self._known != self._wanted:
             return ""
         return self._error or (self._cost.refusal or "" if self._cost else "")
 
     @property
     def absent(self) -> tuple[str, str] | None:
         """The key and the name of a model or of data that is not here and cannot be fetched."""
-        known = self._cost if self._cost_settings == self._settings else None
-        return known.absent if known else None
+        return self._cost.absent if self._cost and self._of_these_settings else None
 
-    def estimate(self, settings: Settings) -> None:
-        """Work out the cost of these settings, once they stay for a moment."""
-        self._settings = settings
+    @property
+    def misnamed(self) -> tuple[str, str] | None:
+        """The key of a model's name that can be none, and the reason."""
+        return self._cost.misnamed if self._cost and self._of_these_settings else None
+
+    @property
+    def _of_these_settings(self) -> bool:
+        """Whether the cost is that of the settings, if not for the prompts of their data."""
+        known, wanted = self._known, self._wanted
+        return known is not None and wanted is not None and known.settings == wanted.settings
+
+    def estimate(self, settings: Settings, longest: int | None, *, reading: bool) -> None:
+        """Work out the cost of these settings, once they stay for a moment, for prompts no longer
+        than the `longest` of the data; `reading`: that is about to be known."""
+        self._wanted = Wanted(settings, longest, reading)
         if self._timer:
             self._timer.stop()
         self._timer = self.set_timer(TIMEOUT, self._work_out)
@@ -70,25 +89,31 @@ class CostLine(Static):
         """Ask the files first, which is quick, and the hub only for what is not here."""
         from tui.setup.cost import cost
 
-        settings = self._settings
-        assert settings is not None
+        wanted = self._wanted
+        assert wanted is not None
         for ask_hub in (False, True):
             try:
-                result, error = cost(settings, ask_hub=ask_hub), ""
+                result = cost(
+                    wanted.settings,
+                    longest=wanted.longest,
+                    reading=wanted.reading,
+                    ask_hub=ask_hub,
+                )
+                error = ""
             except (UserError, RunError, OSError) as reason:
                 result, error = None, str(reason)
-            self.app.call_from_thread(self._show_cost, settings, result, error)
+            self.app.call_from_thread(self._show_cost, wanted, result, error)
             if result is None or result.plan.download is not None:
                 return
 
-    def _show_cost(self, settings: Settings, result: "Cost | None", error: str) -> None:
-        if settings == self._settings and self.is_mounted:  # gone when the app closes
-            self._cost_settings, self._cost, self._error = settings, result, error
+    def _show_cost(self, wanted: Wanted, result: "Cost | None", error: str) -> None:
+        if wanted == self._wanted and self.is_mounted:  # gone when the app closes
+            self._known, self._cost, self._error = wanted, result, error
             self._draw()
             self.post_message(self.Estimated())
 
     def _draw(self) -> None:
         from tui.setup.cost import sentence
 
-        if self._settings:
-            self.update(sentence(self._settings, self._cost))
+        if self._wanted:
+            self.update(sentence(self._wanted.settings, self._cost))

@@ -29,10 +29,14 @@ class Refused:
 
 @dataclass(frozen=True)
 class Form:
-    """`values` are the settings that somebody chose, by dotted key; the rest is at its default."""
+    """`values` are the settings that somebody chose, by dotted key; the rest is at its default.
+
+    `findings` are reasons against settings that a look at files gave; an edit leaves them out.
+    """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     refused: Mapping[str, Refused] = field(default_factory=dict)
+    findings: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def settings(self) -> Settings:
@@ -43,7 +47,8 @@ class Form:
     def problems(self) -> dict[str, str]:
         """Why a run cannot start: a reason for each setting to mend; empty where it can."""
         reasons = {each.key: each.message for each in checks.problems(self.settings)}
-        return reasons | {key: each.reason for key, each in self.refused.items()}
+        refused = {key: each.reason for key, each in self.refused.items()}
+        return {**self.findings, **reasons, **refused}
 
     @cached_property
     def no_effect(self) -> dict[str, str]:
@@ -73,6 +78,10 @@ class Form:
         """The form with a valid value for a setting; None is its default."""
         rest = self.reset(key)
         return rest if entry is None else Form({**rest.values, key: entry}, rest.refused)
+
+    def with_findings(self, findings: Mapping[str, str]) -> "Form":
+        """The form with reasons against settings that a look at files gave."""
+        return Form(self.values, self.refused, findings) if findings else self
 
     def reset(self, key: str) -> "Form":
         """The form with a setting back at its default."""

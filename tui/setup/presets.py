@@ -12,7 +12,9 @@ from engine.settings.judge_names import judge_kind
 from engine.settings.presets import PRESETS
 from engine.settings.schema import Settings
 
-QWEN, LAST = "Qwen3-0.6B", "last start"
+QWEN, LAST = "Qwen3-0.6B", "my last run again"
+MOST_CACHED = 8  # models of this machine that are offered
+BUNDLED = "starter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,12 @@ def all_presets(hub: bool | None = None) -> list[Preset]:
 
     `hub`: whether it answers; None where that is not known.
     """
-    bundled = [Preset(name, _KNOWN.get(name, "bundled")) for name in PRESETS]
+    ready = [Preset(name, _KNOWN.get(name, "bundled") + _absence(name, hub)) for name in PRESETS]
     real = Preset(QWEN, "a real small model on human-like answers, its own judge")
-    offered = [real, *bundled] if _qwen_is_near(hub) else [*bundled, real]
+    near = _is_near(Settings().model, hub)
+    real = real if near else Preset(QWEN, f"{real.what}{_absence(QWEN, hub)}")
+    offered = [real, *ready] if near else [*ready, real]
+    offered += [Preset(name, "a model of this machine, its own judge") for name in _cached()]
     if _last_file().is_file():
         offered.append(Preset(LAST, "the settings of the run that was started last"))
     return offered
@@ -52,7 +57,20 @@ def settings_of(name: str) -> Settings:
     """
     if name == QWEN:
         return Settings()
-    return files.load(_last_file()) if name == LAST else files.preset(name)
+    if name == LAST:
+        return files.load(_last_file())
+    return files.preset(name) if name in PRESETS or name not in _cached() else _with_model(name)
+
+
+def _with_model(name: str) -> Settings:
+    """The settings for a model of this machine: what needs the hub gives way to what is here."""
+    from engine.model.files import has_dataset
+
+    if has_dataset(Settings().data):
+        return Settings(model=name, judge=name)
+    return Settings(
+        model=name, judge=name, data=BUNDLED, max_seq_length=512, max_completion_length=64
+    )
 
 
 def first() -> tuple[str, Settings]:
@@ -133,8 +151,32 @@ def _last_file() -> Path:
     return data_folder() / "last-start.yaml"
 
 
-def _qwen_is_near(hub: bool | None) -> bool:
-    """Whether the model can be had from the hub, or is in its cache."""
+def _cached() -> list[str]:
+    """The language models in the hub's cache that have all their files, less those of presets."""
+    from engine.model.files import find, read_config, read_shape, read_tensors
     from tui.setup.completions import cached
 
-    return bool(hub) or Settings().model in cached("models--")
+    names = []
+    for name in cached("models--"):
+        folder = find(name, "model") if name != Settings().model else None
+        config = read_config(folder) if folder else None
+        if folder and config and read_shape(config) and read_tensors(folder):
+            names.append(name)
+    return names[:MOST_CACHED]
+
+
+def _absence(name: str, hub: bool | None) -> str:
+    """What is to be said of a preset whose model has to be fetched first."""
+    near = _is_near(settings_of(name).model, hub)
+    if near:
+        return ""
+    return "; a download" if hub is None else "; not here, and the hub is out of reach"
+
+
+def _is_near(model: str, hub: bool | None) -> bool:
+    """Whether a model can be had from the hub, or is on this machine."""
+    from engine.model.files import find, packaged
+    from tui.setup.completions import cached
+
+    here = find(model, "model") or packaged(model) or model in cached("models--")
+    return bool(hub) or bool(here)

@@ -1,4 +1,4 @@
-"""The settings by section: the sections, beside them the fields of one or two, or of a search."""
+"""The settings: the first page, or all by section, or those of a search."""
 
 from collections.abc import Sequence
 
@@ -6,34 +6,41 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.events import Resize
 
+from tui.setup import first_page
 from tui.setup.form import Form
 from tui.setup.section_list import CHANGED, SectionList, beside, keys_of
-from tui.setup.setting_field import COMFORTABLE_WIDTH, SettingField
+from tui.setup.setting_field import SettingField
+from tui.setup.setting_line import COMFORTABLE_WIDTH
 from tui.setup.setting_list import GAP, Fields
+from tui.setup.suggestions import Suggestions
 
 
 class SettingBrowser(Horizontal):
-    """Shows the fields of the section under the cursor, or those that were looked for.
+    """Shows the first page, or the fields of the section under the cursor beside the list of
+    sections, or those that were looked for.
 
-    Where two sections fit side by side, it shows a pair of them.
+    Where two columns fit side by side, it shows a pair of sections.
     """
 
     DEFAULT_CSS = """
     SettingBrowser {
         width: 1fr; height: 1fr;
-        & #sections { width: 19; height: 1fr; }
+        & #sections { width: 19; height: 1fr; display: none; }
+        &.-sections #sections { display: block; }
         & #fields { width: 1fr; height: 1fr; padding: 0 1 0 0; }
         & SectionTitle { margin-left: 1; }
     }
     """
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: Form, suggestions: Suggestions) -> None:
         super().__init__()
         self._form = form
+        self._start, self._source = form, ""  # what the form began as, and its name
         self._two = False  # whether there is room for two columns
         self._keys: list[str] | None = None  # that were looked for
+        self.on_first_page = True
         self.sections = SectionList(form, id="sections")
-        self.fields = Fields(id="fields")
+        self.fields = Fields(suggestions, id="fields")
 
     def compose(self) -> ComposeResult:
         """Sections to the left."""
@@ -53,18 +60,30 @@ class SettingBrowser(Horizontal):
             if current:
                 current.scroll_visible(animate=False)
 
-    def show(self, form: Form, *, searching: bool) -> None:
-        """Draw another form; what differs from the defaults may be other settings now."""
-        self._form = form
-        if self.sections.section == CHANGED and not searching:
-            self.show_section()
+    def show(self, form: Form, start: Form, source: str, *, searching: bool) -> None:
+        """Draw another form, which began as `start`; what was changed may be other settings now."""
+        self._form, self._start, self._source = form, start, source
+        if not searching and (self.on_first_page or self.sections.section == CHANGED):
+            self._keys = None
+            self._show()
         else:
             for field in self.fields.visible_fields():
                 field.show(form)
         self.sections.mark(form)
 
+    @property
+    def _current(self) -> str | None:
+        """The setting of the first page that the cursor is on."""
+        return self.fields.current.key if self.fields.current else None
+
+    def show_page(self, *, first: bool) -> None:
+        """Show the first page, or else the section under the cursor."""
+        self.on_first_page = first
+        self.set_class(not first, "-sections")
+        self.show_section()
+
     def show_section(self) -> None:
-        """Show the fields of the section under the cursor."""
+        """Show the page, or the fields of the section under the cursor."""
         self._keys = None
         self._show()
 
@@ -75,41 +94,56 @@ class SettingBrowser(Horizontal):
 
     def _show(self) -> None:
         section = self.sections.section
-        if self._keys is None and section != CHANGED and self._two:
-            columns: Sequence[list[str]] = [
+        if self._keys is not None:
+            columns: Sequence[Sequence[str]] = [self._keys]
+        elif self.on_first_page:
+            columns = first_page.columns(
+                self._form, self._start, self._source, self._current, two=self._two
+            )
+        elif section != CHANGED and self._two:
+            columns = [
                 [name for each in column for name in (each, *keys_of(each))]
                 for column in beside(section)
             ]
         else:
-            keys = self.sections.keys(self._form) if self._keys is None else self._keys
-            columns = [keys]
+            columns = [self.sections.keys(self._form)]
         self.fields.show(columns, self._form)
 
     def open(self, key: str) -> None:
-        """Put the cursor on a setting, in its section."""
-        self.sections.select(key)
-        self.show_section()
+        """Put the cursor on a setting: on the first page where it is there, else in its section."""
+        page = first_page.columns(self._form, self._start, self._source)
+        if not self.on_first_page or key not in page[0]:
+            self.sections.select(key)
+            self.show_page(first=False)
+        else:
+            self.show_section()
         self.fields.focus_first(key)
 
     def step(self, by: int) -> bool:
         """To the next or previous section, and there to its first field if the cursor was on one;
-        whether there is such a section."""
-        if not 0 <= self.sections.cursor + by < len(self.sections.rows):
+        the first page is before them. Whether there is such a one."""
+        at = by - 1 if self.on_first_page else self.sections.cursor + by
+        if not -1 <= at < len(self.sections.rows) or (self.on_first_page and by < 0):
             return False
         in_fields = self.fields.current is not None
-        self.sections.cursor += by
-        self.show_section()
+        if at >= 0:
+            self.sections.cursor = at
+        self.show_page(first=at < 0)
         if in_fields:
             self.focus_section()
+        elif at < 0:
+            self.fields.focus_first()
         return True
 
     def focus_section(self) -> None:
         """Put the cursor on the first field of the section."""
-        self.fields.focus_first(next(iter(self.sections.keys(self._form)), None))
+        first = None if self.on_first_page else next(iter(self.sections.keys(self._form)), None)
+        self.fields.focus_first(first)
 
     def follow(self, field: SettingField) -> None:
         """Have the list of sections tell which of two the cursor is in."""
-        if self._two and self._keys is None and self.sections.section != CHANGED:
+        by_section = self._keys is None and not self.on_first_page
+        if self._two and by_section and self.sections.section != CHANGED:
             self.sections.select(field.key)
 
     def neighbour(self, field: SettingField | None, by: int) -> SettingField | None:

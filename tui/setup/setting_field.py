@@ -13,18 +13,16 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, TextArea
 
-from engine.runs.run_names import safe_name
 from engine.settings.fields import Setting
 from tui.setup.form import Form
+from tui.setup.setting_line import NAME_WIDTH, empty_words, setting_line
+from tui.setup.suggestions import Suggestions
 from tui.text.safe_text import safe_line
-from tui.text.setting_value import show
-from tui.widgets.offers import Complete, Offers
+from tui.widgets.offers import Offers
 from tui.widgets.safe_editors import LineEditor, TextEditor
 
-NAME_WIDTH = 31  # cells, the marks before the name included
-NARROW_VALUE, WIDE_VALUE = 11, 32  # cells for a value before the remark on it, where they fit
-COMFORTABLE_WIDTH = NAME_WIDTH + 30  # cells of a field that show most values whole
 EDITOR_LINES = 8
+EARLIER_WIDTH = 60  # cells of a value of an earlier run in the list of them
 KEEP = (
     ("keep", "leave the editor with the text as it is now"),
     ("drop", "back to the text before"),
@@ -32,7 +30,7 @@ KEEP = (
 
 
 class SettingField(Widget, can_focus=True):
-    """A setting; `complete` offers values for a text."""
+    """A setting; `suggestions` offer values for its text."""
 
     DEFAULT_CSS = """
     SettingField {
@@ -60,6 +58,7 @@ class SettingField(Widget, can_focus=True):
         Binding("space", "edit", "edit", show=False, id="field.edit_too"),
         Binding("left", "step(-1)", "previous choice", show=False, id="field.previous"),
         Binding("right", "step(1)", "next choice", show=False, id="field.next"),
+        Binding("h", "earlier", "earlier ones", id="field.earlier"),
         Binding("r,delete,backspace", "reset", "reset", id="field.reset"),
         Binding("tab", "done", "done", id="field.done"),
         Binding("escape", "cancel", "as it was", id="field.cancel"),
@@ -83,11 +82,11 @@ class SettingField(Widget, can_focus=True):
         field: "SettingField"
         by: int
 
-    def __init__(self, setting: Setting, form: Form, complete: Complete | None = None) -> None:
+    def __init__(self, setting: Setting, form: Form, suggestions: Suggestions) -> None:
         super().__init__(id=f"field-{setting.key.replace('.', '-')}")
         self.setting = setting
         self._form = form
-        self._complete = complete
+        self._suggestions = suggestions
         self._first_text = ""  # the text when the editor was opened
         self._screen_text = ""  # the editor's text as the screen knows it
         self._opened_text = ""  # of the editor of several lines
@@ -112,24 +111,8 @@ class SettingField(Widget, can_focus=True):
     def render(self) -> Content:
         """Marks, name, value and a remark; below, what is wrong with the value."""
         width = self.size.width
+        line = setting_line(self.setting, self._form, width, focused=self.has_focus_within)
         reason = self._form.problems.get(self.key)
-        idle = self._form.no_effect.get(self.key)
-        changed = self.key in self._form.changed
-        mark = ("!", "$bad") if reason else ("•" if changed else " ", "$foreground")
-        focus = ("›" if self.has_focus_within else " ", "$accent")
-        quiet = "$faint" if idle else "$muted"
-        name = (f" {self.key:<{NAME_WIDTH - 3}}", quiet if idle or not changed else "$foreground")
-        room = max(0, width - NAME_WIDTH)
-        value = self._value("$faint" if idle else "$foreground").truncate(room, ellipsis=True)
-        column = NARROW_VALUE if width < 90 else WIDE_VALUE
-        remark = self._remark()
-        gap = " " * max(2, column - value.cell_length)
-        spare = room - value.cell_length - remark.cell_length
-        if 1 <= spare < len(gap):  # begun sooner, it is whole
-            gap = " " * spare
-        left = room - value.cell_length - len(gap)
-        remark = remark.truncate(left, ellipsis=True) if left > 7 else Content("")
-        line = Content.assemble(focus, mark, name, value, gap, remark)
         if not reason:
             return line
         below = "\n" * (1 + EDITOR_LINES * isinstance(self.editor, TextEditor))
@@ -138,42 +121,6 @@ class SettingField(Widget, can_focus=True):
             max(1, width - indent), ellipsis=True
         )
         return Content.assemble(line, below, " " * indent, text)
-
-    def _value(self, style: str) -> Content:
-        setting, text = self.setting, self._form.text(self.key)
-        if setting.kind == "switch":
-            on = text == "on"
-            dangerous = on and setting.dangerous
-            return Content.styled("● on" if on else "○ off", "$bad" if dangerous else style)
-        if not text:
-            return Content.styled(_empty(setting), "$faint")
-        if setting.kind == "choice":
-            arrows = self.has_focus
-            return Content.styled(f"‹ {text} ›" if arrows else text, style)
-        first, *rest = text.split("\n")
-        more = (f"  … {len(rest) + 1} lines", "$muted") if rest else ""
-        unit = (f" {setting.unit}", "$muted") if setting.unit and text[0].isdigit() else ""
-        return Content.assemble((safe_line(first, 500), style), unit, more)
-
-    def _remark(self) -> Content:
-        """Why the setting has no effect, or the default it differs from."""
-        if idle := self._form.no_effect.get(self.key):
-            words = idle
-        elif name := self._kept_name():
-            words = f"kept as {name}"
-        elif self.key in self._form.changed and self.setting.kind != "multiline":
-            words = f"default {show(self.setting.default) or 'empty'}"
-        else:
-            return Content("")
-        return Content.styled(words, "$faint")
-
-    def _kept_name(self) -> str:
-        """How a run will be called where not all of the name that was given can stay."""
-        text = self._form.text(self.key)
-        if self.key != "run_name" or not text:
-            return ""
-        name = safe_name(text)
-        return name if name != text else ""
 
     def _height(self) -> None:
         lines = 1 + (self.key in self._form.problems)
@@ -214,7 +161,7 @@ class SettingField(Widget, can_focus=True):
         self._height()
         self.editor.focus()
         self.call_after_refresh(self.scroll_visible, animate=False)
-        if self._complete:
+        if self._suggestions.completes(self.key):
             self._options = Offers()
             await self.mount(self._options)
             self._offer("")
@@ -247,6 +194,22 @@ class SettingField(Widget, can_focus=True):
         """Back to where the form began, and from there to the default."""
         self.post_message(self.Edited(self, None))
 
+    def action_earlier(self) -> None:
+        """Choose one of the values that earlier runs had."""
+        from tui.shell.ask import AskChoice
+
+        values = self._suggestions.earlier(self.key)
+        lines = [
+            (f"{number}", f"{safe_line(each.value, EARLIER_WIDTH)}   {safe_line(each.run, 30)}")
+            for number, each in enumerate(values, 1)
+        ]
+
+        def chosen(number: str | None) -> None:
+            if number:
+                self._send(values[int(number) - 1].value)
+
+        self.app.push_screen(AskChoice(f"{self.key} of earlier runs", lines), chosen)
+
     @property
     def _open(self) -> bool:
         return self.editor is not None or self._options is not None
@@ -255,6 +218,8 @@ class SettingField(Widget, can_focus=True):
         """Escape is the field's while something is open, the other keys while nothing is."""
         if action == "cancel":
             return self._open
+        if action == "earlier":
+            return not self._open and bool(self._suggestions.earlier(self.key))
         if action == "done":
             return isinstance(self.editor, TextEditor)
         return not (self._open and action in ("edit", "step", "reset"))
@@ -337,7 +302,7 @@ class SettingField(Widget, can_focus=True):
 
     async def _show_choices(self) -> None:
         choices = self._choices()
-        words = [Content(word or _empty(self.setting)) for word in choices]
+        words = [Content(word or empty_words(self.setting)) for word in choices]
         self._options = OptionList(*words, markup=False)
         await self.mount(self._options)
         self._options.highlighted = choices.index(self._form.text(self.key))
@@ -345,8 +310,9 @@ class SettingField(Widget, can_focus=True):
 
     def _offer(self, text: str) -> None:
         """List what the text may become, below the editor."""
-        if self._complete and isinstance(self._options, Offers):
-            self._options.offer([each for each in self._complete(text) if each != text])
+        if isinstance(self._options, Offers):
+            offers = self._suggestions.offers(self.key, text)
+            self._options.offer([each for each in offers if each != text])
 
     async def _take(self, text: str) -> None:
         """Put an offered text into the editor; a folder stays open for what is in it."""
@@ -372,9 +338,3 @@ class SettingField(Widget, can_focus=True):
 
 def _begins_a_number(character: str | None) -> bool:
     return bool(character) and character in "0123456789.-"
-
-
-def _empty(setting: Setting) -> str:
-    """What stands for no value, in the words of its help: `empty: ...`."""
-    _, separator, words = setting.help.partition("empty: ")
-    return words.rstrip(".").split(";")[0] if separator else "empty"

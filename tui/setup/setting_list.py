@@ -1,6 +1,6 @@
 """The fields of the form that are shown now, in one column or in two side by side."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 from textual.containers import VerticalScroll
@@ -9,50 +9,44 @@ from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.layouts.vertical import VerticalLayout
 from textual.widget import Widget
 
-from engine.settings.schema import SECTIONS
-from tui.setup import completions
 from tui.setup.form import FIELDS, Form
 from tui.setup.setting_field import SettingField
+from tui.setup.suggestions import Suggestions
 from tui.widgets.section_title import SectionTitle
 
 GAP = 2  # cells between two columns
-# The order of all that may be shown: the title of each section, then its settings.
-ORDER = [
-    name
-    for section in SECTIONS
-    for name in (section, *(key for key, each in FIELDS.items() if each.section == section))
-]
 
 
 class Columns(Layout):
-    """Widgets under one another; those in `right` beside the others."""
+    """Widgets under one another, in columns of equal width, each in the order that it is given."""
 
     name = "columns"
 
     def __init__(self) -> None:
-        self.right: set[Widget] = set()
+        self.columns: list[list[Widget]] = []
         self._column = VerticalLayout()
 
     def arrange(
         self, parent: Widget, children: list[Widget], size: Size, greedy: bool = True
     ) -> ArrangeResult:
-        """The places of two columns of equal width, or of one where nothing is on the right."""
-        if not self.right:
-            return self._column.arrange(parent, children, size, greedy)
-        width = (size.width - GAP) // 2
+        """The places of the widgets; of one that is in no column, none."""
+        count = max(1, len(self.columns))
+        width = (size.width - GAP * (count - 1)) // count
+        there = set(children)
         placements: list[WidgetPlacement] = []
-        for x, on_right in ((0, False), (width + GAP, True)):
-            column = [each for each in children if (each in self.right) == on_right]
-            half = self._column.arrange(parent, column, Size(width, size.height), greedy)
-            placements += WidgetPlacement.translate(half, Offset(x, 0))
+        for number, widgets in enumerate(self.columns):
+            column = [each for each in widgets if each in there]
+            part = self._column.arrange(parent, column, Size(width, size.height), greedy)
+            placements += WidgetPlacement.translate(part, Offset(number * (width + GAP), 0))
         return placements
 
 
 class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
     """The fields of sections or of a search. Each is made when it is first shown."""
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, suggestions: Suggestions, *, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._suggestions = suggestions
         self._columns = Columns()
         self._visible: list[SettingField] = []
         self._widgets: dict[str, SettingField | SectionTitle] = {}  # each that was made, by name
@@ -62,10 +56,9 @@ class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
         """How the fields lie."""
         return self._columns
 
-    def show(self, columns: Sequence[Iterable[str]], form: Form) -> None:
-        """Show these settings, and titles of sections, and no others."""
-        sides = [sorted(column, key=ORDER.index) for column in columns]
-        names = list(chain.from_iterable(sides))
+    def show(self, columns: Sequence[Sequence[str]], form: Form) -> None:
+        """Show these settings, and titles above some of them, and no others."""
+        names = list(chain.from_iterable(columns))
         for name, widget in self._widgets.items():
             widget.display = name in names
             if isinstance(widget, SettingField) and name in names:
@@ -73,23 +66,22 @@ class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
         for name in names:
             if name not in self._widgets:
                 self._make(name, form)
-        right: set[Widget] = {self._widgets[name] for name in chain.from_iterable(sides[1:])}
-        if right != self._columns.right:
-            self._columns.right = right
+        widgets: list[list[Widget]] = [[self._widgets[name] for name in side] for side in columns]
+        if widgets != self._columns.columns:
+            self._columns.columns = widgets
             self.refresh(layout=True)
         before = self._visible
-        widgets = [self._widgets[name] for name in names]
-        self._visible = [each for each in widgets if isinstance(each, SettingField)]
-        if self._visible != before:
+        visible = chain.from_iterable(widgets)
+        self._visible = [each for each in visible if isinstance(each, SettingField)]
+        if self._visible[:1] != before[:1]:
             self.scroll_home(animate=False)
 
     def _make(self, name: str, form: Form) -> None:
         if name in FIELDS:
-            new = SettingField(FIELDS[name], form, completions.for_setting(name))
+            new = SettingField(FIELDS[name], form, self._suggestions)
         else:
             new = SectionTitle(name)
-        later = (self._widgets.get(each) for each in ORDER[ORDER.index(name) + 1 :])
-        self.mount(new, before=next(filter(None, later), None))
+        self.mount(new)
         self._widgets[name] = new
 
     def visible_fields(self) -> list[SettingField]:
@@ -106,5 +98,6 @@ class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
         fields = self.visible_fields()
         for field in [each for each in fields if each.key == key] or fields[:1]:
             field.focus()
+            self.call_after_refresh(field.scroll_visible, animate=False)  # once it has its place
             return True
         return False

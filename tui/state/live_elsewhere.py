@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.data.pairs import prompt_id
 from engine.errors import UserError
 from engine.events import UNDER_WAY
 from engine.json_number import whole
@@ -20,7 +21,7 @@ from tui.state.live_run import LiveRun, live_run
 from tui.state.run_from_files import take_state
 from tui.state.run_view import RunView
 
-RECENT = 64  # of the newest judged pairs, that may be of a batch that waits
+RECENT = 512  # of the newest judged pairs, that may be of a batch that waits
 
 
 def live_elsewhere(root: Path | None = None) -> LiveRun | None:
@@ -72,5 +73,5 @@ def _waiting(run: Run, step: int) -> int:
     }
     if not asked:
         return 0
-    judged = {line.get("pair_id") for file in (PAIRS, UNDECIDED) for line in run.last(file, RECENT)}
-    return len(asked - judged)
+    lines = [line for file in (PAIRS, UNDECIDED) for line in run.last(file, RECENT)]
+    return len(asked - {prompt_id(str(line.get("pair_id"))) for line in lines})

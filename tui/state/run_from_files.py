@@ -19,7 +19,7 @@ from engine.events import (
 from engine.json_number import finite, real, whole
 from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run, shown_status
 from engine.runs.json_lines import Record
-from tui.state.run_view import LOG_LINES, RunView
+from tui.state.run_view import LOG_LINES, NEWEST, RunView
 
 LOG_BYTES = 1_000_000  # of the end of log.txt that are read
 _LEVELS = get_args(Level)
@@ -69,11 +69,12 @@ class RunFromFiles:
             self.view.evaluation = replace(evaluation, step=step)
 
     def _take_pairs(self) -> None:
-        for follower in self._pairs:
-            _, lines = follower.read()
+        lines = [line for follower in self._pairs for line in follower.read()[1]]
+        lines.sort(key=lambda line: whole(line.get("step")))
+        for line in lines[-NEWEST:]:
             newest = self.view.newest
-            if lines and (newest is None or whole(lines[-1].get("step")) >= newest.step):
-                self.view.newest = to_pair(lines[-1])
+            if newest is None or whole(line.get("step")) >= newest.step:
+                self.view.pairs.appendleft(to_pair(line))
 
     def _log_size(self) -> int:
         with contextlib.suppress(OSError):
@@ -119,6 +120,8 @@ def take_state(view: RunView, state: Record, *, held: bool) -> None:
     view.ended_early = str(state["ended"]) if state.get("ended") else None
     view.step = whole(state.get("step"))
     view.total_steps = whole(state.get("total_steps"))
+    warm_start = state.get("warm_start")
+    view.warm_steps = whole(warm_start.get("steps")) if isinstance(warm_start, dict) else 0
     view.earlier = real(state.get("seconds")) or 0.0
     view.evaluation = _evaluation(state)
     view.findings = findings_in(state)
@@ -139,6 +142,7 @@ def to_pair(line: Record) -> PairJudged:
         choice=pair.verdict.choice,
         q=pair.verdict.q,
         judge=pair.judge,
+        rationale=pair.verdict.any_rationale,
     )
 
 

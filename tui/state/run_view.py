@@ -27,20 +27,25 @@ from engine.events import (
     Level,
     Log,
     PairJudged,
+    PairSampled,
     Progress,
     Report,
     RunEnded,
     RunStarted,
     StepDone,
     SuiteChange,
+    Writing,
 )
 from engine.json_number import real
 from tui.state.series import Series
+from tui.text.format import number
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
 
 LOG_LINES = 5_000
+NEWEST = 40  # pairs that are kept, those judged last
+IN_LOG = ("loss", "margin", "accuracy", "kl")  # metrics that a line of the log has of a report
 PACE_STEPS = 50  # newest steps that tell how long one takes a person
 NOT_MEASURED = "not measured since step 0"  # of a win rate
 SHOWN = {*STATUSES, "damaged"}
@@ -75,6 +80,7 @@ class RunView:
         self.ended_early: str | None = None  # why it was over before its last step
         self.step = 0
         self.total_steps = 0
+        self.warm_steps = 0  # the first ones, which learn from pairs that were there before
         self.progress: Progress | None = None
         self.started: float | None = None  # when this process began the loop
         self.first_step: int = 0  # the step it began at
@@ -83,7 +89,8 @@ class RunView:
         self.series: dict[str, Series] = {}
         self.log: deque[LogLine] = deque(maxlen=LOG_LINES)
         self.log_count = 0  # lines ever, so that a reader can tell what is new
-        self.newest: PairJudged | None = None
+        self.pairs: deque[PairJudged] = deque(maxlen=NEWEST)  # the newest first
+        self.writing: Writing | None = None  # what is being sampled, for a person who waits for it
         self.evaluation: Evaluated | None = None
         self._report: Report | None = None  # the newest means, which are what the files hold
         self.findings: tuple[Finding, ...] = ()  # what is wrong with the run, the worst first
@@ -109,6 +116,11 @@ class RunView:
         """How many points of a metric were ever added: what tells whether it has changed."""
         series = self.series.get(metric)
         return series.added if series else 0
+
+    @property
+    def newest(self) -> PairJudged | None:
+        """The pair that was judged last."""
+        return self.pairs[0] if self.pairs else None
 
     @property
     def phase(self) -> str:
@@ -142,18 +154,35 @@ class RunView:
             return self.earlier or None
         return self.earlier + max(0.0, (self.ended or now or time.time()) - self.started)
 
+    @property
+    def warming(self) -> bool:
+        """Whether the run learns from pairs that were there before it."""
+        return self.step < self.warm_steps
+
     def seconds_left(self) -> float | None:
-        """Seconds to the last step at the pace so far; None before the first step."""
-        steps, seconds = self.step - self.first_step, (self.elapsed() or 0.0) - self.earlier
+        """Seconds to the last step at the pace so far, or to the end of a warm start, whose steps
+        are no measure for the others; None before the first step."""
+        total_steps = self.warm_steps if self.warming else self.total_steps
+        if not self.live or not total_steps:
+            return None
+        left = max(0, total_steps - self.step)
         if self.judge == "human":
             pace = self._pace()
-            left = max(0, self.total_steps - self.step)
-            return pace * left if pace is not None and self.live and self.total_steps else None
-        if self.started is None:  # read from files, which tell of all sittings together
-            steps, seconds = self.step, self.earlier
-        if not self.live or steps <= 0 or seconds <= 0 or not self.total_steps:
-            return None
-        return seconds / steps * max(0, self.total_steps - self.step)
+            return None if pace is None else pace * left
+        step, seconds = self._paced_from()
+        steps, seconds = self.step - step, (self.elapsed() or 0.0) - seconds
+        return seconds / steps * left if steps > 0 and seconds > 0 else None
+
+    def _paced_from(self) -> tuple[float, float]:
+        """The step from which on the pace is measured, with the seconds of training up to it."""
+        # Files tell of all sittings together.
+        first = (0, 0.0) if self.started is None else (self.first_step, self.earlier)
+        if self.warming or first[0] >= self.warm_steps:
+            return first
+        series = max(self.series.values(), key=len, default=None)
+        points = zip(series.steps, series.times, strict=True) if series else ()
+        after = (point for point in points if point[0] >= self.warm_steps)
+        return next(after, (self.step, 0.0))
 
     def _pace(self) -> float | None:
         """Seconds of a step of late, the median: a person who was away overnight is no measure."""
@@ -180,7 +209,7 @@ class RunView:
             case RunStarted():
                 self.name, self.folder, self.device = event.name, event.folder, event.device
                 self.step = self.first_step = event.step
-                self.total_steps = event.total_steps
+                self.total_steps, self.warm_steps = event.total_steps, event.warm_steps
                 self.earlier, self.started, self.ended = self._trained(), event.time, None
                 self.status, self.error, self.ended_early = "running", None, None
                 if self.evaluation and self.evaluation.step > event.step:
@@ -193,8 +222,13 @@ class RunView:
                 self.suites = event.suites
             case Progress():
                 self.progress = event
+                self.writing = self.writing if event.phase == "sampling" else None
                 if self.live:
                     self.status = "paused" if event.phase == "paused" else "running"
+            case Writing():
+                self.writing = event
+            case PairSampled():
+                self.writing = None
             case Log():
                 self.add_log(event.time, event.level, event.text)
             case StepDone():
@@ -204,6 +238,7 @@ class RunView:
                 self._report = event
                 own = {k: v for k, v in event.metrics.items() if not self._has(k, event.step)}
                 self.add_metrics(event.step, own, self.elapsed(event.time))
+                self.add_log(event.time, "info", _report_line(event))
             case Evaluated():
                 self.evaluation = event
                 if event.split == "kept":  # of an earlier step, and so no point of the series
@@ -214,7 +249,7 @@ class RunView:
             case EndedEarly():
                 self.ended_early = event.reason
             case PairJudged():
-                self.newest = event
+                self.pairs.appendleft(event)
             case RunEnded():
                 self.status, self.error, self.ended = event.status, event.error, event.time
                 if self._report and self._report.step == self.step:  # the same numbers as later
@@ -233,12 +268,12 @@ class RunView:
         """
         at = math.nan if seconds is None else seconds
         for name, value in metrics.items():
-            if name in NOT_METRICS or (number := real(value)) is None:
+            if name in NOT_METRICS or (point := real(value)) is None:
                 continue
             series = self.series.get(name)
             if series is None:
                 series = self.series[name] = Series()
-            series.add(step, number, at)
+            series.add(step, point, at)
 
     def _trained(self) -> float:
         """Seconds of training up to the newest point."""
@@ -253,3 +288,10 @@ class RunView:
         """Add a line to the log, which keeps the newest."""
         self.log.append(LogLine(at, level, text))
         self.log_count += 1
+
+
+def _report_line(report: Report) -> str:
+    """`step 20  loss 0.472  margin 1.31`."""
+    known = ((name, real(report.metrics.get(name))) for name in IN_LOG)
+    values = [f"{name} {number(value)}" for name, value in known if value is not None]
+    return "  ".join([f"step {report.step:,}", *values])

@@ -3,12 +3,23 @@
 import os
 import sys
 
+from engine.machine.launch import place
+
 LEAST_COLUMNS, LEAST_LINES = 60, 16
 DUMB = ("", "dumb", "unknown")  # what TERM says of a terminal that only prints
 
 
+def in_browser() -> bool:
+    """Whether `lora-studio serve` shows this app: then its output is a pipe to the server."""
+    return os.environ.get("TEXTUAL_DRIVER", "").endswith(":WebDriver")
+
+
 def refusal() -> str | None:
     """Why the app cannot run here, in one line; None: it can."""
+    if here := place():
+        return f"the app is for one process, and this is one of {here.size} ranks"
+    if in_browser():
+        return None
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         return "the app needs a terminal"
     if (kind := os.environ.get("TERM", "")) in DUMB:

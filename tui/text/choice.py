@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine.events import Choice, Shown
+from engine.events import Choice, Pick, Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,27 @@ def words(choice: str) -> ChoiceWords:
 def verdict_words(shown: Shown) -> str:
     """What a person said of two answers, as a beginning: `the first won`."""
     return outcome(shown_choice(shown))
+
+
+def pick_words(shown: Shown | Pick) -> str:
+    """What a person said of two answers or more: `5 is the best, 2 the worst`."""
+    if not isinstance(shown, Pick):
+        return verdict_words(shown)
+    worst = "" if shown.worst is None else f", {shown.worst + 1} the worst"
+    return f"{shown.best + 1} is the best{worst}"
+
+
+def marks(shown: Shown | Pick, count: int) -> list[str]:
+    """What stands for a moment beside so many answers after a person's verdict."""
+    if not isinstance(shown, Pick):
+        left, right = MARKS[shown]
+        same = left if left == right else ""
+        return [left, right, *[same] * (count - 2)]
+    each = ["" for _ in range(count)]
+    each[shown.best] = "✓"
+    if shown.worst is not None:
+        each[shown.worst] = "✗"
+    return each
 
 
 def outcome(choice: str) -> str:

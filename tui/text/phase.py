@@ -14,6 +14,7 @@ PHASES = {
     "judging": "judging",
     "waiting": "waiting for your verdict",
     "updating": "updating",
+    "warming": "warm start: learning from earlier pairs",
     "evaluating": "evaluating",
     "saving": "saving a checkpoint",
     "fusing": "fusing the model",
@@ -26,6 +27,7 @@ SENTENCES = {
     "loading": "Loading the model",
     "sampling": "Sampling the next pairs",
     "updating": "Learning from the last batch",
+    "warming": "Warm start: the run learns from earlier pairs first",
     "paused": "The run is paused; f3 and p let it go on",
 }
 SPEEDS = (("pairs_per_second", "pairs/s"), ("sampled_tokens_per_second", "tok/s"))
@@ -46,7 +48,8 @@ def amount(progress: Progress) -> str:
     if not (progress.done or progress.total):
         return ""
     of = f" of {progress.total:,}" if progress.total else ""
-    return safe_line(f"{progress.done:,}{of} {progress.unit}".rstrip())
+    share = "" if progress.share is None else f" · {progress.share:.0%}"
+    return safe_line(f"{progress.done:,}{of} {progress.unit}".rstrip()) + share
 
 
 def activity(phase: str, progress: Progress | None) -> str:
@@ -61,6 +64,7 @@ def speeds(latest: Callable[[str], float | None]) -> list[str]:
     return [f"{number(value, 2) if value < 100 else count(value)} {unit}" for value, unit in known]
 
 
-def time_left(seconds: float | None) -> str:
-    """How long the rest will take; empty before that is known."""
-    return "" if seconds is None else f"{duration(seconds)} left"
+def time_left(seconds: float | None, *, warming: bool = False) -> str:
+    """How long the rest will take, or that of a warm start; empty before that is known."""
+    of = " of the warm start" if warming else ""
+    return "" if seconds is None else f"{duration(seconds)} left{of}"

@@ -38,10 +38,12 @@ class Chart(Widget, can_focus=True):
         Binding("z", "whole", "whole", id="chart.whole"),
         Binding("s", "smooth", "smooth", id="chart.smooth"),
         Binding("x", "axis", "step or time", id="chart.axis"),
+        Binding("l", "scale", "log scale", id="chart.scale"),
     ]
 
     smoothing: reactive[str] = reactive("off")
     axis: reactive[Axis] = reactive("step")
+    log_scale: reactive[bool] = reactive(False)
 
     class Read(Message):
         """The cursor stands on another point, or what is shown has changed."""
@@ -111,6 +113,8 @@ class Chart(Widget, can_focus=True):
         if not (reach := self.reach()):
             return None
         values = line.series.values
+        if self.log_scale:  # the line was made for this drawing
+            return plot.smoothed(values, reach)
         key = (id(values), len(values), reach)
         if key not in self._means:
             if len(self._means) > 2 * len(self.lines):
@@ -126,13 +130,13 @@ class Chart(Widget, can_focus=True):
         if not any(len(line.series) for line in self.lines):
             return Content.styled("no points yet", "$muted")
         window = self.window
-        y = plot.heights(self.lines, self.axis, window)
-        means = [each for line in self.lines if (each := self.means(line)) is not None]
-        canvas = plot.draw(
-            self.lines, self.axis, window, y, (width, height), means, dashed=self.dashed
-        )
+        lines = [plot.logged(line) for line in self.lines] if self.log_scale else self.lines
+        y = plot.heights(lines, self.axis, window)
+        means = [each for line in lines if (each := self.means(line)) is not None]
+        canvas = plot.draw(lines, self.axis, window, y, (width, height), means, dashed=self.dashed)
         cursor = window.place(self.cursor_x, width) if self._cursor is not None else -1
-        labels = _y_labels(y, height, percent=self.percent)
+        label = _log_labels if self.log_scale else _y_labels
+        labels = label(y, height, percent=self.percent)
         rows = [
             Content.assemble((f"{labels.get(row, ''):>{LABELS - 2}} ", "$muted"), ("│", "$faint"))
             + _row(canvas, row, cursor)
@@ -206,6 +210,16 @@ class Chart(Widget, can_focus=True):
         self._window = self._cursor = None
         self._changed()
 
+    def action_scale(self) -> None:
+        """Powers of ten along the y axis, or even steps."""
+        if not self.log_scale and not any(
+            value > 0 for each in self.lines for value in each.series.values
+        ):
+            self.post_message(self.Refused("a log scale needs values above 0"))
+            return
+        self.log_scale = not self.log_scale
+        self._changed()
+
     def _at_end(self, newest: bool) -> None:
         which = "newest" if newest else "first"
         self.post_message(self.Refused(f"the cursor is on the {which} point"))
@@ -253,6 +267,15 @@ def _y_labels(y: Range, height: int, *, percent: bool) -> dict[int, str]:
         label = f"{plot.tick_label(value, step)}{unit}"[: LABELS - 2]
         places.setdefault(label, height - 1 - y.place(value / scale, height))
     return {row: label for label, row in places.items()}
+
+
+def _log_labels(y: Range, height: int, *, percent: bool) -> dict[int, str]:
+    """Row -> label of the values whose logarithms `y` has."""
+    labels: dict[int, str] = {}
+    for value in plot.log_ticks(y, max(2, height // 3)):
+        text = f"{100 * 10**value:.3g} %" if percent else f"{10**value:.3g}"
+        labels.setdefault(height - 1 - y.place(value, height), text[: LABELS - 2])
+    return labels
 
 
 def _x_axis(window: Range, width: int, cursor: int, axis: Axis) -> list[Content]:

@@ -232,6 +232,32 @@ def _draw_band(
             canvas.upright(x, down - 1 - y.place(high, down), down - 1 - y.place(low, down), BAND)
 
 
+def logged(line: Line) -> Line:
+    """The line with the decimal logarithms of its values, less those that are not above 0."""
+    band = (_logged(line.band[0]), _logged(line.band[1])) if line.band else None
+    return Line(line.label, _logged(line.series), band)
+
+
+def _logged(series: Series) -> Series:
+    result = Series()
+    for step, value, at in zip(series.steps, series.values, series.times, strict=True):
+        if value > 0 and math.isfinite(value):
+            result.add(step, math.log10(value), at)
+    return result
+
+
+def log_ticks(range_: Range, most: int) -> list[float]:
+    """Logarithms of round numbers within a range of logarithms: of powers of ten, and of twice and
+    five times them where there is room."""
+    exponents = range(math.floor(range_.low), math.ceil(range_.high) + 1)
+    for factors in ((1, 2, 5), (1,)):
+        values = [each + math.log10(factor) for each in exponents for factor in factors]
+        values = [each for each in values if range_.low <= each <= range_.high]
+        if len(values) <= most:
+            return values or [range_.low, range_.high]
+    return values[:: -(-len(values) // max(1, most))]
+
+
 def smoothed(values: Sequence[float], reach: int) -> list[float]:
     """The exponential running mean over about `reach` points, unbiased at the start.
 

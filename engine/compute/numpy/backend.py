@@ -18,7 +18,7 @@ from engine.compute.numpy.threads import side_by_side, split
 from engine.compute.reading import common_starts, piece
 from engine.model import arrays
 from engine.model.backend import Decoder
-from engine.model.batch import Batch
+from engine.model.batch import AnyBatch, PaddedBatch
 
 
 class NumpyBackend:
@@ -78,13 +78,17 @@ class NumpyBackend:
         return rows
 
     def logps(
-        self, batch: Batch, *, recompute: bool = False, step_size: int | None = None
+        self, batch: AnyBatch, *, recompute: bool = False, step_size: int | None = None
     ) -> mx.array:
-        if not self._scores or step_size:
+        if not self._scores or step_size or isinstance(batch, PaddedBatch):
             return self.mlx.logps(batch, recompute=recompute, step_size=step_size)
         return completion_logps(
             self._module, batch, recompute=recompute, frozen=self._frozen, keeps=self._keeps
         )
+
+    @property
+    def traced(self) -> MlxBackend | None:
+        return self.mlx.traced
 
     def tokens_per_pass(self, *, recompute: bool, step_size: int | None = None) -> int:
         if not self._scores or step_size:

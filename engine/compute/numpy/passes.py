@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.compute import limits
+from engine.compute import headway, limits
 from engine.compute.numpy.layout import Block, Layout
 from engine.compute.numpy.model import Layer, Linear, NumpyModel
 from engine.compute.numpy.pointwise import gated, gated_back, rotated
@@ -82,6 +82,7 @@ class ForwardBackward:
                 read, (x, seen) = x, self._through(number, x)
                 if number >= lowest:
                     self._seen[number] = read if recompute else seen
+                headway.made("forward", (number + 1) / len(model.layers))
             self._last = x
             logps = self._logps()
         # Sums of the log-probabilities by completion, float32 (completions,).
@@ -92,8 +93,10 @@ class ForwardBackward:
         gradients: Gradients = {}
         with np.errstate(over="ignore", invalid="ignore"):
             d_x = self._back_to_last(weights[self._layout.rows].astype(np.float32))
-            for number in sorted(self._seen, reverse=True):
+            count = len(self._seen)
+            for done, number in enumerate(sorted(self._seen, reverse=True), 1):
                 d_x = self._back(number, d_x, gradients)
+                headway.made("back", done / count)
         return gradients
 
     def _through(

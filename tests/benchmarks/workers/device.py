@@ -291,11 +291,16 @@ def _contest(folder: Path, shape: Shape, peers: list[Contestant]) -> None:
         gpu=not on_cpu,
     )
     ours = Contestant("lora-studio", "studio")
+    uncompiled = Contestant("not compiled", "studio", {"settings": {"compile": "off"}})
     steps: dict[str, dict[str, float]] = {}
-    for each in (ours, *peers):  # apart, so that one that fails takes no other with it
+    for each in (
+        ours,
+        *([] if on_cpu else [uncompiled]),
+        *peers,
+    ):  # apart, so that one that fails takes no other with it
         rounds = 1 if on_cpu or each.name == "mlx-lm-lora" else 5  # that one takes long
         try:
-            alternate(setting, [each], folder / each.worker, rounds)
+            alternate(setting, [each], folder / each.name.replace(" ", "-"), rounds)
         except SystemExit as error:
             found(
                 f"{each.name}", " ".join(str(error).split())[-300:], False if each is ours else None
@@ -309,6 +314,8 @@ def _contest(folder: Path, shape: Shape, peers: list[Contestant]) -> None:
     mine = steps.get("lora-studio")
     if mine and (theirs := steps.get("mlx-lm-lora")):
         found("a step, of mlx-lm-lora's (goal: 0.25)", mine["step"] / theirs["step"])
+    if mine and (without := steps.get(uncompiled.name)):
+        found("an update, of one that is not compiled", mine["update"] / without["update"])
     if mine and (theirs := steps.get("TRL")):
         without = mine["sample"] + mine["update"]
         found("a step without a judge, of TRL's (goal: 0.8)", without / theirs["step"])

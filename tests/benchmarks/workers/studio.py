@@ -31,7 +31,7 @@ def main() -> None:
     from engine.runs import archive
     from engine.train import engine_thread, online_dpo
 
-    settings = from_mapping(setting["studio"], "the benchmark")
+    settings = from_mapping(setting["studio"] | setting.get("settings", {}), "the benchmark")
     decide(LLMJudge)
     online_dpo.sample = turns.timed("sample", online_dpo.sample)
     QueuedJudge.collect = turns.timed("judge", QueuedJudge.collect)

@@ -1,0 +1,32 @@
+"""How far a pass forward and back through a model is, told from within it, and the way out of it.
+
+A pass over one long prompt takes minutes on a CPU. Who wants to know of it, or to give it up, looks
+on between its layers; what the look raises ends the pass.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+Part = Literal["forward", "back"]
+Look = Callable[[Part, float], None]  # a part of the pass, and which share of it is done
+
+_look: Look | None = None
+
+
+@contextlib.contextmanager
+def watched(look: Look) -> Iterator[None]:
+    """Have `look` called between the layers of the passes of this context, on any thread. One at a
+    time in a process."""
+    global _look
+    before, _look = _look, look
+    try:
+        yield
+    finally:
+        _look = before
+
+
+def made(part: Part, share: float) -> None:
+    """Called where a share of a part is done."""
+    if _look is not None:
+        _look(part, share)

@@ -1,0 +1,1 @@
+"""Ranks: processes that train one run together, and what they say to each other."""

@@ -1,0 +1,352 @@
+"""Messages between rank 0 and the others: JSON over a socket to each, with heartbeats both ways.
+
+They are what a rank that is killed, hangs or loses its network is noticed by: its socket ends, or
+it is silent for too long. Each side knows the other by a key that rank 0 spreads over MLX's group.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener
+from typing import Any
+
+from engine.compute.sampling import Interrupted
+
+BEAT_SECONDS = 1.0
+SILENT_SECONDS = 30.0  # after which a rank counts as lost
+SEND_SECONDS = 20  # that a message may wait to be taken
+CONNECT_SECONDS = 5.0
+POLL_SECONDS = 0.1
+BEAT, LOG, STOP, FAULT = "beat", "log", "stop", "fault"  # messages that nobody waits for
+
+Message = dict[str, Any]
+
+
+class RankLost(Interrupted):
+    """A rank is gone, silent or at fault: a sentence. What was under way is dropped."""
+
+
+class Wire:
+    """One socket: messages as they come, on a thread of its own, and heartbeats sent."""
+
+    def __init__(
+        self, connection: Connection, take: Callable[[Message], None], end: Callable[[str], None]
+    ) -> None:
+        """
+        Args:
+            take: given each message that is no heartbeat, on the wire's thread.
+            end: told once why nothing more will come.
+        """
+        self.bytes_sent = 0
+        self._connection = connection
+        self._take, self._end = take, end
+        self._sending = threading.Lock()
+        self._over = threading.Event()
+        self._heard = time.monotonic()
+        _set_up(connection)
+        for work in (self._read, self._beat):
+            threading.Thread(target=work, name="wire", daemon=True).start()
+
+    def send(self, message: Message) -> None:
+        """Send a message; what stands in the way is told to `end`."""
+        data = json.dumps(message).encode()
+        try:
+            with self._sending:
+                self._connection.send_bytes(data)
+                self.bytes_sent += len(data)
+        except OSError as error:
+            self._finish(f"takes no messages ({error.strerror or type(error).__name__})")
+
+    def close(self) -> None:
+        """Close the socket, which the other side notices."""
+        self._over.set()
+        with contextlib.suppress(OSError), _socket_of(self._connection) as end:
+            end.shutdown(socket.SHUT_RDWR)  # which ends the reading thread, too
+
+    def _read(self) -> None:
+        while True:
+            try:
+                message = json.loads(self._connection.recv_bytes())
+            except (EOFError, OSError, ValueError):
+                self._finish("is gone")
+                return
+            self._heard = time.monotonic()
+            if message.get("do") != BEAT:
+                self._take(message)
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT_SECONDS):
+            self.send({"do": BEAT})
+            if time.monotonic() - self._heard > SILENT_SECONDS:
+                self._finish(f"has been silent for {SILENT_SECONDS:.0f} seconds")
+
+    def _finish(self, why: str) -> None:
+        if not self._over.is_set():
+            self._over.set()
+            self._end(why)
+
+
+class Hub:
+    """Rank 0's end: what it asks of the others, and whether they are there."""
+
+    def __init__(
+        self, others: int, host: str, key: bytes, *, stop: Callable[[], None] = lambda: None
+    ) -> None:
+        """Begin to listen.
+
+        Args:
+            others: how many there are beside rank 0.
+            host: an address of this machine to listen on, or nothing for all.
+            stop: told, on another thread, that a rank was asked to stop.
+        """
+        self._others, self._stop = others, stop
+        self._listener = Listener((host, 0), backlog=others, authkey=key)
+        self.port = int(self._listener.address[1])
+        self._changed = threading.Condition()
+        self._wires: dict[int, Wire] = {}
+        self.names: dict[int, str] = {}  # what messages call a rank
+        self._answers: dict[int, Message] = {}  # the newest answer of each rank
+        self._notes: list[tuple[int, str, str]] = []
+        self._number = 0
+        self.lost: str | None = None
+        threading.Thread(target=self._accept, name="ranks", daemon=True).start()
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of messages so far, heartbeats included."""
+        return sum(wire.bytes_sent for wire in self._wires.values())
+
+    def alive(self) -> None:
+        """
+        Raises:
+            RankLost: a rank is.
+        """
+        if self.lost:
+            raise RankLost(self.lost)
+
+    def hellos(self, seconds: float) -> dict[int, Message]:
+        """What each rank says of itself first.
+
+        Raises:
+            TimeoutError: not all have come.
+            RankLost: one is gone again.
+        """
+        return self._wait(range(1, self._others + 1), 0, seconds)
+
+    def ask(self, messages: dict[int, Message]) -> int:
+        """Send a message to some ranks; the number by which to wait for their answers."""
+        self._number += 1
+        for rank, message in messages.items():
+            self._wires[rank].send({**message, "number": self._number})
+        return self._number
+
+    def answers(
+        self, ranks: Sequence[int], number: int, stop: Callable[[], bool] = lambda: False
+    ) -> dict[int, Message]:
+        """The answers of ranks to what they were asked by that number.
+
+        Raises:
+            RankLost: one is gone, silent, or at fault.
+            Interrupted: `stop` says so.
+        """
+        return self._wait(ranks, number, None, stop)
+
+    def tell(self, message: Message) -> None:
+        """Send a message to all that nobody answers."""
+        for wire in self._wires.values():
+            wire.send(message)
+
+    def notes(self) -> list[tuple[str, str]]:
+        """Lines for the log that ranks have sent: level and text."""
+        with self._changed:
+            notes, self._notes = self._notes, []
+        return [(level, f"{self.names[rank]}: {text}") for rank, level, text in notes]
+
+    def close(self) -> None:
+        """Close all sockets. A program leaves that to its end, which the others wait for."""
+        self._listener.close()
+        for wire in self._wires.values():
+            wire.close()
+
+    def _wait(
+        self,
+        ranks: Sequence[int],
+        number: int,
+        seconds: float | None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> dict[int, Message]:
+        end = time.monotonic() + (float("inf") if seconds is None else seconds)
+
+        def there() -> bool:
+            return all(self._answers.get(rank, {}).get("number") == number for rank in ranks)
+
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self.lost or there(), POLL_SECONDS)
+                if self.lost:
+                    raise RankLost(self.lost)
+                if there():
+                    return {rank: self._answers[rank] for rank in ranks}
+            if stop():
+                raise Interrupted
+            if time.monotonic() > end:
+                missing = [str(rank) for rank in ranks if rank not in self._answers]
+                raise TimeoutError(f"rank {', '.join(missing)} has not come")
+
+    def _accept(self) -> None:
+        while len(self._wires) < self._others:
+            try:
+                connection = self._listener.accept()
+                hello = json.loads(connection.recv_bytes())
+                rank = int(hello["rank"])
+            except (AuthenticationError, EOFError, ConnectionError, ValueError, KeyError):
+                continue  # somebody else
+            except OSError:  # closed
+                return
+            with self._changed:
+                self.names[rank] = f"rank {rank} on {hello['host']} (process {hello['pid']})"
+                self._wires[rank] = Wire(
+                    connection,
+                    lambda message, rank=rank: self._take(rank, message),
+                    lambda why, rank=rank: self._lose(f"{self.names[rank]} {why}"),
+                )
+                self._answers[rank] = {**hello, "number": 0}
+                self._changed.notify_all()
+
+    def _take(self, rank: int, message: Message) -> None:
+        kind = message.get("do")
+        if kind == STOP:
+            self._stop()
+        elif kind == FAULT:
+            self._lose(f"{self.names[rank]}: {message['text']}")
+        else:
+            with self._changed:
+                if kind == LOG:
+                    self._notes.append((rank, message["level"], message["text"]))
+                else:
+                    self._answers[rank] = message
+                    self._changed.notify_all()
+
+    def _lose(self, why: str) -> None:
+        with self._changed:
+            self.lost = self.lost or why
+            self._changed.notify_all()
+
+
+class Link:
+    """Another rank's end: what rank 0 wants, in order, and whether it is there."""
+
+    def __init__(
+        self, name: str, addresses: Sequence[str], port: int, key: bytes, hello: Message
+    ) -> None:
+        """
+        Args:
+            name: what messages call rank 0.
+            addresses: of rank 0; the first that answers is taken.
+
+        Raises:
+            RankLost: none does.
+        """
+        self.end: Message | None = None  # what rank 0 says last
+        self.lost: str | None = None
+        self._name = name
+        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._dropped = 0  # the highest number that is not wanted any more
+        connection = _connect(addresses, port, key)
+        connection.send_bytes(json.dumps(hello).encode())
+        self._wire = Wire(connection, self._take, self._lose)
+
+    def next(self) -> Message:
+        """The next message of rank 0, waited for.
+
+        Raises:
+            RankLost: it has ended, is gone or silent.
+        """
+        while True:
+            try:
+                return self._messages.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                self.alive()
+
+    def answer(self, message: Message, **answer: Any) -> None:
+        """Answer a message."""
+        self._wire.send({**answer, "number": message["number"]})
+
+    def send(self, **message: Any) -> None:
+        """Tell rank 0 what it does not wait for."""
+        self._wire.send(message)
+
+    def dropped(self, message: Message) -> bool:
+        """Whether the answer to a message is not wanted any more."""
+        return message.get("number", 0) <= self._dropped or bool(self.end or self.lost)
+
+    def alive(self) -> None:
+        """
+        Raises:
+            RankLost: rank 0 has ended, is gone or silent.
+        """
+        if self.end or self.lost:
+            raise RankLost(self.lost or "rank 0 has ended")
+
+    def wait(self, seconds: float, *, exit: bool = False) -> None:
+        """Wait until rank 0 says its last, or with `exit` until its process is gone."""
+        end = time.monotonic() + seconds
+        while not self.lost and (exit or not self.end) and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+
+    def close(self) -> None:
+        """Close the socket. A program leaves that to its end."""
+        self._wire.close()
+
+    def _take(self, message: Message) -> None:
+        if message["do"] == "end":
+            self.end = message
+        elif message["do"] == "drop":
+            self._dropped = message["before"]
+        else:
+            self._messages.put(message)
+
+    def _lose(self, why: str) -> None:
+        self.lost = f"{self._name} {why}"
+
+
+def own_addresses() -> list[str]:
+    """Addresses of this machine, those that others may reach first."""
+    import psutil
+
+    found = [
+        each.address
+        for addresses in psutil.net_if_addrs().values()
+        for each in addresses
+        if each.family == socket.AF_INET
+    ]
+    return sorted(set(found), key=lambda address: address.startswith("127."))
+
+
+def _connect(addresses: Sequence[str], port: int, key: bytes) -> Connection:
+    for address in addresses:
+        with contextlib.suppress(OSError, EOFError, AuthenticationError):
+            socket.create_connection((address, port), timeout=CONNECT_SECONDS).close()
+            return Client((address, port), authkey=key)
+    raise RankLost(f"rank 0 cannot be reached at {', '.join(addresses)}, port {port}")
+
+
+def _socket_of(connection: Connection) -> socket.socket:
+    """The socket of a connection, by a descriptor of its own."""
+    return socket.socket(fileno=os.dup(connection.fileno()))
+
+
+def _set_up(connection: Connection) -> None:
+    """Small messages go at once, and one that nobody takes does not wait for ever."""
+    with _socket_of(connection) as options:
+        options.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        options.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0)
+        )

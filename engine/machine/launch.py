@@ -1,0 +1,106 @@
+"""Which of several processes this one is, told by what MLX's launcher left in the environment.
+
+`mlx.launch` (ring, JACCL, NCCL) and `mpirun` start one program several times, a rank each. Nothing
+here imports MLX.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from engine.errors import UserError
+
+HOSTFILE, RANK = "MLX_HOSTFILE", "MLX_RANK"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The place of this process among `size` that train together. `backend` is the name that MLX
+    has for what connects them, `address` one at which rank 0 can be reached, where it is known;
+    `neighbours` counts the ranks on this machine, this one included."""
+
+    rank: int
+    size: int
+    backend: str
+    address: str | None = None
+    neighbours: int = 1
+
+
+def place(environ: Mapping[str, str] | None = None) -> Place | None:
+    """The place of this process; None where it trains alone.
+
+    Raises:
+        UserError: the environment names a place that makes no sense.
+    """
+    environ = os.environ if environ is None else environ
+    found = _of_ring(environ) or _of_nccl(environ) or _of_jaccl(environ) or _of_mpi(environ)
+    if found is None or found.size == 1:
+        return None
+    if not 0 <= found.rank < found.size:
+        raise UserError(f"{RANK}: there is no rank {found.rank} among {found.size}, from 0 on")
+    return found
+
+
+def _of_ring(environ: Mapping[str, str]) -> Place | None:
+    """As `mlx.launch --backend ring` has it: a file with the addresses of each rank."""
+    if not (name := environ.get(HOSTFILE)) or RANK not in environ:
+        return None
+    machines = _machines(name)
+    if not machines:
+        return None
+    rank = _number(environ, RANK)
+    own = machines[rank] if 0 <= rank < len(machines) else None
+    return Place(rank, len(machines), "ring", machines[0], max(1, machines.count(str(own))))
+
+
+@cache
+def _machines(hostfile: str) -> tuple[str, ...]:
+    """The address of each rank's machine, by rank."""
+    try:
+        text = Path(hostfile).read_text(encoding="utf-8").strip()
+        hosts = json.loads(text) if text else []
+        if not isinstance(hosts, list):
+            raise TypeError("it holds no list")
+        return tuple(str(addresses[0]).rpartition(":")[0] for addresses in hosts)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{HOSTFILE}: {hostfile} is no list of each rank's addresses, such as "
+            f'[["10.0.0.1:5000"], ["10.0.0.2:5000"]]: {error}'
+        ) from error
+
+
+def _of_nccl(environ: Mapping[str, str]) -> Place | None:
+    if "NCCL_HOST_IP" not in environ or "MLX_WORLD_SIZE" not in environ or RANK not in environ:
+        return None
+    size = _number(environ, "MLX_WORLD_SIZE")
+    return Place(_number(environ, RANK), size, "nccl", environ["NCCL_HOST_IP"])
+
+
+def _of_jaccl(environ: Mapping[str, str]) -> Place | None:
+    devices, coordinator = environ.get("MLX_IBV_DEVICES"), environ.get("MLX_JACCL_COORDINATOR")
+    if not devices or not coordinator or RANK not in environ:
+        return None
+    try:
+        size = len(json.loads(Path(devices).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"MLX_IBV_DEVICES: {devices} cannot be read: {error}") from error
+    return Place(_number(environ, RANK), size, "jaccl", coordinator.rpartition(":")[0])
+
+
+def _of_mpi(environ: Mapping[str, str]) -> Place | None:
+    for rank, size in (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE")):
+        if rank in environ and size in environ:
+            local = "OMPI_COMM_WORLD_LOCAL_SIZE"
+            neighbours = _number(environ, local) if local in environ else 1
+            return Place(_number(environ, rank), _number(environ, size), "mpi", None, neighbours)
+    return None
+
+
+def _number(environ: Mapping[str, str], name: str) -> int:
+    try:
+        return int(environ[name])
+    except ValueError as error:
+        raise UserError(f"{name}: {environ[name]!r} is no number") from error

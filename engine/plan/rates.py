@@ -1,0 +1,118 @@
+"""What is known of learning rates before a run: where one worked, and where one broke the text.
+
+The facts are of the presets' runs, and of searches with `lora-studio rates`. Adaptive optimizers
+move each weight by about the rate an update, whatever the gradient's size, so that what counts for
+adapters is rate times scale; plain gradient steps can be compared for one model alone.
+"""
+
+from dataclasses import dataclass
+
+from engine.settings.schema import Settings
+
+ADAPTIVE = {"adam", "adamw", "adamax", "lion", "rmsprop", "adagrad", "muon"}
+NEAR = 4.0  # factor between the sizes of models within which one tells of the other
+# Of what worked, in all updates together: the starter moves by 0.001 nats in ten updates at this
+# share of its preset's rate.
+STILL = 1 / 16
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What runs of a model with adapters have shown. `breaks`: the least rate, at this scale, that
+    was seen to break its text; `updates` is how many it took at the rate that works."""
+
+    name: str  # as `model` has it
+    model: str  # in a sentence
+    parameters: int
+    optimizer: str
+    scale: float
+    works: float
+    breaks: float
+    updates: int
+
+
+MEASURED = (
+    Measurement("starter", "the starter", 1_526_000, "sgd", 2.0, 0.8, breaks=5.0, updates=80),
+    Measurement(
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "SmolLM2-135M",
+        134_515_000,
+        "adamw",
+        20.0,
+        1e-5,
+        breaks=1e-4,
+        updates=200,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RateAdvice:
+    """What is to be said of the rate of a run; `warning` where it is not likely to do."""
+
+    text: str
+    warning: bool = False
+
+
+def expected_updates(settings: Settings) -> int | None:
+    """Updates of the run's own steps; None where the number of prompts decides."""
+    if settings.epochs > 0:
+        return None
+    return -(-settings.iters // settings.gradient_accumulation_steps)
+
+
+def rate_advice(settings: Settings, parameters: int | None) -> RateAdvice:
+    """What was measured that tells of the rate of a run.
+
+    Args:
+        parameters: of the model; None where it is not on this machine.
+    """
+    updates = expected_updates(settings)
+    begin = "" if updates is None else f"{updates:,} update{'s' * (updates != 1)} · "
+    if parameters is None:  # the package of a preset's model may not be unpacked yet
+        parameters = next((e.parameters for e in MEASURED if e.name == settings.model), None)
+    if parameters is None:
+        return RateAdvice(f"{begin}rates are compared once the model is here")
+    if settings.train_type == "full":
+        return RateAdvice(f"{begin}no rate of full training was measured")
+    fact = min(MEASURED, key=lambda each: _factor(each.parameters, parameters))
+    near = _factor(fact.parameters, parameters) <= NEAR
+    if not _comparable(fact, settings, near=near):
+        return RateAdvice(
+            f"{begin}no rate of {settings.optimizer} was measured for {_size(parameters)}: "
+            "`lora-studio rates` searches one"
+        )
+    scale = settings.lora_parameters.scale
+    strength, worked = settings.learning_rate * scale, fact.works * fact.scale
+    here = f"rate {settings.learning_rate:g} x scale {scale:g}"
+    known = f"{fact.works:g} x {fact.scale:g} worked for {fact.model} in {fact.updates:,} updates"
+    if strength >= fact.breaks * fact.scale * (1 - 1e-9):
+        return RateAdvice(
+            f"{here} is likely to break the text, as {fact.breaks:g} x {fact.scale:g} did "
+            f"{fact.model}'s; {known}",
+            warning=True,
+        )
+    if updates is not None and near and strength * updates < STILL * worked * fact.updates:
+        return RateAdvice(
+            f"{here} cannot move the model in {updates:,} updates: {known}", warning=True
+        )
+    return RateAdvice(
+        f"{begin}rate x scale: {known}{'' if near else ', and no other size was measured'}"
+    )
+
+
+def _comparable(fact: Measurement, settings: Settings, *, near: bool) -> bool:
+    """Whether a rate of the settings can be held against a measured one."""
+    if fact.optimizer in ADAPTIVE:
+        return settings.optimizer in ADAPTIVE and (near or fact.parameters > 10**8)
+    return near and settings.optimizer == fact.optimizer
+
+
+def _factor(one: int, other: int) -> float:
+    return max(one, other) / max(1, min(one, other))
+
+
+def _size(parameters: int) -> str:
+    if parameters >= 10**9:
+        return f"{parameters / 1e9:.1f} B parameters"
+    return f"{parameters / 1e6:.0f} M parameters"

@@ -1,0 +1,145 @@
+"""Folders -> repositories of the model hub, by the hub's own library.
+
+A file at a time, and one commit at the end. What the hub has of it already, from before a break, is
+not sent again. The token is that of the environment or of the hub's login, and is never written.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from engine.errors import RunError, UserError
+from engine.publish import Folder
+from engine.secrets import hide, keep_secret
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+Progress = Callable[[str, int, int, int], None]  # a file, its number, of how many, its bytes
+AGAIN = "the same command goes on where it broke off"
+Answer = TypeVar("Answer")
+MESSAGE = "Publish with LoRA Studio"
+
+
+class HubError(RunError):
+    """The hub could not be reached, or did not take something: a sentence."""
+
+
+def check_repo(repo: str) -> None:
+    """Look at the name of a repository.
+
+    Raises:
+        UserError: no repository can have it.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError:
+        raise UserError(
+            f"--repo {repo}: write it as NAME or OWNER/NAME, of letters, digits, - _ and ."
+        ) from None
+
+
+def connect(*, bars: bool) -> "HfApi":
+    """The hub, with a token; with `bars` its library draws how far each file is.
+
+    Raises:
+        UserError: there is no token, or the hub is not to be used.
+    """
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.utils import disable_progress_bars
+
+    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+        raise UserError("publish: HF_HUB_OFFLINE is set, so nothing can be sent; unset it")
+    token = get_token()
+    if not token:
+        raise UserError(
+            "publish: there is no token for the hub; run `hf auth login`, or put one that may "
+            "write into HF_TOKEN"
+        )
+    keep_secret(token)
+    if not bars:
+        disable_progress_bars()
+    return HfApi(token=token)
+
+
+def owned(api: "HfApi", repo: str) -> str:
+    """`repo` with its owner, by default the one whose token it is."""
+    if "/" in repo:
+        return repo
+    return f"{_asked(api.whoami)['name']}/{repo}"
+
+
+def upload(
+    api: "HfApi", repo: str, folders: Sequence[Folder], *, public: bool, progress: Progress
+) -> list[str]:
+    """Send folders to the repositories of that name; their addresses.
+
+    Raises:
+        UserError: the token may not, or a repository is public and `public` was not said.
+        HubError: the hub could not be reached, or broke off.
+    """
+    return [_upload(api, repo, folder, public=public, progress=progress) for folder in folders]
+
+
+def _upload(api: "HfApi", repo: str, folder: Folder, *, public: bool, progress: Progress) -> str:
+    from huggingface_hub import CommitOperationAdd
+
+    made = _asked(
+        lambda: api.create_repo(repo, repo_type=folder.kind, private=not public, exist_ok=True)
+    )
+    if not public:  # one that was there before stays as it was
+        facts = _asked(lambda: api.repo_info(repo, repo_type=folder.kind))
+        if not facts.private:
+            raise UserError(
+                f"--repo {repo}: the {folder.kind} of that name is public; say --public to publish "
+                "for all to see, or choose another name"
+            )
+    files = folder.files()
+    additions = [
+        CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder.path / name)
+        for name, _ in files
+    ]
+    for number, ((name, size), addition) in enumerate(zip(files, additions, strict=True), 1):
+        progress(name, number, len(files), size)
+        _asked(
+            lambda one=addition: api.preupload_lfs_files(
+                repo, [one], repo_type=folder.kind, free_memory=False
+            )
+        )
+    _asked(
+        lambda: api.create_commit(repo, additions, repo_type=folder.kind, commit_message=MESSAGE)
+    )
+    return str(made)
+
+
+def _asked(ask: Callable[[], Answer]) -> Answer:
+    """What the hub answers.
+
+    Raises:
+        UserError: it does not let this token do it.
+        HubError: anything else that is wrong, in a sentence.
+    """
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return ask()
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        told = hide(" ".join((error.server_message or "").split()))[:300]
+        if status in (401, 403):
+            raise UserError(
+                f"publish: the hub refuses the token (status {status}{f': {told}' if told else ''}"
+                "); it needs one that may write there"
+            ) from None
+        words = f"status {status}{f': {told}' if told else ''}"
+        raise HubError(f"publish: the hub answers with {words}; {AGAIN}") from None
+    except (httpx2.HTTPError, OSError) as error:
+        words = hide(" ".join(str(error).split()))[:200] or type(error).__name__
+        raise HubError(f"publish: the hub cannot be reached ({words}); {AGAIN}") from None
+    except (RuntimeError, ValueError) as error:  # of a library below, when a transfer breaks
+        words = hide(" ".join(str(error).split()))[:200] or type(error).__name__
+        raise HubError(f"publish: the hub's library failed ({words}); {AGAIN}") from None

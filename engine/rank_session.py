@@ -1,0 +1,53 @@
+"""The door to a rank that follows rank 0 of a run, on a thread of its own.
+
+Importing this is light. MLX is imported, and lives, on the thread that `start` makes.
+"""
+
+import threading
+from typing import TYPE_CHECKING
+
+from engine.errors import UserError
+from engine.machine.blas import import_mlx
+from engine.machine.launch import Place
+from engine.model import adapter_files
+
+if TYPE_CHECKING:
+    from engine.settings.schema import Settings
+    from engine.train.rank_worker import RankWorker
+
+
+class RankSession:
+    """One rank other than 0. Its process has to leave by `os._exit`: a sum over ranks that hangs
+    cannot be broken off."""
+
+    def __init__(self, place: Place, settings: "Settings | None") -> None:
+        """`settings` have to be those of rank 0; None: those are taken."""
+        self.status, self.error = 1, ""
+        self._place, self._settings = place, settings
+        self._worker: RankWorker | None = None
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the end; whether it has come."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def stop(self) -> bool:
+        """Ask rank 0 to stop with a checkpoint; False where nobody is there to be asked."""
+        return self._worker is not None and self._worker.stop()
+
+    def _work(self) -> None:
+        try:
+            settings = self._settings and adapter_files.settled(self._settings)[0]
+            import_mlx()
+            from engine.train.rank_worker import RankWorker
+
+            self._worker = RankWorker(self._place, settings)
+            end = self._worker.work()
+            self.status, self.error = end.status, end.text
+        except UserError as error:
+            self.status, self.error = 2, str(error)

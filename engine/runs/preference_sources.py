@@ -1,0 +1,55 @@
+"""What a person may name where preference pairs are wanted: a file, a folder, a dataset, a run."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.data import files as data_files
+from engine.data.preferences import PlacedPreference, read_preferences
+from engine.data.sources import Split, SplitName, read_splits
+from engine.errors import UserError
+from engine.runs.archive import open_run, runs_root
+from engine.runs.folder import STATE, Run
+from engine.runs.labels import labels
+
+
+def splits_of(source: str) -> dict[SplitName, Split] | None:
+    """The splits of a file or a folder; None where the source is neither, or is a run.
+
+    Raises:
+        UserError: there is no such file, or nothing in it can be read.
+    """
+    path = Path(source).expanduser()
+    if path.is_file() or (path.is_dir() and not _is_run(source)):
+        return read_splits(str(path))
+    if data_files.kind(path) and not _is_run(source):
+        raise UserError(f"there is no file {source}")
+    return None
+
+
+def run_of(source: str) -> Run:
+    """The run of a name, or in a folder.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    path = Path(source).expanduser()
+    return open_run(path if (path / STATE).is_file() else source)
+
+
+def preferences_of(source: str) -> Iterator[PlacedPreference]:
+    """All pairs of a file or a folder of them, or of a run: those with a winner, and its ties.
+
+    Raises:
+        UserError: it is not there, or holds no pairs.
+    """
+    if splits := splits_of(source):
+        return itertools.chain.from_iterable(map(read_preferences, splits.values()))
+    decided = (label for label in labels(run_of(source)) if label.choice != "both_bad")
+    return ((f"pair {label.pair_id}", label.preference) for label in decided)
+
+
+def _is_run(source: str) -> bool:
+    named = os.sep not in source and (runs_root() / source).is_dir()
+    return named or (Path(source).expanduser() / STATE).is_file()

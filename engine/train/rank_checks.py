@@ -1,0 +1,76 @@
+"""What ranks have to have alike before they train together: versions, settings, models.
+
+Prompts are no part of it: rank 0 alone reads them, and sends what is to be answered.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from engine.errors import UserError
+from engine.model.locate import locate
+from engine.runs.archive import versions
+from engine.settings.schema import Settings
+
+# What each rank may have set in a way of its own, since rank 0 alone looks at it.
+OWN_SETTINGS = ("output_root", "run_name", "on_hangup", "lm_studio_name")
+
+
+def check_hello(name: str, hello: Mapping[str, Any], settings: Settings) -> None:
+    """Compare what the rank of that name says of itself with what rank 0 has. Without settings it
+    goes by those of rank 0.
+
+    Raises:
+        UserError: they differ.
+    """
+    for package, version in versions().items():
+        if package != "python" and (other := hello["versions"].get(package)) != version:
+            raise UserError(
+                f"{name} has {package} {other}, and rank 0 has {version}; install the same "
+                "versions everywhere"
+            )
+    if hello["settings"] is None:
+        return
+    others = Settings.model_validate(hello["settings"]).model_dump(mode="json")
+    for key, value in settings.model_dump(mode="json").items():
+        if key not in OWN_SETTINGS and others[key] != value:
+            raise UserError(
+                f"{key}: {name} has {others[key]!r}, and rank 0 has {value!r}; give all ranks the "
+                "same settings"
+            )
+
+
+def check_models(name: str, digests: Mapping[str, list[str]], own: Mapping[str, list[str]]) -> None:
+    """Compare the `model_digests` of the rank of that name with those of rank 0.
+
+    Raises:
+        UserError: they differ.
+    """
+    for key, digest in own.items():
+        if digests.get(key) != digest:
+            raise UserError(
+                f"{key}: {name} has other files of {digest[0]} than rank 0; give all ranks the same"
+            )
+
+
+def model_digests(settings: Settings) -> dict[str, list[str]]:
+    """For each setting that names a model: the name, and a digest of the model's files.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    named = [("model", settings.model)]
+    if settings.reference_model_path:
+        named.append(("reference_model_path", settings.reference_model_path))
+    named += [(key, name) for name, key in settings.judge_names("model").items()]
+    digests: dict[str, list[str]] = {}
+    for key, name in named:
+        digest = hashlib.sha256(digests.get(key, ["", ""])[1].encode())
+        for file in sorted(locate(name, key).resolve().iterdir()):
+            if file.is_file() and file.suffix in (".safetensors", ".json", ".jinja", ".model"):
+                with file.open("rb") as content:
+                    digest.update(
+                        file.name.encode() + hashlib.file_digest(content, "sha256").digest()
+                    )
+        digests[key] = [name, digest.hexdigest()]
+    return digests

@@ -1,0 +1,405 @@
+"""A run of several ranks, as rank 0 sees it: it alone runs the loop, and has the others compute
+their shares of what takes long: sampling, judging by models of this machine, and gradients.
+
+What is sampled does not depend on who samples it: draws have keys of their own. Every rank applies
+the same sum of gradients by the same optimizer, and so has the same weights. What the others do is
+in `engine.train.rank_worker`.
+"""
+
+import base64
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import numpy as np
+
+from engine.compute.sampling import Interrupted, Sampler, sample
+from engine.control import Control
+from engine.data.completion import Completion
+from engine.data.pairs import JudgedPair, Verdict
+from engine.data.prompts import Prompt
+from engine.distributed.group import Group, SumTimeout
+from engine.distributed.links import Hub, RankLost, own_addresses
+from engine.errors import UserError
+from engine.judges import PairJudge
+from engine.judges.presentation import Request
+from engine.machine.launch import Place
+from engine.model.adapter_files import start_of
+from engine.model.language_model import LanguageModel
+from engine.settings.judge_names import judge_kind
+from engine.settings.schema import Settings
+from engine.train.journal import Journal
+from engine.train.optimizers import build_optimizer
+from engine.train.rank_checks import check_hello, check_models, model_digests
+from engine.train.rank_shares import (
+    HEADER,
+    by_weight,
+    dealt,
+    header,
+    reduced,
+    state_arrays,
+    state_digest,
+    to_bytes,
+    zeros,
+)
+from engine.train.reporting import Measures
+from engine.train.roles import Roles
+from engine.train.update import PassProgress, SummedLoss, Sums, Update
+
+T = TypeVar("T")
+HELLO_SECONDS = 60.0
+
+
+class Lead:
+    """Rank 0 of several. Each command is given to all before this rank computes its own share."""
+
+    def __init__(self, here: Place, journal: Journal, control: Control) -> None:
+        self.size = here.size
+        self._group = Group(here)
+        self._others = range(1, here.size)
+        self._journal, self._control = journal, control
+        key = os.urandom(32)
+        self._hub = Hub(here.size - 1, here.address or "", key, stop=control.stop)
+        self._key = key
+        self._name = f"rank 0 on {socket.gethostname()} (process {os.getpid()})"
+        self._reference: LanguageModel | None = None
+        self._steps = self._sent = 0  # since the start of the loop
+
+    @property
+    def lost(self) -> str | None:
+        return self._hub.lost
+
+    # -- the start and the end -------------------------------------------------------------------
+
+    def start(self, settings: Settings) -> None:
+        """Find the other ranks, and see that they have what this one has."""
+        control, group, hub = self._control, self._group, self._hub
+        self._journal.progress("loading")
+        addresses = [group.place.address] if group.place.address else own_addresses()
+        try:
+            group.start(control.raise_if_stopping)
+            facts = {"addresses": addresses, "port": hub.port, "key": self._key.hex()}
+            data = header({**facts, "name": self._name})
+            group.spread(data, HEADER, control.raise_if_stopping)
+            hellos = hub.hellos(HELLO_SECONDS)
+        except (TimeoutError, SumTimeout, RuntimeError) as error:
+            raise UserError(
+                f"mlx.launch: the {self.size} ranks did not find each other"
+                f"{f': {error}' if str(error) else ''}; look whether all were started, and "
+                "whether their machines reach each other at the addresses given"
+            ) from error
+        for rank in self._others:
+            check_hello(hub.names[rank], hellos[rank], settings)
+        start = start_of(self._journal.run, settings)
+        begin = {
+            "do": "begin",
+            "settings": settings.model_dump(mode="json", exclude_defaults=True),
+            "start": base64.b64encode(start.read_bytes()).decode() if start else None,
+        }
+        number = hub.ask(dict.fromkeys(self._others, begin))
+        own = model_digests(settings)
+        answers = hub.answers(self._others, number, lambda: control.stopping)
+        for rank in self._others:
+            check_models(hub.names[rank], answers[rank]["models"], own)
+        names = ", ".join(hub.names.values())
+        self._journal.log("info", f"{self.size} ranks train together: {self._name}, {names}")
+
+    def end(self, status: int, text: str) -> None:
+        """Let the others end, with an exit status and the reason. They wait for the end of this
+        process, which still may have to write."""
+        self._hub.tell({"do": "end", "status": status, "text": text})
+
+    def serve(self, roles: Roles) -> None:
+        self._reference = roles.reference
+
+    # -- shares ----------------------------------------------------------------------------------
+
+    def sample(
+        self,
+        lm: LanguageModel,
+        prompts: Sequence[Sequence[int]],
+        *,
+        copies: int,
+        max_tokens: int,
+        sampler: Sampler,
+        seed: int,
+        progress: Callable[[int], None] = lambda tokens: None,
+        written: Callable[[int, Sequence[Sequence[int]]], None] | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> list[list[Completion]]:
+        """As `engine.compute.sampling.sample`, each rank a share of the prompts."""
+        shares = dealt([len(prompt) for prompt in prompts], self.size)
+        how = {
+            "do": "sample",
+            "of": "reference" if lm is self._reference else "policy",
+            "copies": copies,
+            "max_tokens": max_tokens,
+            "sampler": asdict(sampler),
+            "seed": seed,
+        }
+
+        def own_share(at: list[int]) -> list[list[Completion]]:
+            def tell(number: int, ids: Sequence[Sequence[int]]) -> None:
+                if written:
+                    written(at[number], ids)
+
+            return sample(
+                lm,
+                [prompts[i] for i in at],
+                copies=copies,
+                max_tokens=max_tokens,
+                sampler=sampler,
+                seed=seed,
+                indices=at,
+                progress=lambda tokens: progress(tokens * len(prompts) // len(at)),
+                written=tell if written else None,
+                stop=stop,
+            )
+
+        own, others = self._together(
+            shares,
+            lambda at: {**how, "prompts": [list(prompts[i]) for i in at], "indices": at},
+            own_share,
+            stop,
+        )
+        completions: dict[int, list[Completion]] = dict(zip(shares[0], own or [], strict=True))
+        for rank, answer in others.items():
+            rows = ([Completion(tuple(ids), bool(end)) for ids, end in row] for row in answer)
+            completions |= zip(shares[rank], rows, strict=True)
+        return [completions[i] for i in range(len(prompts))]
+
+    def judge(self, at: int, settings: Settings, judge: PairJudge) -> PairJudge:
+        """Models of this machine judge on all ranks; whoever else judges is asked by rank 0."""
+        local = all(judge_kind(name) == "model" for name in settings.judges)
+        return _SharedJudge(self, at, judge) if local else judge
+
+    def verdicts(
+        self,
+        at: int,
+        judge: PairJudge,
+        texts: Sequence[tuple[Request, str, str]],
+        names: Sequence[str],
+    ) -> list[Verdict]:
+        """As `PairJudge.judge`, each rank a share of the pairs."""
+        names = names or ["the pair of a held-out prompt"] * len(texts)
+        sizes = [len(_text(prompt)) + len(one) + len(two) for prompt, one, two in texts]
+        shares = dealt(sizes, self.size)
+        own, others = self._together(
+            shares,
+            lambda share: {
+                "do": "judge",
+                "judge": at,
+                "texts": [(_as_json(texts[i][0]), *texts[i][1:]) for i in share],
+                "names": [names[i] for i in share],
+            },
+            lambda share: judge.judge([texts[i] for i in share], [names[i] for i in share]),
+            lambda: self._control.stopping,
+        )
+        verdicts: dict[int, Verdict] = dict(zip(shares[0], own or [], strict=True))
+        for rank, answer in others.items():
+            verdicts |= zip(shares[rank], map(Verdict.from_json, answer), strict=True)
+        return [verdicts[i] for i in range(len(texts))]
+
+    def _together(
+        self,
+        shares: Sequence[list[int]],
+        message: Callable[[list[int]], dict[str, Any]],
+        compute: Callable[[list[int]], T],
+        stop: Callable[[], bool],
+    ) -> tuple[T | None, dict[int, Any]]:
+        """What this rank computes of its share, None of an empty one, and what the others say to
+        theirs."""
+        ranks = [rank for rank in self._others if shares[rank]]
+        number = self._hub.ask({rank: message(shares[rank]) for rank in ranks})
+        try:
+            own = compute(shares[0]) if shares[0] else None
+            answers = self._hub.answers(ranks, number, stop)
+        except Interrupted:
+            self._hub.tell({"do": "drop", "before": number})
+            self._hub.alive()  # what stops a run may be that a rank is lost
+            raise
+        self._tell_notes()
+        return own, {rank: answer["result"] for rank, answer in answers.items()}
+
+    def _tell_notes(self) -> None:
+        for level, text in self._hub.notes():
+            self._journal.log("warning" if level == "warning" else "info", text)
+
+    # -- gradients -------------------------------------------------------------------------------
+
+    def update(
+        self,
+        policy: LanguageModel,
+        reference: LanguageModel,
+        settings: Settings,
+        updates: int,
+        progress: PassProgress,
+        stop: Callable[[], bool],
+        warn: Callable[[str], None],
+    ) -> Update:
+        """One that is not given up, since all ranks would have to."""
+        self.tell(do="prepare", updates=updates)
+        return _SharedUpdate(self, policy, reference, settings, updates, progress, warn)
+
+    def sums(
+        self,
+        compute: Callable[[Sequence[JudgedPair], int], Sums],
+        none: Callable[[], Sums],
+        decided: Sequence[JudgedPair],
+        step: int,
+    ) -> Sums:
+        """The sums over all ranks' shares of pairs."""
+        tokens = [
+            len(each.pair.prompt_ids) + len(each.chosen_ids) + len(each.rejected_ids)
+            for each in decided
+        ]
+        shares = by_weight(tokens, self.size)
+        self._steps += 1
+        number = self._hub.ask(
+            {
+                rank: {
+                    "do": "sums",
+                    "step": step,
+                    "first": shares[rank].start,
+                    "pairs": [
+                        [each.pair.to_json(), asdict(each.verdict)]
+                        for each in decided[shares[rank]]
+                    ],
+                }
+                for rank in self._others
+            }
+        )
+        mine = decided[shares[0]]
+        own = compute(mine, shares[0].start) if mine else none()
+        answers = self._hub.answers(self._others, number)
+        # All are ready, so that nobody waits within a sum for one that still computes.
+        number = self._hub.ask({rank: {"do": "reduce"} for rank in self._others})
+        try:
+            gradients, pairs, check = reduced(
+                self._group, own.gradients, len(mine), self._hub.alive
+            )
+        except SumTimeout:
+            raise self._unsummed("does not come to an end") from None
+        checks = self._hub.answers(self._others, number)
+        if pairs != len(decided) or any(each["check"] != check for each in checks.values()):
+            raise self._unsummed("differs from rank to rank")
+        logps = [np.array(answers[rank]["logps"], np.float32) for rank in self._others]
+        self._tell_notes()
+        return Sums(
+            own.loss + sum(answers[rank]["loss"] for rank in self._others),
+            np.concatenate([own.logps, *(each for each in logps if each.size)]),
+            gradients,
+        )
+
+    def _unsummed(self, what: str) -> RankLost:
+        names = ", ".join(self._hub.names.values())
+        lost = f"the sum of gradients over ranks {what}: the network between rank 0 and {names}"
+        self._hub.lost = lost
+        return RankLost(lost)
+
+    def tell(self, **message: Any) -> None:
+        """Have the others do what needs no answer."""
+        self._hub.tell(message)
+
+    def agree(self, update: Update) -> None:
+        """See that all ranks have the weights of this one; where not, give them these."""
+        number = self._hub.ask({rank: {"do": "digest"} for rank in self._others})
+        own = state_digest(update)
+        answers = self._hub.answers(self._others, number)
+        for rank in self._others:
+            if answers[rank]["digest"] != own:
+                self._journal.log(
+                    "warning",
+                    f"{self._hub.names[rank]} has other weights than rank 0, as unlike machines "
+                    "round unlike; it goes on with those of rank 0",
+                )
+        if any(each["digest"] != own for each in answers.values()):
+            self.spread(update)
+
+    def spread(self, update: Update) -> None:
+        arrays = state_arrays(update)
+        data = to_bytes(arrays)
+        shapes = [(key, list(a.shape), str(a.dtype)) for key, a in arrays.items()]
+        counts = {"pairs": update.gradient_pairs, "steps": update.steps_since_update}
+        message = {"do": "state", "arrays": shapes, "size": len(data), **counts}
+        number = self._hub.ask({rank: {"do": "ready"} for rank in self._others})
+        self._hub.answers(self._others, number)  # all have loaded their models
+        self.tell(**message)
+        try:
+            self._group.spread(data, len(data), self._hub.alive)
+            self._sent = self._sent or self._bytes_sent()
+        except SumTimeout:
+            raise self._unsummed("does not come to an end") from None
+
+    def _bytes_sent(self) -> int:
+        return self._group.bytes_sent + self._hub.bytes_sent
+
+    def measures(self, others: Measures | None) -> Measures:
+        def with_bytes(step: int) -> dict[str, float]:
+            sent = (self._bytes_sent() - self._sent) / max(1, self._steps)
+            return {**(others(step) if others else {}), "sent_mb": sent / 1e6}
+
+        return with_bytes
+
+
+class _SharedJudge:
+    """A judge of this machine whose pairs all ranks judge."""
+
+    def __init__(self, lead: Lead, at: int, judge: PairJudge) -> None:
+        self.name = judge.name
+        self._lead, self._at, self._judge = lead, at, judge
+
+    def judge(
+        self, texts: Sequence[tuple[Request, str, str]], names: Sequence[str] = ()
+    ) -> list[Verdict]:
+        return self._lead.verdicts(self._at, self._judge, texts, names) if texts else []
+
+
+class _SharedUpdate(Update):
+    """An update whose pairs all ranks score, and which all ranks make."""
+
+    def __init__(
+        self,
+        lead: Lead,
+        policy: LanguageModel,
+        reference: LanguageModel,
+        settings: Settings,
+        updates: int,
+        progress: PassProgress,
+        warn: Callable[[str], None],
+    ) -> None:
+        optimizer = build_optimizer(settings, updates)
+        super().__init__(policy, reference, settings, optimizer, progress, warn=warn)
+        self._lead = lead
+        self._step = self._checked = 0
+
+    def sums(
+        self, loss: SummedLoss, decided: Sequence[JudgedPair], step: int, first: int = 0
+    ) -> Sums:
+        own = super().sums
+        self._step = step
+        return self._lead.sums(
+            lambda pairs, at: own(loss, pairs, step, at), lambda: zeros(self), decided, step
+        )
+
+    def add(self, sums: Sums, pairs: int) -> str | None:
+        self._lead.tell(do="add", loss=sums.loss, pairs=pairs)
+        return super().add(sums, pairs)
+
+    def apply(self) -> float:
+        self._lead.tell(do="apply")
+        norm = super().apply()
+        if (due := self._step // self.settings.save_every) > self._checked:
+            self._checked = due
+            self._lead.agree(self)
+        return norm
+
+
+def _text(request: Request) -> str:
+    return request.text if isinstance(request, Prompt) else request
+
+
+def _as_json(request: Request) -> Any:
+    return asdict(request) if isinstance(request, Prompt) else request

@@ -1,0 +1,141 @@
+"""Who computes a run: this process alone, or several ranks, of which this one is the first."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from engine.compute.sampling import Interrupted, Sample, sample
+from engine.control import Control, LoadingStopped
+from engine.distributed.links import RankLost
+from engine.errors import CannotGoOn, NothingLearned, RunError, UserError
+from engine.judges import PairJudge
+from engine.machine.launch import place
+from engine.model.language_model import LanguageModel
+from engine.settings.schema import Settings
+from engine.train.journal import Journal
+from engine.train.optimizers import build_optimizer
+from engine.train.rank_lead import Lead
+from engine.train.reporting import Measures
+from engine.train.roles import Roles
+from engine.train.update import PassProgress, Update
+
+
+class Ranks(Protocol):
+    """Who computes a run."""
+
+    size: int
+
+    @property
+    def lost(self) -> str | None:
+        """Which rank is gone, silent or at fault, a sentence."""
+        ...
+
+    @property
+    def sample(self) -> Sample:
+        """What samples for the loop and its measurements."""
+        ...
+
+    def serve(self, roles: Roles) -> None:
+        """Learn which models are sampled from."""
+        ...
+
+    def judge(self, at: int, settings: Settings, judge: PairJudge) -> PairJudge:
+        """A judge of the run (0), or the one that only evaluates (1), by its settings."""
+        ...
+
+    def update(
+        self,
+        policy: LanguageModel,
+        reference: LanguageModel,
+        settings: Settings,
+        updates: int,
+        progress: PassProgress,
+        stop: Callable[[], bool],
+        warn: Callable[[str], None],
+    ) -> Update:
+        """The update of a run that makes so many."""
+        ...
+
+    def spread(self, update: Update) -> None:
+        """Give all ranks the weights, and what the optimizer keeps, of this one."""
+        ...
+
+    def measures(self, others: Measures | None) -> Measures | None:
+        """What is measured of ranks, beside other measures, by metric."""
+        ...
+
+
+class Alone:
+    """One rank."""
+
+    size = 1
+    lost: str | None = None
+    sample = staticmethod(sample)
+
+    def serve(self, roles: Roles) -> None:
+        pass
+
+    def judge(self, at: int, settings: Settings, judge: PairJudge) -> PairJudge:
+        return judge
+
+    def update(
+        self,
+        policy: LanguageModel,
+        reference: LanguageModel,
+        settings: Settings,
+        updates: int,
+        progress: PassProgress,
+        stop: Callable[[], bool],
+        warn: Callable[[str], None],
+    ) -> Update:
+        optimizer = build_optimizer(settings, updates)
+        return Update(policy, reference, settings, optimizer, progress, stop, warn)
+
+    def spread(self, update: Update) -> None:
+        pass
+
+    def measures(self, others: Measures | None) -> Measures | None:
+        return others
+
+
+@contextlib.contextmanager
+def ranks_of(settings: Settings, journal: Journal, control: Control) -> Iterator[Ranks]:
+    """All ranks of the run that this process trains, as rank 0; they end with the context.
+
+    Raises:
+        UserError: a rank has not come, or differs in its version, settings or models.
+        RunError: a rank was lost while the run loaded.
+        LoadingStopped: asked to stop.
+    """
+    here = place()
+    if here is None:
+        yield Alone()
+        return
+    if here.rank:
+        raise UserError(
+            "a run on several ranks is trained by `lora-studio train CONFIG.yaml`, which "
+            "`mlx.launch` starts on each of them"
+        )
+    lead = Lead(here, journal, control)
+    status, text = 1, "rank 0 has failed"
+    try:
+        lead.start(settings)
+        yield lead
+        status, text = (3, lead.lost) if lead.lost else (0, "")
+    except RankLost as lost:  # before there was a loop that could stop with a checkpoint
+        text = str(lost)
+        raise RunError(f"{lost}; the run had not begun") from lost
+    except LoadingStopped:
+        status, text = 130, ""
+        raise
+    except Interrupted:
+        control.raise_if_stopping()
+        raise
+    except UserError as error:
+        status, text = 2, str(error)
+        raise
+    except (CannotGoOn, NothingLearned) as error:
+        status, text = 3, lead.lost or str(error)
+        raise
+    finally:
+        lead.end(status, text)

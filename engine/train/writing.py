@@ -1,0 +1,30 @@
+"""Tells a person who waits for the next pair what is being written of it."""
+
+import time
+from collections.abc import Sequence
+
+from engine.data.prompts import Prompt
+from engine.events import Writing
+from engine.model.language_model import LanguageModel
+from engine.train.journal import Journal
+
+SECONDS = 0.2  # between two tellings
+
+
+class WritingTeller:
+    """Given the ids of completions as they are sampled, tells their texts now and then."""
+
+    def __init__(self, policy: LanguageModel, prompts: Sequence[Prompt], journal: Journal) -> None:
+        self._policy, self._prompts, self._journal = policy, prompts, journal
+        self._told = 0.0
+
+    def __call__(self, index: int, completions: Sequence[Sequence[int]]) -> None:
+        """Hear of the completions of one of the prompts."""
+        now = time.monotonic()
+        if now - self._told < SECONDS:
+            return
+        self._told = now
+        prompt = self._prompts[index]
+        # Without a character of which bytes are still to come.
+        texts = tuple(self._policy.text(ids).rstrip("\ufffd") for ids in completions)
+        self._journal.emit(Writing(prompt=prompt.text, messages=prompt.conversation, texts=texts))

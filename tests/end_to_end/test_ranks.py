@@ -1,0 +1,365 @@
+"""One run that several processes train: equal to one alone, and safe when one of them is lost."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import psutil
+import pytest
+
+from tests.close import assert_close
+from tests.end_to_end import program
+from tests.end_to_end.program import TIMEOUT, words
+from tests.end_to_end.ranks import (
+    ROOT,
+    SHORT,
+    ended,
+    free_ports,
+    started,
+    train,
+    wait_for_step,
+)
+from tests.engine.small_models import QWEN3, write_model, write_prompts
+
+EXACT = 1e-5  # as a share of the largest
+
+
+def checkpoints(folder: Path) -> list[int]:
+    return sorted(int(each.name) for each in (folder / "checkpoints").glob("[0-9]*"))
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    newest = folder / "checkpoints" / f"{checkpoints(folder)[-1]:07d}"
+    arrays: Any = mx.load(str(newest / "adapters.safetensors"))
+    return {name: np.array(array) for name, array in arrays.items()}
+
+
+def assert_equal_runs(folder: Path, wanted: Path) -> None:
+    """The same prompts in the same order, the same answers and verdicts, and numbers as close as
+    float32 adds them up in another order."""
+    one, other = program.written(folder), program.written(wanted)
+    for file in ("pairs.jsonl", "undecided.jsonl"):
+        assert len(one[file]) == len(other[file])
+        for line, its in zip(one[file], other[file], strict=True):
+            for name in ("q", "q_orders"):
+                assert_close(line.pop(name) or 0, its.pop(name) or 0, EXACT, size=1.0)
+            assert line == its
+    assert len(one["metrics.jsonl"]) == len(other["metrics.jsonl"])
+    for line, its in zip(one["metrics.jsonl"], other["metrics.jsonl"], strict=True):
+        line.pop("sent_mb", None)
+        its.pop("sent_mb", None)
+        assert line.keys() == its.keys()
+        for name, value in line.items():
+            if isinstance(value, float):
+                assert_close(value, its[name], EXACT, size=1.0, name=name)
+            else:
+                assert value == its[name], name
+    found, trained = weights(folder), weights(wanted)
+    largest = max(float(np.abs(array).max()) for array in trained.values())
+    assert largest > 0
+    for name, array in trained.items():
+        assert_close(found[name], array, EXACT, size=largest, name=name)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of one process."""
+    home = tmp_path_factory.mktemp("alone")
+    arguments = ("train", "starter", "--run-name", "alone", *words(**SHORT))
+    done = program.run(*arguments, home=home)
+    assert done.returncode == 0, done.stderr
+    return home / "runs" / "alone"
+
+
+# -- equal -----------------------------------------------------------------------------------------
+
+
+def test_two_ranks_equal_one(alone: Path, tmp_path: Path) -> None:
+    with train(2, "two", tmp_path) as ranks:
+        assert ended(ranks) == [0, 0], [each.said() for each in ranks]
+        assert "done: step 6 of 6" in ranks[0].said()
+        assert ranks[1].said() == ""
+    folder = tmp_path / "runs" / "two"
+    assert os.listdir(tmp_path / "runs") == ["two"]
+    assert_equal_runs(folder, alone)
+    assert json.loads((folder / "run.json").read_text())["ranks"] == 2
+    reports = [line for line in program.written(folder)["metrics.jsonl"] if "loss" in line]
+    assert all(0 < line["sent_mb"] < 10 for line in reports)
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    # A batch of one: a rank has no prompt, and no pair.
+    "few": {"batch_size": 1, "gradient_accumulation_steps": 2},
+    "full": {"train_type": "full", "num_layers": 2, "learning_rate": 1e-5},
+    "dora": {
+        "train_type": "dora",
+        "optimizer": "adafactor",
+        "learning_rate": 1e-3,
+        "lookahead": 1,
+    },
+}
+
+
+@pytest.mark.slow
+def test_the_command_of_the_guide_for_this_machine_works_as_written(tmp_path: Path) -> None:
+    page = (ROOT / "tui" / "guide" / "ranks.md").read_text(encoding="utf-8")
+    command = page.partition("## Try it on this machine")[2].split("```")[1].removeprefix("sh\n")
+    with launched(["sh", "-c", command], tmp_path) as (launcher, out):
+        assert launcher.wait(2 * TIMEOUT) == 0, out.read_text()
+    assert "done: step 20 of 20" in out.read_text()
+    state = json.loads((tmp_path / "runs" / "two" / "run.json").read_text())
+    assert (state["status"], state["ranks"]) == ("finished", 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS)
+def test_other_ways_to_train_are_equal_too(name: str, tmp_path: Path) -> None:
+    values = VARIANTS[name]
+    for size, run in ((1, "one"), (3, "three")):
+        with train(size, run, tmp_path, **values) as ranks:
+            assert ended(ranks) == [0] * size, [each.said() for each in ranks]
+    assert_equal_runs(tmp_path / "runs" / "three", tmp_path / "runs" / "one")
+
+
+# -- safe ------------------------------------------------------------------------------------------
+
+
+def test_a_killed_rank_ends_the_run_which_others_go_on_with(alone: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "broken"
+    with train(2, "broken", tmp_path) as ranks:
+        wait_for_step(ranks, folder, 2)
+        ranks[1].process.kill()
+        killed = time.monotonic()
+        status, _ = ended(ranks)
+        assert time.monotonic() - killed < 60
+        said = ranks[0].said()
+    assert status == 3, said
+    pid = ranks[1].process.pid
+    reached = json.loads((folder / "run.json").read_text())["step"]
+    assert f"stopped with a checkpoint of step {reached}: rank 1 on" in said
+    assert f"(process {pid}) is gone" in said
+    assert "`lora-studio resume broken` goes on" in said
+    assert checkpoints(folder)[-1] == reached >= 2
+    assert json.loads((folder / "run.json").read_text())["status"] == "stopped"
+    for size in (1, 3):
+        home = tmp_path / f"resumed by {size}"
+        shutil.copytree(tmp_path / "runs", home / "runs")
+        with started(size, "resume", "broken", home=home) as ranks:
+            assert ended(ranks) == [0] * size, [each.said() for each in ranks]
+        assert_equal_runs(home / "runs" / "broken", alone)
+        assert json.loads((home / "runs" / "broken" / "run.json").read_text())["ranks"] == size
+
+
+@pytest.mark.slow
+def test_all_end_where_rank_0_is_killed(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "headless"
+    with train(3, "headless", tmp_path, iters=500, save_every=1) as ranks:
+        wait_for_step(ranks, folder, 2)
+        ranks[0].process.kill()
+        assert ended(ranks)[1:] == [1, 1]
+        for each in ranks[1:]:
+            assert "rank 0 on" in each.said()
+            assert f"(process {ranks[0].process.pid}) is gone" in each.said()
+    assert checkpoints(folder)[-1] >= 1
+
+
+@pytest.mark.slow
+def test_a_rank_that_hangs_ends_the_run(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "hung"
+    with train(3, "hung", tmp_path, iters=500) as ranks:
+        wait_for_step(ranks, folder, 2)
+        ranks[1].process.send_signal(signal.SIGSTOP)
+        stopped = time.monotonic()
+        assert ended([ranks[0], ranks[2]], 60) == [3, 3], [each.said() for each in ranks]
+        assert time.monotonic() - stopped < 60
+        for each in (ranks[0], ranks[2]):
+            assert f"(process {ranks[1].process.pid}) has been silent" in each.said()
+    reached = json.loads((folder / "run.json").read_text())["step"]
+    assert checkpoints(folder)[-1] == reached >= 2
+
+
+@pytest.fixture
+def two_machines() -> Iterator[Callable[[], None]]:
+    """Two network namespaces, `lora1` and `lora2`, with a link between them that this cuts."""
+    commands = [
+        *("netns add lora1", "netns add lora2"),
+        "link add lora1 netns lora1 type veth peer name lora2 netns lora2",
+        *("-n lora1 addr add 10.213.7.1/24 dev lora1", "-n lora2 addr add 10.213.7.2/24 dev lora2"),
+        *("-n lora1 link set lora1 up", "-n lora2 link set lora2 up"),
+    ]
+    try:
+        for command in commands:
+            done = subprocess.run(["ip", *command.split()], capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"network namespaces cannot be made here: {done.stderr.strip()}")
+        cut = ["ip", "-n", "lora1", "link", "set", "lora1", "down"]
+        yield lambda: subprocess.run(cut, check=True) and None
+    except FileNotFoundError:
+        pytest.skip("there is no ip command")
+    finally:
+        for name in ("lora1", "lora2"):
+            with contextlib.suppress(FileNotFoundError):
+                subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+@pytest.mark.slow
+def test_a_link_that_is_cut_ends_the_run_on_both_sides(
+    two_machines: Callable[[], None], tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs" / "cut"
+    arguments = ("train", "starter", "--run-name", "cut", *words(**{**SHORT, "iters": 500}))
+    with started(
+        2,
+        *arguments,
+        home=tmp_path,
+        addresses=["10.213.7.1:5001", "10.213.7.2:5002"],
+        before=[["ip", "netns", "exec", name] for name in ("lora1", "lora2")],
+    ) as ranks:
+        wait_for_step(ranks, folder, 2)
+        two_machines()
+        at = time.monotonic()
+        assert ended(ranks, 60) == [3, 1], [each.said() for each in ranks]
+        assert time.monotonic() - at < 60
+        assert "stopped with a checkpoint of step" in ranks[0].said()
+        for rank, other in ((0, 1), (1, 0)):
+            assert f"rank {other} on" in ranks[rank].said()
+    reached = json.loads((folder / "run.json").read_text())["step"]
+    assert checkpoints(folder)[-1] == reached >= 2
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_told_to_end_stops_the_run_with_a_checkpoint(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "told"
+    with train(2, "told", tmp_path, iters=500) as ranks:
+        wait_for_step(ranks, folder, 2)
+        ranks[1].process.terminate()
+        assert ended(ranks) == [130, 0], [each.said() for each in ranks]
+    assert checkpoints(folder)[-1] == json.loads((folder / "run.json").read_text())["step"] >= 2
+
+
+@pytest.mark.slow
+def test_ctrl_c_on_the_launcher_ends_all(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "launched"
+    command = [
+        *("mlx.launch", "-n", "2", "--backend", "ring", "-p", str(free_ports(1)[0]), "--"),
+        *("lora-studio", "train", "starter", "--run-name", "launched"),
+        *words(**{**SHORT, "iters": 500}),
+    ]
+    with launched(command, tmp_path) as (launcher, out):
+        end = time.monotonic() + TIMEOUT
+        while not (folder / "metrics.jsonl").exists() and time.monotonic() < end:
+            assert launcher.poll() is None, out.read_text()
+            time.sleep(0.05)
+        ranks = psutil.Process(launcher.pid).children(recursive=True)
+        assert len(ranks) >= 2  # each with children of its own
+        os.killpg(launcher.pid, signal.SIGINT)
+        launcher.wait(TIMEOUT)
+        assert not psutil.wait_procs(ranks, TIMEOUT)[1]
+        assert not of_group(launcher.pid)
+    state = json.loads((folder / "run.json").read_text())
+    assert (state["status"], state["ranks"]) == ("stopped", 2)
+    assert checkpoints(folder)[-1] == state["step"]
+
+
+@contextlib.contextmanager
+def launched(command: list[str], home: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+    """A command by MLX's launcher, in a process group of its own, and what all print. An input
+    that ends would keep the launcher busy."""
+    out = home / "out.txt"
+    here = Path(sys.executable).parent
+    variables = {
+        **os.environ,
+        "LORA_STUDIO_HOME": str(home),
+        "PATH": f"{here}{os.pathsep}{os.environ['PATH']}",
+    }
+    with out.open("wb") as to:
+        launcher = subprocess.Popen(
+            command,
+            env=variables,
+            stdin=subprocess.PIPE,
+            stdout=to,
+            stderr=to,
+            start_new_session=True,
+        )
+    try:
+        yield launcher, out
+    finally:
+        for each in of_group(launcher.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        launcher.communicate()
+
+
+def of_group(group: int) -> list[psutil.Process]:
+    """The processes of a group that still run."""
+    return [each for each in psutil.process_iter() if _group(each) == group]
+
+
+def _group(process: psutil.Process) -> int:
+    try:
+        return os.getpgid(process.pid)
+    except ProcessLookupError:
+        return 0
+
+
+# -- refused ---------------------------------------------------------------------------------------
+
+
+def test_a_rank_with_other_settings_is_refused(tmp_path: Path) -> None:
+    arguments = ("train", "starter", "--run-name", "unlike", *words(**SHORT))
+    own = [["--set", "beta=0.1"], ["--set", "beta=0.2"]]
+    with started(2, *arguments, home=tmp_path, own=own) as ranks:
+        assert ended(ranks)[0] == 2
+        said = ranks[0].said()
+    assert "lora-studio: beta: rank 1 on" in said
+    assert "has 0.2, and rank 0 has 0.1; give all ranks the same settings" in said
+    assert os.listdir(tmp_path / "runs") == []
+
+
+@pytest.mark.slow
+def test_a_rank_with_another_version_is_refused(tmp_path: Path) -> None:
+    older = tmp_path / "older" / "mlx_lm-0.1.2.dist-info"
+    older.mkdir(parents=True)
+    (older / "METADATA").write_text("Metadata-Version: 2.1\nName: mlx-lm\nVersion: 0.1.2\n")
+    arguments = ("train", "starter", "--run-name", "unlike", *words(**SHORT))
+    paths = [{}, {"PYTHONPATH": f"{older.parent}{os.pathsep}{ROOT}"}]
+    with started(2, *arguments, home=tmp_path, environments=paths) as ranks:
+        assert ended(ranks)[0] == 2
+        said = ranks[0].said()
+    assert "rank 1 on" in said
+    assert "has mlx-lm 0.1.2, and rank 0 has" in said
+
+
+@pytest.mark.slow
+def test_a_rank_with_another_model_is_refused(tmp_path: Path) -> None:
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for seed, folder in enumerate(folders):
+        write_model(folder / "policy", QWEN3, seed=seed)
+        write_model(folder / "judge", QWEN3)
+    write_prompts(tmp_path / "prompts.jsonl", 20)
+    values = {**SHORT, "model": "./policy", "judge": "./judge", "data": tmp_path / "prompts.jsonl"}
+    (tmp_path / "config.yaml").write_text("quantization: none\n")
+    arguments = ("train", str(tmp_path / "config.yaml"), *words(**values))
+    with started(2, *arguments, home=tmp_path, folders=folders) as ranks:
+        assert ended(ranks)[0] == 2
+        said = ranks[0].said()
+    assert "lora-studio: model: rank 1 on" in said
+    assert "has other files of ./policy than rank 0; give all ranks the same" in said
+
+
+def test_the_app_is_no_program_for_ranks(tmp_path: Path) -> None:
+    with started(2, home=tmp_path) as ranks:
+        assert ended(ranks) == [2, 2]
+        for each in ranks:
+            assert "the app is for one process, and this is one of 2 ranks" in each.said()
+            assert "`lora-studio train" in each.said()

@@ -1,0 +1,154 @@
+"""What rank 0 and the others say to each other, and how each notices that the other is gone."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from engine.compute.sampling import Interrupted
+from engine.distributed import links
+from engine.distributed.links import Hub, Link, RankLost
+
+KEY = b"a key"
+SOON = 60.0  # seconds, on a machine that is busy
+
+
+def hello(rank: int) -> dict[str, object]:
+    return {"rank": rank, "host": "a host", "pid": 7, "at": rank}
+
+
+@contextlib.contextmanager
+def linked(others: int = 1) -> Iterator[tuple[Hub, list[Link]]]:
+    hub = Hub(others, "127.0.0.1", KEY)
+    ends = []
+    try:
+        for rank in range(1, others + 1):
+            ends.append(Link("rank 0", ["127.0.0.1"], hub.port, KEY, hello(rank)))
+        assert {rank: each["at"] for rank, each in hub.hellos(SOON).items()} == {
+            rank: rank for rank in range(1, others + 1)
+        }
+        yield hub, ends
+    finally:
+        hub.close()
+        for each in ends:
+            each.close()
+
+
+def wait_until(true: object) -> None:
+    assert callable(true)
+    end = time.monotonic() + SOON
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_each_rank_answers_what_it_was_asked() -> None:
+    with linked(2) as (hub, ends):
+        number = hub.ask({1: {"do": "add", "of": [1, 2]}, 2: {"do": "add", "of": [3, 4]}})
+        for each in reversed(ends):
+            message = each.next()
+            each.answer(message, sum=sum(message["of"]))
+        answers = hub.answers([1, 2], number)
+        assert {rank: answer["sum"] for rank, answer in answers.items()} == {1: 3, 2: 7}
+        hub.tell({"do": "on"})
+        assert [each.next()["do"] for each in ends] == ["on", "on"]
+        assert hub.bytes_sent > 50
+
+
+def test_what_is_not_wanted_any_more_is_dropped() -> None:
+    with linked() as (hub, [end]):
+        first = hub.ask({1: {"do": "sample"}})
+        message = end.next()
+        assert not end.dropped(message)
+        with pytest.raises(Interrupted):
+            hub.answers([1], first, stop=lambda: True)
+        hub.tell({"do": "drop", "before": first})
+        wait_until(lambda: end.dropped(message))
+        second = hub.ask({1: {"do": "sample"}})
+        end.answer(message, old=True)  # it had been on its way
+        message = end.next()
+        assert not end.dropped(message)
+        end.answer(message, old=False)
+        assert hub.answers([1], second)[1]["old"] is False
+
+
+def test_lines_for_the_log_and_a_stop_come_by_themselves() -> None:
+    stopped = threading.Event()
+    hub = Hub(1, "127.0.0.1", KEY, stop=stopped.set)
+    end = Link("rank 0", ["127.0.0.1"], hub.port, KEY, hello(1))
+    hub.hellos(SOON)
+    end.send(do="log", level="warning", text="it is warm")
+    end.send(do="stop")
+    assert stopped.wait(SOON)
+    assert hub.notes() == [("warning", "rank 1 on a host (process 7): it is warm")]
+    assert hub.notes() == []
+    hub.close()
+    end.close()
+
+
+def test_a_rank_that_ends_is_lost_by_name() -> None:
+    with linked(2) as (hub, ends):
+        number = hub.ask({1: {"do": "sample"}, 2: {"do": "sample"}})
+        ends[0].answer(ends[0].next())
+        ends[1].close()
+        with pytest.raises(RankLost, match=r"rank 2 on a host \(process 7\) is gone"):
+            hub.answers([1, 2], number)
+        with pytest.raises(RankLost):
+            hub.alive()
+
+
+def test_a_rank_at_fault_is_lost_with_its_reason() -> None:
+    with linked() as (hub, [end]):
+        end.send(do="fault", text="no memory is left")
+        with pytest.raises(RankLost, match=r"rank 1 on a host \(process 7\): no memory is left"):
+            hub.answers([1], hub.ask({1: {"do": "sample"}}))
+
+
+def test_the_others_notice_that_rank_0_is_gone() -> None:
+    with linked() as (hub, [end]):
+        hub.close()
+        with pytest.raises(RankLost, match="rank 0 is gone"):
+            end.next()
+
+
+def test_the_last_word_of_rank_0_ends_what_waits() -> None:
+    with linked() as (hub, [end]):
+        hub.tell({"do": "end", "status": 3, "text": "enough"})
+        with pytest.raises(RankLost):
+            end.next()
+        assert end.end == {"do": "end", "status": 3, "text": "enough"}
+        assert end.dropped({"number": 99})
+
+
+def test_a_side_that_is_silent_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links, "BEAT_SECONDS", 0.05)
+    with linked() as (hub, [end]):
+        time.sleep(0.5)
+        hub.alive()
+        end.alive()
+        monkeypatch.setattr(links, "SILENT_SECONDS", -1.0)  # any silence is too long
+        wait_until(lambda: hub.lost and end.lost)
+        assert "rank 1 on a host (process 7) has been silent" in str(hub.lost)
+
+
+def test_a_stranger_is_no_rank() -> None:
+    hub = Hub(1, "127.0.0.1", KEY)
+    socket.create_connection(("127.0.0.1", hub.port)).close()
+    with pytest.raises(RankLost, match=r"rank 0 cannot be reached at 127\.0\.0\.1"):
+        Link("rank 0", ["127.0.0.1"], hub.port, b"another key", hello(1))
+    with pytest.raises(TimeoutError, match="rank 1 has not come"):
+        hub.hellos(0.2)
+    end = Link("rank 0", ["127.0.0.1"], hub.port, KEY, hello(1))
+    assert hub.hellos(SOON)[1]["pid"] == 7
+    hub.close()
+    end.close()
+
+
+def test_own_addresses_name_what_others_reach_first() -> None:
+    addresses = links.own_addresses()
+    assert "127.0.0.1" in addresses
+    local = [address.startswith("127.") for address in addresses]
+    assert local == sorted(local)

@@ -1,0 +1,162 @@
+"""How a batch is shared out among ranks, and how their sums and states become alike."""
+
+import itertools
+import json
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from engine.data.chat_messages import Message
+from engine.data.pairs import Verdict
+from engine.data.prompts import Prompt
+from engine.distributed.group import Group
+from engine.train.rank_checks import model_digests
+from engine.train.rank_shares import (
+    by_weight,
+    dealt,
+    reduced,
+    state_arrays,
+    state_digest,
+    take_state,
+    to_bytes,
+    zeros,
+)
+from tests.engine.small_models import number, settings, write_model
+from tests.engine.test_update import make_update
+
+
+def batches() -> Iterator[tuple[list[int], int]]:
+    chance = random.Random(0)
+    for count, ranks in itertools.product((0, 1, 2, 3, 7, 32), (1, 2, 3, 5)):
+        yield [chance.randint(1, 100) for _ in range(count)], ranks
+
+
+def test_each_prompt_is_dealt_to_one_rank_and_all_have_about_as_much() -> None:
+    for sizes, ranks in batches():
+        shares = dealt(sizes, ranks)
+        assert sorted(itertools.chain(*shares)) == list(range(len(sizes)))
+        assert all(share == sorted(share) for share in shares)
+        counts = [len(share) for share in shares]
+        assert max(counts) - min(counts) <= 1
+        loads = [sum(sizes[at] for at in share) for share in shares]
+        assert max(loads) - min(loads) <= max(sizes, default=0)
+
+
+def test_pairs_are_cut_in_order_into_parts_of_about_equal_weight() -> None:
+    for sizes, ranks in batches():
+        parts = by_weight(sizes, ranks)
+        assert len(parts) == ranks
+        assert list(itertools.chain(*(range(len(sizes))[part] for part in parts))) == list(
+            range(len(sizes))
+        )
+        for part in parts:
+            assert sum(sizes[part]) <= sum(sizes) / ranks + max(sizes, default=0)
+
+
+class OneOther:
+    """A group of two, of which the other has these bits to add, by dtype."""
+
+    def __init__(self, others: dict[mx.Dtype, Any]) -> None:
+        self.others = others
+        self.sums: list[tuple[mx.Dtype, int]] = []
+
+    def sum(self, bits: np.ndarray, dtype: mx.Dtype, alive: Callable[[], None]) -> np.ndarray:
+        own = mx.array(bits)
+        own = own if own.dtype == dtype else own.view(dtype)
+        self.sums.append((dtype, own.size))
+        total = own + mx.array(self.others[dtype], dtype)
+        return np.array(total.view(mx.uint16) if dtype == mx.bfloat16 else total)
+
+
+def test_gradients_are_summed_as_one_array_a_dtype_with_the_number_of_pairs() -> None:
+    gradients = {
+        "b": mx.array([[1.0, 2.0], [3.0, 4.0]]),
+        "a": mx.array([0.5], mx.bfloat16),
+        "c": mx.array([5.0]),
+    }
+    other = OneOther({mx.float32: [10, 20, 30, 40, 50, 3], mx.bfloat16: [0.25]})
+    total, pairs, check = reduced(cast(Group, other), gradients, 4, lambda: None)
+    assert other.sums == [(mx.bfloat16, 1), (mx.float32, 6)]
+    assert pairs == 7
+    assert list(total) == ["b", "a", "c"]
+    assert total["b"].tolist() == [[11, 22], [33, 44]]
+    assert (total["a"].tolist(), total["a"].dtype) == ([0.75], mx.bfloat16)
+    assert total["c"].tolist() == [55]
+    other.others[mx.float32][0] = 11
+    assert reduced(cast(Group, other), gradients, 4, lambda: None)[2] != check
+
+
+def test_a_rank_that_is_not_finite_is_seen_in_the_sum() -> None:
+    other = OneOther({mx.float32: [math.nan, 1]})
+    total, pairs, _ = reduced(cast(Group, other), {"a": mx.array([1.0])}, 1, lambda: None)
+    assert pairs == 2
+    assert math.isnan(number(total["a"]))
+    update = make_update()
+    sums = zeros(update)
+    assert update.add(sums, 0) is None
+    name = next(iter(sums.gradients))
+    sums.gradients[name] = sums.gradients[name] + math.inf
+    assert update.add(sums, 2) == "gradient"
+    assert update.gradient_pairs == 0
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "adafactor"])
+def test_a_rank_becomes_like_rank_0(optimizer: str) -> None:
+    first, other = (
+        make_update(stirred=stirred, optimizer=optimizer, gradient_accumulation_steps=2)
+        for stirred in (True, False)
+    )
+    first.gradients = {
+        name: mx.random.normal(array.shape) for name, array in zeros(first).gradients.items()
+    }
+    first.gradient_pairs, first.steps_since_update = 3, 1
+    assert state_digest(first) != state_digest(other)
+    arrays = state_arrays(first)
+    shapes = [(key, list(array.shape), str(array.dtype)) for key, array in arrays.items()]
+    take_state(other, to_bytes(arrays), shapes, {"pairs": 3, "steps": 1})
+    assert state_digest(first) == state_digest(other)
+    assert (other.gradient_pairs, other.steps_since_update) == (3, 1)
+    first.apply()
+    other.apply()
+    assert state_digest(first) == state_digest(other)
+
+
+def test_digests_are_of_the_files_of_each_model(tmp_path: Path) -> None:
+    for folder, seed in (("policy", 0), ("same", 0), ("judge", 1)):
+        write_model(tmp_path / folder, seed=seed)
+    policy, same, judge = (str(tmp_path / each) for each in ("policy", "same", "judge"))
+    digests = model_digests(settings(model=policy, judge=judge))
+    assert {key: name for key, (name, _) in digests.items()} == {"model": policy, "judge": judge}
+    assert digests["model"][1] != digests["judge"][1]
+    other = model_digests(settings(model=same, judge=same))
+    assert other["model"][1] == digests["model"][1] == other["judge"][1]
+
+
+def test_prompts_and_verdicts_go_through_json() -> None:
+    tools = ({"type": "function", "function": {"name": "now", "parameters": {}}},)
+    prompt = Prompt((Message("system", "be brief"), Message("user", "hello")), "hello", tools)
+    assert Prompt.from_json(json.loads(json.dumps(asdict(prompt)))) == prompt
+    model = Verdict("second", 0.2, (0.1, 0.3), judge="a model", audit=True)
+    for verdict in (
+        Verdict("tie"),
+        Verdict(
+            "first",
+            0.75,
+            (0.7, 0.8),
+            "a note",
+            flagged=True,
+            cut=True,
+            votes=(0.5, 1.0),
+            rationale=("It is.", "It is not."),
+            judge="a judge",
+            model=model,
+        ),
+    ):
+        assert Verdict.from_json(json.loads(json.dumps(asdict(verdict)))) == verdict

@@ -1,0 +1,121 @@
+"""A chart in a file, on a log scale, and several at once."""
+
+import csv
+import io
+import math
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from textual.pilot import Pilot
+
+from engine.runs.folder import Run
+from tests.tui.archive import make_run
+from tests.tui.live import LiveSession, attach, started, steps
+from tests.tui.stage import STANDARD, play, said, shown, until
+from tui.app import StudioApp
+from tui.archive.compare_screen import SEVERAL, CompareScreen, SmallChart
+from tui.run.chart_file import to_csv, to_svg
+from tui.state.series import Series
+from tui.widgets import plot
+from tui.widgets.chart import Chart
+from tui.widgets.plot import Line, Range
+
+
+def line(label: str, *values: float) -> Line:
+    series = Series()
+    for step, value in enumerate(values, 1):
+        series.add(step, value, 2.0 * step)
+    return Line(label, series)
+
+
+def test_points_as_csv() -> None:
+    lines = [line("a, b", 0.5, math.nan), line("c", 1e-7)]
+    rows = list(csv.reader(io.StringIO(to_csv(lines))))
+    assert rows[0] == ["line", "step", "seconds", "value"]
+    assert rows[1] == ["a, b", "1", "2.000", "0.5"]
+    assert rows[2][3] == "nan"
+    assert float(rows[3][3]) == 1e-7
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_drawing_is_xml_with_every_line_within_its_frame(log: bool) -> None:
+    lines = [line("<a> & b", 1.0, 10.0, math.nan, 100.0), line("c", 5.0, 0.0, 7.0, 8.0)]
+    root = ElementTree.fromstring(to_svg(lines, Range(1, 4), "<title>", log=log))
+    space = "{http://www.w3.org/2000/svg}"
+    drawn = root.findall(f"{space}polyline")
+    assert len(drawn) == 2
+    for each in drawn:
+        for point in each.attrib["points"].split():
+            x, y = map(float, point.split(","))
+            assert 70 <= x <= 780
+            assert 40 <= y <= 380
+    texts = [each.text for each in root.iter(f"{space}text")]
+    assert "<a> & b" in texts
+    assert "<title>" in texts
+
+
+def test_logarithms_of_round_numbers() -> None:
+    ticks = [10**each for each in plot.log_ticks(Range(-2.0, 0.0), 10)]
+    assert ticks == pytest.approx([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1])
+    assert [10**e for e in plot.log_ticks(Range(-4.0, 0.0), 6)] == pytest.approx(
+        [1e-4, 1e-3, 1e-2, 0.1, 1]
+    )
+    assert len(plot.logged(line("a", 1.0, 0.0, -1.0, 10.0)).series) == 2
+
+
+def test_a_log_scale_and_a_file_from_the_chart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        values = [10.0 ** (-n / 20) for n in range(80)]
+        attach(app, LiveSession([started(), *steps("loss", values)]))
+        await pilot.press("f3")
+        await until(pilot, lambda: not app.session.events)  # type: ignore[union-attr]
+        await pilot.press("c")
+        await pilot.press("l")
+        assert app.screen.query_one(Chart).log_scale
+        await until(pilot, lambda: "0.001" in shown(app))
+        await pilot.press("w", "enter")
+        await until(pilot, lambda: "written" in said(app))
+        [file] = tmp_path.glob("*.svg")
+        assert "polyline" in file.read_text()
+        await pilot.press("w", *["backspace"] * 3, *"csv", "enter")
+        await until(pilot, lambda: list(tmp_path.glob("*.csv")))
+        await pilot.press("w", *["backspace"] * 3, *"png", "enter")
+        assert "ends in .svg or .csv" in shown(app)
+
+    play(scene)
+
+
+def test_a_log_scale_needs_values_above_0() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        attach(app, LiveSession([started(), *steps("loss", [0.0, -1.0])]))
+        await pilot.press("f3")
+        await until(pilot, lambda: not app.session.events)  # type: ignore[union-attr]
+        await pilot.press("c", "l")
+        await until(pilot, lambda: said(app) == "a log scale needs values above 0")
+
+    play(scene)
+
+
+def test_several_metrics_and_last_numbers_of_several_runs() -> None:
+    runs: list[Run] = [make_run("one"), make_run("two", steps=60)]
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        app.push_screen(CompareScreen(runs))
+        await until(pilot, lambda: "finished, 60 steps" in shown(app))
+        assert "0.411" in shown(app)
+        assert "grad norm" in shown(app)
+        await pilot.press("m")
+        await until(pilot, lambda: "margin ──" in shown(app))
+        charts = list(app.screen.query(SmallChart))
+        assert [each.metric.name for each in charts] == list(SEVERAL)
+        assert all(each.chart.size.height > 5 for each in charts)
+        assert all(len(each.chart.lines) == 2 for each in charts)
+        await pilot.press("m")
+        await until(pilot, lambda: "margin ──" not in shown(app))
+
+    play(scene, STANDARD)

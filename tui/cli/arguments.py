@@ -1,0 +1,72 @@
+"""What commands take, and how they answer: options of one meaning, and settings from a word."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from engine.settings.schema import Settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")]
+NewName = Annotated[str | None, typer.Option("--run-name", help="Name of the run.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
+]
+
+
+class _NoWord(typer.Context):
+    """A command that nobody types: usage lines leave its name out."""
+
+    @property
+    def command_path(self) -> str:
+        return self.parent.command_path if self.parent else ""
+
+
+class Unnamed(TyperCommand):
+    """See `_NoWord`."""
+
+    context_class = _NoWord
+
+
+def settings_of(
+    source: str, overrides: Sequence[str] | None = None, run_name: str | None = None
+) -> "Settings":
+    """The settings of a preset or a config file with overrides; notes go to standard error."""
+    from engine.settings.files import apply_overrides, from_mapping, notes
+
+    data = mapping_of(source)
+    settings = from_mapping(data, source)
+    for note in notes(data):
+        print(f"note: {note}", file=sys.stderr)
+    changes = [*(overrides or []), *([f"run_name={run_name}"] if run_name is not None else [])]
+    return from_mapping(apply_overrides(data, changes), source) if changes else settings
+
+
+def mapping_of(source: str) -> "dict[str, Any]":
+    """A preset, or what a config file says."""
+    from engine.settings.files import preset_mapping, read
+    from engine.settings.presets import PRESETS
+
+    return preset_mapping(source) if source in PRESETS else read(Path(source))
+
+
+def is_config(source: str) -> bool:
+    """Whether a word is meant as a preset or a config file."""
+    from engine.settings.presets import PRESETS
+
+    is_path = os.sep in source or source.endswith((".yaml", ".yml")) or Path(source).exists()
+    return is_path or source in PRESETS
+
+
+def print_lines(lines: list[str]) -> None:
+    """Print lines on standard output, whatever its encoding has no sign for replaced."""
+    text = "".join(f"{line}\n" for line in lines)
+    sys.stdout.buffer.write(text.encode(sys.stdout.encoding, errors="replace"))
+    sys.stdout.flush()

@@ -1,0 +1,142 @@
+"""A run watched from its folder, without the app: it may train in any process of this machine, or
+on another one that shares the disk."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+from engine.events import (
+    EVAL_WIN_RATE,
+    WIN_RATE,
+    Evaluated,
+    Event,
+    Finding,
+    HealthChanged,
+    Log,
+    Report,
+    RunEnded,
+    RunStatus,
+)
+from engine.json_number import real, whole
+from engine.runs.archive import open_run
+from engine.runs.folder import METRICS, PAIRS, UNDECIDED, Run
+from engine.runs.json_lines import Record, from_line, to_json
+from tui.cli.console import make_output
+from tui.cli.run_lines import run_lines
+from tui.state.run_from_files import RunFromFiles, to_pair
+from tui.state.run_view import RunView
+from tui.terminal.exit_status import DONE, FAILED, NOTHING_LEARNED, STOPPED_BY
+
+LOOK_SECONDS = 0.5  # between two looks at the folder
+
+
+def follow_run(name: str, *, json: bool) -> int:
+    """Print a run, and then what happens to it until it ends; the exit status that its own process
+    ends with.
+
+    Raises:
+        UserError: there is no such run, or its folder is gone.
+    """
+    run = open_run(name)
+    files, news = RunFromFiles(run), _News(run)
+    lines = run_lines(name, json=json)
+    if json:
+        lines = [to_json({"event": "run"} | (from_line(lines[0].encode()) or {}))]
+    try:
+        _print([*lines, ""] if not json else lines)
+        output = make_output(sys.stdout, files.view, json=json)
+        try:
+            while files.view.live:
+                output.show([*news.read(files.view)])
+                time.sleep(LOOK_SECONDS)
+                files.update()
+            output.show([*news.read(files.view), _end(files.view)])
+        finally:
+            output.close()
+    except KeyboardInterrupt:  # of who watches: the run goes on
+        return STOPPED_BY + signal.SIGINT
+    except BrokenPipeError:  # nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    return _status(files.view)
+
+
+class _News:
+    """What is added to a run's files, as events."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._metrics = run.follow(METRICS)
+        self._pairs = [run.follow(file) for file in (PAIRS, UNDECIDED)]
+        for follower in (self._metrics, *self._pairs):
+            follower.skip()
+        self._log_count: int | None = None
+        self._findings: tuple[Finding, ...] | None = None
+
+    def read(self, view: RunView) -> Iterator[Event]:
+        """Events since the last call; `view` is what the run's other files say now."""
+        for follower in self._pairs:
+            replaced, lines = follower.read()
+            yield from () if replaced else map(to_pair, lines)
+        replaced, lines = self._metrics.read()
+        # A run that went back to a checkpoint has its older lines written again.
+        for line in () if replaced else lines:
+            if real(line.get("step")) is not None:
+                yield _measured(line)
+        known = view.log_count if self._log_count is None else self._log_count
+        count = min(view.log_count - known, len(view.log))
+        for each in list(view.log)[len(view.log) - count :]:
+            yield Log(time=each.time, level=each.level, text=each.text)
+        self._log_count = view.log_count
+        if self._findings is not None and view.findings != self._findings:
+            yield HealthChanged(step=view.step, findings=view.findings)
+        self._findings = view.findings
+
+
+def _measured(line: Record) -> Event:
+    """A line of metrics.jsonl as the event that it was written for."""
+    step, split = whole(line.get("step")), line.get("split")
+    if split is None:
+        numbers = {name: real(value) for name, value in line.items() if name != "step"}
+        return Report(step=step, metrics={k: v for k, v in numbers.items() if v is not None})
+    rates = [real(line.get(name)) for name in (*WIN_RATE, *EVAL_WIN_RATE)]
+    return Evaluated(
+        step=step,
+        split=split if split in ("test", "kept") else "valid",
+        prompts=whole(line.get("prompts")),
+        eval_prompts=whole(line.get("eval_prompts")),
+        examples=(),
+        win_rate=rates[0],
+        win_rate_low=rates[1],
+        win_rate_high=rates[2],
+        eval_win_rate=rates[3],
+        eval_win_rate_low=rates[4],
+        eval_win_rate_high=rates[5],
+    )
+
+
+def _end(view: RunView) -> RunEnded:
+    status: RunStatus = "failed"  # interrupted: its process is gone
+    for known in ("finished", "untrained", "stopped"):
+        status = known if view.status == known else status
+    return RunEnded(status=status, step=view.step, error=view.error)
+
+
+def _status(view: RunView) -> int:
+    match view.status:
+        case "finished":
+            return DONE
+        case "untrained":
+            return NOTHING_LEARNED
+        case "stopped":
+            return NOTHING_LEARNED if view.error else STOPPED_BY + signal.SIGINT
+        case _:
+            return FAILED
+
+
+def _print(lines: list[str]) -> None:
+    text = "".join(f"{line}\n" for line in lines)
+    sys.stdout.buffer.write(text.encode(sys.stdout.encoding, errors="replace"))
+    sys.stdout.flush()

@@ -1,0 +1,119 @@
+"""The command `prompts make`: a file of prompts, written by a model."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.errors import UserError
+
+prompts_cli = typer.Typer(help="Have a model write prompts to train on.", rich_markup_mode=None)
+
+
+@prompts_cli.callback()
+def prompts() -> None:
+    """Keeps `make` a word of its own, though it is the only command."""
+
+
+@prompts_cli.command()
+def make(
+    about: Annotated[str, typer.Option("--about", metavar="TEXT", help="What they are about.")],
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FILE.jsonl", help="A prompt a line; edit it freely.")
+    ],
+    count: Annotated[int, typer.Option("--count", min=1, max=100_000, help="How many.")] = 100,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="Hub id, folder or http://HOST/v1; else a run's default.",
+        ),
+    ] = None,
+    server_model: Annotated[
+        str | None, typer.Option("--server-model", metavar="NAME", help="Of several on a server.")
+    ] = None,
+    key_env: Annotated[
+        str | None,
+        typer.Option("--key-env", metavar="NAME", help="Environment variable with its key."),
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option("--like", metavar="FILE", help="Prompts whose manner to take, in any form."),
+    ] = None,
+    add: Annotated[bool, typer.Option("--add", help="To a file that is there already.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the chance in it.")] = 0,
+) -> None:
+    """Write prompts about something, of which no two say the same."""
+    from engine.machine.blas import import_mlx
+    from engine.prompt_maker import SHOWN, make_prompts, writer_of
+    from engine.runs.json_lines import to_line
+    from engine.settings.judge_names import judge_kind
+    from engine.settings.schema import Settings
+
+    if not about.strip():
+        raise UserError("--about: say what the prompts are about")
+    if to.suffix != ".jsonl":
+        raise UserError(f"--to {to}: prompts are written as jsonl; name it {to.stem}.jsonl")
+    if to.exists() and not add:
+        raise UserError(f"{to} is there already: choose another name, or say --add")
+    if not to.absolute().parent.is_dir():
+        raise UserError(f"--to {to}: there is no folder {to.absolute().parent}")
+    was_there = to.exists()
+    known = _prompts_of(to) if was_there else []
+    manner = _prompts_of(like) if like else []
+    settings = Settings(seed=seed)
+    name = model or settings.model
+    key = _key(key_env)
+    if judge_kind(name) != "server":
+        import_mlx()
+    write = writer_of(name, settings, server_model=server_model, key=key, say=_note)
+    made = 0
+    try:
+        with to.open("ab") as file:
+            for text in make_prompts(
+                write, about.strip(), count, like=manner[:SHOWN], known=[*known, *manner], say=_note
+            ):
+                file.write(to_line({"prompt": text}))
+                file.flush()
+                made += 1
+                print(f"\r{made:,} of {count:,}", end="", file=sys.stderr, flush=True)
+    except OSError as error:
+        raise UserError(f"--to {to}: it cannot be written: {error.strerror}") from error
+    finally:
+        if made:
+            print(file=sys.stderr)
+        elif not was_there:
+            to.unlink(missing_ok=True)
+    if not made:
+        raise UserError(f"--model {name}: it wrote nothing that can be used; take a larger one")
+    print(f"{made:,} prompts written to {to}; train on them with `data: {to}`")
+
+
+def _prompts_of(file: Path) -> list[str]:
+    """The prompts of a file of data."""
+    from engine.data.prompts import load_prompts
+    from engine.settings.schema import Settings
+
+    found = load_prompts(Settings(data=str(file), judge="human"))
+    return [prompt.text for prompt in found.train]
+
+
+def _key(variable: str | None) -> str | None:
+    from engine.secrets import keep_secret
+
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise UserError(f"--key-env: the environment variable {variable} is not set")
+    keep_secret(key)
+    return key
+
+
+def _note(text: str) -> None:
+    from tui.text.safe_text import safe_line
+
+    print(f"note: {safe_line(text)}", file=sys.stderr)

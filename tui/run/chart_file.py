@@ -1,0 +1,123 @@
+"""A chart as a file: its points as CSV, or a drawing of it as SVG."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from engine.errors import RunError, UserError
+from engine.runs import durable
+from engine.runs.run_names import safe_name
+from tui.shell.ask import AskText
+from tui.shell.base import StudioScreen
+from tui.text.safe_text import safe_line
+from tui.widgets import plot
+from tui.widgets.chart import Chart
+from tui.widgets.plot import Line, Range
+
+WIDTH, HEIGHT = 800, 420  # of a drawing, in pixels
+LEFT, TOP, RIGHT, BOTTOM = 70, 40, 20, 40  # its margins
+COLORS = ("#3367d6", "#c2410c", "#15803d", "#7e22ce", "#b45309", "#0e7490")
+
+
+async def write_chart(screen: StudioScreen, chart: Chart, title: str, name: str) -> None:
+    """Ask for a path, and write what the chart shows there."""
+    if not any(len(line.series) for line in chart.lines):
+        screen.say("there are no points to write yet")
+        return
+    path = await screen.app.push_screen_wait(
+        AskText("write the chart as (.svg or .csv)", f"{safe_name(name)}.svg", check=_doubt)
+    )
+    if not path:
+        return
+    file = Path(path).expanduser()
+    try:
+        text = to_csv(chart.lines)
+        if file.suffix.lower() == ".svg":
+            # Over the steps, whatever the axis on the screen is.
+            window = chart.window if chart.axis == "step" else plot.whole(chart.lines, "step")
+            text = to_svg(chart.lines, window, title, percent=chart.percent, log=chart.log_scale)
+        durable.write_file(file, text)
+    except (UserError, RunError, OSError) as error:
+        screen.say_error(error)
+    else:
+        screen.say(safe_line(f"written: {file}", 300))
+
+
+def _doubt(path: str) -> str | None:
+    file = Path(path).expanduser()
+    if file.suffix.lower() not in (".svg", ".csv") or file.is_dir():
+        return "give the name of a file that ends in .svg or .csv"
+    if not file.parent.is_dir():
+        return f"there is no folder {file.parent}"
+    return f"{file.name} is there already: replace it?" if file.exists() else None
+
+
+def to_csv(lines: Sequence[Line]) -> str:
+    """The points of the lines: a row each, with the line's label, step, seconds and value."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("line", "step", "seconds", "value"))
+    for line in lines:
+        series = line.series
+        for step, at, value in zip(series.steps, series.times, series.values, strict=True):
+            seconds = f"{at:.3f}" if math.isfinite(at) else ""
+            writer.writerow((line.label, f"{step:g}", seconds, repr(value)))
+    return out.getvalue()
+
+
+def to_svg(
+    lines: Sequence[Line],
+    window: Range,
+    title: str,
+    *,
+    percent: bool = False,
+    log: bool = False,
+) -> str:
+    """The stretch of the lines over their steps that lies in a window, with axes and a legend."""
+    drawn = [plot.logged(line) for line in lines] if log else list(lines)
+    y = plot.heights(drawn, "step", window)
+    across, down = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+
+    def place(step: float, value: float) -> str:
+        share = (step - window.low) / window.span, (value - y.low) / y.span
+        return f"{LEFT + share[0] * across:.1f},{TOP + (1 - share[1]) * down:.1f}"
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
+        f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+        f'<text x="{LEFT}" y="20" font-size="14">{escape(safe_line(title, 200))}</text>',
+    ]
+    ticks = plot.log_ticks(y, 6) if log else plot.ticks(y, 6)
+    for value in ticks:
+        level = place(window.low, value).partition(",")[2]
+        number = 10**value if log else value
+        label = f"{100 * number:.3g} %" if percent else f"{number:.4g}"
+        parts.append(
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{level}" y2="{level}" stroke="#ddd"/>'
+            f'<text x="{LEFT - 6}" y="{level}" text-anchor="end" dy="4">{label}</text>'
+        )
+    for value in plot.ticks(window, 8, least=1.0):
+        at = place(value, y.low).partition(",")[0]
+        low = HEIGHT - BOTTOM + 18
+        label = f'<text x="{at}" y="{low}" text-anchor="middle">{value:,.0f}</text>'
+        parts.append(label)
+    for number, line in enumerate(drawn):
+        color = COLORS[number % len(COLORS)]
+        start, end = plot.visible(line.series.steps, window)
+        steps, values = line.series.steps[start:end], line.series.values[start:end]
+        points = " ".join(
+            place(x, v) for x, v in zip(steps, values, strict=True) if math.isfinite(v)
+        )
+        parts.append(
+            f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="1.5"/>'
+        )
+        name = escape(safe_line(line.label, 40))
+        parts.append(
+            f'<text x="{WIDTH - RIGHT}" y="{20 + 14 * number}" text-anchor="end" '
+            f'fill="{color}">{name}</text>'
+        )
+    return "\n".join([*parts, "</svg>", ""])
