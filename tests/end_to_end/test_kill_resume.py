@@ -175,6 +175,7 @@ def assert_alike(broken: Path, unbroken: Path, when: str) -> None:
     assert best(broken) == best(unbroken)
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_its_warm_start_goes_on_as_if_unbroken(
     models: Path, tmp_path: Path
 ) -> None:

@@ -134,6 +134,7 @@ def test_other_ways_to_train_are_equal_too(name: str, tmp_path: Path) -> None:
 # -- safe ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_killed_rank_ends_the_run_which_others_go_on_with(alone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "broken"
     with train(2, "broken", tmp_path) as ranks:

@@ -5,6 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from engine.runs.folder import METRICS, Run
 from tests.end_to_end.in_training import until
 from tests.end_to_end.program import SMALL, run, start, words, written
@@ -15,6 +17,7 @@ GRID = ["sweep", "starter", *words(**FEW), "--set", "seed=0,1", "--name", "two"]
 NAMES = ["two-01-seed=0", "two-02-seed=1"]
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = start(*GRID, home=killed)

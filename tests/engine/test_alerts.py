@@ -341,6 +341,7 @@ def test_a_server_that_stalls_holds_no_run_up_and_no_secret_is_kept(
         assert not file.is_file() or SECRET.encode() not in file.read_bytes(), file
 
 
+@pytest.mark.slow
 def test_a_pause_by_itself_reaches_the_address(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

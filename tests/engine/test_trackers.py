@@ -205,6 +205,7 @@ def trained(root: Path, **values: Any) -> Session:
     return session
 
 
+@pytest.mark.slow
 def test_a_run_trains_the_same_beside_a_library_that_hangs(
     tmp_path: Path, library: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
