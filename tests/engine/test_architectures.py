@@ -35,10 +35,7 @@ METHODS: dict[str, dict[str, Any]] = {
 # A few of different kinds, each with one method; the others are slow.
 SHORT = [
     ("llama", "lora 4-bit"),
-    ("qwen3", "dora"),
     ("gemma3_text", "full"),
-    ("gemma3n", "lora"),
-    ("deepseek_v2", "lora"),
     ("qwen3_next", "lora"),
     ("mamba2", "full"),
     ("gpt_oss", "lora 4-bit"),
