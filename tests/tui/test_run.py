@@ -617,7 +617,11 @@ def test_the_last_pairs_are_listed_and_one_of_them_is_shown() -> None:
         await until(pilot, lambda: "One more?" in shown(app))
         assert "Answer 2." in shown(app)  # the cursor stays with its pair
         await pilot.press("n")
-        assert app.screen.query_one(CardGrid).has_focus
+        cards = app.screen.query_one(CardGrid)
+        await until(pilot, lambda: not cards.display)  # list and pair have all the room
+        assert "Answer 2." in shown(app)
+        await pilot.press("n")
+        await until(pilot, lambda: cards.display and cards.has_focus)
 
     watch(scene, size=STANDARD)
 

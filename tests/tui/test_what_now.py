@@ -54,6 +54,7 @@ def watch(scene: Any, size: tuple[int, int] = COMPACT, **how: Any) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_the_end_shows_what_came_of_it_and_what_is_next(size: tuple[int, int]) -> None:
     async def scene(app: StudioApp, pilot: Pilot[Any], session: Any) -> None:
+        await until(pilot, lambda: "after 2" in shown(app))  # laid out for its size
         text = shown(app)
         assert "71 ±6 %" in text
         assert f"kept in {str(session.run.path)[:50]}" in text

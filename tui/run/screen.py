@@ -225,10 +225,11 @@ class RunScreen(SteeringScreen):
             self.say("all parts are in sight · q quits")
             return
         pairs = self.query_one(PairList)
-        if part == "pair" and pairs.display and not pairs.has_focus:
+        large = self.has_class(f"-large-{part}")
+        if part == "pair" and pairs.display and not (pairs.has_focus or large):
             pairs.focus()  # they are in sight; asked again, the one under the cursor has the room
             return
-        part = "" if self.has_class(f"-large-{part}") else part
+        part = "" if large else part
         for each in ("log", "pair"):
             self.set_class(each == part, f"-large-{each}")
         if part == "log":
