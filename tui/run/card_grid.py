@@ -56,7 +56,7 @@ class CardGrid(Widget, can_focus=True):
         self._view = view
         self._metrics = metrics
         self._points: tuple[int, ...] = ()  # the view and how many points it had
-        self._label_width = max(LABEL, *(len(metric.label) for metric in metrics))
+        self._label_width = max(LABEL, *(len(metric.label) + 1 for metric in metrics))
         self._columns = 2
         self._card_height = 1
 

@@ -36,7 +36,7 @@ def card(
     if height <= IN_A_LINE:
         gap = "  " if width > 30 else " "
         figure = Content.assemble((f"{value:>{VALUE}}", "$foreground"), (f" {unit:<5}", "$muted"))
-        room = width - LABEL - figure.cell_length - 1
+        room = width - label_width - figure.cell_length - 1
         spark = sparkline(values, room, least=metric.least_span)[0]
         line = _fill(Content.assemble(label, figure, " ", (spark, spark_style)), width, gap)
         return [line, Content(" " * width)][:height]
