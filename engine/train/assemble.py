@@ -45,10 +45,12 @@ from engine.train.health import nothing_learned
 from engine.train.journal import Journal
 from engine.train.judging import Elsewhere, Judging, judges_elsewhere, judging_of
 from engine.train.online_dpo import Trainer
+from engine.train.optimizers import build_optimizer
 from engine.train.ranks import Ranks, ranks_of
 from engine.train.results import write_adapters
 from engine.train.roles import Roles, load_roles
 from engine.train.state import TrainingState
+from engine.train.update import Update
 from engine.train.upkeep import Upkeep
 from engine.train.warm_start import WarmStart, copy_pairs, load_warm_start
 
@@ -341,15 +343,20 @@ def _trainer(
         else:
             journal.progress("updating", done, total, "pairs", share)
 
-    update = ranks.update(
-        roles.policy,
-        roles.reference,
-        settings,
-        math.ceil(steps / settings.gradient_accumulation_steps),
-        progress,
-        lambda: control.stopping,
-        lambda text: journal.log("warning", text),
-    )
+    updates = math.ceil(steps / settings.gradient_accumulation_steps)
+
+    def make(kind: Callable[..., Update]) -> Update:
+        return kind(
+            roles.policy,
+            roles.reference,
+            settings,
+            build_optimizer(settings, updates),
+            progress,
+            lambda: control.stopping,
+            lambda text: journal.log("warning", text),
+        )
+
+    update = ranks.update(make, updates)
     upkeep = Upkeep(
         settings,
         state=state,

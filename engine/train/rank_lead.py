@@ -11,8 +11,10 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TypeVar
 
+import mlx.optimizers as opt
 import numpy as np
 
 from engine.compute.sampling import Interrupted, Sampler, sample
@@ -31,7 +33,6 @@ from engine.model.language_model import LanguageModel
 from engine.settings.judge_names import judge_kind
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
-from engine.train.optimizers import build_optimizer
 from engine.train.rank_checks import check_hello, check_models, model_digests
 from engine.train.rank_shares import (
     HEADER,
@@ -46,7 +47,7 @@ from engine.train.rank_shares import (
 )
 from engine.train.reporting import Measures
 from engine.train.roles import Roles
-from engine.train.update import PassProgress, SummedLoss, Sums, Update
+from engine.train.update import MakeUpdate, PassProgress, SummedLoss, Sums, Update
 
 T = TypeVar("T")
 HELLO_SECONDS = 60.0
@@ -229,19 +230,9 @@ class Lead:
 
     # -- gradients -------------------------------------------------------------------------------
 
-    def update(
-        self,
-        policy: LanguageModel,
-        reference: LanguageModel,
-        settings: Settings,
-        updates: int,
-        progress: PassProgress,
-        stop: Callable[[], bool],
-        warn: Callable[[str], None],
-    ) -> Update:
-        """One that is not given up, since all ranks would have to."""
+    def update(self, make: MakeUpdate, updates: int) -> Update:
         self.tell(do="prepare", updates=updates)
-        return _SharedUpdate(self, policy, reference, settings, updates, progress, warn)
+        return make(partial(_SharedUpdate, self))
 
     def sums(
         self,
@@ -358,7 +349,8 @@ class _SharedJudge:
 
 
 class _SharedUpdate(Update):
-    """An update whose pairs all ranks score, and which all ranks make."""
+    """An update whose pairs all ranks score, and which all ranks make. It is not given up, since
+    all of them would have to."""
 
     def __init__(
         self,
@@ -366,11 +358,11 @@ class _SharedUpdate(Update):
         policy: LanguageModel,
         reference: LanguageModel,
         settings: Settings,
-        updates: int,
+        optimizer: opt.Optimizer,
         progress: PassProgress,
+        stop: Callable[[], bool],
         warn: Callable[[str], None],
     ) -> None:
-        optimizer = build_optimizer(settings, updates)
         super().__init__(policy, reference, settings, optimizer, progress, warn=warn)
         self._lead = lead
         self._step = self._checked = 0

@@ -1,7 +1,7 @@
 """Who computes a run: this process alone, or several ranks, of which this one is the first."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 from engine.compute.sampling import Interrupted, Sample, sample
@@ -10,14 +10,12 @@ from engine.distributed.links import RankLost
 from engine.errors import CannotGoOn, NothingLearned, RunError, UserError
 from engine.judges import PairJudge
 from engine.machine.launch import place
-from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
-from engine.train.optimizers import build_optimizer
 from engine.train.rank_lead import Lead
 from engine.train.reporting import Measures
 from engine.train.roles import Roles
-from engine.train.update import PassProgress, Update
+from engine.train.update import MakeUpdate, Update
 
 
 class Ranks(Protocol):
@@ -43,16 +41,7 @@ class Ranks(Protocol):
         """A judge of the run (0), or the one that only evaluates (1), by its settings."""
         ...
 
-    def update(
-        self,
-        policy: LanguageModel,
-        reference: LanguageModel,
-        settings: Settings,
-        updates: int,
-        progress: PassProgress,
-        stop: Callable[[], bool],
-        warn: Callable[[str], None],
-    ) -> Update:
+    def update(self, make: MakeUpdate, updates: int) -> Update:
         """The update of a run that makes so many."""
         ...
 
@@ -78,18 +67,8 @@ class Alone:
     def judge(self, at: int, settings: Settings, judge: PairJudge) -> PairJudge:
         return judge
 
-    def update(
-        self,
-        policy: LanguageModel,
-        reference: LanguageModel,
-        settings: Settings,
-        updates: int,
-        progress: PassProgress,
-        stop: Callable[[], bool],
-        warn: Callable[[str], None],
-    ) -> Update:
-        optimizer = build_optimizer(settings, updates)
-        return Update(policy, reference, settings, optimizer, progress, stop, warn)
+    def update(self, make: MakeUpdate, updates: int) -> Update:
+        return make(Update)
 
     def spread(self, update: Update) -> None:
         pass

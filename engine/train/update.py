@@ -32,6 +32,7 @@ from engine.train.weight_updates import WeightUpdates
 # of them: `online_dpo.summed_loss`.
 SummedLoss = Callable[["Update", AnyBatch, mx.array, mx.array], tuple[mx.array, mx.array]]
 PassProgress = Callable[[int, int, float | None], None]
+MakeUpdate = Callable[[Callable[..., "Update"]], "Update"]  # given `Update`, or one that is shared
 LONG_PASS = 2.0  # seconds after which it is told how far a pass is
 LONG_FORWARD = 0.25  # seconds after which the way back is taken layer by layer
 LAYER = re.compile(r"\.(\d+)\.")  # of a parameter, by its name
