@@ -3,69 +3,36 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from rich.cells import cell_len
 from textual import events
-from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from engine.data.pairs import Pair
 from engine.data.prompts import Message
 from engine.events import Evaluated, PairSampled, Progress, Writing
 from engine.runs import archive
 from tests.tui.person import PersonSession, human_settings, pair
+from tests.tui.review_table import ReviewTable, attach, reviewed
 from tui.app import StudioApp
 from tui.review.answer_pane import AnswerPane
 from tui.review.answers import Answers
 from tui.review.change_label import ChangeLabel
-from tui.review.screen import ReviewScreen
-from tui.state.run_view import RunView
-from tui.widgets.key_line import KeyLine
 
 LONG = "\n".join(f"line {number} of a long answer" for number in range(100))
 
 
-@dataclass
-class Table:
-    """The review screen in a running app, and the session behind it."""
-
-    app: StudioApp
-    pilot: Pilot[int]
-    session: PersonSession
-
-    @property
-    def screen(self) -> ReviewScreen:
-        assert isinstance(self.app.screen, ReviewScreen)
-        return self.app.screen
-
-    async def press(self, *keys: str) -> None:
-        for key in keys:
-            await self.pilot.press(key)
-            await self.settled()
-
-    async def settled(self) -> None:
-        """Until the verdict is on the disk and the next pair on the screen."""
-        await self.pilot.pause()
-        await self.app.workers.wait_for_complete()
-        self.app.drain()
-        await self.pilot.pause()
-
-    async def submit(self, *pairs: Pair) -> None:
-        self.session.submit(*pairs)
-        await self.settled()
+class Table(ReviewTable):
+    """With what two answers show."""
 
     def text(self, query: str) -> str:
         return str(self.screen.query_one(query, Static).visual)
 
     def pane(self, side: str) -> AnswerPane:
         return self.screen.query_one(f"#{side}", AnswerPane)
-
-    @property
-    def said(self) -> str:
-        return self.screen.query_one(KeyLine).message
 
     @property
     def shown(self) -> PairSampled:
@@ -79,27 +46,7 @@ Open = Callable[..., contextlib.AbstractAsyncContextManager[Table]]
 
 @pytest.fixture
 def review() -> Open:
-    @contextlib.asynccontextmanager
-    async def opened(
-        *pairs: Pair, size: tuple[int, int] = (80, 24), **settings: object
-    ) -> AsyncIterator[Table]:
-        session = PersonSession(human_settings(run_name="basil", self_check_every=0, **settings))
-        app = StudioApp()
-        async with app.run_test(size=size) as pilot:
-            attach(app, session)
-            app.open_review()
-            table = Table(app, pilot, session)
-            await pilot.pause()
-            await table.submit(*pairs)
-            yield table
-
-    return opened
-
-
-def attach(app: StudioApp, session: PersonSession) -> None:
-    assert session.run is not None
-    app.control.session = session  # type: ignore[assignment]
-    app.control.view = RunView(session.run.name, settings=session.settings)
+    return partial(reviewed, Table)
 
 
 def run(test: Callable[[], object]) -> None:

@@ -1,26 +1,22 @@
 """Review of more than two answers: the best by its number, then the worst, on any screen."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
-from textual.pilot import Pilot
 from textual.widgets import Static
 
 from engine.data.completion import Answer
 from engine.data.pairs import Pair
 from engine.events import PairSampled
-from tests.tui.person import PersonSession, human_settings, pair
-from tui.app import StudioApp
+from tests.tui.person import pair
+from tests.tui.review_table import ReviewTable, reviewed
 from tui.review.answer_pane import AnswerPane
 from tui.review.answers import grid
 from tui.review.change_label import ChangeLabel
-from tui.review.screen import ReviewScreen
-from tui.state.run_view import RunView
-from tui.widgets.key_line import KeyLine
 
 
 def prompt_of(step: int, count: int, index: int = 0) -> Pair:
@@ -32,34 +28,8 @@ def prompt_of(step: int, count: int, index: int = 0) -> Pair:
     )
 
 
-@dataclass
-class Table:
-    """The review screen in a running app, and the session behind it."""
-
-    app: StudioApp
-    pilot: Pilot[int]
-    session: PersonSession
-
-    @property
-    def screen(self) -> ReviewScreen:
-        assert isinstance(self.app.screen, ReviewScreen)
-        return self.app.screen
-
-    async def press(self, *keys: str) -> None:
-        for key in keys:
-            await self.pilot.press(key)
-            await self.settled()
-
-    async def settled(self) -> None:
-        await self.pilot.pause()
-        await self.app.workers.wait_for_complete()
-        self.app.drain()
-        ids = {each.pair_id for each in self.session.waiting()}
-        while ids and isinstance(screen := self.app.screen, ReviewScreen):
-            if screen.painted in ids:
-                break
-            await self.pilot.pause(0.02)
-        await self.pilot.pause()
+class Table(ReviewTable):
+    """With what many answers show."""
 
     def panes(self) -> list[AnswerPane]:
         """The answers that can be seen."""
@@ -79,31 +49,8 @@ class Table:
     def tabs(self) -> str:
         return str(self.screen.query_one("#tabs", Static).visual)
 
-    @property
-    def said(self) -> str:
-        return self.screen.query_one(KeyLine).message
 
-
-Open = Callable[..., contextlib.AbstractAsyncContextManager[Table]]
-
-
-@contextlib.asynccontextmanager
-async def review(
-    *pairs: Pair, size: tuple[int, int] = (80, 24), **settings: Any
-) -> AsyncIterator[Table]:
-    chosen = {"run_name": "basil", "self_check_every": 0, "completions": 8, **settings}
-    session = PersonSession(human_settings(**chosen))
-    app = StudioApp()
-    async with app.run_test(size=size) as pilot:
-        assert session.run is not None
-        app.control.session = session  # type: ignore[assignment]
-        app.control.view = RunView(session.run.name, settings=session.settings)
-        app.open_review()
-        table = Table(app, pilot, session)
-        await pilot.pause()
-        session.submit(*pairs)
-        await table.settled()
-        yield table
+review = partial(reviewed, Table, completions=8)
 
 
 def run(test: Callable[[], Any]) -> None:
