@@ -278,6 +278,7 @@ def test_a_person_killed_a_few_times_loses_no_label(tmp_path: Path) -> None:
     check_labels(tmp_path, kills=3, seed=1)
 
 
+@pytest.mark.slow
 def test_a_person_who_picks_the_best_of_many_loses_no_label(tmp_path: Path) -> None:
     check_labels(tmp_path, kills=2, seed=5, values=MANY)
 

@@ -213,7 +213,11 @@ def test_a_stopped_run_goes_on_as_if_unbroken(values: dict[str, Any], chosen: Ch
 @pytest.mark.parametrize("part", ["forward", "back"])
 @pytest.mark.parametrize(
     "values",
-    [{}, {"train_type": "dora"}, {"gradient_accumulation_steps": 3, "lookahead": 2}],
+    [
+        {},
+        pytest.param({"train_type": "dora"}, marks=pytest.mark.slow),
+        {"gradient_accumulation_steps": 3, "lookahead": 2},
+    ],
     ids=repr,
 )
 def test_a_step_that_is_given_up_is_taken_again(

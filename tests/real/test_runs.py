@@ -70,7 +70,7 @@ def chosen(model: Path, prompts: Path, **values: Any) -> Settings:
 
 @pytest.mark.parametrize(
     "quantization",
-    ["none", "4-bit", pytest.param("8-bit", marks=pytest.mark.slow), "mxfp4"],
+    ["none", "4-bit", *(pytest.param(each, marks=pytest.mark.slow) for each in ("8-bit", "mxfp4"))],
 )
 def test_four_prompts_are_sampled_scored_and_updated(
     quantization: Quantization, fused: Path, tmp_path: Path
