@@ -27,6 +27,15 @@ def test_what_is_so_already_is_left_out() -> None:
     assert "judge_mode" not in advice.fitting(read, Settings(judge_mode="generate")).advice
 
 
+def test_a_function_that_judges_is_to_be_mended() -> None:
+    read = finding(health._READABLE)
+    assert advice.fitting(read, Settings(judge="model")) is read
+    for judge in ("judge.py:taste", "rule:json"):
+        fitted = advice.fitting(read, Settings(judge=judge)).advice
+        assert fitted.startswith("Mend the function")
+        assert "judge_mode" not in fitted
+
+
 def test_nothing_else_of_a_finding_changes() -> None:
     before = finding(health._CALMER)
     after = advice.fitting(before, Settings(max_grad_norm=1))
