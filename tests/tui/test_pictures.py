@@ -120,7 +120,9 @@ async def review(app: StudioApp, pilot: Pilot[Any]) -> None:
 
 @scene
 async def review_before(app: StudioApp, pilot: Pilot[Any]) -> None:
-    await person(app, pilot, "1", "h")
+    await person(app, pilot, "1")
+    await until(pilot, lambda: "Answer one of 1.1." in shown(app))
+    await pilot.press("h")
 
 
 @scene

@@ -288,7 +288,9 @@ class ReviewScreen(AnswersScreen):
         """To what was answered before in this sitting, and back."""
         if self.has_class("-before"):
             self._leave_before()
-        elif not self.query_one(BeforeList).list.rows:
+            return
+        self._refresh()  # a label of this moment is in the list
+        if not self.query_one(BeforeList).list.rows:
             self.say("nothing was answered before in this sitting")
         else:
             self.add_class("-before")
