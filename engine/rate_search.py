@@ -13,7 +13,9 @@ from typing import Any, Literal
 from engine.errors import NothingLearned, UserError
 from engine.events import Event, StepDone
 from engine.session import train
-from engine.settings.schema import MANY, LrSchedule, Settings
+from engine.settings.fields import MANY
+from engine.settings.schema import Settings
+from engine.settings.sections.training import LrSchedule
 
 RUNS = 8  # at most
 UPDATES = 10  # that each run takes before it is looked at

@@ -10,7 +10,7 @@ from engine.model.adapter_files import start_of
 from engine.model.adapters import load_adapter_file
 from engine.model.language_model import LanguageModel
 from engine.runs.folder import Run
-from engine.settings.schema import Keep
+from engine.settings.sections.output import Keep
 from engine.train.results import TrainedWeights, trained_weights
 from engine.train.roles import load_roles
 

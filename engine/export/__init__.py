@@ -24,7 +24,9 @@ from engine.model.locate import locate
 from engine.model.quantizations import QUANTIZATIONS
 from engine.runs.folder import Run
 from engine.runs.run_names import safe_name
-from engine.settings.schema import Keep, Quantization, Settings
+from engine.settings.schema import Settings
+from engine.settings.sections.fine_tune import Quantization
+from engine.settings.sections.output import Keep
 from engine.train.results import (
     TrainedWeights,
     adapted_keys,

@@ -29,7 +29,8 @@ from engine.data.completion import Answer
 from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.judges import Score
 from engine.judges.log_odds import clipped_log_odds
-from engine.settings.schema import Rejected, Settings
+from engine.settings.schema import Settings
+from engine.settings.sections.preference import Rejected
 
 ALL_MEET = 4  # answers of which all meet; more play a knock-out
 CONTRARY = "the judge's verdict on these two is against what it said of them among the others"

@@ -12,7 +12,8 @@ from itertools import combinations
 from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.events import Choice, Pick, Shown
 from engine.judges.contest import Field
-from engine.settings.schema import Rejected, Settings
+from engine.settings.schema import Settings
+from engine.settings.sections.preference import Rejected
 
 Label = Callable[[Choice], Verdict]  # with what the person remarks
 UNDECIDED: dict[Shown, Choice] = {"tie": "tie", "both_bad": "both_bad", "skip": "skip"}

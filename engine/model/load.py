@@ -13,7 +13,7 @@ from engine.machine.device import compute_dtype
 from engine.model import config as model_config
 from engine.model import packing
 from engine.model.quantizations import QUANTIZATIONS
-from engine.settings.schema import Quantization
+from engine.settings.sections.fine_tune import Quantization
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl")  # never read
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine.settings.schema import Quantization
+from engine.settings.sections.fine_tune import Quantization
 
 # What `mlx.nn.quantize` is given.
 QUANTIZATIONS: dict[Quantization, dict[str, Any]] = {

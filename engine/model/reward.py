@@ -19,7 +19,7 @@ from engine.machine.device import compute_dtype
 from engine.model import arrays, files, packing
 from engine.model.config import for_mlx_lm
 from engine.model.load import quantize
-from engine.settings.schema import Quantization
+from engine.settings.sections.fine_tune import Quantization
 
 LAYOUTS = ("llama", "qwen2", "qwen3")
 HEAD, BIAS = "score.weight", "score.bias"

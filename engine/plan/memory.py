@@ -22,7 +22,8 @@ from engine.model.files import Shape, Tensor
 from engine.model.quantizations import GROUP_BYTES, QUANTIZATIONS
 from engine.plan import step_memory
 from engine.plan.preview import longest_prompt as longest_of_data
-from engine.settings.schema import Quantization, Settings
+from engine.settings.schema import Settings
+from engine.settings.sections.fine_tune import Quantization
 
 PROGRAM = 250 << 20  # Python and the libraries, before any model
 # Arrays as large as the trained weights that an optimizer keeps.

@@ -21,7 +21,7 @@ from engine.publish.public import is_local, public_judge
 from engine.runs.folder import FUSED, Run
 from engine.runs.labels import select
 from engine.runs.pair_files import TRAIN, write_pairs
-from engine.settings.schema import Keep
+from engine.settings.sections.output import Keep
 
 Say = Callable[[str], None]
 RepoType = Literal["model", "dataset"]

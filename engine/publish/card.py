@@ -21,7 +21,8 @@ from engine.runs.json_lines import Record
 from engine.runs.labels import Label
 from engine.runs.pair_files import TRAIN
 from engine.secrets import hide
-from engine.settings.schema import Keep, Settings
+from engine.settings.schema import Settings
+from engine.settings.sections.output import Keep
 
 STUDIO = "LoRA Studio"
 EXAMPLES = 3

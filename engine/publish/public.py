@@ -5,7 +5,8 @@ from pathlib import Path
 
 from engine.secrets import hide
 from engine.settings.judge_names import judge_kind
-from engine.settings.schema import OUTPUT, SESSION, Settings, changed, fields
+from engine.settings.schema import Settings, changed, fields
+from engine.settings.sections import output, session
 
 _ADDRESS = re.compile(r" at https?://\S+|https?://\S+")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -49,7 +50,9 @@ def judge_of(settings: Settings) -> str:
 
 def public_settings(settings: Settings) -> dict[str, object]:
     """The settings that differ from their defaults and are of the training itself."""
-    own = {field.key for field in fields() if field.section in (OUTPUT, SESSION)} | _LEFT_OUT
+    own = {
+        field.key for field in fields() if field.section in (output.SECTION, session.SECTION)
+    } | _LEFT_OUT
     named = ("model", "reference_model_path", "resume_adapter_file")
     judges = ("judge", "hybrid_model", "eval_judge")
     public: dict[str, object] = {}

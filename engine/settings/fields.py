@@ -12,6 +12,9 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
+# The highest value of a count: far above any real one, and safe in every file format.
+MANY = 10**9
+
 Kind = Literal["switch", "choice", "integer", "number", "text", "multiline", "list", "mapping"]
 
 

@@ -12,7 +12,8 @@ from mlx.optimizers import schedulers
 from mlx_lm.tuner.utils import build_schedule
 
 from engine.errors import UserError
-from engine.settings.schema import Optimizer, Settings
+from engine.settings.schema import Settings
+from engine.settings.sections.training import Optimizer
 
 OPTIMIZERS: dict[Optimizer, Callable[..., opt.Optimizer]] = {
     "sgd": opt.SGD,

@@ -17,7 +17,9 @@ from engine.runs import durable
 from engine.runs.checkpoints import Best, checkpoint_damage
 from engine.runs.folder import ADAPTERS, CHECKPOINTS, Run
 from engine.runs.run_names import safe_name
-from engine.settings.schema import Keep, Quantization, Settings
+from engine.settings.schema import Settings
+from engine.settings.sections.fine_tune import Quantization
+from engine.settings.sections.output import Keep
 
 
 @dataclass(frozen=True, slots=True)

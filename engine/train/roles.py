@@ -17,7 +17,8 @@ from engine.model.language_model import LanguageModel
 from engine.model.load import load
 from engine.model.locate import locate
 from engine.model.reward import RewardModel, check_reward_model, load_reward_model
-from engine.settings.schema import Quantization, Settings
+from engine.settings.schema import Settings
+from engine.settings.sections.fine_tune import Quantization
 
 JudgeModel = LanguageModel | RewardModel
 

@@ -19,7 +19,7 @@ from engine.judges.presentation import (
     QUESTION,
     SECOND_LABEL,
 )
-from engine.settings.schema import RUBRIC
+from engine.settings.sections.judge import RUBRIC
 from tests.benchmarks.random_model import Shape, prompts, write_model
 
 LEARNING_RATE = 1e-6

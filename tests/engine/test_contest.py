@@ -22,7 +22,7 @@ from engine.judges.contest import (
     judgements_at_once,
 )
 from engine.judges.queued import judge_batch
-from engine.settings.schema import Rejected
+from engine.settings.sections.preference import Rejected
 from tests.engine.small_models import pair
 
 pytestmark = pytest.mark.quick

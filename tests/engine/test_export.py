@@ -26,7 +26,8 @@ from engine.model.quantizations import QUANTIZATIONS
 from engine.runs import archive
 from engine.runs.folder import ADAPTERS, CONFIG, Run
 from engine.runs.storage import StorageError
-from engine.settings.schema import Quantization, Settings
+from engine.settings.schema import Settings
+from engine.settings.sections.fine_tune import Quantization
 from engine.starter import POLICY
 from engine.train.results import (
     fuse_run,

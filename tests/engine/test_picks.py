@@ -19,7 +19,8 @@ from engine.runs import archive, go_back
 from engine.runs.folder import PAIRS, UNDECIDED, Run
 from engine.runs.relabel import find
 from engine.settings.checks import problems
-from engine.settings.schema import Rejected, Settings
+from engine.settings.schema import Settings
+from engine.settings.sections.preference import Rejected
 from engine.train.earlier_labels import EarlierLabels
 from engine.train.journal import Journal
 from engine.train.run_labels import RunLabels

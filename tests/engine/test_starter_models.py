@@ -17,7 +17,7 @@ import pytest
 from engine.judges.presentation import render_frame
 from engine.model.language_model import LanguageModel
 from engine.settings.presets import PRESETS
-from engine.settings.schema import RUBRIC
+from engine.settings.sections.judge import RUBRIC
 from engine.starter import DATA, JUDGE, POLICY, PROMPTS
 from engine.starter.build import grammar
 from engine.starter.build.model_folder import language_model, load

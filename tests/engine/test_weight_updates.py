@@ -9,7 +9,7 @@ import pytest
 
 from engine.model import arrays
 from engine.model.arrays import Arrays
-from engine.settings.schema import Optimizer
+from engine.settings.sections.training import Optimizer
 from engine.train import weight_updates
 from engine.train.optimizers import OPTIMIZERS, build_optimizer
 from engine.train.weight_updates import WeightUpdates

@@ -19,7 +19,8 @@ from engine.plan.memory import plan
 from engine.runs.folder import ADAPTERS
 from engine.session import train
 from engine.settings.files import preset
-from engine.settings.schema import Quantization, Settings
+from engine.settings.schema import Settings
+from engine.settings.sections.fine_tune import Quantization
 from engine.train.results import fuse_run
 from engine.trained import load_trained
 from tests.close import assert_close

@@ -9,7 +9,7 @@ from engine.machine.blas import import_mlx
 from engine.runs.archive import open_run
 
 if TYPE_CHECKING:
-    from engine.settings.schema import Quantization
+    from engine.settings.sections.fine_tune import Quantization
 
 
 def export_lines(

@@ -10,7 +10,7 @@ import mlx.core as mx
 from engine.judges import presentation
 from engine.model import arrays
 from engine.model.language_model import LanguageModel
-from engine.settings.schema import RUBRIC
+from engine.settings.sections.judge import RUBRIC
 from engine.starter.build import grammar, model_folder, pretrain, processes, quality, train_judge
 from engine.starter.build.sample import sample_texts
 from engine.starter.build.tokenizer import load_tokenizer, train_tokenizer

@@ -22,7 +22,7 @@ import mlx.optimizers as optim
 import numpy as np
 
 from engine.judges.presentation import JudgePrompt, render_frame
-from engine.settings.schema import RUBRIC
+from engine.settings.sections.judge import RUBRIC
 from engine.starter.build import grammar, processes
 from engine.starter.build.cpu_layers import cross_entropy, run_layer
 from engine.starter.build.judge_pairs import Row, rows
