@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from engine.errors import NothingLearned, UserError
 from engine.events import Event, StepDone
-from engine.session import train
+from engine.notebook import train
 from engine.settings.fields import MANY
 from engine.settings.schema import Settings
 from engine.settings.sections.training import LrSchedule

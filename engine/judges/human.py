@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
-from engine.data.pairs import JudgedPair, Pair, RecordedPair, Verdict, prompt_id
+from engine.data.pairs import JudgedPair, Pair, Verdict, prompt_id
+from engine.data.recorded_pairs import RecordedPair
 from engine.events import Choice, PairSampled, Pick, Shown, ShownAnswer
 from engine.judges.picks import UNDECIDED, Picking, judged_of, pairs_of, unasked
 from engine.runs.json_lines import Record

@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from engine.compute.sampling import stream_seed
-from engine.data.pairs import DECIDED, JudgedPair, Pair, RecordedPair, Verdict
+from engine.data.pairs import DECIDED, JudgedPair, Pair, Verdict
+from engine.data.recorded_pairs import RecordedPair
 from engine.events import Choice, PairSampled
 from engine.judges import PairJudge
 from engine.judges.card import FEWEST, cohen_kappa, kappa_interval

@@ -9,8 +9,9 @@ from typing import Any
 
 from engine.data.chat_messages import Message, as_mapping, clean, tools_of
 from engine.data.files import Unusable
-from engine.data.pairs import DECIDED, RecordedPair
+from engine.data.pairs import DECIDED
 from engine.data.preferences import Preference, first_shown
+from engine.data.recorded_pairs import RecordedPair
 from engine.events import Choice
 from engine.runs.folder import CARD_PAIRS, CHAT_PAIRS, PAIRS, UNDECIDED, Run
 from engine.runs.json_lines import Record

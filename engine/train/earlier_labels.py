@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from engine.data.pairs import JudgedPair, Layout, Pair, RecordedPair, Verdict, completion_fields
+from engine.data.pairs import JudgedPair, Layout, Pair, Verdict, completion_fields
+from engine.data.recorded_pairs import RecordedPair
 from engine.runs.folder import PAIRS, UNDECIDED, Run
 from engine.runs.go_back import is_set_aside
 from engine.runs.json_lines import Record

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.events import Event, Guarded
-from engine.session import train
+from engine.notebook import train
 from engine.settings.files import preset
 from engine.settings.schema import Settings
 from engine.suites.changes import lost

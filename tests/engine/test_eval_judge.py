@@ -11,9 +11,9 @@ from engine.compute.sampling import Sampler
 from engine.data.pairs import Verdict
 from engine.events import Evaluated
 from engine.judges import llm
+from engine.notebook import TrainingResult, train
 from engine.plan.memory import plan
 from engine.runs import archive
-from engine.session import TrainingResult, train
 from engine.settings.checks import problems
 from engine.settings.judge_roles import evaluator, measured_by, training_judge
 from engine.settings.schema import Settings, no_effect

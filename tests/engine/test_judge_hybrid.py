@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from engine.control import Control
-from engine.data.pairs import JudgedPair, Pair, RecordedPair, Verdict
+from engine.data.pairs import JudgedPair, Pair, Verdict
+from engine.data.recorded_pairs import RecordedPair
 from engine.events import PairSampled
 from engine.judges import JudgeAway
 from engine.judges.card import cohen_kappa, kappa_interval

@@ -15,7 +15,8 @@ from engine.compute.mlx_model import MlxModel
 from engine.compute.numpy.backend import NumpyBackend
 from engine.compute.sampling import Interrupted
 from engine.data.completion import Completion
-from engine.data.pairs import JudgedPair, Pair, RecordedPair, Verdict
+from engine.data.pairs import JudgedPair, Pair, Verdict
+from engine.data.recorded_pairs import RecordedPair
 from engine.judges import llm
 from engine.judges.llm import LLMJudge
 from engine.judges.presentation import render_frame

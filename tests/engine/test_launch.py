@@ -7,7 +7,7 @@ import pytest
 
 from engine.errors import UserError
 from engine.machine.launch import Place, place
-from engine.session import train
+from engine.notebook import train
 from engine.settings.files import preset
 
 

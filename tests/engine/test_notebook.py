@@ -11,8 +11,8 @@ import pytest
 import engine
 from engine.errors import UserError
 from engine.events import Event, Log, Saved, StepDone
+from engine.notebook import train
 from engine.runs import archive
-from engine.session import train
 from engine.settings.files import preset
 from engine.settings.schema import Settings
 

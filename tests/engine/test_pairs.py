@@ -9,19 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.data.pairs import (
-    JudgedPair,
-    Layout,
-    Pair,
-    RecordedPair,
-    Ties,
-    Verdict,
-    layout_for,
-    messages_of,
-    text_of,
-    verdict_of,
-)
+from engine.data.pairs import JudgedPair, Layout, Pair, Ties, Verdict, layout_for, verdict_of
 from engine.data.prompts import Message, Prompt
+from engine.data.recorded_pairs import RecordedPair, messages_of, text_of
 from engine.events import Choice
 from engine.runs.relabel import relabelled
 from tests.engine.small_models import pair

@@ -20,10 +20,11 @@ from engine.data.sources import read_splits
 from engine.errors import UserError
 from engine.events import Progress, StepDone
 from engine.model import arrays
+from engine.notebook import train
 from engine.plan.memory import plan
 from engine.runs import archive
 from engine.runs.folder import CHAT_PAIRS, METRICS, WARM_START, Run
-from engine.session import Session, train
+from engine.session import Session
 from engine.settings.checks import problems
 from engine.settings.schema import Settings
 from engine.train import warm_start
@@ -345,7 +346,7 @@ def test_what_cannot_be_learned_from_is_told_before_anything_is_loaded(
     name: str, chosen: Choose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, told = UNUSABLE[name]
-    monkeypatch.setattr("engine.train.assemble.load_roles", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("engine.train.loading.load_roles", lambda *_: pytest.fail("loaded"))
     session = work(chosen(warm_start=write(tmp_path / "bad.jsonl", rows)))
     assert session.error_is_users
     assert session.error

@@ -15,9 +15,9 @@ from engine.events import StepDone
 from engine.judges.llm import LLMJudge
 from engine.model import files, packing
 from engine.model.locate import locate
+from engine.notebook import train
 from engine.plan.memory import plan
 from engine.runs.folder import ADAPTERS
-from engine.session import train
 from engine.settings.files import preset
 from engine.settings.schema import Settings
 from engine.settings.sections.fine_tune import Quantization

@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import Literal
 
-from engine.data.pairs import JudgedPair, Pair, RecordedPair, Verdict, prompt_id
+from engine.data.pairs import JudgedPair, Pair, Verdict, prompt_id
+from engine.data.recorded_pairs import RecordedPair
 from engine.events import (
     Choice,
     Event,

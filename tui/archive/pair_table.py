@@ -7,7 +7,7 @@ from typing import Any
 
 from textual.content import Content
 
-from engine.data.pairs import messages_of, text_of
+from engine.data.recorded_pairs import messages_of, text_of
 from engine.errors import RunError, UserError
 from engine.events import Choice
 from engine.json_number import real

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import get_args
 
-from engine.data.pairs import RecordedPair
+from engine.data.recorded_pairs import RecordedPair
 from engine.events import (
     EVAL_WIN_RATE,
     WIN_RATE,
