@@ -75,7 +75,7 @@ def test_a_log_scale_and_a_file_from_the_chart(
         await pilot.press("f3")
         await until(pilot, lambda: not app.session.events)  # type: ignore[union-attr]
         await pilot.press("c")
-        await pilot.press("l")
+        await pilot.press("X")
         assert app.screen.query_one(Chart).log_scale
         await until(pilot, lambda: "0.001" in shown(app))
         await pilot.press("w", "enter")
@@ -95,7 +95,7 @@ def test_a_log_scale_needs_values_above_0() -> None:
         attach(app, LiveSession([started(), *steps("loss", [0.0, -1.0])]))
         await pilot.press("f3")
         await until(pilot, lambda: not app.session.events)  # type: ignore[union-attr]
-        await pilot.press("c", "l")
+        await pilot.press("c", "X")
         await until(pilot, lambda: said(app) == "a log scale needs values above 0")
 
     play(scene)
@@ -109,13 +109,13 @@ def test_several_metrics_and_last_numbers_of_several_runs() -> None:
         await until(pilot, lambda: "finished, 60 steps" in shown(app))
         assert "0.411" in shown(app)
         assert "grad norm" in shown(app)
-        await pilot.press("m")
+        await pilot.press("v")
         await until(pilot, lambda: "margin ──" in shown(app))
         charts = list(app.screen.query(SmallChart))
         assert [each.metric.name for each in charts] == list(SEVERAL)
         assert all(each.chart.size.height > 5 for each in charts)
         assert all(len(each.chart.lines) == 2 for each in charts)
-        await pilot.press("m")
+        await pilot.press("v")
         await until(pilot, lambda: "margin ──" not in shown(app))
 
     play(scene, STANDARD)

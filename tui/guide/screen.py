@@ -48,7 +48,7 @@ class GuideScreen(StudioScreen):
         Binding("slash", "search", "search", key_display="/", id="guide.search"),
         Binding("tab", "other_side", "text", id="guide.other_side"),
         Binding("space", "scroll(1)", "read on", id="guide.scroll_down"),
-        Binding("b", "scroll(-1)", "read back", show=False, id="guide.scroll_up"),
+        Binding("backspace", "scroll(-1)", "read back", show=False, id="guide.scroll_up"),
         Binding("escape", "leave", "back", id="guide.back"),
     ]
 

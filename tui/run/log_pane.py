@@ -176,7 +176,7 @@ class LogPane(Vertical):
     LogPane Input.-open { display: block; }
     """
     BINDINGS = [  # noqa: RUF012
-        Binding("f", "follow", "follow or hold", id="log.follow"),
+        Binding("F", "follow", "follow or hold", id="log.follow"),
         Binding("v", "level", "level", id="log.level"),
         Binding("slash", "search", "search", key_display="/", id="log.search"),
         Binding("k", "scroll(-1)", "up", show=False, id="log.up"),
