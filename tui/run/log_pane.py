@@ -221,7 +221,7 @@ class LogPane(Vertical):
             parts.append(f"with {safe_line(self.rows.query_text, 24)!r}")
         if self.rows.level != "info":
             parts.append(SHOWN_FROM[self.rows.level])
-        parts.append("following" if self.rows.following else "held · f follows")
+        parts.append("following" if self.rows.following else "held · F follows")
         self._title.show("log", " · ".join(parts), accented=self.rows.has_focus)
 
     # -- keys ------------------------------------------------------------------------------------
