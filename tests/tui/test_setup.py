@@ -368,6 +368,7 @@ def test_fields_without_effect_say_why() -> None:
 def test_search_finds_names_and_help_and_stays_at_what_was_found() -> None:
     assert "learning_rate" in matching_settings("breaks text sooner")
     assert matching_settings("no such words at all") == []
+    assert matching_settings("data")[0] == "data"  # and not the first whose help has the word
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await pilot.press("slash", *"kv cache")
