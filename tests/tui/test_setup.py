@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
@@ -179,6 +180,16 @@ def test_the_rubric_has_an_editor_of_several_lines() -> None:
         assert not setup(app).query(".editor")
         assert setup(app).form.settings.judge_system == "a\nb\nc"
         assert "… 3 lines" in shown(app)
+
+    play(scene)
+
+
+def test_an_editor_that_was_taken_away_can_still_be_drawn() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        editor = await edit_rubric(app, pilot)
+        await pilot.press("tab")
+        assert not editor.is_attached
+        assert [strip.text for strip in editor.render_lines(Region(0, 0, 4, 2))] == [" " * 4] * 2
 
     play(scene)
 
