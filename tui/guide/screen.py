@@ -84,7 +84,7 @@ class GuideScreen(StudioScreen):
         at = topics().index(topic)
         first = at == 0 or topics()[at - 1].chapter != topic.chapter
         mark = "▸ " if first and not self._words() else "  "
-        return Content.assemble((mark, "$faint"), topic.title)
+        return Content.assemble((mark, "$muted"), topic.title)
 
     def _words(self) -> str:
         return self.query_one("#search", Input).value.strip()
