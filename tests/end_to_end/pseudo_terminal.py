@@ -23,7 +23,12 @@ from tests.end_to_end.program import TIMEOUT
 # Sequences that pyte does not know and would show as text.
 _UNKNOWN = re.compile(rb"\x1b\[[<>=][0-9;]*[A-Za-z]|\x1b\[\?[0-9;]*\$p|\x1b[P_^X][^\x1b]*\x1b\\")
 # Around a frame: shown as a whole or not yet. A program uses it when the terminal says it can.
-_BEGIN, _END, _CAN_YOU, _I_CAN = b"\x1b[?2026h", b"\x1b[?2026l", b"\x1b[?2026$p", b"\x1b[?2026;2$y"
+_BEGIN, FRAME_END, _CAN_YOU, _I_CAN = (
+    b"\x1b[?2026h",
+    b"\x1b[?2026l",
+    b"\x1b[?2026$p",
+    b"\x1b[?2026;2$y",
+)
 _UNFINISHED = re.compile(rb"\x1b(?:[P_^X\]][^\x1b\x07]*\x1b?|\[?[<>=?]?[0-9;]*\$?)$")
 
 
@@ -78,6 +83,12 @@ class PseudoTerminal:
         """What the screen shows now, a string a row."""
         self._draw()
         return [line.rstrip() for line in self._screen.display]
+
+    @property
+    def screen(self) -> pyte.Screen:
+        """The screen now, with the colours of its cells."""
+        self._draw()
+        return self._screen
 
     @property
     def text(self) -> str:
@@ -250,7 +261,7 @@ def feed(stream: pyte.ByteStream, data: bytes) -> bytes:
     """Feed what is complete; gives back a sequence or a frame whose end has not arrived."""
     unfinished = _UNFINISHED.search(data)
     end = unfinished.start() if unfinished else len(data)
-    if (frame := data.rfind(_BEGIN)) > data.rfind(_END):
+    if (frame := data.rfind(_BEGIN)) > data.rfind(FRAME_END):
         end = min(end, frame)
     stream.feed(_UNKNOWN.sub(b"", data[:end]))
     return data[end:]

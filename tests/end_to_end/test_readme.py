@@ -6,11 +6,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-from rich.cells import cell_len
 
 from engine.settings.presets import PRESETS
 from engine.settings.settings_page import PAGE, page
-from tui.run.metric_labels import CARDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -39,16 +37,6 @@ def test_the_first_command_installs_and_begins() -> None:
 def test_a_preset_is_trained_without_a_terminal() -> None:
     [preset] = re.findall(r"`.venv/bin/lora-studio train (\w+)[^`]*`", README)
     assert preset in PRESETS
-
-
-def test_the_picture_is_one_of_the_run_screen() -> None:
-    picture = next(text for _, text in BLOCKS if "newest pair" in text)
-    lines = picture.splitlines()
-    assert len(lines) == 24
-    assert max(map(cell_len, lines)) <= 80
-    for card in CARDS:
-        assert f"{card.label} " in picture
-    assert "? keys" in lines[-1]
 
 
 def test_the_second_command_is_what_ci_runs() -> None:

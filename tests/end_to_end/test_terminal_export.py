@@ -11,7 +11,7 @@ F5, CLEAR_LINE, DOWN = "\x1b[15~", "\x15", "\x1b[B"
 
 def export(terminal: PseudoTerminal, choice: str, what: str, to: Path) -> None:
     """Go through the dialog and wait for its end; `choice` are the keys that choose."""
-    terminal.press("e")
+    terminal.press("E")
     terminal.wait_for("export small")
     terminal.press(choice + "\r")
     terminal.wait_for("into which folder?")
@@ -34,7 +34,7 @@ def test_adapters_and_the_fused_model(studio_home: Path, tmp_path: Path) -> None
         export(terminal, "", "adapters", adapters)
         export(terminal, DOWN, "model", model)
 
-        terminal.press("e")
+        terminal.press("E")
         terminal.wait_for("export small")
         terminal.press("\r" + CLEAR_LINE + str(adapters) + "\r")
         terminal.wait_for("there is something in it already")

@@ -25,7 +25,7 @@ def first_minutes(terminal: PseudoTerminal, name: str) -> None:
     terminal.wait_for(lambda text: "1 run" in text and name in text and "finished" in text)
     terminal.press("\r")
     terminal.wait_for(lambda text: "1 run" not in text and "accuracy" in text)
-    terminal.press("a")
+    terminal.press("B")
     terminal.wait_for("Type a prompt")
     terminal.press("What colour is the sky?\r")
     text = terminal.wait_for("Which is better?")

@@ -13,7 +13,7 @@ from tui.app import StudioApp
 from tui.widgets.key_line import KeyLine
 
 Scene = Callable[[StudioApp, Pilot[Any]], Awaitable[None]]
-COMPACT, STANDARD = (80, 24), (200, 50)
+COMPACT, WIDE, STANDARD = (80, 24), (120, 40), (200, 50)
 TIMEOUT = 30.0  # seconds that something may take before a scene fails
 
 

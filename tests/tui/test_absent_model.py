@@ -43,7 +43,7 @@ def test_the_form_says_it_before_a_start(
         side = app.screen.query_one("#side")
         assert side.max_scroll_y == 0  # all of it is in sight
         help = str(app.screen.query_one("#help", Static).render())
-        for way in ("p takes a preset", "mine/small", "give model a folder"):
+        for way in ("O takes a preset", "mine/small", "give model a folder"):
             assert way in help
         await pilot.press("enter")
         assert "cannot start: model nobody/none-1b is not on this machine" in said(app)

@@ -3,19 +3,23 @@
 import csv
 import io
 import math
+import re
+import struct
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from textual.pilot import Pilot
 
+from engine.errors import UserError
 from engine.runs.folder import Run
 from tests.tui.archive import make_run
 from tests.tui.live import LiveSession, attach, started, steps
 from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.archive.compare_screen import SEVERAL, CompareScreen, SmallChart
-from tui.run.chart_file import to_csv, to_svg
+from tui.run import chart_file
+from tui.run.chart_file import NO_PNG, RENDERER, to_csv, to_png, to_svg
 from tui.state.series import Series
 from tui.widgets import plot
 from tui.widgets.chart import Chart
@@ -55,6 +59,31 @@ def test_a_drawing_is_xml_with_every_line_within_its_frame(log: bool) -> None:
     assert "<title>" in texts
 
 
+def test_a_png_has_the_lines_and_the_words() -> None:
+    pytest.importorskip(RENDERER)
+    svg = to_svg([line("loss", 1.0, 2.0, 3.0)], Range(1, 3), "a title")
+    png = to_png(svg)
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    assert struct.unpack(">II", png[16:24]) == (1600, 840)
+    assert to_png(re.sub("<polyline[^>]*>", "", svg)) != png
+    assert to_png(re.sub("<text.*?</text>", "", svg)) != png
+
+
+def test_a_png_without_what_draws_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chart_file, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=re.escape(NO_PNG)):
+        to_png("<svg/>")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        attach(app, LiveSession([started(), *steps("loss", [0.5, 0.4])]))
+        await pilot.press("f3")
+        await until(pilot, lambda: not app.session.events)  # type: ignore[union-attr]
+        await pilot.press("c", "w", *["backspace"] * 3, *"png", "enter")
+        await until(pilot, lambda: "pip install 'lora-studio[png]'" in shown(app))
+
+    play(scene, STANDARD)
+
+
 def test_logarithms_of_round_numbers() -> None:
     ticks = [10**each for each in plot.log_ticks(Range(-2.0, 0.0), 10)]
     assert ticks == pytest.approx([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1])
@@ -75,7 +104,7 @@ def test_a_log_scale_and_a_file_from_the_chart(
         await pilot.press("f3")
         await until(pilot, lambda: not app.session.events)  # type: ignore[union-attr]
         await pilot.press("c")
-        await pilot.press("l")
+        await pilot.press("X")
         assert app.screen.query_one(Chart).log_scale
         await until(pilot, lambda: "0.001" in shown(app))
         await pilot.press("w", "enter")
@@ -84,8 +113,8 @@ def test_a_log_scale_and_a_file_from_the_chart(
         assert "polyline" in file.read_text()
         await pilot.press("w", *["backspace"] * 3, *"csv", "enter")
         await until(pilot, lambda: list(tmp_path.glob("*.csv")))
-        await pilot.press("w", *["backspace"] * 3, *"png", "enter")
-        assert "ends in .svg or .csv" in shown(app)
+        await pilot.press("w", *["backspace"] * 3, *"gif", "enter")
+        assert "ends in .svg, .png or .csv" in shown(app)
 
     play(scene)
 
@@ -95,7 +124,7 @@ def test_a_log_scale_needs_values_above_0() -> None:
         attach(app, LiveSession([started(), *steps("loss", [0.0, -1.0])]))
         await pilot.press("f3")
         await until(pilot, lambda: not app.session.events)  # type: ignore[union-attr]
-        await pilot.press("c", "l")
+        await pilot.press("c", "X")
         await until(pilot, lambda: said(app) == "a log scale needs values above 0")
 
     play(scene)
@@ -109,13 +138,13 @@ def test_several_metrics_and_last_numbers_of_several_runs() -> None:
         await until(pilot, lambda: "finished, 60 steps" in shown(app))
         assert "0.411" in shown(app)
         assert "grad norm" in shown(app)
-        await pilot.press("m")
+        await pilot.press("v")
         await until(pilot, lambda: "margin ──" in shown(app))
         charts = list(app.screen.query(SmallChart))
         assert [each.metric.name for each in charts] == list(SEVERAL)
         assert all(each.chart.size.height > 5 for each in charts)
         assert all(len(each.chart.lines) == 2 for each in charts)
-        await pilot.press("m")
+        await pilot.press("v")
         await until(pilot, lambda: "margin ──" not in shown(app))
 
     play(scene, STANDARD)

@@ -82,7 +82,9 @@ class Table:
     async def answer(self, *answers: str, notes: tuple[str, ...] = ()) -> None:
         request = self.talking.requests[-1]
         written = zip(request.authors, answers, strict=False)
-        given = tuple(ChatAnswer(by, text, (1, 2, 3), True) for by, text in written)
+        given = tuple(
+            ChatAnswer(by, text, tuple(range(len(text.split()))), True) for by, text in written
+        )
         await self.tell(ChatAnswered(request.turn, given, notes))
         await self.pilot.pause()
 
@@ -120,7 +122,7 @@ def test_a_chat_goes_on_with_what_was_answered(size: tuple[int, int]) -> None:
         assert "writing · 2 tokens" in table.text
         await table.answer("Hello!")
         assert "> hi" in table.text
-        assert "trained · 3 tokens" in table.text
+        assert "trained · 1 token" in table.text
         await table.ask("why", "Because.")
         assert table.talking.requests[1].messages == (
             Message("user", "hi"),
@@ -207,7 +209,7 @@ def test_one_model_can_answer_twice() -> None:
 def test_system_and_temperature_are_those_of_the_next_turn() -> None:
     async def act(table: Table) -> None:
         await table.ready()
-        await table.press("ctrl+y", *"Be kind", "enter")
+        await table.press("ctrl+l", *"Be kind", "enter")
         await table.press("ctrl+t", *["backspace"] * 3, "9", "enter")
         assert "a number from 0" in table.text
         await table.press("backspace", "0", "enter")

@@ -99,7 +99,7 @@ def test_line_breaks_from_the_programs_own_clipboard() -> None:
 
 def test_yaml_is_pasted_line_by_line() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        await pilot.press("y")
+        await pilot.press("Y")
         editor = app.focused
         assert isinstance(editor, TextArea)
         editor.select_all()

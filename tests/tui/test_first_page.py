@@ -36,9 +36,9 @@ def test_what_a_run_needs_then_what_was_changed_then_all() -> None:
         assert on_page(app) == [*WHAT, *HOW, "top_p"]
         assert focused(app) == "top_p"
         await until(pilot, lambda: "changed from starter" in shown(app))
-        await pilot.press("r")  # as in the preset; it stays as long as the cursor is on it
+        await pilot.press("delete")  # as in the preset; it stays as long as the cursor is on it
         assert on_page(app) == [*WHAT, *HOW, "top_p"]
-        await pilot.press("up", "r")
+        await pilot.press("up", "delete")
         assert "top_p" not in on_page(app) or focused(app) != "top_p"
 
     play(scene)
@@ -69,7 +69,7 @@ def test_what_the_data_holds_is_seen_before_a_run(size: tuple[int, int], tmp_pat
         await until(pilot, lambda: "5 prompts" in shown(app))
         if size == COMPACT:
             assert "Why is 4 so?" not in shown(app)
-            await pilot.press("d")
+            await pilot.press("D")
         text = " ".join(shown(app).split())
         for words in ("Why is 4 so?", "of ask · not used: tell", "12 to 12 characters"):
             assert words in text

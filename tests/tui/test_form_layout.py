@@ -33,7 +33,7 @@ def test_a_value_of_30_cells_is_whole_at_120_columns_beside_help_of_40() -> None
         assert all(each.size.width >= NAME_WIDTH + 30 for each in fields(app))
         assert form(app).query_one("#side").outer_size.width == 40
         assert "activations" not in shown(app)
-        await pilot.press("m")
+        await pilot.press("i")
         await until(pilot, lambda: "activations" in shown(app))
         await pilot.press("escape")
         await until(pilot, lambda: "activations" not in shown(app))
@@ -53,7 +53,7 @@ def test_two_sections_stand_side_by_side_at_200_columns() -> None:
         assert first.region.y == second.region.y
         assert first.region.right < second.region.x
         assert MODEL in shown(app)
-        await pilot.press("m")
+        await pilot.press("i")
         assert said(app) == "memory by part stands on the right"
 
     play(scene, STANDARD, Settings(model=MODEL))

@@ -138,7 +138,7 @@ def test_a_long_topic_can_be_read_to_its_end() -> None:
         assert text.scroll_y == text.max_scroll_y
         last = " ".join(re.sub(r"[`*]", "", longest.text).split()[-3:])
         assert last in " ".join(shown(app).split())
-        await pilot.press("b")
+        await pilot.press("backspace")
         assert text.scroll_y < text.max_scroll_y
 
     play(scene)

@@ -76,8 +76,8 @@ async def setup(app: StudioApp, pilot: Pilot[int], texts: list[str]) -> None:
     for text in texts:
         app.open_setup(settings(text), text[:50])
         assert MARK in await look(app, pilot, text)
-        await look(app, pilot, text, "y")  # as YAML
-        await look(app, pilot, text, "y")
+        await look(app, pilot, text, "Y")  # as YAML
+        await look(app, pilot, text, "Y")
     await pilot.press("slash")
     for text in texts:
         await paste(app, pilot, text)
@@ -145,7 +145,7 @@ async def archive(app: StudioApp, pilot: Pilot[int], texts: list[str]) -> None:
     for number in range(len(table.rows)):
         await look(app, pilot, str(number))
         if number % 3 == 0:
-            for key in ("t", "R", "x"):  # tags, rename, export
+            for key in ("#", "M", "E"):  # tags, rename, export
                 await look(app, pilot, str(number), key)
                 await look(app, pilot, str(number), "escape")
         await pilot.press("space")
@@ -163,7 +163,7 @@ async def detail(app: StudioApp, pilot: Pilot[int], texts: list[str]) -> None:
         await until(pilot, lambda: app.screen.query("#list"))
         pairs = app.screen.query_one("#list", RowList)
         await until(pilot, lambda pairs=pairs: len(pairs.rows) >= 3)
-        for keys in (["p"], ["end"], ["enter"], ["escape", "c"], ["end"], ["l"], ["end"]):
+        for keys in (["A"], ["end"], ["enter"], ["escape", "Y"], ["end"], ["l"], ["end"]):
             await look(app, pilot, made.name, *keys)
         assert MARK in shown(app)
         while type(app.screen).__name__ == "RunDetailScreen":

@@ -218,7 +218,7 @@ def test_the_judge_is_hidden_until_a_pair_has_its_label() -> None:
         rows = table.screen.view.rows
         assert all(row.visible_verdict is None for row in rows)
         assert "0.85" not in shown(table.app)
-        await table.press("b")
+        await table.press("L")
         await table.label("t")
         assert rows[0].label == "tie"
         assert rows[0].visible_verdict
@@ -232,7 +232,7 @@ def test_the_judge_is_hidden_until_a_pair_has_its_label() -> None:
 def test_agreement_and_kappa_are_those_of_the_labels_and_change_with_each() -> None:
     async def scene(table: Table) -> None:
         await table.judge(PAIRS)
-        await table.press("b")
+        await table.press("L")
         await table.agree(4)
         assert "kappa from 5 on" in shown(table.app)
         await table.agree(2)
@@ -252,7 +252,7 @@ def test_agreement_and_kappa_are_those_of_the_labels_and_change_with_each() -> N
 def test_once_all_is_shown_a_label_would_not_be_blind() -> None:
     async def scene(table: Table) -> None:
         await table.judge(PAIRS)
-        await table.press("r")
+        await table.press("a")
         assert table.screen.view.blind == []
         shown_numbers = [row.visible_verdict for row in table.screen.view.rows]
         assert all(shown_numbers)
@@ -274,7 +274,7 @@ def test_a_label_is_refused_for_a_pair_that_is_not_in_sight_or_has_nothing_to_pr
         assert said(table.app) == "enter opens the pair"
         await table.press("enter", "2")
         assert "nothing to prefer" in said(table.app)
-        await table.press("escape", "b")
+        await table.press("escape", "L")
         assert table.screen.table.cursor == 1
 
     play_table(scene)
@@ -283,7 +283,7 @@ def test_a_label_is_refused_for_a_pair_that_is_not_in_sight_or_has_nothing_to_pr
 def test_labels_are_there_again_also_for_another_judge_but_not_for_another_rubric() -> None:
     async def scene(table: Table) -> None:
         await table.judge(PAIRS)
-        await table.press("b")
+        await table.press("L")
         await table.label("1")
         first = table.screen.view.rows[0].label
         await table.press("escape", "escape")
@@ -293,7 +293,7 @@ def test_labels_are_there_again_also_for_another_judge_but_not_for_another_rubri
         assert table.screen.view.labelled == 1
         await table.press("u")
         await until(table.pilot, lambda: table.screen.view.labelled == 0)
-        await table.press("b")
+        await table.press("L")
         await table.label("1")
         await table.press("escape", "escape")
         await table.open(STARTER.model_copy(update={"judge_system": "Prefer the longer one."}))
@@ -321,7 +321,7 @@ def test_pairs_of_a_file_bring_their_winners(tmp_path: Path) -> None:
         labels: list[Label] = ["first", "second"] * 6
         await table.judge([trial_pair(at, label=label) for at, label in enumerate(labels)])
         assert "with the file 12 of 12" in shown(table.app)
-        await table.press("b")
+        await table.press("L")
         await table.label("1")
         assert "with you: 1 with a winner" in shown(table.app)
         assert "the file" in said(table.app)
@@ -337,7 +337,7 @@ def test_a_full_disk_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def scene(table: Table) -> None:
         await table.judge(PAIRS)
-        await table.press("b")
+        await table.press("L")
         await until(table.pilot, lambda: table.screen.painted == "1")
         await table.press("1")
         await until(table.pilot, lambda: "nothing was changed" in said(table.app))
@@ -352,7 +352,7 @@ def test_all_parts_have_room(size: tuple[int, int]) -> None:
         await table.judge(PAIRS)
         wide = size[0] >= 120
         assert ("First of 0." in shown(table.app)) == wide
-        await table.press("b")
+        await table.press("L")
         text = shown(table.app)
         assert "First of 0." in text
         assert "Second of 0, longer." in text
@@ -378,7 +378,7 @@ def test_hostile_text_is_harmless(size: tuple[int, int]) -> None:
         look()
         await table.judge([trial_pair(0, prompt=hostile, first=hostile, second=f"{hostile}!")])
         look()
-        await table.press("r")
+        await table.press("a")
         look()
         await table.press("enter", "m", "d")
         look()

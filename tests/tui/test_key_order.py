@@ -55,7 +55,7 @@ def test_keys_right_after_the_list_was_asked_for_reach_it() -> None:
         make_run(f"run-{number}", steps=3, pairs=0)
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        send(app, "f5", "j", "S", "/", *"run-2")
+        send(app, "f5", "j", "<", "/", *"run-2")
         await until(pilot, lambda: "/ run-2" in shown(app))
         assert isinstance(app.screen, RunsScreen)
         assert app.screen._order.flipped
@@ -76,9 +76,9 @@ def test_a_key_for_a_run_before_the_runs_are_read_says_so(monkeypatch: pytest.Mo
 
 def test_a_question_is_answered_by_the_keys_behind_it() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        send(app, "p", "escape", "f5", "f2", "/", *"seed", "escape", "p", "j")
+        send(app, "O", "escape", "f5", "f2", "/", *"seed", "escape", "O", "j")
         await until(pilot, lambda: chosen(app) == 1)
-        send(app, "escape", "y")
+        send(app, "escape", "Y")
         await until(pilot, lambda: app.screen.has_class("-yaml"))
 
     play(scene)

@@ -1,5 +1,6 @@
 """Keys: every one has an id and a description, can be remapped, and says why it does nothing."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,20 @@ from textual.screen import ModalScreen
 from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.stage import play, said, shown, until
 from tui.app import StudioApp
+from tui.archive.detail_screen import RunDetailScreen
+from tui.archive.try_it_screen import TryItScreen
 from tui.bindings import bindings_by_id, classes_with_keys
+from tui.guide.topics import find
+from tui.judging.screen import JudgeCardScreen
+from tui.review.change_label import ChangeLabel
+from tui.review.screen import ReviewScreen
 from tui.shell import keys
 from tui.widgets.key_line import KeyLine
 
 # By tmux, screen or flow control.
 TAKEN = {"ctrl+b", "ctrl+a", "ctrl+s", "ctrl+q"}
+# Where answers are judged.
+JUDGING = (ChangeLabel, JudgeCardScreen, ReviewScreen, RunDetailScreen, TryItScreen)
 
 
 def all_bindings() -> list[tuple[type, Binding]]:
@@ -55,6 +64,29 @@ def test_no_key_of_the_app_hides_one_of_a_screen() -> None:
     for owner, binding in all_bindings():
         if owner is not StudioApp and not issubclass(owner, ModalScreen):
             assert not of_app & set(binding.key.split(",")), (owner, binding)
+
+
+def meanings(title: str) -> dict[str, str]:
+    """A list of the guide by its title: a letter, and in words all that it does, between commas."""
+    topic = find("keys")
+    assert topic
+    lines = topic.text.partition(f"{title}:\n\n")[2].partition("\n\n")[0].splitlines()
+    cells = [line.removeprefix("- ").split(maxsplit=1) for line in lines]
+    return {key.strip("`"): f", {re.sub('[:;]', ',', words)}," for key, words in cells}
+
+
+def test_a_letter_means_the_same_on_every_screen() -> None:
+    """All that it does stands in the guide's list behind one idea, in the words of the footers;
+    where answers are judged, a few are verdicts instead."""
+    everywhere, verdicts = meanings("Everywhere"), meanings("Where answers are judged")
+    used: set[tuple[str, bool]] = set()
+    for owner, binding in all_bindings():
+        for key in filter(lambda key: len(key) == 1 and key.isalpha(), binding.key.split(",")):
+            verdict = owner in JUDGING and key in verdicts
+            words = (verdicts if verdict else everywhere).get(key, "")
+            assert f", {binding.description}," in words, (key, binding.description, owner)
+            used.add((key, verdict))
+    assert used == {(key, False) for key in everywhere} | {(key, True) for key in verdicts}
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_the_log_follows_is_held_filtered_and_searched() -> None:
         app.session.events.append(Log(level="info", text="newest"))  # type: ignore[union-attr]
         await until(pilot, lambda: not app.session.events)  # type: ignore[union-attr]
         assert "newest" not in shown(app)
-        await pilot.press("f")
+        await pilot.press("F")
         await until(pilot, lambda: "newest" in shown(app))
         await pilot.press("k", "k")
         assert not pane.rows.following

@@ -31,12 +31,12 @@ def test_of_a_long_prompt_the_end_is_in_sight_where_the_question_is(size: tuple[
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await judging(app, pilot, "Yes.", "No.", f"{MANY}\nIs this a list?")
         await until(pilot, lambda: "Is this a list?" in shown(app))
-        await until(pilot, lambda: "… p shows the whole prompt" in shown(app))
+        await until(pilot, lambda: "… z shows the whole prompt" in shown(app))
         assert "Is this a list?" in shown(app)
         assert "line 0\n" not in shown(app)
-        await pilot.press("p")
+        await pilot.press("z")
         await until(pilot, lambda: "line 0" in shown(app))
-        await pilot.press("p")
+        await pilot.press("z")
         await until(pilot, lambda: "Is this a list?" in shown(app))
 
     play(scene, size)
@@ -104,7 +104,7 @@ def test_who_reads_the_newest_pair_has_all_of_it() -> None:
         attach(app, session)
         await pilot.press("f3")
         await until(pilot, lambda: "more lines" in shown(app))
-        await pilot.press("n", "n")  # to the list of the last ones, and to all of the newest
+        await pilot.press("A", "A")  # to the list of the last ones, and to all of the newest
         await until(pilot, lambda: "line 20" in shown(app))
 
     play(scene, STANDARD)

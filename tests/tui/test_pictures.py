@@ -8,262 +8,27 @@ that drew them, only the letters are compared.
 import difflib
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input, TextArea
 
-from engine.events import Example, RunEnded
-from engine.machine import device, hub
-from engine.runs import folder
-from engine.runs.folder import Run
-from engine.settings.files import preset
-from engine.try_it import SideBySideAnswers, SideBySideReady
-from tests.tui import live
-from tests.tui.archive import make_run
-from tests.tui.person import PersonSession, human_settings, pair
 from tests.tui.picture import letters, picture
-from tests.tui.stage import COMPACT, STANDARD, TIMEOUT, play, shown, until
-from tests.tui.test_chat import Table, Talking
-from tests.tui.test_judge_card import PAIRS, trial_pair
-from tests.tui.test_judge_card import Table as JudgeTable
-from tests.tui.test_try_it import Answering
-from tests.tui.test_what_now import ended, with_adapters
+from tests.tui.scenes import SCENES, stands_still, still
+from tests.tui.stage import COMPACT, STANDARD, TIMEOUT, WIDE, play
 from tui.app import StudioApp
-from tui.archive.chat_screen import ChatScreen
-from tui.archive.try_it_screen import TryItScreen
-from tui.run.what_now import Ended, WhatNow
-from tui.setup.data_pane import DataPane
-from tui.state.run_view import RunView
 
 KEPT = Path(__file__).with_name("pictures")
-NOW = live.START + 3_600
-BASIL = (
-    "Give it six hours of light, water when the top of the soil is dry, and pinch off the flowers.",
-    "Basil is a herb. Water when the top of the soil is dry. It comes from India and has been "
-    "grown for 5,000 years.",
-    "How do I keep basil alive on a windowsill?",
-)
-WIDE = (120, 40)
-Scene = Callable[[StudioApp, Pilot[Any]], Awaitable[None]]
-SCENES: dict[str, Scene] = {}
-
-
-def scene(prepare: Scene) -> Scene:
-    """Have a picture taken of what `prepare` brings to the screen."""
-    SCENES[prepare.__name__] = prepare
-    return prepare
-
-
-@scene
-async def setup(app: StudioApp, pilot: Pilot[Any]) -> None:
-    await until(pilot, lambda: "needs" in shown(app))
-    await until(pilot, lambda: not app.screen.query_one(DataPane).reading)
-
-
-@scene
-async def setup_all(app: StudioApp, pilot: Pilot[Any]) -> None:
-    await setup(app, pilot)
-    await pilot.press("a", "right_square_bracket")
-
-
-@scene
-async def setup_data(app: StudioApp, pilot: Pilot[Any]) -> None:
-    await setup(app, pilot)
-    await pilot.press("d")
-
-
-@scene
-async def run(app: StudioApp, pilot: Pilot[Any]) -> None:
-    session = live.LiveSession(live.a_run())
-    live.attach(app, session)
-    await pilot.press("f3")
-    await until(pilot, lambda: not session.events and "of 26 GB" in shown(app))
-
-
-@scene
-async def run_failed(app: StudioApp, pilot: Pilot[Any]) -> None:
-    await run(app, pilot)
-    session = cast(live.LiveSession, app.session)
-    session.alive = False
-    error = "No space is left; free some."
-    session.events.append(RunEnded(status="failed", step=40, error=error, time=NOW))
-    await until(pilot, lambda: "free some" in shown(app))
-
-
-@scene
-async def chart(app: StudioApp, pilot: Pilot[Any]) -> None:
-    await run(app, pilot)
-    await pilot.press("c")
-
-
-async def person(app: StudioApp, pilot: Pilot[Any], *pressed: str) -> None:
-    session = PersonSession(human_settings(run_name="basil", self_check_every=0))
-    app.control.session = session  # type: ignore[assignment]
-    app.control.view = RunView("basil", settings=session.settings)
-    session.submit(pair(1, 0, *BASIL), pair(1, 1), pair(2, 0))
-    await pilot.press("f4")
-    await until(pilot, lambda: "windowsill" in shown(app))
-    for key in pressed:
-        await pilot.press(key)
-        await pilot.pause()
-
-
-@scene
-async def review(app: StudioApp, pilot: Pilot[Any]) -> None:
-    await person(app, pilot)
-
-
-@scene
-async def review_before(app: StudioApp, pilot: Pilot[Any]) -> None:
-    await person(app, pilot, "1")
-    await until(pilot, lambda: "Answer one of 1.1." in shown(app))
-    await pilot.press("h")
-
-
-@scene
-async def review_differences(app: StudioApp, pilot: Pilot[Any]) -> None:
-    await person(app, pilot, "v", "d", "f", "n", "g", "o", "o", "d", "enter")
-
-
-@scene
-async def keys(app: StudioApp, pilot: Pilot[Any]) -> None:
-    await person(app, pilot, "question_mark")
-
-
-@scene
-async def themes(app: StudioApp, pilot: Pilot[Any]) -> None:
-    await person(app, pilot, "f8")
-
-
-@scene
-async def try_it(app: StudioApp, pilot: Pilot[Any]) -> None:
-    run = make_run("polite")
-    answering = Answering(run)
-    app.push_screen(TryItScreen(run, lambda run: answering))  # type: ignore[arg-type, return-value]
-    await pilot.pause()
-    answering.events.append(SideBySideReady("last step 40"))
-    await pilot.press(*"why", "enter")
-    answering.events.append(SideBySideAnswers(BASIL[2], BASIL[0], BASIL[1], True))
-    await until(pilot, lambda: "Which is better" in shown(app))
-    await pilot.press("1")
-    await until(pilot, lambda: "✓" not in shown(app))
-
-
-@scene
-async def chat(app: StudioApp, pilot: Pilot[Any]) -> None:
-    run = make_run("polite")
-    await app.push_screen(ChatScreen(run, Talking))  # type: ignore[arg-type]
-    table = Table(app, pilot, cast(ChatScreen, app.screen))
-    await table.ready()
-    await table.press("tab", "tab")
-    await table.ask("why", "Because it is so.", "Why not?")
-    await table.press("enter")
-    await table.ask("and", *BASIL[:2])
-    await until(pilot, lambda: "1 or 2 picks" in shown(app))
-
-
-@scene
-async def judge_card(app: StudioApp, pilot: Pilot[Any]) -> None:
-    desk = JudgeTable(app, pilot)
-    await desk.open()
-    basil = trial_pair(0, first=BASIL[0], second=BASIL[1], prompt=BASIL[2])
-    await desk.judge([*PAIRS[:6], basil, *PAIRS[7:]])
-    await desk.press("b")
-    await desk.agree(5)
-    await desk.label("t")
-    await desk.press("escape")
-    await until(pilot, lambda: "heavy" not in str(app.screen.query_one("#left").styles.border_top))
-
-
-@scene
-async def judge_card_pair(app: StudioApp, pilot: Pilot[Any]) -> None:
-    await judge_card(app, pilot)
-    await pilot.press("b")
-
-
-@scene
-async def run_ended(app: StudioApp, pilot: Pilot[Any]) -> None:
-    session = ended(with_adapters(make_run("polite")), examples=(Example(BASIL[2], *BASIL[1::-1]),))
-    live.attach(app, session)
-    await pilot.press("f3")
-    await until(pilot, lambda: "kept in" in shown(app) and "of 26 GB" in shown(app))
-    card = app.screen.query_one(WhatNow)
-    assert card.ended
-    commands = (
-        "mlx_lm.generate --model owner/name --adapter-path polite/adapters --prompt 'Why?'",
-        "mlx_lm.chat --model owner/name --adapter-path polite/adapters",
-    )
-    card.show(Ended(Path("runs/polite"), card.ended.examples, commands), card.keys)
-    await until(pilot, lambda: "owner/name" in shown(app))
-
-
-def archive() -> list[Run]:
-    """Runs as somebody has them after a while."""
-    quiet = preset("starter").model_copy(
-        update={"beta": 0.05, "judge_system": "Shorter is better."}
-    )
-    return [
-        make_run("polite"),
-        make_run("polite-2", steps=60, seed=2, settings=quiet, status="stopped"),
-        make_run("short-rubric", steps=4, status="failed", error="The disk is full."),
-    ]
-
-
-@scene
-async def runs_list(app: StudioApp, pilot: Pilot[Any]) -> None:
-    archive()
-    await pilot.press("f5")
-    await until(pilot, lambda: "short-rubric" in shown(app))
-
-
-@scene
-async def run_detail(app: StudioApp, pilot: Pilot[Any]) -> None:
-    app.open_run_detail(str(archive()[0].path))
-    await until(pilot, lambda: "grad norm" in shown(app) and "0.6" in shown(app))
-
-
-@scene
-async def run_detail_pairs(app: StudioApp, pilot: Pilot[Any]) -> None:
-    await run_detail(app, pilot)
-    await pilot.press("n")
-    await until(pilot, lambda: "capital of France" in shown(app))
-
-
-@scene
-async def compare(app: StudioApp, pilot: Pilot[Any]) -> None:
-    from tui.archive.compare_screen import CompareScreen
-
-    app.push_screen(CompareScreen(archive()[:2]))
-    await until(pilot, lambda: "finished, 40 steps" in shown(app))
-
-
-@scene
-async def guide(app: StudioApp, pilot: Pilot[Any]) -> None:
-    await pilot.press("f1")
-    await until(pilot, lambda: "loading the form" not in shown(app))
 
 
 @pytest.fixture
-def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A world in which nothing changes: not the time, not the machine, no blinking."""
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    monkeypatch.setattr(time, "time", lambda: NOW)
-    monkeypatch.setattr(folder, "timestamp", lambda: "2026-09-21T13:00:00.000+00:00")
-    monkeypatch.setattr(Run, "size", lambda run: 3_400_000)
-    monkeypatch.setattr(hub, "hub_reachable", lambda *_: False)
-    monkeypatch.setattr(device, "_processor_name", lambda: "a processor")
-    monkeypatch.setattr(device, "memory", lambda: (24 << 30, 20 << 30))
-    monkeypatch.setattr(Input.cursor_blink, "_default", False)
-    monkeypatch.setattr(TextArea.cursor_blink, "_default", False)
-    yield
-    monkeypatch.undo()
-    time.tzset()
+def nothing_changes() -> Iterator[None]:
+    """In the world around the app."""
+    with still():
+        yield
 
 
 # Those of the same opening of the app: the second after the terminal was enlarged.
@@ -274,7 +39,7 @@ def file_of(name: str, size: tuple[int, int]) -> Path:
     return KEPT / f"{name}-{size[0]}x{size[1]}.txt"
 
 
-@pytest.mark.usefixtures("still")
+@pytest.mark.usefixtures("nothing_changes")
 @pytest.mark.parametrize("sizes", SIZES, ids=["small", "large"])
 @pytest.mark.parametrize("name", SCENES)
 def test_looks_as_it_did(name: str, sizes: tuple[tuple[int, int], ...]) -> None:
@@ -289,7 +54,7 @@ def test_looks_as_it_did(name: str, sizes: tuple[tuple[int, int], ...]) -> None:
             kept = None if draw else file.read_text(encoding="utf-8")
             if app.size != size:
                 await pilot.resize_terminal(*size)
-            taken = await standing_still(app, pilot, kept)
+            taken = await settled(app, pilot, kept)
             if kept is None:
                 file.parent.mkdir(exist_ok=True)
                 file.write_text(taken, encoding="utf-8")
@@ -300,15 +65,17 @@ def test_looks_as_it_did(name: str, sizes: tuple[tuple[int, int], ...]) -> None:
     assert not differences, "\n".join(differences)
 
 
-async def standing_still(app: StudioApp, pilot: Pilot[Any], kept: str | None) -> str:
+async def settled(app: StudioApp, pilot: Pilot[Any], kept: str | None) -> str:
     """The picture once nothing moves any more; on a busy machine, a screen may stand still half
     drawn, and it is waited for what was kept."""
+
+    def draw() -> str:
+        return f"textual {version('textual')}\n{picture(app)}"
+
     end = time.monotonic() + TIMEOUT
-    before, taken = None, ""
-    while before != taken or (kept and changed(kept, taken) and time.monotonic() < end):
-        before = taken
-        await pilot.pause(0.3)
-        taken = f"textual {version('textual')}\n{picture(app)}"
+    taken = await stands_still(pilot, draw)
+    while kept and changed(kept, taken) and time.monotonic() < end:
+        taken = await stands_still(pilot, draw)
     return taken
 
 

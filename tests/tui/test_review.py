@@ -385,11 +385,11 @@ def test_a_long_prompt_can_be_read_to_its_end(review: Open) -> None:
             assert prompt.size.height <= 8
             assert table.screen.query_one("#prompt-more").display
             assert table.pane("left").size.height >= 4
-            await table.press("p")
+            await table.press("z")
             assert not table.pane("left").region
             await table.press("end")
             assert prompt.scroll_y == prompt.max_scroll_y > 0
-            await table.press("p")
+            await table.press("z")
             assert table.pane("left").region
 
     run(test)
@@ -586,7 +586,7 @@ def test_a_prompt_as_long_as_a_book_can_be_judged(review: Open) -> None:
     async def test() -> None:
         async with review(book, pair(1, 1)) as table:
             assert "more characters" in table.text("#prompt-text")
-            await table.press("p", "end", "p", "1")
+            await table.press("z", "end", "z", "1")
             assert table.text("#prompt-text") == "> Question 1.1?"
 
     run(test)

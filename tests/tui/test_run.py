@@ -185,7 +185,7 @@ def test_a_person_is_not_asked_for_an_evaluation() -> None:
         await pilot.press("e")
         assert "a person judges this run" in said(app)
         assert asked(app) == []
-        await pilot.press("r")
+        await pilot.press("L")
         assert app.current_mode == "review"
 
     watch(scene, LiveSession(a_run(), preset("starter-human")))
@@ -193,7 +193,7 @@ def test_a_person_is_not_asked_for_an_evaluation() -> None:
 
 def test_what_a_run_that_is_going_does_not_offer() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        for key in ("a", "m", "b", "r"):
+        for key in ("B", "O", "L", "r"):
             await pilot.press(key)
             assert said(app) == "the run is still going"
 
@@ -207,14 +207,14 @@ def test_after_the_end_the_next_steps_are_offered() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         text = shown(app)
         assert "Finished. Its answers beat those of the model it started from 91 ±6 %" in text
-        for words in ("a try it", "i details", "m real model", "b label by hand"):
+        for words in ("B try it", "i details", "O real model", "L label by hand"):
             assert words in text
         await pilot.press("p")
         assert said(app) == "the run is over: it finished"
-        await pilot.press("b")
+        await pilot.press("L")
         assert app.current_mode == "setup"
         await until(pilot, lambda: "the preset starter-human" in shown(app))
-        await pilot.press("f3", "m")
+        await pilot.press("f3", "O")
         await until(pilot, lambda: "the preset Qwen3-0.6B" in shown(app))
 
     watch(scene, session)
@@ -294,7 +294,7 @@ def test_a_run_that_could_not_begin_has_nothing_to_look_at() -> None:
         assert shown(app).splitlines()[2] == " failed at step 0"
         assert "It failed: data names /nowhere, which is not there." in shown(app)
         assert "steady" not in shown(app)
-        for key in ("i", "a"):
+        for key in ("i", "B"):
             await pilot.press(key)
             assert said(app) == "nothing was trained, so no run was kept"
         assert isinstance(app.screen, RunScreen)
@@ -337,7 +337,7 @@ def test_the_pair_and_the_log_can_have_all_the_room() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         assert "END" not in shown(app)
-        await pilot.press("n")
+        await pilot.press("A")
         await pilot.pause()
         assert "END" in shown(app)
         assert "Really?" in shown(app)
@@ -356,7 +356,7 @@ def test_the_pair_and_the_log_can_have_all_the_room() -> None:
 def test_health_is_explained() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await until(pilot, lambda: "80% of pairs are ties" in shown(app))
-        await pilot.press("h")
+        await pilot.press("H")
         assert isinstance(app.screen, HealthOverlay)
         assert "Raise temperature" in shown(app)
         await pilot.press("escape")
@@ -368,10 +368,10 @@ def test_health_is_explained() -> None:
 
 def test_a_steady_run_says_what_that_means() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        await pilot.press("h")
+        await pilot.press("H")
         await pilot.pause()
         assert "Nothing unusual" in shown(app)
-        await pilot.press("h")
+        await pilot.press("H")
         assert isinstance(app.screen, RunScreen)
 
     watch(scene)
@@ -387,7 +387,7 @@ def test_no_value_breaks_the_screen(value: float) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         assert "loss" in shown(app)
         await pilot.press("c")
-        for key in ("s", "s", "plus", "minus", "left", "x"):
+        for key in ("S", "S", "plus", "minus", "left", "x"):
             await pilot.press(key)
         await pilot.pause()
         assert "loss" in shown(app)
@@ -406,7 +406,7 @@ def test_hostile_text_is_shown_harmlessly() -> None:
     ]
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        for key in ("n", "l", "escape", "c"):
+        for key in ("A", "l", "escape", "c"):
             await pilot.press(key)
             await pilot.pause()
             text = shown(app)
@@ -454,11 +454,11 @@ def test_the_cursor_reads_points(size: tuple[int, int]) -> None:
         assert "step 40 · 5 min" in shown(app)
         await pilot.press("left")
         assert "step 39" in shown(app)
-        await pilot.press("H", "right")
+        await pilot.press("shift+left", "right")
         assert "step 30" in shown(app)
         await pilot.press("home")
         assert "step 1 " in shown(app)
-        await pilot.press("shift+right", "L", "end")
+        await pilot.press("shift+right", "shift+right", "end")
         assert "step 40" in shown(app)
 
     watch(scene, size=size)
@@ -481,10 +481,10 @@ def test_zoom_smoothing_and_axes() -> None:
         assert said(app) == "there are too few points to zoom in further"
         await pilot.press("z")
         assert chart(app).window == whole
-        await pilot.press("s")
+        await pilot.press("S")
         assert "light smoothing" in shown(app)
         assert "smoothed)" in shown(app)
-        await pilot.press("s", "s")
+        await pilot.press("S", "S")
         assert "smoothing" not in shown(app)
         await pilot.press("x")
         assert chart(app).axis == "time"
@@ -520,7 +520,7 @@ def test_a_chart_of_100000_points_answers() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         for step in range(100_000):
             app.view.add_metrics(step, {"loss": math.sin(step / 1000)}, float(step))  # type: ignore[union-attr]
-        await pilot.press("c", "s", "left", "plus")
+        await pilot.press("c", "S", "left", "plus")
         await pilot.pause()
         assert "step 98," in shown(app)
 
@@ -555,7 +555,7 @@ def test_a_pair_that_waits_for_a_person_is_announced() -> None:
         assert "the first pair comes" in shown(app)
         session.pairs = [cast(PairSampled, object())]
         session.events.append(Progress(phase="waiting", step=0))
-        await until(pilot, lambda: "a pair waits for you: r shows it" in shown(app))
+        await until(pilot, lambda: "a pair waits for you: L shows it" in shown(app))
 
     watch(scene, session)
 
@@ -611,16 +611,16 @@ def test_the_last_pairs_are_listed_and_one_of_them_is_shown() -> None:
         await until(pilot, lambda: "Answer 4." in shown(app))
         pairs = app.screen.query_one(PairList)
         assert [each.prompt for each in pairs.rows][:2] == ["Question 4?", "Question 3?"]
-        await pilot.press("n", "down", "down")
+        await pilot.press("A", "down", "down")
         await until(pilot, lambda: "Answer 2." in shown(app))
         session.events.append(judged("One more?", first="Another."))
         await until(pilot, lambda: "One more?" in shown(app))
         assert "Answer 2." in shown(app)  # the cursor stays with its pair
-        await pilot.press("n")
+        await pilot.press("A")
         cards = app.screen.query_one(CardGrid)
         await until(pilot, lambda: not cards.display)  # list and pair have all the room
         assert "Answer 2." in shown(app)
-        await pilot.press("n")
+        await pilot.press("A")
         await until(pilot, lambda: cards.display and cards.has_focus)
 
     watch(scene, size=STANDARD)

@@ -77,10 +77,10 @@ def test_its_parts() -> None:
         assert "step 40 / 80" in text
         assert "loss" in text
         assert "grad norm" in text
-        await pilot.press("n")
+        await pilot.press("A")
         assert "What is the capital of France (0)?" in shown(app)
         assert "It is Paris, dear friend (0)." in shown(app)
-        await pilot.press("c")
+        await pilot.press("Y")
         await pilot.press("pagedown")
         assert "beta: 0.77" in shown(app) + _config(screen)
         await pilot.press("l")
@@ -89,7 +89,7 @@ def test_its_parts() -> None:
         assert screen.part == "metrics"
         await pilot.press("tab")
         assert screen.part == "pairs"
-        await pilot.press("m", "escape")
+        await pilot.press("c", "escape")
         assert not isinstance(app.screen, RunDetailScreen)
 
     play(scene)
@@ -118,7 +118,7 @@ def test_long_files_are_read_beside_the_screen_which_says_so(
         await until(pilot, lambda: "reading its files, " in shown(app))
         assert "polite" in shown(app)
         assert "kB …" in shown(app)
-        await pilot.press("l", "m")  # the keys work meanwhile
+        await pilot.press("l", "c")  # the keys work meanwhile
         may_read.set()
         await until(pilot, lambda: "step 2,000" in shown(app))
         assert readers
@@ -144,7 +144,7 @@ def test_pairs_are_filtered_and_searched() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot, run)
-        await pilot.press("n", "v")
+        await pilot.press("A", "v")
         assert isinstance(app.screen, AskChoice)
         assert "flagged" in shown(app)
         await pilot.press("j", "j", "j", "enter")  # ties
@@ -170,7 +170,7 @@ def test_a_label_is_changed(key: str, choice: str) -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot, run)
-        await pilot.press("n")
+        await pilot.press("A")
         for _ in range(4):
             await pilot.press(key, "down")
         assert set(choices(run).values()) == {choice}
@@ -192,7 +192,7 @@ def test_a_flag() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot, run)
-        await pilot.press("n", "f")
+        await pilot.press("A", "f")
         assert "⚑" in shown(app)
         assert next(run.read(PAIRS))["flagged"] is True
         await pilot.press("f")
@@ -211,7 +211,7 @@ def test_a_run_in_training_is_followed_and_its_labels_are_left_alone() -> None:
             Run(run.path).append(METRICS, list(metrics(6))[5:])
             Run(run.path).update(step=6)
             await until(pilot, lambda: "step 6 / 80" in shown(app))
-            await pilot.press("n", "2")
+            await pilot.press("A", "2")
             assert "trains this run: its labels can be changed once it ends" in said(app)
         assert list(choices(run).values()) == ["first", "second"]
 
@@ -226,9 +226,9 @@ def test_keys_about_pairs_do_nothing_elsewhere() -> None:
         before = choices(run)
         for key in ("1", "2", "t", "b", "f", "v", "slash"):
             await pilot.press(key)
-            assert said(app) == "that is for a pair: n shows them"
+            assert said(app) == "that is for a pair: A shows them"
         assert choices(run) == before
-        await pilot.press("m")
+        await pilot.press("c")
         assert said(app) == "this is metrics already"
 
     play(scene)
@@ -239,7 +239,7 @@ def test_a_pair_can_be_read_whole() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot, run)
-        await pilot.press("n", "enter")
+        await pilot.press("A", "enter")
         assert not screen.query_one("#left").display or "pairs ──" not in shown(app)
         assert "Rome. Why ask (0)?" in shown(app)
         await pilot.press("escape")
@@ -255,7 +255,7 @@ def test_what_a_judge_wrote_is_there_to_be_read() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot, run)
-        await pilot.press("n")
+        await pilot.press("A")
         assert "enter shows what the judge wrote" in shown(app)
         assert "as is: It is shorter. 1" not in shown(app)
         await pilot.press("enter")
@@ -274,7 +274,7 @@ def test_what_is_wrong_with_a_run_is_said() -> None:
         await opened(app, pilot, run)
         assert f"Nothing was learned: {why}" in shown(app)
         assert f"health: ✗ {why}"[:60] in shown(app)
-        await pilot.press("h")
+        await pilot.press("H")
         assert isinstance(app.screen, HealthOverlay)
         assert "M␛[31m" in shown(app)
         await pilot.press("escape", "r")
@@ -292,7 +292,7 @@ def test_from_a_run_to_the_form_and_on(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(app, "open_try_it", lambda run: done.append(f"try {run.name}"))
         monkeypatch.setattr(app, "copy_to_clipboard", done.append)
         await opened(app, pilot, run)
-        await pilot.press("r", "a", "y")
+        await pilot.press("r", "B", "y")
         assert done == ["resume half", "try half", str(run.path)]
         await pilot.press("o")
         assert isinstance(app.screen, SetupScreen)
@@ -309,7 +309,7 @@ def test_hostile_pairs_are_shown_harmlessly() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot, run)
-        await pilot.press("n", "end", "enter")
+        await pilot.press("A", "end", "enter")
         assert "\x1b" not in shown(app)
         await pilot.press("escape", "up", "up", "enter")
         assert "\u202e" not in shown(app)

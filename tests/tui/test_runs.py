@@ -97,12 +97,12 @@ def test_sort_by_any_column_and_turn_round() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot)
         by_age = named(screen)
-        await pilot.press("S")
+        await pilot.press("<")
         assert named(screen) == by_age[::-1]
         for _ in range(20):
             if screen._order == Order("name"):
                 break
-            await pilot.press("s")
+            await pilot.press(">")
         assert named(screen) == ["failed-one", "polite", "short"]
         assert "sorted by name" in said(app)
 
@@ -213,9 +213,9 @@ def test_a_new_name_and_tags_leave_the_age() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot)
         before = screen.run and screen.run.updated
-        await pilot.press("t", *"keep", "enter")
+        await pilot.press("#", *"keep", "enter")
         await until(pilot, lambda: screen.run and screen.run.tags == ("keep",))
-        await pilot.press("n", *"/er", "enter")
+        await pilot.press("M", *"/er", "enter")
         await until(pilot, lambda: screen.run and screen.run.name == "old-er")
         assert "renamed to old-er: a name has letters, digits and" in said(app)
         assert before is not None
@@ -230,7 +230,7 @@ def test_rename_and_tags() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot)
-        await pilot.press("n")
+        await pilot.press("M")
         assert isinstance(app.screen, AskText)
         app.screen.query_one(Input).value = "../new name"
         await pilot.press("enter")
@@ -239,11 +239,11 @@ def test_rename_and_tags() -> None:
         (name,) = named(screen)
         assert "/" not in name
         assert (archive.runs_root() / name).is_dir()
-        await pilot.press("t", *"keep, best,keep", "enter")
+        await pilot.press("#", *"keep, best,keep", "enter")
         await until(pilot, lambda: archive.open_run(name).state()["tags"] == ["keep", "best"])
         await until(pilot, lambda: screen.run and screen.run.tags == ("keep", "best"))
         assert "tags keep, best" in " ".join(shown(app).split())
-        await pilot.press("n", "escape")
+        await pilot.press("M", "escape")
         assert named(screen) == [name]
 
     play(scene)
@@ -254,7 +254,7 @@ def test_config_opens_in_the_form_and_enter_opens_the_run() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot)
-        await pilot.press("c")
+        await pilot.press("o")
         form = app.screen
         assert isinstance(form, SetupScreen)
         assert form.form.settings.beta == 0.77
@@ -356,7 +356,7 @@ def test_try_it_and_copy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(app, "open_try_it", lambda run: asked.append(run.name))
         monkeypatch.setattr(app, "copy_to_clipboard", copied.append)
         await opened(app, pilot)
-        await pilot.press("a", "y")
+        await pilot.press("B", "y")
         assert asked == ["a-run"]
         assert copied == [str(archive.runs_root() / "a-run")]
 
@@ -386,7 +386,7 @@ def test_a_damaged_run_harms_nothing_else() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot)
-        for key in ("enter", "r", "c", "space", "t", "n", "e", "a"):
+        for key in ("enter", "r", "o", "space", "#", "M", "E", "B"):
             await pilot.press(key)
             assert "this run is damaged" in said(app)
             assert app.screen is screen
@@ -401,7 +401,7 @@ def test_export_runs_beside_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot)
-        await pilot.press("e", "enter")
+        await pilot.press("E", "enter")
         await until(pilot, lambda: isinstance(app.screen, AskText))
         app.screen.query_one(Input).value = str(tmp_path / "out")
         await pilot.press("enter")

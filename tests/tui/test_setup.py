@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
@@ -183,6 +184,16 @@ def test_the_rubric_has_an_editor_of_several_lines() -> None:
     play(scene)
 
 
+def test_an_editor_that_was_taken_away_can_still_be_drawn() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        editor = await edit_rubric(app, pilot)
+        await pilot.press("tab")
+        assert not editor.is_attached
+        assert [strip.text for strip in editor.render_lines(Region(0, 0, 4, 2))] == [" " * 4] * 2
+
+    play(scene)
+
+
 async def edit_rubric(app: StudioApp, pilot: Pilot[int]) -> TextEditor:
     """Put a word into the rubric, in its editor."""
     field = await go_to(app, pilot, "judge_system")
@@ -265,7 +276,7 @@ def test_changes_of_the_form_are_undone_one_by_one() -> None:
         await go_to(app, pilot, "beta")
         await pilot.press("0", ".", "5", "enter")
         await go_to(app, pilot, "optimizer")
-        await pilot.press("right", "right", "r")
+        await pilot.press("right", "right", "delete")
         await go_to(app, pilot, "judge_system")
         await pilot.press("enter", *"New", "tab")
         assert screen.form.settings.judge_system.startswith("New")
@@ -313,7 +324,7 @@ def test_a_bad_value_says_why_beside_it_and_cannot_start(monkeypatch: pytest.Mon
         assert focused(app) == "temperature"
         assert "cannot start: temperature" in said(app)
         assert started == []
-        await pilot.press("r")
+        await pilot.press("delete")
         assert "cannot start" not in shown(app).splitlines()[-2]
         await pilot.press("s")
         assert len(started) == 1
@@ -339,11 +350,11 @@ def test_a_change_carries_a_mark_its_default_and_a_reset() -> None:
         assert "0.5" in line
         assert "default 0.1" in line
         assert "edited" in shown(app)
-        await pilot.press("r")
+        await pilot.press("delete")
         line = next(line for line in shown(app).splitlines() if " beta " in line)
         assert "• beta" in line
         assert said(app) == "beta is as in starter · again: its default"
-        await pilot.press("r")
+        await pilot.press("delete")
         line = next(line for line in shown(app).splitlines() if " beta " in line)
         assert "•" not in line
         await pilot.press("backspace")
@@ -368,6 +379,7 @@ def test_fields_without_effect_say_why() -> None:
 def test_search_finds_names_and_help_and_stays_at_what_was_found() -> None:
     assert "learning_rate" in matching_settings("breaks text sooner")
     assert matching_settings("no such words at all") == []
+    assert matching_settings("data")[0] == "data"  # and not the first whose help has the word
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await pilot.press("slash", *"kv cache")
@@ -391,7 +403,7 @@ def test_yaml_and_form_are_the_same_settings(monkeypatch: pytest.MonkeyPatch) ->
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         started = starts(app, monkeypatch)
         await go_to(app, pilot, "beta")
-        await pilot.press("0", ".", "5", "enter", "y")
+        await pilot.press("0", ".", "5", "enter", "Y")
         text = app.focused
         assert isinstance(text, TextArea)
         assert "beta: 0.5" in text.text
@@ -416,7 +428,7 @@ def test_yaml_and_form_are_the_same_settings(monkeypatch: pytest.MonkeyPatch) ->
 def test_bad_yaml_is_said_and_changes_nothing(text: str) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         before = setup(app).form.settings
-        await pilot.press("y")
+        await pilot.press("Y")
         setup(app).query_one(YamlPane).text = text
         await pilot.pause()
         assert setup(app).form.settings == before
@@ -427,17 +439,17 @@ def test_bad_yaml_is_said_and_changes_nothing(text: str) -> None:
 
 def test_presets() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        await pilot.press("p")
+        await pilot.press("O")
         assert isinstance(app.screen, AskChoice)
         assert shown(app).index("starter") < shown(app).index("Qwen3-0.6B")  # no hub in tests
         await pilot.press("j", "down", "up", "enter")
         await until(pilot, lambda: setup(app).form.settings == files.preset("starter-human"))
         assert "starter-human" in shown(app)
-        await pilot.press("p", "escape")
+        await pilot.press("O", "escape")
         assert setup(app).form.settings == files.preset("starter-human")
-        await pilot.press("p", *["down"] * 3, "enter")
+        await pilot.press("O", *["down"] * 3, "enter")
         await until(pilot, lambda: setup(app).form.settings == files.preset("smollm2-human"))
-        await pilot.press("p", *["down"] * 4, "enter")
+        await pilot.press("O", *["down"] * 4, "enter")
         await until(pilot, lambda: setup(app).form.settings == Settings())
 
     play(scene)
@@ -523,7 +535,7 @@ def test_the_cost_is_always_in_sight_and_its_parts_one_key_away() -> None:
         await until(pilot, lambda: "needs" in shown(app))
         assert f"{STEPS} steps" in shown(app)
         assert "optimizer" not in shown(app)
-        await pilot.press("m")
+        await pilot.press("i")
         assert "optimizer" in shown(app)
         assert "policy" in shown(app)
         await pilot.press("escape")
@@ -531,7 +543,7 @@ def test_the_cost_is_always_in_sight_and_its_parts_one_key_away() -> None:
 
     async def wide(app: StudioApp, pilot: Pilot[int]) -> None:
         await until(pilot, lambda: "optimizer" in shown(app))
-        await pilot.press("m")
+        await pilot.press("i")
         assert "on the right" in said(app)
 
     play(scene)
@@ -605,7 +617,7 @@ def test_hostile_values_are_shown_harmlessly() -> None:
             await pilot.press("enter")
             assert "\x1b" not in shown(app)
             await pilot.press("escape")
-        await pilot.press("y")
+        await pilot.press("Y")
         assert "\x1b" not in shown(app)
 
     play(scene, settings=settings)

@@ -61,7 +61,11 @@ def test_text_can_be_read_on_both_backgrounds(name: str) -> None:
     for ground in (theme.background, theme.surface):
         for key in ("foreground", "accent", "muted", "good", "bad"):
             assert contrast(str(colors[key]), str(ground)) >= least, (key, ground)
-        assert contrast(colors["faint"], str(ground)) >= 2.7
+        assert contrast(colors["faint"], str(ground)) >= 3
+    focus = Color.parse(str(theme.background)).blend(Color.parse(str(theme.accent)), 0.2).hex
+    for key in ("foreground", "accent"):
+        assert contrast(str(colors[key]), focus) >= 4.5, key
+    assert contrast(colors["muted"], focus) >= 3
 
 
 @pytest.mark.parametrize("system", [ColorSystem.EIGHT_BIT, ColorSystem.STANDARD])

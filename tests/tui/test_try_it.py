@@ -115,7 +115,7 @@ def test_after_a_verdict_one_types_the_next_prompt(try_it: Open) -> None:
     async def test() -> None:
         async with try_it() as table:
             await table.tell(SideBySideReady("last step 120"))
-            for verdict in ("1", "r"):
+            for verdict in ("1", "a"):
                 await table.answer(trained_is_left=True)
                 await table.press(verdict)
                 assert "type the next prompt" in table.text("#state")
@@ -155,7 +155,7 @@ def test_loads_asks_and_shows_how_far_it_is(try_it: Open) -> None:
         (False, "1", "trained 0 · starting 1 · tie 0"),
         (False, "2", "trained 1 · starting 0 · tie 0"),
         (False, "t", "trained 0 · starting 0 · tie 1"),
-        (True, "r", ""),
+        (True, "a", ""),
     ],
 )
 def test_a_verdict_reveals_and_counts_once(
@@ -172,7 +172,7 @@ def test_a_verdict_reveals_and_counts_once(
             assert [title.split()[-1] for title in table.titles] == sides
             assert table.text("#place").endswith(score or "the start")
             await table.press("escape")  # out of the line for the next prompt
-            for again in ("1", "2", "t", "r"):
+            for again in ("1", "2", "t", "a"):
                 await table.press(again)
                 assert "judged already" in table.said
             assert table.text("#place").endswith(score or "the start")
@@ -184,12 +184,12 @@ def test_a_new_prompt_hides_the_order_again(try_it: Open) -> None:
     async def test() -> None:
         async with try_it() as table:
             await table.tell(SideBySideReady("last step 5"))
-            for key in ("1", "2", "t", "r"):
+            for key in ("1", "2", "t", "a"):
                 await table.press("escape", key)
                 assert "no answers to judge" in table.said
                 await table.press("enter")
             await table.press("escape")
-            await table.press("a")
+            await table.press("enter")
             await table.answer(trained_is_left=True)
             await table.press("1", "enter")
             await table.answer(trained_is_left=False, prompt="again")

@@ -71,7 +71,7 @@ def test_the_end_shows_what_came_of_it_and_what_is_next(size: tuple[int, int]) -
             assert f"after {number}" in text
         assert "prompt 3?" not in text
         assert "\x1b" not in text
-        for words in ("C chat with it", "E export", "T train on", "b label by hand"):
+        for words in ("C chat with it", "E export", "T train on", "L label by hand"):
             assert words in text.replace("\u00a0", " ")
         assert "mlx_lm.generate --model" in text
         assert "mlx_lm.chat --model" in text

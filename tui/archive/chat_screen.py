@@ -27,7 +27,7 @@ class ChatScreen(TalkScreen):
         Binding("escape", "leave", "back", id="chat.leave"),
         Binding("ctrl+o", "held_out", "held-out prompt", id="chat.held_out"),
         Binding("ctrl+r", "again", "again", id="chat.again"),
-        Binding("ctrl+y", "system", "system", id="chat.system"),
+        Binding("ctrl+l", "system", "system", id="chat.system"),
         Binding("ctrl+t", "temperature", "temperature", id="chat.temperature"),
         Binding("ctrl+n", "anew", "new chat", show=False, id="chat.anew"),
         Binding("up,k", "scroll(-1)", "up", show=False, id="chat.up"),

@@ -75,7 +75,7 @@ class CompareScreen(StudioScreen):
         Binding("n", "next(1)", "next metric", id="compare.next"),
         Binding("N", "next(-1)", "metric before", show=False, id="compare.previous"),
         Binding("enter", "large", "chart alone", id="compare.large"),
-        Binding("m", "several", "several metrics", id="compare.several"),
+        Binding("v", "several", "several metrics", id="compare.several"),
         Binding("w", "write", "write a file", id="compare.write"),
         Binding("tab", "other_part", "settings", id="compare.other_part"),
         Binding("escape", "app.back", "back", id="compare.back"),

@@ -70,9 +70,9 @@ class RunDetailScreen(WatchedScreen):
     }
     """
     BINDINGS = [  # noqa: RUF012
-        Binding("m", "part('metrics')", "metrics", id="detail.metrics"),
-        Binding("n", "part('pairs')", "pairs", id="detail.pairs"),
-        Binding("c", "part('config')", "config", id="detail.config"),
+        Binding("c", "part('metrics')", "metrics", id="detail.metrics"),
+        Binding("A", "part('pairs')", "pairs", id="detail.pairs"),
+        Binding("Y", "part('config')", "config", id="detail.config"),
         Binding("l", "part('log')", "log", id="detail.log"),
         Binding("1", "label('first')", "first", id="detail.first"),
         Binding("2", "label('second')", "second", id="detail.second"),
@@ -81,10 +81,10 @@ class RunDetailScreen(WatchedScreen):
         Binding("f", "flag", "flag", show=False, id="detail.flag"),
         Binding("v", "filter", "filter", id="detail.filter"),
         Binding("slash", "find", "find", key_display="/", show=False, id="detail.find"),
-        Binding("h", "health", "health", show=False, id="detail.health"),
+        Binding("H", "health", "health", show=False, id="detail.health"),
         Binding("o", "open", "config in the form", show=False, id="detail.open"),
         Binding("R", "go_back", "resume from a checkpoint", show=False, id="detail.go_back"),
-        Binding("a", "try_it", "try it", show=False, id="detail.try_it"),
+        Binding("B", "try_it", "try it", show=False, id="detail.try_it"),
         Binding("C", "chat", "chat", show=False, id="detail.chat"),
         Binding("y", "copy", "copy its path", show=False, id="detail.copy"),
         Binding("tab", "next_part", "next part", show=False, id="detail.next"),
@@ -283,7 +283,7 @@ class RunDetailScreen(WatchedScreen):
             return f"this run is {status}; o opens its config for a new one"
         about_pairs = action in ("label", "flag", "filter", "find")
         if about_pairs and not (self.is_mounted and self.part == "pairs"):
-            return "that is for a pair: n shows them"
+            return "that is for a pair: A shows them"
         return super().why_not(action)
 
     # -- pairs -----------------------------------------------------------------------------------

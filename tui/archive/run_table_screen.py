@@ -240,7 +240,7 @@ class RunTableScreen(StudioScreen):
         """Sort by the column to the right."""
         self._order = self._order.next()
         self.show_runs()
-        self.say(f"sorted by {self._order.column} · S turns the order round")
+        self.say(f"sorted by {self._order.column} · < turns the order round")
 
     def action_flip(self) -> None:
         """Turn the order round."""

@@ -26,19 +26,33 @@ class RunsScreen(RunTableScreen):
 
     BINDINGS = [  # noqa: RUF012
         Binding("r", "resume", "resume", id="runs.resume"),
-        Binding("c", "config", "config", id="runs.config"),
+        Binding("o", "config", "config", id="runs.config"),
         Binding("space", "mark", "mark", id="runs.mark"),
         Binding("equals_sign", "compare", "compare", key_display="=", id="runs.compare"),
-        Binding("t", "tags", "tags", id="runs.tags"),
+        Binding("number_sign", "tags", "tags", key_display="#", id="runs.tags"),
         Binding("delete,backspace", "delete", "delete", key_display="del", id="runs.delete"),
         Binding("u", "undo", "undo delete", id="runs.undo"),
         Binding("slash", "filter", "filter", key_display="/", id="runs.filter"),
-        Binding("s", "sort", "sort by the next column", show=False, id="runs.sort"),
-        Binding("S", "flip", "turn the order round", show=False, id="runs.flip"),
-        Binding("n", "rename", "rename", show=False, id="runs.rename"),
+        Binding(
+            "greater_than_sign",
+            "sort",
+            "sort by the next column",
+            show=False,
+            key_display=">",
+            id="runs.sort",
+        ),
+        Binding(
+            "less_than_sign",
+            "flip",
+            "turn the order round",
+            show=False,
+            key_display="<",
+            id="runs.flip",
+        ),
+        Binding("M", "rename", "rename", show=False, id="runs.rename"),
         Binding("R", "go_back", "resume from a checkpoint", show=False, id="runs.go_back"),
-        Binding("e,E", "export", "export", show=False, id="runs.export"),
-        Binding("a", "try_it", "try it", show=False, id="runs.try_it"),
+        Binding("E", "export", "export", show=False, id="runs.export"),
+        Binding("B", "try_it", "try it", show=False, id="runs.try_it"),
         Binding("C", "chat", "chat", show=False, id="runs.chat"),
         Binding("y", "copy", "copy its path", show=False, id="runs.copy"),
         Binding("escape", "clear", "clear filter and marks", show=False, id="runs.clear"),
@@ -72,7 +86,7 @@ class RunsScreen(RunTableScreen):
         if run.status not in COMPLETE and is_elsewhere(Run(run.path).holder()):
             self._take_over(Run(run.path))
         else:
-            resume(self, Run(run.path), run.status, config_key="c")
+            resume(self, Run(run.path), run.status, config_key="o")
 
     @work(exclusive=True, group="asked")
     async def action_go_back(self) -> None:

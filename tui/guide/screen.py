@@ -48,7 +48,7 @@ class GuideScreen(StudioScreen):
         Binding("slash", "search", "search", key_display="/", id="guide.search"),
         Binding("tab", "other_side", "text", id="guide.other_side"),
         Binding("space", "scroll(1)", "read on", id="guide.scroll_down"),
-        Binding("b", "scroll(-1)", "read back", show=False, id="guide.scroll_up"),
+        Binding("backspace", "scroll(-1)", "read back", show=False, id="guide.scroll_up"),
         Binding("escape", "leave", "back", id="guide.back"),
     ]
 
@@ -84,7 +84,7 @@ class GuideScreen(StudioScreen):
         at = topics().index(topic)
         first = at == 0 or topics()[at - 1].chapter != topic.chapter
         mark = "▸ " if first and not self._words() else "  "
-        return Content.assemble((mark, "$faint"), topic.title)
+        return Content.assemble((mark, "$muted"), topic.title)
 
     def _words(self) -> str:
         return self.query_one("#search", Input).value.strip()

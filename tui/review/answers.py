@@ -30,7 +30,7 @@ LOOKS: dict[Look, str] = {
 READING_KEYS = [
     Binding("m", "look('markdown')", "Markdown or plain", show=False, id="answers.markdown"),
     Binding("v", "layout", "side by side, stacked, one", show=False, id="answers.layout"),
-    Binding("p", "prompt", "the whole prompt", show=False, id="answers.prompt"),
+    Binding("z", "prompt", "the whole prompt", show=False, id="answers.prompt"),
     Binding("tab,right", "other(1)", "the other answer", show=False, id="answers.other"),
     Binding("left", "other(-1)", "the one before", show=False, id="answers.before"),
     Binding("down,j", "scroll(1)", "down", show=False, id="answers.down"),
@@ -110,7 +110,7 @@ class AnswersScreen(StudioScreen):
     def answers_area(self) -> Iterable[Widget]:
         """The widgets for a prompt and its answers; not shown until there are some."""
         with Vertical(id="pair", classes="-side-by-side") as pair:
-            yield Static("… p shows the whole prompt", id="prompt-more")
+            yield Static("… z shows the whole prompt", id="prompt-more")
             with VerticalScroll(id="prompt", can_focus=False):
                 yield Static(id="prompt-text", markup=False)
             yield Static(id="tabs", markup=False)

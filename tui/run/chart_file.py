@@ -1,9 +1,11 @@
-"""A chart as a file: its points as CSV, or a drawing of it as SVG."""
+"""A chart as a file: its points as CSV, or a drawing of it as SVG or PNG."""
 
 import csv
 import io
 import math
 from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -17,8 +19,13 @@ from tui.widgets import plot
 from tui.widgets.chart import Chart
 from tui.widgets.plot import Line, Range
 
-WIDTH, HEIGHT = 800, 420  # of a drawing, in pixels
+WIDTH, HEIGHT = 800, 420  # of a drawing, in pixels; a PNG has twice as many
 LEFT, TOP, RIGHT, BOTTOM = 70, 40, 20, 40  # its margins
+# What draws a PNG knows no generic family, so one of each system is named.
+FONTS = "Arial, Helvetica, DejaVu Sans, Liberation Sans, Noto Sans, sans-serif"
+KINDS = (".svg", ".png", ".csv")
+RENDERER = "resvg_py"  # of the extra `png`
+NO_PNG = "a PNG needs `pip install 'lora-studio[png]'`; .svg and .csv need nothing"
 COLORS = ("#3367d6", "#c2410c", "#15803d", "#7e22ce", "#b45309", "#0e7490")
 
 
@@ -28,18 +35,20 @@ async def write_chart(screen: StudioScreen, chart: Chart, title: str, name: str)
         screen.say("there are no points to write yet")
         return
     path = await screen.app.push_screen_wait(
-        AskText("write the chart as (.svg or .csv)", f"{safe_name(name)}.svg", check=_doubt)
+        AskText("write the chart as (.svg, .png or .csv)", f"{safe_name(name)}.svg", check=_doubt)
     )
     if not path:
         return
     file = Path(path).expanduser()
     try:
-        text = to_csv(chart.lines)
-        if file.suffix.lower() == ".svg":
+        kind = file.suffix.lower()
+        if kind == ".csv":
+            durable.write_file(file, to_csv(chart.lines))
+        else:
             # Over the steps, whatever the axis on the screen is.
             window = chart.window if chart.axis == "step" else plot.whole(chart.lines, "step")
-            text = to_svg(chart.lines, window, title, percent=chart.percent, log=chart.log_scale)
-        durable.write_file(file, text)
+            svg = to_svg(chart.lines, window, title, percent=chart.percent, log=chart.log_scale)
+            durable.write_file(file, to_png(svg) if kind == ".png" else svg)
     except (UserError, RunError, OSError) as error:
         screen.say_error(error)
     else:
@@ -48,11 +57,24 @@ async def write_chart(screen: StudioScreen, chart: Chart, title: str, name: str)
 
 def _doubt(path: str) -> str | None:
     file = Path(path).expanduser()
-    if file.suffix.lower() not in (".svg", ".csv") or file.is_dir():
-        return "give the name of a file that ends in .svg or .csv"
+    if file.suffix.lower() not in KINDS or file.is_dir():
+        return "give the name of a file that ends in .svg, .png or .csv"
+    if file.suffix.lower() == ".png" and find_spec(RENDERER) is None:
+        return NO_PNG
     if not file.parent.is_dir():
         return f"there is no folder {file.parent}"
     return f"{file.name} is there already: replace it?" if file.exists() else None
+
+
+def to_png(svg: str) -> bytes:
+    """A drawing in pixels, in the fonts of this machine.
+
+    Raises:
+        UserError: what draws it is not installed.
+    """
+    if find_spec(RENDERER) is None:
+        raise UserError(NO_PNG)
+    return bytes(import_module(RENDERER).svg_to_bytes(svg_string=svg, zoom=2))
 
 
 def to_csv(lines: Sequence[Line]) -> str:
@@ -87,7 +109,7 @@ def to_svg(
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
-        f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
+        f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="{FONTS}" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         f'<text x="{LEFT}" y="20" font-size="14">{escape(safe_line(title, 200))}</text>',
     ]

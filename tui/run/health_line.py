@@ -34,7 +34,7 @@ class HealthLine(Widget):
             return label + Content.styled("steady", "$good")
         worst = self._findings[0]
         more = f" · {len(self._findings) - 1} more" if len(self._findings) > 1 else ""
-        tail = f"{more} · h explains"
+        tail = f"{more} · H explains"
         text = cut(
             safe_line(worst.text), max(10, self.size.width - label.cell_length - len(tail) - 2)
         )

@@ -25,7 +25,7 @@ class HealthOverlay(ModalScreen[None]):
     }
     HealthOverlay Static { height: auto; }
     """
-    BINDINGS = [Binding("escape,h,q", "dismiss", "close", id="health.close")]  # noqa: RUF012
+    BINDINGS = [Binding("escape,H,q", "dismiss", "close", id="health.close")]  # noqa: RUF012
 
     def __init__(self, findings: Sequence[Finding], suites: tuple[SuiteChange, ...] = ()) -> None:
         super().__init__()

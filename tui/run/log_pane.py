@@ -176,7 +176,7 @@ class LogPane(Vertical):
     LogPane Input.-open { display: block; }
     """
     BINDINGS = [  # noqa: RUF012
-        Binding("f", "follow", "follow or hold", id="log.follow"),
+        Binding("F", "follow", "follow or hold", id="log.follow"),
         Binding("v", "level", "level", id="log.level"),
         Binding("slash", "search", "search", key_display="/", id="log.search"),
         Binding("k", "scroll(-1)", "up", show=False, id="log.up"),
@@ -221,7 +221,7 @@ class LogPane(Vertical):
             parts.append(f"with {safe_line(self.rows.query_text, 24)!r}")
         if self.rows.level != "info":
             parts.append(SHOWN_FROM[self.rows.level])
-        parts.append("following" if self.rows.following else "held · f follows")
+        parts.append("following" if self.rows.following else "held · F follows")
         self._title.show("log", " · ".join(parts), accented=self.rows.has_focus)
 
     # -- keys ------------------------------------------------------------------------------------

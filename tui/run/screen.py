@@ -102,21 +102,21 @@ class RunScreen(SteeringScreen):
         Binding("e", "evaluate", "evaluate", id="run.evaluate"),
         Binding("e", "go_on_and_evaluate", "go on and evaluate", id="run.evaluate"),
         Binding("w", "save", "save now", show=False, id="run.save"),
-        Binding("r", "resume", "resume", id="run.review"),
+        Binding("r", "resume", "resume", id="run.resume"),
         Binding("C", "chat", "chat", id="run.chat"),
-        Binding("a", "try_it", "try it", id="run.try_it"),
+        Binding("B", "try_it", "try it", id="run.try_it"),
         Binding("i", "detail", "details", id="run.detail"),
-        Binding("m", "real_model", "real model", id="run.real_model"),
-        Binding("b", "by_hand", "label by hand", id="run.by_hand"),
+        Binding("O", "real_model", "real model", id="run.real_model"),
+        Binding("L", "by_hand", "label by hand", id="run.by_hand"),
         Binding("o", "settings", "its settings", id="run.settings"),
-        Binding("r", "review", "judge pairs", id="run.review"),
+        Binding("L", "review", "label pairs", id="run.review"),
         Binding("E", "export", "export", show=False, id="run.export"),
         Binding("T", "train_on", "train on", show=False, id="run.train_on"),
         Binding("y", "copy", "copy", show=False, id="run.copy"),
         Binding("c", "chart", "charts", id="run.chart"),
         Binding("l", "large('log')", "log", id="run.log"),
-        Binding("n", "large('pair')", "newest pair", show=False, id="run.pair"),
-        Binding("h", "health", "health", show=False, id="run.health"),
+        Binding("A", "large('pair')", "newest pair", show=False, id="run.pair"),
+        Binding("H", "health", "health", show=False, id="run.health"),
         Binding("escape", "large('')", "all parts", show=False, id="run.all"),
     ]
 
@@ -166,7 +166,7 @@ class RunScreen(SteeringScreen):
         self.query_one(RunHeader).show(view, memory=self._memory, stopping=stopping)
         self.query_one(CardGrid).show(view)
         asks = session is not None and session.settings.asks_person and bool(session.waiting())
-        empty = "a pair waits for you: r shows it" if asks else FIRST_PAIR
+        empty = "a pair waits for you: L shows it" if asks else FIRST_PAIR
         self._show_pairs(empty)
         self._show_chart()
         self.query_one(LogPane).show(view)

@@ -28,7 +28,7 @@ FORM_KEYS = [
     Binding("a", "page(False)", "all settings", id="setup.page"),
     Binding("a", "page(True)", "first page", id="setup.page"),
     Binding("u", "undo", "undo", id="setup.undo"),
-    Binding("y", "yaml", "yaml", show=False, id="setup.yaml"),
+    Binding("Y", "yaml", "yaml", show=False, id="setup.yaml"),
     Binding("down,j", "to_field(1)", "next setting", show=False, id="setup.next"),
     Binding("up,k", "to_field(-1)", "previous setting", show=False, id="setup.previous"),
     Binding(

@@ -133,7 +133,7 @@ def prospect(settings: Settings) -> str:
         return outlook
     return (
         f"{outlook} The starter is a small bundled world for a first run: simple questions, and a "
-        "judge that knows a few rubrics. p takes a real model instead."
+        "judge that knows a few rubrics. O takes a real model instead."
     )
 
 
@@ -144,7 +144,7 @@ def ways_out(key: str, name: str) -> str:
     here = [each for each in cached("datasets--" if key == "data" else "models--") if each != name]
     listed = ", ".join([*here[:3], *(["…"] if len(here) > 3 else [])])
     choose = f"choose one of this machine in {key} ({listed or 'there is only starter'})"
-    return f"p takes a preset that is here, such as starter · {choose} · or give {key} a folder"
+    return f"O takes a preset that is here, such as starter · {choose} · or give {key} a folder"
 
 
 def _last_file() -> Path:

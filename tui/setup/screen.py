@@ -49,11 +49,11 @@ class SetupScreen(FormScreen):
     """
     BINDINGS = [  # noqa: RUF012
         Binding("s", "start", "start", id="setup.start"),
-        Binding("p", "preset", "presets", id="setup.preset"),
+        Binding("O", "preset", "presets", id="setup.preset"),
         *FORM_KEYS,
-        Binding("d", "data", "data", id="setup.data"),
+        Binding("D", "data", "data", id="setup.data"),
         Binding("J", "judge", "judge", id="setup.judge"),
-        Binding("m", "parts", "memory", id="setup.parts"),
+        Binding("i", "parts", "memory", id="setup.parts"),
         Binding("o", "load", "load", show=False, id="setup.load"),
         Binding("w", "save", "save", show=False, id="setup.save"),
         Binding("r", "resume", "resume", show=False, id="setup.resume"),

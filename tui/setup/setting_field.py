@@ -59,7 +59,7 @@ class SettingField(Widget, can_focus=True):
         Binding("left", "step(-1)", "previous choice", show=False, id="field.previous"),
         Binding("right", "step(1)", "next choice", show=False, id="field.next"),
         Binding("h", "earlier", "earlier ones", id="field.earlier"),
-        Binding("r,delete,backspace", "reset", "reset", id="field.reset"),
+        Binding("delete,backspace", "reset", "reset", key_display="del", id="field.reset"),
         Binding("tab", "done", "done", id="field.done"),
         Binding("escape", "cancel", "as it was", id="field.cancel"),
     ]

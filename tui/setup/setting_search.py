@@ -28,10 +28,12 @@ class SettingSearch(LineEditor):
 
 
 def matching_settings(text: str) -> list[str]:
-    """The settings whose name, section or help holds every word of `text`."""
+    """The settings whose name, section or help holds every word of `text`; first that of which it
+    is the name."""
     matches = matcher(text)
-    return [
+    keys = [
         key
         for key, each in FIELDS.items()
         if matches(f"{key} {key.replace('_', ' ')} {each.help} {each.section}")
     ]
+    return sorted(keys, key=lambda key: key != text.strip())

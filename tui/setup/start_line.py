@@ -25,7 +25,7 @@ class StartLine(Static, can_focus=True):
     DEFAULT_CSS = """
     StartLine {
         height: 1; padding: 0 1;
-        &:focus { background: $accent 30%; text-style: bold; }
+        &:focus { background: $accent 20%; text-style: bold; }
     }
     """
     BINDINGS = [  # noqa: RUF012

@@ -79,6 +79,27 @@ class AppBase(App[int], inherit_bindings=False):
         """What a paste of the program's own gives; Textual's way writes its sequence as well."""
         self._clipboard = text
 
+    def watch_theme(self) -> None:
+        """Draw nothing until all styles are the new theme's.
+
+        Text takes its colours as soon as a theme is set, what lies behind it once the style sheet
+        is read again; between the two, ink would be drawn on a ground of the other theme.
+        """
+        if not self.is_running:
+            return
+        frames = contextlib.ExitStack()
+        frames.enter_context(self.batch_update())
+
+        def draw() -> None:
+            for screen in self.screen_stack:
+                screen._refresh_layout()
+            frames.close()
+            front, behind = self.screen, self._background_screens
+            whole = front._compositor.render_update(full=True, screen_stack=behind)
+            self._display(front, whole)
+
+        self.call_next(draw)  # behind what reads the style sheet, which was called for before
+
     def _handle_exception(self, error: Exception) -> None:
         """What breaks in a screen while the app closes is no news to anybody."""
         if not self._exit:

@@ -5,6 +5,8 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.document._document import EditResult
 from textual.document._edit import Edit
+from textual.geometry import Region
+from textual.strip import Strip
 from textual.widgets import TextArea
 
 
@@ -21,6 +23,13 @@ class CheckedTextArea(TextArea, inherit_bindings=False):
     def checked(self, text: str) -> str:
         """Called with all that is typed, pasted or put into it."""
         raise NotImplementedError
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Nothing once it was taken away: a frame may be drawn before the screen knows of that,
+        and its styles are gone by then, without which Textual's breaks."""
+        if not self._component_styles:
+            return [Strip.blank(crop.width)] * crop.height
+        return super().render_lines(crop)
 
     def _set_document(self, text: str, language: str | None) -> None:
         """Where a whole text comes in, by the constructor, `load_text` and `text` alike."""

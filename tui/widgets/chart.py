@@ -27,18 +27,16 @@ class Chart(Widget, can_focus=True):
     BINDINGS = [  # noqa: RUF012
         Binding("left", "cursor(-1)", "cursor", key_display="←→", id="chart.left"),
         Binding("right", "cursor(1)", "cursor to the right", show=False, id="chart.right"),
-        Binding("shift+left,H", "cursor(-10)", "ten to the left", show=False, id="chart.far_left"),
-        Binding(
-            "shift+right,L", "cursor(10)", "ten to the right", show=False, id="chart.far_right"
-        ),
+        Binding("shift+left", "cursor(-10)", "ten to the left", show=False, id="chart.far_left"),
+        Binding("shift+right", "cursor(10)", "ten to the right", show=False, id="chart.far_right"),
         Binding("home", "ends(0)", "to the first point", show=False, id="chart.first"),
         Binding("end", "ends(1)", "to the newest point", show=False, id="chart.last"),
-        Binding("plus,equals_sign,up", "zoom(0.5)", "zoom", key_display="+-", id="chart.zoom_in"),
+        Binding("plus,up", "zoom(0.5)", "zoom", key_display="+-", id="chart.zoom_in"),
         Binding("minus,down", "zoom(2.0)", "zoom out", show=False, id="chart.zoom_out"),
         Binding("z", "whole", "whole", id="chart.whole"),
-        Binding("s", "smooth", "smooth", id="chart.smooth"),
+        Binding("S", "smooth", "smooth", id="chart.smooth"),
         Binding("x", "axis", "step or time", id="chart.axis"),
-        Binding("l", "scale", "log scale", id="chart.scale"),
+        Binding("X", "scale", "log scale", id="chart.scale"),
     ]
 
     smoothing: reactive[str] = reactive("off")

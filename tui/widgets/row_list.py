@@ -32,7 +32,7 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
     RowList {
         height: 1fr; overflow-x: hidden; overflow-y: auto;
         & > .row-list--cursor { background: $foreground 8%; text-style: bold; }
-        &:focus > .row-list--cursor { background: $accent 30%; text-style: bold; }
+        &:focus > .row-list--cursor { background: $accent 20%; text-style: bold; }
     }
     """
     COMPONENT_CLASSES = {"row-list--cursor"}  # noqa: RUF012
