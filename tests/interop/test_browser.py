@@ -39,7 +39,7 @@ class Page:
 
     def __init__(self, page: Any) -> None:
         self._page = page
-        self._screen = pyte.Screen(400, 200)  # as large as it may be; the rest stays empty
+        self._screen = pyte.Screen(240, 80)  # larger than the page's; the rest stays empty
         self._stream = pyte.ByteStream(self._screen)
         page.on("websocket", lambda socket: socket.on("framereceived", self._take_in))
 
@@ -53,14 +53,14 @@ class Page:
 
     def open(self, address: str) -> None:
         self._page.goto(address)
-        self._page.wait_for_selector(".xterm-screen canvas, .xterm-rows")
+        self._page.locator(".xterm-helper-textarea").focus()
 
     def wait_for(self, shows: Callable[[str], Any]) -> None:
         """Until a condition holds of what is shown, or of what it looks at itself."""
         end = time.monotonic() + TIMEOUT
         while not shows(self.text):
             assert time.monotonic() < end, self.text
-            self._page.wait_for_timeout(50)
+            self._page.wait_for_timeout(300)
 
     def press(self, key: str) -> None:
         self._page.keyboard.press(key)

@@ -87,7 +87,8 @@ def body(view: PublishView, seconds: float, width: int, *, public: bool) -> Cont
     """What goes on, every file, and the cards."""
     parts = [_head(view, seconds, width, public=public)]
     if view.phase in ("listed", "sending", "broken", "done") and view.listed:
-        parts += [Content.styled(safe_line(f"note: {each}"), "$muted") for each in view.notes]
+        notes = "\n".join(safe_line(f"note: {each}") for each in view.notes)
+        parts.append(Content.styled(notes, "$muted"))
         at = 0
         for folder in view.listed.folders:
             there = folder.kind in view.listed.existing
