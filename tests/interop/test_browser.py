@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -72,9 +73,8 @@ class Page:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
+    library: Any = import_module("playwright.sync_api")
+    with library.sync_playwright() as playwright:
         # Without a sandbox, which root cannot have.
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield Page(browser.new_page(viewport={"width": 1280, "height": 800}))

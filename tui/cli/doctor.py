@@ -39,7 +39,7 @@ def findings() -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": {name: _version(name) for name in PACKAGES},
         "device": f"{machine.backend}, {machine.name}, {machine.cores} cores",
-        "blas": blas or _without_blas(),
+        "blas": blas or without_blas(),
         "gflops": round(measure_gflops(), 1),
         "memory_gb": round(machine.memory_total / GB, 1),
         "memory_free_gb": round(machine.memory_available / GB, 1),
@@ -51,7 +51,7 @@ def findings() -> dict[str, object]:
     }
 
 
-def _without_blas() -> str:
+def without_blas() -> str:
     """What computes without a fast BLAS under MLX, and how to get one."""
     words = "the one that MLX brings"
     if backend() != "cpu" or not sys.platform.startswith("linux"):
