@@ -132,6 +132,8 @@ def compare(policy: nn.Module, tokenizer: Any, file: Llama, most: int) -> tuple[
         text = chat_template.apply(tokenizer, [{"role": "user", "content": prompt}])
         ids = list(tokenizer.encode(text, add_special_tokens=False))
         said, places = file.go_on(ids, TOKENS, most)
+        if not said:
+            continue
         ours = predictions(policy, [*ids, *said[:-1]], len(said))
         for own, chosen, (top, values) in zip(ours, said, places, strict=True):
             order = np.sort(own)
