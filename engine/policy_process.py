@@ -23,8 +23,8 @@ class PolicyProcess(Generic[Event]):
     def __init__(self, module: str, arguments: str, failed: Callable[[str], Event]) -> None:
         """
         Args:
-            module: of `engine`; its `main` is called in the process with the number of the
-                connection's descriptor and `arguments`, which are Python.
+            module: of `engine`, such as `publish.process`; its `main` is called in the process with
+                the number of the connection's descriptor and `arguments`, which are Python.
             failed: makes the event that says in one sentence why it cannot go on.
         """
         self._module, self._arguments = module, arguments
@@ -37,8 +37,8 @@ class PolicyProcess(Generic[Event]):
         """Begin to load."""
         far = self._far_end.fileno()
         code = (
-            f"import sys; sys.path[:] = {sys.path!r}; from engine import {self._module}; "
-            f"{self._module}.main({far}, {self._arguments})"
+            f"import sys; sys.path[:] = {sys.path!r}; import engine.{self._module} as module; "
+            f"module.main({far}, {self._arguments})"
         )
         # Not by multiprocessing, which passes on a screen's stand-in for standard error.
         self._process = subprocess.Popen(

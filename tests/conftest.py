@@ -18,7 +18,9 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import anyio
 import hypothesis
+import platformdirs
 import pytest
 
 from engine.machine.blas import import_mlx
@@ -27,6 +29,11 @@ from tests.signals import let_programs_take_signals
 
 let_programs_take_signals()
 import_mlx()  # before any test does
+
+# Of packages that bring a plugin, pytest parses each module that is imported, and CPython before
+# 3.11.8 fails where two threads parse at the same time ("AST constructor recursion depth
+# mismatch"). So those that a run imports on the engine's thread are here by then.
+PARSED_BY_PYTEST = (anyio, platformdirs)
 
 # A busy machine is no failure.
 hypothesis.settings.register_profile("studio", deadline=None)

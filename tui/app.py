@@ -320,6 +320,10 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         """Ask what of a run is written for other programs, and where, and write it."""
         await screens.export(self, run)
 
+    def open_publish(self, run: "Run") -> None:
+        """Ask what of a run goes to the model hub, and send it."""
+        self.push_screen(screens.publish(run))
+
     def open_guide(self, topic: str | None = None) -> None:
         """Show the guide at a topic."""
         self.push_screen(screens.guide(topic))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from engine.settings.schema import Settings
     from tui.archive.chat_screen import ChatScreen
     from tui.archive.detail_screen import RunDetailScreen
+    from tui.archive.publish_screen import PublishScreen
     from tui.archive.runs_screen import RunsScreen
     from tui.archive.try_it_screen import TryItScreen
     from tui.guide.screen import GuideScreen
@@ -92,6 +93,13 @@ async def export(app: App[Any], run: "Run") -> None:
     from tui.archive.export_dialog import export
 
     await export(app, run)
+
+
+def publish(run: "Run") -> "PublishScreen":
+    """What of a run goes to the model hub, and its way there."""
+    from tui.archive.publish_screen import PublishScreen
+
+    return PublishScreen(run)
 
 
 def guide(topic: str | None) -> "GuideScreen":

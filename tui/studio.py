@@ -98,6 +98,10 @@ class Studio(Protocol):
         """Ask what of a run is written for other programs, and where, and write it."""
         ...
 
+    def open_publish(self, run: "Run") -> None:
+        """Ask what of a run goes to the model hub, and send it."""
+        ...
+
     def say(self, message: str, seconds: float | None = None) -> None:
         """Put a sentence in the key line of the screen in front. It is never markup."""
         ...

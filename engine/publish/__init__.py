@@ -41,6 +41,11 @@ class Parts:
     pairs: bool = False
 
     @property
+    def kinds(self) -> list[RepoType]:
+        """The kinds of repositories that it takes."""
+        return [*(["model"] if self.model else []), *(["dataset"] if self.pairs else [])]
+
+    @property
     def model(self) -> bool:
         """Whether there is anything for a repository of a model."""
         return self.adapters or self.peft or self.fused or self.gguf is not None
@@ -70,9 +75,7 @@ def prepared(
         StorageError: there is no room for it.
     """
     root = run.path.parent
-    for left in root.glob(f"{MAKING}*"):  # by a process that was killed
-        if not psutil.pid_exists(int(left.name.split("-")[1])):
-            shutil.rmtree(left, ignore_errors=True)
+    remove_leftovers(root)
     with tempfile.TemporaryDirectory(prefix=f"{MAKING}{os.getpid()}-", dir=root) as temporary:
         folders: list[Folder] = []
         if parts.model:
@@ -80,6 +83,13 @@ def prepared(
         if parts.pairs:
             folders.append(_dataset(run, repo, Path(temporary, "dataset"), say))
         yield folders
+
+
+def remove_leftovers(root: Path) -> None:
+    """Remove what processes that were killed have left beside the runs in `root`."""
+    for left in root.glob(f"{MAKING}*"):
+        if not psutil.pid_exists(int(left.name.split("-")[1])):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _model(run: Run, parts: Parts, repo: str, keep: Keep | None, to: Path, say: Say) -> Folder:

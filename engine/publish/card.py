@@ -15,6 +15,7 @@ from engine.events import EVAL_WIN_RATE, WIN_RATE
 from engine.json_number import finite, whole
 from engine.markdown import fenced, inline, table
 from engine.publish.curves import PICTURE
+from engine.publish.judge import judge_card
 from engine.publish.public import hub_id, judge_of, public_name, public_settings
 from engine.runs.folder import METRICS, Run
 from engine.runs.json_lines import Record
@@ -76,6 +77,7 @@ def model_card(
         *_examples(state),
         "## How it was judged",
         *_judge(settings),
+        *judge_card(run),
         "## Settings",
         "Those that differ from the defaults:",
         fenced(

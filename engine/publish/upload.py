@@ -9,20 +9,21 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from engine.errors import RunError, UserError
-from engine.publish import Folder
+from engine.publish import Folder, RepoType
 from engine.secrets import hide, keep_secret
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
 
 Progress = Callable[[str, int, int, int], None]  # a file, its number, of how many, its bytes
-AGAIN = "the same command goes on where it broke off"
 Answer = TypeVar("Answer")
 MESSAGE = "Publish with LoRA Studio"
 
 
 class HubError(RunError):
-    """The hub could not be reached, or did not take something: a sentence."""
+    """The hub could not be reached, or did not take something: a sentence. What it has taken is not
+    sent again by the next try."""
 
 
 def check_repo(repo: str) -> None:
@@ -72,6 +73,34 @@ def owned(api: "HfApi", repo: str) -> str:
     return f"{_asked(api.whoami)['name']}/{repo}"
 
 
+def existing(api: "HfApi", repo: str, kinds: Sequence[RepoType], *, public: bool) -> list[RepoType]:
+    """The kinds of which there is a repository of that name already.
+
+    Raises:
+        UserError: one of them is public and `public` was not said, or the token may not look.
+        HubError: the hub could not be reached.
+    """
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    there: list[RepoType] = []
+    for kind in kinds:
+        try:
+            facts = _asked(lambda one=kind: api.repo_info(repo, repo_type=one), missing=True)
+        except RepositoryNotFoundError:
+            continue
+        _check_private(repo, kind, private=bool(facts.private), public=public)
+        there.append(kind)
+    return there
+
+
+def _check_private(repo: str, kind: RepoType, *, private: bool, public: bool) -> None:
+    if not (private or public):
+        raise UserError(
+            f"--repo {repo}: the {kind} of that name is public; publish for all to see (--public), "
+            "or choose another name"
+        )
+
+
 def upload(
     api: "HfApi", repo: str, folders: Sequence[Folder], *, public: bool, progress: Progress
 ) -> list[str]:
@@ -92,11 +121,7 @@ def _upload(api: "HfApi", repo: str, folder: Folder, *, public: bool, progress: 
     )
     if not public:  # one that was there before stays as it was
         facts = _asked(lambda: api.repo_info(repo, repo_type=folder.kind))
-        if not facts.private:
-            raise UserError(
-                f"--repo {repo}: the {folder.kind} of that name is public; say --public to publish "
-                "for all to see, or choose another name"
-            )
+        _check_private(repo, folder.kind, private=bool(facts.private), public=public)
     files = folder.files()
     additions = [
         CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder.path / name)
@@ -115,31 +140,41 @@ def _upload(api: "HfApi", repo: str, folder: Folder, *, public: bool, progress: 
     return str(made)
 
 
-def _asked(ask: Callable[[], Answer]) -> Answer:
+def _asked(ask: Callable[[], Answer], *, missing: bool = False) -> Answer:
     """What the hub answers.
 
     Raises:
         UserError: it does not let this token do it.
+        RepositoryNotFoundError: there is no such repository, where `missing` says that this may be.
         HubError: anything else that is wrong, in a sentence.
     """
     import httpx2
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
     try:
         return ask()
+    except RepositoryNotFoundError as error:
+        # The hub says the same where a token is wrong.
+        if missing and error.response is not None and error.response.status_code == 404:
+            raise
+        raise _refusal(error) from None
     except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else 0
-        told = hide(" ".join((error.server_message or "").split()))[:300]
-        if status in (401, 403):
-            raise UserError(
-                f"publish: the hub refuses the token (status {status}{f': {told}' if told else ''}"
-                "); it needs one that may write there"
-            ) from None
-        words = f"status {status}{f': {told}' if told else ''}"
-        raise HubError(f"publish: the hub answers with {words}; {AGAIN}") from None
+        raise _refusal(error) from None
     except (httpx2.HTTPError, OSError) as error:
         words = hide(" ".join(str(error).split()))[:200] or type(error).__name__
-        raise HubError(f"publish: the hub cannot be reached ({words}); {AGAIN}") from None
+        raise HubError(f"publish: the hub cannot be reached ({words})") from None
     except (RuntimeError, ValueError) as error:  # of a library below, when a transfer breaks
         words = hide(" ".join(str(error).split()))[:200] or type(error).__name__
-        raise HubError(f"publish: the hub's library failed ({words}); {AGAIN}") from None
+        raise HubError(f"publish: the hub's library failed ({words})") from None
+
+
+def _refusal(error: "HfHubHTTPError") -> RunError | UserError:
+    """An answer of the hub that is an error, as a sentence."""
+    status = error.response.status_code if error.response is not None else 0
+    words = hide(" ".join((error.server_message or "").split()))[:300]
+    said = f"status {status}{f': {words}' if words else ''}"
+    if status in (401, 403):
+        return UserError(
+            f"publish: the hub refuses the token ({said}); it needs one that may write there"
+        )
+    return HubError(f"publish: the hub answers with {said}")

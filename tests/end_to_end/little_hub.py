@@ -112,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _repo(self, key: str, rest: str, body: bytes) -> None:
         repo = self.owner.repos.get(key)
         if repo is None:
-            self._reply({"error": "Repository not found"}, 404)
+            self._reply({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
         elif rest in ("", "/revision/main"):
             name = key.partition("/")[2]
             self._reply({"id": name, "private": repo["private"], "sha": "0" * 40, "siblings": []})
@@ -157,10 +157,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return content
 
-    def _reply(self, value: object, status: int = 200) -> None:
+    def _reply(
+        self, value: object, status: int = 200, headers: dict[str, str] | None = None
+    ) -> None:
         content = json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        for name, text in (headers or {}).items():
+            self.send_header(name, text)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

@@ -81,6 +81,7 @@ def test_adapters_and_pairs_are_published_for_their_owner_alone(home: Path, hub:
     assert f"| the judge | {state['win_rate']:.1%} |" in card
     assert "Prefer the correct and polite answer." in card
     assert "hf download me/polite" in card
+    assert "| pairs whose verdict flips once the answers are swapped (handled) |" in card
     pairs = hub.files("dataset", "me/polite")
     lines = [json.loads(line) for line in pairs["train.jsonl"].splitlines()]
     chosen = {line["chosen"] for line in run.read("pairs.jsonl")}
@@ -115,7 +116,7 @@ def test_what_is_public_is_so_by_intent_alone(home: Path, hub: LittleHub) -> Non
     hub.repos["models/me/open"] = {"private": False, "files": {}}
     refused = publish(home, hub, "--repo", "me/open")
     assert refused.returncode == 2
-    assert "is public; say --public" in refused.stderr
+    assert "is public; publish for all to see (--public)" in refused.stderr
     assert hub.files("model", "me/open") == {}
     done = publish(home, hub, "--repo", "me/new", "--public")
     assert done.returncode == 0, done.stderr

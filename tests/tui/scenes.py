@@ -13,6 +13,7 @@ from textual.widgets import Input, TextArea
 
 from engine.events import Example, RunEnded
 from engine.machine import device, hub
+from engine.publish.process import PublishListed, RepoFiles
 from engine.runs import folder
 from engine.runs.folder import Run
 from engine.settings.files import preset
@@ -24,6 +25,7 @@ from tests.tui.stage import shown, until
 from tests.tui.test_chat import Table, Talking
 from tests.tui.test_judge_card import PAIRS, trial_pair
 from tests.tui.test_judge_card import Table as JudgeTable
+from tests.tui.test_publish import ADAPTER_FILES, Desk
 from tests.tui.test_try_it import Answering
 from tests.tui.test_what_now import ended, with_adapters
 from tui.app import StudioApp
@@ -223,6 +225,16 @@ async def run_detail_pairs(app: StudioApp, pilot: Pilot[Any]) -> None:
     await run_detail(app, pilot)
     await pilot.press("A")
     await until(pilot, lambda: "capital of France" in shown(app))
+
+
+@scene
+async def publish(app: StudioApp, pilot: Pilot[Any]) -> None:
+    desk = Desk(app, pilot)
+    await desk.open()
+    await pilot.press("end", "up", "space")
+    pairs = RepoFiles("dataset", (("README.md", 1_900), ("train.jsonl", 84_000)), "# polite")
+    await desk.list(PublishListed("me/polite", (ADAPTER_FILES, pairs), ("dataset",)))
+    await until(pilot, lambda: "nothing is sent yet" in shown(app))
 
 
 @scene

@@ -16,6 +16,7 @@ from engine.settings.schema import Settings
 from engine.settings.yaml_text import parse_yaml
 from tests.command import Command
 from tests.tui.live import evaluated, started, steps
+from tui.cli import doctor
 from tui.cli.console import Summary
 from tui.cli.run_lines import COLUMNS
 from tui.state.run_view import RunView
@@ -252,3 +253,17 @@ def test_notes_say_what_has_no_effect(command: Command, tmp_path: Path) -> None:
 def test_a_config_written_for_a_person_round_trips(tmp_path: Path) -> None:
     settings = preset("starter-human")
     assert from_mapping(parse_yaml(to_yaml(settings), "file"), "file") == settings
+
+
+@pytest.mark.parametrize(("machine", "mkl"), [("x86_64", True), ("aarch64", False)])
+def test_the_doctor_says_how_to_get_a_fast_blas(
+    machine: str, mkl: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "backend", lambda: "cpu")
+    monkeypatch.setattr(doctor.sys, "platform", "linux")
+    monkeypatch.setattr(doctor.platform, "machine", lambda: machine)
+    words = doctor.without_blas()
+    assert "apt install libopenblas0" in words
+    assert ("lora-studio[cpu-mkl]" in words) is mkl
+    monkeypatch.setattr(doctor, "backend", lambda: "cuda")
+    assert doctor.without_blas() == "the one that MLX brings"

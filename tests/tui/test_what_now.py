@@ -71,7 +71,7 @@ def test_the_end_shows_what_came_of_it_and_what_is_next(size: tuple[int, int]) -
             assert f"after {number}" in text
         assert "prompt 3?" not in text
         assert "\x1b" not in text
-        for words in ("C chat with it", "E export", "T train on", "L label by hand"):
+        for words in ("C chat with it", "E export", "P publish", "T train on", "L label by hand"):
             assert words in text.replace("\u00a0", " ")
         assert "mlx_lm.generate --model" in text
         assert "mlx_lm.chat --model" in text
@@ -106,16 +106,17 @@ def test_the_keys_lead_on(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(StudioApp, "open_chat", lambda self, run: opened.append("chat"))
     monkeypatch.setattr(StudioApp, "open_export", lambda self, run: opened.append("export"))
+    monkeypatch.setattr(StudioApp, "open_publish", lambda self, run: opened.append("publish"))
     monkeypatch.setattr(StudioApp, "copy_to_clipboard", lambda self, text: opened.append(text))
 
     async def scene(app: StudioApp, pilot: Pilot[Any], session: Any) -> None:
-        await pilot.press("C", "E")
-        assert opened == ["chat", "export"]
+        await pilot.press("C", "E", "P")
+        assert opened == ["chat", "export", "publish"]
         await pilot.press("y")
         await until(pilot, lambda: "copy what?" in shown(app))
         await pilot.press("down", "enter")
-        await until(pilot, lambda: len(opened) == 3)
-        assert shlex.split(opened[2])[0] == "mlx_lm.generate"
+        await until(pilot, lambda: len(opened) == 4)
+        assert shlex.split(opened[3])[0] == "mlx_lm.generate"
         assert "copied" in said(app)
         await pilot.press("l")
         await until(pilot, lambda: "kept in" not in shown(app))

@@ -86,6 +86,7 @@ class RunDetailScreen(WatchedScreen):
         Binding("R", "go_back", "resume from a checkpoint", show=False, id="detail.go_back"),
         Binding("B", "try_it", "try it", show=False, id="detail.try_it"),
         Binding("C", "chat", "chat", show=False, id="detail.chat"),
+        Binding("P", "publish", "publish", show=False, id="detail.publish"),
         Binding("y", "copy", "copy its path", show=False, id="detail.copy"),
         Binding("tab", "next_part", "next part", show=False, id="detail.next"),
         Binding("escape", "back", "back", id="detail.back"),
@@ -394,6 +395,10 @@ class RunDetailScreen(WatchedScreen):
     def action_chat(self) -> None:
         """Talk with the starting and the trained policy."""
         self.studio.open_chat(self.run)
+
+    def action_publish(self) -> None:
+        """Send what it left to the model hub."""
+        self.studio.open_publish(self.run)
 
     def action_copy(self) -> None:
         """Copy the path of the run's folder."""

@@ -1,10 +1,11 @@
 """The questions before an export: what of a run, and into which folder."""
 
-from typing import Any
+from typing import Any, cast
 
 from textual.app import App
 
 from engine.runs.folder import Run
+from engine.settings.schema import Keep
 from tui.archive import exporting
 from tui.setup import completions
 from tui.shell.ask import AskChoice, AskText
@@ -19,11 +20,9 @@ async def export(app: App[Any], run: Run) -> None:
     what = await app.push_screen_wait(AskChoice(f"export {name}", exporting.WHAT))
     if not what:
         return
-    keep = None
-    if choices := exporting.weights_to_choose(run):
-        keep = await app.push_screen_wait(AskChoice("which weights?", choices))
-        if not keep:
-            return
+    chosen, keep = await which_weights(app, run)
+    if not chosen:
+        return
     to = await app.push_screen_wait(
         AskText(
             "into which folder?",
@@ -35,3 +34,13 @@ async def export(app: App[Any], run: Run) -> None:
     if to:
         folder = completions.expanded(to).absolute()
         studio.say(await exporting.export(run.path, what, folder, studio.say, keep=keep), 20)
+
+
+async def which_weights(app: App[Any], run: Run) -> tuple[bool, Keep | None]:
+    """Ask which weights of a run are meant, where there is a choice. Whether it goes on, and which
+    ones; None: those that the run's settings say."""
+    choices = exporting.weights_to_choose(run)
+    if not choices:
+        return True, None
+    keep = await app.push_screen_wait(AskChoice("which weights?", choices))
+    return keep is not None, cast("Keep | None", keep)

@@ -16,7 +16,7 @@ POLL_SECONDS = 0.5  # between two looks at how far it is
 WRITTEN, TO_RUN = "written to ", "to run it:"  # how lines of the command begin
 WHAT = (
     ("adapters", "small; mlx-lm loads them beside the model"),
-    ("model", "fused and whole; mlx-lm loads it, and most kinds transformers too"),
+    ("model", "fused and whole; mlx-lm loads it, transformers most kinds"),
     ("peft", "the adapters for peft and transformers"),
     ("gguf", "the model in 8 bits for llama.cpp and Ollama"),
 )

@@ -52,6 +52,7 @@ class RunsScreen(RunTableScreen):
         Binding("M", "rename", "rename", show=False, id="runs.rename"),
         Binding("R", "go_back", "resume from a checkpoint", show=False, id="runs.go_back"),
         Binding("E", "export", "export", show=False, id="runs.export"),
+        Binding("P", "publish", "publish", show=False, id="runs.publish"),
         Binding("B", "try_it", "try it", show=False, id="runs.try_it"),
         Binding("C", "chat", "chat", show=False, id="runs.chat"),
         Binding("y", "copy", "copy its path", show=False, id="runs.copy"),
@@ -183,3 +184,8 @@ class RunsScreen(RunTableScreen):
         """Write the adapters or the fused model into a folder."""
         if run := self.intact_run():
             self.studio.open_export(Run(run.path))
+
+    def action_publish(self) -> None:
+        """Send what it left to the model hub."""
+        if run := self.intact_run():
+            self.studio.open_publish(Run(run.path))

@@ -9,6 +9,7 @@ import sys
 
 from engine.data_folder import data_folder
 from engine.machine import open_files
+from engine.machine.backend import backend
 from engine.machine.blas import load_fast_blas
 from engine.machine.device import device, measure_gflops
 from engine.machine.hub import hub_reachable
@@ -38,7 +39,7 @@ def findings() -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": {name: _version(name) for name in PACKAGES},
         "device": f"{machine.backend}, {machine.name}, {machine.cores} cores",
-        "blas": blas or "the one that MLX brings",
+        "blas": blas or without_blas(),
         "gflops": round(measure_gflops(), 1),
         "memory_gb": round(machine.memory_total / GB, 1),
         "memory_free_gb": round(machine.memory_available / GB, 1),
@@ -48,6 +49,17 @@ def findings() -> dict[str, object]:
         "hub_reachable": hub_reachable(),
         "terminal": _terminal(),
     }
+
+
+def without_blas() -> str:
+    """What computes without a fast BLAS under MLX, and how to get one."""
+    words = "the one that MLX brings"
+    if backend() != "cpu" or not sys.platform.startswith("linux"):
+        return words
+    remedy = "the system's OpenBLAS (apt install libopenblas0) is a fast one"
+    if platform.machine() == "x86_64":
+        remedy = f"`pip install 'lora-studio[cpu-mkl]'` brings a fast one, or {remedy}"
+    return f"{words}: slow, but for the common models, which numpy computes; {remedy}"
 
 
 def _version(package: str) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from engine.publish import Folder
 CARD_LIMIT = 1 << 20  # characters of a card that are printed
+AGAIN = "the same command goes on where it broke off"
 
 
 def publish(
@@ -51,7 +52,7 @@ def publish(
     """
     from engine.machine.blas import import_mlx
     from engine.publish import Parts, prepared
-    from engine.publish.upload import check_repo, connect, owned, upload
+    from engine.publish.upload import HubError, check_repo, connect, existing, owned, upload
     from engine.runs.archive import open_run
 
     if keep not in ("best", "last", None):
@@ -66,14 +67,19 @@ def publish(
         pairs=pairs,
     )
     api = None if dry_run else connect(bars=sys.stderr.isatty())
-    full_name = owned(api, repo) if api else repo
-    if chosen.model:
-        import_mlx()
-    with prepared(folder, chosen, full_name, keep=keep, say=_note) as folders:
-        if api is None:
-            _print_files(folders)
-            return
-        addresses = upload(api, full_name, folders, public=public, progress=_progress)
+    try:
+        full_name = owned(api, repo) if api else repo
+        if api:
+            existing(api, full_name, chosen.kinds, public=public)
+        if chosen.model:
+            import_mlx()
+        with prepared(folder, chosen, full_name, keep=keep, say=_note) as folders:
+            if api is None:
+                _print_files(folders)
+                return
+            addresses = upload(api, full_name, folders, public=public, progress=_progress)
+    except HubError as error:
+        raise HubError(f"{error}; {AGAIN}") from None
     for address in addresses:
         print(f"published{'' if public else ', for you alone'}: {address}")
 

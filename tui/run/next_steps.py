@@ -13,6 +13,7 @@ STEPS = {
     "chat": "chat with it",
     "try_it": "try it blind",
     "export": "export",
+    "publish": "publish",
     "train_on": "train on",
     "by_hand": "label by hand",
     "copy": "copy",

@@ -111,6 +111,7 @@ class RunScreen(SteeringScreen):
         Binding("o", "settings", "its settings", id="run.settings"),
         Binding("L", "review", "label pairs", id="run.review"),
         Binding("E", "export", "export", show=False, id="run.export"),
+        Binding("P", "publish", "publish", show=False, id="run.publish"),
         Binding("T", "train_on", "train on", show=False, id="run.train_on"),
         Binding("y", "copy", "copy", show=False, id="run.copy"),
         Binding("c", "chart", "charts", id="run.chart"),

@@ -72,9 +72,9 @@ class SteeringScreen(StudioScreen):
                 return "the run is still going"
             case "try_it" | "detail" if session and not session.kept:
                 return "nothing was trained, so no run was kept"
-            case "chat" | "export" | "train_on" | "copy" if view is None:
+            case "chat" | "export" | "publish" | "train_on" | "copy" if view is None:
                 return NO_RUN
-            case "chat" | "export" | "train_on" | "copy" if self.trained_run() is None:
+            case "chat" | "export" | "publish" | "train_on" | "copy" if self.trained_run() is None:
                 return "the run is still going" if alive else "this run has trained nothing"
         return None
 
@@ -177,6 +177,11 @@ class SteeringScreen(StudioScreen):
         """Write what was trained for other programs."""
         if run := self.trained_run():
             self.studio.open_export(run)
+
+    def action_publish(self) -> None:
+        """Send what was trained to the model hub."""
+        if run := self.trained_run():
+            self.studio.open_publish(run)
 
     def action_train_on(self) -> None:
         """Put the run's settings into the form, for a new run from where this one is."""
