@@ -71,7 +71,7 @@ def _joined(linears: Sequence[Linear], rows: Rows) -> Linear:
         a=np.concatenate([adapter.a for _, adapter in adapted], axis=1),
         b=np.concatenate([adapter.b for _, adapter in adapted]),
         policies=np.repeat([at for at, _ in adapted], ranks),
-        scales=np.repeat(np.float32([adapter.scale for _, adapter in adapted]), ranks),
+        scales=np.repeat(np.array([one.scale for _, one in adapted], np.float32), ranks),
         rows=rows,
     )
 

@@ -57,9 +57,13 @@ class Plan:
     changes: tuple[str, ...]
     looks: tuple[int, ...]
 
-    def file(self, folder: Path) -> Path:
+    @property
+    def name(self) -> str:
         parts = [self.taste, self.prompts, *self.changes, f"seed={self.seed}"]
-        return folder / (re.sub(r"[^\w.=-]+", "_", "-".join(parts)) + ".jsonl")
+        return re.sub(r"[^\w.=-]+", "_", "-".join(parts))
+
+    def file(self, folder: Path) -> Path:
+        return folder / f"{self.name}.jsonl"
 
     def done(self, folder: Path) -> bool:
         lines = records(self.file(folder))
@@ -131,7 +135,7 @@ def press_all(plans: Sequence[Plan], folder: Path) -> None:
                 row |= {"minutes": (time.monotonic() - begun) / 60}
                 with run.plan.file(folder).open("a") as file:
                     file.write(json.dumps(row) + "\n")
-                print(run.plan.file(folder).stem, shortened(row), flush=True)
+                print(run.plan.name, shortened(row), flush=True)
 
 
 def shortened(row: dict[str, Any]) -> str:
@@ -158,10 +162,9 @@ def runs_of(plans: Sequence[Plan]) -> tuple[list[Run], list["Prompt"]]:
 
     configure_mlx()
     limits.MERGED_BYTES = 0  # the frozen weights stay the same arrays for all
-    base = preset_mapping(PRESET)
     choices = [
         from_mapping(
-            apply_overrides(base, [f"seed={plan.seed}", f"iters={plan.looks[-1]}", *plan.changes]),
+            apply_overrides(preset_mapping(PRESET), [f"seed={plan.seed}", *plan.changes]),
             "the benchmark",
         )
         for plan in plans
@@ -210,9 +213,10 @@ def take_presses(runs: Sequence[Run], press: int) -> None:
     for run in runs:
         judged = run.waiting.popleft()
         run.decided += sum(each.decided for each in judged)
-        learn(run.update, judged, step=press)
-        lengths = " ".join(str(len(one.ids)) for each in judged for one in each.answers)
-        print(f"  press {press}: answers of {lengths} tokens, {run.plan.changes}", flush=True)
+        means = learn(run.update, judged, step=press).means
+        lengths = [len(one.ids) for each in judged for one in each.answers]
+        told = {name: round(means[name], 3) for name in ("margin", "kl") if name in means}
+        print(f"  {press} of {run.plan.name}: tokens {lengths}, {told}", flush=True)
 
 
 def sample_pairs(runs: Sequence[Run], step: int) -> None:
