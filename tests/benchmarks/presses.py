@@ -7,8 +7,7 @@ it stays whole where its answers do not loop, end by themselves and are on the s
 
     --taste shorter|asks|no-lists|formal   what the person prefers
     --seeds 0 1 2 --looks 15 30 45         how often, and the presses at which it is measured
-    --set learning_rate=1e-4 ...           settings other than the preset's; several --set are
-                                           compared
+    --set learning_rate=1e-4 ...           settings other than the preset's; each --set is a variant
     --prompts starter|topics               the preset's own, or requests that need longer answers
     --abreast 6                            runs whose answers are decoded together, which on a CPU
                                            costs little more than one
