@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import cast
 
-from engine.data.pairs import CUT, DECIDED, RecordedPair, Verdict
+from engine.data.pairs import CUT, DECIDED, Verdict
+from engine.data.recorded_pairs import RecordedPair
 from engine.events import Choice
 from engine.judges.card import Card, CardPair, Label, card
 from engine.markdown import inline, table

@@ -11,7 +11,7 @@ from engine.errors import RunError, UserError
 from engine.policy_process import PolicyProcess, serve
 from engine.publish import CARD, Folder, Parts, RepoType, prepared, remove_leftovers
 from engine.runs.folder import Run
-from engine.settings.schema import Keep
+from engine.settings.sections.output import Keep
 
 SEND = "send"
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 from textual.app import App
 
 from engine.runs.folder import Run
-from engine.settings.schema import Keep
+from engine.settings.sections.output import Keep
 from tui.archive import exporting
 from tui.setup import completions
 from tui.shell.ask import AskChoice, AskText
