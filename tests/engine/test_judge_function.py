@@ -167,7 +167,7 @@ def test_a_stop_ends_a_call_that_does_not_return(function: Callable[..., str]) -
     name = function("def better(prompt, first, second):\n    while True: pass\n")
     began = time.monotonic()
     with judge_of(name, stop=lambda: time.monotonic() - began > 3) as judge:
-        process = judge._process
+        process = judge.caller.process
         assert process is not None
         with pytest.raises(Interrupted):
             judge.judge(TEXTS)
