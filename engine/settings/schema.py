@@ -429,6 +429,13 @@ class Settings(SettingsModel):
         "for such a model.",
         applies=GUARDED,
     )
+    guard_function: str | None = setting(
+        None,
+        TRAIN,
+        "Scores items of your own suites that have no check: FILE.py:NAME, called as f(prompt, "
+        "answer); True, or a number of 0.5 or more, is right.",
+        applies=GUARDED,
+    )
     steps_per_guard: int = setting(
         0,
         TRAIN,
@@ -772,7 +779,7 @@ class Settings(SettingsModel):
         120.0,
         JUDGE,
         "A request to a server is sent again when it takes longer; a call of a function that does "
-        "is given up, and its pair is invalid.",
+        "is given up, and its pair is invalid, or its answer wrong for the guard.",
         unit="s",
         applies=TIMED,
         gt=0,
