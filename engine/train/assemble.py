@@ -39,10 +39,10 @@ from engine.settings.judge_roles import evaluator, training_judge
 from engine.settings.schema import Settings
 from engine.train.earlier_labels import EarlierLabels
 from engine.train.evaluation import Evaluation
+from engine.train.findings import nothing_learned
 from engine.train.finish import finish
 from engine.train.guard import Guard, suites_of
 from engine.train.guard_function import answers_rated
-from engine.train.health import nothing_learned
 from engine.train.journal import Journal
 from engine.train.judging import Elsewhere, Judging, judges_elsewhere, judging_of
 from engine.train.online_dpo import Trainer
