@@ -8,31 +8,23 @@ import gc
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import mlx.core as mx
-
-from engine.compute.sampling import Sampler, stream_seed
+from engine.compute.sampling import Sampler
 from engine.control import Control
-from engine.data import chat_template
-from engine.data.columns import counted
 from engine.data.order import PromptOrder
-from engine.data.pairs import Layout, RecordedPair, layout_for
-from engine.data.prompts import Prompt, PromptSet, load_prompts
+from engine.data.pairs import RecordedPair
+from engine.data.prompts import Prompt, PromptSet
 from engine.data.rendering import render_prompt
-from engine.data.tool_text import takes_tools
-from engine.errors import CannotGoOn, NothingLearned, UserError
+from engine.errors import CannotGoOn, NothingLearned
 from engine.events import Event, RunStarted
 from engine.judges import PairJudge
 from engine.judges.human import HumanJudge
 from engine.judges.hybrid import HybridJudge
 from engine.machine.device import configure_mlx, device
-from engine.model.adapter_files import start_of
 from engine.model.adapters import count_parameters
 from engine.model.language_model import LanguageModel
-from engine.plan.memory import plan, refusal
 from engine.runs import go_back
-from engine.runs.folder import METRICS, PAIRS, START, UNDECIDED, Run
+from engine.runs.folder import METRICS, PAIRS, UNDECIDED, Run
 from engine.runs.go_back import AFTER_THE_END
 from engine.runs.relabel import settle
 from engine.settings.judge_roles import evaluator, training_judge
@@ -45,15 +37,15 @@ from engine.train.guard import Guard, suites_of
 from engine.train.guard_function import answers_rated
 from engine.train.journal import Journal
 from engine.train.judging import Elsewhere, Judging, judges_elsewhere, judging_of
+from engine.train.loading import load
 from engine.train.online_dpo import Trainer
 from engine.train.optimizers import build_optimizer
 from engine.train.ranks import Ranks, ranks_of
-from engine.train.results import write_adapters
-from engine.train.roles import Roles, load_roles
+from engine.train.roles import Roles
 from engine.train.state import TrainingState
 from engine.train.update import Update
 from engine.train.upkeep import Upkeep
-from engine.train.warm_start import WarmStart, copy_pairs, load_warm_start
+from engine.train.warm_start import WarmStart, load_warm_start
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +111,7 @@ def _train(
     on_person: Callable[[HumanJudge], None],
     back_to: int | None,
 ) -> Outcome:
-    prompts, roles = _load(settings, run, journal, control)
+    prompts, roles = load(settings, run, journal, control)
     ranks.serve(roles)
     warm_start = load_warm_start(settings, run, roles.policy, journal, control)
     last_step = warm_start.steps + total_steps(settings, len(prompts.train))
@@ -166,104 +158,6 @@ def _train(
     if finished and (unused := nothing_learned(trainer.state.health)):
         raise NothingLearned(f"{unused.text}. {unused.advice}")
     return Outcome(roles.policy, finished)
-
-
-# -- loading -------------------------------------------------------------------------------------
-
-
-def _load(
-    settings: Settings, run: Run, journal: Journal, control: Control
-) -> tuple[PromptSet, Roles]:
-    """The prompts and models of a run, with what a person should know of them in its log."""
-    journal.progress("loading")
-    control.raise_if_stopping()
-    if reason := refusal(plan(settings), settings):
-        raise UserError(reason)
-    control.raise_if_stopping()
-    copy_pairs(settings, run, journal)
-    control.raise_if_stopping()
-    prompts = load_prompts(settings)
-    control.raise_if_stopping()
-    for note in prompts.notes:
-        journal.log("info", note)
-    mx.random.seed(stream_seed(settings.seed, "adapters"))
-
-    def downloading(name: str) -> None:
-        control.raise_if_stopping()
-        journal.log("info", f"downloading {name}")
-        journal.progress("downloading")
-
-    start = start_of(run, settings)
-    roles = load_roles(settings, downloading, start)
-    control.raise_if_stopping()
-    for note in roles.notes:
-        journal.log("info", note)
-    if missing := _tools_left_out(prompts, roles):
-        journal.log("warning", missing)
-    if start and start.parent != run.path / START:
-        # Kept, so that a resume does not depend on a file that is not the run's.
-        journal.persist(lambda: write_adapters(roles.policy.model, settings, run.path / START))
-    for change in _computed_otherwise(settings, run, start):
-        journal.log("info", change)
-    journal.layout = _layout(run, prompts, journal)
-    for note in _thinking_notes(settings, roles):
-        journal.log("info", note)
-    return prompts, roles
-
-
-def _tools_left_out(prompts: PromptSet, roles: Roles) -> str | None:
-    """That the policy's chat template has no place for the prompts' tools; None where it has."""
-    equipped = sum(bool(prompt.tools) for prompt in prompts.train)
-    if not equipped or takes_tools(roles.policy.tokenizer):
-        return None
-    return (
-        f"data: {counted(equipped, 'prompt')} asked without tools: the model's chat "
-        "template has no place for them"
-    )
-
-
-def _computed_otherwise(settings: Settings, run: Run, start: Path | None) -> Iterator[str]:
-    """What differs, in a run of an older format that is resumed, from what it would be now or
-    from what it was, a sentence each."""
-    if run.latest_checkpoint() is None:
-        return
-    older = "this run was begun by an older version"
-    if run.format < 4 and not settings.judge_kinds.isdisjoint(("model", "server")):
-        yield f"{older}: its judge reads pairs in other words now, so some verdicts differ"
-    if run.format < 3:
-        yield f"{older}: chance in sampling differs now, so it goes on with other completions"
-    if run.format > 1:
-        return
-    yield f"{older}: what stands beside the prompt column, such as input and tools, is asked now"
-    if settings.resume_adapter_file and not start:
-        yield f"{older}: its reference stays the model without the adapters that it started from"
-    if settings.train_type == "dora" and not settings.reference_model_path:
-        yield f"{older}: its reference is now rounded as the policy is, so margins may shift a bit"
-
-
-def _layout(run: Run, prompts: PromptSet, journal: Journal) -> Layout:
-    """The layout of the run's files of pairs: once it began, what it began with."""
-    state = run.state()
-    began = "total_steps" in state
-    layout = state.get("pairs_layout") or ("text" if began else layout_for(prompts.train))
-    journal.update(pairs_layout=layout)
-    return layout
-
-
-def _thinking_notes(settings: Settings, roles: Roles) -> list[str]:
-    """What a person should know who wants models to think that know no such mode."""
-    if not settings.enable_thinking:
-        return []
-    thinkers = [(settings.model, "model", roles.policy)]
-    if settings.judge_mode == "generate":
-        readers = {k: v for k, v in roles.judges.items() if isinstance(v, LanguageModel)}
-        thinkers += [(name, "judge", judge) for name, judge in readers.items()]
-    return [
-        f"enable_thinking: the chat template of {name} knows no such mode, so it changes nothing "
-        f"for the {role}"
-        for name, role, lm in thinkers
-        if not chat_template.knows_thinking(lm.tokenizer)
-    ]
 
 
 # -- evaluating ------------------------------------------------------------------------------------

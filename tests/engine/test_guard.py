@@ -129,7 +129,7 @@ def test_a_bad_suite_is_named_before_anything_is_loaded(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("models were loaded")
 
-    monkeypatch.setattr("engine.train.assemble.load_roles", never)
+    monkeypatch.setattr("engine.train.loading.load_roles", never)
     file = tmp_path / "own.jsonl"
     file.write_text('{"prompt": "p", "check": "equals"}\n', encoding="utf-8")
     session = Session(small(tmp_path, guard_suites=[str(file)]))

@@ -114,7 +114,7 @@ def test_a_bad_file_is_named_before_anything_is_loaded(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("models were loaded")
 
-    monkeypatch.setattr("engine.train.assemble.load_roles", never)
+    monkeypatch.setattr("engine.train.loading.load_roles", never)
     file = tmp_path / "right.py"
     file.write_text(code) if code else file.unlink()
     session = Session(own)

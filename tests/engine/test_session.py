@@ -609,7 +609,7 @@ class Load:
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     load = Load()
-    monkeypatch.setattr("engine.train.assemble.load_prompts", load)
+    monkeypatch.setattr("engine.train.loading.load_prompts", load)
     yield load
     load.end()
 
@@ -661,7 +661,7 @@ def test_a_load_that_ends_in_time_is_left_in_order(
     settings = chosen()
     run = archive.create(settings)
     session = Session(settings, run)
-    monkeypatch.setattr("engine.train.assemble.load_prompts", lambda settings: session.stop())
+    monkeypatch.setattr("engine.train.loading.load_prompts", lambda settings: session.stop())
     started(session=session)
     assert session.join(TIMEOUT)
     assert (session.status, session.error, session.kept) == ("stopped", None, True)

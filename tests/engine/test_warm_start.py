@@ -345,7 +345,7 @@ def test_what_cannot_be_learned_from_is_told_before_anything_is_loaded(
     name: str, chosen: Choose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, told = UNUSABLE[name]
-    monkeypatch.setattr("engine.train.assemble.load_roles", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("engine.train.loading.load_roles", lambda *_: pytest.fail("loaded"))
     session = work(chosen(warm_start=write(tmp_path / "bad.jsonl", rows)))
     assert session.error_is_users
     assert session.error
