@@ -246,6 +246,16 @@ def open_sweep(name: str) -> Sweep:
         raise UserError(f"the sweep {name!r} is damaged: {file}") from error
 
 
+def sweep_of(run: str) -> Sweep | None:
+    """The sweep that a run is of, whose name begins the run's; None where it is of none."""
+    for name in names():
+        if name != QUEUE and run.startswith(f"{name}-"):
+            sweep = open_sweep(name)
+            if any(cell.run == run for cell in sweep.cells):
+                return sweep
+    return None
+
+
 # -- who works on it -----------------------------------------------------------------------------
 
 

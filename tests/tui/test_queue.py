@@ -162,7 +162,32 @@ def test_runs_of_a_sweep_are_compared() -> None:
         await pilot.press("=")
         await until(pilot, lambda: isinstance(app.screen, CompareScreen))
         await until(pilot, lambda: "finished, 40 steps" in shown(app))
-        assert {view.name for view in app.screen.views} == {first, second}  # pyright: ignore
+        assert isinstance(app.screen, CompareScreen)
+        assert {view.name for view in app.screen.views} == {first, second}
+
+    play(scene)
+
+
+def test_the_list_of_runs_compares_those_of_a_sweep() -> None:
+    first, second = grid("seed=0,1")
+    make_run(first)
+    make_run("polite")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("f5")
+        await until(pilot, lambda: first in shown(app))
+        screen = app.screen
+        assert isinstance(screen, RunsScreen)
+        screen.show_runs(cursor_at=sweep.runs_in(None) / first)
+        await pilot.press("=")
+        assert "or go to one of a sweep" in said(app)
+        make_run(second)
+        screen.read_runs()
+        await until(pilot, lambda: second in shown(app))
+        await pilot.press("=")
+        await until(pilot, lambda: "finished, 40 steps" in shown(app))
+        assert isinstance(app.screen, CompareScreen)
+        assert {view.name for view in app.screen.views} == {first, second}
 
     play(scene)
 

@@ -17,6 +17,7 @@ from engine.runs import queue
 from engine.runs.folder import Run
 from engine.runs.sweep import QUEUE, Sweep, names, open_sweep, worker_of
 from tui.archive.queue_rows import QueueReader, QueueRow, about, header, progress, row
+from tui.archive.run_actions import compare
 from tui.archive.run_preview import RunPreview
 from tui.archive.run_table_screen import RunTableScreen
 from tui.shell.ask import AskChoice
@@ -26,7 +27,6 @@ from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList
 
 SECONDS = 1.5  # between two looks
-COMPARED = 8  # runs that a comparison has room for
 
 
 class QueueScreen(StudioScreen):
@@ -227,12 +227,7 @@ class QueueScreen(StudioScreen):
             self.say(f"fewer than two runs{f' of {sweep}' if sweep else ''} have begun")
             return
         begun.sort(key=lambda each: -(each.result.rate if each.result else -1.0))
-        from tui.archive.compare_screen import CompareScreen
-
-        runs = [Run(each.run.path) for each in begun[:COMPARED] if each.run]
-        self.app.push_screen(CompareScreen(runs))
-        if len(begun) > COMPARED:
-            self.studio.say(f"the {COMPARED} best of {len(begun)} runs")
+        compare(self, [Run(each.run.path) for each in begun if each.run])
 
     @on(RowList.Chosen, "#table")
     def _open(self) -> None:
