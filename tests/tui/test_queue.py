@@ -1,6 +1,8 @@
 """The queue's screen: what it shows, what its keys do, and the ways to add to it."""
 
 import contextlib
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -117,6 +119,19 @@ def test_it_is_started_and_stopped(worker: list[str]) -> None:
         await until(pilot, lambda: "at rest" in shown(app))
 
     play(scene)
+
+
+def test_a_second_stop_does_not_end_it_without_a_checkpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *sign: sent.append(sign))
+    queue.add_settings(preset("starter"))
+    queue_process.stop()  # nobody is at work
+    with sweep.working_on("queue"):
+        queue_process.stop()
+        queue_process.stop()
+    assert sent == [(os.getpid(), signal.SIGTERM)]
 
 
 def test_order_and_what_leaves_it() -> None:

@@ -12,9 +12,11 @@ import sys
 import threading
 
 from engine.errors import UserError
+from engine.runs.lock import Holder
 from engine.runs.sweep import QUEUE, file_of, worker_of
 
 LOG = f"{QUEUE}.log"  # beside the file of the queue: what the process said
+_asked: set[Holder] = set()  # to stop, by this process
 
 
 def start() -> None:
@@ -41,15 +43,17 @@ def start() -> None:
 
 def stop() -> None:
     """Ask whatever process works through the queue to stop, the run that trains with a checkpoint.
+    It is asked once: a second signal would end it without one.
 
     Raises:
         UserError: it runs on another machine.
     """
     worker = worker_of(QUEUE)
-    if worker is None:
+    if worker is None or worker in _asked:
         return
     if worker.host != socket.gethostname():
         who = f"process {worker.pid} on {worker.host}"
         raise UserError(f"{who} works through the queue: stop it there")
+    _asked.add(worker)
     with contextlib.suppress(ProcessLookupError):
         os.kill(worker.pid, signal.SIGTERM)
