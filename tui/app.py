@@ -311,6 +311,10 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         """Talk with the policies of a run."""
         self.push_screen(screens.chat(run))
 
+    def open_queue(self) -> None:
+        """Show the runs that wait for their turn."""
+        self.push_screen(screens.queue())
+
     def open_judge_card(self, settings: "Settings") -> None:
         """Try the judge of the settings before anything is trained."""
         self.push_screen(screens.judge_card(settings))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tui.archive.chat_screen import ChatScreen
     from tui.archive.detail_screen import RunDetailScreen
     from tui.archive.publish_screen import PublishScreen
+    from tui.archive.queue_screen import QueueScreen
     from tui.archive.runs_screen import RunsScreen
     from tui.archive.try_it_screen import TryItScreen
     from tui.guide.screen import GuideScreen
@@ -79,6 +80,13 @@ def chat(run: "Run") -> "ChatScreen":
     from tui.archive.chat_screen import ChatScreen
 
     return ChatScreen(run)
+
+
+def queue() -> "QueueScreen":
+    """The runs that wait for their turn."""
+    from tui.archive.queue_screen import QueueScreen
+
+    return QueueScreen()
 
 
 def judge_card(settings: "Settings") -> "JudgeCardScreen":

@@ -90,6 +90,10 @@ class Studio(Protocol):
         """Talk with the policies of a run."""
         ...
 
+    def open_queue(self) -> None:
+        """Show the runs that wait for their turn."""
+        ...
+
     def open_judge_card(self, settings: "Settings") -> None:
         """Try the judge of the settings before anything is trained."""
         ...

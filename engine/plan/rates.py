@@ -1,6 +1,8 @@
 """What is known of learning rates before a run: where one worked, and where one broke the text.
 
-The facts are of the presets' runs, and of searches with `lora-studio rates`. Adaptive optimizers
+The facts are measured (tests/benchmarks/README.md), but for how far SmolLM2 comes in its 200
+updates at the rate that works: of these only the first few were looked at, and nobody has searched
+between that rate and the one that breaks, so that silence there is no promise. Adaptive optimizers
 move each weight by about the rate an update, whatever the gradient's size, so that what counts for
 adapters is rate times scale; plain gradient steps can be compared for one model alone.
 """

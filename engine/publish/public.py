@@ -65,7 +65,7 @@ def public_settings(settings: Settings) -> dict[str, object]:
             value = [source | {"data": public_name(str(source["data"]))} for source in value]
         elif key in named and isinstance(value, str):
             value = public_name(value)
-        elif key in judges and isinstance(value, str):
+        elif key in (*judges, "guard_function") and isinstance(value, str):
             value = ", ".join(map(public_judge, value.split(", ")))
         elif key == "guard_suites":
             value = [public_name(each) for each in value]

@@ -43,8 +43,13 @@ VERSIONED = ("lora-studio", "mlx", "mlx-lm", "transformers", "datasets")
 
 def runs_root(settings: "Settings | None" = None) -> Path:
     """The folder whose folders are runs: `runs` in `output_root`, or else in `data_folder()`."""
-    chosen = settings.output_root if settings else None
-    return (Path(chosen).expanduser().absolute() if chosen else data_folder()) / "runs"
+    return runs_in(settings.output_root if settings else None)
+
+
+def runs_in(output_root: str | None) -> Path:
+    """The same, of an `output_root` alone."""
+    root = Path(output_root).expanduser().absolute() if output_root else data_folder()
+    return root / "runs"
 
 
 def create(settings: "Settings") -> Run:

@@ -1,9 +1,11 @@
 """A sweep: a grid of runs, one after the other.
 
 A sweep's file is written once, when it is made, and says which runs it consists of and with which
-settings. How far it is, is what the folders of these runs say, so that a kill loses nothing.
+settings. How far it is, is what the folders of these runs say, so that a kill loses nothing. The
+queue (`queue.py`) is a sweep too, whose file changes.
 """
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +18,9 @@ from engine.errors import UserError
 from engine.events import COMPLETE, EVAL_WIN_RATE, WIN_RATE
 from engine.json_number import finite
 from engine.runs import durable, json_lines
-from engine.runs.archive import runs_root
+from engine.runs.archive import runs_in, runs_root
 from engine.runs.folder import METRICS, STATE, Run, shown_status
+from engine.runs.lock import Holder, RunBusy, hold, holder
 from engine.runs.run_names import automatic_name, safe_name
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 500
 FILE_LIMIT = 1 << 26  # bytes; a longer file is not one of ours
+QUEUE = "queue"  # the name of the sweep that runs are added to
 BRACKETS = {"[": "]", "{": "}", "(": ")"}
 SPLITS = ("test", "kept", "valid")  # the surest first
 
@@ -37,11 +41,14 @@ _RATES: tuple[tuple[Who, tuple[str, str, str]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One run of a sweep: its name, what sets it apart, and all its settings."""
+    """One run of a sweep: its name, what sets it apart, and all its settings. In the queue also
+    the sweep that it is of, if any, and whether it is over for good, its run deleted or not."""
 
     run: str
     changes: dict[str, str]
     settings: dict[str, Any]
+    sweep: str = ""
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ class Sweep:
 
     def run_of(self, cell: Cell) -> Run | None:
         """The run of a cell; None where it has not begun."""
-        run = Run(runs_root(settings_of(cell)) / cell.run)
+        run = Run(runs_in(cell.settings.get("output_root")) / cell.run)
         return run if (run.path / STATE).is_file() else None
 
     def status_of(self, cell: Cell) -> str:
@@ -64,7 +71,9 @@ class Sweep:
 
     def left(self) -> list[Cell]:
         """The cells whose runs have steps to take."""
-        return [cell for cell in self.cells if self.status_of(cell) not in COMPLETE]
+        return [
+            cell for cell in self.cells if not cell.over and self.status_of(cell) not in COMPLETE
+        ]
 
 
 def settings_of(cell: Cell) -> "Settings":
@@ -171,6 +180,8 @@ def _free_name(name: str | None, settings: "Settings") -> str:
         UserError: the name that was wanted is taken.
     """
     if name is not None:
+        if safe_name(name) == QUEUE:
+            raise UserError(f"--name {name}: that is the queue of the app; take another name")
         if file_of(safe_name(name)).exists() or _has_runs(safe_name(name), settings):
             raise UserError(f"--name {name}: there is a sweep, or a run, of that name already")
         return safe_name(name)
@@ -200,7 +211,7 @@ def file_of(name: str) -> Path:
 
 
 def names() -> list[str]:
-    """The names of all sweeps."""
+    """The names of all sweeps, the queue among them."""
     return sorted(path.stem for path in file_of("any").parent.glob("*.json"))
 
 
@@ -229,10 +240,48 @@ def open_sweep(name: str) -> Sweep:
         raise UserError(f"there is no sweep {name!r}; there are {', '.join(names()) or 'none'}")
     data = json_lines.from_line(durable.read_file(file, FILE_LIMIT)) or {}
     try:
-        cells = [Cell(each["run"], each["changes"], each["settings"]) for each in data["cells"]]
+        cells = [Cell(**each) for each in data["cells"]]
         return Sweep(data["name"], data["axes"], cells)
     except (KeyError, TypeError) as error:
         raise UserError(f"the sweep {name!r} is damaged: {file}") from error
+
+
+def sweep_of(run: str) -> Sweep | None:
+    """The sweep that a run is of, whose name begins the run's; None where it is of none."""
+    for name in names():
+        if name != QUEUE and run.startswith(f"{name}-"):
+            sweep = open_sweep(name)
+            if any(cell.run == run for cell in sweep.cells):
+                return sweep
+    return None
+
+
+# -- who works on it -----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def working_on(name: str) -> Iterator[None]:
+    """Be the one process that trains the runs of a sweep, for as long as the context lasts.
+
+    Raises:
+        UserError: another one does.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(hold(_lock_of(name), name))
+        except RunBusy as error:
+            who = f"process {error.holder.pid}" if error.holder else "another process"
+            raise UserError(f"{who} trains the runs of the sweep {name!r} already") from error
+        yield
+
+
+def worker_of(name: str) -> Holder | None:
+    """The process that trains the runs of a sweep; None where none does."""
+    return holder(_lock_of(name))
+
+
+def _lock_of(name: str) -> Path:
+    return file_of(name).with_suffix(".lock")
 
 
 # -- what came of it -----------------------------------------------------------------------------
@@ -274,7 +323,8 @@ def ranking(sweep: Sweep) -> list[Place]:
     """The grid's places by win rate, the best first; seeds of one place are taken together."""
     groups: dict[tuple[tuple[str, str], ...], list[Cell]] = {}
     for cell in sweep.cells:
-        key = tuple((name, value) for name, value in cell.changes.items() if name != "seed")
+        own = [(name, value) for name, value in cell.changes.items() if name != "seed"]
+        key = (*([("sweep", cell.sweep)] if cell.sweep else []), *own)
         groups.setdefault(key, []).append(cell)
     places = [
         Place(dict(key), [cell.run for cell in cells], _mean(list(_results(sweep, cells))))

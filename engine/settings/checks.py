@@ -72,6 +72,7 @@ def problems(settings: Settings) -> list[Problem]:
         *_optimizer(settings),
         *_schedule(settings),
         *_followers(settings),
+        *_guard(settings),
     ]
 
 
@@ -119,6 +120,14 @@ def _one_judge(name: str, key: str) -> Iterator[Problem]:
     if kind == "rule" and name.removeprefix(RULE) not in RULES:
         rules = ", ".join(RULE + each for each in RULES)
         yield Problem(key, f"there is no {name}; the rules are {rules}")
+
+
+def _guard(settings: Settings) -> Iterator[Problem]:
+    name = settings.guard_function
+    if name is not None and judge_kind(name) != "function":
+        yield Problem("guard_function", "it names no function; write it as FILE.py:NAME")
+    elif name is not None and settings.guard != "off" and not settings.guard_suites:
+        yield Problem("guard_function", "it scores suites of your own; name them in guard_suites")
 
 
 def _one_server(names: Sequence[str], key: str) -> Iterator[Problem]:

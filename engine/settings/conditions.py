@@ -28,8 +28,8 @@ EVAL_SERVER = Condition(
     "eval_judge is on no server",
 )
 TIMED = Condition(
-    lambda s: not s.judge_kinds.isdisjoint(("server", "function")),
-    "neither a server nor a function judges this run",
+    lambda s: not s.judge_kinds.isdisjoint(("server", "function")) or s.guard_function is not None,
+    "neither a server nor a function judges this run, and guard_function is empty",
 )
 
 

@@ -1,7 +1,7 @@
 """Suites of questions with a rule each: read from files, and scored.
 
 A line of a suite is a JSON object: `prompt`, `check`, `value`, and, where an answer needs another
-length, `tokens`. The checks:
+length, `tokens`. An item without `check` is one for a function. The checks:
 
 - equals: the answer is the value, white space aside.
 - contains: the value, or each of a list of values, is in the answer, in whatever case.
@@ -41,10 +41,11 @@ _FENCE = regex.compile(r"\A\s*```\w*\s*\n(.*?)\n?\s*```\s*\Z", regex.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A question, and the rule that says whether an answer is right."""
+    """A question, and the rule that says whether an answer is right; without one, a function of the
+    run does."""
 
     prompt: str
-    check: Check
+    check: Check | None
     value: Any = None
     tokens: int = TOKENS  # of an answer, at most
 
@@ -57,13 +58,25 @@ class Suite:
     items: tuple[Item, ...]
 
 
-def load(names: tuple[str, ...] | list[str]) -> list[Suite]:
+def load(names: tuple[str, ...] | list[str], *, function: bool = False) -> list[Suite]:
     """The suites of some names: of those that come with the program, or paths of files.
 
+    Args:
+        function: whether there is a function for items without a check.
+
     Raises:
-        UserError: there is no such suite, a file cannot be used, or two have one name.
+        UserError: there is no such suite, a file cannot be used, or two have one name; or items
+            without a check are there and no function, or a function and no such items.
     """
     suites = [read(_path(name)) for name in names]
+    unruled = [suite.name for suite in suites if any(not item.check for item in suite.items)]
+    if unruled and not function:
+        raise UserError(
+            f"guard_suites: {unruled[0]} has items without check, which one of "
+            f"{', '.join(get_args(Check))} or the setting guard_function has to score"
+        )
+    if function and not unruled:
+        raise UserError("guard_function: it scores items without check, and no suite has any")
     for suite in suites:
         if sum(each.name == suite.name for each in suites) > 1:
             raise UserError(f"guard_suites: two suites are called {suite.name!r}; rename a file")
@@ -102,8 +115,14 @@ def read(path: Path) -> Suite:
 
 
 def passes(item: Item, answer: str) -> bool:
-    """Whether an answer is right."""
+    """Whether an answer is right by the item's check.
+
+    Raises:
+        ValueError: it has none.
+    """
     match item.check:
+        case None:
+            raise ValueError("the item has no check")
         case "equals":
             return answer.split() == str(item.value).split()
         case "contains":
@@ -152,9 +171,10 @@ def _item(line: str) -> Item:
         raise ValueError(f"there is no key {sorted(unknown)[0]!r}; they are {', '.join(_KEYS)}")
     prompt, value = fields.get("prompt"), fields.get("value")
     check = next((each for each in get_args(Check) if each == fields.get("check")), None)
+    by_function = "check" not in fields and "value" not in fields
     if not isinstance(prompt, str) or not prompt.strip():
         raise ValueError("prompt has to be a text")
-    if check is None:
+    if check is None and not by_function:
         raise ValueError(f"check has to be one of {', '.join(get_args(Check))}")
     if check == "equals" and not isinstance(value, str | int | float):
         raise ValueError("equals needs a text as value")

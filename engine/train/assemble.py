@@ -31,9 +31,10 @@ from engine.settings.judge_roles import evaluator, training_judge
 from engine.settings.schema import Settings
 from engine.train.earlier_labels import EarlierLabels
 from engine.train.evaluation import Evaluation
+from engine.train.findings import nothing_learned
 from engine.train.finish import finish
 from engine.train.guard import Guard, suites_of
-from engine.train.health import nothing_learned
+from engine.train.guard_function import answers_rated
 from engine.train.journal import Journal
 from engine.train.judging import Elsewhere, Judging, judges_elsewhere, judging_of
 from engine.train.loading import load
@@ -81,12 +82,22 @@ def train(
     journal = Journal(run, emit, control)
     for repaired in [*run.repair(), *filter(None, [settle(run), go_back.settle(run)])]:
         journal.log("warning", repaired)
+    suites = suites_of(settings)
     judge, others = training_judge(settings), evaluator(settings)
     with (
         ranks_of(settings, journal, control) as ranks,
         judges_elsewhere(judge, others, journal, control) as elsewhere,
+        answers_rated(settings, journal, control) as rate,
     ):
-        return _train(settings, run, control, journal, ranks, elsewhere, on_person, back_to)
+        guard = Guard(
+            suites,
+            settings,
+            rate=rate,
+            sample=ranks.sample,
+            progress=lambda done, total: journal.progress("evaluating", done, total, "tokens"),
+            stop=lambda: control.stopping,
+        )
+        return _train(settings, run, control, journal, ranks, elsewhere, guard, on_person, back_to)
 
 
 def _train(
@@ -96,19 +107,12 @@ def _train(
     journal: Journal,
     ranks: Ranks,
     elsewhere: tuple[Elsewhere, Elsewhere],
+    guard: Guard,
     on_person: Callable[[HumanJudge], None],
     back_to: int | None,
 ) -> Outcome:
-    suites = suites_of(settings)
     prompts, roles = load(settings, run, journal, control)
     ranks.serve(roles)
-    guard = Guard(
-        suites,
-        settings,
-        sample=ranks.sample,
-        progress=lambda done, total: journal.progress("evaluating", done, total, "tokens"),
-        stop=lambda: control.stopping,
-    )
     warm_start = load_warm_start(settings, run, roles.policy, journal, control)
     last_step = warm_start.steps + total_steps(settings, len(prompts.train))
     judging = judging_of(

@@ -16,6 +16,7 @@ from engine.suites.changes import LEAST_RIGHT, lost
 from engine.suites.items import GENERAL, STARTER, Item, Suite, load, passes
 
 Scores = dict[str, list[bool]]  # by suite: whether each item is right
+Rate = Callable[[Item, str], bool]  # whether an answer to an item is right
 
 
 def suites_of(settings: Settings) -> list[Suite]:
@@ -27,7 +28,7 @@ def suites_of(settings: Settings) -> list[Suite]:
     if settings.guard == "off":
         return []
     own = STARTER if settings.model == "starter" else GENERAL
-    return load(settings.guard_suites or own)
+    return load(settings.guard_suites or own, function=settings.guard_function is not None)
 
 
 class Guard:
@@ -38,12 +39,15 @@ class Guard:
         suites: Sequence[Suite],
         settings: Settings,
         *,
+        rate: Rate = passes,
         sample: Sample = sample,
         progress: Callable[[int, int], None] = lambda done, total: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`progress` is told the tokens sampled so far, of how many at most."""
+        """`rate` says whether an answer to an item is right; `progress` is told the tokens sampled
+        so far, of how many at most."""
         self._suites = suites
+        self._rate = rate
         self._settings = settings
         self._sample = sample
         self._progress = progress
@@ -82,7 +86,7 @@ class Guard:
             before += tokens * len(prompts)
 
         def right(item: Item) -> bool:
-            return passes(item, answers[item.prompt, item.tokens])
+            return self._rate(item, answers[item.prompt, item.tokens])
 
         return {suite.name: [right(item) for item in suite.items] for suite in self._suites}
 

@@ -24,13 +24,11 @@ from engine.model.reward import RewardModel
 from engine.settings.judge_names import judge_kind
 from engine.settings.judge_roles import evaluator, training_judge
 from engine.settings.schema import Settings
+from engine.train.function_files import tell_of_changes
 from engine.train.journal import Journal
 from engine.train.reporting import Measures
 from engine.train.roles import JudgeModel
 from engine.train.run_labels import RunLabels
-
-DIGESTS = "judge_sha256"  # of judges' files by name, in run.json
-
 
 Elsewhere = Mapping[str, PairJudge]  # judges that are no models of this machine, by their names
 
@@ -79,7 +77,10 @@ def judges_elsewhere(
             evaluating = those_of(evaluator) if evaluator else {}
         except UserError as error:  # which begins with the name of a setting
             raise UserError(f"eval_{error}") from error
-        _tell_of_changes(functions, journal)
+        files = {
+            name: each.file for name, each in functions.items() if judge_kind(name) == "function"
+        }
+        tell_of_changes(journal, "judge", files, "pairs are judged by what it says")
         yield judging, evaluating
 
 
@@ -223,20 +224,3 @@ def _server(settings: Settings, address: str, journal: Journal, control: Control
         tell=journal.log,
         wake=control.wake,
     )
-
-
-def _tell_of_changes(functions: Mapping[str, FunctionJudge], journal: Journal) -> None:
-    """Keep the digests of a person's files, and name those that changed since the run began."""
-    before = journal.run.state().get(DIGESTS)
-    before = before if isinstance(before, dict) else {}
-    files = {name: each for name, each in functions.items() if judge_kind(name) == "function"}
-    now = {name: each.digest for name, each in files.items()}
-    for name, digest in now.items():
-        if before.get(name, digest) != digest:
-            journal.log(
-                "warning",
-                f"judge: {functions[name].file} has changed since the run began; from here on "
-                "pairs are judged by what it says now",
-            )
-    if now != before:
-        journal.update(**{DIGESTS: now})

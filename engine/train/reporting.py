@@ -24,8 +24,8 @@ from engine.machine.memory import process_memory
 from engine.settings.schema import Settings
 from engine.train.advice import fitting
 from engine.train.evaluation import WinRate
+from engine.train.findings import findings_of, sentence
 from engine.train.guard import changes_in_words, loss_in_words
-from engine.train.health import sentence
 from engine.train.journal import Journal
 from engine.train.metrics import Averages, add_judged
 from engine.train.state import TrainingState
@@ -104,7 +104,7 @@ class Reporter:
     def report_health(self) -> None:
         """Tell how the run is doing where that has changed, and log what is new."""
         step, health = self._state.step, self._state.health
-        findings = tuple(fitting(each, self._settings) for each in health.findings())
+        findings = tuple(fitting(each, self._settings) for each in findings_of(health))
         if findings != self._findings:
             self._findings = findings
             self._journal.emit(HealthChanged(step=step, findings=findings))

@@ -22,7 +22,8 @@ def longer(prompt, first, second):
 """
 WAYS: dict[str, dict[str, object]] = {
     "nothing": {},
-    "length_normalize": {"length_normalize": True, "beta": 10.0},
+    "length_normalize, beta 10": {"length_normalize": True, "beta": 10.0},
+    "length_normalize, beta 40": {"length_normalize": True, "beta": 40.0},
     "length_penalty 10": {"length_penalty": 10.0},
     "length_penalty 20": {"length_penalty": 20.0},
     "missing_eos: lose": {"missing_eos": "lose"},
@@ -45,11 +46,18 @@ def main() -> None:
 
 def of_way(name: str, judge: Path, steps: int) -> dict[str, object]:
     """A line for one way."""
-    changes = {"judge": f"{judge}:longer", "iters": steps, "steps_per_eval": -1, "keep": "last"}
+    changes = {
+        "judge": f"{judge}:longer",
+        "iters": steps,
+        "steps_per_eval": -1,
+        "keep": "last",
+        "guard": "off",
+        "collapse_watch": "off",  # it would stop where answers no longer end
+    }
     folder = run(changes | WAYS[name], "starter", lambda session: session.join(0.2))
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     first, last = lines[0], lines[-1]
-    return {
+    row: dict[str, object] = {
         "rubric": name,
         "tokens at first": first["completion_tokens"],
         "tokens at last": last["completion_tokens"],
@@ -57,6 +65,8 @@ def of_way(name: str, judge: Path, steps: int) -> dict[str, object]:
         "kl": last["kl"],
         "well-formed": truth_of(folder, keep="last")["well-formed"],
     }
+    print(row, flush=True)
+    return row
 
 
 if __name__ == "__main__":

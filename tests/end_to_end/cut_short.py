@@ -20,7 +20,7 @@ from typing import Any
 from engine.errors import UserError
 from engine.events import Choice
 from engine.machine.blas import load_fast_blas
-from engine.runs import archive, relabel, remote, sweep
+from engine.runs import archive, queue, relabel, remote, sweep
 from engine.runs.folder import PAIRS, UNDECIDED, Run
 from engine.session import Session
 from engine.settings.files import from_mapping
@@ -173,6 +173,8 @@ def go_through(values: dict[str, Any], home: Path) -> None:
     if SWEEP not in sweep.names():
         grid = ["beta=0.1,0.2", "seed=0,1"]
         sweep.write_sweep(sweep.plan_sweep(values | {"run_name": None}, "the test", grid, SWEEP))
+    if not queue.read_queue().cells:
+        queue.add_sweep(sweep.open_sweep(SWEEP))
     settings = from_mapping(values, "the test")
     assert settings.run_name
     try:

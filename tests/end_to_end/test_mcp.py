@@ -82,6 +82,7 @@ def test_a_config_is_checked_with_its_memory(studio_home: Path) -> None:
         "eval_judge: ./judge",
         "reference_model_path: ~/model",
         "guard_suites: [/etc/passwd]",
+        "guard_function: mine.py:right",
         "resume_adapter_file: x",
         "output_root: /tmp",
         "trust_remote_code: true",

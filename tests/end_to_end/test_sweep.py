@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from engine.runs import queue
+from engine.runs.archive import runs_in
 from engine.runs.folder import METRICS, Run
+from engine.runs.sweep import worker_of
+from engine.settings.files import preset
 from tests.end_to_end.in_training import until
 from tests.end_to_end.program import SMALL, run, start, words, written
 from tests.end_to_end.pseudo_terminal import PseudoTerminal
+from tui.terminal import queue_process
 
 FEW = SMALL | {"iters": 3, "save_every": 1, "steps_per_eval": 3, "guard": "off"}
 GRID = ["sweep", "starter", *words(**FEW), "--set", "seed=0,1", "--name", "two"]
@@ -47,3 +52,22 @@ def test_a_sweep_goes_on_without_its_terminal(tmp_path: Path) -> None:
         terminal.hang_up()
         until(lambda: second.path.exists() and second.state()["status"] == "finished")
         assert first.state()["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_the_queue_is_worked_through_behind_the_shell() -> None:
+    settings = preset("starter").model_copy(update=FEW)
+    runs = [Run(runs_in(None) / queue.add_settings(settings).run) for _ in range(2)]
+    queue_process.start()
+    until(lambda: any((runs[0].path / "checkpoints").glob("[0-9]*")))
+    queue_process.stop()
+    until(lambda: worker_of("queue") is None)
+    assert runs[0].state()["status"] == "stopped"
+    assert not runs[1].path.exists()
+    third = queue.add_settings(settings)
+    queue.drop([runs[1].name])
+    queue_process.start()
+    until(lambda: worker_of("queue") is None and not queue.read_queue().left())
+    assert [cell.run for cell in queue.read_queue().cells] == [runs[0].name, third.run]
+    log = (runs_in(None).parent / "sweeps" / "queue.log").read_text()
+    assert "run 2 of 2" in log

@@ -6,7 +6,8 @@ import pytest
 
 from engine.events import Finding
 from engine.settings.schema import Settings
-from engine.train import advice, health
+from engine.train import advice, findings
+from engine.train.health import Health
 
 pytestmark = pytest.mark.quick
 
@@ -16,19 +17,19 @@ def finding(words: str) -> Finding:
 
 
 def test_what_is_so_already_is_left_out() -> None:
-    calm = finding(health._CALMER)
+    calm = finding(findings._CALMER)
     unclipped, clipped = Settings(max_grad_norm=0), Settings(max_grad_norm=1)
     assert advice.fitting(calm, unclipped) is calm
     assert advice.fitting(calm, clipped).advice == "Lower learning_rate, or raise beta."
-    apart = finding(health._TELL_APART)
+    apart = finding(findings._TELL_APART)
     assert "judge_margin" in advice.fitting(apart, Settings(judge_margin=0.2)).advice
     assert "judge_margin" not in advice.fitting(apart, Settings(judge_margin=0)).advice
-    read = finding(health._READABLE)
+    read = finding(findings._READABLE)
     assert "judge_mode" not in advice.fitting(read, Settings(judge_mode="generate")).advice
 
 
 def test_a_function_that_judges_is_to_be_mended() -> None:
-    read = finding(health._READABLE)
+    read = finding(findings._READABLE)
     assert advice.fitting(read, Settings(judge="model")) is read
     for judge in ("judge.py:taste", "rule:json"):
         fitted = advice.fitting(read, Settings(judge=judge)).advice
@@ -37,7 +38,7 @@ def test_a_function_that_judges_is_to_be_mended() -> None:
 
 
 def test_nothing_else_of_a_finding_changes() -> None:
-    before = finding(health._CALMER)
+    before = finding(findings._CALMER)
     after = advice.fitting(before, Settings(max_grad_norm=1))
     others = [each.name for each in fields(Finding) if each.name != "advice"]
     assert [getattr(after, name) for name in others] == [getattr(before, name) for name in others]
@@ -45,10 +46,10 @@ def test_nothing_else_of_a_finding_changes() -> None:
 
 
 def test_the_dpop_loss_is_no_advice_to_a_run_that_has_it() -> None:
-    run = health.Health()
+    run = Health()
     for step in range(40):
         run.add({"chosen_logp": -10.0 - step})
-    [falls] = [each for each in run.findings() if each.metric == "chosen_logp"]
+    [falls] = [each for each in findings.findings_of(run) if each.metric == "chosen_logp"]
     assert "dpop" in advice.fitting(falls, Settings()).advice
     fitted = advice.fitting(falls, Settings(dpo_cpo_loss_type="dpop"))
     assert fitted.advice.startswith("Raise beta, lower learning_rate, or stop")

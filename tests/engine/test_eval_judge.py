@@ -18,6 +18,7 @@ from engine.settings.checks import problems
 from engine.settings.judge_roles import evaluator, measured_by, training_judge
 from engine.settings.schema import Settings, no_effect
 from engine.train.evaluation import Evaluation
+from engine.train.findings import findings_of
 from engine.train.health import Health
 from tests.engine.small_models import (
     language_model,
@@ -162,8 +163,8 @@ def health(**values: float) -> list[str]:
     state = Health()
     state.add(values)
     restored = Health(json.loads(json.dumps(state.state())))
-    assert restored.findings() == state.findings()
-    return [f"{each.level}: {each.text}" for each in state.findings()]
+    assert findings_of(restored) == findings_of(state)
+    return [f"{each.level}: {each.text}" for each in findings_of(state)]
 
 
 def rates(won: tuple[float, float], lost: tuple[float, float, float]) -> dict[str, float]:

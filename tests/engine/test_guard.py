@@ -14,6 +14,7 @@ from engine.settings.checks import problems
 from engine.settings.files import preset
 from engine.settings.schema import Settings, no_effect
 from engine.train import guard as guard_module
+from engine.train.findings import findings_of
 from engine.train.guard import Guard, start_in_words, suites_of
 from engine.train.health import Health
 from engine.train.state import TrainingState
@@ -158,9 +159,9 @@ def test_the_health_line_names_the_trade() -> None:
     health = Health()
     health.unlearned = "lost 6 of 40 facts"
     health.add({"win_rate": 0.71})
-    [finding] = health.findings()
+    [finding] = findings_of(health)
     assert finding.text == "wins 71%, and lost 6 of 40 facts"
-    assert Health(json.loads(json.dumps(health.state()))).findings() == (finding,)
+    assert findings_of(Health(json.loads(json.dumps(health.state())))) == (finding,)
 
 
 def test_a_run_of_before_is_not_guarded() -> None:

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from engine.train.health import CHECKS, ENOUGH_PAIRS, RECENT, Health, nothing_learned, sentence
+from engine.train.findings import CHECKS, ENOUGH_PAIRS, findings_of, nothing_learned, sentence
+from engine.train.health import RECENT, Health
 
 pytestmark = pytest.mark.quick
 
@@ -23,7 +24,7 @@ def ramp(start: float, end: float, count: int = 60) -> list[float]:
 
 
 def texts(health: Health) -> list[str]:
-    return [finding.text for finding in health.findings()]
+    return [finding.text for finding in findings_of(health)]
 
 
 def test_a_calm_run_is_steady() -> None:
@@ -44,11 +45,11 @@ def test_a_calm_run_is_steady() -> None:
                 "dropped_steps": 0,
             }
         )
-    assert health.findings() == ()
+    assert findings_of(health) == ()
 
 
 def test_nothing_is_said_of_a_run_without_steps() -> None:
-    assert Health().findings() == ()
+    assert findings_of(Health()) == ()
 
 
 FOUND = [
@@ -71,7 +72,7 @@ FOUND = [
 
 @pytest.mark.parametrize(("metric", "values", "words"), FOUND)
 def test_what_is_found(metric: str, values: list[float], words: str) -> None:
-    found = health_of(metric, values).findings()
+    found = findings_of(health_of(metric, values))
     assert [words in each.text for each in found] == [True]
     assert found[0].means
     assert found[0].advice
@@ -88,7 +89,7 @@ def test_a_restart_in_between_changes_nothing(metric: str, values: list[float], 
     assert gone_on.verdicts == begun.verdicts
     for value in values[half:]:
         gone_on.add({metric: value})
-    assert gone_on.findings() == health_of(metric, values).findings()
+    assert findings_of(gone_on) == findings_of(health_of(metric, values))
 
 
 def test_a_judge_at_a_loss_is_not_blamed_when_the_policy_has_won() -> None:
@@ -98,7 +99,7 @@ def test_a_judge_at_a_loss_is_not_blamed_when_the_policy_has_won() -> None:
 
 
 def test_the_advice_on_ties_holds_where_the_margin_is_0() -> None:
-    (finding,) = health_of("tie_rate", [0.6] * 20).findings()
+    (finding,) = findings_of(health_of("tie_rate", [0.6] * 20))
     assert "orders disagree" in finding.means
     assert "when answers are swapped" in finding.advice
     assert "lower judge_margin if it is above 0" in finding.advice
@@ -113,7 +114,7 @@ def test_the_worst_comes_first() -> None:
     health = health_of("tie_rate", [0.5] * 20)
     for _ in range(20):
         health.add({"swap_consistency": 0.1})
-    assert [each.level for each in health.findings()] == ["bad", "warning"]
+    assert [each.level for each in findings_of(health)] == ["bad", "warning"]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e308, -1e308])
@@ -127,7 +128,7 @@ def test_no_value_breaks_a_check(value: float) -> None:
         "win_rate",
         "eval_win_rate",
     ):
-        health_of(metric, [value] * 50).findings()
+        findings_of(health_of(metric, [value] * 50))
     assert len(CHECKS) == 15
 
 
@@ -148,16 +149,16 @@ def test_that_nothing_was_learned_is_said_with_the_reason(
 ) -> None:
     health = Health()
     health.verdicts.update([choice] * (ENOUGH_PAIRS - 1))
-    assert health.findings() == ()  # a few say nothing yet
+    assert findings_of(health) == ()  # a few say nothing yet
     health.verdicts.update([choice])
-    (found,) = health.findings()
+    (found,) = findings_of(health)
     assert found.level == "bad"
     assert found.text == f"none of 16 pairs could be learned from: 16 {words}" + (
         ", not finite" if choice == "first" else ""
     )
     assert advice in found.advice
     health.add({"trained_pairs": 1})
-    assert health.findings() == ()
+    assert findings_of(health) == ()
     assert nothing_learned(health) is None
 
 
@@ -175,7 +176,7 @@ def test_what_holds_is_news_once_and_again_when_worse_or_back() -> None:
 
     def news(step: int, agreement: float) -> list[str]:
         health.add({"swap_consistency": agreement})
-        return [each.level for each in health.news(step, health.findings())]
+        return [each.level for each in health.news(step, findings_of(health))]
 
     told = {step: said for step in range(1, 61) if (said := news(step, 0.5))}
     assert told == {8: ["warning"]}

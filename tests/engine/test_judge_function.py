@@ -1,4 +1,4 @@
-"""A function as judge: a person's own, and those that come with the program."""
+"""A person's function as judge."""
 
 import hashlib
 import math
@@ -22,7 +22,7 @@ from engine.judges.several import SeveralJudges
 from engine.plan.memory import plan
 from engine.session import Session
 from engine.settings.checks import check, problems
-from engine.settings.files import from_mapping, load, to_yaml
+from engine.settings.files import load, to_yaml
 from tests.engine.small_models import settings, write_model, write_prompts
 from tests.engine.test_contest import prompt_of
 
@@ -167,7 +167,7 @@ def test_a_stop_ends_a_call_that_does_not_return(function: Callable[..., str]) -
     name = function("def better(prompt, first, second):\n    while True: pass\n")
     began = time.monotonic()
     with judge_of(name, stop=lambda: time.monotonic() - began > 3) as judge:
-        process = judge._process
+        process = judge.caller.process
         assert process is not None
         with pytest.raises(Interrupted):
             judge.judge(TEXTS)
@@ -241,55 +241,6 @@ def test_opening_and_checking_a_config_runs_nothing(
     assert not trace.exists()
     with judge_of(name):
         assert trace.exists()
-
-
-# -- those that come with the program --------------------------------------------------------------
-
-
-def test_length() -> None:
-    assert q_of("rule:length") == pytest.approx([sigmoid(-4), sigmoid(4), 0.5])
-    near_two = [sigmoid(-4 + 0), sigmoid(-1 + 3), 0.5]
-    assert q_of("rule:length", judge_length=2) == pytest.approx(near_two)
-
-
-def test_a_regular_expression() -> None:
-    q = q_of("rule:matches", judge_pattern=r"^It is\.$|so\.$|(?i:me)")
-    assert q == pytest.approx([sigmoid(-5), sigmoid(-5), sigmoid(5)])
-
-
-def test_json() -> None:
-    with judge_of("rule:json") as judge:
-        texts = [("", '{"a": [1, 2]}', "{a: 1}"), ("", "yes", " 3\n"), ("", "1", "true")]
-        choices = [verdict.choice for verdict in judge.judge(texts)]
-    assert choices == ["first", "second", "tie"]
-
-
-def test_words_to_avoid() -> None:
-    with judge_of("rule:avoid", judge_words=["very", "so to say"]) as judge:
-        texts = [("", "Very, very good", "very good"), ("", "So to say", "every"), ("", "a", "b")]
-        verdicts = judge.judge(texts)
-    assert [verdict.q for verdict in verdicts] == pytest.approx([sigmoid(-1), sigmoid(-1), 0.5])
-
-
-@pytest.mark.parametrize(
-    ("chosen", "told"),
-    [
-        ({"judge": "rule:best"}, "there is no rule:best; the rules are rule:length, rule:matches"),
-        ({"judge": "rule:matches"}, "rule:matches needs a regular expression"),
-        ({"judge": "rule:matches", "judge_pattern": "(a"}, "it is no regular expression"),
-        ({"judge": "rule:avoid"}, "rule:avoid needs words"),
-    ],
-)
-def test_a_rule_that_lacks_something(chosen: dict[str, Any], told: str) -> None:
-    with pytest.raises(UserError, match="judge") as caught:
-        check(from_mapping(chosen, "the test"))
-    assert told in str(caught.value)
-
-
-def test_a_pattern_that_takes_for_ever_costs_its_pair_alone() -> None:
-    with judge_of("rule:matches", judge_pattern="(a+)+$", judge_timeout=1) as judge:
-        texts = [("", "a" * 40 + "b", "no"), ("", "aaa", "no")]
-        assert [each.choice for each in judge.judge(texts)] == ["invalid", "first"]
 
 
 # -- a run -----------------------------------------------------------------------------------------

@@ -14,8 +14,9 @@ from textual.widgets import Input, TextArea
 from engine.events import Example, RunEnded
 from engine.machine import device, hub
 from engine.publish.process import PublishListed, RepoFiles
-from engine.runs import folder
+from engine.runs import folder, queue
 from engine.runs.folder import Run
+from engine.runs.sweep import plan_sweep
 from engine.settings.files import preset
 from engine.try_it import SideBySideAnswers, SideBySideReady
 from tests.tui import live
@@ -212,6 +213,20 @@ async def runs_list(app: StudioApp, pilot: Pilot[Any]) -> None:
     archive()
     await pilot.press("f5")
     await until(pilot, lambda: "short-rubric" in shown(app))
+
+
+@scene
+async def queue_of_runs(app: StudioApp, pilot: Pilot[Any]) -> None:
+    quiet = preset("starter").model_dump(mode="json")
+    grid = plan_sweep(quiet, "the test", ["beta=0.1,0.3,1.0"], "betas")
+    for cell, rate, status in zip(grid.cells, (0.71, 0.64), ("finished", "stopped"), strict=False):
+        run = make_run(cell.run, steps=80 if status == "finished" else 30, status=status)
+        values = {"win_rate": rate, "win_rate_low": rate - 0.06, "win_rate_high": rate + 0.06}
+        run.append(folder.METRICS, [{"step": 40, "split": "valid", **values}])
+    queue.add_sweep(grid)
+    queue.add_settings(preset("starter"))
+    app.open_queue()
+    await until(pilot, lambda: "1 of 4 done" in shown(app))
 
 
 @scene

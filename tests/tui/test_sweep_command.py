@@ -11,12 +11,15 @@ from typer.testing import CliRunner
 
 from engine.errors import RunError
 from engine.events import RunStatus
-from engine.runs import archive
+from engine.runs import archive, queue
 from engine.runs.folder import METRICS, Run
-from engine.runs.sweep import names
+from engine.runs.sweep import names, working_on
+from engine.settings.files import preset
 from engine.settings.schema import Settings
+from tui.cli import sweep as sweep_command
 from tui.cli import training
 from tui.cli.commands import cli
+from tui.state.live_run import LiveRun
 from tui.terminal.exit_status import DONE, FAILED, NOTHING_LEARNED
 
 
@@ -101,6 +104,44 @@ def test_what_fails_does_not_keep_the_others_from_running(
     assert done.exit_code == FAILED
     assert "three-01-beta=0.2: the disk is gone" in done.stderr
     assert "2 runs did not finish: three-01-beta=0.2, three-02-beta=0.9" in done.stderr
+
+
+def test_the_queue_is_read_again_before_each_run(
+    trained: Callable[[Ends], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in (0, 1, 2):
+        queue.add_settings(preset("starter").model_copy(update={"seed": seed}))
+    order = trained([("finished", DONE)] * 3)
+    others = iter([a_live_run("basil"), a_live_run("basil"), None, None, None])
+
+    def look() -> LiveRun | None:
+        if not order:  # the first run waits for basil's end, and meanwhile another is dropped
+            queue.drop(["starter-q1"])
+        return next(others)
+
+    monkeypatch.setattr(sweep_command, "live_elsewhere", look)
+    monkeypatch.setattr(sweep_command, "LOOK_SECONDS", 0)
+    done = run("queue")
+    assert done.exit_code == DONE
+    assert order == ["starter-q2", "starter-q3"]
+    assert done.output.count("waits until basil is over") == 1
+    assert all(cell.over for cell in queue.read_queue().cells)
+    queue.drop(order)
+    assert "nothing is in the queue" in run("queue").output
+
+
+def a_live_run(name: str) -> LiveRun:
+    return LiveRun(name, None, False, False, False, 1, 2, None, None, 0)
+
+
+def test_another_process_that_works_on_it_is_named(
+    trained: Callable[[Ends], list[str]],
+) -> None:
+    trained([("finished", DONE), KeyboardInterrupt])
+    run(*GRID)
+    with working_on("three"):
+        failed = run("three")
+    assert "trains the runs of the sweep 'three' already" in str(failed.exception)
 
 
 def test_ctrl_c_between_two_runs_is_a_stop(trained: Callable[[Ends], list[str]]) -> None:

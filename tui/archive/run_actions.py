@@ -1,5 +1,6 @@
 """What can be done to one run from the list of runs and from its own screen alike."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import RunError, UserError
@@ -11,6 +12,8 @@ from tui.shell.ask import AskChoice
 from tui.shell.base import StudioScreen
 from tui.state.live_elsewhere import is_elsewhere
 from tui.text.safe_text import safe_line
+
+COMPARED = 8  # runs of a sweep that are compared: the head of the screen has no room for more
 
 
 def resume(
@@ -65,6 +68,15 @@ async def _gives_up(screen: StudioScreen, best: Best) -> bool:
     question = f"step {best.step:,} is the best ({best.win_rate:.0%}); its checkpoint would go."
     choices = (("leave it", "export it first, with e on the runs screen"), ("go back", "it goes"))
     return await screen.app.push_screen_wait(AskChoice(question, choices)) == "go back"
+
+
+def compare(screen: StudioScreen, runs: Sequence[Run]) -> None:
+    """Compare runs, the best first; as many of them as a comparison has room for."""
+    from tui.archive.compare_screen import CompareScreen
+
+    screen.app.push_screen(CompareScreen(runs[:COMPARED]))
+    if len(runs) > COMPARED:
+        screen.studio.say(f"the {COMPARED} best of {len(runs)} runs")
 
 
 def copy_path(screen: StudioScreen, folder: Path) -> None:

@@ -189,7 +189,7 @@ def row(run: RunSummary, width: int, glance: Glance, marked: Collection[Path]) -
         if run.damaged and column.title not in ("name", "status"):
             break
         whole = safe_line(column.text(run, glance), None if column.title == "name" else cells)
-        text = _middle_out(whole, cells) if column.title == "name" else cut(whole, cells)
+        text = middle_out(whole, cells) if column.title == "name" else cut(whole, cells)
         style = _style(run, column)
         line = Content(text)
         pad = " " * (cells - line.cell_length)
@@ -244,7 +244,7 @@ def _style(run: RunSummary, column: Column) -> str:
     return "$muted"
 
 
-def _middle_out(name: str, width: int) -> str:
+def middle_out(name: str, width: int) -> str:
     """A safe name in `width` cells: its start and its end, which tells runs of one day apart."""
     if cell_len(name) <= width:
         return name

@@ -13,10 +13,13 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
+from engine.errors import UserError
 from engine.events import UNDER_WAY
 from engine.runs import archive, trash
 from engine.runs.folder import Run
 from engine.runs.run_summary import RunSummary
+from engine.runs.sweep import sweep_of
+from tui.archive.run_actions import compare
 from tui.archive.run_filter import matching, needs_settings
 from tui.archive.run_glances import RunGlances
 from tui.archive.run_preview import RunPreview
@@ -286,13 +289,26 @@ class RunTableScreen(StudioScreen):
             self._show_title()
 
     def action_compare(self) -> None:
-        """Compare the marked runs."""
-        if len(self._marked) < 2:
-            self.say("mark two or more runs with space first")
-            return
-        from tui.archive.compare_screen import CompareScreen
+        """Compare the marked runs, or those of the sweep that the run under the cursor is of."""
+        if len(self._marked) > 1:
+            from tui.archive.compare_screen import CompareScreen
 
-        self.app.push_screen(CompareScreen([Run(path) for path in self._marked]))
+            self.app.push_screen(CompareScreen([Run(path) for path in self._marked]))
+        elif len(runs := self._runs_of_sweep()) > 1:
+            compare(self, runs)
+        else:
+            self.say("mark two or more runs with space first, or go to one of a sweep")
+
+    def _runs_of_sweep(self) -> list[Run]:
+        """The runs of the sweep that the run under the cursor is of, the best first."""
+        try:
+            sweep = sweep_of(self.run.name) if self.run and not self._marked else None
+        except UserError:  # its file is damaged
+            return []
+        own = {cell.run for cell in sweep.cells} if sweep else set()
+        runs = [each for each in self.summaries or [] if each.name in own and not each.damaged]
+        runs.sort(key=lambda each: -(each.win_rate or 0.0))
+        return [Run(each.path) for each in runs]
 
     def intact_run(self) -> RunSummary | None:
         """The run under the cursor, unless it is damaged, which is then said."""

@@ -8,11 +8,12 @@ from textual.binding import Binding
 
 from engine.errors import RunError, UserError
 from engine.events import COMPLETE
-from engine.runs import archive, run_names, trash
+from engine.runs import archive, queue, run_names, trash
 from engine.runs.folder import Run
 from tui.archive.run_actions import copy_path, go_back, resume
 from tui.archive.run_table_screen import RunTableScreen
 from tui.run.watched import take_over
+from tui.setup.queueing import add_to_queue
 from tui.shell.ask import AskText
 from tui.state.live_elsewhere import is_elsewhere
 from tui.text.safe_text import safe_line
@@ -29,6 +30,7 @@ class RunsScreen(RunTableScreen):
         Binding("o", "config", "config", id="runs.config"),
         Binding("space", "mark", "mark", id="runs.mark"),
         Binding("equals_sign", "compare", "compare", key_display="=", id="runs.compare"),
+        Binding("Q", "queue", "queue", id="runs.queue"),
         Binding("number_sign", "tags", "tags", key_display="#", id="runs.tags"),
         Binding("delete,backspace", "delete", "delete", key_display="del", id="runs.delete"),
         Binding("u", "undo", "undo delete", id="runs.undo"),
@@ -55,6 +57,9 @@ class RunsScreen(RunTableScreen):
         Binding("P", "publish", "publish", show=False, id="runs.publish"),
         Binding("B", "try_it", "try it", show=False, id="runs.try_it"),
         Binding("C", "chat", "chat", show=False, id="runs.chat"),
+        Binding(
+            "plus", "enqueue", "add to the queue", show=False, key_display="+", id="runs.enqueue"
+        ),
         Binding("y", "copy", "copy its path", show=False, id="runs.copy"),
         Binding("escape", "clear", "clear filter and marks", show=False, id="runs.clear"),
     ]
@@ -116,6 +121,25 @@ class RunsScreen(RunTableScreen):
         """Talk with the starting and the trained policy."""
         if run := self.intact_run():
             self.studio.open_chat(Run(run.path))
+
+    def action_queue(self) -> None:
+        """Show the runs that wait for their turn."""
+        self.studio.open_queue()
+
+    @work(exclusive=True, group="asked")
+    async def action_enqueue(self) -> None:
+        """Add the run to the queue where it has steps left, else its settings for new runs."""
+        if not (summary := self.intact_run()):
+            return
+        run = Run(summary.path)
+        try:
+            if summary.status in COMPLETE:
+                await add_to_queue(self, run.settings().model_copy(update={"run_name": None}))
+            else:
+                queue.add_run(run)
+                self.say(f"{safe_line(run.name, 60)} waits in the queue to go on · Q shows it")
+        except (UserError, RunError) as error:
+            self.say_error(error)
 
     def action_copy(self) -> None:
         """Copy the path of the run's folder."""

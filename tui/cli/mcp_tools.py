@@ -190,6 +190,7 @@ def _reaching_out(settings: Settings) -> list[str]:
         "eval_judge": settings.eval_judges,
         "reference_model_path": [settings.reference_model_path or ""],
         "guard_suites": settings.guard_suites,
+        "guard_function": [settings.guard_function or ""],
     }
     found = [
         f"{key}: {name} is on this machine; another program may name the hub, servers and starter"

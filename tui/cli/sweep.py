@@ -14,32 +14,54 @@ from pathlib import Path
 
 from engine.errors import RunError, UserError
 from engine.events import COMPLETE
+from engine.runs import queue
 from engine.runs.json_lines import to_json
-from engine.runs.sweep import Cell, Sweep, ranking, result_of, settings_of
+from engine.runs.sweep import (
+    QUEUE,
+    Cell,
+    Sweep,
+    open_sweep,
+    ranking,
+    result_of,
+    settings_of,
+    working_on,
+)
+from tui.state.live_elsewhere import live_elsewhere
 from tui.terminal.exit_status import BAD_INPUT, DONE, FAILED, STOPPED_BY
 from tui.text.format import duration
 from tui.text.safe_text import safe_line
+
+LOOK_SECONDS = 2.0  # between two looks at whether another run is over
 
 
 def sweep(plan: Sweep, *, json: bool) -> int:
     """Train the runs of a sweep that are not over, and print the ranking; returns the exit status.
 
-    A run that fails or cannot go on is told of, and the next one is taken.
+    A run that fails or cannot go on is told of, and the next one is taken. The file is read again
+    before each run, since the queue's changes meanwhile.
+
+    Raises:
+        UserError: another process trains the runs of this sweep.
     """
     if all(settings_of(cell).on_hangup == "continue" for cell in plan.cells):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # between two runs too
-    try:
-        return _train_all(plan, json=json)
-    except KeyboardInterrupt:  # between two runs
-        return _stopped(plan, STOPPED_BY + signal.SIGINT, json=json)
+    with working_on(plan.name):
+        try:
+            return _train_all(plan.name, json=json)
+        except KeyboardInterrupt:  # between two runs
+            return _stopped(plan.name, STOPPED_BY + signal.SIGINT, json=json)
 
 
-def _train_all(plan: Sweep, *, json: bool) -> int:
+def _train_all(name: str, *, json: bool) -> int:
+    tried: set[str] = set()
     failed: list[str] = []
-    left = plan.left()
     seconds: list[float] = []
-    for number, cell in enumerate(left, 1 + len(plan.cells) - len(left)):
-        _say(_heading(plan, cell, number, seconds), json=json)
+    while left := [cell for cell in open_sweep(name).left() if cell.run not in tried]:
+        if name == QUEUE and _waited_for_another(json=json):
+            continue  # what comes first may be another one by now
+        plan, cell = open_sweep(name), left[0]
+        tried.add(cell.run)
+        _say(_heading(plan, cell, len(left), seconds), json=json)
         began = time.monotonic()
         try:
             status = _train(plan, cell, json=json)
@@ -47,11 +69,13 @@ def _train_all(plan: Sweep, *, json: bool) -> int:
             _warn(f"{cell.run}: {error}")
             status = BAD_INPUT if isinstance(error, UserError) else FAILED
         if status > STOPPED_BY:
-            return _stopped(plan, status, json=json)
+            return _stopped(name, status, json=json)
         seconds.append(time.monotonic() - began)
         if plan.status_of(cell) not in COMPLETE:
             failed.append(cell.run)
-    _print(results(plan, json=json))
+        if name == QUEUE:
+            queue.settle()
+    _print(results(open_sweep(name), json=json))
     if failed:
         runs = f"{len(failed)} run{'s' * (len(failed) > 1)}"
         _warn(f"{runs} did not finish: {', '.join(failed)}; the same command tries again")
@@ -59,8 +83,19 @@ def _train_all(plan: Sweep, *, json: bool) -> int:
     return DONE
 
 
-def _stopped(plan: Sweep, status: int, *, json: bool) -> int:
-    _say(f"stopped; `lora-studio sweep {plan.name}` goes on with it", json=json)
+def _waited_for_another(*, json: bool) -> bool:
+    """Wait until no other process of this user trains a run; whether one did."""
+    waited = ""
+    while another := live_elsewhere():
+        if another.name != waited:
+            waited = another.name
+            _say(f"waits until {safe_line(waited, 120)} is over", json=json)
+        time.sleep(LOOK_SECONDS)
+    return bool(waited)
+
+
+def _stopped(name: str, status: int, *, json: bool) -> int:
+    _say(f"stopped; `lora-studio sweep {name}` goes on with it", json=json)
     return status
 
 
@@ -74,14 +109,14 @@ def _train(plan: Sweep, cell: Cell, *, json: bool) -> int:
         sys.stdout, sys.stderr = streams
 
 
-def _heading(plan: Sweep, cell: Cell, number: int, seconds: list[float]) -> str:
-    """Which run comes now, and about how long the rest will take."""
+def _heading(plan: Sweep, cell: Cell, left: int, seconds: list[float]) -> str:
+    """Which run comes now, of how many that are left, and about how long these will take."""
     changes = ", ".join(f"{key} {value}" for key, value in cell.changes.items())
+    number = 1 + [each.run for each in plan.cells].index(cell.run)
     text = f"sweep {plan.name}: run {number} of {len(plan.cells)}, {changes}"
     if not seconds:
         return text
-    left = sum(seconds) / len(seconds) * (len(plan.cells) - number + 1)
-    return f"{text} · about {duration(left)} left"
+    return f"{text} · about {duration(sum(seconds) / len(seconds) * left)} left"
 
 
 def results(plan: Sweep, *, json: bool = False) -> list[str]:
@@ -96,6 +131,9 @@ def results(plan: Sweep, *, json: bool = False) -> list[str]:
 
 
 def _lines(plan: Sweep) -> Iterator[str]:
+    if not plan.cells:
+        yield f"nothing is in the {plan.name}"
+        return
     places = ranking(plan)
     seeds = len(plan.axes.get("seed", ()))
     by = next((place.result.by for place in places if place.result), "judge")

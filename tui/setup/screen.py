@@ -19,6 +19,7 @@ from tui.setup.cost_line import CostLine
 from tui.setup.data_pane import DATA, DataPane
 from tui.setup.form import Form, form_of
 from tui.setup.form_screen import FORM_KEYS, FormScreen
+from tui.setup.queueing import add_to_queue
 from tui.setup.start_line import StartLine, absence
 from tui.setup.unfinished_line import UnfinishedLine
 from tui.shell.ask import AskChoice
@@ -57,6 +58,8 @@ class SetupScreen(FormScreen):
         Binding("o", "load", "load", show=False, id="setup.load"),
         Binding("w", "save", "save", show=False, id="setup.save"),
         Binding("r", "resume", "resume", show=False, id="setup.resume"),
+        Binding("plus", "queue", "add to the queue", show=False, key_display="+", id="setup.queue"),
+        Binding("Q", "open_queue", "queue", show=False, id="setup.open_queue"),
         Binding("escape", "close", "back", id="setup.close"),
         Binding("escape", "to_start", "to start", show=False, id="setup.to_start"),
     ]
@@ -305,6 +308,20 @@ class SetupScreen(FormScreen):
             self.say(safe_line(f"cannot start: {error}", 400), 15)
         else:
             presets.remember(self.form.settings)
+
+    @work
+    async def action_queue(self) -> None:
+        """Add the settings to the queue, or go to what is wrong."""
+        if problems := self.checked_form.problems:
+            key, reason = next(iter(problems.items()))
+            self.go_to(key)
+            self.say(safe_line(f"cannot be queued: {key} {reason}", 300))
+        else:
+            await add_to_queue(self, self.form.settings)
+
+    def action_open_queue(self) -> None:
+        """Show the runs that wait for their turn."""
+        self.studio.open_queue()
 
     def action_judge(self) -> None:
         """Try the judge on some pairs, or go to what is wrong."""

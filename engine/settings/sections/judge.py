@@ -162,7 +162,7 @@ class JudgeSettings(SettingsModel):
         120.0,
         SECTION,
         "A request to a server is sent again when it takes longer; a call of a function that does "
-        "is given up, and its pair is invalid.",
+        "is given up, and its pair is invalid, or its answer wrong for the guard.",
         unit="s",
         applies=TIMED,
         gt=0,

@@ -79,7 +79,7 @@ class PreferenceSettings(SettingsModel):
         SECTION,
         "Compares completions by their log-probability a token, so that a longer one has no more "
         "weight than a short one; for sigmoid (ipo does so always) and hinge. Then beta counts "
-        "for less: 10 times the usual is a start.",
+        "for less: multiply it by about the tokens of an answer.",
         applies=SUMMED,
     )
     length_penalty: float = setting(

@@ -220,6 +220,13 @@ class TrainingSettings(SettingsModel):
         "for such a model.",
         applies=GUARDED,
     )
+    guard_function: str | None = setting(
+        None,
+        SECTION,
+        "Scores items of your own suites that have no check: FILE.py:NAME, called as f(prompt, "
+        "answer); True, or a number of 0.5 or more, is right.",
+        applies=GUARDED,
+    )
     steps_per_guard: int = setting(
         0,
         SECTION,
