@@ -17,7 +17,7 @@ from engine.data.chat_messages import Message
 from engine.data.pairs import Verdict
 from engine.data.prompts import Prompt
 from engine.distributed.group import Group
-from engine.train.rank_checks import model_digests
+from engine.train.rank_checks import file_digests
 from engine.train.rank_shares import (
     by_weight,
     dealt,
@@ -132,10 +132,10 @@ def test_digests_are_of_the_files_of_each_model(tmp_path: Path) -> None:
     for folder, seed in (("policy", 0), ("same", 0), ("judge", 1)):
         write_model(tmp_path / folder, seed=seed)
     policy, same, judge = (str(tmp_path / each) for each in ("policy", "same", "judge"))
-    digests = model_digests(settings(model=policy, judge=judge))
+    digests = file_digests(settings(model=policy, judge=judge))
     assert {key: name for key, (name, _) in digests.items()} == {"model": policy, "judge": judge}
     assert digests["model"][1] != digests["judge"][1]
-    other = model_digests(settings(model=same, judge=same))
+    other = file_digests(settings(model=same, judge=same))
     assert other["model"][1] == digests["model"][1] == other["judge"][1]
 
 
