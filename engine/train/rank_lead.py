@@ -71,6 +71,7 @@ class Lead:
         self._key = key
         self._name = f"rank 0 on {socket.gethostname()} (process {os.getpid()})"
         self._reference: LanguageModel | None = None
+        self._short = False  # whether gradients are sent in bfloat16
         self._watch = HangWatch(self._hang)
         # Since the start of the loop:
         self._steps = self._sent = 0
@@ -85,6 +86,7 @@ class Lead:
     def start(self, settings: Settings) -> None:
         """Find the other ranks, and see that they have what this one has."""
         control, group, hub = self._control, self._group, self._hub
+        self._short = settings.rank_gradients == "bfloat16"
         self._journal.progress("loading")
         addresses = [group.place.address] if group.place.address else own_addresses()
         try:
@@ -127,7 +129,7 @@ class Lead:
         text = (
             f"{self._name} hangs: {what}; `lora-studio resume` goes on from the newest checkpoint"
         )
-        self._hub.tell({"do": "end", "status": 1, "text": text})
+        self._hub.tell({"do": "end", "status": 1, "text": text, "hangs": True})
 
     def _wake(self) -> None:
         self._woken.set()
@@ -297,7 +299,7 @@ class Lead:
         number = self._hub.ask({rank: {"do": "reduce"} for rank in self._others})
         try:
             gradients, pairs, check = reduced(
-                self._group, own.gradients, len(mine), self._hub.alive
+                self._group, own.gradients, len(mine), self._hub.alive, short=self._short
             )
         except SumTimeout:
             raise self._unsummed("does not come to an end") from None

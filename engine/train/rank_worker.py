@@ -100,7 +100,8 @@ class RankWorker:
                 f"{link.lost}, so rank {self._place.rank} ends; `lora-studio resume` goes on from "
                 "the newest checkpoint of the run, with any number of ranks",
             )
-        link.wait(END_SECONDS, exit=True)
+        if not link.end.get("hangs"):
+            link.wait(END_SECONDS, exit=True)
         return End(link.end["status"], link.end["text"])
 
     def _connect(self, group: Group) -> Link:
@@ -285,7 +286,13 @@ class _Work:
         assert self._sums is not None
         own = self._sums
         try:
-            gradients, _, check = reduced(self._group, own.gradients, self._pairs, self._link.alive)
+            gradients, _, check = reduced(
+                self._group,
+                own.gradients,
+                self._pairs,
+                self._link.alive,
+                short=self._settings.rank_gradients == "bfloat16",
+            )
         except SumTimeout:
             raise RunError("the sum of gradients does not come to an end") from None
         self._sums = Sums(own.loss, own.logps, gradients)

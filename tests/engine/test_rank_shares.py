@@ -93,6 +93,18 @@ def test_gradients_are_summed_as_one_array_a_dtype_with_the_number_of_pairs() ->
     assert reduced(cast(Group, other), gradients, 4, lambda: None)[2] != check
 
 
+def test_gradients_may_be_sent_in_bfloat16_and_the_number_of_pairs_stays_exact() -> None:
+    gradients = {"a": mx.array([1.0, 1 / 3]), "b": mx.array([[3.0]], mx.bfloat16)}
+    other = OneOther({mx.float32: [1000], mx.bfloat16: [2.0, 1.0, 0.25]})
+    total, pairs, _ = reduced(cast(Group, other), gradients, 1001, lambda: None, short=True)
+    assert other.sums == [(mx.bfloat16, 3), (mx.float32, 1)]
+    assert pairs == 2001
+    assert [total[name].dtype for name in total] == [mx.float32, mx.bfloat16]
+    assert total["a"].tolist() == pytest.approx([3, 4 / 3], rel=2**-8)
+    assert total["a"].tolist()[1] != pytest.approx(4 / 3, rel=1e-4)
+    assert total["b"].tolist() == [[3.25]]
+
+
 def test_a_rank_that_is_not_finite_is_seen_in_the_sum() -> None:
     other = OneOther({mx.float32: [math.nan, 1]})
     total, pairs, _ = reduced(cast(Group, other), {"a": mx.array([1.0])}, 1, lambda: None)
