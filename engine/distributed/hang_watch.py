@@ -3,15 +3,17 @@
 import contextlib
 import threading
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from engine.compute import headway
 
 TICK_SECONDS = 1.0
-HUNG_SECONDS = 40.0  # without a sign, which a layer, a token or a part of a batch gives
+HUNG_SECONDS = 35.0  # without a sign, which a layer, a token or a part of a batch gives
 FIRST_SECONDS = 600.0  # the same of work of a kind that is new, for which kernels are compiled
-SLOWER = 4.0  # times the longest time without a sign so far that is no fault yet, for equal work
+SLOWER = 4.0  # times the longest time without a sign of late that is no fault yet, for equal work
+LATE = 4  # works of a kind that are of late: what was slow at the start is forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ class HangWatch:
         self._work: _Work | None = None
         self._number = 0
         self._known: set[str] = set()  # kinds of which some work was ended
-        self._slowest: dict[str, float] = {}  # seconds without a sign, by kind, a unit of work
+        # By kind, the longest time without a sign of each of the last works, a unit of work.
+        self._slowest: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=LATE))
         threading.Thread(target=self._look, name="hang watch", daemon=True).start()
 
     @contextlib.contextmanager
@@ -52,15 +55,15 @@ class HangWatch:
             self._work = None
 
     def _look(self) -> None:
-        seen, still = None, 0
+        seen, still, slowest = None, 0, 0
         while True:
             time.sleep(TICK_SECONDS)
             work, signs = self._work, headway.signs()
             if work is None or seen != (work, signs):
-                if seen and still:
-                    last = seen[0]
-                    slow = (still + 1) * TICK_SECONDS / last.size
-                    self._slowest[last.kind] = max(self._slowest.get(last.kind, 0.0), slow)
+                slowest = max(slowest, still)
+                if seen and seen[0] != work:
+                    self._slowest[seen[0].kind].append(slowest * TICK_SECONDS / seen[0].size)
+                    slowest = 0
                 seen, still = work and (work, signs), 0
                 continue
             still += 1
@@ -71,4 +74,5 @@ class HangWatch:
     def _limit(self, work: _Work) -> float:
         if work.kind not in self._known:
             return FIRST_SECONDS
-        return max(HUNG_SECONDS, SLOWER * self._slowest.get(work.kind, 0.0) * work.size)
+        slowest = max(self._slowest[work.kind], default=0.0) * work.size
+        return max(HUNG_SECONDS, SLOWER * slowest)
