@@ -42,7 +42,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Gradients of ranks in bfloat16.")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--optimizer", default="adamw")
     options = parser.parse_args()
     import_mlx()
     with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +56,7 @@ def train(home: Path, name: str, options: argparse.Namespace) -> Trained:
         **SHORT,
         "iters": options.steps,
         "batch_size": options.batch,
-        "optimizer": options.optimizer,
+        "max_completion_length": 64,
         "eval_prompts": 64,
         "steps_per_eval": options.steps,
         "save_every": 1,
