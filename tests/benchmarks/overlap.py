@@ -5,6 +5,8 @@ The judge is a server process that sleeps for a fixed time and prefers the longe
 machine that is what another one is that computes elsewhere, so its cores are the trainer's alone.
 The same run goes with `lookahead` 0 and 1, in turn. Without overlap a step lasts as long as
 sampling, judging and the update together, with it as long as the longer of judging and the rest.
+Where others use this machine too, two runs differ by that; how long each waits for the judge does
+not.
 """
 
 import argparse
@@ -37,7 +39,7 @@ def main() -> None:
     if options.serve:
         serve(options.seconds)
         return
-    ratios, gains = [], []
+    ratios, gains, hidden = [], [], []
     with tempfile.TemporaryDirectory() as folder, server(options.seconds) as address:
         for number in range(options.rounds):
             apart, ahead = (
@@ -48,14 +50,16 @@ def main() -> None:
             best = max(own, apart["judge_seconds"]) / (own + apart["judge_seconds"])
             ratios.append(ahead["step_seconds"] / apart["step_seconds"])
             gains.append(best)
+            hidden.append(1 - ahead["judge_seconds"] / apart["judge_seconds"])
             for name, phases in (("lookahead 0", apart), ("lookahead 1", ahead)):
                 row = "   ".join(f"{phase[:-8]} {phases[phase]:.2f} s" for phase in PHASES)
                 print(f"round {number + 1}, {name}: {row}")
     print(
         f"step with lookahead 1, of that with 0: {statistics.median(ratios):.2f} "
         f"(of {', '.join(f'{ratio:.2f}' for ratio in ratios)}); "
-        f"no overlap could do better than {statistics.median(gains):.2f}"
+        f"at an even speed no overlap could do better than {statistics.median(gains):.2f}"
     )
+    print(f"share of the judge's time that nobody waits for: {statistics.median(hidden):.2f}")
 
 
 def serve(seconds: float) -> None:
