@@ -42,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Gradients of ranks in bfloat16.")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--prompts", type=int, default=64, help="that the win rate is of")
     options = parser.parse_args()
     import_mlx()
     with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +58,7 @@ def train(home: Path, name: str, options: argparse.Namespace) -> Trained:
         "iters": options.steps,
         "batch_size": options.batch,
         "max_completion_length": 64,
-        "eval_prompts": 64,
+        "eval_prompts": options.prompts,
         "steps_per_eval": options.steps,
         "save_every": 1,
         "rank_gradients": dtype,
