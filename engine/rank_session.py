@@ -34,6 +34,9 @@ class RankSession:
     def join(self, seconds: float) -> bool:
         """Wait for the end; whether it has come."""
         self._thread.join(seconds)
+        if self._worker and (end := self._worker.hung):
+            self.status, self.error = end.status, end.text
+            return True
         return not self._thread.is_alive()
 
     def stop(self) -> bool:

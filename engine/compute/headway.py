@@ -12,6 +12,7 @@ Part = Literal["forward", "back"]
 Look = Callable[[Part, float], None]  # a part of the pass, and which share of it is done
 
 _look: Look | None = None
+_signs = 0
 
 
 @contextlib.contextmanager
@@ -26,7 +27,19 @@ def watched(look: Look) -> Iterator[None]:
         _look = before
 
 
+def signs() -> int:
+    """How many signs there were that whatever is computed goes on."""
+    return _signs
+
+
+def sign() -> None:
+    """Called where a computation goes on: after a layer, a token, or a part of a batch."""
+    global _signs
+    _signs += 1
+
+
 def made(part: Part, share: float) -> None:
     """Called where a share of a part is done."""
+    sign()
     if _look is not None:
         _look(part, share)

@@ -17,7 +17,7 @@ from typing import Protocol
 import mlx.core as mx
 import numpy as np
 
-from engine.compute import limits
+from engine.compute import headway, limits
 from engine.data.completion import Completion
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
@@ -211,6 +211,7 @@ def _decode(
     alive = list(range(len(written)))  # which completion each row of the batch is
     sampled = 0
     for position in range(max_tokens):
+        headway.sign()
         following = None
         if position + 1 < max_tokens:
             # Asked for before the token at hand is read, so the device does not wait for us.

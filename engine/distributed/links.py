@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from typing import Any
@@ -24,7 +24,8 @@ SILENT_SECONDS = 30.0  # after which a rank counts as lost
 SEND_SECONDS = 20  # that a message may wait to be taken
 CONNECT_SECONDS = 5.0
 POLL_SECONDS = 0.1
-BEAT, LOG, STOP, FAULT = "beat", "log", "stop", "fault"  # messages that nobody waits for
+# Messages that nobody waits for.
+BEAT, LOG, STOP, FAULT, WAKE = "beat", "log", "stop", "fault", "wake"
 
 Message = dict[str, Any]
 
@@ -97,7 +98,13 @@ class Hub:
     """Rank 0's end: what it asks of the others, and whether they are there."""
 
     def __init__(
-        self, others: int, host: str, key: bytes, *, stop: Callable[[], None] = lambda: None
+        self,
+        others: int,
+        host: str,
+        key: bytes,
+        *,
+        stop: Callable[[], None] = lambda: None,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         """Begin to listen.
 
@@ -105,8 +112,9 @@ class Hub:
             others: how many there are beside rank 0.
             host: an address of this machine to listen on, or nothing for all.
             stop: told, on another thread, that a rank was asked to stop.
+            wake: told, on another thread, that a rank has what it was not waited for.
         """
-        self._others, self._stop = others, stop
+        self._others, self._stop, self._wake = others, stop, wake
         self._listener = Listener((host, 0), backlog=others, authkey=key)
         self.port = int(self._listener.address[1])
         self._changed = threading.Condition()
@@ -140,7 +148,7 @@ class Hub:
         """
         return self._wait(range(1, self._others + 1), 0, seconds)
 
-    def ask(self, messages: dict[int, Message]) -> int:
+    def ask(self, messages: Mapping[int, Message]) -> int:
         """Send a message to some ranks; the number by which to wait for their answers."""
         self._number += 1
         for rank, message in messages.items():
@@ -224,6 +232,8 @@ class Hub:
         kind = message.get("do")
         if kind == STOP:
             self._stop()
+        elif kind == WAKE:
+            self._wake()
         elif kind == FAULT:
             self._lose(f"{self.names[rank]}: {message['text']}")
         else:
@@ -285,14 +295,19 @@ class Link:
 
     def dropped(self, message: Message) -> bool:
         """Whether the answer to a message is not wanted any more."""
-        return message.get("number", 0) <= self._dropped or bool(self.end or self.lost)
+        return message.get("number", 0) <= self._dropped or not self.is_alive
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether rank 0 is there, and has not ended."""
+        return not (self.end or self.lost)
 
     def alive(self) -> None:
         """
         Raises:
             RankLost: rank 0 has ended, is gone or silent.
         """
-        if self.end or self.lost:
+        if not self.is_alive:
             raise RankLost(self.lost or "rank 0 has ended")
 
     def wait(self, seconds: float, *, exit: bool = False) -> None:

@@ -8,6 +8,7 @@ from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.data.prompts import Prompt
 
 
+@runtime_checkable
 class Judge(Protocol):
     """What the training loop asks of a judge, be it a model or a person.
 

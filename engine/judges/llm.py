@@ -9,7 +9,7 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 
-from engine.compute import limits
+from engine.compute import headway, limits
 from engine.compute.sampling import Interrupted, Sampler, sample
 from engine.data.pairs import Ties, Verdict, verdict_of
 from engine.judges.once import once
@@ -126,6 +126,7 @@ class LLMJudge:
                     f"{names[pair]} is left out as invalid: {NO_MEMORY}; lower judge_max_tokens",
                 )
             done += len(chunk)
+            headway.sign()
             self._progress(done // 2, len(rows) // 2)
             if self._stop():
                 raise Interrupted

@@ -11,7 +11,7 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 
-from engine.compute import limits
+from engine.compute import headway, limits
 from engine.compute.sampling import Interrupted
 from engine.data import chat_template
 from engine.data.pairs import Ties, Verdict, verdict_of
@@ -138,6 +138,7 @@ class RewardJudge:
                     chunks.extendleft([row] for row in chunk)
                     continue
             done += len(chunk)
+            headway.sign()
             self._progress(done // 2, len(rows) // 2)
             if self._stop():
                 raise Interrupted

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.compute import headway
 from engine.control import Control
 from engine.data.pairs import CUT, JudgedPair, Layout, Pair, Verdict
 from engine.events import Event, Level, Log, PairJudged, Paused, PhaseName, Progress, Saved
@@ -48,6 +49,7 @@ class Journal:
         share: float | None = None,
     ) -> None:
         """Say how far the current phase is."""
+        headway.sign()
         self.emit(
             Progress(phase=phase, step=self.step, done=done, total=total, unit=unit, share=share)
         )

@@ -120,7 +120,7 @@ def judging_of(
     if settings.asks_person:
         hybrid = _hybrid(judge, settings, last_step, journal, control)
         return Judging(hybrid, hybrid.person, evaluators, hybrid.both.agreement)
-    batches = judge if isinstance(judge, ServerJudge) else QueuedJudge(judge, Choosing.of(settings))
+    batches = judge if isinstance(judge, Judge) else QueuedJudge(judge, Choosing.of(settings))
     return Judging(batches, None, evaluators)
 
 

@@ -1,15 +1,18 @@
-"""What ranks have to have alike before they train together: versions, settings, models.
+"""What ranks have to have alike before they train together: versions, settings, models, and the
+functions that judge.
 
 Prompts are no part of it: rank 0 alone reads them, and sends what is to be answered.
 """
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from engine.errors import UserError
 from engine.model.locate import locate
 from engine.runs.archive import versions
+from engine.settings.judge_names import file_and_function
 from engine.settings.schema import Settings
 
 # What each rank may have set in a way of its own, since rank 0 alone looks at it.
@@ -40,8 +43,8 @@ def check_hello(name: str, hello: Mapping[str, Any], settings: Settings) -> None
             )
 
 
-def check_models(name: str, digests: Mapping[str, list[str]], own: Mapping[str, list[str]]) -> None:
-    """Compare the `model_digests` of the rank of that name with those of rank 0.
+def check_files(name: str, digests: Mapping[str, list[str]], own: Mapping[str, list[str]]) -> None:
+    """Compare the `file_digests` of the rank of that name with those of rank 0.
 
     Raises:
         UserError: they differ.
@@ -53,11 +56,11 @@ def check_models(name: str, digests: Mapping[str, list[str]], own: Mapping[str, 
             )
 
 
-def model_digests(settings: Settings) -> dict[str, list[str]]:
-    """For each setting that names a model: the name, and a digest of the model's files.
+def file_digests(settings: Settings) -> dict[str, list[str]]:
+    """For each setting that names a model or a function: the name, and a digest of the files.
 
     Raises:
-        UserError: there is no such model.
+        UserError: there is no such model or file.
     """
     named = [("model", settings.model)]
     if settings.reference_model_path:
@@ -73,4 +76,10 @@ def model_digests(settings: Settings) -> dict[str, list[str]]:
                         file.name.encode() + hashlib.file_digest(content, "sha256").digest()
                     )
         digests[key] = [name, digest.hexdigest()]
+    for name, key in settings.judge_names("function").items():
+        file = Path(file_and_function(name)[0]).expanduser()
+        if not file.is_file():
+            raise UserError(f"{key}: there is no file {file.absolute()}")
+        before = digests.get(key, ["", ""])[1].encode()
+        digests[key] = [name, hashlib.sha256(before + file.read_bytes()).hexdigest()]
     return digests

@@ -7,33 +7,36 @@ in `engine.train.rank_worker`.
 """
 
 import base64
+import contextlib
 import os
 import socket
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
 
-import mlx.optimizers as opt
 import numpy as np
 
 from engine.compute.sampling import Interrupted, Sampler, sample
 from engine.control import Control
 from engine.data.completion import Completion
-from engine.data.pairs import JudgedPair, Verdict
-from engine.data.prompts import Prompt
+from engine.data.pairs import JudgedPair
 from engine.distributed.group import Group, SumTimeout
+from engine.distributed.hang_watch import HangWatch
 from engine.distributed.links import Hub, RankLost, own_addresses
 from engine.errors import UserError
-from engine.judges import PairJudge
-from engine.judges.presentation import Request
+from engine.judges import JudgeAway, PairJudge
+from engine.judges.server import ServerJudge
 from engine.machine.launch import Place
 from engine.model.adapter_files import start_of
 from engine.model.language_model import LanguageModel
 from engine.settings.judge_names import judge_kind
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
-from engine.train.rank_checks import check_hello, check_models, model_digests
+from engine.train.rank_checks import check_files, check_hello, file_digests
+from engine.train.rank_judges import SharedJudge, SharedServer
 from engine.train.rank_shares import (
     HEADER,
     by_weight,
@@ -43,11 +46,12 @@ from engine.train.rank_shares import (
     state_arrays,
     state_digest,
     to_bytes,
-    zeros,
 )
+from engine.train.rank_update import SharedUpdate
+from engine.train.rank_waits import Waits
 from engine.train.reporting import Measures
 from engine.train.roles import Roles
-from engine.train.update import MakeUpdate, PassProgress, SummedLoss, Sums, Update
+from engine.train.update import MakeUpdate, Sums, Update
 
 T = TypeVar("T")
 HELLO_SECONDS = 60.0
@@ -62,11 +66,16 @@ class Lead:
         self._others = range(1, here.size)
         self._journal, self._control = journal, control
         key = os.urandom(32)
-        self._hub = Hub(here.size - 1, here.address or "", key, stop=control.stop)
+        self._woken = threading.Event()  # by a server's answers to another rank
+        self._hub = Hub(here.size - 1, here.address or "", key, stop=control.stop, wake=self._wake)
         self._key = key
         self._name = f"rank 0 on {socket.gethostname()} (process {os.getpid()})"
         self._reference: LanguageModel | None = None
-        self._steps = self._sent = 0  # since the start of the loop
+        self._short = False  # whether gradients are sent in bfloat16
+        self._watch = HangWatch(self._hang)
+        # Since the start of the loop:
+        self._steps = self._sent = 0
+        self._waits = Waits(here.size)
 
     @property
     def lost(self) -> str | None:
@@ -77,6 +86,7 @@ class Lead:
     def start(self, settings: Settings) -> None:
         """Find the other ranks, and see that they have what this one has."""
         control, group, hub = self._control, self._group, self._hub
+        self._short = settings.rank_gradients == "bfloat16"
         self._journal.progress("loading")
         addresses = [group.place.address] if group.place.address else own_addresses()
         try:
@@ -100,10 +110,10 @@ class Lead:
             "start": base64.b64encode(start.read_bytes()).decode() if start else None,
         }
         number = hub.ask(dict.fromkeys(self._others, begin))
-        own = model_digests(settings)
+        own = file_digests(settings)
         answers = hub.answers(self._others, number, lambda: control.stopping)
         for rank in self._others:
-            check_models(hub.names[rank], answers[rank]["models"], own)
+            check_files(hub.names[rank], answers[rank]["files"], own)
         names = ", ".join(hub.names.values())
         self._journal.log("info", f"{self.size} ranks train together: {self._name}, {names}")
 
@@ -111,6 +121,19 @@ class Lead:
         """Let the others end, with an exit status and the reason. They wait for the end of this
         process, which still may have to write."""
         self._hub.tell({"do": "end", "status": status, "text": text})
+        if self._steps and not status:
+            self._journal.log("info", self._waits.in_words(self._steps))
+
+    def _hang(self, what: str) -> None:
+        """Let the others end: nobody knows whether this rank ever goes on."""
+        text = (
+            f"{self._name} hangs: {what}; `lora-studio resume` goes on from the newest checkpoint"
+        )
+        self._hub.tell({"do": "end", "status": 1, "text": text, "hangs": True})
+
+    def _wake(self) -> None:
+        self._woken.set()
+        self._control.wake()
 
     def serve(self, roles: Roles) -> None:
         self._reference = roles.reference
@@ -131,7 +154,6 @@ class Lead:
         stop: Callable[[], bool] = lambda: False,
     ) -> list[list[Completion]]:
         """As `engine.compute.sampling.sample`, each rank a share of the prompts."""
-        shares = dealt([len(prompt) for prompt in prompts], self.size)
         how = {
             "do": "sample",
             "of": "reference" if lm is self._reference else "policy",
@@ -159,70 +181,70 @@ class Lead:
                 stop=stop,
             )
 
-        own, others = self._together(
-            shares,
+        return self.share_out(
+            "sampling",
+            [len(prompt) for prompt in prompts],
             lambda at: {**how, "prompts": [list(prompts[i]) for i in at], "indices": at},
             own_share,
+            lambda row: [Completion(tuple(ids), bool(end)) for ids, end in row],
             stop,
         )
-        completions: dict[int, list[Completion]] = dict(zip(shares[0], own or [], strict=True))
-        for rank, answer in others.items():
-            rows = ([Completion(tuple(ids), bool(end)) for ids, end in row] for row in answer)
-            completions |= zip(shares[rank], rows, strict=True)
-        return [completions[i] for i in range(len(prompts))]
 
     def judge(self, at: int, settings: Settings, judge: PairJudge) -> PairJudge:
-        """Models of this machine judge on all ranks; whoever else judges is asked by rank 0."""
-        local = all(judge_kind(name) == "model" for name in settings.judges)
-        return _SharedJudge(self, at, judge) if local else judge
+        if isinstance(judge, ServerJudge):
+            return SharedServer(self, at, judge, self._woken)
+        computes = all(judge_kind(name) == "model" for name in settings.judges)
+        return SharedJudge(self, at, judge, "judging" if computes else "")
 
-    def verdicts(
+    def share_out(
         self,
-        at: int,
-        judge: PairJudge,
-        texts: Sequence[tuple[Request, str, str]],
-        names: Sequence[str],
-    ) -> list[Verdict]:
-        """As `PairJudge.judge`, each rank a share of the pairs."""
-        names = names or ["the pair of a held-out prompt"] * len(texts)
-        sizes = [len(_text(prompt)) + len(one) + len(two) for prompt, one, two in texts]
-        shares = dealt(sizes, self.size)
-        own, others = self._together(
-            shares,
-            lambda share: {
-                "do": "judge",
-                "judge": at,
-                "texts": [(_as_json(texts[i][0]), *texts[i][1:]) for i in share],
-                "names": [names[i] for i in share],
-            },
-            lambda share: judge.judge([texts[i] for i in share], [names[i] for i in share]),
-            lambda: self._control.stopping,
-        )
-        verdicts: dict[int, Verdict] = dict(zip(shares[0], own or [], strict=True))
-        for rank, answer in others.items():
-            verdicts |= zip(shares[rank], map(Verdict.from_json, answer), strict=True)
-        return [verdicts[i] for i in range(len(texts))]
-
-    def _together(
-        self,
-        shares: Sequence[list[int]],
+        kind: str,
+        sizes: Sequence[int],
         message: Callable[[list[int]], dict[str, Any]],
-        compute: Callable[[list[int]], T],
-        stop: Callable[[], bool],
-    ) -> tuple[T | None, dict[int, Any]]:
-        """What this rank computes of its share, None of an empty one, and what the others say to
-        theirs."""
+        compute: Callable[[list[int]], Sequence[T]],
+        take: Callable[[Any], T],
+        stop: Callable[[], bool] | None = None,
+    ) -> list[T]:
+        """As `engine.train.rank_judges.Ranks` has it."""
+        shares = dealt(sizes, self.size)
         ranks = [rank for rank in self._others if shares[rank]]
+        start = time.monotonic()
         number = self._hub.ask({rank: message(shares[rank]) for rank in ranks})
+        own: Sequence[T] = ()
         try:
-            own = compute(shares[0]) if shares[0] else None
-            answers = self._hub.answers(ranks, number, stop)
-        except Interrupted:
+            if shares[0]:
+                with self._watched(kind, sum(sizes[i] for i in shares[0])):
+                    own = compute(shares[0])
+            computed = time.monotonic()
+            answers = self._hub.answers(ranks, number, stop or (lambda: self._control.stopping))
+            self._look_for_away(answers)
+        except (Interrupted, JudgeAway):
             self._hub.tell({"do": "drop", "before": number})
             self._hub.alive()  # what stops a run may be that a rank is lost
             raise
+        self._waits.add(start, computed, answers)
         self._tell_notes()
-        return own, {rank: answer["result"] for rank, answer in answers.items()}
+        results = dict(zip(shares[0], own, strict=True))
+        for rank, answer in answers.items():
+            results |= zip(shares[rank], map(take, answer["result"]), strict=True)
+        return [results[i] for i in range(len(sizes))]
+
+    def send(self, messages: Mapping[int, dict[str, Any]]) -> int:
+        return self._hub.ask(messages)
+
+    def answers(self, ranks: Sequence[int], number: int) -> dict[int, dict[str, Any]]:
+        answers = self._hub.answers(ranks, number)
+        self._tell_notes()
+        self._look_for_away(answers)
+        return answers
+
+    def _look_for_away(self, answers: Mapping[int, Mapping[str, Any]]) -> None:
+        for rank, answer in answers.items():
+            if away := answer.get("away"):
+                raise JudgeAway(f"{self._hub.names[rank]}: {away}")
+
+    def _watched(self, kind: str, size: int) -> contextlib.AbstractContextManager[None]:
+        return self._watch.over(kind, size) if kind else contextlib.nullcontext()
 
     def _tell_notes(self) -> None:
         for level, text in self._hub.notes():
@@ -232,7 +254,7 @@ class Lead:
 
     def update(self, make: MakeUpdate, updates: int) -> Update:
         self.tell(do="prepare", updates=updates)
-        return make(partial(_SharedUpdate, self))
+        return make(partial(SharedUpdate, self))
 
     def sums(
         self,
@@ -247,7 +269,7 @@ class Lead:
             for each in decided
         ]
         shares = by_weight(tokens, self.size)
-        self._steps += 1
+        start = time.monotonic()
         number = self._hub.ask(
             {
                 rank: {
@@ -263,17 +285,26 @@ class Lead:
             }
         )
         mine = decided[shares[0]]
-        own = compute(mine, shares[0].start) if mine else none()
+        if mine:
+            with self._watch.over("gradients", sum(tokens[shares[0]])):
+                own = compute(mine, shares[0].start)
+        else:
+            own = none()
+        computed = time.monotonic()
         answers = self._hub.answers(self._others, number)
+        self._steps += 1
+        self._waits.add(start, computed, answers)
+        start = time.monotonic()
         # All are ready, so that nobody waits within a sum for one that still computes.
         number = self._hub.ask({rank: {"do": "reduce"} for rank in self._others})
         try:
             gradients, pairs, check = reduced(
-                self._group, own.gradients, len(mine), self._hub.alive
+                self._group, own.gradients, len(mine), self._hub.alive, short=self._short
             )
         except SumTimeout:
             raise self._unsummed("does not come to an end") from None
         checks = self._hub.answers(self._others, number)
+        self._waits.add_sum(start)
         if pairs != len(decided) or any(each["check"] != check for each in checks.values()):
             raise self._unsummed("differs from rank to rank")
         logps = [np.array(answers[rank]["logps"], np.float32) for rank in self._others]
@@ -328,70 +359,10 @@ class Lead:
         return self._group.bytes_sent + self._hub.bytes_sent
 
     def measures(self, others: Measures | None) -> Measures:
-        def with_bytes(step: int) -> dict[str, float]:
-            sent = (self._bytes_sent() - self._sent) / max(1, self._steps)
-            return {**(others(step) if others else {}), "sent_mb": sent / 1e6}
+        def of_ranks(step: int) -> dict[str, float]:
+            steps = max(1, self._steps)
+            sent = (self._bytes_sent() - self._sent) / steps / 1e6
+            own = {"sent_mb": sent, **self._waits.measures(steps)}
+            return {**(others(step) if others else {}), **own}
 
-        return with_bytes
-
-
-class _SharedJudge:
-    """A judge of this machine whose pairs all ranks judge."""
-
-    def __init__(self, lead: Lead, at: int, judge: PairJudge) -> None:
-        self.name = judge.name
-        self._lead, self._at, self._judge = lead, at, judge
-
-    def judge(
-        self, texts: Sequence[tuple[Request, str, str]], names: Sequence[str] = ()
-    ) -> list[Verdict]:
-        return self._lead.verdicts(self._at, self._judge, texts, names) if texts else []
-
-
-class _SharedUpdate(Update):
-    """An update whose pairs all ranks score, and which all ranks make. It is not given up, since
-    all of them would have to."""
-
-    def __init__(
-        self,
-        lead: Lead,
-        policy: LanguageModel,
-        reference: LanguageModel,
-        settings: Settings,
-        optimizer: opt.Optimizer,
-        progress: PassProgress,
-        stop: Callable[[], bool],
-        warn: Callable[[str], None],
-    ) -> None:
-        super().__init__(policy, reference, settings, optimizer, progress, warn=warn)
-        self._lead = lead
-        self._step = self._checked = 0
-
-    def sums(
-        self, loss: SummedLoss, decided: Sequence[JudgedPair], step: int, first: int = 0
-    ) -> Sums:
-        own = super().sums
-        self._step = step
-        return self._lead.sums(
-            lambda pairs, at: own(loss, pairs, step, at), lambda: zeros(self), decided, step
-        )
-
-    def add(self, sums: Sums, pairs: int) -> str | None:
-        self._lead.tell(do="add", loss=sums.loss, pairs=pairs)
-        return super().add(sums, pairs)
-
-    def apply(self) -> float:
-        self._lead.tell(do="apply")
-        norm = super().apply()
-        if (due := self._step // self.settings.save_every) > self._checked:
-            self._checked = due
-            self._lead.agree(self)
-        return norm
-
-
-def _text(request: Request) -> str:
-    return request.text if isinstance(request, Prompt) else request
-
-
-def _as_json(request: Request) -> Any:
-    return asdict(request) if isinstance(request, Prompt) else request
+        return of_ranks

@@ -51,15 +51,17 @@ def zeros(update: Update) -> Sums:
 
 
 def reduced(
-    group: Group, gradients: Arrays, pairs: int, alive: Callable[[], None]
+    group: Group, gradients: Arrays, pairs: int, alive: Callable[[], None], *, short: bool = False
 ) -> tuple[Arrays, int, int]:
     """Gradients and a number of pairs, summed over ranks as one flat array a dtype; and a
-    checksum, by which ranks see that they have the same."""
+    checksum, by which ranks see that they have the same. With `short`, gradients are summed in
+    bfloat16 and then are what they were before."""
     total: Arrays = {}
     check, count = 0, math.nan
-    for dtype in sorted({mx.float32, *(each.dtype for each in gradients.values())}, key=str):
-        same = {name: each for name, each in gradients.items() if each.dtype == dtype}
-        parts = [each.reshape(-1) for each in same.values()]
+    sent = {name: mx.bfloat16 if short else each.dtype for name, each in gradients.items()}
+    for dtype in sorted({mx.float32, *sent.values()}, key=str):
+        same = {name: each for name, each in gradients.items() if sent[name] == dtype}
+        parts = [each.astype(dtype).reshape(-1) for each in same.values()]
         if dtype == mx.float32:  # exact up to 16 million pairs
             parts.append(mx.array([pairs], mx.float32))
         sums = group.sum(_bits(mx.concatenate(parts)), dtype, alive)
@@ -68,7 +70,7 @@ def reduced(
             count = float(sums[-1])
         array, at = _array(sums, dtype), 0
         for name, each in same.items():
-            total[name] = array[at : at + each.size].reshape(each.shape)
+            total[name] = array[at : at + each.size].reshape(each.shape).astype(each.dtype)
             at += each.size
     return {name: total[name] for name in gradients}, round(count) if count == count else -1, check
 

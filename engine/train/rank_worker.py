@@ -4,12 +4,13 @@ Such a rank has no run folder, no data and no loop of its own. It loads the mode
 what it is asked.
 """
 
+import contextlib
 import json
 import os
 import socket
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +19,26 @@ import mlx.core as mx
 from engine.compute.sampling import Interrupted, Sampler, sample, stream_seed
 from engine.control import Control
 from engine.data.pairs import JudgedPair, Pair, Verdict
-from engine.data.prompts import Prompt
 from engine.distributed.group import Group, SumTimeout
-from engine.distributed.links import FAULT, LOG, STOP, Link, Message, RankLost
+from engine.distributed.hang_watch import HangWatch
+from engine.distributed.links import FAULT, LOG, STOP, WAKE, Link, Message, RankLost
 from engine.errors import RunError, UserError
 from engine.events import Event, Log
 from engine.judges import PairJudge
-from engine.judges.presentation import Request
 from engine.machine.device import configure_mlx
 from engine.machine.launch import Place
 from engine.runs.archive import versions
-from engine.runs.folder import Run
+from engine.runs.folder import STATE, Run
 from engine.settings.judge_names import judge_kind
 from engine.settings.judge_roles import evaluator, training_judge
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
-from engine.train.judging import judge_of
+from engine.train.judging import Elsewhere, judge_of, judges_elsewhere
 from engine.train.memory_guard import MemoryGuard
 from engine.train.online_dpo import summed_loss
 from engine.train.optimizers import build_optimizer
-from engine.train.rank_checks import model_digests
+from engine.train.rank_checks import file_digests
+from engine.train.rank_judges import answer_to
 from engine.train.rank_shares import (
     HEADER,
     reduced,
@@ -67,6 +68,7 @@ class RankWorker:
         """`settings` are compared with those of rank 0; without, those are taken."""
         self._place, self._settings = place, settings
         self._link: Link | None = None
+        self.hung: End | None = None  # how it ended, where the engine's thread cannot say so
 
     def stop(self) -> bool:
         """Ask rank 0 to stop with a checkpoint; False: it is not there to be asked."""
@@ -98,7 +100,8 @@ class RankWorker:
                 f"{link.lost}, so rank {self._place.rank} ends; `lora-studio resume` goes on from "
                 "the newest checkpoint of the run, with any number of ranks",
             )
-        link.wait(END_SECONDS, exit=True)
+        if not link.end.get("hangs"):
+            link.wait(END_SECONDS, exit=True)
         return End(link.end["status"], link.end["text"])
 
     def _connect(self, group: Group) -> Link:
@@ -119,64 +122,99 @@ class RankWorker:
     def _obey(self, group: Group, link: Link) -> None:
         begin = link.next()
         settings = Settings.model_validate(begin["settings"])
-        link.answer(begin, models=model_digests(settings))
+        link.answer(begin, files=file_digests(settings))
+        control = _Following(link)
         with tempfile.TemporaryDirectory(prefix="lora-studio-rank-") as folder:
-            _Work(group, link, settings, begin, Path(folder)).serve()
+            (Path(folder) / STATE).write_text("{}", encoding="utf-8")
+            journal = Journal(Run(Path(folder)), control.tell, control)
+            both = training_judge(settings), evaluator(settings)
+            with judges_elsewhere(*both, journal, control) as elsewhere:
+                work = _Work(group, control, settings, begin, journal, elsewhere)
+                work.serve(HangWatch(self._hang))
+
+    def _hang(self, what: str) -> None:
+        """What is computed does not go on, so that this thread lets the run end."""
+        link = self._link
+        assert link is not None
+        link.send(do=FAULT, text=f"it hangs: {what}")
+        link.wait(END_SECONDS)
+        link.wait(END_SECONDS, exit=True)
+        self.hung = End(1, f"rank {self._place.rank} hangs: {what}")
 
 
-class _Dropping(Control):
-    """Says of the command at hand whether it is still wanted."""
+class _Following(Control):
+    """Says of the command at hand whether it is still wanted, and lets rank 0 know what is new."""
 
-    def __init__(self, dropped: Callable[[], bool]) -> None:
+    def __init__(self, link: Link) -> None:
         super().__init__()
-        self._dropped = dropped
+        self.link = link
+        self.message: Message | None = None  # the one at hand
 
     @property
     def stopping(self) -> bool:
-        return self._dropped()
+        return self.link.dropped(self.message) if self.message else not self.link.is_alive
+
+    def wake(self) -> None:
+        self.link.send(do=WAKE)
+
+    def tell(self, event: Event) -> None:
+        """Rank 0 has the log."""
+        if isinstance(event, Log):
+            self.link.send(do=LOG, level=event.level, text=event.text)
 
 
 class _Work:
     """A rank whose models are loaded."""
 
     def __init__(
-        self, group: Group, link: Link, settings: Settings, begin: Message, folder: Path
+        self,
+        group: Group,
+        control: _Following,
+        settings: Settings,
+        begin: Message,
+        journal: Journal,
+        elsewhere: tuple[Elsewhere, Elsewhere],
     ) -> None:
-        """`folder` is for files that nobody needs afterwards."""
-        self._group, self._link, self._settings = group, link, settings
-        self._message: Message | None = None  # the one at hand
+        """The folder of the journal's run is for files that nobody needs afterwards."""
+        self._group, self._control, self._settings = group, control, settings
+        self._link = control.link
         self._sums: Sums | None = None  # of the step at hand
         self._pairs = 0  # of this rank in it
-        control = _Dropping(self._is_dropped)
-        journal = Journal(Run(folder), self._tell, control)
         mx.random.seed(stream_seed(settings.seed, "adapters"))
         roles: Roles = load_roles(
             settings,
             lambda name: journal.log("info", f"downloading {name}"),
-            start_file(begin["start"], folder),
+            start_file(begin["start"], journal.run.path),
         )
         self._models = {"policy": roles.policy, "reference": roles.reference}
         self._judges: list[PairJudge | None] = [
-            judge_of(each, roles.judges, {}, journal, control)
-            if each and all(judge_kind(name) == "model" for name in each.judges)
-            else None
+            each and judge_of(each, roles.judges, away, journal, control)
+            for each, away in zip(
+                (training_judge(settings), evaluator(settings)), elsewhere, strict=True
+            )
+        ]
+        self._judges_here = [
+            each is not None and all(judge_kind(name) == "model" for name in each.judges)
             for each in (training_judge(settings), evaluator(settings))
         ]
-        message = link.next()
+        message = self._link.next()
         optimizer = build_optimizer(settings, message["updates"])
         self._update = Update(roles.policy, roles.reference, settings, optimizer)
         self._memory = MemoryGuard(settings)
 
-    def serve(self) -> None:
-        """Do what comes, until nothing more does.
+    def serve(self, watch: HangWatch) -> None:
+        """Do what comes, until nothing more does; `watch` looks whether that goes on.
 
         Raises:
             RankLost: rank 0 has ended, or is gone.
         """
         while True:
-            self._message = message = self._link.next()
+            self._control.message = message = self._link.next()
+            self._start = time.monotonic()
+            kind, size = self._work_of(message)
             try:
-                self._do(message)
+                with watch.over(kind, size) if kind else contextlib.nullcontext():
+                    self._do(message)
             except RankLost:
                 raise
             except Interrupted:
@@ -186,9 +224,12 @@ class _Work:
         link, update = self._link, self._update
         match message["do"]:
             case "sample":
-                link.answer(message, result=self._sample(message))
-            case "judge":
-                link.answer(message, result=self._judge(message))
+                self._answer(message, result=self._sample(message))
+            case "judge" | "score" | "submit" | "collect":
+                judge = self._judges[message["judge"]]
+                assert judge is not None
+                if answer := answer_to(judge, message):
+                    self._answer(message, **answer)
             case "sums":
                 self._score(message)
             case "reduce":
@@ -224,15 +265,9 @@ class _Work:
             sampler=Sampler(**message["sampler"]),
             seed=message["seed"],
             indices=message["indices"],
-            stop=self._is_dropped,
+            stop=lambda: self._control.stopping,
         )
         return [[(list(each.ids), each.finished) for each in row] for row in completions]
-
-    def _judge(self, message: Message) -> list[dict[str, Any]]:
-        judge = self._judges[message["judge"]]
-        assert judge is not None
-        texts = [(_request(prompt), first, second) for prompt, first, second in message["texts"]]
-        return [asdict(verdict) for verdict in judge.judge(texts, message["names"])]
 
     def _score(self, message: Message) -> None:
         judged = [
@@ -245,26 +280,42 @@ class _Work:
             if judged
             else zeros(self._update)
         )
-        self._link.answer(message, loss=self._sums.loss, logps=self._sums.logps.tolist())
+        self._answer(message, loss=self._sums.loss, logps=self._sums.logps.tolist())
 
     def _reduce(self, message: Message) -> None:
         assert self._sums is not None
         own = self._sums
         try:
-            gradients, _, check = reduced(self._group, own.gradients, self._pairs, self._link.alive)
+            gradients, _, check = reduced(
+                self._group,
+                own.gradients,
+                self._pairs,
+                self._link.alive,
+                short=self._settings.rank_gradients == "bfloat16",
+            )
         except SumTimeout:
             raise RunError("the sum of gradients does not come to an end") from None
         self._sums = Sums(own.loss, own.logps, gradients)
         self._link.answer(message, check=check)
 
-    def _is_dropped(self) -> bool:
-        return self._message is not None and self._link.dropped(self._message)
+    def _answer(self, message: Message, **answer: Any) -> None:
+        """Answer, with the seconds that it took."""
+        self._link.answer(message, **answer, seconds=time.monotonic() - self._start)
 
-    def _tell(self, event: Event) -> None:
-        """Rank 0 has the log."""
-        if isinstance(event, Log):
-            self._link.send(do=LOG, level=event.level, text=event.text)
-
-
-def _request(prompt: Any) -> Request:
-    return prompt if isinstance(prompt, str) else Prompt.from_json(prompt)
+    def _work_of(self, message: Message) -> tuple[str, int]:
+        """What a command has this rank compute, and its size; nothing where that waits for others,
+        who have time limits of their own."""
+        match message["do"]:
+            case "sample":
+                return "sampling", sum(map(len, message["prompts"]))
+            case "judge" | "score" if self._judges_here[message["judge"]]:
+                return "judging", sum(len(str(each)) for each in message["texts"])
+            case "sums" if message["pairs"]:
+                return "gradients", sum(
+                    len(pair["prompt_ids"]) + len(pair["first_ids"]) + len(pair["second_ids"])
+                    for pair, _ in message["pairs"]
+                )
+            case "add" | "apply" | "digest" as command:
+                return command, 1
+            case _:
+                return "", 0

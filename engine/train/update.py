@@ -170,6 +170,7 @@ class Update:
             gradients = added if gradients is None else _sum(gradients, added)
             mx.eval(gradients)
             done += len(part)
+            headway.sign()
             self.progress(done, len(decided), None)
         assert gradients is not None
         return Sums(total, np.concatenate(logps), gradients)

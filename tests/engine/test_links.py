@@ -76,11 +76,14 @@ def test_what_is_not_wanted_any_more_is_dropped() -> None:
 
 
 def test_lines_for_the_log_and_a_stop_come_by_themselves() -> None:
-    stopped = threading.Event()
-    hub = Hub(1, "127.0.0.1", KEY, stop=stopped.set)
+    stopped, woken = threading.Event(), threading.Event()
+    hub = Hub(1, "127.0.0.1", KEY, stop=stopped.set, wake=woken.set)
     end = Link("rank 0", ["127.0.0.1"], hub.port, KEY, hello(1))
     hub.hellos(SOON)
     end.send(do="log", level="warning", text="it is warm")
+    end.send(do="wake")
+    assert woken.wait(SOON)
+    assert not stopped.is_set()
     end.send(do="stop")
     assert stopped.wait(SOON)
     assert hub.notes() == [("warning", "rank 1 on a host (process 7): it is warm")]

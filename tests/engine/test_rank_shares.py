@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import mlx.core as mx
@@ -17,7 +18,9 @@ from engine.data.chat_messages import Message
 from engine.data.pairs import Verdict
 from engine.data.prompts import Prompt
 from engine.distributed.group import Group
-from engine.train.rank_checks import model_digests
+from engine.errors import UserError
+from engine.train import rank_waits
+from engine.train.rank_checks import check_files, file_digests
 from engine.train.rank_shares import (
     by_weight,
     dealt,
@@ -28,6 +31,7 @@ from engine.train.rank_shares import (
     to_bytes,
     zeros,
 )
+from engine.train.rank_waits import Waits
 from tests.engine.small_models import number, settings, write_model
 from tests.engine.test_update import make_update
 
@@ -93,6 +97,19 @@ def test_gradients_are_summed_as_one_array_a_dtype_with_the_number_of_pairs() ->
     assert reduced(cast(Group, other), gradients, 4, lambda: None)[2] != check
 
 
+def test_gradients_may_be_sent_in_bfloat16_and_the_number_of_pairs_stays_exact() -> None:
+    gradients = {"a": mx.array([1.0, 1 / 3]), "b": mx.array([[3.0]], mx.bfloat16)}
+    other = OneOther({mx.float32: [1000], mx.bfloat16: [2.0, 1.0, 0.25]})
+    total, pairs, _ = reduced(cast(Group, other), gradients, 1001, lambda: None, short=True)
+    assert other.sums == [(mx.bfloat16, 3), (mx.float32, 1)]
+    assert pairs == 2001
+    assert [total[name].dtype for name in total] == [mx.float32, mx.bfloat16]
+    sums = np.array(total["a"])
+    assert sums == pytest.approx([3, 4 / 3], rel=2**-8)
+    assert sums[1] != pytest.approx(4 / 3, rel=1e-4)
+    assert total["b"].tolist() == [[3.25]]
+
+
 def test_a_rank_that_is_not_finite_is_seen_in_the_sum() -> None:
     other = OneOther({mx.float32: [math.nan, 1]})
     total, pairs, _ = reduced(cast(Group, other), {"a": mx.array([1.0])}, 1, lambda: None)
@@ -132,11 +149,44 @@ def test_digests_are_of_the_files_of_each_model(tmp_path: Path) -> None:
     for folder, seed in (("policy", 0), ("same", 0), ("judge", 1)):
         write_model(tmp_path / folder, seed=seed)
     policy, same, judge = (str(tmp_path / each) for each in ("policy", "same", "judge"))
-    digests = model_digests(settings(model=policy, judge=judge))
+    digests = file_digests(settings(model=policy, judge=judge))
     assert {key: name for key, (name, _) in digests.items()} == {"model": policy, "judge": judge}
     assert digests["model"][1] != digests["judge"][1]
-    other = model_digests(settings(model=same, judge=same))
+    other = file_digests(settings(model=same, judge=same))
     assert other["model"][1] == digests["model"][1] == other["judge"][1]
+
+
+def test_ranks_wait_for_the_slowest_of_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 110.0
+    monkeypatch.setattr(rank_waits, "time", SimpleNamespace(monotonic=lambda: now))
+    waits = Waits(3)
+    waits.add(100.0, 104.0, {1: {"seconds": 10.0}, 2: {"seconds": 7.0}})
+    now = 120.0
+    waits.add(110.0, 120.0, {1: {"seconds": 1.0}})  # the third had no share
+    waits.add_sum(118.0)
+    assert waits.measures(2) == {
+        "wait_seconds": pytest.approx((6 + 9 + 13) / 3 / 2),
+        "longest_wait_seconds": 13 / 2,
+        "sum_seconds": 1.0,
+    }
+    assert waits.in_words(2).endswith("a step: rank 0 3.000 s, rank 1 4.500 s, rank 2 6.500 s")
+
+
+def test_digests_are_of_the_functions_that_judge_too(tmp_path: Path) -> None:
+    write_model(tmp_path / "policy")
+    file = tmp_path / "mine.py"
+    chosen = settings(model=str(tmp_path / "policy"), judge=f"{file}:better")
+    with pytest.raises(UserError, match=r"judge: there is no file .*mine\.py"):
+        file_digests(chosen)
+    file.write_text("def better(prompt, completion): return 1\n", encoding="utf-8")
+    before = file_digests(chosen)
+    assert set(before) == {"model", "judge"}
+    file.write_text("def better(prompt, completion): return 2\n", encoding="utf-8")
+    after = file_digests(chosen)
+    assert after["judge"] != before["judge"]
+    assert after["model"] == before["model"]
+    with pytest.raises(UserError, match=r"judge: rank 1 has other files of .*better than rank 0"):
+        check_files("rank 1", after, before)
 
 
 def test_prompts_and_verdicts_go_through_json() -> None:

@@ -20,7 +20,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx_lm.tuner.lora import LoRALinear
 
-from engine.compute import limits
+from engine.compute import headway, limits
 from engine.compute.numpy.pointwise import Norm, gated, rotated
 from engine.compute.numpy.products import multiply
 
@@ -170,6 +170,7 @@ class NumpyModel:
                     layer, read, ids.shape, cache, at, cos_sin, mask, query_positions
                 )
                 x += _mlp(layer, layer.mlp_norm(x))
+                headway.sign()
             return x
 
     def logits(self, hidden: np.ndarray) -> np.ndarray:

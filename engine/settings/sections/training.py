@@ -150,6 +150,13 @@ class TrainingSettings(SettingsModel):
         "Compiles the update, its batches padded to at most 32 shapes: auto on a GPU, where that "
         "is faster; on a CPU only on, and only with g++. Never with dropout.",
     )
+    rank_gradients: Literal["float32", "bfloat16"] = setting(
+        "float32",
+        SECTION,
+        "How several processes that train one run send each other their gradients: bfloat16 halves "
+        "what goes over the network and keeps two to three digits, so that a run differs a little "
+        "from that of one process.",
+    )
     efficient_long_context: bool = setting(
         False, SECTION, "Scores long sequences in chunks over the KV cache: less memory, slower."
     )

@@ -1,0 +1,76 @@
+"""The update of a run of several ranks, as rank 0 makes it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import mlx.optimizers as opt
+
+from engine.data.pairs import JudgedPair
+from engine.model.language_model import LanguageModel
+from engine.settings.schema import Settings
+from engine.train.rank_shares import zeros
+from engine.train.update import PassProgress, SummedLoss, Sums, Update
+
+
+class Ranks(Protocol):
+    """What the update needs of rank 0."""
+
+    def sums(
+        self,
+        compute: Callable[[Sequence[JudgedPair], int], Sums],
+        none: Callable[[], Sums],
+        decided: Sequence[JudgedPair],
+        step: int,
+    ) -> Sums:
+        """The sums over all ranks' shares of pairs: `compute` has those of this one, of some pairs
+        and the place of the first among all, and `none` those of an empty share."""
+        ...
+
+    def tell(self, **message: Any) -> None:
+        """Have the others do what needs no answer."""
+        ...
+
+    def agree(self, update: Update) -> None:
+        """See that all ranks have the weights of this one; where not, give them these."""
+        ...
+
+
+class SharedUpdate(Update):
+    """An update whose pairs all ranks score, and which all ranks make. It is not given up, since
+    all of them would have to."""
+
+    def __init__(
+        self,
+        ranks: Ranks,
+        policy: LanguageModel,
+        reference: LanguageModel,
+        settings: Settings,
+        optimizer: opt.Optimizer,
+        progress: PassProgress,
+        stop: Callable[[], bool],
+        warn: Callable[[str], None],
+    ) -> None:
+        super().__init__(policy, reference, settings, optimizer, progress, warn=warn)
+        self._ranks = ranks
+        self._step = self._checked = 0
+
+    def sums(
+        self, loss: SummedLoss, decided: Sequence[JudgedPair], step: int, first: int = 0
+    ) -> Sums:
+        own = super().sums
+        self._step = step
+        return self._ranks.sums(
+            lambda pairs, at: own(loss, pairs, step, at), lambda: zeros(self), decided, step
+        )
+
+    def add(self, sums: Sums, pairs: int) -> str | None:
+        self._ranks.tell(do="add", loss=sums.loss, pairs=pairs)
+        return super().add(sums, pairs)
+
+    def apply(self) -> float:
+        self._ranks.tell(do="apply")
+        norm = super().apply()
+        if (due := self._step // self.settings.save_every) > self._checked:
+            self._checked = due
+            self._ranks.agree(self)
+        return norm
