@@ -102,7 +102,7 @@ def test_every_run_with_how_far_it_is() -> None:
 def test_it_is_started_and_stopped(worker: list[str]) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot)
-        assert "nothing waits · A in the form" in shown(app)
+        assert "nothing waits · + in the form" in shown(app)
         await pilot.press("s")
         assert worker == []
         queue.add_settings(preset("starter"))

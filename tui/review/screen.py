@@ -117,6 +117,11 @@ class ReviewScreen(LabellingScreen):
         if not self._busy:
             self._refresh()
 
+    def on_resize(self) -> None:
+        """Another width has room for more facts, or fewer."""
+        if self.ready:
+            self._show_place(self._queue_now())
+
     def _refresh(self) -> None:
         queue = self._queue_now()
         pair = queue.refresh() if queue else None
