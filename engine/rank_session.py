@@ -13,7 +13,7 @@ from engine.model import adapter_files
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
-    from engine.train.rank_worker import RankWorker
+    from engine.train.ranks.worker import RankWorker
 
 
 class RankSession:
@@ -47,7 +47,7 @@ class RankSession:
         try:
             settings = self._settings and adapter_files.settled(self._settings)[0]
             import_mlx()
-            from engine.train.rank_worker import RankWorker
+            from engine.train.ranks.worker import RankWorker
 
             self._worker = RankWorker(self._place, settings)
             end = self._worker.work()

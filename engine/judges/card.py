@@ -1,7 +1,7 @@
 """A judge's card: how far it can be trusted with a rubric, from what it says of some pairs.
 
 Pure functions over plain data; `engine.judge_card` asks the judge, and the same bounds hold for a
-run that watches its judge (`engine.train.judge_watch`).
+run that watches its judge (`engine.train.watch.judge_watch`).
 """
 
 import math

@@ -31,10 +31,7 @@ from engine.settings.judge_roles import evaluator, training_judge
 from engine.settings.schema import Settings
 from engine.train.earlier_labels import EarlierLabels
 from engine.train.evaluation import Evaluation
-from engine.train.findings import nothing_learned
 from engine.train.finish import finish
-from engine.train.guard import Guard, suites_of
-from engine.train.guard_function import answers_rated
 from engine.train.journal import Journal
 from engine.train.judging import Elsewhere, Judging, judges_elsewhere, judging_of
 from engine.train.loading import load
@@ -46,6 +43,9 @@ from engine.train.state import TrainingState
 from engine.train.update import Update
 from engine.train.upkeep import Upkeep
 from engine.train.warm_start import WarmStart, load_warm_start
+from engine.train.watch.findings import nothing_learned
+from engine.train.watch.guard import Guard, suites_of
+from engine.train.watch.guard_function import answers_rated
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from engine.model.adapters import load_adapter_file
 from engine.runs.checkpoints import checkpoint_damage, in_words
 from engine.runs.folder import ADAPTERS, FUSED, Run
 from engine.settings.schema import Settings
-from engine.train.findings import nothing_learned
 from engine.train.journal import Journal
 from engine.train.online_dpo import Trainer
 from engine.train.ranks import Ranks
 from engine.train.results import fuse_run, publish_to_lm_studio, readers, write_adapters
+from engine.train.watch.findings import nothing_learned
 
 
 def finish(

@@ -22,14 +22,14 @@ from engine.events import (
 from engine.machine.backend import backend
 from engine.machine.memory import process_memory
 from engine.settings.schema import Settings
-from engine.train.advice import fitting
 from engine.train.evaluation import WinRate
-from engine.train.findings import findings_of, sentence
-from engine.train.guard import changes_in_words, loss_in_words
 from engine.train.journal import Journal
 from engine.train.metrics import Averages, add_judged
 from engine.train.state import TrainingState
 from engine.train.update import StepResult
+from engine.train.watch.advice import fitting
+from engine.train.watch.findings import findings_of, sentence
+from engine.train.watch.guard import changes_in_words, loss_in_words
 
 SPLITS: dict[Split, str] = {
     "valid": "valid",

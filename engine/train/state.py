@@ -21,11 +21,11 @@ from engine.model.adapter_files import WEIGHTS
 from engine.model.adapters import load_adapter_file
 from engine.runs.folder import SAMPLED
 from engine.train.best import BestSoFar
-from engine.train.collapse_watch import CollapseWatch
-from engine.train.health import Health
-from engine.train.judge_watch import JudgeWatch
 from engine.train.metrics import Averages
 from engine.train.update import Update
+from engine.train.watch.collapse_watch import CollapseWatch
+from engine.train.watch.health import Health
+from engine.train.watch.judge_watch import JudgeWatch
 
 OPTIMIZER, GRADIENTS, STATE = (
     "optimizer.safetensors",

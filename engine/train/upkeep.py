@@ -16,15 +16,15 @@ from engine.runs.folder import SAMPLED
 from engine.settings.schema import Settings
 from engine.suites.changes import changes
 from engine.train import state as checkpoints
-from engine.train.collapse_watch import ADVICE as COLLAPSE_ADVICE
 from engine.train.evaluation import Evaluation, WinRate
-from engine.train.guard import Guard, loss_in_words, start_in_words
 from engine.train.journal import Journal
-from engine.train.memory_guard import MemoryGuard
 from engine.train.pausing import POLL_SECONDS, StepClock
 from engine.train.reporting import Measures, Reporter
 from engine.train.state import TrainingState
 from engine.train.update import StepResult, Update
+from engine.train.watch.collapse_watch import ADVICE as COLLAPSE_ADVICE
+from engine.train.watch.guard import Guard, loss_in_words, start_in_words
+from engine.train.watch.memory_guard import MemoryGuard
 
 
 class Upkeep:

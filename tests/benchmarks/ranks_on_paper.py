@@ -283,7 +283,7 @@ def rank() -> None:
 
     from engine.distributed.group import Group
     from engine.machine.launch import place
-    from engine.train.rank_shares import reduced
+    from engine.train.ranks.shares import reduced
 
     here = place()
     assert here

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine.train.judge_watch import WATCHED
+from engine.train.watch.judge_watch import WATCHED
 from tests.end_to_end.program import TIMEOUT, written
 from tests.engine.small_models import QWEN3, write_model, write_prompts
 

@@ -221,8 +221,8 @@ import os, sys, threading, time
 def wait():
     while not os.path.exists(os.environ["HANG"]):
         time.sleep(0.05)
-    for name in ("rank_worker", "rank_lead"):  # of which each rank has one
-        if module := sys.modules.get("engine.train." + name):
+    for name in ("worker", "lead"):  # of which each rank has one
+        if module := sys.modules.get("engine.train.ranks." + name):
             module.sample = lambda *_, **__: time.sleep(1e6)
 
 threading.Thread(target=wait, daemon=True).start()

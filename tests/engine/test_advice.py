@@ -6,8 +6,8 @@ import pytest
 
 from engine.events import Finding
 from engine.settings.schema import Settings
-from engine.train import advice, findings
-from engine.train.health import Health
+from engine.train.watch import advice, findings
+from engine.train.watch.health import Health
 
 pytestmark = pytest.mark.quick
 

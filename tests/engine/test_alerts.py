@@ -346,7 +346,7 @@ def test_a_pause_by_itself_reaches_the_address(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Beside a screen a run that has no room pauses, and does not stop."""
-    from engine.train import memory_guard
+    from engine.train.watch import memory_guard
 
     monkeypatch.setattr(memory_guard.MemoryGuard, "excess", lambda self: "memory is full")
     few = {"iters": 6, "batch_size": 4, "steps_per_report": 2, "steps_per_eval": -1}

@@ -21,10 +21,10 @@ from engine.settings.schema import Settings
 from engine.train import assemble
 from engine.train.best import BestSoFar
 from engine.train.evaluation import Evaluation, WinRate, wilson
-from engine.train.findings import CHECKS, KL_FAR
-from engine.train.health import Health
 from engine.train.results import trained_weights, weights_to_leave
 from engine.train.update import Update
+from engine.train.watch.findings import CHECKS, KL_FAR
+from engine.train.watch.health import Health
 from tests.engine.small_models import run_settings, settings, write_run_files
 
 

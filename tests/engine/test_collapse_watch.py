@@ -16,10 +16,10 @@ from engine.runs import archive
 from engine.session import Session
 from engine.settings.files import preset
 from engine.settings.schema import Settings
-from engine.train import collapse_watch
-from engine.train.collapse_watch import CHECKPOINT_EVERY, CollapseWatch, Counts
 from engine.train.state import TrainingState
 from engine.train.update import StepResult
+from engine.train.watch import collapse_watch
+from engine.train.watch.collapse_watch import CHECKPOINT_EVERY, CollapseWatch, Counts
 
 TIMEOUT = 240.0  # seconds
 WORDS = [f"word{index}" for index in range(400)]

@@ -322,7 +322,7 @@ def test_two_answers_are_judged_as_ever() -> None:
 
 def test_the_judge_at_chance_is_seen_through_in_spite_of_the_choice() -> None:
     """Of many readings the extremes are chosen, whose orders agree; the watch sees them all."""
-    from engine.train.judge_watch import WATCHED, JudgeWatch
+    from engine.train.watch.judge_watch import WATCHED, JudgeWatch
 
     chance = random.Random(3)
 

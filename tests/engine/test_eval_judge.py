@@ -18,8 +18,8 @@ from engine.settings.checks import problems
 from engine.settings.judge_roles import evaluator, measured_by, training_judge
 from engine.settings.schema import Settings, no_effect
 from engine.train.evaluation import Evaluation
-from engine.train.findings import findings_of
-from engine.train.health import Health
+from engine.train.watch.findings import findings_of
+from engine.train.watch.health import Health
 from tests.engine.small_models import (
     language_model,
     run_settings,

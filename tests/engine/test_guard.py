@@ -13,11 +13,11 @@ from engine.session import Session
 from engine.settings.checks import problems
 from engine.settings.files import preset
 from engine.settings.schema import Settings, no_effect
-from engine.train import guard as guard_module
-from engine.train.findings import findings_of
-from engine.train.guard import Guard, start_in_words, suites_of
-from engine.train.health import Health
 from engine.train.state import TrainingState
+from engine.train.watch import guard as guard_module
+from engine.train.watch.findings import findings_of
+from engine.train.watch.guard import Guard, start_in_words, suites_of
+from engine.train.watch.health import Health
 from tests.engine.small_models import settings
 
 TIMEOUT = 240.0  # seconds

@@ -13,9 +13,9 @@ from engine.session import Session
 from engine.settings.checks import problems
 from engine.settings.files import preset
 from engine.settings.schema import Settings
-from engine.train.guard import suites_of
-from engine.train.guard_function import answers_rated
 from engine.train.journal import Journal
+from engine.train.watch.guard import suites_of
+from engine.train.watch.guard_function import answers_rated
 
 TIMEOUT = 240.0  # seconds
 ITEMS = (

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from engine.train.findings import CHECKS, ENOUGH_PAIRS, findings_of, nothing_learned, sentence
-from engine.train.health import RECENT, Health
+from engine.train.watch.findings import CHECKS, ENOUGH_PAIRS, findings_of, nothing_learned, sentence
+from engine.train.watch.health import RECENT, Health
 
 pytestmark = pytest.mark.quick
 

@@ -19,9 +19,9 @@ from engine.settings.checks import problems
 from engine.settings.judge_roles import evaluator, training_judge
 from engine.settings.schema import Settings, no_effect
 from engine.train.journal import Journal
-from engine.train.judge_watch import JudgeWatch
 from engine.train.metrics import Averages, add_judged
 from engine.train.run_labels import RunLabels
+from engine.train.watch.judge_watch import JudgeWatch
 from tests.engine.small_models import pair
 
 pytestmark = pytest.mark.quick

@@ -16,8 +16,8 @@ from engine.judges import llm
 from engine.runs import archive
 from engine.session import Session
 from engine.settings.schema import Settings, no_effect
-from engine.train.judge_watch import WATCHED, JudgeWatch
 from engine.train.state import TrainingState
+from engine.train.watch.judge_watch import WATCHED, JudgeWatch
 from tests.engine.small_models import pair, settings, write_model, write_prompts
 
 TIMEOUT = 120.0  # seconds

@@ -12,7 +12,7 @@ from engine.machine.memory import memory
 from engine.runs.folder import Run
 from engine.session import Session
 from engine.settings.schema import Settings
-from engine.train import memory_guard
+from engine.train.watch import memory_guard
 from tests.engine.small_models import settings, write_model, write_prompts
 
 TIMEOUT = 300  # seconds

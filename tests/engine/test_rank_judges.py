@@ -15,8 +15,8 @@ from engine.judges.contest import Choosing
 from engine.judges.function import FunctionJudge
 from engine.judges.queued import judge_batch
 from engine.judges.server import ServerJudge
-from engine.train.rank_judges import SharedJudge, SharedServer, answer_to
-from engine.train.rank_shares import dealt
+from engine.train.ranks.judges import SharedJudge, SharedServer, answer_to
+from engine.train.ranks.shares import dealt
 from tests.engine.little_server import LittleServer
 from tests.engine.small_models import pair, settings
 from tests.engine.test_contest import prompt_of

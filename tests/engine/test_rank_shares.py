@@ -19,9 +19,9 @@ from engine.data.pairs import Verdict
 from engine.data.prompts import Prompt
 from engine.distributed.group import Group
 from engine.errors import UserError
-from engine.train import rank_waits
-from engine.train.rank_checks import check_files, file_digests
-from engine.train.rank_shares import (
+from engine.train.ranks import waits as rank_waits
+from engine.train.ranks.checks import check_files, file_digests
+from engine.train.ranks.shares import (
     by_weight,
     dealt,
     reduced,
@@ -31,7 +31,7 @@ from engine.train.rank_shares import (
     to_bytes,
     zeros,
 )
-from engine.train.rank_waits import Waits
+from engine.train.ranks.waits import Waits
 from tests.engine.small_models import number, settings, write_model
 from tests.engine.test_update import make_update
 

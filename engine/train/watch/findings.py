@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from engine.data.pairs import DECIDED
 from engine.events import EVAL_WIN_RATE, Choice, Finding
-from engine.train.health import Health
+from engine.train.watch.health import Health
 
 ENOUGH_PAIRS = 16  # without one to learn from, so that it is worth saying
 KL_FAR = 25.0  # nats a completion

@@ -3,7 +3,7 @@ their shares of what takes long: sampling, judging by models of this machine, an
 
 What is sampled does not depend on who samples it: draws have keys of their own. Every rank applies
 the same sum of gradients by the same optimizer, and so has the same weights. What the others do is
-in `engine.train.rank_worker`.
+in `engine.train.ranks.worker`.
 """
 
 import base64
@@ -35,9 +35,9 @@ from engine.model.language_model import LanguageModel
 from engine.settings.judge_names import judge_kind
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
-from engine.train.rank_checks import check_files, check_hello, file_digests
-from engine.train.rank_judges import SharedJudge, SharedServer
-from engine.train.rank_shares import (
+from engine.train.ranks.checks import check_files, check_hello, file_digests
+from engine.train.ranks.judges import SharedJudge, SharedServer
+from engine.train.ranks.shares import (
     HEADER,
     by_weight,
     dealt,
@@ -47,8 +47,8 @@ from engine.train.rank_shares import (
     state_digest,
     to_bytes,
 )
-from engine.train.rank_update import SharedUpdate
-from engine.train.rank_waits import Waits
+from engine.train.ranks.update import SharedUpdate
+from engine.train.ranks.waits import Waits
 from engine.train.reporting import Measures
 from engine.train.roles import Roles
 from engine.train.update import MakeUpdate, Sums, Update
@@ -205,7 +205,7 @@ class Lead:
         take: Callable[[Any], T],
         stop: Callable[[], bool] | None = None,
     ) -> list[T]:
-        """As `engine.train.rank_judges.Ranks` has it."""
+        """As `engine.train.ranks.judges.Ranks` has it."""
         shares = dealt(sizes, self.size)
         ranks = [rank for rank in self._others if shares[rank]]
         start = time.monotonic()

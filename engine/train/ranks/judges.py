@@ -12,7 +12,7 @@ from engine.data.prompts import Prompt
 from engine.judges import JudgeAway, PairJudge, Score, ScoringJudge
 from engine.judges.presentation import Request
 from engine.judges.server import ServerJudge
-from engine.train.rank_shares import dealt
+from engine.train.ranks.shares import dealt
 
 T = TypeVar("T")
 Texts = Sequence[tuple[Request, str, str]]

@@ -12,7 +12,7 @@ from engine.judges import PairJudge
 from engine.machine.launch import place
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
-from engine.train.rank_lead import Lead
+from engine.train.ranks.lead import Lead
 from engine.train.reporting import Measures
 from engine.train.roles import Roles
 from engine.train.update import MakeUpdate, Update

@@ -8,7 +8,7 @@ import mlx.optimizers as opt
 from engine.data.pairs import JudgedPair
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
-from engine.train.rank_shares import zeros
+from engine.train.ranks.shares import zeros
 from engine.train.update import PassProgress, SummedLoss, Sums, Update
 
 

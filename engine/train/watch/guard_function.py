@@ -18,8 +18,8 @@ from engine.settings.judge_names import file_and_function
 from engine.settings.schema import Settings
 from engine.suites.items import Item, passes
 from engine.train.function_files import tell_of_changes
-from engine.train.guard import Rate
 from engine.train.journal import Journal
+from engine.train.watch.guard import Rate
 
 RIGHT = 0.5  # the least that a right answer is given
 

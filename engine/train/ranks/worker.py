@@ -34,12 +34,11 @@ from engine.settings.judge_roles import evaluator, training_judge
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
 from engine.train.judging import Elsewhere, judge_of, judges_elsewhere
-from engine.train.memory_guard import MemoryGuard
 from engine.train.online_dpo import summed_loss
 from engine.train.optimizers import build_optimizer
-from engine.train.rank_checks import file_digests
-from engine.train.rank_judges import answer_to
-from engine.train.rank_shares import (
+from engine.train.ranks.checks import file_digests
+from engine.train.ranks.judges import answer_to
+from engine.train.ranks.shares import (
     HEADER,
     reduced,
     start_file,
@@ -49,6 +48,7 @@ from engine.train.rank_shares import (
 )
 from engine.train.roles import Roles, load_roles
 from engine.train.update import Sums, Update
+from engine.train.watch.memory_guard import MemoryGuard
 
 END_SECONDS = 60.0  # that rank 0 gets to write its last checkpoint
 
