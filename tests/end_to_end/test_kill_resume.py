@@ -16,7 +16,6 @@ from engine.train.watch.judge_watch import WATCHED
 from tests.end_to_end.program import TIMEOUT, written
 from tests.engine.small_models import QWEN3, write_model, write_prompts
 
-KILLED = [("lora", 1), ("ahead", 1), ("hybrid", 1)]  # how often each is
 ROOT = Path(__file__).parents[2]
 # Everything that a resumed run has to find again: gradients that wait, dropout, pairs ahead.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -195,11 +194,8 @@ def test_a_run_killed_in_its_warm_start_goes_on_as_if_unbroken(
     assert_alike(runs / "broken", runs / "unbroken", "after two kills")
 
 
-@pytest.mark.parametrize(("name", "kills"), KILLED)
-def test_a_killed_run_goes_on_as_if_unbroken(
-    name: str, kills: int, models: Path, tmp_path: Path
-) -> None:
-    check(models, tmp_path, name, trials=1, kills=kills, seed=len(name))
+def test_a_killed_run_goes_on_as_if_unbroken(models: Path, tmp_path: Path) -> None:
+    check(models, tmp_path, "lora", trials=1, kills=1, seed=4)
 
 
 @pytest.mark.slow

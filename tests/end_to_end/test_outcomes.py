@@ -57,7 +57,7 @@ def test_a_run_that_learned_nothing_is_status_3(
 def test_a_pause_that_nobody_can_end_is_a_stop_and_status_3(studio_home: Path) -> None:
     full = (
         "from engine.machine.memory import memory\n"
-        "from engine.train import memory_guard\n"
+        "from engine.train.watch import memory_guard\n"
         "memory_guard.process_memory = lambda: memory()[0]\n"
         "from tui.main import main\n"
         "main()\n"

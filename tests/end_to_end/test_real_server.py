@@ -57,6 +57,7 @@ def leaving() -> Iterator[contextlib.ExitStack]:
         yield stack
 
 
+@pytest.mark.slow
 def test_a_real_server_killed_and_started_again(
     tmp_path: Path, leaving: contextlib.ExitStack
 ) -> None:

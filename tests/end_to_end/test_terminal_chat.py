@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.end_to_end import program
 from tests.end_to_end.pseudo_terminal import studio
 
@@ -17,6 +19,7 @@ def records(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_a_chat_in_the_app_and_through_a_pipe(studio_home: Path, tmp_path: Path) -> None:
     small = program.words(**program.SMALL)
     trained = program.run("train", "starter", "--run-name", "small", *small, home=studio_home)

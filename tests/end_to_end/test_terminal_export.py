@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.end_to_end import program
 from tests.end_to_end.pseudo_terminal import PseudoTerminal, studio
 
@@ -21,6 +23,7 @@ def export(terminal: PseudoTerminal, choice: str, what: str, to: Path) -> None:
     assert str(to) in "".join(text.split())  # it may be broken over two lines
 
 
+@pytest.mark.slow
 def test_adapters_and_the_fused_model(studio_home: Path, tmp_path: Path) -> None:
     # Nothing is evaluated, so there is no best step to choose beside the last.
     small = program.words(**program.SMALL | {"steps_per_eval": -1})

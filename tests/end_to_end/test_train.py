@@ -66,7 +66,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_signal_stops_with_a_checkpoint_and_resume_goes_on_exactly(
     number: signal.Signals, status: int, studio_home: Path, whole: Path
 ) -> None:
