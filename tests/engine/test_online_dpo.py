@@ -192,7 +192,7 @@ def test_pairs_say_which_weights_wrote_them(lookahead: int, chosen: Choose) -> N
     [
         {"gradient_accumulation_steps": 3},
         {"lookahead": 2, "lora_parameters": {"rank": 4, "dropout": 0.3}},
-        {"train_type": "dora"},
+        pytest.param({"train_type": "dora"}, marks=pytest.mark.slow),
         {"completions": 4, "rejected": "low"},
     ],
     ids=repr,

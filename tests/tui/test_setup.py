@@ -315,6 +315,7 @@ def test_a_bad_value_says_why_beside_it_and_cannot_start(monkeypatch: pytest.Mon
         started = starts(app, monkeypatch)
         await go_to(app, pilot, "temperature")
         await pilot.press("0", "enter")
+        await until(pilot, lambda: "has to be a number, above 0" in shown(app))
         lines = shown(app).splitlines()
         at = next(number for number, line in enumerate(lines) if "temperature" in line)
         assert "!" in lines[at]
