@@ -65,17 +65,21 @@ class Pair:
         if not self.others:
             return self
         places = sorted((one, other))
-        first, second = (self.answers[place] for place in places)
+        pair_id = f"{self.pair_id}-{places[0]}{places[1]}"
+        return self.with_answers(pair_id, *(self.answers[place] for place in places))
+
+    def with_answers(self, pair_id: str, first: Answer, second: Answer, *others: Answer) -> "Pair":
+        """The same prompt with other answers."""
         return replace(
             self,
-            pair_id=f"{self.pair_id}-{places[0]}{places[1]}",
+            pair_id=pair_id,
             first=first.text,
             second=second.text,
             first_ids=first.ids,
             second_ids=second.ids,
             first_finished=first.finished,
             second_finished=second.finished,
-            others=(),
+            others=others,
         )
 
     @property
@@ -197,18 +201,7 @@ class JudgedPair:
         it."""
         if not self.sampled:
             return self.pair if self.sampled is None else None
-        first, second, *others = self.sampled
-        return replace(
-            self.pair,
-            pair_id=prompt_id(self.pair.pair_id),
-            first=first.text,
-            second=second.text,
-            first_ids=first.ids,
-            second_ids=second.ids,
-            first_finished=first.finished,
-            second_finished=second.finished,
-            others=tuple(others),
-        )
+        return self.pair.with_answers(prompt_id(self.pair.pair_id), *self.sampled)
 
     @property
     def readings(self) -> tuple[Verdict, ...]:

@@ -1,6 +1,7 @@
 """`lora-studio serve`: the app in a browser, played by a client of its protocol."""
 
 import asyncio
+import contextlib
 import os
 import re
 import socket
@@ -95,18 +96,25 @@ class Served:
         asyncio.run(play())
 
 
-@pytest.fixture
-def serve(studio_home: Path) -> Iterator[Callable[..., Served]]:
-    servers: list[Served] = []
+@contextlib.contextmanager
+def servers(home: Path) -> Iterator[Callable[..., Served]]:
+    """Starts servers, which end with it."""
+    started: list[Served] = []
 
     def start(*arguments: str) -> Served:
-        servers.append(Served(studio_home, *arguments))
-        return servers[-1]
+        started.append(Served(home, *arguments))
+        return started[-1]
 
     yield start
-    for each in servers:
+    for each in started:
         each.process.terminate()
         each.process.communicate(timeout=TIMEOUT)
+
+
+@pytest.fixture
+def serve(studio_home: Path) -> Iterator[Callable[..., Served]]:
+    with servers(studio_home) as start:
+        yield start
 
 
 @installed

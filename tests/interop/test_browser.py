@@ -20,7 +20,7 @@ from engine.runs.folder import PAIRS, Run
 from engine.runs.remote import post
 from tests.end_to_end.program import TIMEOUT
 from tests.end_to_end.review_screen import read
-from tests.end_to_end.test_serve import UNKNOWN, Served
+from tests.end_to_end.test_serve import UNKNOWN, Served, servers
 from tests.end_to_end.test_terminal_person import CONFIG
 
 CHROMIUM = next(
@@ -83,16 +83,8 @@ def page() -> Iterator[Page]:
 
 @pytest.fixture
 def serve(studio_home: Path) -> Iterator[Callable[..., Served]]:
-    servers: list[Served] = []
-
-    def start(*arguments: str) -> Served:
-        servers.append(Served(studio_home, *arguments))
-        return servers[-1]
-
-    yield start
-    for each in servers:
-        each.process.terminate()
-        each.process.communicate(timeout=TIMEOUT)
+    with servers(studio_home) as start:
+        yield start
 
 
 def test_a_run_is_watched(serve: Callable[..., Served], page: Page) -> None:

@@ -95,11 +95,15 @@ class StudioServer(Server):
         """Run the app for a tab, until either ends."""
         socket = web.WebSocketResponse(heartbeat=15)
         await socket.prepare(request)
+
+        async def close() -> None:
+            await socket.close()
+
         app = _Tab(
             TITLE,
             write_bytes=socket.send_bytes,
             write_str=socket.send_str,
-            close=socket.close,
+            close=close,
             download_manager=self.download_manager,
         )
         app.arguments = self._arguments
@@ -141,8 +145,9 @@ class _Tab(AppService):
         if task is None:
             return
         await self._download_manager.cancel_app_downloads(app_service_id=self.app_service_id)
-        with contextlib.suppress(ProcessLookupError):
-            if self._process.returncode is None:
-                os.kill(self._process.pid, signal.SIGHUP)
+        process = self._process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGHUP)
         await asyncio.wait([task], timeout=CLOSE_SECONDS)
         task.cancel()

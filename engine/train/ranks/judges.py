@@ -18,7 +18,7 @@ T = TypeVar("T")
 Texts = Sequence[tuple[Request, str, str]]
 
 
-class Ranks(Protocol):
+class JudgingRanks(Protocol):
     """What a shared judge needs of rank 0."""
 
     size: int
@@ -57,11 +57,13 @@ class Ranks(Protocol):
 class SharedJudge:
     """A judge that each rank has, before the run's pairs."""
 
-    def __init__(self, ranks: Ranks, at: int, judge: PairJudge, kind: str = "judging") -> None:
+    def __init__(
+        self, ranks: JudgingRanks, at: int, judge: PairJudge, kind: str = "judging"
+    ) -> None:
         """
         Args:
             at: 0 for the run's judge, 1 for the one that only evaluates.
-            kind: as of `Ranks.share_out`.
+            kind: as of `JudgingRanks.share_out`.
         """
         self.name = judge.name
         self._ranks, self._at, self._judge, self._kind = ranks, at, judge, kind
@@ -127,7 +129,9 @@ class SharedServer(SharedJudge):
 
     stores_labels = False
 
-    def __init__(self, ranks: Ranks, at: int, judge: ServerJudge, woken: threading.Event) -> None:
+    def __init__(
+        self, ranks: JudgingRanks, at: int, judge: ServerJudge, woken: threading.Event
+    ) -> None:
         """`woken` is set where the server has answered another rank's batch."""
         super().__init__(ranks, at, judge, kind="")
         self._server, self._woken = judge, woken

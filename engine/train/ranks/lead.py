@@ -205,7 +205,7 @@ class Lead:
         take: Callable[[Any], T],
         stop: Callable[[], bool] | None = None,
     ) -> list[T]:
-        """As `engine.train.ranks.judges.Ranks` has it."""
+        """As `engine.train.ranks.judges.JudgingRanks` has it."""
         shares = dealt(sizes, self.size)
         ranks = [rank for rank in self._others if shares[rank]]
         start = time.monotonic()

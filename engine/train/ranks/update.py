@@ -12,7 +12,7 @@ from engine.train.ranks.shares import zeros
 from engine.train.update import PassProgress, SummedLoss, Sums, Update
 
 
-class Ranks(Protocol):
+class UpdatingRanks(Protocol):
     """What the update needs of rank 0."""
 
     def sums(
@@ -41,7 +41,7 @@ class SharedUpdate(Update):
 
     def __init__(
         self,
-        ranks: Ranks,
+        ranks: UpdatingRanks,
         policy: LanguageModel,
         reference: LanguageModel,
         settings: Settings,
