@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 WITHOUT = "`lora-studio train starter` or `lora-studio train CONFIG.yaml` trains without the app"
 RESUMED_WITHOUT = "`lora-studio resume {}` goes on without the app"
 ONLY_HERE = "a person judges the run {!r}, which needs the app"
-ENGINE_TURN = 0.001  # seconds that the engine's thread may keep Python while the screen wants it
 
 
 def run_app(
@@ -43,7 +42,6 @@ def run_app(
     from tui.terminal.captured_output import CapturedOutput
     from tui.terminal.guard import Guard, crash_file
 
-    sys.setswitchinterval(ENGINE_TURN)
     with (
         CapturedOutput() as output,
         Guard(output.err.fileno(), output.last_words, crash_file()) as guard,
@@ -51,7 +49,9 @@ def run_app(
         faulthandler.enable(2)
         from tui.app import StudioApp
         from tui.terminal.job_control import JobControl
+        from tui.terminal.screen_loop import screen_runner
         from tui.terminal.signals import handle_signals
+        from tui.textual_private.terminal_driver import TerminalDriver
 
         app = StudioApp(settings, start=start, run=run, back_to=back_to, output=output)
         control = app.control
@@ -59,13 +59,15 @@ def run_app(
         if in_browser():  # which has no shell to go back to
             screen = output.out.fileno()
         else:
+            app.driver_class = TerminalDriver
             app.after_first_frame = JobControl(app, control, guard, app.say).install
         with (
             _drawing_on(screen),
             handle_signals(app, control, guard, screen, app.quit_when_stopped),
         ):
             try:
-                app.run(mouse=wants_mouse(os.environ))
+                with screen_runner() as runner:
+                    runner.run(app.run_async(mouse=wants_mouse(os.environ)))
             finally:
                 control.end()
     if line := last_line(control):

@@ -18,6 +18,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -27,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.end_to_end.pseudo_terminal import PseudoTerminal, studio
-from tests.end_to_end.review_screen import read
 from tests.signals import leave_when_told_to_end, let_programs_take_signals
 from tests.tui.archive import make_run
 
@@ -89,23 +89,18 @@ def verdict_to_pair(presses: int) -> dict[str, float]:
         config = write_config(Path(home), **BY_HAND)
         with studio(Path(home), str(config), **LARGE) as terminal:
             begin(terminal)
-            terminal.wait_for("of the run", 120)
+            terminal.wait_for(lambda text: number_of_pair(text) is not None, 120)
             times = []
             while len(times) < presses:
-                terminal.wait_for(lambda text: "of the run" in text and " 0 waiting" not in text)
+                terminal.wait_for(lambda text: re.search(r"[1-9]\d* more waits?", text))
                 time.sleep(0.3)
-                before = read(terminal.lines)
+                before = number_of_pair(terminal.text)
                 assert before
 
-                def changed(text: str, before: Any = before) -> bool:
-                    shown = read(text.split("\n"))
-                    return bool(
-                        shown
-                        and shown.of_run == before.of_run + 1
-                        and (shown.left, shown.right) != (before.left, before.right)
-                    )
+                def is_next(text: str, number: int = before + 1) -> bool:
+                    return number_of_pair(text) == number and " tokens" in text
 
-                times.append(answer_ms(terminal, "1", changed))
+                times.append(answer_ms(terminal, "1", is_next))
     return summary(times)
 
 
@@ -134,6 +129,12 @@ def long_chart(points: int = 100_000) -> dict[str, float]:
             time.sleep(1)
             chart = answer_ms(terminal, "\r", lambda text: "⣿" in text)
             return {"run_detail_ms": detail, "chart_ms": chart}
+
+
+def number_of_pair(text: str) -> int | None:
+    """The place in the run of the pair on the screen, if there is one."""
+    found = re.search(r" (\d+) of [\d,]+ [━╸─]", text)
+    return int(found[1]) if found else None
 
 
 # -- how it is measured ----------------------------------------------------------------------------

@@ -22,7 +22,7 @@ class KeysOverlay(ModalScreen[None]):
     """All keys of a screen, with what each does and the id that keys.yaml knows it by."""
 
     DEFAULT_CSS = """
-    KeysOverlay { align: center middle; background: $background 60%; }
+    KeysOverlay { align: center middle; background: $background; }
     KeysOverlay VerticalScroll {
         width: 76; max-width: 100%; height: auto; max-height: 100%;
         background: $surface; padding: 1 2;

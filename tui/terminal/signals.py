@@ -38,7 +38,7 @@ def handle_signals(
     def handle(number: int, frame: FrameType | None) -> None:
         again, control.ended_by = control.ended_by is not None, number
         if number == signal.SIGHUP:
-            _let_go(app, guard, screen)
+            _let_go(guard, screen)
             if control.outlives_screen():
                 textual_private.call_soon(app, app.exit)
                 return
@@ -55,7 +55,7 @@ def handle_signals(
             signal.signal(number, handler)
 
 
-def _let_go(app: "App[int]", guard: "Guard", screen: int) -> None:
+def _let_go(guard: "Guard", screen: int) -> None:
     """Point input and screen at nothing, so that neither is waited for."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, screen):
@@ -63,7 +63,6 @@ def _let_go(app: "App[int]", guard: "Guard", screen: int) -> None:
             os.dup2(nothing, descriptor)
     os.close(nothing)
     guard.dismiss(restore=True)  # the signal may have come while the terminal is still there
-    textual_private.swallow_writes(app)
 
 
 def _insist(control: "RunControl", guard: "Guard", number: int) -> None:

@@ -4,7 +4,6 @@ Nothing outside this folder uses one, so that Textual's next version is this fol
 """
 
 import contextlib
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -43,23 +42,6 @@ def call_soon(app: App[int], what: Callable[[], object]) -> None:
     if app._loop is not None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             app._loop.call_soon_threadsafe(what)
-
-
-def swallow_writes(app: App[int]) -> None:
-    """Take what is still drawn once the terminal is gone.
-
-    Textual's writer ends with an error then, and its queue fills and blocks the loop.
-    """
-    writer = getattr(app._driver, "_writer_thread", None)
-    if writer is None:
-        return
-
-    def swallow() -> None:
-        writer.join()
-        while writer._queue.get() is not None:
-            pass
-
-    threading.Thread(target=swallow, name="swallow", daemon=True).start()
 
 
 def bindings_in_front(screen: Screen[Any]) -> list[BindingsMap]:

@@ -1,0 +1,126 @@
+"""The loop in which the screen comes first, and the driver that draws from it."""
+
+import asyncio
+import gc
+import io
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from textual.app import App
+
+from tui.terminal import screen_loop
+from tui.textual_private.terminal_driver import TerminalDriver
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Every test has to leave Python's settings as they were."""
+    before = sys.getswitchinterval(), gc.get_threshold()
+    yield
+    assert (sys.getswitchinterval(), gc.get_threshold()) == before
+
+
+def test_a_thread_that_computes_does_not_come_in_between() -> None:
+    done = threading.Event()
+
+    def engine() -> None:
+        while not done.is_set():
+            pass
+
+    async def screen() -> int:
+        """How often it comes to work in 50 ms."""
+        turns, ends = 0, time.perf_counter() + 0.05
+        while time.perf_counter() < ends:
+            turns += 1
+            await asyncio.sleep(0)
+        return turns
+
+    thread = threading.Thread(target=engine, daemon=True)
+    thread.start()
+    try:
+        with asyncio.Runner() as runner:
+            by_halves = runner.run(screen())
+        with screen_loop.screen_runner() as runner:
+            first = runner.run(screen())
+    finally:
+        done.set()
+        thread.join()
+    assert first > 10 * by_halves
+
+
+def test_what_is_due_is_done_while_there_is_more_to_do() -> None:
+    async def screen() -> tuple[float, bytes]:
+        read, write = os.pipe()
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Future[bytes] = loop.create_future()
+
+        def take() -> None:
+            loop.remove_reader(read)
+            arrived.set_result(os.read(read, 10))
+
+        loop.add_reader(read, take)
+        loop.call_later(0.02, os.write, write, b"a key")
+        began = time.perf_counter()
+        while not arrived.done():
+            await asyncio.sleep(0)
+        os.close(read)
+        os.close(write)
+        return time.perf_counter() - began, arrived.result()
+
+    with screen_loop.screen_runner() as runner:
+        waited, key = runner.run(screen())
+    assert key == b"a key"
+    assert waited >= 0.02
+
+
+def test_garbage_goes_in_the_pauses_and_not_before() -> None:
+    class Node:
+        def __init__(self) -> None:
+            self.me = self
+
+    collections: list[bool] = []
+    working = True
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        if phase == "start":
+            collections.append(working)
+
+    async def screen() -> None:
+        nonlocal working
+        for _ in range(2 * screen_loop.YOUNG):
+            Node()
+        await asyncio.sleep(0)
+        working = False
+        await asyncio.sleep(0.02)
+        working = True
+
+    with screen_loop.screen_runner() as runner:
+        runner.run(asyncio.sleep(0.001))
+        gc.callbacks.append(note)
+        try:
+            runner.run(screen())
+        finally:
+            gc.callbacks.remove(note)
+    assert collections
+    assert not any(collections)
+
+
+def test_the_driver_writes_at_once_and_nothing_once_the_terminal_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def draw() -> None:
+        terminal, its_end = os.openpty()
+        with open(its_end, "wb", buffering=0) as end, io.TextIOWrapper(end) as screen:
+            monkeypatch.setattr(sys, "__stderr__", screen)
+            driver = TerminalDriver(App())
+            driver.write("a frame")
+            assert os.read(terminal, 100) == b"a frame"
+            os.close(terminal)
+            driver.write("the next")
+            monkeypatch.undo()
+
+    asyncio.run(draw())

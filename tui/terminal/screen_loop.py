@@ -1,0 +1,70 @@
+"""The loop in which the screen comes first: a key is answered before the engine's thread goes on.
+
+Python goes to a thread that has waited for the switch interval, whoever waits. Two threads that
+compute have it by halves so, and one that looks for input lets go of it each time. To draw one
+answer takes Textual fifty such looks; at each of them the engine's thread would come in between.
+"""
+
+import asyncio
+import contextlib
+import gc
+import selectors
+import sys
+import time
+from collections.abc import Iterator
+
+SCREEN_TURN = 0.1  # seconds that the screen may keep Python while the engine's thread wants it
+ENGINE_TURN = 0.001  # and the other way round
+LOOK_SECONDS = 0.005  # between two looks for input while there is something to do
+YOUNG = 3_000  # new objects from which on it is worth collecting garbage
+YOUNG_AT_ONCE = 100_000  # and from which on it does not wait for a pause
+OLDER = 10  # collections of a generation after which the next older one is due, as in Python
+
+
+@contextlib.contextmanager
+def screen_runner() -> Iterator[asyncio.Runner]:
+    """Run a coroutine in such a loop; everything is as before afterwards."""
+    switch, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    gc.set_threshold(YOUNG_AT_ONCE, *thresholds[1:])
+    try:
+        with asyncio.Runner(loop_factory=_loop) as runner:
+            yield runner
+    finally:
+        sys.setswitchinterval(switch)
+        gc.set_threshold(*thresholds)
+
+
+class ScreenSelector(selectors.DefaultSelector):
+    """Waits for input, and gives Python away only then."""
+
+    _looked = 0.0  # when, on the clock of `time.monotonic`
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready; `timeout` is in seconds, 0 while the loop has something to do.
+
+        Raises:
+            OSError: as the selector that it is made of.
+        """
+        busy = timeout is not None and timeout <= 0
+        if busy and time.monotonic() - self._looked < LOOK_SECONDS:
+            return []
+        if not busy:
+            _collect_garbage()
+        sys.setswitchinterval(ENGINE_TURN)
+        try:
+            return super().select(timeout)
+        finally:
+            sys.setswitchinterval(SCREEN_TURN)
+            self._looked = time.monotonic()
+
+
+def _collect_garbage() -> None:
+    """What Python would collect by itself, now that nobody waits; in the middle of a frame it would
+    hold that up for 30 ms."""
+    young, middle, old = gc.get_count()
+    if young > YOUNG:
+        gc.collect(0 if middle < OLDER else 1 if old < OLDER else 2)
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.SelectorEventLoop(ScreenSelector())
