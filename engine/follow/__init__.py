@@ -19,7 +19,7 @@ from engine.settings.schema import Settings
 Tell = Callable[[Level, str], None]  # a line for the run's log, from any thread
 Waiting = Callable[[], Sequence[str]]  # ids of the pairs that wait for a person
 
-LOOK_SECONDS = 1.0  # between two looks of a follower where nothing happens
+POLL_SECONDS = 1.0  # between two looks of a follower where nothing happens
 IGNORED = (Log, Progress, StepDone)  # which no follower has a use for
 BUFFERED = 1000  # events that wait for a follower; then the oldest fall out
 
@@ -68,7 +68,7 @@ class FollowerThread:
         try:
             over = False
             while not over:
-                self._news.wait(LOOK_SECONDS)
+                self._news.wait(POLL_SECONDS)
                 self._news.clear()
                 events = self._events.drain()
                 over = any(isinstance(event, RunEnded) for event in events)

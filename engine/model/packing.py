@@ -104,7 +104,7 @@ def repacked(trained: Any, before: Any, dtype: mx.Dtype) -> Repacked:
 def in_words(layers: Iterable[Repacked]) -> str:
     """What was done to the trained layers of a model, and what it costs."""
     trained = [each for each in layers if each.training]
-    wide = sum(each.form is None for each in trained)
+    unquantised = sum(each.form is None for each in trained)
     rounding, training = (
         math.hypot(*(getattr(each, name) for each in trained)) for name in ("rounding", "training")
     )
@@ -112,8 +112,9 @@ def in_words(layers: Iterable[Repacked]) -> str:
         sum(getattr(each, name) for each in trained) / 1e6 for name in ("bytes", "bytes_before")
     )
     return (
-        f"{len(trained) - wide} trained layers are kept in 8 bits and {wide} unquantised, so that "
-        f"rounding leaves them their training: {size:.1f} MB instead of {before:.1f} MB, and "
+        f"{len(trained) - unquantised} trained layers are kept in 8 bits and {unquantised} "
+        f"unquantised, so that rounding leaves them their training: {size:.1f} MB instead of "
+        f"{before:.1f} MB, and "
         f"rounding is {rounding / training if training else 0:.0%} of what was trained"
     )
 

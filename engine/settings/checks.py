@@ -51,14 +51,14 @@ ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A contradiction: the setting to mend, and a sentence that says how."""
+    """What keeps a run from starting: the setting to mend, and a sentence that says how."""
 
     key: str
     message: str
 
 
 def problems(settings: Settings) -> list[Problem]:
-    """All contradictions between settings; empty where a run can start."""
+    """All problems between settings; empty where a run can start."""
     return [
         *_judge(settings),
         *_secrets(settings),
@@ -80,7 +80,7 @@ SOURCE_TEXTS = ("data_config", "data_split", "prompt_feature", "system_feature")
 
 
 def check(settings: Settings) -> None:
-    """Raise `UserError` naming the first contradiction, if there is one."""
+    """Raise `UserError` naming the first problem, if there is one."""
     for problem in problems(settings):
         raise UserError(f"{problem.key}: {problem.message}")
 

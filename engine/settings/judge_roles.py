@@ -38,12 +38,6 @@ def evaluator(settings: Settings) -> Settings | None:
     return None if judge and _same(other, judge) else other
 
 
-def measured_by(settings: Settings) -> list[Settings]:
-    """The settings of those who measure the win rate: the run's judge, unless that is a person,
-    then the evaluator, if it is another one."""
-    return [each for each in (training_judge(settings), evaluator(settings)) if each]
-
-
 def _server(names: tuple[str, ...]) -> str | None:
     return next((name for name in names if judge_kind(name) == "server"), None)
 

@@ -421,7 +421,7 @@ def test_a_run_that_was_there_before_is_kept_whatever_goes_wrong(
     assert run.holder() is None
 
 
-def test_contradictions_are_found_before_anything_starts(chosen: Choose) -> None:
+def test_problems_are_found_before_anything_starts(chosen: Choose) -> None:
     with pytest.raises(UserError, match="max_completion_length"):
         Session(chosen(max_completion_length=512)).start()
     assert archive.list_runs() == []

@@ -337,7 +337,7 @@ def test_full_fine_tuning_drops_the_default_quantization_but_not_a_chosen_one() 
         ("label_smoothing: 0.1\nsoft_labels: geometric", "label_smoothing"),
     ],
 )
-def test_contradictions_are_found_before_anything_loads(text: str, key: str) -> None:
+def test_problems_are_found_before_anything_loads(text: str, key: str) -> None:
     settings = read_text(text)
     assert [problem.key for problem in problems(settings)] == [key]
     with pytest.raises(UserError, match=key):

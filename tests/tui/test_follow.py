@@ -21,7 +21,7 @@ HOSTILE = "\x1b]0;owned\x07"
 
 @pytest.fixture
 def run(studio_home: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr(follow, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(follow, "POLL_SECONDS", 0.02)
     run = archive.create(preset("starter").model_copy(update={"run_name": "far"}))
     run.update(status="running", total_steps=4)
     run.append(METRICS, [{"step": 1, "loss": 0.9}])

@@ -116,7 +116,7 @@ def test_a_refused_text_is_kept_and_its_setting_is_not_changed() -> None:
     assert form.reset("beta").text("beta") == "0.1"
 
 
-def test_contradictions_stand_beside_the_setting_to_mend() -> None:
+def test_problems_stand_beside_the_setting_to_mend() -> None:
     form = Form().with_text("max_completion_length", "4096")
     assert "leaves no room" in form.problems["max_completion_length"]
 

@@ -333,7 +333,7 @@ def test_a_bad_value_says_why_beside_it_and_cannot_start(monkeypatch: pytest.Mon
     play(scene)
 
 
-def test_contradictions_between_settings_are_found_while_typing() -> None:
+def test_problems_between_settings_are_found_while_typing() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await go_to(app, pilot, "max_completion_length")
         await pilot.press("5", "0", "0", "0", "enter")

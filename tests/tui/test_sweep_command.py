@@ -120,7 +120,7 @@ def test_the_queue_is_read_again_before_each_run(
         return next(others)
 
     monkeypatch.setattr(sweep_command, "live_elsewhere", look)
-    monkeypatch.setattr(sweep_command, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(sweep_command, "POLL_SECONDS", 0)
     done = run("queue")
     assert done.exit_code == DONE
     assert order == ["starter-q2", "starter-q3"]

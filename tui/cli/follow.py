@@ -29,7 +29,7 @@ from tui.state.run_from_files import RunFromFiles, to_pair
 from tui.state.run_view import RunView
 from tui.terminal.exit_status import DONE, FAILED, NOTHING_LEARNED, STOPPED_BY
 
-LOOK_SECONDS = 0.5  # between two looks at the folder
+POLL_SECONDS = 0.5  # between two looks at the folder
 
 
 def follow_run(name: str, *, json: bool) -> int:
@@ -50,7 +50,7 @@ def follow_run(name: str, *, json: bool) -> int:
         try:
             while files.view.live:
                 output.show([*news.read(files.view)])
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)
                 files.update()
             output.show([*news.read(files.view), _end(files.view)])
         finally:

@@ -31,7 +31,7 @@ from tui.terminal.exit_status import BAD_INPUT, DONE, FAILED, STOPPED_BY
 from tui.text.format import duration
 from tui.text.safe_text import safe_line
 
-LOOK_SECONDS = 2.0  # between two looks at whether another run is over
+POLL_SECONDS = 2.0  # between two looks at whether another run is over
 
 
 def sweep(plan: Sweep, *, json: bool) -> int:
@@ -90,7 +90,7 @@ def _waited_for_another(*, json: bool) -> bool:
         if another.name != waited:
             waited = another.name
             _say(f"waits until {safe_line(waited, 120)} is over", json=json)
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     return bool(waited)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 SCREEN_TURN = 0.1  # seconds that the screen may keep Python while the engine's thread wants it
 ENGINE_TURN = 0.001  # and the other way round
-LOOK_SECONDS = 0.005  # between two looks for input while there is something to do
+POLL_SECONDS = 0.005  # between two looks for input while there is something to do
 YOUNG = 3_000  # new objects from which on it is worth collecting garbage
 YOUNG_AT_ONCE = 100_000  # and from which on it does not wait for a pause
 OLDER = 10  # collections of a generation after which the next older one is due, as in Python
@@ -46,7 +46,7 @@ class ScreenSelector(selectors.DefaultSelector):
             OSError: as the selector that it is made of.
         """
         busy = timeout is not None and timeout <= 0
-        if busy and time.monotonic() - self._looked < LOOK_SECONDS:
+        if busy and time.monotonic() - self._looked < POLL_SECONDS:
             return []
         if not busy:
             _collect_garbage()
