@@ -12,6 +12,7 @@ from engine.control import Control
 from engine.data.order import PromptOrder
 from engine.errors import UserError
 from engine.events import EndedEarly, Evaluated, Event, Log, Split, StepDone
+from engine.export import export
 from engine.judges import llm
 from engine.model import arrays
 from engine.model.adapter_files import WEIGHTS
@@ -20,6 +21,7 @@ from engine.runs.checkpoints import Best, best_as_of
 from engine.runs.folder import ADAPTERS, FUSED, METRICS, Run
 from engine.settings.checks import problems
 from engine.settings.schema import Settings
+from engine.settings.sections.output import Keep
 from engine.train import assemble
 from engine.train.best import BestSoFar
 from engine.train.evaluation import Evaluation, WinRate, wilson
@@ -220,6 +222,19 @@ def test_keep_last_leaves_the_last(chosen: Choose, measured: Any) -> None:
     assert "kept" not in purposes
     assert trained_weights(run).step == 12
     assert trained_weights(run, "best").step == 2
+
+
+@pytest.mark.parametrize("fuse", [False, True])
+def test_an_export_says_of_which_step_it_is(
+    chosen: Choose, measured: Any, tmp_path: Path, *, fuse: bool
+) -> None:
+    measured(RATES)
+    run, _ = train(chosen())
+    kept: dict[Keep, str] = {"best": "2, the best by its win rate (80%).", "last": "12, the last."}
+    for keep, words in kept.items():
+        to = export(run, tmp_path / keep, fuse=fuse, keep=keep)
+        about = (to / "README.md").read_text()
+        assert f"(lora, 12 steps) by LoRA Studio: the weights of step {words}" in about
 
 
 def test_fused_is_the_best(chosen: Choose, measured: Any) -> None:
