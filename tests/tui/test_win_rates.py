@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from engine.events import Evaluated, RunEnded
+from engine.events import Evaluated, Guarded, RunEnded, SuiteChange
 from engine.runs.archive import list_runs
 from engine.runs.folder import METRICS
 from engine.runs.run_summary import RunSummary
@@ -87,6 +87,24 @@ def test_the_run_screen() -> None:
     alone = view_of(evaluated(**START))
     assert "50 ±12 % of the time, on prompts held out." in outcome(alone).plain
     assert reading(ALL["win_rate"], alone) == ("50 ±12", "%")
+
+
+def test_what_the_guard_found_stands_beside_the_win_rate() -> None:
+    view = view_of(evaluated(**START))
+    view.fold(
+        [
+            Guarded(
+                step=100,
+                suites=(
+                    SuiteChange("sums", 50, 39, 2, 1, 1.0),
+                    SuiteChange("json", 20, 20, 0, 0, 1.0),
+                    SuiteChange("never", 20, 0, 3, 0, None),
+                ),
+            )
+        ]
+    )
+    words = "held out. Of what it could do before it kept 39 of 40 sums, 20 of 20 json."
+    assert outcome(view).plain.endswith(words)
 
 
 def test_a_win_rate_of_the_start_is_not_the_run_s() -> None:
