@@ -69,8 +69,8 @@ def export(
             to,
             keep=keep,
             quantization=quantization,
-            beside=lambda folder: readme.write(
-                folder, run, "The fused model of", readme.mlx_lines(".")
+            beside=lambda folder, weights: readme.write(
+                folder, run, weights, "The fused model of", readme.mlx_lines(".")
             ),
             say=say,
         )
@@ -80,7 +80,7 @@ def export(
     with new_folder(to) as folder:
         shutil.copyfile(weights.file, folder / WEIGHTS)
         (folder / ADAPTER_CONFIG).write_text(config, encoding="utf-8")
-        readme.write(folder, run, "Adapters for", mlx_lines(run, ".", fuse=False))
+        readme.write(folder, run, weights, "Adapters for", mlx_lines(run, ".", fuse=False))
     tell_of(weights, to, say)
     return to
 
@@ -103,7 +103,8 @@ def export_peft(run: Run, to: Path, *, keep: Keep | None = None, say: Say = _sil
             "```python\nfrom peft import AutoPeftModelForCausalLM\n\n"
             'model = AutoPeftModelForCausalLM.from_pretrained(".")\n```'
         )
-        readme.write(folder, run, "Adapters for", readme.peft_lines(base, ".", run.name), more=code)
+        lines = readme.peft_lines(base, ".", run.name)
+        readme.write(folder, run, kept, "Adapters for", lines, more=code)
     tell_of(kept, to, say)
     return readme.peft_lines(base, str(to), run.name)
 
@@ -133,7 +134,8 @@ def export_gguf(
             stops=[tokenizer.decode([each]) for each in sorted(tokenizer.eos_token_ids)],
         )
         (folder / "Modelfile").write_text(text, encoding="utf-8")
-        readme.write(folder, run, "A GGUF file of", readme.gguf_lines(".", file, name))
+        lines = readme.gguf_lines(".", file, name)
+        readme.write(folder, run, weights, "A GGUF file of", lines)
     say(f"Modelfile: {about}")
     tell_of(weights, to, say)
     return readme.gguf_lines(str(to), file, name)
@@ -148,7 +150,8 @@ def export_gguf_adapter(
     file = f"{safe_name(run.name)}-adapter.gguf"
     with new_folder(to) as folder:
         gguf_file.write_adapters(folder / file, peft.read(weights.file), settings, config)
-        readme.write(folder, run, "Adapters for", readme.gguf_adapter_lines(".", file))
+        lines = readme.gguf_adapter_lines(".", file)
+        readme.write(folder, run, weights, "Adapters for", lines)
     tell_of(weights, to, say)
     return readme.gguf_adapter_lines(str(to), file)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.runs.folder import Run
+from engine.train.results import TrainedWeights
 
 PROMPT = "Hello!"
 
@@ -41,14 +42,22 @@ def peft_lines(model: str, folder: str, name: str) -> list[str]:
     return [f"vllm serve {shlex.quote(model)} --enable-lora --lora-modules {modules}"]
 
 
-def write(folder: Path, run: Run, what: str, lines: Sequence[str], more: str = "") -> None:
-    """Write README.md: what the folder holds, of which run, and how it is run from within."""
+def write(
+    folder: Path,
+    run: Run,
+    weights: TrainedWeights,
+    what: str,
+    lines: Sequence[str],
+    more: str = "",
+) -> None:
+    """Write README.md: what the folder holds, of which run and which of its steps, and how it is
+    run from within."""
     settings, _ = run.known_settings()
     steps = run.state().get("step") or 0
     paragraphs = [
         f"# {run.name}",
         f"{what} `{settings.model}`, trained with Online DPO ({settings.train_type}, {steps} steps)"
-        " by LoRA Studio.",
+        f" by LoRA Studio: the weights of {weights.in_words}.",
         *([more] if more else []),
         "In this folder:",
         "\n".join(["```sh", *lines, "```"]),

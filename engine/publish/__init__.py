@@ -96,7 +96,9 @@ def _model(run: Run, parts: Parts, repo: str, keep: Keep | None, to: Path, say: 
     """The fused model, else the adapters, in the first folder; GGUF files always there, where the
     hub and Ollama look for them."""
     from engine import export
+    from engine.train.results import weights_to_leave
 
+    weights = weights_to_leave(run, keep)
     to.mkdir()
     settings, _ = run.known_settings()
     places: dict[str, str] = {}
@@ -131,7 +133,7 @@ def _model(run: Run, parts: Parts, repo: str, keep: Keep | None, to: Path, say: 
     if picture := curves(run):
         (to / PICTURE).write_text(picture, encoding="utf-8")
     gguf = next((path.name for path in sorted(to.glob("*.gguf"))), None)
-    card = model_card(run, repo, places, gguf=gguf, picture=bool(picture), keep=keep)
+    card = model_card(run, repo, places, gguf=gguf, picture=bool(picture), weights=weights)
     (to / CARD).write_text(card, encoding="utf-8")
     return Folder("model", to)
 

@@ -3,16 +3,17 @@
 Prompts, answers, names and rubrics are untrusted: each stands in a block of code or is escaped.
 """
 
+import math
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from engine.data.pairs import Layout
 from engine.events import EVAL_WIN_RATE, WIN_RATE
-from engine.json_number import finite, whole
+from engine.json_number import count, finite, whole
 from engine.markdown import fenced, inline, table
 from engine.publish.curves import PICTURE
 from engine.publish.judge import judge_card
@@ -21,9 +22,12 @@ from engine.runs.folder import METRICS, Run
 from engine.runs.json_lines import Record
 from engine.runs.labels import Label
 from engine.runs.pair_files import TRAIN
+from engine.runs.sweep import SPLITS
 from engine.secrets import hide
 from engine.settings.schema import Settings
-from engine.settings.sections.output import Keep
+
+if TYPE_CHECKING:
+    from engine.train.results import TrainedWeights
 
 STUDIO = "LoRA Studio"
 EXAMPLES = 3
@@ -45,11 +49,17 @@ def model_card(
     *,
     gguf: str | None,
     picture: bool,
-    keep: Keep | None,
+    weights: "TrainedWeights",
 ) -> str:
-    """The card of a model. `places` are the folders of its parts in the repository, by name."""
+    """The card of a model.
+
+    Args:
+        places: the folders of its parts in the repository, by name.
+        weights: which are published; what is said to be measured is of their step.
+    """
     settings, _ = run.known_settings()
     state = run.state()
+    rated = _rated(run, weights)
     base = hub_id(settings.model)
     datasets = [data for name in settings.data_names if (data := hub_id(name))]
     facts: dict[str, Any] = {
@@ -66,15 +76,15 @@ def model_card(
         f"# {inline(run.name)}",
         f"{named}, fine-tuned {trained} by Online DPO: for each prompt the model wrote two "
         f"answers, a judge ({inline(judge_of(settings))}) picked the better one, and the model "
-        f"learned from that pair at once. {_progress(run, keep)} Made with {STUDIO}.",
+        f"learned from that pair at once. {_progress(state, weights)} Made with {STUDIO}.",
         "## How to use it",
         *_usage(run, repo, places, gguf),
         "## How good it is",
-        *_win_rates(run, state),
+        *_win_rates(rated, weights),
         *([f"![learning curves]({PICTURE})"] if picture else []),
-        *_guard(state),
+        *_guard(state, weights),
         *_measured(state),
-        *_examples(state),
+        *_examples(state, rated),
         "## How it was judged",
         *_judge(settings),
         *judge_card(run),
@@ -138,14 +148,13 @@ def _relation(places: Mapping[str, str]) -> str:
     return "adapter" if places.keys() <= {"peft", "adapters"} else "finetune"
 
 
-def _progress(run: Run, keep: Keep | None) -> str:
+def _progress(state: Record, weights: "TrainedWeights") -> str:
     """How long it was trained, and of which step this is."""
-    state, best = run.state(), run.best()
-    settings, _ = run.known_settings()
     steps, pairs = whole(state.get("step")), whole(state.get("pairs"))
     text = f"It was trained for {steps:,} steps on {pairs:,} pairs"
-    if (keep or settings.keep) == "best" and best and 0 < best.step < steps:
-        text += f"; these are the weights of step {best.step:,}, the best by its win rate"
+    if weights.step is not None and weights.step < steps:
+        best = ", the best by its win rate" if weights.best else ""
+        text += f"; these are the weights of step {weights.step:,}{best}"
     return text + "."
 
 
@@ -181,22 +190,32 @@ def _shell(lines: Sequence[str]) -> str:
     return fenced("\n".join(lines), "sh")
 
 
-def _win_rates(run: Run, state: Record) -> list[str]:
-    """The newest win rates, each with its interval and the number of prompts."""
+def _rated(run: Run, weights: "TrainedWeights") -> Record:
+    """The line of metrics with the surest win rate of the weights' step, or of the one before it
+    that was measured last; the start's own is none. Empty where there is no such line."""
+    last = math.inf if weights.step is None else weights.step
+    names = (*WIN_RATE, *EVAL_WIN_RATE)
+    lines = [
+        line
+        for line in run.read(METRICS)
+        if line.get("split") in SPLITS
+        and 0 < whole(line.get("step")) <= last
+        and any(finite(line.get(name)) is not None for name in names)
+    ]
+    lines.sort(key=lambda line: (line["step"], -SPLITS.index(line["split"])))
+    return lines[-1] if lines else {}
+
+
+def _win_rates(line: Record, weights: "TrainedWeights") -> list[str]:
+    """The win rates of a line, each with its interval and the number of prompts."""
     rows: list[tuple[str, ...]] = []
-    prompts: dict[str, Record] = {}
-    for line in run.read(METRICS):
-        if line.get("split") in ("valid", "test", "kept"):
-            prompts[line["split"]] = line
-    split = next((each for each in ("test", "kept", "valid") if each in prompts), None)
-    line = prompts[split] if split else {}
-    for names, who, count in (
+    for names, who, asked in (
         (WIN_RATE, "the judge", "prompts"),
         (EVAL_WIN_RATE, "another judge", "eval_prompts"),
     ):
         rate, low, high = (finite(line.get(name)) for name in names)
         if rate is not None and low is not None and high is not None:
-            number = f"{whole(line.get(count)):,}"
+            number = f"{whole(line.get(asked)):,}"
             rows.append((who, f"{rate:.1%}", f"{low:.1%} to {high:.1%}", number))
     if not rows:
         return ["No win rate was measured."]
@@ -204,12 +223,20 @@ def _win_rates(run: Run, state: Record) -> list[str]:
         "valid": "on prompts that it was not trained on",
         "test": "on the test prompts",
         "kept": "on prompts that it was not trained on, with answers drawn anew",
-    }[split or "valid"]
-    told = f"How often its answer is preferred to that of the model it started from, {what}:"
+    }[line["split"]]
+    at = _earlier(line["step"], weights)
+    told = f"How often its answer is preferred to that of the model it started from, {what}{at}:"
     return [told, table(("by", "win rate", "95% interval", "prompts"), rows)]
 
 
-def _guard(state: Record) -> list[str]:
+def _earlier(step: object, weights: "TrainedWeights") -> str:
+    """That something was measured at another step than that of the weights, a clause."""
+    measured = count(step)
+    other = None not in (measured, weights.step) and measured != weights.step
+    return f" (measured at step {measured:,})" if other else ""
+
+
+def _guard(state: Record, weights: "TrainedWeights") -> list[str]:
     """What it could do before and can do now."""
     suites = state.get("guard")
     rows = [
@@ -225,7 +252,8 @@ def _guard(state: Record) -> list[str]:
         if isinstance(each, dict)
     ]
     columns = ("suite", "questions", "right before", "right now", "lost", "p of such a loss")
-    told = "Small suites of questions that rules score, before and after:"
+    at = _earlier(state.get("guard_step"), weights)
+    told = f"Small suites of questions that rules score, before and after{at}:"
     return [told, table(columns, rows)] if rows else []
 
 
@@ -241,7 +269,10 @@ def _measured(state: Record) -> list[str]:
     return [told, table(("metric", "value", "what it is"), rows)] if rows else []
 
 
-def _examples(state: Record) -> list[str]:
+def _examples(state: Record, rated: Record) -> list[str]:
+    """Answers of the policy whose win rate is told: of another step none are there."""
+    if not rated or state.get("win_rate_step", rated["step"]) != rated["step"]:
+        return []
     given = state.get("examples")
     texts = [
         f"> {each.get('prompt')}\n\nbefore: {each.get('before')}\n\nafter: {each.get('after')}"

@@ -283,10 +283,14 @@ class Run:
         return next((each for each in newest_first if not checkpoint_damage(each)), None)
 
     def best(self) -> Best | None:
-        """The best step so far, by the newest checkpoint; None: nothing was measured yet."""
+        """The best step so far, by the newest checkpoint; None: nothing was measured since the
+        start."""
         for each in reversed(self.checkpoints()):
             if not checkpoint_damage(each, contents=False):
-                return best_as_of(each)
+                best = best_as_of(each)
+                # Older checkpoints name the start before anything else was measured.
+                unmeasured = best and best.is_start and self.state().get("win_rate_step") == 0
+                return None if unmeasured else best
         return None
 
     def prune_checkpoints(self, keep: int = 3) -> None:

@@ -30,7 +30,7 @@ class RunSummary:
     total_steps: int | None = None
     pairs: int | None = None
     loss: float | None = None
-    win_rate: float | None = None
+    win_rate: float | None = None  # None too where it was measured of the start alone
     eval_win_rate: float | None = None  # by an evaluator that is not the judge
     created: datetime | None = None
     updated: datetime | None = None
@@ -48,6 +48,8 @@ def read_summary(path: Path, is_link: bool) -> RunSummary:
     except UserError as error:
         return _damaged(path, str(error))
     tags = state.get("tags")
+    step = count(state.get("step"))
+    of_start = state.get("win_rate_step") == 0 and step != 0
     return RunSummary(
         name=path.name,
         path=path,
@@ -56,12 +58,12 @@ def read_summary(path: Path, is_link: bool) -> RunSummary:
         model=_text(state.get("model")),
         judge=_text(state.get("judge")),
         train_type=_text(state.get("train_type")),
-        step=count(state.get("step")),
+        step=step,
         total_steps=count(state.get("total_steps")),
         pairs=count(state.get("pairs")),
         loss=finite(state.get("loss")),
-        win_rate=finite(state.get("win_rate")),
-        eval_win_rate=finite(state.get("eval_win_rate")),
+        win_rate=None if of_start else finite(state.get("win_rate")),
+        eval_win_rate=None if of_start else finite(state.get("eval_win_rate")),
         created=_time(state.get("created")),
         updated=_time(state.get("updated")),
         seconds=finite(state.get("seconds")),

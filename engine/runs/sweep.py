@@ -309,9 +309,11 @@ class Place:
 
 def result_of(run: Run) -> Result | None:
     """The win rate of a run: on the test split, else of what it keeps with answers drawn anew, else
-    the newest; the evaluator's where there is one."""
+    the newest; the evaluator's where there is one. The start's, against itself, is none."""
     found: dict[object, Result] = {}
     for line in run.read(METRICS):
+        if line.get("step") == 0:
+            continue
         for by, names in _RATES:
             rate, low, high = (finite(line.get(name)) for name in names)
             if rate is not None and low is not None and high is not None:

@@ -43,6 +43,7 @@ from engine.train.state import TrainingState
 from engine.train.update import Update
 from engine.train.upkeep import Upkeep
 from engine.train.warm_start import WarmStart, load_warm_start
+from engine.train.watch.advice import fitting
 from engine.train.watch.findings import nothing_learned
 from engine.train.watch.guard import Guard, suites_of
 from engine.train.watch.guard_function import answers_rated
@@ -156,7 +157,7 @@ def _train(
     if trainer.upkeep.halted:
         raise CannotGoOn(trainer.upkeep.halted)
     if finished and (unused := nothing_learned(trainer.state.health)):
-        raise NothingLearned(f"{unused.text}. {unused.advice}")
+        raise NothingLearned(f"{unused.text}. {fitting(unused, settings).advice}")
     return Outcome(roles.policy, finished)
 
 

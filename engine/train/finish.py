@@ -89,8 +89,8 @@ def _measure(trainer: Trainer, step: int) -> None:
 def _worth_fusing(settings: Settings, trainer: Trainer, journal: Journal) -> bool:
     """Whether there is something better than the start, where the settings keep the best; that
     there is not is said."""
-    best, kept = trainer.state.best.best, trainer.state.best
-    if settings.keep != "best" or not best or not best.is_start or not kept.evaluations:
+    best = trainer.state.best.best
+    if settings.keep != "best" or not best or not best.is_start:
         return True
     journal.log(
         "warning",

@@ -124,7 +124,7 @@ def fuse_run(
     dequantize: bool | None = None,
     quantization: Quantization | None = None,
     replace: bool = False,
-    beside: Callable[[Path], None] = lambda folder: None,
+    beside: Callable[[Path, TrainedWeights], None] = lambda folder, weights: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Write the trained model as a folder that mlx-lm and transformers load; return `to`.
@@ -135,7 +135,8 @@ def fuse_run(
             quantised weights; by default as the run's `fuse_dequantize` says.
         quantization: quantised in this way, whatever the run trained on.
         replace: take the place of a folder that is there already.
-        beside: given the folder to write more into before it is moved into place.
+        beside: given the folder to write more into before it is moved into place, and which
+            weights are in it.
         say: told which step it is of, and how trained layers of a model that stays quantised are
             kept.
 
@@ -152,7 +153,7 @@ def fuse_run(
         dequantize = settings.fuse_dequantize
     with new_folder(to, replace=replace, private=to.parent == run.path) as folder:
         repacked = fuse.fuse(settings, weights.file, folder, dequantize=dequantize)
-        beside(folder)
+        beside(folder, weights)
     if repacked:
         say(f"the fused model in {to}: {repacked}")
     tell_of(weights, to, say)

@@ -91,6 +91,8 @@ class TrainingState:
         # Nor do they tell of their first pairs, and later ones measure neither a judge nor a start.
         self.judge_watch = JudgeWatch(data.get("judge_watch", {"over": True}))
         self.best = BestSoFar(data.get("best"))
+        # Of older checkpoints it is the start before anything else was measured.
+        self.health.best_step = best.step if (best := self.best.best) else None
         self.ended = data.get("ended")
         self.collapse_watch = CollapseWatch(data.get("collapse_watch", {"over": True}))
         self.could = data.get("could", {})

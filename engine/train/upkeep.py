@@ -22,7 +22,7 @@ from engine.train.pausing import POLL_SECONDS, StepClock
 from engine.train.reporting import Measures, Reporter
 from engine.train.state import TrainingState
 from engine.train.update import StepResult, Update
-from engine.train.watch.collapse_watch import ADVICE as COLLAPSE_ADVICE
+from engine.train.watch import collapse_watch
 from engine.train.watch.guard import Guard, loss_in_words, start_in_words
 from engine.train.watch.memory_guard import MemoryGuard
 
@@ -296,7 +296,8 @@ class Upkeep:
         watch.over = True
         sound = watch.sound_step()
         kept = "" if sound is None else f"; the checkpoint of step {sound:,}, from before, is kept"
-        reason = f"step {step:,}: the text has broken: {fault}{kept}; {COLLAPSE_ADVICE}"
+        advice = collapse_watch.advice(self._settings)
+        reason = f"step {step:,}: the text has broken: {fault}{kept}; {advice}"
         if self._settings.collapse_watch == "pause" and step < self._total_steps:
             self._pause(reason)
         else:

@@ -1,6 +1,7 @@
 """The best step of a run: which it is, that it is kept and left, and what ends a run in time."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import mlx.core as mx
 import pytest
 
 from engine.control import Control
+from engine.data.order import PromptOrder
 from engine.errors import UserError
-from engine.events import EndedEarly, Evaluated, Event, Log, Split
+from engine.events import EndedEarly, Evaluated, Event, Log, Split, StepDone
+from engine.export import export
 from engine.judges import llm
 from engine.model import arrays
 from engine.model.adapter_files import WEIGHTS
@@ -18,10 +21,12 @@ from engine.runs.checkpoints import Best, best_as_of
 from engine.runs.folder import ADAPTERS, FUSED, METRICS, Run
 from engine.settings.checks import problems
 from engine.settings.schema import Settings
+from engine.settings.sections.output import Keep
 from engine.train import assemble
 from engine.train.best import BestSoFar
 from engine.train.evaluation import Evaluation, WinRate, wilson
 from engine.train.results import trained_weights, weights_to_leave
+from engine.train.state import TrainingState
 from engine.train.update import Update
 from engine.train.watch.findings import CHECKS, KL_FAR
 from engine.train.watch.health import Health
@@ -60,6 +65,16 @@ def test_the_start_counts_as_a_half_whatever_is_measured_of_it() -> None:
     assert so_far.best is not None
     assert so_far.best.is_start
     assert so_far.add(20, rated(0.55), kl=3.0)
+
+
+def test_nothing_is_the_best_before_a_step_was_measured() -> None:
+    so_far = BestSoFar()
+    so_far.add(0, rated(0.5), kl=0.0)
+    assert so_far.best is None
+    so_far = BestSoFar(so_far.state())
+    assert so_far.best is None
+    so_far.add(10, rated(0.4), kl=1.0)
+    assert so_far.best == Best(0, 0.5, wilson(0.5, 40)[0], 0.0)
 
 
 def test_what_is_measured_again_counts_once() -> None:
@@ -133,11 +148,20 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[float]], lis
     return by_rates
 
 
-def train(chosen: Settings, run: Run | None = None, **more: Any) -> tuple[Run, list[Event]]:
+def train(
+    chosen: Settings, run: Run | None = None, *, stop_at: int | None = None, **more: Any
+) -> tuple[Run, list[Event]]:
     run = run or archive.create(chosen)
     events: list[Event] = []
+    control = Control()
+
+    def emit(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, StepDone) and event.step == stop_at:
+            control.stop()
+
     with run.lock():
-        outcome = assemble.train(chosen, run, Control(), events.append, **more)
+        outcome = assemble.train(chosen, run, control, emit, **more)
         run.update(status="finished" if outcome.finished else "stopped")
     return run, events
 
@@ -200,6 +224,19 @@ def test_keep_last_leaves_the_last(chosen: Choose, measured: Any) -> None:
     assert trained_weights(run, "best").step == 2
 
 
+@pytest.mark.parametrize("fuse", [False, True])
+def test_an_export_says_of_which_step_it_is(
+    chosen: Choose, measured: Any, tmp_path: Path, *, fuse: bool
+) -> None:
+    measured(RATES)
+    run, _ = train(chosen())
+    kept: dict[Keep, str] = {"best": "2, the best by its win rate (80%).", "last": "12, the last."}
+    for keep, words in kept.items():
+        to = export(run, tmp_path / keep, fuse=fuse, keep=keep)
+        about = (to / "README.md").read_text()
+        assert f"(lora, 12 steps) by LoRA Studio: the weights of step {words}" in about
+
+
 def test_fused_is_the_best(chosen: Choose, measured: Any) -> None:
     measured(RATES)
     _, events = train(chosen(fuse=True))
@@ -221,6 +258,47 @@ def test_where_the_start_is_the_best_nothing_is_fused_and_that_is_said(
     tried = trained_weights(run)  # Try it shows the last, and says why
     assert (tried.step, tried.best) == (3, None)
     assert "better than the start" in (tried.note or "")
+
+
+def test_a_run_that_measured_the_start_alone_leaves_its_last_step(
+    chosen: Choose, measured: Any
+) -> None:
+    measured((0.5,))
+    run, _ = train(chosen(iters=3, steps_per_eval=5), stop_at=2)
+    assert best_as_of(run.checkpoints()[-1]) is None
+    assert weights_to_leave(run).in_words == "step 2, the last"
+    assert trained_weights(run).note is None
+    assert run.best() is None  # what the export dialog and `runs show` go by
+
+
+def test_an_older_checkpoint_that_names_the_start_unmeasured_is_read_right(
+    chosen: Choose, measured: Any
+) -> None:
+    measured((0.5, 0.4))
+    run, _ = train(chosen(iters=3))
+    assert (run.best() or Best(-1, 0, 0, 0)).is_start
+    run.update(win_rate_step=0)
+    assert run.best() is None
+    state = TrainingState(order=PromptOrder(4, 0)).to_json([])
+    start = {"best": asdict(Best(0, 0.5, 0.35, 0.0)), "evaluations": 0, "in_vain": 0, "newest": 0}
+    state |= {"best": start, "health": {"best_step": 0}}
+    restored = TrainingState(order=PromptOrder(4, 0))
+    restored.restore(state)
+    assert restored.best.best is None
+    assert restored.health.best_step is None
+
+
+def test_a_run_without_a_valid_verdict_since_the_start_finishes_fused(
+    chosen: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[WinRate | None] = [rated(0.5)]
+    monkeypatch.setattr(
+        Evaluation, "measure", lambda self, policy: [rates.pop()] if rates else [None]
+    )
+    run, _ = train(chosen(iters=3, fuse=True))
+    assert run.state()["status"] == "finished"
+    assert (run.path / FUSED).exists()
+    assert trained_weights(run).in_words == "step 3, the last"
 
 
 def test_without_an_evaluation_the_last_is_kept(chosen: Choose) -> None:

@@ -1,12 +1,19 @@
-"""What the card of a published model says of the judge, from the run's own pairs."""
+"""What the card of a published model says: of the judge, from the run's own pairs, and of the
+weights that are published."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from engine.data.pairs import CUT, JudgedPair, Verdict
+from engine.publish.card import model_card
 from engine.publish.judge import judge_card
-from engine.runs.folder import CARD_PAIRS, PAIRS, UNDECIDED, Run
+from engine.runs.checkpoints import Best
+from engine.runs.folder import CARD_PAIRS, METRICS, PAIRS, UNDECIDED, Run
 from engine.runs.relabel import relabelled
+from engine.train.results import TrainedWeights
 from tests.tui.archive import judged, make_run
 
 
@@ -64,3 +71,77 @@ def test_a_run_that_a_person_judged_has_no_card_of_a_judge() -> None:
     add(run, 0, Verdict("first"), "human")
     run.append(CARD_PAIRS, [{"choice": "first"}])
     assert judge_card(run) == []
+
+
+# -- of which step -------------------------------------------------------------------------------
+
+BEST = TrainedWeights(Path("w"), 20, Best(20, 0.8, 0.7, 1.0))
+
+
+def measured(step: int, rate: float, split: str = "valid") -> dict[str, Any]:
+    rates = {"win_rate": rate, "win_rate_low": rate - 0.1, "win_rate_high": rate + 0.1}
+    return {"step": step, "split": split, "prompts": 40, **rates}
+
+
+def card_of(
+    lines: list[dict[str, Any]], weights: TrainedWeights, *, shown: int, steps: int = 40
+) -> str:
+    """The card of a run with these lines, whose answers in run.json are of the step `shown`."""
+    run = make_run("polite", steps=0, pairs=0)
+    run.append(METRICS, lines)
+    answers = {"prompt": "Why?", "before": "No.", "after": "Because."}
+    guard = {"suite": "sums", "items": 9, "kept": 5, "lost": 1, "gained": 0, "p": 1.0}
+    run.update(step=steps, win_rate_step=shown, examples=[answers], guard=[guard], guard_step=20)
+    return model_card(run, "me/it", {"adapters": ""}, gguf=None, picture=False, weights=weights)
+
+
+FINISHED = [
+    *(measured(step, rate) for step, rate in ((0, 0.5), (20, 0.8), (40, 0.6))),
+    measured(20, 0.75, "kept"),
+    {"step": 40, "split": "valid", "prompts": 0, "win_rate": None},  # no valid verdict
+]
+
+
+def test_the_best_goes_out_with_what_was_measured_of_it_anew() -> None:
+    card = card_of(FINISHED, BEST, shown=20)
+    assert "| the judge | 75.0% | 65.0% to 85.0% | 40 |" in card
+    assert "with answers drawn anew:" in card
+    assert "after: Because." in card
+    assert "these are the weights of step 20, the best by its win rate." in card
+    assert "measured at step" not in card
+
+
+def test_the_last_step_goes_out_with_its_own_win_rate_and_no_other_one_s_answers() -> None:
+    card = card_of(FINISHED, TrainedWeights(Path("w"), 40, None), shown=20)
+    assert "| the judge | 60.0% |" in card
+    assert "Because." not in card
+    assert "the weights of step" not in card
+    assert "before and after (measured at step 20):" in card  # by the guard
+
+
+def test_the_best_of_a_stopped_run_goes_out_without_the_newest_win_rate() -> None:
+    card = card_of(FINISHED[:3], BEST, shown=40)
+    assert "| the judge | 80.0% |" in card
+    assert "Because." not in card
+    assert "measured at step" not in card
+
+
+def test_a_step_that_was_not_measured_has_the_win_rate_from_before_it() -> None:
+    weights = TrainedWeights(Path("w"), 47, None)
+    card = card_of(FINISHED[:3], weights, shown=40, steps=47)
+    assert "| the judge | 60.0% |" in card
+    assert "that it was not trained on (measured at step 40):" in card
+    assert "after: Because." in card
+
+
+@pytest.mark.parametrize("lines", [[], FINISHED[:1]])
+def test_the_start_against_itself_is_no_win_rate(lines: list[dict[str, Any]]) -> None:
+    card = card_of(lines, TrainedWeights(Path("w"), 40, None), shown=0)
+    assert "No win rate was measured." in card
+    assert "Because." not in card
+
+
+def test_a_test_is_surer_than_what_came_before_it() -> None:
+    card = card_of([*FINISHED, measured(20, 0.7, "test")], BEST, shown=20)
+    assert "| the judge | 70.0% |" in card
+    assert "on the test prompts:" in card

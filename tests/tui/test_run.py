@@ -14,6 +14,7 @@ from engine.events import (
     Progress,
     Report,
     RunEnded,
+    RunStatus,
 )
 from engine.settings.files import preset
 from tests.tui.archive import make_run
@@ -263,7 +264,8 @@ def test_a_run_that_learned_nothing_is_no_success() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         text = shown(app)
-        assert "Nothing was learned: none of 24 pairs could be learned from: 24 tied." in text
+        words = "Nothing was learned (o its settings in the form): none of 24 pairs could be "
+        assert f"{words}learned from: 24 tied." in " ".join(text.split())
         assert text.splitlines()[2] == " untrained at step 40"
         assert "steady" not in text
         assert "Finished" not in text
@@ -292,12 +294,26 @@ def test_a_run_that_could_not_begin_has_nothing_to_look_at() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         assert shown(app).splitlines()[2] == " failed at step 0"
-        assert "It failed: data names /nowhere, which is not there." in shown(app)
+        words = "(l opens the log, o the form at data): data names /nowhere, which is not there."
+        assert f"It failed {words}" in " ".join(shown(app).split())
         assert "steady" not in shown(app)
         for key in ("i", "B"):
             await pilot.press(key)
             assert said(app) == "nothing was trained, so no run was kept"
         assert isinstance(app.screen, RunScreen)
+
+    watch(scene, session)
+
+
+@pytest.mark.parametrize("status", ["failed", "untrained"])
+def test_the_ways_on_are_in_sight_however_long_the_reason_is(status: RunStatus) -> None:
+    session = LiveSession(a_run())
+    session.end(status, "why " * 150)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        text = " ".join(shown(app).split())
+        assert "o its settings in the form): why why" in text
+        assert ("(l opens the log, " in text) is (status == "failed")
 
     watch(scene, session)
 
@@ -308,7 +324,8 @@ def test_a_failed_run_says_why_and_the_app_stays() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         text = shown(app)
-        assert "It failed: the model [b]x[/b] is not there: ␛[31mgive its folder" in text
+        words = ": the model [b]x[/b] is not there: ␛[31mgive its folder"
+        assert words in " ".join(text.split())
         await pilot.press("l")
         assert "✗ the model [b]x[/b]" in shown(app)
 

@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from engine.events import Example
+from engine.runs.checkpoints import Best
 from engine.runs.folder import ADAPTERS, FUSED, Run
 from engine.settings.files import preset
 from engine.starter import POLICY
@@ -77,6 +78,29 @@ def test_the_end_shows_what_came_of_it_and_what_is_next(size: tuple[int, int]) -
         assert "mlx_lm.chat --model" in text
 
     watch(scene, size)
+
+
+@pytest.mark.parametrize(
+    ("keep", "best", "words"),
+    [
+        ("best", Best(20, 0.75, 0.6, 1.0), "kept: step 20, the best · in "),
+        ("last", Best(20, 0.75, 0.6, 1.0), "kept: step 40, the last · in "),
+        ("best", Best(0, 0.5, 0.35, 0.0), "kept: step 40, the last · in "),
+        ("best", None, "kept in "),
+    ],
+)
+def test_the_step_that_is_kept_is_told(keep: str, best: Best | None, words: str) -> None:
+    async def scene(app: StudioApp, pilot: Pilot[Any]) -> None:
+        run = with_adapters(make_run("polite"))
+        with run.checkpoint_folder(40, best) as folder:
+            (folder / "weights").write_bytes(b"w")
+        session = ended(run)
+        session.settings = session.settings.model_copy(update={"keep": keep})
+        attach(app, session)
+        await pilot.press("f3")
+        await until(pilot, lambda: words in shown(app))
+
+    play(scene)
 
 
 def test_long_answers_are_shown_in_full_on_request() -> None:

@@ -4,13 +4,19 @@ from typing import Any
 
 import pytest
 
-from engine.events import Evaluated, RunEnded
+from engine.events import Evaluated, Guarded, RunEnded, SuiteChange
+from engine.runs.archive import list_runs
+from engine.runs.folder import METRICS
 from engine.runs.run_summary import RunSummary
+from engine.runs.sweep import Result, result_of
 from tests.tui.archive import make_run
 from tests.tui.live import a_run
+from tui.archive.compare_screen import last_rows
+from tui.archive.run_filter import matching
+from tui.archive.run_preview import read
 from tui.archive.run_rows import COLUMNS, Glance
 from tui.cli.console import Summary, rate
-from tui.cli.run_lines import run_lines
+from tui.cli.run_lines import list_lines, run_lines
 from tui.run.metric_card import reading
 from tui.run.metric_chart import lines
 from tui.run.metric_labels import ALL
@@ -81,6 +87,47 @@ def test_the_run_screen() -> None:
     alone = view_of(evaluated(**START))
     assert "50 ±12 % of the time, on prompts held out." in outcome(alone).plain
     assert reading(ALL["win_rate"], alone) == ("50 ±12", "%")
+
+
+def test_what_the_guard_found_stands_beside_the_win_rate() -> None:
+    view = view_of(evaluated(**START))
+    view.fold(
+        [
+            Guarded(
+                step=100,
+                suites=(
+                    SuiteChange("sums", 50, 39, 2, 1, 1.0),
+                    SuiteChange("json", 20, 20, 0, 0, 1.0),
+                    SuiteChange("never", 20, 0, 3, 0, None),
+                ),
+            )
+        ]
+    )
+    words = "held out. Of what it could do before it kept 39 of 40 sums, 20 of 20 json."
+    assert outcome(view).plain.endswith(words)
+
+
+def test_a_win_rate_of_the_start_is_not_the_run_s() -> None:
+    run = make_run("early", steps=0, pairs=0, status="stopped")
+    run.append(METRICS, [{"step": 0, "split": "valid", **BOTH}, {"step": 40, "loss": 0.5}])
+    run.update(step=47, win_rate_step=0, **BOTH)
+    [summary] = list_runs()
+    assert (summary.win_rate, summary.eval_win_rate) == (None, None)
+    assert matching([summary], "win>0.1", lambda each: {}) == []
+    [line] = [line for line in list_lines(json=False) if "early" in line]
+    assert "90%" not in line
+    assert "40%" not in line
+    assert read(summary).series.keys() == {"loss"}
+    assert result_of(run) is None
+    assert "win rate" not in dict(last_rows([RunFromFiles(run).view]))
+    later = make_run("later", steps=0, pairs=0, status="stopped")
+    later.append(METRICS, [{"step": 20, "split": "valid", **BOTH}])
+    later.update(step=47, win_rate_step=20, **BOTH)
+    [rated] = [each for each in list_runs() if each.name == "later"]
+    assert (rated.win_rate, rated.eval_win_rate) == (0.9, 0.4)
+    assert (result_of(later) or Result(0, 0, 0)).rate == 0.4
+    rows = dict(last_rows([RunFromFiles(each).view for each in (run, later)]))
+    assert rows["win rate"] == ("–", "90.0 %")
 
 
 def test_the_archive() -> None:

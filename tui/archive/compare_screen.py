@@ -13,6 +13,7 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from engine.errors import UserError
+from engine.events import EVAL_WIN_RATE, WIN_RATE
 from engine.runs.archive import Run
 from engine.settings.schema import Settings, fields, value
 from tui.run.chart_file import write_chart
@@ -261,7 +262,7 @@ def last_rows(views: Sequence[RunView]) -> list[Difference]:
     """The metrics that any of the runs has, with their last values."""
     rows: list[Difference] = []
     for each in CARDS:
-        values = [view.latest(each.name) for view in views]
+        values = [_last(view, each.name) for view in views]
         if any(value is not None for value in values):
             shown = (
                 "–" if value is None else f"{each.show(value)} {each.unit}".strip()
@@ -269,6 +270,12 @@ def last_rows(views: Sequence[RunView]) -> list[Difference]:
             )
             rows.append((each.label, tuple(shown)))
     return rows
+
+
+def _last(view: RunView, metric: str) -> float | None:
+    """The last value of a metric; a win rate of the start alone is none."""
+    of_start = view.only_start_measured and metric in (WIN_RATE[0], EVAL_WIN_RATE[0])
+    return None if of_start else view.latest(metric)
 
 
 def suite_rows(views: Sequence[RunView]) -> list[Difference]:

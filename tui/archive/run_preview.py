@@ -87,6 +87,8 @@ def read(run: RunSummary) -> Preview:
         for metric in CARDS[:METRICS_SHOWN]:
             if (value := real(record.get(metric.name))) is not None:
                 series.setdefault(metric.name, []).append(value)
+    if run.win_rate is None:  # the points of the start alone
+        series.pop("win_rate", None)
     try:
         settings = {key: now for key, (now, _) in changed(files.known_settings()[0]).items()}
     except UserError:

@@ -44,13 +44,13 @@ def outcome(view: RunView, key: str = "") -> Content:
     """In words: how the run ended and what it is worth; `key` goes on with it and measures that."""
     if view.status == "failed":
         reason = safe_line(view.error or "see the log", 600)
-        ways = f" l opens the log, {_way_to_settings(view)}."
-        return Content.assemble((f"It failed: {reason}", "$bad"), (ways, "$muted"))
+        ways = f" (l opens the log, {_way_to_settings(view)})"  # first: a long reason is cut
+        return Content.assemble(("It failed", "$bad"), (ways, "$muted"), (f": {reason}", "$bad"))
     if view.status == "untrained":
         reason = safe_line(view.error or "see the log", 600)
-        ways = f" {_way_to_settings(view)}."
+        ways = f" ({_way_to_settings(view)})"
         return Content.assemble(
-            ("Nothing was learned: ", "$bad bold"), (reason, "$bad"), (ways, "$muted")
+            ("Nothing was learned", "$bad bold"), (ways, "$muted"), (f": {reason}", "$bad")
         )
     if view.error:
         return Content.styled(f"It can be resumed: {safe_line(view.error, 600)}", "$bad")
@@ -61,15 +61,17 @@ def outcome(view: RunView, key: str = "") -> Content:
     ended = "Finished" if view.status == "finished" else "Stopped, and can be resumed"
     if view.ended_early and view.status == "finished":
         ended = safe_line(view.ended_early[:1].upper() + view.ended_early[1:], 300)
+    could = _could(view)
     rated = view.evaluation
     if rated is None:
-        return Content.styled(f"{ended}.", "$foreground bold")
+        return Content.assemble((f"{ended}.", "$foreground bold"), could)
     if view.only_start_measured:
         offer = f" · {key} goes on and measures it" if key and view.can_measure else ""
         return Content.assemble(
             (f"{ended}. ", "$foreground bold"),
             (f"Its win rate was {NOT_MEASURED}", "$foreground"),
             (f"{offer}.", "$muted"),
+            could,
         )
     at = f" at step {rated.step:,}" if rated.step < view.step else ""
     return Content.assemble(
@@ -77,7 +79,19 @@ def outcome(view: RunView, key: str = "") -> Content:
         (f"Its answers{at} beat those of the model it started from ", "$foreground"),
         *_rates(win_rates(rated)),
         (", on prompts held out.", "$foreground"),
+        could,
     )
+
+
+def _could(view: RunView) -> tuple[str, str]:
+    """How much is left of what the model could do before, by the guard's suites; with its style."""
+    suites = [
+        f"{each.kept} of {each.before} {safe_line(each.suite, 24)}"
+        for each in view.suites
+        if each.before
+    ]
+    text = f" Of what it could do before it kept {', '.join(suites)}." if suites else ""
+    return (text, "$foreground")
 
 
 def _rates(rates: list[WinRate]) -> list[tuple[str, str]]:

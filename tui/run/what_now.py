@@ -36,6 +36,7 @@ class Ended:
     folder: Path
     examples: tuple[Example, ...]
     commands: tuple[str, ...]
+    weights: str = ""  # of which step they are; empty where there is no choice
 
     @classmethod
     def of(cls, view: RunView, run: Run, settings: Settings) -> "Ended":
@@ -44,7 +45,17 @@ class Ended:
         examples = rated.examples[:EXAMPLES] if rated and not view.only_start_measured else ()
         asked = examples[0].prompt if examples else ""
         prompt = asked if asked.isprintable() and 0 < len(asked) <= SHORT else "…"
-        return cls(run.path, examples, tuple(mlx_lm_commands(run, settings, prompt)))
+        commands = tuple(mlx_lm_commands(run, settings, prompt))
+        return cls(run.path, examples, commands, _weights(view, run, settings))
+
+
+def _weights(view: RunView, run: Run, settings: Settings) -> str:
+    best = run.best()
+    if best is None:
+        return ""
+    if settings.keep == "best" and not best.is_start:
+        return f"step {best.step:,}, the best"
+    return f"step {view.step:,}, the last"
 
 
 class WhatNow(Vertical):
@@ -114,7 +125,8 @@ class WhatNow(Vertical):
         """Where it is, the next steps and the command lines, which are cut where it is low: a key
         copies them whole."""
         steps = [Content.assemble((key, "$accent"), f" {words}") for key, words in self.keys]
-        kept = f"kept in {safe_line(str(ended.folder))}"
+        of_step = f": {ended.weights} ·" if ended.weights else ""
+        kept = f"kept{of_step} in {safe_line(str(ended.folder))}"
         texts = [cut(text, self.size.width) if low else text for text in (kept, *ended.commands)]
         muted = [Content.styled(safe_line(text), "$muted") for text in texts]
         keys = in_lines(steps, self.query_one(".fixed").size.width or self.size.width)

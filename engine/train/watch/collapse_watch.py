@@ -20,6 +20,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from engine.data.pairs import JudgedPair
+from engine.settings.schema import Settings
 from engine.train.evaluation import wilson
 from engine.train.update import StepResult
 
@@ -32,10 +33,6 @@ FEWER_WORDS = 0.5  # of the distinct words a token at first
 SURE = 3.0  # standard deviations by which shares of completions that end are apart
 CHECKPOINT_EVERY = 10  # updates
 
-ADVICE = (
-    "try a lower learning_rate, a higher beta or a lower lora_parameters.scale; "
-    "collapse_watch: off trains all the same"
-)
 GRAM = 4  # tokens
 # A sign of a script without spaces counts as a word.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
@@ -127,6 +124,18 @@ class CollapseWatch:
         if self._first.completions >= LEAST:
             faults += _changes(self._first, now)
         return " and ".join(faults) or None
+
+
+def advice(settings: Settings) -> str:
+    """What to try where the text has broken, without what has no effect on a run."""
+    tries = ["a lower learning_rate", "a higher beta"]
+    if settings.train_type != "full":
+        tries.append("a lower lora_parameters.scale")
+    *first, last = tries
+    options = f"try {', '.join(first)} or {last}"
+    if settings.collapse_watch == "warn":
+        return options
+    return f"{options}; collapse_watch: off trains all the same"
 
 
 def counted(judged: Sequence[JudgedPair], result: StepResult) -> Counts:

@@ -80,7 +80,7 @@ def _unlearned(health: Health) -> Iterator[Finding]:
         "bad",
         f"wins {rate:.0%}, and {health.unlearned}" if rate is not None else health.unlearned,
         "The guard's suites ask what the model could do before the run; such a loss is no chance.",
-        "Raise beta, lower learning_rate, or stop and use an earlier checkpoint.",
+        f"Raise beta, lower learning_rate, or {health.way_back()}.",
         "guard",
     )
 
@@ -139,8 +139,8 @@ def _length_runs_away(health: Health) -> Iterator[Finding]:
             "warning",
             f"answers grow longer: {first:.0f} to {now:.0f} tokens",
             "Judges often favour length, and the policy has found out.",
-            "Set length_penalty, length_normalize or missing_eos: lose, say in the rubric that "
-            f"short is good, or {health.way_back()}.",
+            "Raise beta, set length_penalty, set length_normalize, say missing_eos: lose, say in "
+            f"the rubric that short is good, or {health.way_back()}.",
             "completion_tokens",
         )
     elif now < 0.4 * first and first - now > 3 * spread:
@@ -178,7 +178,7 @@ def _pleases_its_judge_alone(health: Health) -> Iterator[Finding]:
         f"the judge prefers the policy's answers ({won:.0%} of held-out prompts) and the evaluator "
         f"does not ({lost:.0%})",
         "The policy has learned what pleases its judge and no one else.",
-        "Read its newest answers; mend the rubric, raise beta, or use an earlier checkpoint.",
+        f"Read its newest answers; mend the rubric, raise beta, or {health.way_back()}.",
         "eval_win_rate",
     )
 
