@@ -364,6 +364,18 @@ def test_the_head_is_one_line_with_the_way_to_the_goal(review: Open) -> None:
     run(test)
 
 
+def test_the_goal_is_what_the_run_asks_for_and_not_iters(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(3), epochs=1.0, iters=1000, batch_size=2) as table:
+            assert table.app.view
+            table.app.view.total_steps, table.app.view.warm_steps = 12, 2
+            table.screen._refresh()
+            await table.pilot.pause()
+            assert "1 of 20 " in table.text("#place")
+
+    run(test)
+
+
 def test_a_long_name_leaves_room_for_where_one_is(review: Open) -> None:
     async def test() -> None:
         async with review(pair(1)) as table:
