@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from engine.plan.preview_process import Preview
 
 TIMEOUT = 0.3  # seconds without an edit before the data is read
-DATA = ("data", "prompt_feature", "system_feature", "system_prompt")  # settings about the data
+DATA = (  # settings about the data
+    "data",
+    "data_split",
+    "data_config",
+    "data_mix",
+    "text_prompts",
+    "prompt_feature",
+    "system_feature",
+    "system_prompt",
+)
 READ_BY = (*DATA, "model", "max_seq_length")  # those that its preview depends on
 NAMES = 6  # columns that are listed
 ROWS = 16  # prompts that are shown, at most
