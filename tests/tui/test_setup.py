@@ -12,6 +12,7 @@ from engine.settings import files
 from engine.settings.schema import SECTIONS, Settings
 from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
+from tui.setup.cost_line import CostLine
 from tui.setup.form import FIELDS
 from tui.setup.screen import SetupScreen
 from tui.setup.setting_field import SettingField
@@ -549,6 +550,33 @@ def test_the_cost_is_always_in_sight_and_its_parts_one_key_away() -> None:
 
     play(scene)
     play(wide, STANDARD)
+
+
+def test_a_warning_of_the_rate_is_whole_in_the_line_and_in_the_parts() -> None:
+    judge = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    many = {"learning_rate": 1e-4, "completions": 4, "judge": judge, "max_seq_length": 8000}
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        end = "worked for SmolLM2-135M in 200 updates"
+        await until(pilot, lambda: "is likely to break the text" in " ".join(shown(app).split()))
+        assert "judgements a prompt" in " ".join(shown(app).split())
+        assert end in " ".join(shown(app).split())
+        assert end in setup(app).query_one(CostLine).parts().plain
+
+    play(scene, settings=files.preset("smollm2").model_copy(update=many))
+
+
+def test_updates_of_a_run_over_all_prompts_are_those_of_the_data(tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(f'{{"prompt": "Why {n}?"}}\n' for n in range(150)))
+    settings = files.preset("starter").model_copy(
+        update={"data": str(file), "epochs": 2.0, "eval_prompts": 50, "batch_size": 16}
+    )
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await until(pilot, lambda: "13 updates" in shown(app))  # 2 x 100 of 150, by 16
+
+    play(scene, settings=settings)
 
 
 def test_what_does_not_fit_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,15 @@ class DataPane(Static):
         """About the tokens of the longest prompt, once all of the data was read."""
         return self.preview.longest_tokens if self.preview else None
 
+    @property
+    def prompts(self) -> int | None:
+        """How many prompts a run trains on, once all of the data was read."""
+        from engine.plan.rates import training_prompts
+
+        if self._settings is None or self.preview is None or not self.preview.whole:
+            return None
+        return training_prompts(self._settings, self.preview.count)
+
     def read(self, settings: Settings) -> None:
         """Read the data of these settings, once they stay for a moment; the same costs nothing."""
         before, self._settings = self._settings, settings

@@ -15,7 +15,7 @@ from engine.machine import hub
 from engine.runs.durable import StorageError
 from engine.settings.schema import Settings
 from tui.setup import config_files, presets
-from tui.setup.cost_line import CostLine
+from tui.setup.cost_line import CostLine, Wanted
 from tui.setup.data_pane import DATA, DataPane
 from tui.setup.form import Form, form_of
 from tui.setup.form_screen import FORM_KEYS, FormScreen
@@ -154,9 +154,9 @@ class SetupScreen(FormScreen):
 
     def _estimate(self) -> None:
         data = self._data
-        self.query_one(CostLine).estimate(
-            self.form.settings, data.longest, reading=data.reading and data.longest is None
-        )
+        settings, longest = self.form.settings, data.longest
+        reading = data.reading and longest is None
+        self.query_one(CostLine).estimate(Wanted(settings, longest, data.prompts, reading))
 
     def help_on(self, key: str) -> Content:
         """What is said of a setting; of one of the data, also what the data holds."""
