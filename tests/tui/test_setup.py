@@ -365,6 +365,37 @@ def test_a_change_carries_a_mark_its_default_and_a_reset() -> None:
     play(scene)
 
 
+def test_a_default_that_was_typed_goes_back_to_the_preset_s_value_first() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await go_to(app, pilot, "beta")
+        await pilot.press("0", ".", "1", "enter")  # the default; the preset starter has 1.0
+        assert "beta" not in setup(app).form.changed
+        await pilot.press("delete")
+        assert setup(app).form.settings.beta == 1.0
+        assert said(app) == "beta is as in starter · again: its default"
+        await pilot.press("delete")
+        assert setup(app).form.settings.beta == 0.1
+        await pilot.press("delete")
+        assert said(app) == "beta is at its default already"
+
+    play(scene)
+
+
+def test_a_value_goes_back_to_the_file_then_to_the_preset_then_to_the_default() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await go_to(app, pilot, "beta")
+        await pilot.press("0", ".", "5", "enter", "delete")
+        assert said(app) == "beta is as in the given config · again: as in starter"
+        assert setup(app).form.settings.beta == 0.7
+        await pilot.press("delete")
+        assert said(app) == "beta is as in starter · again: its default"
+        assert setup(app).form.settings.beta == 1.0
+        await pilot.press("delete")
+        assert setup(app).form.settings.beta == 0.1
+
+    play(scene, settings=files.preset("starter").model_copy(update={"beta": 0.7}))
+
+
 def test_fields_without_effect_say_why() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         field = await go_to(app, pilot, "delta")

@@ -1,6 +1,7 @@
 """Setup: the form, what its data holds, what the run will cost, and its start."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual import on, work
@@ -282,7 +283,7 @@ class SetupScreen(FormScreen):
             self.say_error(error)
             return
         if file:
-            self.source, self.start_form = file.name, self.form
+            self.origin = replace(self.origin, source=file.name, start=self.form)
             self.show_form()
             self.say(safe_line(f"saved: {file}", 300))
 
