@@ -450,6 +450,11 @@ def test_yaml_and_form_are_the_same_settings(monkeypatch: pytest.MonkeyPatch) ->
         assert "betta" in shown(app)
         assert "the nearest is beta" in " ".join(shown(app).split())
         await pilot.press("escape")
+        assert "the text has a mistake: leave it?" in shown(app)
+        await pilot.press("enter")  # edit on
+        assert app.focused is text
+        assert "betta: 1" in text.text
+        await pilot.press("escape", "down", "enter")
         assert "left out of the form" in said(app)
         await pilot.press("s")
         assert (started[0].beta, started[0].iters) == (0.6, 91)

@@ -23,6 +23,10 @@ from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList
 
+LEAVE = (  # a text that is no settings
+    ("edit on", "the text stays as it is, to be mended"),
+    ("leave it", "the text is lost; the form has what was valid last"),
+)
 # A screen puts these after its own keys.
 FORM_KEYS = [
     Binding("slash", "search", "search", key_display="/", id="setup.search"),
@@ -205,7 +209,7 @@ class FormScreen(StudioScreen):
     def action_page(self, first: bool) -> None:
         """To the first page, or to all settings; the cursor stays on its setting."""
         if self._search.active or self.has_class("-yaml"):
-            self.action_leave()
+            self._leave_part()
         field = self.browser.fields.current
         self.show_page(first=first)
         if field and not (first and field not in self.browser.fields.visible_fields()):
@@ -256,7 +260,7 @@ class FormScreen(StudioScreen):
     def action_to_section(self, by: int) -> None:
         """To the next or previous section."""
         if self._search.active:
-            self.action_leave()
+            self._leave_part()
         if self.browser.step(by):
             self._page_changed()
         else:
@@ -320,7 +324,19 @@ class FormScreen(StudioScreen):
             self.say("no setting has these words")
 
     def action_leave(self) -> None:
-        """End the search, or leave the text for the form."""
+        """End the search, or leave the text for the form: one that is no settings not unasked."""
+        if self.has_class("-yaml") and self.query_one(YamlPane).error:
+            from tui.shell.ask import AskChoice
+
+            def answered(answer: str | None) -> None:
+                if answer == LEAVE[1][0]:
+                    self._leave_part()
+
+            self.app.push_screen(AskChoice("the text has a mistake: leave it?", LEAVE), answered)
+        else:
+            self._leave_part()
+
+    def _leave_part(self) -> None:
         if self.has_class("-yaml"):
             self._leave_yaml()
         elif self._search.active:
@@ -347,7 +363,7 @@ class FormScreen(StudioScreen):
     def action_yaml(self) -> None:
         """Show the same settings as YAML, to be read, copied and edited."""
         if self._search.active:
-            self.action_leave()
+            self._leave_part()
         self.add_class("-yaml")
         text = self.query_one(YamlPane)
         text.show(self.form.settings)
@@ -371,7 +387,7 @@ class FormScreen(StudioScreen):
     def go_to(self, key: str) -> None:
         """Put the cursor on a setting."""
         if self.has_class("-yaml") or self._search.active:
-            self.action_leave()
+            self._leave_part()
         self._open(key)
 
     def _open(self, key: str) -> None:
