@@ -28,7 +28,7 @@ class SettingBrowser(Horizontal):
         width: 1fr; height: 1fr;
         & #sections { width: 19; height: 1fr; display: none; }
         &.-sections #sections { display: block; }
-        & #fields { width: 1fr; height: 1fr; padding: 0 1 0 0; }
+        & #fields { width: 1fr; height: 1fr; scrollbar-gutter: stable; }
         & SectionTitle { margin-left: 1; }
     }
     """
