@@ -7,6 +7,8 @@ move each weight by about the rate an update, whatever the gradient's size, so t
 adapters is rate times scale; plain gradient steps can be compared for one model alone.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.settings.schema import Settings
@@ -56,20 +58,51 @@ class RateAdvice:
     warning: bool = False
 
 
-def expected_updates(settings: Settings) -> int | None:
-    """Updates of the run's own steps; None where the number of prompts decides."""
-    if settings.epochs > 0:
+def training_prompts(settings: Settings, count: Mapping[str, int]) -> int | None:
+    """Prompts that a run trains on, of the distinct ones of each split (`DataPreview.count`): those
+    that it holds out of the training split and those beyond `max_prompts` apart. None where the
+    weights of several sources decide.
+    """
+    if any("weight" in source for source in settings.data_mix):
         return None
-    return -(-settings.iters // settings.gradient_accumulation_steps)
+    train = count.get("train", 0)
+    train = min(train, settings.max_prompts or train)
+    if "valid" not in count and settings.measures:
+        train -= min(settings.eval_prompts, train // 2)
+    return train
 
 
-def rate_advice(settings: Settings, parameters: int | None) -> RateAdvice:
+def expected_updates(settings: Settings, prompts: int | None = None) -> int | None:
+    """Updates of the run's own steps, over so many prompts; None where their number decides and
+    is not known."""
+    steps = settings.iters
+    if settings.epochs > 0:
+        if not prompts:
+            return None
+        steps = max(1, math.ceil(settings.epochs * prompts / settings.batch_size))
+    return -(-steps // settings.gradient_accumulation_steps)
+
+
+def peak_rate(settings: Settings) -> float:
+    """The highest learning rate of a run: `lr_schedule.arguments` have it first, where they are
+    given, and `learning_rate` has no effect then."""
+    schedule = settings.lr_schedule
+    if not schedule.arguments:
+        return settings.learning_rate
+    # A line may rise: from its first argument to its second.
+    return max(schedule.arguments[: 2 if schedule.name == "linear_schedule" else 1])
+
+
+def rate_advice(
+    settings: Settings, parameters: int | None, prompts: int | None = None
+) -> RateAdvice:
     """What was measured that tells of the rate of a run.
 
     Args:
         parameters: of the model; None where it is not on this machine.
+        prompts: that it trains on; None where that is not known.
     """
-    updates = expected_updates(settings)
+    updates = expected_updates(settings, prompts)
     begin = "" if updates is None else f"{updates:,} update{'s' * (updates != 1)} · "
     if parameters is None:  # the package of a preset's model may not be unpacked yet
         parameters = next((e.parameters for e in MEASURED if e.name == settings.model), None)
@@ -85,8 +118,9 @@ def rate_advice(settings: Settings, parameters: int | None) -> RateAdvice:
             "`lora-studio rates` searches one"
         )
     scale = settings.lora_parameters.scale
-    strength, worked = settings.learning_rate * scale, fact.works * fact.scale
-    here = f"rate {settings.learning_rate:g} x scale {scale:g}"
+    rate = peak_rate(settings)
+    strength, worked = rate * scale, fact.works * fact.scale
+    here = f"rate {rate:g} x scale {scale:g}"
     known = f"{fact.works:g} x {fact.scale:g} worked for {fact.model} in {fact.updates:,} updates"
     if strength >= fact.breaks * fact.scale * (1 - 1e-9):
         return RateAdvice(

@@ -1,5 +1,6 @@
 """The search of the learning rate: where it goes, what it picks, and that it leaves nothing."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +8,15 @@ from pathlib import Path
 import pytest
 
 from engine import rate_search
+from engine.data.prompts import load_prompts
 from engine.errors import UserError
-from engine.plan.rates import expected_updates, rate_advice
+from engine.plan.preview import read_preview
+from engine.plan.rates import expected_updates, rate_advice, training_prompts
 from engine.rate_search import RUNS, ShortRun, kl_limit, next_rate, pick, search_rate
 from engine.settings.files import preset
 from engine.settings.schema import Settings
+from engine.settings.sections.training import LrSchedule
+from engine.train.assemble import total_steps
 from tests.engine.small_models import judge_by_alphabet, run_settings, write_run_files
 
 
@@ -169,4 +174,34 @@ def test_presets_are_not_warned_of() -> None:
 def test_updates_are_steps_over_those_whose_gradients_add_up() -> None:
     chosen = preset("starter").model_copy(update={"gradient_accumulation_steps": 3})
     assert expected_updates(chosen) == 27
-    assert expected_updates(chosen.model_copy(update={"epochs": 1.0})) is None
+    over = chosen.model_copy(update={"epochs": 1.5})
+    assert expected_updates(over) is None
+    assert expected_updates(over, 100) == math.ceil(total_steps(over, 100) / 3) == 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"max_prompts": 300}, {"max_prompts": 10}, {"judge": "human"}],
+    ids=lambda changes: " ".join(changes),
+)
+@pytest.mark.parametrize("held_out", [True, False])
+def test_the_prompts_of_a_run_are_known_from_the_preview(
+    changes: dict[str, object], held_out: bool, tmp_path: Path
+) -> None:
+    for name, count in (("train", 400), ("valid", 50))[: 1 + held_out]:
+        rows = (json.dumps({"prompt": f"{name} {n}?"}) for n in range(count))
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
+    chosen = preset("starter").model_copy(update={"data": str(tmp_path), **changes})
+    *_, last = read_preview(chosen)
+    assert training_prompts(chosen, last.count) == len(load_prompts(chosen).train)
+
+
+def test_the_rate_is_that_of_the_schedule_s_arguments() -> None:
+    schedule = {"name": "cosine_decay", "arguments": [5.0, 80]}
+    wild = preset("starter").model_copy(update={"lr_schedule": LrSchedule.model_validate(schedule)})
+    advice = rate_advice(wild, STARTER)
+    assert advice.warning
+    assert "rate 5 x scale 2 is likely to break" in advice.text
+    schedule = {"name": "linear_schedule", "arguments": [1e-7, 0.8, 80]}
+    calm = wild.model_copy(update={"lr_schedule": LrSchedule.model_validate(schedule)})
+    assert not rate_advice(calm, STARTER).warning

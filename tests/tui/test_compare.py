@@ -1,13 +1,15 @@
 """Compare: overlaid metrics and the settings that differ."""
 
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from engine.settings.files import preset
 from engine.settings.schema import Settings
 from tests.tui.archive import make_run
 from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
-from tui.archive.compare_screen import CompareScreen, differences
+from tui.archive.compare_screen import CompareScreen, SmallChart, differences
+from tui.shell.ask import AskText
 from tui.widgets.chart import Chart
 from tui.widgets.row_list import RowList
 
@@ -73,6 +75,34 @@ def test_keys() -> None:
         assert app.screen is not screen
 
     play(scene)
+
+
+def test_of_several_charts_one_has_the_keys() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot)
+        await pilot.press("v")
+        small = list(screen.query(SmallChart))
+        await until(pilot, lambda: app.focused is small[0].chart)
+        await pilot.press("X", "S", "n")
+        assert small[0].chart.log_scale
+        assert small[0].chart.smoothing != "off"
+        assert app.focused is small[1].chart
+        assert not small[1].chart.log_scale
+        assert "81.8 %" in shown(app)  # the head is that of the chart with the keys
+        await pilot.press("w")
+        assert isinstance(app.screen, AskText)
+        assert app.screen.query_one(Input).value.endswith("win_rate.svg")
+        await pilot.press("escape", "tab")
+        assert isinstance(app.focused, RowList)
+        await pilot.press("tab")
+        assert app.focused is small[1].chart
+        await pilot.press("v")
+        await until(pilot, lambda: app.focused is screen.query_one("#body > Chart"))
+        await pilot.press("X")
+        assert screen.chart.log_scale
+
+    play(scene)
+    play(scene, STANDARD)
 
 
 def test_a_run_that_is_gone_is_said() -> None:

@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from engine.plan.preview import read_preview
 from engine.settings.files import preset
+from engine.settings.presets import PRESETS
 from engine.settings.schema import Settings
 from tests.tui.archive import make_run
 from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
 from tests.tui.test_setup import focused, go_to, setup, starts
 from tui.app import StudioApp
-from tui.setup.data_pane import DataPane
+from tui.setup import presets
+from tui.setup.data_pane import DATA, READ_BY, DataPane
 from tui.setup.first_page import HOW, WHAT
 from tui.setup.setting_list import Fields
 from tui.shell.ask import AskChoice
@@ -42,6 +45,61 @@ def test_what_a_run_needs_then_what_was_changed_then_all() -> None:
         assert "top_p" not in on_page(app) or focused(app) != "top_p"
 
     play(scene)
+
+
+def test_what_was_changed_stays_on_the_page_once_saved_and_on_the_next_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("a")
+        await go_to(app, pilot, "top_p")
+        await pilot.press(*"0.5", "enter", "w", "enter")
+        await until(pilot, lambda: "saved" in said(app))
+        assert "edited" not in shown(app)
+        await pilot.press("a", "up")
+        assert on_page(app) == [*WHAT, *HOW, "top_p"]
+        assert "changed from starter" in shown(app)
+        presets.remember(setup(app).form.settings)
+
+    async def next_day(app: StudioApp, pilot: Pilot[int]) -> None:
+        assert presets.LAST in shown(app)
+        assert on_page(app) == [*WHAT, *HOW, "top_p"]
+        await until(pilot, lambda: "changed from starter" in shown(app))
+        await go_to(app, pilot, "max_grad_norm")
+        await pilot.press(*"0.9", "enter", "a")
+        assert sorted(on_page(app)[len(WHAT) + len(HOW) :]) == ["max_grad_norm", "top_p"]
+        await until(pilot, lambda: "changed from starter" in shown(app))
+
+    play(scene, WIDE)
+    play(next_day, WIDE)
+
+
+@pytest.mark.parametrize("name", [*PRESETS, presets.QWEN])
+def test_ready_made_settings_are_nearest_to_themselves_and_to_those_made_of_them(name: str) -> None:
+    made = presets.settings_of(name)
+    assert presets.nearest(made) == (name, made)
+    assert presets.nearest(made.model_copy(update={"top_p": 0.5, "seed": 3}))[0] == name
+
+
+def test_the_preview_is_read_anew_for_all_that_it_is_read_by(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"prompt": "Why?"}\n')
+    asked: set[str] = set()
+
+    class Asked:
+        """Settings that remember what they were asked of."""
+
+        def __getattr__(self, name: str) -> object:
+            asked.add(name)
+            return getattr(settings, name)
+
+    settings = preset("starter").model_copy(update={"data": str(tmp_path)})
+    *_, last = read_preview(Asked())  # type: ignore[arg-type]
+    assert last.whole
+    # The preview reads no stream, whose order alone the seed is of.
+    assert asked - {"data_streaming", "seed"} <= set(READ_BY)
+    assert {"data_split", "data_config", "text_prompts", "data_mix"} <= asked & set(DATA)
 
 
 def test_what_has_to_be_mended_is_on_the_page() -> None:

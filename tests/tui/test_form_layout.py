@@ -42,6 +42,17 @@ def test_a_value_of_30_cells_is_whole_at_120_columns_beside_help_of_40() -> None
     play(scene, WIDE, Settings(model=MODEL))
 
 
+def test_a_value_of_30_cells_is_whole_beside_a_scroll_bar_too() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("a")
+        form(app).go_to("judge_model")  # among more settings than lines
+        await until(pilot, lambda: form(app).query_one(Fields).show_vertical_scrollbar)
+        assert all(each.size.width >= NAME_WIDTH + 30 for each in fields(app))
+        await until(pilot, lambda: MODEL in shown(app))
+
+    play(scene, (120, 24), Settings(judge_model=MODEL, judge="http://127.0.0.1:9/v1"))
+
+
 def test_two_sections_stand_side_by_side_at_200_columns() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await until(pilot, lambda: "activations" in shown(app))

@@ -1,6 +1,8 @@
 """Keys: every one has an id and a description, can be remapped, and says why it does nothing."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from tests.tui.stage import play, said, shown, until
 from tui.app import StudioApp
 from tui.archive.detail_screen import RunDetailScreen
 from tui.archive.try_it_screen import TryItScreen
-from tui.bindings import bindings_by_id, classes_with_keys
+from tui.bindings import ROOMS, bindings_by_id, classes_with_keys
 from tui.guide.topics import find
 from tui.judging.screen import JudgeCardScreen
 from tui.review.change_label import ChangeLabel
@@ -25,6 +27,11 @@ from tui.widgets.key_line import KeyLine
 TAKEN = {"ctrl+b", "ctrl+a", "ctrl+s", "ctrl+q"}
 # Where answers are judged.
 JUDGING = (ChangeLabel, JudgeCardScreen, ReviewScreen, RunDetailScreen, TryItScreen)
+# A letter that a text names as a key: `L: label 10 to 20 blind`, `u takes it back`, `with E on`.
+NAMED = re.compile(
+    r"(?<![\w'%+./-])([B-HJ-Zb-z]|a(?=:| shows))(?=:|,? \w+[a-rt-z]s\b| goes\b)"
+    r"|\bwith ([A-Za-z]) on\b"
+)
 
 
 def all_bindings() -> list[tuple[type, Binding]]:
@@ -87,6 +94,39 @@ def test_a_letter_means_the_same_on_every_screen() -> None:
             assert f", {binding.description}," in words, (key, binding.description, owner)
             used.add((key, verdict))
     assert used == {(key, False) for key in everywhere} | {(key, True) for key in verdicts}
+
+
+def texts_of(file: Path) -> Iterator[str]:
+    """The texts in a file of source, but for what documents it."""
+    tree = ast.parse(file.read_text())
+    nodes = list(ast.walk(tree))
+    statements = {each.value for each in nodes if isinstance(each, ast.Expr)}
+    for each in nodes:
+        if (
+            isinstance(each, ast.Constant)
+            and isinstance(each.value, str)
+            and each not in statements
+        ):
+            yield each.value
+
+
+def test_the_keys_that_texts_name_are_there() -> None:
+    """In the room where the text stands, or everywhere."""
+    named: dict[str, set[str]] = {}
+    for room in ROOMS:
+        files = Path(keys.__file__).parents[1].joinpath(room).rglob("*.py")
+        found = (NAMED.finditer(text) for file in files for text in texts_of(file))
+        named[room] = {match[1] or match[2] for matches in found for match in matches}
+    assert {"L", "a", "u"} <= named["judging"]
+    assert {"E", "P", "Q", "u"} <= named["archive"]
+    for room, letters in named.items():
+        bound = {
+            key
+            for owner, each in all_bindings()
+            if owner is StudioApp or owner.__module__.startswith(f"tui.{room}.")
+            for key in each.key.split(",")
+        }
+        assert letters <= bound, (room, letters - bound)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 from rich.cells import cell_len
@@ -360,6 +361,36 @@ def test_the_head_is_one_line_with_the_way_to_the_goal(review: Open) -> None:
             assert "3 of 4 ━━━━━━" in table.text("#place")
             assert "wait" not in table.text("#place")
             assert cell_len(table.text("#place").splitlines()[0]) <= 78
+
+    run(test)
+
+
+def test_the_goal_is_what_the_run_asks_for_and_not_iters(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(3), epochs=1.0, iters=1000, batch_size=2) as table:
+            assert table.app.view
+            table.app.view.total_steps, table.app.view.warm_steps = 12, 2
+            table.screen._refresh()
+            await table.pilot.pause()
+            assert "1 of 20 " in table.text("#place")
+
+    run(test)
+
+
+def test_each_flash_lasts_as_long(review: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with review(pair(1)) as table:
+            timers: list[Mock] = []
+
+            def set_timer(*_: object) -> Mock:
+                timers.append(Mock())
+                return timers[-1]
+
+            pane = table.pane("left")
+            monkeypatch.setattr(pane, "set_timer", set_timer)
+            pane.flash("✓", chosen=True)
+            pane.flash("✗", chosen=False)
+            assert [each.stop.called for each in timers] == [True, False]
 
     run(test)
 

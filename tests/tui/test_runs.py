@@ -1,7 +1,9 @@
 """Runs: every key, what is shown, and that nothing is lost."""
 
+import errno
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from textual.widgets import Input
 from engine.runs import archive, trash
 from engine.runs.checkpoints import Best
 from engine.runs.folder import METRICS, Run
+from engine.runs.storage import StorageError
 from engine.settings.schema import Settings
 from tests.tui.archive import make_run, metrics
 from tests.tui.stage import STANDARD, play, said, shown, until
@@ -24,6 +27,7 @@ from tui.run.chart_screen import ChartScreen
 from tui.setup.screen import SetupScreen
 from tui.shell.ask import AskText
 from tui.shell.keys_overlay import KeysOverlay
+from tui.widgets.key_line import KeyLine
 
 
 async def opened(app: StudioApp, pilot: Pilot[int]) -> RunsScreen:
@@ -157,6 +161,42 @@ def test_delete_and_undo() -> None:
         assert "nothing was deleted" in said(app)
 
     play(scene)
+
+
+def test_an_undo_that_could_not_be_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run("mine", steps=3)
+
+    def full(trashed: Path) -> Run:
+        raise StorageError(trashed, OSError(errno.ENOSPC, "No space left on device"))
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot)
+        await pilot.press("delete")
+        with monkeypatch.context() as patch:
+            patch.setattr(trash, "undelete", full)
+            await pilot.press("u")
+        assert "No space left" in said(app)
+        assert named(screen) == []
+        await pilot.press("u")
+        assert named(screen) == [run.name]
+
+    play(scene)
+
+
+def test_no_undo_is_offered_once_the_trash_was_emptied() -> None:
+    run = make_run("mine", steps=3)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        await pilot.press("delete")
+        app.screen.query_one(KeyLine).clear()
+        await until(pilot, lambda: "u undo delete" in shown(app))
+        shutil.rmtree(run.path.parent / trash.TRASH)
+        await until(pilot, lambda: "u undo delete" not in shown(app))
+        await pilot.press("u")
+        assert "is gone for good" in said(app)
+
+    play(scene, STANDARD)
 
 
 def test_what_was_deleted_more_than_a_day_ago_is_gone_for_good() -> None:

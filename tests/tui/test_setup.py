@@ -12,6 +12,7 @@ from engine.settings import files
 from engine.settings.schema import SECTIONS, Settings
 from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
+from tui.setup.cost_line import CostLine
 from tui.setup.form import FIELDS
 from tui.setup.screen import SetupScreen
 from tui.setup.setting_field import SettingField
@@ -364,6 +365,37 @@ def test_a_change_carries_a_mark_its_default_and_a_reset() -> None:
     play(scene)
 
 
+def test_a_default_that_was_typed_goes_back_to_the_preset_s_value_first() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await go_to(app, pilot, "beta")
+        await pilot.press("0", ".", "1", "enter")  # the default; the preset starter has 1.0
+        assert "beta" not in setup(app).form.changed
+        await pilot.press("delete")
+        assert setup(app).form.settings.beta == 1.0
+        assert said(app) == "beta is as in starter · again: its default"
+        await pilot.press("delete")
+        assert setup(app).form.settings.beta == 0.1
+        await pilot.press("delete")
+        assert said(app) == "beta is at its default already"
+
+    play(scene)
+
+
+def test_a_value_goes_back_to_the_file_then_to_the_preset_then_to_the_default() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await go_to(app, pilot, "beta")
+        await pilot.press("0", ".", "5", "enter", "delete")
+        assert said(app) == "beta is as in the given config · again: as in starter"
+        assert setup(app).form.settings.beta == 0.7
+        await pilot.press("delete")
+        assert said(app) == "beta is as in starter · again: its default"
+        assert setup(app).form.settings.beta == 1.0
+        await pilot.press("delete")
+        assert setup(app).form.settings.beta == 0.1
+
+    play(scene, settings=files.preset("starter").model_copy(update={"beta": 0.7}))
+
+
 def test_fields_without_effect_say_why() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         field = await go_to(app, pilot, "delta")
@@ -418,6 +450,11 @@ def test_yaml_and_form_are_the_same_settings(monkeypatch: pytest.MonkeyPatch) ->
         assert "betta" in shown(app)
         assert "the nearest is beta" in " ".join(shown(app).split())
         await pilot.press("escape")
+        assert "the text has a mistake: leave it?" in shown(app)
+        await pilot.press("enter")  # edit on
+        assert app.focused is text
+        assert "betta: 1" in text.text
+        await pilot.press("escape", "down", "enter")
         assert "left out of the form" in said(app)
         await pilot.press("s")
         assert (started[0].beta, started[0].iters) == (0.6, 91)
@@ -549,6 +586,33 @@ def test_the_cost_is_always_in_sight_and_its_parts_one_key_away() -> None:
 
     play(scene)
     play(wide, STANDARD)
+
+
+def test_a_warning_of_the_rate_is_whole_in_the_line_and_in_the_parts() -> None:
+    judge = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    many = {"learning_rate": 1e-4, "completions": 4, "judge": judge, "max_seq_length": 8000}
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        end = "worked for SmolLM2-135M in 200 updates"
+        await until(pilot, lambda: "is likely to break the text" in " ".join(shown(app).split()))
+        assert "judgements a prompt" in " ".join(shown(app).split())
+        assert end in " ".join(shown(app).split())
+        assert end in setup(app).query_one(CostLine).parts().plain
+
+    play(scene, settings=files.preset("smollm2").model_copy(update=many))
+
+
+def test_updates_of_a_run_over_all_prompts_are_those_of_the_data(tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(f'{{"prompt": "Why {n}?"}}\n' for n in range(150)))
+    settings = files.preset("starter").model_copy(
+        update={"data": str(file), "epochs": 2.0, "eval_prompts": 50, "batch_size": 16}
+    )
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await until(pilot, lambda: "13 updates" in shown(app))  # 2 x 100 of 150, by 16
+
+    play(scene, settings=settings)
 
 
 def test_what_does_not_fit_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:

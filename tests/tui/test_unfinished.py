@@ -4,14 +4,16 @@ import pytest
 from textual.pilot import Pilot
 
 from engine.events import RunStatus
-from engine.runs.folder import Run
+from engine.runs.folder import PAIRS, UNDECIDED, Run
+from engine.runs.run_summary import read_summary
 from engine.settings.files import preset
-from tests.tui.archive import make_run
+from tests.tui.archive import judged, make_run
 from tests.tui.elsewhere import trained_elsewhere
 from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.setup.screen import SetupScreen
+from tui.state.unfinished import how_far
 from tui.widgets.key_line import KeyLine
 
 HUMAN = preset("starter-human")
@@ -49,6 +51,27 @@ def test_steps_are_counted_where_an_llm_judges() -> None:
         await until(pilot, lambda: "unfinished  mine 30 of 80 · r resumes it" in shown(app))
 
     play(scene)
+
+
+def test_a_person_s_verdicts_are_counted_and_not_the_pairs_that_they_make() -> None:
+    picking = {"completions": 4, "pairs_per_pick": "all", "iters": 10, "batch_size": 2}
+    warm = {"source": "earlier", "steps": 5}
+    run = make_run(
+        "mine",
+        settings=HUMAN.model_copy(update=picking),
+        steps=7,
+        pairs=0,
+        status="stopped",
+        total_steps=15,
+        warm_start=warm,
+    )
+    for number in range(3):  # three picks of the best of four
+        pairs = (judged(number).to_record("human") | {"pair_id": f"000000{number}-000-0{other}"}
+                 for other in (1, 2, 3))  # fmt: skip
+        run.append(PAIRS, list(pairs))
+    run.append(UNDECIDED, [judged(9).to_record("human")])
+    run.update(pairs=10)
+    assert how_far(read_summary(run.path, is_link=False)) == "4 of 20"
 
 
 @pytest.mark.parametrize("last", ["finished", "untrained", "failed"])

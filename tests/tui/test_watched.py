@@ -117,6 +117,24 @@ def test_the_other_keys_and_their_palette_entries(key: str, command: str) -> Non
         play(scene)
 
 
+def test_nothing_is_asked_of_a_process_that_is_to_stop_the_run() -> None:
+    run = make_run("far", status="running")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot, run)
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(app.screen, AskChoice))
+        await pilot.press("enter")
+        await until(pilot, lambda: waiting(run) == ["stop"])
+        await pilot.press("e")
+        assert said(app) == "the run is stopping already"
+        assert waiting(run) == ["stop"]
+        assert not _offers(app, "evaluate")
+
+    with trained_elsewhere(run):
+        play(scene)
+
+
 def test_a_silent_process_is_named_and_leaving_takes_the_command_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -37,18 +37,23 @@ Difference = tuple[str, tuple[str, ...]]  # a setting, and its value in each run
 
 
 class SmallChart(Vertical):
-    """One of several charts, under the name of its metric. It takes no keys."""
+    """One of several charts, under the name of its metric, which is marked while the chart has the
+    keys."""
 
     def __init__(self, metric: Metric) -> None:
         super().__init__()
         self.metric = metric
         self.chart = Chart()
-        self.chart.can_focus = False
+        self._title = SectionTitle(metric.label, metric.unit)
 
     def compose(self) -> ComposeResult:
         """Title and chart."""
-        yield SectionTitle(self.metric.label, self.metric.unit)
+        yield self._title
         yield self.chart
+
+    def mark(self, *, keys: bool) -> None:
+        """Mark the title where the chart has the keys."""
+        self._title.show(self.metric.label, self.metric.unit, accented=keys)
 
 
 class CompareScreen(StudioScreen):
@@ -86,12 +91,30 @@ class CompareScreen(StudioScreen):
         super().__init__()
         self._runs = runs
         self._sources: list[RunFromFiles] = []
-        self.metric = metric("loss")
+        self._place = 0  # of the chart that has the keys, among several
+        self.metric = metric("loss")  # of the chart that stands alone
 
     @property
     def views(self) -> list[RunView]:
         """What is known of each run."""
         return [each.view for each in self._sources]
+
+    @property
+    def _several(self) -> list[SmallChart]:
+        """The charts of several metrics; none of them while they are not shown."""
+        return list(self.query(SmallChart)) if self.has_class("-several") else []
+
+    @property
+    def chart(self) -> Chart:
+        """The chart that has the keys, or had them last: of those that are shown."""
+        several = self._several
+        return several[self._place].chart if several else self.query_one("#body > Chart", Chart)
+
+    @property
+    def _chart_metric(self) -> Metric:
+        """What the chart with the keys shows."""
+        several = self._several
+        return several[self._place].metric if several else self.metric
 
     def body(self) -> Iterable[Widget]:
         """Who is compared, the chart, and the settings."""
@@ -107,7 +130,7 @@ class CompareScreen(StudioScreen):
 
     def on_mount(self) -> None:
         """Read the files."""
-        self.query_one(Chart).focus()
+        self.chart.focus()
         self._read()
         self.set_interval(SECONDS, self._read_again)
 
@@ -144,10 +167,12 @@ class CompareScreen(StudioScreen):
     # -- drawing ---------------------------------------------------------------------------------
 
     def _draw(self) -> None:
-        self._show_metric(self.query_one(Chart), self.metric)
-        if self.has_class("-several"):
-            for small in self.query(SmallChart):
-                self._show_metric(small.chart, small.metric)
+        several = self._several
+        for number, small in enumerate(several):
+            self._show_metric(small.chart, small.metric)
+            small.mark(keys=number == self._place)
+        if not several:
+            self._show_metric(self.chart, self.metric)
         self._draw_head()
 
     def _show_metric(self, chart: Chart, metric: Metric) -> None:
@@ -158,22 +183,22 @@ class CompareScreen(StudioScreen):
     def _draw_head(self) -> None:
         if not self._sources:
             return
-        chart = self.query_one(Chart)
+        chart, metric = self.chart, self._chart_metric
         at = " · ".join(part for part in (reading(chart), _smoothing(chart)) if part)
         rows = [
             Content.assemble(
-                (f"{self.metric.label}  ", "$foreground bold"),
+                (f"{metric.label}  ", "$foreground bold"),
                 (at, "$muted"),
-                (f"  {self.metric.meaning}" if self.size.width >= 100 else "", "$faint"),
+                (f"  {metric.meaning}" if self.size.width >= 100 else "", "$faint"),
             )
         ]
         for number, (view, line) in enumerate(zip(self.views, chart.lines, strict=False)):
             place = chart.nearest(line)
             at_cursor = None if place is None else line.series.values[place]
-            figure = self.metric.show(at_cursor)
+            figure = metric.show(at_cursor)
             rows.append(
                 Content.assemble(
-                    (f"{chart.sample(number)} {figure:>8} {self.metric.unit:<5}", _color(number)),
+                    (f"{chart.sample(number)} {figure:>8} {metric.unit:<5}", _color(number)),
                     (f" {safe_line(view.name, 60)}", "$foreground"),
                     (f"  {view.status}, {view.step:,} steps", "$muted"),
                 )
@@ -210,7 +235,10 @@ class CompareScreen(StudioScreen):
     # -- keys ------------------------------------------------------------------------------------
 
     def action_next(self, by: int) -> None:
-        """Go through the metrics that any of the runs has."""
+        """Go through the metrics that any of the runs has, or through the charts of several."""
+        if several := self._several:
+            several[(self._place + by) % len(several)].chart.focus()
+            return
         names = [name for name in ALL if any(view.series.get(name) for view in self.views)]
         if not names:
             self.say("no run has any metrics yet")
@@ -223,13 +251,27 @@ class CompareScreen(StudioScreen):
     async def action_write(self) -> None:
         """Write the chart as SVG, or its points as CSV."""
         names = "-".join(view.name for view in self.views)[:60]
-        title = f"{self.metric.label} of {len(self.views)} runs"
-        await write_chart(self, self.query_one(Chart), title, f"{names}-{self.metric.name}")
+        metric = self._chart_metric
+        title = f"{metric.label} of {len(self.views)} runs"
+        await write_chart(self, self.chart, title, f"{names}-{metric.name}")
 
     def action_several(self) -> None:
         """Show the charts of several metrics, or that of one again."""
+        keys_on_chart = isinstance(self.focused, Chart)
         self.toggle_class("-several")
+        if self.metric.name in SEVERAL:
+            self._place = SEVERAL.index(self.metric.name)
         self._draw()
+        if keys_on_chart:
+            self.call_after_refresh(self.chart.focus)  # once it has its place
+
+    def on_descendant_focus(self) -> None:
+        """The chart that has the keys is the one that is read and written."""
+        super().on_descendant_focus()
+        for number, small in enumerate(self._several):
+            if small.chart.has_focus and number != self._place:
+                self._place = number
+                self._draw()
 
     @on(Chart.Refused)
     def _refused(self, event: Chart.Refused) -> None:
@@ -238,11 +280,11 @@ class CompareScreen(StudioScreen):
     def action_large(self) -> None:
         """Give the chart all the room, or take it back."""
         self.toggle_class("-large")
-        self.query_one(Chart).focus()
+        self.chart.focus()
 
     def action_other_part(self) -> None:
         """From the chart to the settings and back."""
-        chart, settings = self.query_one(Chart), self.query_one("#settings", RowList)
+        chart, settings = self.chart, self.query_one("#settings", RowList)
         if self.has_class("-large"):
             self.remove_class("-large")
         (settings if chart.has_focus else chart).focus()

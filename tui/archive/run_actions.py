@@ -66,7 +66,7 @@ def _of_checkpoint(run: Run, step: int) -> str:
 async def _gives_up(screen: StudioScreen, best: Best) -> bool:
     """Whether the person lets the best checkpoint go, which is a later one."""
     question = f"step {best.step:,} is the best ({best.win_rate:.0%}); its checkpoint would go."
-    choices = (("leave it", "export it first, with e on the runs screen"), ("go back", "it goes"))
+    choices = (("leave it", "export it first, with E on the runs screen"), ("go back", "it goes"))
     return await screen.app.push_screen_wait(AskChoice(question, choices)) == "go back"
 
 

@@ -159,6 +159,7 @@ class RunTableScreen(StudioScreen):
         self._marked = {path: run for path, run in self._marked.items() if path in paths}
         if self.is_mounted:
             self.show_runs()
+            self.refresh_bindings()  # what was deleted may be gone from the trash by now
 
     @work(thread=True, exclusive=True, group="glance")
     def _read_glances(self) -> None:

@@ -69,9 +69,11 @@ class RunsScreen(RunTableScreen):
         self._deleted: list[Path] = []
 
     def why_not(self, action: str) -> str | None:
-        """A delete is undone as long as there was one."""
+        """A delete is undone as long as the trash has what was deleted."""
         if action == "undo" and not self._deleted:
             return "nothing was deleted since the program was opened"
+        if action == "undo" and self._newest_deleted is None:
+            return "what was deleted is gone for good: the trash keeps a run for a day"
         return super().why_not(action)
 
     # -- one run ---------------------------------------------------------------------------------
@@ -186,11 +188,22 @@ class RunsScreen(RunTableScreen):
 
     def action_undo(self) -> None:
         """Bring back the run that was deleted last."""
-        trashed = self._deleted.pop()
+        if (trashed := self._newest_deleted) is None:
+            return
         back: list[Run] = []
-        if self._change(lambda: back.append(trash.undelete(trashed))):
+
+        def undelete() -> None:
+            back.append(trash.undelete(trashed))
+            self._deleted.remove(trashed)  # only now: what could not be moved can be tried again
+
+        if self._change(undelete):
             self.say(f"{safe_line(back[0].name, 60)} is back")
             self.show_runs(back[0].path)
+
+    @property
+    def _newest_deleted(self) -> Path | None:
+        """The run in the trash that was deleted last; another process may have emptied it."""
+        return next((each for each in reversed(self._deleted) if each.exists()), None)
 
     def _change(self, change: Callable[[], object], cursor_at: Path | None = None) -> bool:
         """Do something to the archive and show it; whether it worked."""

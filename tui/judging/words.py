@@ -96,7 +96,7 @@ def _agreement(view: JudgeTrialView, card: Card) -> list[str]:
     elif view.whose:
         facts.append(f"with {view.whose}: {card.labels} with a winner, kappa from {FEWEST} on")
     if not view.labelled:
-        facts += ["b: label 10 to 20 blind", "r: show its verdicts"] if view.blind else []
+        facts += ["L: label 10 to 20 blind", "a: show its verdicts"] if view.blind else []
     elif view.labelled < ENOUGH and view.blind:
         facts.append(f"{view.labelled} of {ENOUGH} labels")
     return facts

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.timer import Timer
 from textual.widgets import Static
 
 from tui.text.differences import Span
@@ -51,6 +52,7 @@ class AnswerPane(Vertical):
         self._who = ""
         self._mark = ""  # beside its number, until it is unmarked
         self._markdown: Markdown | None = None
+        self._flash: Timer | None = None  # that ends what is shown for a moment
         self._title()
 
     def compose(self) -> ComposeResult:
@@ -123,9 +125,15 @@ class AnswerPane(Vertical):
         """Show for a moment what was said of the answer that stood here."""
         self._title(mark)
         self.set_class(chosen, "-chosen")
-        self.set_timer(FLASH_SECONDS, self._end_flash)
+        self._stop_flash()  # an earlier one would end this one early
+        self._flash = self.set_timer(FLASH_SECONDS, self._end_flash)
+
+    def _stop_flash(self) -> None:
+        if self._flash:
+            self._flash.stop()
 
     def _end_flash(self) -> None:
+        self._stop_flash()
         self._title(self._mark)
         self.set_class(bool(self._mark), "-chosen")
 

@@ -23,6 +23,7 @@ from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
     from engine.session import Session
+    from engine.settings.schema import Settings
 
 OTHER_LINES = 4  # of the screen: the head and the keys
 BROAD, SIDES = 188, 30 + 34  # cells of a screen with more at its sides, and what that takes
@@ -161,10 +162,14 @@ class ReviewScreen(LabellingScreen):
         name = self.studio.view.name if self.studio.view else ""
         facts = []
         if queue and queue.current and (session := self._session):
-            chosen = session.settings
-            goal = chosen.iters * chosen.batch_size if chosen.human_judge else None
-            facts = place_facts(queue, goal)
+            facts = place_facts(queue, self._goal(session.settings))
         self.query_one("#place", Static).update(self.place_line(name, facts))
+
+    def _goal(self, settings: "Settings") -> int | None:
+        """The prompts that a person is asked of in the whole run, where one judges all of them and
+        their number is known; those of a warm start were judged before."""
+        steps = self.studio.view.own_steps if self.studio.view else 0
+        return steps * settings.batch_size if settings.human_judge and steps else None
 
     def _show_remark(self, queue: LabelQueue | None) -> None:
         remark = queue.remark() if queue else None

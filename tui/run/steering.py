@@ -47,7 +47,7 @@ class SteeringScreen(StudioScreen):
                     if view is None
                     else f"the run is over: it {ENDED.get(view.status, view.status)}"
                 )
-            case "pause" | "unpause" | "stop" if session and session.stopping:
+            case "pause" | "unpause" | "stop" | "evaluate" | "save" if session and session.stopping:
                 return "the run is stopping already"
             case "pause" if session and session.status == "paused":
                 return "the run is paused already"

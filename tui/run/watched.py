@@ -81,6 +81,8 @@ class WatchedScreen(StudioScreen):
         if not is_elsewhere(self.holder):
             return "this program trains it: f3 shows it, with these keys"
         match action:
+            case "pause" | "unpause" | "stop" | "evaluate" | "save" if self._pending == "stop":
+                return "the run is stopping already"
             case "pause" if self._pauses:
                 return "the run is paused already"
             case "unpause" if not self._pauses:

@@ -48,12 +48,18 @@ class Cost:
 
 
 def cost(
-    settings: Settings, *, longest: int | None = None, reading: bool = False, ask_hub: bool = False
+    settings: Settings,
+    *,
+    longest: int | None = None,
+    prompts: int | None = None,
+    reading: bool = False,
+    ask_hub: bool = False,
 ) -> Cost:
     """What a run with these settings will take. Reads files, and may ask the hub.
 
     Args:
         longest: the tokens of the data's longest prompt, as far as they are known.
+        prompts: that the run trains on, as far as they are known.
         reading: whether that is about to be known; whether the run fits is not said before.
 
     Raises:
@@ -67,7 +73,7 @@ def cost(
     if ask_hub and not misnamed and planned.download is None and not hub.hub_reachable():
         absent = next(iter(missing(settings)), None)
     refused = None if reading else refusal(planned, settings)
-    rate = rate_advice(settings, parameters(settings))
+    rate = rate_advice(settings, parameters(settings), prompts)
     return Cost(planned, refused, seconds, name, absent, rate, misnamed, at_most.known)
 
 

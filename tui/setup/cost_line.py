@@ -18,17 +18,18 @@ TIMEOUT = 0.3  # seconds without an edit before the cost is worked out anew
 
 
 class Wanted(NamedTuple):
-    """What a cost is asked of: the settings, and what is known of the data's longest prompt."""
+    """What a cost is asked of: the settings, and what is known of the data."""
 
     settings: Settings
     longest: int | None  # tokens
-    reading: bool  # whether that is about to be known
+    prompts: int | None  # that are trained on
+    reading: bool  # whether more of that is about to be known
 
 
 class CostLine(Static):
     """Works out, on a thread, what a run with the form's settings will take."""
 
-    DEFAULT_CSS = "CostLine { height: auto; max-height: 3; padding: 0 1; color: $muted; }"
+    DEFAULT_CSS = "CostLine { height: auto; max-height: 5; padding: 0 1; color: $muted; }"
 
     class Estimated(Message):
         """The cost is known, or why it cannot be."""
@@ -64,10 +65,9 @@ class CostLine(Static):
         known, wanted = self._known, self._wanted
         return known is not None and wanted is not None and known.settings == wanted.settings
 
-    def estimate(self, settings: Settings, longest: int | None, *, reading: bool) -> None:
-        """Work out the cost of these settings, once they stay for a moment, for prompts no longer
-        than the `longest` of the data; `reading`: that is about to be known."""
-        self._wanted = Wanted(settings, longest, reading)
+    def estimate(self, wanted: Wanted) -> None:
+        """Work out a cost, once what is wanted stays so for a moment."""
+        self._wanted = wanted
         if self._timer:
             self._timer.stop()
         self._timer = self.set_timer(TIMEOUT, self._work_out)
@@ -75,13 +75,15 @@ class CostLine(Static):
             self._draw()
 
     def parts(self) -> Content:
-        """A row a part: memory, download, time."""
+        """A row a part: memory, download, time; then what is known of the rate, whole."""
         from tui.setup.cost import table
 
         rows = [
             Content.assemble((f"{name:<12}", "$muted"), f"{size:>8}  ", (remark, "$faint"))
             for name, size, remark in (table(self._cost) if self._cost else ())
         ]
+        if self._cost and (rate := self._cost.rate) and rate.warning:
+            rows += [Content(""), Content(rate.text)]
         return Content("\n").join(rows)
 
     @work(thread=True, exclusive=True)
@@ -96,6 +98,7 @@ class CostLine(Static):
                 result = cost(
                     wanted.settings,
                     longest=wanted.longest,
+                    prompts=wanted.prompts,
                     reading=wanted.reading,
                     ask_hub=ask_hub,
                 )

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from engine.plan.preview_process import Preview
 
 TIMEOUT = 0.3  # seconds without an edit before the data is read
-DATA = ("data", "prompt_feature", "system_feature", "system_prompt")  # settings about the data
+DATA = (  # settings about the data
+    "data",
+    "data_split",
+    "data_config",
+    "data_mix",
+    "text_prompts",
+    "prompt_feature",
+    "system_feature",
+    "system_prompt",
+)
 READ_BY = (*DATA, "model", "max_seq_length")  # those that its preview depends on
 NAMES = 6  # columns that are listed
 ROWS = 16  # prompts that are shown, at most
@@ -51,6 +60,15 @@ class DataPane(Static):
     def longest(self) -> int | None:
         """About the tokens of the longest prompt, once all of the data was read."""
         return self.preview.longest_tokens if self.preview else None
+
+    @property
+    def prompts(self) -> int | None:
+        """How many prompts a run trains on, once all of the data was read."""
+        from engine.plan.rates import training_prompts
+
+        if self._settings is None or self.preview is None or not self.preview.whole:
+            return None
+        return training_prompts(self._settings, self.preview.count)
 
     def read(self, settings: Settings) -> None:
         """Read the data of these settings, once they stay for a moment; the same costs nothing."""

@@ -3,16 +3,16 @@
 from typing import NamedTuple
 
 from tui.setup.form import Form
+from tui.setup.origin import Origin
 
 LIMIT = 200  # changes that can be undone
 
 
 class EarlierForm(NamedTuple):
-    """A form, where it came from, and the form that it began as."""
+    """A form, and where it came from."""
 
     form: Form
-    source: str
-    start: Form
+    origin: Origin
 
 
 class EarlierForms:

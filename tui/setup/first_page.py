@@ -1,6 +1,8 @@
-"""The first page of the form: what a run needs, and what was changed from where the form began."""
+"""The first page of the form: what a run needs, and what was changed from where the form began, or
+there already from the ready-made settings behind that."""
 
 from tui.setup.form import FIELDS, Form
+from tui.setup.origin import Origin
 
 WHAT = ("model", "data", "prompt_feature", "judge", "judge_system", "run_name")
 HOW = (
@@ -16,24 +18,25 @@ HOW = (
 WHAT_TITLE, HOW_TITLE = "what is trained", "how"
 
 
-def added(form: Form, start: Form, current: str | None = None) -> list[str]:
+def added(form: Form, origin: Origin, current: str | None = None) -> list[str]:
     """The settings that are on the page because they were changed, or have to be mended; the
     `current` one stays as long as the cursor is on it."""
     return [
         key
         for key in FIELDS
         if key not in (*WHAT, *HOW)
-        and (key == current or key in form.problems or form.text(key) != start.text(key))
+        and (key == current or key in form.problems or origin.changed(form, key))
     ]
 
 
 def columns(
-    form: Form, start: Form, source: str, current: str | None = None, *, two: bool = False
+    form: Form, origin: Origin, current: str | None = None, *, two: bool = False
 ) -> list[list[str]]:
-    """The titles and settings of the page, in one column or in two. The form began as `start`,
-    which `source` names; the cursor is on the setting `current`."""
-    more = added(form, start, current)
-    changed = [f"changed from {source}", *more] if more else []
+    """The titles and settings of the page, in one column or in two. The cursor is on the setting
+    `current`."""
+    more = added(form, origin, current)
+    names = origin.names(form, more) or origin.source
+    changed = [f"changed from {names}", *more] if more else []
     if two:
         return [[WHAT_TITLE, *WHAT, *changed], [HOW_TITLE, *HOW]]
     return [[*WHAT, *HOW, *changed]]

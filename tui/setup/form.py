@@ -87,12 +87,19 @@ class Form:
         """The form with a setting back at its default."""
         return Form(_without(self.values, key), _without(self.refused, key))
 
-    def reset_to(self, start: "Form", key: str) -> "Form":
-        """The form with a setting as at the start; where it is so already, at its default."""
-        default = self.reset(key)
-        if key not in start.values or self.text(key) == start.text(key):
+    def reset_to(self, key: str, *earlier: "Form") -> "Form":
+        """The form with a setting as in the first of the earlier forms; where it is so already, as
+        in the next one that has it otherwise, and after the last at its default."""
+        default, text = self.reset(key), self.text(key)
+        if key not in self.values and key not in self.refused:
             return default
-        return Form({**default.values, key: start.values[key]}, default.refused)
+        texts = [each.text(key) for each in earlier]
+        after = texts.index(text) + 1 if text in texts else 0
+        for each in earlier[after:]:
+            if each.text(key) != text:
+                values = {key: each.values[key]} if key in each.values else {}
+                return Form({**default.values, **values}, default.refused)
+        return default
 
 
 def form_of(settings: Settings) -> Form:

@@ -12,6 +12,7 @@ from textual.widgets import Input, Static
 from engine.settings.schema import Settings
 from tui.setup.earlier_forms import EarlierForm, EarlierForms
 from tui.setup.form import Form, form_of
+from tui.setup.origin import origin
 from tui.setup.setting_browser import SettingBrowser
 from tui.setup.setting_field import SettingField
 from tui.setup.setting_help import about
@@ -22,6 +23,10 @@ from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList
 
+LEAVE = (  # a text that is no settings
+    ("edit on", "the text stays as it is, to be mended"),
+    ("leave it", "the text is lost; the form has what was valid last"),
+)
 # A screen puts these after its own keys.
 FORM_KEYS = [
     Binding("slash", "search", "search", key_display="/", id="setup.search"),
@@ -87,10 +92,9 @@ class FormScreen(StudioScreen):
         """`source` says in the title where the form comes from."""
         super().__init__()
         self.form = form
-        self.source = source
+        self.origin = origin(form, source)
         self.suggestions = Suggestions()
         self.built = False  # whether the widgets are there
-        self.start_form = form  # what it began as
         self._earlier = EarlierForms()
 
     # -- parts -----------------------------------------------------------------------------------
@@ -100,7 +104,9 @@ class FormScreen(StudioScreen):
         yield Static(id="title")
         yield SettingSearch(id="search")
         yield Vertical(
-            Horizontal(SettingBrowser(self.form, self.suggestions), YamlPane(), id="form"),
+            Horizontal(
+                SettingBrowser(self.form, self.origin, self.suggestions), YamlPane(), id="form"
+            ),
             VerticalScroll(*self.side(), id="side", can_focus=False),
             id="body",
         )
@@ -135,10 +141,10 @@ class FormScreen(StudioScreen):
 
         What the same editor (`by`) does one after the other is undone as one.
         """
-        self._earlier.add(EarlierForm(self.form, self.source, self.start_form), by)
+        self._earlier.add(EarlierForm(self.form, self.origin), by)
         self.form = form
         if source:
-            self.source, self.start_form = source, form
+            self.origin = origin(form, source)
         self.show_form()
 
     def findings(self) -> dict[str, str]:
@@ -160,16 +166,13 @@ class FormScreen(StudioScreen):
     def show_form(self) -> None:
         """Show what the form holds now."""
         if self.built:
-            source = safe_line(self.source, 60)
-            self.browser.show(
-                self.checked_form, self.start_form, source, searching=self._search.active
-            )
+            self.browser.show(self.checked_form, self.origin, searching=self._search.active)
             self._show_title()
             self.show_help()
 
     def _show_title(self) -> None:
-        edited = self.form.settings != self.start_form.settings
-        words = [safe_line(self.source, 60), *(["edited"] if edited else [])]
+        edited = self.form.settings != self.origin.start.settings
+        words = [safe_line(self.origin.source, 60), *(["edited"] if edited else [])]
         words += [] if self.browser.on_first_page else ["all settings"]
         count = len(self.form.changed)
         words.append(f"{count} not at their default" if count else "all at their defaults")
@@ -206,7 +209,7 @@ class FormScreen(StudioScreen):
     def action_page(self, first: bool) -> None:
         """To the first page, or to all settings; the cursor stays on its setting."""
         if self._search.active or self.has_class("-yaml"):
-            self.action_leave()
+            self._leave_part()
         field = self.browser.fields.current
         self.show_page(first=first)
         if field and not (first and field not in self.browser.fields.visible_fields()):
@@ -257,7 +260,7 @@ class FormScreen(StudioScreen):
     def action_to_section(self, by: int) -> None:
         """To the next or previous section."""
         if self._search.active:
-            self.action_leave()
+            self._leave_part()
         if self.browser.step(by):
             self._page_changed()
         else:
@@ -274,19 +277,21 @@ class FormScreen(StudioScreen):
             self._reset(event.field.key)
 
     def _reset(self, key: str) -> None:
-        """Put a setting back to where the form began, or from there to its default."""
-        form = self.form.reset_to(self.start_form, key)
-        if key not in self.form.changed and key not in self.form.refused:
+        """Put a setting back to where the form began, or from there towards its default."""
+        form = self.origin.reset(self.form, key)
+        if form.text(key) == self.form.text(key) and key not in self.form.refused:
             self.say(f"{key} is at its default already")
             return
         self.replace(form)
         if key in form.changed:
-            self.say(safe_line(f"{key} is as in {self.source} · again: its default", 200))
+            again = self.origin.reset(form, key)
+            then = f"as in {self.origin.preset}" if key in again.changed else "its default"
+            self.say(f"{key} is as in {self.origin.whose(form, key)} · again: {then}")
 
     def action_undo(self) -> None:
         """Take back the newest change of the form."""
         if earlier := self._earlier.before(self.form):
-            self.form, self.source, self.start_form = earlier
+            self.form, self.origin = earlier
             self.show_form()
         else:
             self.say("nothing was changed since the form was opened")
@@ -319,7 +324,19 @@ class FormScreen(StudioScreen):
             self.say("no setting has these words")
 
     def action_leave(self) -> None:
-        """End the search, or leave the text for the form."""
+        """End the search, or leave the text for the form: one that is no settings not unasked."""
+        if self.has_class("-yaml") and self.query_one(YamlPane).error:
+            from tui.shell.ask import AskChoice
+
+            def answered(answer: str | None) -> None:
+                if answer == LEAVE[1][0]:
+                    self._leave_part()
+
+            self.app.push_screen(AskChoice("the text has a mistake: leave it?", LEAVE), answered)
+        else:
+            self._leave_part()
+
+    def _leave_part(self) -> None:
         if self.has_class("-yaml"):
             self._leave_yaml()
         elif self._search.active:
@@ -346,7 +363,7 @@ class FormScreen(StudioScreen):
     def action_yaml(self) -> None:
         """Show the same settings as YAML, to be read, copied and edited."""
         if self._search.active:
-            self.action_leave()
+            self._leave_part()
         self.add_class("-yaml")
         text = self.query_one(YamlPane)
         text.show(self.form.settings)
@@ -370,7 +387,7 @@ class FormScreen(StudioScreen):
     def go_to(self, key: str) -> None:
         """Put the cursor on a setting."""
         if self.has_class("-yaml") or self._search.active:
-            self.action_leave()
+            self._leave_part()
         self._open(key)
 
     def _open(self, key: str) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from engine.data_folder import data_folder
@@ -10,7 +11,7 @@ from engine.runs import durable
 from engine.settings import files
 from engine.settings.judge_names import judge_kind
 from engine.settings.presets import PRESETS
-from engine.settings.schema import Settings
+from engine.settings.schema import Settings, fields, value
 
 QWEN, LAST = "Qwen3-0.6B", "my last run again"
 MOST_CACHED = 8  # models of this machine that are offered
@@ -71,6 +72,22 @@ def _with_model(name: str) -> Settings:
     return Settings(
         model=name, judge=name, data=BUNDLED, max_seq_length=512, max_completion_length=64
     )
+
+
+def nearest(settings: Settings) -> tuple[str, Settings]:
+    """The ready-made settings that differ least from some, and their name; a model of this machine
+    is no other set."""
+    ready = [(name, _ready(name)) for name in (*PRESETS, QWEN)]
+    return min(ready, key=lambda each: _differences(each[1], settings))
+
+
+@cache
+def _ready(name: str) -> Settings:
+    return settings_of(name)
+
+
+def _differences(one: Settings, other: Settings) -> int:
+    return sum(value(one, each.key) != value(other, each.key) for each in fields())
 
 
 def first() -> tuple[str, Settings]:

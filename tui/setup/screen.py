@@ -1,6 +1,7 @@
 """Setup: the form, what its data holds, what the run will cost, and its start."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual import on, work
@@ -15,7 +16,7 @@ from engine.machine import hub
 from engine.runs.durable import StorageError
 from engine.settings.schema import Settings
 from tui.setup import config_files, presets
-from tui.setup.cost_line import CostLine
+from tui.setup.cost_line import CostLine, Wanted
 from tui.setup.data_pane import DATA, DataPane
 from tui.setup.form import Form, form_of
 from tui.setup.form_screen import FORM_KEYS, FormScreen
@@ -154,9 +155,9 @@ class SetupScreen(FormScreen):
 
     def _estimate(self) -> None:
         data = self._data
-        self.query_one(CostLine).estimate(
-            self.form.settings, data.longest, reading=data.reading and data.longest is None
-        )
+        settings, longest = self.form.settings, data.longest
+        reading = data.reading and longest is None
+        self.query_one(CostLine).estimate(Wanted(settings, longest, data.prompts, reading))
 
     def help_on(self, key: str) -> Content:
         """What is said of a setting; of one of the data, also what the data holds."""
@@ -282,7 +283,7 @@ class SetupScreen(FormScreen):
             self.say_error(error)
             return
         if file:
-            self.source, self.start_form = file.name, self.form
+            self.origin = replace(self.origin, source=file.name, start=self.form)
             self.show_form()
             self.say(safe_line(f"saved: {file}", 300))
 

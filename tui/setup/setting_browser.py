@@ -8,6 +8,7 @@ from textual.events import Resize
 
 from tui.setup import first_page
 from tui.setup.form import Form
+from tui.setup.origin import Origin
 from tui.setup.section_list import CHANGED, SectionList, beside, keys_of
 from tui.setup.setting_field import SettingField
 from tui.setup.setting_line import COMFORTABLE_WIDTH
@@ -27,15 +28,14 @@ class SettingBrowser(Horizontal):
         width: 1fr; height: 1fr;
         & #sections { width: 19; height: 1fr; display: none; }
         &.-sections #sections { display: block; }
-        & #fields { width: 1fr; height: 1fr; padding: 0 1 0 0; }
+        & #fields { width: 1fr; height: 1fr; scrollbar-gutter: stable; }
         & SectionTitle { margin-left: 1; }
     }
     """
 
-    def __init__(self, form: Form, suggestions: Suggestions) -> None:
+    def __init__(self, form: Form, origin: Origin, suggestions: Suggestions) -> None:
         super().__init__()
-        self._form = form
-        self._start, self._source = form, ""  # what the form began as, and its name
+        self._form, self._origin = form, origin
         self._two = False  # whether there is room for two columns
         self._keys: list[str] | None = None  # that were looked for
         self.on_first_page = True
@@ -60,9 +60,9 @@ class SettingBrowser(Horizontal):
             if current:
                 current.scroll_visible(animate=False)
 
-    def show(self, form: Form, start: Form, source: str, *, searching: bool) -> None:
-        """Draw another form, which began as `start`; what was changed may be other settings now."""
-        self._form, self._start, self._source = form, start, source
+    def show(self, form: Form, origin: Origin, *, searching: bool) -> None:
+        """Draw another form; what was changed may be other settings now."""
+        self._form, self._origin = form, origin
         if not searching and (self.on_first_page or self.sections.section == CHANGED):
             self._keys = None
             self._show()
@@ -97,9 +97,7 @@ class SettingBrowser(Horizontal):
         if self._keys is not None:
             columns: Sequence[Sequence[str]] = [self._keys]
         elif self.on_first_page:
-            columns = first_page.columns(
-                self._form, self._start, self._source, self._current, two=self._two
-            )
+            columns = first_page.columns(self._form, self._origin, self._current, two=self._two)
         elif section != CHANGED and self._two:
             columns = [
                 [name for each in column for name in (each, *keys_of(each))]
@@ -111,7 +109,7 @@ class SettingBrowser(Horizontal):
 
     def open(self, key: str) -> None:
         """Put the cursor on a setting: on the first page where it is there, else in its section."""
-        page = first_page.columns(self._form, self._start, self._source)
+        page = first_page.columns(self._form, self._origin)
         if not self.on_first_page or key not in page[0]:
             self.sections.select(key)
             self.show_page(first=False)

@@ -155,6 +155,11 @@ class RunView:
         return self.earlier + max(0.0, (self.ended or now or time.time()) - self.started)
 
     @property
+    def own_steps(self) -> int:
+        """The steps that sample pairs of their own: all but those of the warm start."""
+        return max(0, self.total_steps - self.warm_steps)
+
+    @property
     def warming(self) -> bool:
         """Whether the run learns from pairs that were there before it."""
         return self.step < self.warm_steps
