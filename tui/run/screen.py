@@ -215,7 +215,7 @@ class RunScreen(SteeringScreen):
     def guide_topic(self) -> str | None:
         """The metric under the cursor, or this screen."""
         grid = self.query_one(CardGrid)
-        return grid.metric.name if grid.has_focus else self.TITLE
+        return grid.metric.label if grid.has_focus else self.TITLE
 
     # -- keys ------------------------------------------------------------------------------------
 
