@@ -50,6 +50,30 @@ def test_an_export_that_is_broken_off_leaves_nothing(
     assert list(tmp_path.iterdir()) == [slow]
 
 
+def test_nor_does_one_that_is_broken_off_while_its_process_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = tmp_path / "out"
+    unfinished = making_of(to, private=False)
+
+    async def begins(*words: str, **how: object) -> None:
+        unfinished.mkdir()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", begins)
+
+    async def broken_off() -> None:
+        export = asyncio.ensure_future(exporting.export(tmp_path, "peft", to, lambda line: None))
+        while not unfinished.exists():
+            await asyncio.sleep(0.02)
+        export.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await export
+
+    asyncio.run(broken_off())
+    assert list(tmp_path.iterdir()) == []
+
+
 def exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, status: int = 0) -> None:
     """Have the command do nothing but print a text."""
     (tmp_path / "text").write_text(text)

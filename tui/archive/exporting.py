@@ -75,28 +75,31 @@ async def export(
     """
     which = ["--keep", keep] if keep else []
     options = [*OPTIONS[what], *which]
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tui.main", "export", str(run), "--to", str(to), *options),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    start, ending = time.monotonic(), asyncio.ensure_future(process.communicate())
+    process = None
     try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tui.main", "export", str(run), "--to", str(to), *options),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        start, ending = time.monotonic(), asyncio.ensure_future(process.communicate())
         while not ending.done():
             seconds = time.monotonic() - start
             so_far = await asyncio.to_thread(_bytes_in, durable.making_of(to, private=False))
             far = f"{size(so_far)} written" if so_far else "reading the run"
             tell(f"exporting the {what} · {far} · {duration(seconds)}")
             await asyncio.wait([ending], timeout=POLL_SECONDS)
+        output, _ = ending.result()
+        status = process.returncode
     finally:
-        if process.returncode is None:  # the program ends
-            process.kill()
-            await process.wait()
+        if process is None or process.returncode is None:  # the program ends
+            if process:  # else asyncio has ended what had begun
+                process.kill()
+                await process.wait()
             await asyncio.to_thread(durable.tidy_folder, to, private=False)
-    output, _ = ending.result()
     lines = output.decode(errors="replace").strip().splitlines() or ["no answer"]
-    if process.returncode == 0:
+    if status == 0:
         commands = tuple(line.strip() for line in lines if line.startswith(COMMAND))
         others = [line for line in lines if not line.startswith((COMMAND, WRITTEN, TO_RUN))]
         remarks = [safe_line(line.removeprefix("note: ")) for line in others]
