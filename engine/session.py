@@ -99,7 +99,10 @@ class Session:
         self._followers = Followers(
             self.settings, self.run, self._tell, lambda: [each.pair_id for each in self.waiting()]
         )
-        self._lock.callback(Watch(self.run, self._carry_out).close)
+        # Of a run that a person judges alone, the files tell already.
+        shared = self.settings.asks_person and not self.settings.human_judge
+        count = (lambda: len(self.waiting())) if shared else None
+        self._lock.callback(Watch(self.run, self._carry_out, count).close)
         self._thread = threading.Thread(target=self._work, args=(self.run,), name="engine")
         self._thread.start()
         threading.Thread(

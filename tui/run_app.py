@@ -73,7 +73,7 @@ def run_app(
     if line := last_line(control):
         with contextlib.suppress(OSError):  # the terminal is gone
             print(safe_line(line), file=sys.stderr, flush=True)
-    if control.abandoned or (control.session and control.session.lingers):
+    if control.abandoned or control.lingers:
         os._exit(app.return_code or 0)  # not waiting for the engine's thread, or for what it loads
     return app.return_code or 0
 
@@ -102,17 +102,19 @@ def last_line(control: "RunControl") -> str:
     from tui.run.ending import ending, way_back
 
     view.fold(session.drain())  # what came after the screen had gone
+    view.folder = str(session.run.path)
+    kept = f"the run is kept in {session.run.path}"
     if control.abandoned:
         at = f"{view.name} was left at step {view.step} of {view.total_steps}"
-        return f"{at}; {way_back(view)} goes on from its newest checkpoint"
+        return f"{at}; {way_back(view)} goes on from its newest checkpoint; {kept}"
     if control.leaves_running and session.status == "stopped":
         from tui.terminal.detach import detach
 
-        return detach(session.run)
+        return f"{detach(session.run)}; {kept}"
     if control.ended_by == signal.SIGHUP:  # whoever sits there now has not seen the run
         return ""
     error = [view.error.rstrip(".")] if view.error else []
-    folder = [f"the run is kept in {session.run.path}"] if session.kept else []
+    folder = [kept] if session.kept else []
     return "; ".join([f"{view.name}: {ending(view)}", *error, *folder])
 
 
@@ -122,7 +124,9 @@ def _instead(run: "Run | None") -> str:
         return WITHOUT
     if run.settings().human_judge:
         return ONLY_HERE.format(run.name)
-    return RESUMED_WITHOUT.format(run.name)
+    from engine.runs.archive import name_to_open
+
+    return RESUMED_WITHOUT.format(name_to_open(run.path))
 
 
 def wants_mouse(environ: Mapping[str, str]) -> bool:

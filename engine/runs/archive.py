@@ -11,6 +11,7 @@ import importlib.metadata
 import itertools
 import os
 import platform
+import shlex
 import shutil
 import tempfile
 from datetime import UTC, datetime
@@ -99,6 +100,12 @@ def create(settings: "Settings") -> Run:
             "set output_root or LORA_STUDIO_HOME to a folder that can be written"
         ) from error
     raise AssertionError("unreachable")
+
+
+def name_to_open(run: Path) -> str:
+    """What `open_run` finds the run in a folder by, as a shell takes it: its name, or its path
+    where it is not among the runs of the default folder."""
+    return shlex.quote(run.name if run.parent == runs_root() else str(run.absolute()))
 
 
 def open_run(name_or_path: str | Path, root: Path | None = None) -> Run:

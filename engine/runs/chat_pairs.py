@@ -10,6 +10,7 @@ from engine.events import Choice
 from engine.runs.folder import CHAT_PAIRS, Run
 from engine.runs.labels import PERSON
 from engine.runs.relabel import CHAT_ID
+from engine.runs.retracted import retract
 
 
 def pair_id(chat: str, turn: int) -> str:
@@ -38,4 +39,4 @@ def take_back(run: Run, pair_id: str) -> None:
     Raises:
         StorageError: it is still there.
     """
-    run.rewrite(CHAT_PAIRS, lambda each: None if each.get("pair_id") == pair_id else each)
+    retract(run, [pair_id], [CHAT_PAIRS])

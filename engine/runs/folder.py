@@ -10,6 +10,7 @@
     chat.jsonl       a line an answer, or two, of the models in a chat
     chat_pairs.jsonl a line a pair of answers of which a person picked one there
     card_pairs.jsonl a line a pair that a person labelled to try the judge before the run
+    retracted.jsonl  a line a label that a person took back, which counts nowhere
     log.txt
     adapters/        as mlx-lm reads them
     warm_start.jsonl the pairs that were there before the run and are learned from first
@@ -18,6 +19,7 @@
     checkpoints/     a folder a step: the newest three, the best, and two from before the text broke
     lock             who trains it now
     mailbox/         commands from other processes to the one that trains
+    waiting.json     how many pairs wait for a person now, where a model judges the others
 
 One process at a time writes a run (`Run.lock`); any number may read it meanwhile.
 """
@@ -61,9 +63,9 @@ CONFIG, STATE, PROGRESS, METRICS, PAIRS, UNDECIDED, SAMPLED, LOG = (
     "log.txt",
 )
 CHAT, CHAT_PAIRS, CARD_PAIRS = "chat.jsonl", "chat_pairs.jsonl", "card_pairs.jsonl"
-WARM_START = "warm_start.jsonl"
+WARM_START, RETRACTED = "warm_start.jsonl", "retracted.jsonl"
 ADAPTERS, FUSED, CHECKPOINTS, START = "adapters", "fused", "checkpoints", "start"
-LOCK, COMMANDS_FOLDER = "lock", "mailbox"
+LOCK, COMMANDS_FOLDER, WAITING = "lock", "mailbox", "waiting.json"
 
 # Of runs that are made now, in run.json. From 2 on, the reference of a run that starts from
 # adapters has them too; from 3 on, a token is drawn by its own key; from 4 on, a judge reads its
@@ -233,7 +235,7 @@ class Run:
         """Tidy up after a kill, with the lock held; return what was done, a sentence each."""
         repairs = [
             text
-            for file in (METRICS, PAIRS, UNDECIDED, SAMPLED, LOG)
+            for file in (METRICS, PAIRS, UNDECIDED, SAMPLED, RETRACTED, LOG)
             if (text := self._repair_file(file))
         ]
         for part in ("", ADAPTERS, START, CHECKPOINTS, COMMANDS_FOLDER):

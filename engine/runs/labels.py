@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.data.chat_messages import Message, as_mapping, clean, tools_of
@@ -13,7 +13,7 @@ from engine.data.pairs import DECIDED
 from engine.data.preferences import Preference, first_shown
 from engine.data.recorded_pairs import RecordedPair
 from engine.events import Choice
-from engine.runs.folder import CARD_PAIRS, CHAT_PAIRS, PAIRS, UNDECIDED, Run
+from engine.runs.folder import CARD_PAIRS, CHAT_PAIRS, PAIRS, RETRACTED, UNDECIDED, Run
 from engine.runs.json_lines import Record
 from engine.runs.relabel import planned, settle_if_free
 
@@ -35,6 +35,7 @@ class Label:
     q: float | None  # the judge's probability that the first answer is better
     flagged: bool
     note: str
+    retracted: bool = False  # a person took it back
 
     @property
     def confidence(self) -> float:
@@ -49,7 +50,7 @@ class Label:
 def labels(run: Run) -> list[Label]:
     """The labels of a run, the earlier ones first, and those that somebody has changed last.
 
-    A label that was taken back is in no file; one that is being changed is what it is to be.
+    A label that was taken back is not among them; one that is being changed is what it is to be.
     """
     settle_if_free(run)
     lines: dict[object, Record] = {}
@@ -58,10 +59,22 @@ def labels(run: Run) -> list[Label]:
             lines[_id_of(line) or (file, number)] = line
     if change := planned(run):
         lines[_id_of(change)] = change
-    records = [(line, RecordedPair.from_record(line)) for line in lines.values()]
-    records = [(line, pair) for line, pair in records if pair.verdict.choice in _VERDICTS]
+    records = _verdicts(lines.values())
     records.sort(key=lambda each: ("was" in each[0], each[1].step, each[1].pair_id))
     return [_label(run.name, line, pair) for line, pair in records]
+
+
+def retracted_labels(run: Run) -> list[Label]:
+    """The labels of a run that a person took back, in that order. The same two answers may have
+    another label by now."""
+    records = _verdicts(run.read(RETRACTED))
+    return [replace(_label(run.name, line, pair), retracted=True) for line, pair in records]
+
+
+def _verdicts(lines: Iterable[Record]) -> list[tuple[Record, RecordedPair]]:
+    """The lines with a verdict on two answers, each with what it says."""
+    records = ((line, RecordedPair.from_record(line)) for line in lines)
+    return [(line, pair) for line, pair in records if pair.verdict.choice in _VERDICTS]
 
 
 def _id_of(line: Record) -> str:
@@ -107,13 +120,17 @@ class Selection:
     left_out: Counter[str]
 
 
-def select(runs: Sequence[Run], *, ties: bool = False, flagged: bool = False) -> Selection:
+def select(
+    runs: Sequence[Run], *, ties: bool = False, flagged: bool = False, retracted: bool = False
+) -> Selection:
     """The labels of some runs together. Of several on the same two answers to the same prompt the
     last one holds, the runs in their order.
 
     Args:
         ties: whether ties are among them.
         flagged: whether flagged labels are among them.
+        retracted: whether labels that were taken back are among them, of answers that have no
+            other label.
     """
     latest: dict[bytes, Label] = {}
     left_out: Counter[str] = Counter()
@@ -121,9 +138,15 @@ def select(runs: Sequence[Run], *, ties: bool = False, flagged: bool = False) ->
         key = _answers_key(label.preference)
         left_out["labelled again later"] += latest.pop(key, None) is not None
         latest[key] = label
+    withdrawn = {
+        _answers_key(label.preference): label for run in runs for label in retracted_labels(run)
+    }
+    unanswered = {key: label for key, label in withdrawn.items() if key not in latest}
     pairs: list[Label] = []
-    for label in latest.values():
-        if label.choice == "both_bad":
+    for label in (*unanswered.values(), *latest.values()):
+        if label.retracted and not retracted:
+            left_out["retracted"] += 1
+        elif label.choice == "both_bad":
             left_out["both bad"] += 1
         elif label.choice == "tie" and not ties:
             left_out["ties"] += 1

@@ -103,9 +103,11 @@ def write_pairs(to: Path, splits: Splits, kind: str, *, folder: bool) -> Layout:
     Raises:
         StorageError: it could not be written; what was there before is there.
     """
-    layout = layout_of([label.preference for part in splits.values() for label in part])
+    labels = [label for part in splits.values() for label in part]
+    layout = layout_of([label.preference for label in labels])
+    marked = any(label.retracted for label in labels)
     files = {
-        f"{name}.{kind}": _WRITERS[kind]([record(label, layout) for label in part])
+        f"{name}.{kind}": _WRITERS[kind]([record(label, layout, marked=marked) for label in part])
         for name, part in splits.items()
     }
     to = to.absolute()
@@ -130,8 +132,9 @@ def layout_of(preferences: Sequence[Preference]) -> Layout:
     return "text" if plain else "messages"
 
 
-def record(label: Label, layout: Layout) -> Record:
-    """A label as a line of the dataset. A tie has the first answer as `chosen`."""
+def record(label: Label, layout: Layout, *, marked: bool = False) -> Record:
+    """A label as a line of the dataset. A tie has the first answer as `chosen`. `marked`: it is
+    said of each whether it was retracted."""
     preference = label.preference
     sides = {
         "prompt": preference.prompt,
@@ -152,6 +155,7 @@ def record(label: Label, layout: Layout) -> Record:
         "note": label.note,
         "run": label.run,
         "pair_id": label.pair_id,
+        **({"retracted": label.retracted} if marked else {}),
     }
 
 

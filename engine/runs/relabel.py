@@ -16,6 +16,7 @@ from engine.events import Choice
 from engine.runs import durable, json_lines, storage
 from engine.runs.folder import CARD_PAIRS, CHAT_PAIRS, PAIRS, UNDECIDED, Run
 from engine.runs.json_lines import Record
+from engine.runs.retracted import retract
 from engine.runs.storage import StorageError
 
 PLANNED = "relabel.json"
@@ -46,8 +47,7 @@ def relabel_own(run: Run, pair_id: str, choice: Choice | None) -> None:
         _change_locked(run, pair_id, lambda line: relabelled(line, choice))
         return
     settle(run)
-    for file in (PAIRS, UNDECIDED):
-        _replace(run, file, pair_id, None)
+    retract(run, [pair_id])
 
 
 def find(run: Run, pair_id: str) -> tuple[str, Record] | None:

@@ -1,4 +1,5 @@
-"""Commands to a run that another process trains, left as files in the run's folder.
+"""Commands to a run that another process trains, left as files in the run's folder; and how many
+pairs wait for a person there, which it tells in another.
 
 Files work wherever the folder does: across hosts, on a network drive, under any path. The folder
 belongs to its owner alone, and so does the right to command: what anybody else put there is left
@@ -16,13 +17,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
-from engine.runs.durable import tidy, write_file
-from engine.runs.folder import COMMANDS_FOLDER, Run
+from engine.json_number import whole
+from engine.runs import json_lines
+from engine.runs.durable import read_file, tidy, write_file
+from engine.runs.folder import COMMANDS_FOLDER, WAITING, Run
 from engine.runs.storage import StorageError
 
 Command = Literal["pause", "unpause", "stop", "evaluate", "save"]
 COMMANDS: tuple[str, ...] = get_args(Command)
 POLL_SECONDS = 0.25
+CLOSE_SECONDS = 2.0  # that a look gets to end, on storage that may be away
+WAITING_LIMIT = 1 << 10  # bytes of its file
 
 _numbers = itertools.count()
 
@@ -68,6 +73,15 @@ def take(run: Run) -> list[str]:
     return commands
 
 
+def waiting(run: Run) -> int:
+    """How many pairs of a run that goes on wait for a person, as its process last told."""
+    try:
+        line = json_lines.from_line(read_file(run.path / WAITING, WAITING_LIMIT)) or {}
+    except OSError:
+        return 0
+    return max(0, whole(line.get("pairs")))
+
+
 def _private_folder(run: Run) -> Path:
     """The folder of commands, there and closed to others.
 
@@ -98,11 +112,16 @@ def _ours(file: Path) -> bool:
 
 
 class Watch:
-    """Takes commands on a thread of its own until closed; what waited before is thrown away."""
+    """Takes commands on a thread of its own until closed; what waited before is thrown away. Where
+    `waiting` counts pairs that wait for a person, it tells of them meanwhile."""
 
-    def __init__(self, run: Run, obey: Callable[[str], None]) -> None:
+    def __init__(
+        self, run: Run, obey: Callable[[str], None], waiting: Callable[[], int] | None = None
+    ) -> None:
         self._run = run
         self._obey = obey
+        self._waiting = waiting
+        self._told: int | None = None
         self._closed = threading.Event()
         with contextlib.suppress(StorageError):  # a full disk: whoever asks first makes it
             _private_folder(run)
@@ -111,10 +130,23 @@ class Watch:
         self._thread.start()
 
     def close(self) -> None:
-        """Take no more."""
+        """Take no more, and tell of no more pairs."""
         self._closed.set()
+        if self._waiting and threading.current_thread() is not self._thread:
+            self._thread.join(CLOSE_SECONDS)  # else it might write what is removed now
+        with contextlib.suppress(OSError):
+            (self._run.path / WAITING).unlink(missing_ok=True)
 
     def _look(self) -> None:
         while not self._closed.wait(POLL_SECONDS):
             for command in take(self._run):
                 self._obey(command)
+            self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        if self._waiting is None or (count := self._waiting()) == self._told:
+            return
+        with contextlib.suppress(StorageError):  # it is told at the next look
+            line = json_lines.to_json({"pairs": count})
+            write_file(self._run.path / WAITING, f"{line}\n", sync=False)
+            self._told = count

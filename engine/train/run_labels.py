@@ -6,7 +6,7 @@ from engine.data import pairs
 from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.events import Choice
 from engine.judges.human import HumanJudge
-from engine.runs import relabel
+from engine.runs import relabel, retracted
 from engine.runs.folder import PAIRS, UNDECIDED, Run
 from engine.runs.json_lines import Record
 from engine.train.journal import Journal
@@ -33,8 +33,7 @@ class RunLabels:
 
     def retract(self, pair_ids: Collection[str]) -> None:
         """Take the labels of a prompt that waits again out of the files."""
-        for file in (PAIRS, UNDECIDED):
-            self._run.rewrite(file, lambda line: None if line.get("pair_id") in pair_ids else line)
+        retracted.retract(self._run, pair_ids)
         self._journal.count_pairs()
 
     def find(self, pair_id: str) -> Record | None:

@@ -21,7 +21,7 @@ from engine.errors import UserError
 from engine.events import Choice
 from engine.machine.blas import load_fast_blas
 from engine.runs import archive, queue, relabel, remote, sweep
-from engine.runs.folder import PAIRS, UNDECIDED, Run
+from engine.runs.folder import PAIRS, RETRACTED, UNDECIDED, Run
 from engine.session import Session
 from engine.settings.files import from_mapping
 from tests.end_to_end.resumed_run import by_mean_alone
@@ -189,6 +189,7 @@ def go_through(values: dict[str, Any], home: Path) -> None:
         run = session.run
     assert run is not None
     change_label(run)
+    take_back_label(run)
     if run.state()["notes"] != WENT_BACK:
         session = Session(settings, run, back_to=3)
         session.start()
@@ -213,6 +214,14 @@ def change_label(run: Run) -> None:
     choices: list[Choice] = ["first", "tie"]
     for choice in choices:
         relabel.relabel(run, first, choice)
+
+
+def take_back_label(run: Run) -> None:
+    """Take the label of the second pair back, which is of a step that the run never goes behind."""
+    files = (PAIRS, UNDECIDED, RETRACTED)
+    second = sorted({line["pair_id"] for file in files for line in run.read(file)})[1]
+    with run.lock():
+        relabel.relabel_own(run, second, None)
 
 
 def in_a_fork(values: dict[str, Any], home: Path, at: int, within: bool) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from engine.events import (
     Writing,
 )
 from engine.runs import archive, remote
-from engine.runs.folder import write_state
+from engine.runs.folder import RETRACTED, WAITING, write_state
 from engine.runs.lock import RunBusy
 from engine.session import Session
 from engine.settings.schema import Settings
@@ -336,10 +336,26 @@ def test_labels_and_steps_are_counted_as_they_are_given(started: Start, chosen: 
     until(lambda: row() == (1, 3), session)
     assert session.undo(each.pair_id) == "undone"
     assert row() == (1, 2)
+    assert [line["pair_id"] for line in run.read(RETRACTED)] == [each.pair_id]
     assert session.answer(each.pair_id, "tie")
     assert row() == (1, 3)
     # What was written for good is left alone: nothing here is worth a wait for the disk.
     assert json.loads((run.path / "run.json").read_text())["step"] == 0
+
+
+def test_a_run_that_a_model_judges_too_tells_others_how_many_pairs_wait(
+    started: Start, chosen: Choose
+) -> None:
+    both = {"judge": "hybrid", "hybrid_model": "rule:length", "audit_rate": 1.0, "lookahead": 4}
+    session = started(chosen(**both, iters=1000, save_every=1000))
+    until(session.waiting, session)
+    session.pause()
+    run = session.run
+    assert run is not None
+    until(lambda: 0 < len(session.waiting()) == remote.waiting(run), session)
+    session.stop()
+    assert session.join(TIMEOUT)
+    assert not (run.path / WAITING).exists()
 
 
 def test_a_resume_says_what_it_has_kept(started: Start, chosen: Choose, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ the tests compare, and for those of the README."""
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +12,8 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
-from engine.events import Example, RunEnded
+from engine.data.completion import Answer
+from engine.events import Example, Finding, Guarded, HealthChanged, RunEnded
 from engine.machine import device, hub
 from engine.publish.process import PublishListed, RepoFiles
 from engine.runs import folder, queue
@@ -27,6 +29,7 @@ from tests.tui.test_chat import Table, Talking
 from tests.tui.test_judge_card import PAIRS, trial_pair
 from tests.tui.test_judge_card import Table as JudgeTable
 from tests.tui.test_publish import ADAPTER_FILES, Desk
+from tests.tui.test_suite_changes import FEW, LOST
 from tests.tui.test_try_it import Answering
 from tests.tui.test_what_now import ended, with_adapters
 from tui.app import StudioApp
@@ -34,6 +37,7 @@ from tui.archive.chat_screen import ChatScreen
 from tui.archive.try_it_screen import TryItScreen
 from tui.run.what_now import Ended, WhatNow
 from tui.setup.data_pane import DataPane
+from tui.shell.opening import OpeningScreen
 from tui.state.run_view import RunView
 
 NOW = live.START + 3_600
@@ -51,6 +55,14 @@ def scene(prepare: Scene) -> Scene:
     """Have a picture taken of what `prepare` brings to the screen."""
     SCENES[prepare.__name__] = prepare
     return prepare
+
+
+@scene
+async def opening(app: StudioApp, pilot: Pilot[Any]) -> None:
+    """The first frame, before the form has come."""
+    await until(pilot, lambda: "needs" in shown(app))
+    app.push_screen(OpeningScreen())
+    await until(pilot, lambda: "loading the form" in shown(app))
 
 
 @scene
@@ -72,6 +84,20 @@ async def setup_data(app: StudioApp, pilot: Pilot[Any]) -> None:
 
 
 @scene
+async def setup_yaml(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await setup(app, pilot)
+    await pilot.press("Y")
+    await until(pilot, lambda: "model: starter" in shown(app))
+
+
+@scene
+async def palette(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await setup(app, pilot)
+    await pilot.press("colon", *"judge")
+    await until(pilot, lambda: "setting judge_system" in shown(app))
+
+
+@scene
 async def run(app: StudioApp, pilot: Pilot[Any]) -> None:
     session = live.LiveSession(live.a_run())
     live.attach(app, session)
@@ -87,6 +113,43 @@ async def run_failed(app: StudioApp, pilot: Pilot[Any]) -> None:
     error = "No space is left; free some."
     session.events.append(RunEnded(status="failed", step=40, error=error, time=NOW))
     await until(pilot, lambda: "free some" in shown(app))
+
+
+@scene
+async def health(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await run(app, pilot)
+    findings = (
+        Finding(
+            "bad",
+            "kl is 81 nats and rising",
+            "The policy has left its reference behind; answers may please the judge and no one "
+            "else.",
+            "Raise beta, lower learning_rate, set max_kl, or stop here: step 20 is kept.",
+            "kl",
+        ),
+        Finding(
+            "warning",
+            "40% of pairs are ties",
+            "Nothing is learned from a tie.",
+            "Make the rubric tell answers apart, or raise temperature.",
+            "tie_rate",
+        ),
+    )
+    session = cast(live.LiveSession, app.session)
+    session.events += [
+        Guarded(step=40, suites=(LOST, FEW)),
+        HealthChanged(step=40, findings=findings),
+    ]
+    await until(pilot, lambda: "81 nats" in shown(app))
+    await pilot.press("H")
+    await until(pilot, lambda: "what it could do before" in shown(app))
+
+
+@scene
+async def question(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await run(app, pilot)
+    await pilot.press("q")
+    await until(pilot, lambda: "is still training" in shown(app))
 
 
 @scene
@@ -110,6 +173,22 @@ async def person(app: StudioApp, pilot: Pilot[Any], *pressed: str) -> None:
 @scene
 async def review(app: StudioApp, pilot: Pilot[Any]) -> None:
     await person(app, pilot)
+
+
+@scene
+async def review_four(app: StudioApp, pilot: Pilot[Any]) -> None:
+    session = PersonSession(human_settings(run_name="basil", self_check_every=0, completions=4))
+    app.control.session = session  # type: ignore[assignment]
+    app.control.view = RunView("basil", settings=session.settings)
+    others = (
+        "Water it when the soil is dry, and give it light.",
+        "Basil likes warmth. Put it on a windowsill that looks south, turn it every few days, and "
+        "cut its tips before it flowers.",
+    )
+    answers = tuple(Answer(text, (5, *map(ord, text)), True) for text in others)
+    session.submit(replace(pair(1, 0, *BASIL), others=answers), pair(2, 0))
+    await pilot.press("f4")
+    await until(pilot, lambda: "windowsill?" in shown(app) and "likes warmth" in shown(app))
 
 
 @scene
@@ -264,6 +343,13 @@ async def compare(app: StudioApp, pilot: Pilot[Any]) -> None:
 async def guide(app: StudioApp, pilot: Pilot[Any]) -> None:
     await pilot.press("f1")
     await until(pilot, lambda: "loading the form" not in shown(app))
+
+
+@scene
+async def guide_metric(app: StudioApp, pilot: Pilot[Any]) -> None:
+    await until(pilot, lambda: "needs" in shown(app))
+    app.open_guide("swap_consistency")
+    await until(pilot, lambda: "Normal:" in shown(app))
 
 
 @contextlib.contextmanager

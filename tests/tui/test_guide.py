@@ -1,6 +1,8 @@
 """The guide: everything has its topic, and every key of its screen."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
@@ -8,17 +10,31 @@ from textual.widgets import Markdown
 
 from engine.settings.schema import fields
 from engine.train import metrics
-from tests.tui.stage import STANDARD, play, said, shown, until
+from tests.tui.live import LiveSession, a_run, attach
+from tests.tui.stage import STANDARD, WIDE, play, said, shown, until
 from tui.app import StudioApp
 from tui.guide.screen import GuideScreen
-from tui.guide.topics import METRICS, SETTINGS, advice, find, search, topics
+from tui.guide.topics import METRICS, SETTINGS, Topic, advice, find, first, search, topics
+from tui.run.card_grid import CardGrid
 from tui.run.metric_labels import ALL
+from tui.widgets.sparkline import BLOCKS, sparkline
 
 pytestmark = pytest.mark.quick
 
 
+# What runs measured whose course the guide shows, by the word that begins its line.
+RUNS: dict[str, dict[str, list[float]]] = json.loads(
+    Path(__file__).with_name("guide_runs.json").read_text(encoding="utf-8")
+)
+COLUMNS = 16
+
+
+def of_chapter(chapter: str) -> list[Topic]:
+    return [each for each in topics() if each.chapter == chapter and not each.heads_chapter]
+
+
 def titles(chapter: str) -> list[str]:
-    return [topic.title for topic in topics() if topic.chapter == chapter]
+    return [topic.title for topic in of_chapter(chapter)]
 
 
 def test_every_setting_has_advice_in_the_order_of_the_form() -> None:
@@ -30,7 +46,49 @@ def test_every_setting_has_advice_in_the_order_of_the_form() -> None:
 
 def test_every_metric_is_explained() -> None:
     known = {*metrics.MEANS, *metrics.RATES, *metrics.COUNTS, *ALL, "win_rate"}
-    assert sorted(titles(METRICS)) == sorted(known)
+    assert [topic.name for topic in of_chapter(METRICS)] == list(ALL)
+    assert set(ALL) == known
+
+
+def test_a_metric_has_the_name_that_its_card_has() -> None:
+    for topic in of_chapter(METRICS):
+        assert topic.title == ALL[topic.name].label
+        assert find(topic.title) is topic
+        assert topic in search(topic.title)
+        assert topic in search(topic.name)
+    inside = (
+        set(ALL) - {metric.label for metric in ALL.values()} - {field.key for field in fields()}
+    )
+    for topic in topics():
+        assert inside.isdisjoint(re.findall(r"[a-z]+(?:_[a-z]+)+", topic.text)), topic.title
+
+
+def test_of_each_metric_it_is_said_what_is_normal() -> None:
+    for topic in of_chapter(METRICS):
+        assert topic.text.count("**Normal:** ") == 1, topic.title
+        assert len(topic.text.partition("**Normal:** ")[2].partition("```")[0]) > 20, topic.title
+
+
+def pictures(topic: Topic) -> list[str]:
+    fenced = re.findall(r"```\n(.*?)\n```", topic.text, re.DOTALL)
+    return fenced[0].split("\n") if len(fenced) == 1 else []
+
+
+def test_each_metric_has_a_small_picture_of_what_was_measured() -> None:
+    introduction = next(each.text for each in topics() if each.title == METRICS)
+    for topic in of_chapter(METRICS):
+        metric, expected = ALL[topic.name], []
+        for run, series in RUNS.items():
+            if values := series.get(topic.name):
+                drawn = sparkline(values, COLUMNS, least=metric.least_span)[0]
+                numbers = f"{metric.show(values[0])} to {metric.show(values[-1])} {metric.unit}"
+                expected.append(f"{run:<8}{drawn:<{COLUMNS}}  {numbers}".rstrip())
+                assert f"*{run}*" in introduction
+        if expected:
+            assert pictures(topic) == expected
+        else:
+            [sketch] = pictures(topic)
+            assert re.fullmatch(rf"sketch  [{BLOCKS.strip()}]{{6,}}", sketch), topic.title
 
 
 def test_every_screen_has_its_topic() -> None:
@@ -51,7 +109,7 @@ def test_every_screen_has_its_topic() -> None:
         SetupScreen,
         TryItScreen,
     ):
-        topic = find(screen.TITLE)
+        topic = find(screen.TITLE or "")
         assert topic, screen.TITLE
         assert topic.chapter == "Screens"
 
@@ -60,7 +118,47 @@ def test_a_setting_comes_before_a_metric_of_its_name() -> None:
     topic = find("learning_rate")
     assert topic
     assert topic.chapter == SETTINGS
+    assert find("learn rate") in of_chapter(METRICS)
     assert find("no such thing") is None
+
+
+def test_the_card_under_the_cursor_opens_its_topic() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        attach(app, LiveSession(a_run()))
+        await pilot.press("f3")
+        await until(pilot, lambda: app.focused is app.screen.query_one(CardGrid))
+        for name in ("swap_consistency", "learning_rate"):
+            grid = app.screen.query_one(CardGrid)
+            while grid.metric.name != name:
+                await pilot.press("right")
+            await pilot.press("f1")
+            await until(pilot, lambda: isinstance(app.screen, GuideScreen) and app.screen.ready)
+            assert isinstance(app.screen, GuideScreen)
+            topic = app.screen.topics.current
+            assert topic
+            assert topic.title == ALL[name].label
+            await until(pilot, lambda: f"{name} in metrics.jsonl" in shown(app))  # noqa: B023
+            await pilot.press("escape")
+            await until(pilot, lambda: not isinstance(app.screen, GuideScreen))
+
+    play(scene, WIDE)
+
+
+def test_chapters_have_headings_that_tell_what_is_below() -> None:
+    headings = [topic for topic in topics() if topic.heads_chapter]
+    assert [topic.title for topic in headings][-2:] == [METRICS, SETTINGS]
+    assert all(topic.text for topic in headings)
+    assert {topic.chapter for topic in topics()} == {topic.title for topic in headings}
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot, "loss")
+        await pilot.press("up")
+        await until(pilot, lambda: screen._topic and screen._topic.heads_chapter)
+        lines = [line[:40].rstrip() for line in shown(app).split("\n")]
+        assert lines[lines.index("  loss") - 1] == METRICS
+        await until(pilot, lambda: "under the names that its cards" in " ".join(shown(app).split()))
+
+    play(scene, STANDARD)
 
 
 def test_settings_that_are_named_in_the_text_exist() -> None:
@@ -70,7 +168,9 @@ def test_settings_that_are_named_in_the_text_exist() -> None:
 
 
 def test_search() -> None:
-    assert "swap_consistency" in [topic.title for topic in search("position judge order")]
+    assert "judge agree" in [topic.title for topic in search("position judge order")]
+    assert search("judge agree")[0].name == "swap_consistency"
+    assert search("swap_consistency")[0].title == "judge agree"
     assert search("beta")[0].title == "beta"
     assert search("xyzzy") == []
 
@@ -85,11 +185,11 @@ async def opened(app: StudioApp, pilot: Pilot[int], topic: str | None = None) ->
     return screen
 
 
-@pytest.mark.parametrize("topic", [None, "beta", "kl", "runs", "no such thing"])
+@pytest.mark.parametrize("topic", [None, "beta", "kl", "judge agree", "runs", "no such thing"])
 def test_it_opens_at_a_topic(topic: str | None) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot, topic)
-        expected = find(topic) or topics()[0]
+        expected = (topic and find(topic)) or first()
         assert screen.topics.current is expected
         words = re.sub(r"[`*]", "", expected.text.split("\n")[0]).split()[:4]
         assert " ".join(words) in " ".join(shown(app).split())

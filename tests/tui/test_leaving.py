@@ -1,12 +1,17 @@
 """Leaving the program while a run trains: what is asked, and what Ctrl+C again and again does."""
 
+import re
+import shlex
+import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 
 from engine.events import RunStatus
+from engine.runs.archive import name_to_open, open_run, runs_root
 from engine.runs.folder import Run
 from engine.settings.files import preset
 from tests.tui.archive import make_run
@@ -16,6 +21,7 @@ from tests.tui.stage import play, said, shown, until
 from tui.app import StudioApp
 from tui.run_app import last_line
 from tui.shell.leaving import LeaveQuestion
+from tui.terminal import detach as detaching
 
 
 def test_ctrl_c_again_stops_with_a_checkpoint_and_never_without() -> None:
@@ -87,17 +93,17 @@ def test_a_run_that_a_person_judges_may_not() -> None:
 )
 @pytest.mark.parametrize("person", [False, True])
 def test_how_the_run_ended_is_said_after_the_app(
-    status: RunStatus, error: str | None, said: str, person: bool, tmp_path: Path
+    status: RunStatus, error: str | None, said: str, person: bool
 ) -> None:
     app = StudioApp()
     assert last_line(app.control) == ""
     session = LiveSession(a_run(), human_settings() if person else None)
-    session.run = Run(tmp_path / "polite")
+    session.run = Run(runs_root() / "polite")
     attach(app, session)
     session.end(status, error)
     back = "lora-studio resume polite --app" if person else "lora-studio resume polite"
     line = last_line(app.control)
-    assert line == f"{said.format(back=back)}; the run is kept in {tmp_path / 'polite'}"
+    assert line == f"{said.format(back=back)}; the run is kept in {session.run.path}"
     app.control.ended_by = signal.SIGHUP
     assert last_line(app.control) == ""
 
@@ -112,13 +118,55 @@ def test_of_a_run_that_nothing_is_kept_of_no_folder_is_said(tmp_path: Path) -> N
     assert "kept" not in line
 
 
-def test_a_run_that_was_left_at_once_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+def test_a_run_that_was_left_at_once_goes_on_from_its_checkpoint() -> None:
     app, session = StudioApp(), LiveSession(a_run())
-    session.run = Run(tmp_path / "polite")
+    session.run = make_run("polite")
     attach(app, session)
     app.control.abandoned = True
     line = last_line(app.control)
     assert line.startswith("polite was left at step 40 of 100; `lora-studio resume polite` goes on")
+    assert line.endswith(f"; the run is kept in {session.run.path}")
+
+
+def test_of_a_run_that_is_left_running_the_folder_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detaching, "detach", lambda run: f"{run.name} goes on")
+    app, session = StudioApp(), LiveSession(a_run())
+    session.run = make_run("polite")
+    attach(app, session)
+    app.control.leaves_running = True
+    session.end()
+    assert last_line(app.control) == f"polite goes on; the run is kept in {session.run.path}"
+
+
+def moved(run: Run, to: Path) -> Run:
+    """The run in the folder that an `output_root` names, with a space in it."""
+    folder = to / "own place" / "runs"
+    folder.mkdir(parents=True)
+    return Run(Path(shutil.move(run.path, folder / run.name)))
+
+
+def command(line: str) -> list[str]:
+    """The words of the first command of a line."""
+    [first, *_] = re.findall("`(.*?)`", line)
+    return shlex.split(first)
+
+
+def test_a_run_outside_of_the_default_folder_is_named_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = moved(make_run("polite"), tmp_path)
+    assert name_to_open(run.path) == shlex.quote(str(run.path))
+    for at_once in (False, True):
+        app, session = StudioApp(), LiveSession(a_run())
+        session.run = run
+        attach(app, session)
+        session.end()
+        app.control.abandoned = at_once
+        program, resume, name = command(last_line(app.control))
+        assert (program, resume) == ("lora-studio", "resume")
+        assert open_run(name).path == run.path
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    assert open_run(command(detaching.detach(run))[2]).path == run.path
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,20 @@
 """The line about a run that goes on, on every screen that does not show it, and its key."""
 
 import json
+import time
 from collections.abc import Callable
 
 import pytest
 from textual.pilot import Pilot
 
 from engine.data.pairs import JudgedPair, Verdict
-from engine.runs.folder import PAIRS, SAMPLED, Run
+from engine.runs import remote
+from engine.runs.folder import PAIRS, SAMPLED, WAITING, Run
 from tests.tui.archive import judged, make_run
 from tests.tui.elsewhere import trained_elsewhere
 from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.person import PersonSession, human_settings, pair
-from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
+from tests.tui.stage import COMPACT, STANDARD, TIMEOUT, play, said, shown, until
 from tui import app as app_module
 from tui.app import StudioApp
 from tui.archive.detail_screen import RunDetailScreen
@@ -127,6 +129,12 @@ def test_start_is_busy_before_it_is_pressed() -> None:
         await pilot.press("enter")
         assert "polite is still going" in said(app)
         session.end()
+        session.lingers = True
+        busy = "! busy  what polite was loading is not over yet: in a moment, or in a new start"
+        await until(pilot, lambda: start_line(app) == busy)
+        await pilot.press("enter")
+        assert "what polite was loading cannot be broken off" in said(app)
+        session.lingers = False
         await until(pilot, lambda: "▶ start" in start_line(app))
 
     play(scene)
@@ -177,6 +185,28 @@ def test_pairs_that_wait_in_another_process_are_counted() -> None:
         live = live_elsewhere()
     assert live is not None
     assert (live.name, live.waiting, live.here) == ("far", 2, False)
+
+
+def test_pairs_that_a_model_leaves_to_a_person_in_another_process_are_counted() -> None:
+    hybrid = human_settings(judge="hybrid", hybrid_model="starter")
+    run = make_run("far", status="running", settings=hybrid, steps=40, pairs=0, judge="hybrid")
+    asked(run, 41, 3)  # of which the model judges some
+    with trained_elsewhere(run):
+        live = live_elsewhere()
+        assert live is not None
+        assert live.waiting == 0
+        watch = remote.Watch(run, lambda command: None, lambda: 2)
+        deadline = time.monotonic() + TIMEOUT
+        while not remote.waiting(run) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        live = live_elsewhere()
+        assert live is not None
+        assert (live.waiting, live.human) == (2, True)
+        watch.close()
+        assert remote.waiting(run) == 0
+        for damaged in ("", "[", '{"pairs": "x"}', '{"pairs": -3}'):
+            (run.path / WAITING).write_text(damaged)
+            assert remote.waiting(run) == 0
 
 
 @pytest.mark.parametrize(

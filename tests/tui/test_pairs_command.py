@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.runs.folder import PAIRS
+from engine.runs.relabel import relabel_own
 from tests.command import Command
 from tests.tui.archive import make_run
 
@@ -30,6 +31,21 @@ def test_labels_of_runs_become_a_file(command: Command, tmp_path: Path) -> None:
     status, _, _ = command("pairs", "one", "--to", str(to), "--force", "--ties", "--flagged")
     assert status == 0
     assert [line["choice"] for line in lines_of(to)] == ["first", "second", "tie", "first"]
+
+
+def test_labels_that_were_taken_back_come_marked(command: Command, tmp_path: Path) -> None:
+    run = make_run("one", pairs=4)
+    first, second = (str(line["pair_id"]) for line in list(run.read(PAIRS))[:2])
+    with run.lock():
+        relabel_own(run, first, None)
+    to = tmp_path / "pairs.csv"
+    done = command("pairs", "one", "--to", str(to))
+    assert done.out.endswith("1 pair\nleft out: 1 retracted, 1 ties, 1 flagged\n")
+    assert "retracted" not in to.read_text()
+    assert command("pairs", "one", "--to", str(to), "--force", "--retracted").status == 0
+    header, *lines = to.read_text().splitlines()
+    assert header.endswith(",run,pair_id,retracted")
+    assert [line.rsplit(",", 2)[1:] for line in lines] == [[first, "True"], [second, "False"]]
 
 
 def test_a_share_is_held_out_in_a_folder(command: Command, tmp_path: Path) -> None:
@@ -131,7 +147,16 @@ def test_bad_usage_is_status_2(arguments: list[str], command: Command) -> None:
 def test_help_shows_the_options_and_names_the_check(command: Command) -> None:
     status, out, _ = command("pairs", "--help")
     assert status == 0
-    for word in ("--to", "--valid", "--seed", "--ties", "--flagged", "--force", "pairs check"):
+    for word in (
+        "--to",
+        "--valid",
+        "--seed",
+        "--ties",
+        "--flagged",
+        "--retracted",
+        "--force",
+        "pairs check",
+    ):
         assert word in out
 
 

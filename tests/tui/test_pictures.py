@@ -18,7 +18,7 @@ from textual.pilot import Pilot
 
 from tests.tui.picture import letters, picture
 from tests.tui.scenes import SCENES, stands_still, still
-from tests.tui.stage import COMPACT, STANDARD, TIMEOUT, WIDE, play
+from tests.tui.stage import COMPACT, STANDARD, TIMEOUT, WIDE, play, until
 from tui.app import StudioApp
 
 KEPT = Path(__file__).with_name("pictures")
@@ -35,6 +35,9 @@ def nothing_changes() -> Iterator[None]:
 SIZES = [(COMPACT, WIDE), (STANDARD,)]
 
 
+LIGHT = ("setup", "run", "review")  # scenes of which there is one in the light theme too
+
+
 def file_of(name: str, size: tuple[int, int]) -> Path:
     return KEPT / f"{name}-{size[0]}x{size[1]}.txt"
 
@@ -43,14 +46,28 @@ def file_of(name: str, size: tuple[int, int]) -> Path:
 @pytest.mark.parametrize("sizes", SIZES, ids=["small", "large"])
 @pytest.mark.parametrize("name", SCENES)
 def test_looks_as_it_did(name: str, sizes: tuple[tuple[int, int], ...]) -> None:
+    take_pictures(name, sizes)
+
+
+@pytest.mark.usefixtures("nothing_changes")
+@pytest.mark.parametrize("name", LIGHT)
+def test_looks_as_it_did_in_the_light(name: str) -> None:
+    take_pictures(name, (WIDE,), theme="light")
+
+
+def take_pictures(name: str, sizes: tuple[tuple[int, int], ...], theme: str = "") -> None:
+    """Compare the pictures of a scene, in the app's own theme or in another."""
     draw = "UPDATE_PICTURES" in os.environ
     differences: list[str] = []
 
     async def take(app: StudioApp, pilot: Pilot[Any]) -> None:
         app.animation_level = "none"
+        if theme:
+            await until(pilot, lambda: theme in app.available_themes)
+            app.theme = theme
         await SCENES[name](app, pilot)
         for size in sizes:
-            file = file_of(name, size)
+            file = file_of(f"{name}_{theme}" if theme else name, size)
             kept = None if draw else file.read_text(encoding="utf-8")
             if app.size != size:
                 await pilot.resize_terminal(*size)
@@ -90,4 +107,5 @@ def changed(kept: str, taken: str) -> list[str]:
 
 def test_every_picture_is_still_taken() -> None:
     expected = {file_of(name, size).name for name in SCENES for sizes in SIZES for size in sizes}
+    expected |= {file_of(f"{name}_light", WIDE).name for name in LIGHT}
     assert {file.name for file in KEPT.iterdir()} == expected

@@ -9,6 +9,7 @@ from engine.settings.sections.output import Keep
 from tui.archive import exporting
 from tui.setup import completions
 from tui.shell.ask import AskChoice, AskText
+from tui.shell.base import StudioScreen
 from tui.studio import studio_of
 from tui.text.safe_text import safe_line
 
@@ -33,7 +34,13 @@ async def export(app: App[Any], run: Run) -> None:
     )
     if to:
         folder = completions.expanded(to).absolute()
-        studio.say(await exporting.export(run.path, what, folder, studio.say, keep=keep), 20)
+        exported = await exporting.export(run.path, what, folder, studio.say, keep=keep)
+        studio.control.export_commands.setdefault(run.path, {}).update(
+            {line.partition(" ")[0]: line for line in exported.commands}
+        )
+        if isinstance(app.screen, StudioScreen):
+            app.screen.run_changed(())  # which may have the command lines of the run
+        studio.say(exported.sentence, 20)
 
 
 async def which_weights(app: App[Any], run: Run) -> tuple[bool, Keep | None]:

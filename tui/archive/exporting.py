@@ -4,6 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.runs import durable
@@ -13,7 +14,8 @@ from tui.text.format import duration, size
 from tui.text.safe_text import safe_line
 
 POLL_SECONDS = 0.5  # between two looks at how far it is
-WRITTEN, TO_RUN = "written to ", "to run it:"  # how lines of the command begin
+# How lines of the command begin: where it is, and above what runs it, a line each.
+WRITTEN, TO_RUN, COMMAND = "written to ", "to run it:", "  "
 WHAT = (
     ("adapters", "small; mlx-lm loads them beside the model"),
     ("model", "fused and whole; mlx-lm loads it, transformers most kinds"),
@@ -21,6 +23,14 @@ WHAT = (
     ("gguf", "the model in 8 bits for llama.cpp and Ollama"),
 )
 OPTIONS = {"adapters": [], "model": ["--fuse"], "peft": ["--peft"], "gguf": ["--gguf", "q8_0"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What came of an export, in a sentence, and command lines that run what was written."""
+
+    sentence: str
+    commands: tuple[str, ...] = ()
 
 
 def suggested(name: str, what: str) -> Path:
@@ -57,41 +67,44 @@ def weights_to_choose(run: Run) -> list[tuple[str, str]]:
 
 async def export(
     run: Path, what: str, to: Path, tell: Callable[[str], None], *, keep: str | None = None
-) -> str:
-    """Write what is exported of a run into the folder `to`; a sentence on what came of it.
+) -> Exported:
+    """Write what is exported of a run into the folder `to`; what came of it.
 
     `keep` says of which step, the best or the last; else the run's settings do.
     `tell` is given how far it is from time to time.
     """
     which = ["--keep", keep] if keep else []
     options = [*OPTIONS[what], *which]
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tui.main", "export", str(run), "--to", str(to), *options),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    start, ending = time.monotonic(), asyncio.ensure_future(process.communicate())
+    process = None
     try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tui.main", "export", str(run), "--to", str(to), *options),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        start, ending = time.monotonic(), asyncio.ensure_future(process.communicate())
         while not ending.done():
             seconds = time.monotonic() - start
             so_far = await asyncio.to_thread(_bytes_in, durable.making_of(to, private=False))
             far = f"{size(so_far)} written" if so_far else "reading the run"
             tell(f"exporting the {what} · {far} · {duration(seconds)}")
             await asyncio.wait([ending], timeout=POLL_SECONDS)
+        output, _ = ending.result()
+        status = process.returncode
     finally:
-        if process.returncode is None:  # the program ends
-            process.kill()
-            await process.wait()
+        if process is None or process.returncode is None:  # the program ends
+            if process:  # else asyncio has ended what had begun
+                process.kill()
+                await process.wait()
             await asyncio.to_thread(durable.tidy_folder, to, private=False)
-    output, _ = ending.result()
     lines = output.decode(errors="replace").strip().splitlines() or ["no answer"]
-    if process.returncode == 0:
-        # Not how it is run, which the README in it says too, and nobody could copy from here.
-        said = [line for line in lines if not line.startswith((" ", WRITTEN, TO_RUN))]
-        remarks = [safe_line(line.removeprefix("note: ")) for line in said]
-        return "; ".join([f"exported to {safe_line(str(to))}", *remarks])
-    return f"not exported: {safe_line(lines[-1].removeprefix('lora-studio: '))}"
+    if status == 0:
+        commands = tuple(line.strip() for line in lines if line.startswith(COMMAND))
+        others = [line for line in lines if not line.startswith((COMMAND, WRITTEN, TO_RUN))]
+        remarks = [safe_line(line.removeprefix("note: ")) for line in others]
+        return Exported("; ".join([f"exported to {safe_line(str(to))}", *remarks]), commands)
+    return Exported(f"not exported: {safe_line(lines[-1].removeprefix('lora-studio: '))}")
 
 
 def _bytes_in(folder: Path) -> int:

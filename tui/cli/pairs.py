@@ -35,6 +35,7 @@ def write_lines(
     seed: int = 0,
     ties: bool = False,
     flagged: bool = False,
+    retracted: bool = False,
     force: bool = False,
 ) -> list[str]:
     """Write the pairs of some runs; return what is said of it.
@@ -54,7 +55,7 @@ def write_lines(
     target = Path(to).expanduser()
     folders = [open_run(run) for run in dict.fromkeys(runs)]
     prepare_target(target, force=force)
-    selection = select(folders, ties=ties, flagged=flagged)
+    selection = select(folders, ties=ties, flagged=flagged, retracted=retracted)
     left_out = ", ".join(f"{count} {why}" for why, count in selection.left_out.items())
     if not selection.labels:
         raise UserError(

@@ -35,6 +35,10 @@ def pairs_of_runs(
         bool, typer.Option("--ties", help="Ties too: choice is tie, confidence 0.5.")
     ] = False,
     flagged: Annotated[bool, typer.Option("--flagged", help="Flagged pairs too.")] = False,
+    retracted: Annotated[
+        bool,
+        typer.Option("--retracted", help="Labels too that were taken back: retracted is true."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Write the labels of runs as a preference dataset.
@@ -52,6 +56,7 @@ def pairs_of_runs(
         seed=seed,
         ties=ties,
         flagged=flagged,
+        retracted=retracted,
         force=force,
     )
     print_lines(lines)

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from engine.events import EVAL_WIN_RATE, WIN_RATE
 from engine.json_number import whole
-from engine.runs.archive import list_runs, open_run
+from engine.runs.archive import list_runs, name_to_open, open_run
 from engine.runs.checkpoints import in_words
 from engine.runs.folder import METRICS, Run
 from engine.runs.json_lines import Record, to_json
@@ -86,9 +86,10 @@ def _dated(metrics: Record, measured: object, run: Run) -> Record:
         return metrics
     if whole(measured) > 0:
         return metrics | {"win_rate_step": measured}
-    offer = f"{NOT_MEASURED}; `lora-studio resume {run.name}` goes on, and then `lora-studio runs "
+    name = name_to_open(run.path)
+    offer = f"{NOT_MEASURED}; `lora-studio resume {name}` goes on, and then `lora-studio runs "
     rest = {key: value for key, value in metrics.items() if key not in (*WIN_RATE, *EVAL_WIN_RATE)}
-    return rest | {"win_rate": f"{offer}evaluate {run.name}` measures it"}
+    return rest | {"win_rate": f"{offer}evaluate {name}` measures it"}
 
 
 def _pairs(facts: dict[str, object]) -> list[str]:

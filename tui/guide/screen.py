@@ -11,7 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Markdown, Static
 
 from engine.settings.schema import fields
-from tui.guide.topics import SETTINGS, Topic, find, search, topics
+from tui.guide.topics import METRICS, SETTINGS, Topic, find, first, search, topics
 from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
 from tui.text.setting_value import facts
@@ -54,7 +54,7 @@ class GuideScreen(StudioScreen):
 
     def __init__(self, topic: str | None = None) -> None:
         super().__init__()
-        self._first = find(topic)
+        self._first = (topic and find(topic)) or first()
         self._topic: Topic | None = None
 
     @property
@@ -75,16 +75,17 @@ class GuideScreen(StudioScreen):
     def on_mount(self) -> None:
         """Open at the topic that was asked for."""
         self.topics.focus()
-        if self._first:
-            self.topics.cursor = topics().index(self._first)
+        self.topics.cursor = topics().index(self._first)
         self._show_title()
         self.call_after_refresh(self._show_text)
 
     def _line(self, topic: Topic, width: int) -> Content:
-        at = topics().index(topic)
-        first = at == 0 or topics()[at - 1].chapter != topic.chapter
-        mark = "▸ " if first and not self._words() else "  "
-        return Content.assemble((mark, "$muted"), topic.title)
+        if topic.heads_chapter:
+            return Content.styled(topic.title, "$accent bold")
+        line = Content(f"  {topic.title}")
+        name = Content.styled(f"  {topic.name}", "$muted")
+        fits = line.cell_length + name.cell_length <= width
+        return line + name if fits and topic.name != topic.title else line
 
     def _words(self) -> str:
         return self.query_one("#search", Input).value.strip()
@@ -105,7 +106,7 @@ class GuideScreen(StudioScreen):
         if topic is None or topic is self._topic:
             return
         self._topic = topic
-        self.query_one("#chapter", Static).update(Content(topic.chapter))
+        self.query_one("#chapter", Static).update(Content(_place(topic)))
         text = f"# {_escaped(topic.title)}\n\n{_about(topic)}{topic.text}"
         await self.query_one(Markdown).update(text)
         self.query_one("#text").scroll_home(animate=False)
@@ -149,6 +150,14 @@ class GuideScreen(StudioScreen):
             self._show_title()
         else:
             await self.app.run_action("back")
+
+
+def _place(topic: Topic) -> str:
+    """The line above a title: the chapter, and where a metric's numbers are."""
+    if topic.heads_chapter:
+        return "chapter"
+    recorded = f" · {topic.name} in metrics.jsonl" if topic.chapter == METRICS else ""
+    return f"{topic.chapter}{recorded}"
 
 
 def _about(topic: Topic) -> str:

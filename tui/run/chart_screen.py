@@ -63,8 +63,8 @@ class ChartScreen(StudioScreen):
             self._show_lines()
 
     def guide_topic(self) -> str | None:
-        """The metric that is drawn."""
-        return self.metric.name
+        """The metric that is drawn, not the setting of its name."""
+        return self.metric.label
 
     def action_next(self, by: int) -> None:
         """Go through all metrics that have points."""

@@ -1,8 +1,13 @@
 """How a run ended, in a clause for a line of the terminal."""
 
+from pathlib import Path
+
+from engine.runs.archive import name_to_open
 from tui.state.run_view import RunView
 from tui.text.format import duration
 from tui.text.safe_text import safe_line
+
+PATH_LIMIT = 1_000  # characters; a command that is cut would not run
 
 
 def ending(view: RunView) -> str:
@@ -25,4 +30,5 @@ def ending(view: RunView) -> str:
 def way_back(view: RunView) -> str:
     """The command that resumes a run, in backquotes; a person judges in the app alone."""
     app = " --app" if view.judge == "human" else ""
-    return f"`lora-studio resume {safe_line(view.name)}{app}`"
+    run = name_to_open(Path(view.folder)) if view.folder else view.name
+    return f"`lora-studio resume {safe_line(run, PATH_LIMIT)}{app}`"

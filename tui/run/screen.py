@@ -174,7 +174,8 @@ class RunScreen(SteeringScreen):
         self.query_one(Outcome).show(view, key="e" if self.can_measure() else "")
         failed = view is not None and view.status in ("failed", "untrained")
         self.query_one(HealthLine).show(view.findings if view else (), steady=not failed)
-        asked = f"{session.status} {session.stopping}" if session else ""
+        exports = self.studio.control.export_commands
+        asked = f"{session.status} {session.stopping} {exports}" if session else ""
         offered = f"{view.status} {view.judge} {asked}" if view else ""
         if offered != self._offered:
             self._offered = offered
@@ -201,7 +202,10 @@ class RunScreen(SteeringScreen):
         """Once the run is over, what one can do with it stands in the place of the newest pair."""
         view, run = self.studio.view, self.trained_run()
         session = self.studio.session
-        ended = Ended.of(view, run, session.settings) if view and run and session else None
+        ended = None
+        if view and run and session:
+            exported = self.studio.control.export_commands.get(run.path, {})
+            ended = Ended.of(view, run, session.settings, exported)
         began = ended is not None and not self.has_class("-what-now")
         self.set_class(ended is not None, "-what-now")
         self.query_one(WhatNow).show(ended, next_keys(self) if ended else ())
@@ -215,7 +219,7 @@ class RunScreen(SteeringScreen):
     def guide_topic(self) -> str | None:
         """The metric under the cursor, or this screen."""
         grid = self.query_one(CardGrid)
-        return grid.metric.name if grid.has_focus else self.TITLE
+        return grid.metric.label if grid.has_focus else self.TITLE
 
     # -- keys ------------------------------------------------------------------------------------
 

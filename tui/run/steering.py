@@ -195,7 +195,7 @@ class SteeringScreen(StudioScreen):
 
     @work
     async def action_copy(self) -> None:
-        """Copy the run's folder, or a command line for mlx-lm."""
+        """Copy the run's folder, or a command line of another program."""
         if ended := self.query_one(WhatNow).ended:
             await copy_one(self, ended)
 

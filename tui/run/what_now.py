@@ -1,6 +1,6 @@
 """What one can do with a run that is over: where it is, how its answers changed, what is next."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,13 +39,18 @@ class Ended:
     weights: str = ""  # of which step they are; empty where there is no choice
 
     @classmethod
-    def of(cls, view: RunView, run: Run, settings: Settings) -> "Ended":
-        """Of a run, by its view and its folder."""
+    def of(
+        cls, view: RunView, run: Run, settings: Settings, exported: Mapping[str, str]
+    ) -> "Ended":
+        """Of a run, by its view and its folder. `exported` are the command lines of what was
+        exported of it, by their programs: those that the run's folder has no line for."""
         rated = view.evaluation
         examples = rated.examples[:EXAMPLES] if rated and not view.only_start_measured else ()
         asked = examples[0].prompt if examples else ""
         prompt = asked if asked.isprintable() and 0 < len(asked) <= SHORT else "…"
-        commands = tuple(mlx_lm_commands(run, settings, prompt))
+        own = {line.partition(" ")[0]: line for line in mlx_lm_commands(run, settings, prompt)}
+        others = (line for program, line in exported.items() if program not in own)
+        commands = (*own.values(), *others)
         return cls(run.path, examples, commands, _weights(view, run, settings))
 
 
@@ -59,8 +64,8 @@ def _weights(view: RunView, run: Run, settings: Settings) -> str:
 
 
 class WhatNow(Vertical):
-    """The folder, the next steps by their keys, command lines of mlx-lm, answers before and
-    after."""
+    """The folder, the next steps by their keys, command lines of other programs, answers before
+    and after."""
 
     DEFAULT_CSS = """
     WhatNow {

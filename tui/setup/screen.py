@@ -124,7 +124,8 @@ class SetupScreen(FormScreen):
         """Start says what goes on already."""
         super().show_live(live)
         if self.built:
-            self.query_one(StartLine).show_live(live)
+            control = self.studio.control
+            self.query_one(StartLine).show_live(live, control.name if control.lingers else "")
 
     def show(self, settings: Settings, source: str) -> None:
         """Put other settings into the form."""

@@ -42,6 +42,7 @@ class StartLine(Static, can_focus=True):
         self._refusal = ""
         self._absent: tuple[str, str] | None = None
         self._live = ("", False)  # the run that goes on, and whether it does so here
+        self._lingering = ""  # the run that is over and whose load is not
 
     def show(self, form: Form, refusal: str, absent: tuple[str, str] | None = None) -> None:
         """Say what a start will do, or why it cannot be: for the form, for what is not on this
@@ -49,11 +50,12 @@ class StartLine(Static, can_focus=True):
         self._form, self._refusal, self._absent = form, refusal, absent
         self._draw()
 
-    def show_live(self, live: LiveRun | None) -> None:
-        """Say that a run goes on: one at a time trains here."""
+    def show_live(self, live: LiveRun | None, lingering: str = "") -> None:
+        """Say that a run goes on, or that what the one of that name was loading is not over: one
+        at a time trains here."""
         now = (live.name or "a run", live.here) if live else ("", False)
-        if now != self._live:
-            self._live = now
+        if (now, lingering) != (self._live, self._lingering):
+            self._live, self._lingering = now, lingering
             self._draw()
 
     def _draw(self) -> None:
@@ -65,6 +67,10 @@ class StartLine(Static, can_focus=True):
             text = Content.assemble(("! cannot start  ", "$bad"), safe_line(f"{key} {reason}", 300))
         elif here:
             words = f"{name} trains here: one run at a time · 0 goes there"
+            text = Content.assemble(("! busy  ", "$warning"), words)
+        elif self._lingering:
+            loading = cut(safe_line(self._lingering, 200), NAME_WIDTH)
+            words = f"what {loading} was loading is not over yet: in a moment, or in a new start"
             text = Content.assemble(("! busy  ", "$warning"), words)
         elif self._absent:
             text = Content.assemble(("! not here  ", "$bad"), absence(*self._absent))

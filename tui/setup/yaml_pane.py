@@ -19,6 +19,7 @@ class YamlPane(TextEditor):
     YamlPane {
         width: 1fr; height: 1fr; border: none; padding: 0 1; background: $background;
         &:focus { border: none; }
+        & .text-area--gutter, & .text-area--cursor-gutter { color: $muted; }
     }
     """
 

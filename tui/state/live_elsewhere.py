@@ -1,7 +1,7 @@
 """The run that another process trains now.
 
 Only its small files are read: run.json, progress.json, and what a person was asked since the last
-checkpoint.
+checkpoint or, where a model judges too, how many pairs wait.
 """
 
 import contextlib
@@ -14,9 +14,11 @@ from engine.data.pairs import prompt_id
 from engine.errors import UserError
 from engine.events import UNDER_WAY
 from engine.json_number import whole
+from engine.runs import remote
 from engine.runs.archive import runs_root
 from engine.runs.folder import LOCK, PAIRS, SAMPLED, UNDECIDED, Run
 from engine.runs.lock import Holder, holder
+from engine.settings.judge_names import HYBRID
 from tui.state.live_run import LiveRun, live_run
 from tui.state.run_from_files import take_state
 from tui.state.run_view import RunView
@@ -37,9 +39,9 @@ def live_elsewhere(root: Path | None = None) -> LiveRun | None:
             continue
         view = RunView(run.name)
         take_state(view, state, held=True)
-        human = view.judge == "human"
-        waiting = _waiting(run, view.step) if human else 0
-        live = live_run(view, path, human, waiting, here=False)
+        alone, shared = view.judge == "human", view.judge == HYBRID
+        waiting = _waiting(run, view.step) if alone else remote.waiting(run) if shared else 0
+        live = live_run(view, path, alone or shared, waiting, here=False)
         now.append((str(state.get("created") or ""), live))
     return max(now, key=lambda each: each[0])[1] if now else None
 

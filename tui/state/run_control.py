@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import RunError, UserError
@@ -35,6 +36,8 @@ class RunControl:
         self.ended_by: int | None = None  # a signal that asked for the end
         self.screen_gone = threading.Event()  # the terminal is given back
         self.early_lines: deque[str] = deque(maxlen=EARLY_LINES)
+        # Of what this sitting has exported, by the run's folder and the program that runs it.
+        self.export_commands: dict[Path, dict[str, str]] = {}
 
     @property
     def name(self) -> str:
@@ -45,6 +48,11 @@ class RunControl:
     def alive(self) -> bool:
         """Whether a run is going."""
         return bool(self.session and self.session.alive)
+
+    @property
+    def lingers(self) -> bool:
+        """Whether what an ended run was loading is not over yet, so that no other can start."""
+        return bool(self.session and self.session.lingers)
 
     def start(self, settings: "Settings") -> None:
         """Start a new run.
@@ -92,9 +100,9 @@ class RunControl:
         Raises:
             UserError: another run is still going.
         """
-        if self.session and self.session.alive:
+        if self.alive:
             raise UserError(f"{self.name} is still going: stop it first, on the run screen.")
-        if self.session and self.session.lingers:
+        if self.lingers:
             raise UserError(
                 f"what {self.name} was loading cannot be broken off and is not over yet: try again "
                 "in a moment, or leave the program and start it anew."

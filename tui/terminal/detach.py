@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 
+from engine.runs.archive import name_to_open
 from engine.runs.folder import Run
 from tui.text.safe_text import safe_line
 
@@ -23,15 +24,16 @@ def detach(run: Run) -> str:
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # signals for this terminal are not for it
     )
-    name = safe_line(run.name, 120)
+    name, command = safe_line(run.name, 120), safe_line(name_to_open(run.path), 1_000)
     end = time.monotonic() + TIMEOUT
     while time.monotonic() < end and process.poll() is None:
         holder = run.holder()
         if holder and holder.pid == process.pid:
             process.returncode = 0  # it is not this process's to wait for
+            shows = "" if command == run.name else f" runs show {command} --follow"
             return (
                 f"{name} goes on without a screen, as process {holder.pid}: "
-                f"`lora-studio` shows it, `lora-studio runs stop {name}` ends it"
+                f"`lora-studio{shows}` shows it, `lora-studio runs stop {command}` ends it"
             )
         time.sleep(POLL_SECONDS)
-    return f"{name} did not go on; `lora-studio resume {name}` says why"
+    return f"{name} did not go on; `lora-studio resume {command}` says why"
