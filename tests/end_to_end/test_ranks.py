@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +214,54 @@ def test_a_rank_that_hangs_ends_the_run(tmp_path: Path) -> None:
     assert checkpoints(folder)[-1] == reached >= 2
 
 
+def first_of_all(code: str, folder: Path, size: int, **variables: Sequence[str]) -> list[Any]:
+    """The environments of so many ranks, in which Python runs some code before all else; rank by
+    rank, further variables."""
+    (folder / "sitecustomize.py").write_text(code, encoding="utf-8")
+    path = f"{folder}{os.pathsep}{ROOT}"
+    return [
+        {"PYTHONPATH": path, **{name: values[rank] for name, values in variables.items()}}
+        for rank in range(size)
+    ]
+
+
+# Rank 1 does something to its second digest of the weights.
+AT_THE_DIGEST = """
+import os, sys, threading, time
+
+def wait():
+    while not hasattr(sys.modules.get("engine.train.ranks.worker"), "_Work"):
+        time.sleep(0.01)
+    worker = sys.modules["engine.train.ranks.worker"]
+    digest, count = worker.state_digest, 0
+
+    def digest_of(update):
+        nonlocal count
+        count += 1
+        if count == 2:
+            os._exit(9)
+        return digest(update)
+
+    worker.state_digest = digest_of
+
+threading.Thread(target=wait, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+def test_a_step_that_a_rank_is_lost_after_is_not_taken_again(alone: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "digest"
+    environments = first_of_all(AT_THE_DIGEST, tmp_path, 2)
+    arguments = ("train", "starter", "--run-name", "digest", *words(**{**SHORT, "save_every": 2}))
+    with started(2, *arguments, home=tmp_path, environments=environments) as ranks:
+        assert ended(ranks) == [3, 9], [each.said() for each in ranks]
+        assert "stopped with a checkpoint of step 4: rank 1 on" in ranks[0].said()
+    assert checkpoints(folder)[-1] == 4
+    with started(1, "resume", "digest", home=tmp_path) as ranks:
+        assert ended(ranks) == [0], [each.said() for each in ranks]
+    assert_equal_runs(folder, alone)
+
+
 # What Python runs in a rank before all else: once there is a file, sampling never ends.
 HANGING = """
 import os, sys, threading, time
@@ -233,9 +281,8 @@ threading.Thread(target=wait, daemon=True).start()
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_whose_computing_hangs_ends_the_run(rank: int, tmp_path: Path) -> None:
     """Its process lives, and its heartbeats go on."""
-    (tmp_path / "sitecustomize.py").write_text(HANGING, encoding="utf-8")
-    path = f"{tmp_path}{os.pathsep}{ROOT}"
-    variables = [{"PYTHONPATH": path, "HANG": str(tmp_path / f"hang {at}")} for at in range(3)]
+    files = [str(tmp_path / f"hang {at}") for at in range(3)]
+    variables = first_of_all(HANGING, tmp_path, 3, HANG=files)
     folder = tmp_path / "runs" / "hung"
     arguments = ("train", "starter", "--run-name", "hung", *words(**{**SHORT, "iters": 500}))
     save = ("--set", "save_every=1")

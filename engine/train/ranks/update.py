@@ -1,11 +1,13 @@
 """The update of a run of several ranks, as rank 0 makes it."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import mlx.optimizers as opt
 
 from engine.data.pairs import JudgedPair
+from engine.distributed.links import RankLost
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
 from engine.train.ranks.shares import zeros
@@ -31,7 +33,11 @@ class UpdatingRanks(Protocol):
         ...
 
     def agree(self, update: Update) -> None:
-        """See that all ranks have the weights of this one; where not, give them these."""
+        """See that all ranks have the weights of this one; where not, give them these.
+
+        Raises:
+            RankLost: one is, and so whatever is asked of ranks from now on raises.
+        """
         ...
 
 
@@ -72,5 +78,7 @@ class SharedUpdate(Update):
         norm = super().apply()
         if (due := self._step // self.settings.save_every) > self._checked:
             self._checked = due
-            self._ranks.agree(self)
+            # The step is taken: a rank that is lost here is noticed by the next that is asked.
+            with contextlib.suppress(RankLost):
+                self._ranks.agree(self)
         return norm
