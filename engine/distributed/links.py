@@ -105,6 +105,7 @@ class Hub:
         *,
         stop: Callable[[], None] = lambda: None,
         wake: Callable[[], None] = lambda: None,
+        on_loss: Callable[[], None] = lambda: None,
     ) -> None:
         """Begin to listen.
 
@@ -113,8 +114,9 @@ class Hub:
             host: an address of this machine to listen on, or nothing for all.
             stop: told, on another thread, that a rank was asked to stop.
             wake: told, on another thread, that a rank has what it was not waited for.
+            on_loss: told, on another thread, that a rank is lost.
         """
-        self._others, self._stop, self._wake = others, stop, wake
+        self._others, self._stop, self._wake, self._on_loss = others, stop, wake, on_loss
         self._listener = Listener((host, 0), backlog=others, authkey=key)
         self.port = int(self._listener.address[1])
         self._changed = threading.Condition()
@@ -138,6 +140,13 @@ class Hub:
         """
         if self.lost:
             raise RankLost(self.lost)
+
+    def lose(self, why: str) -> None:
+        """Note that a rank is lost, a sentence; the first counts."""
+        with self._changed:
+            self.lost = self.lost or why
+            self._changed.notify_all()
+        self._on_loss()
 
     def hellos(self, seconds: float) -> dict[int, Message]:
         """What each rank says of itself first.
@@ -223,7 +232,7 @@ class Hub:
                 self._wires[rank] = Wire(
                     connection,
                     lambda message, rank=rank: self._take(rank, message),
-                    lambda why, rank=rank: self._lose(f"{self.names[rank]} {why}"),
+                    lambda why, rank=rank: self.lose(f"{self.names[rank]} {why}"),
                 )
                 self._answers[rank] = {**hello, "number": 0}
                 self._changed.notify_all()
@@ -235,7 +244,7 @@ class Hub:
         elif kind == WAKE:
             self._wake()
         elif kind == FAULT:
-            self._lose(f"{self.names[rank]}: {message['text']}")
+            self.lose(f"{self.names[rank]}: {message['text']}")
         else:
             with self._changed:
                 if kind == LOG:
@@ -243,11 +252,6 @@ class Hub:
                 else:
                     self._answers[rank] = message
                     self._changed.notify_all()
-
-    def _lose(self, why: str) -> None:
-        with self._changed:
-            self.lost = self.lost or why
-            self._changed.notify_all()
 
 
 class Link:

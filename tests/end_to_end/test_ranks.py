@@ -304,6 +304,45 @@ def test_a_rank_whose_computing_hangs_ends_the_run(rank: int, tmp_path: Path) ->
     assert checkpoints(folder)[-1] == reached >= 2
 
 
+# Once there is a file, each sign that rank 0 gives of what it computes takes long.
+SLOW = """
+import os, sys, threading, time
+
+def wait():
+    while not os.path.exists(os.environ["SLOW"]):
+        time.sleep(0.05)
+    headway = sys.modules["engine.compute.headway"]
+    sign = getattr(headway, os.environ["SIGN"])
+    seconds = float(os.environ["SECONDS"])
+    setattr(headway, os.environ["SIGN"], lambda *of: time.sleep(seconds) or sign(*of))
+
+threading.Thread(target=wait, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sign", "seconds"), [("sign", "5"), ("made", "10")])
+def test_a_rank_that_is_killed_ends_the_run_in_the_middle_of_a_long_share(
+    sign: str, seconds: str, tmp_path: Path
+) -> None:
+    """Of completions, where each token takes long, or of gradients, where each layer does."""
+    files = [str(tmp_path / "slow"), str(tmp_path / "never")]
+    slowness = {"SLOW": files, "SIGN": [sign] * 2, "SECONDS": [seconds] * 2}
+    environments = first_of_all(SLOW, tmp_path, 2, **slowness)
+    folder = tmp_path / "runs" / "slow"
+    arguments = ("train", "starter", "--run-name", "slow", *words(**{**SHORT, "iters": 500}))
+    with started(2, *arguments, home=tmp_path, environments=environments) as ranks:
+        wait_for_step(ranks, folder, 2)
+        (tmp_path / "slow").touch()
+        time.sleep(12)  # so that this share has begun
+        ranks[1].process.kill()
+        killed = time.monotonic()
+        assert ended(ranks[:1], 60) == [3], ranks[0].said()
+        assert time.monotonic() - killed < 60
+        assert f"(process {ranks[1].process.pid}) is gone" in ranks[0].said()
+    assert checkpoints(folder)[-1] == json.loads((folder / "run.json").read_text())["step"] >= 2
+
+
 @pytest.fixture
 def two_machines() -> Iterator[Callable[[], None]]:
     """Two network namespaces, `lora1` and `lora2`, with a link between them that this cuts."""

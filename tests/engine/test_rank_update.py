@@ -4,6 +4,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
+
+from engine.compute.sampling import Interrupted
 from engine.data.pairs import JudgedPair
 from engine.distributed.links import RankLost
 from engine.train.online_dpo import learn
@@ -62,3 +65,15 @@ def test_a_step_counts_where_a_rank_is_lost_after_it() -> None:
     assert ranks.commands == ["add", "apply", "add", "apply", "digest"]
     for name, array in weights(update).items():
         assert (array == weights(alone)[name]).all()
+
+
+def test_an_update_is_given_up_where_it_is_to_stop() -> None:
+    ranks = LostInTheDigest()
+    update = shared_update(ranks, stop=lambda: True)
+    before = weights(update)
+    with pytest.raises(Interrupted):
+        learn(update, judged(), step=1)
+    assert ranks.commands == []
+    assert update.gradients is None
+    for name, array in weights(update).items():
+        assert (array == before[name]).all()

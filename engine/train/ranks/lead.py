@@ -67,7 +67,14 @@ class Lead:
         self._journal, self._control = journal, control
         key = os.urandom(32)
         self._woken = threading.Event()  # by a server's answers to another rank
-        self._hub = Hub(here.size - 1, here.address or "", key, stop=control.stop, wake=self._wake)
+        self._hub = Hub(
+            here.size - 1,
+            here.address or "",
+            key,
+            stop=control.stop,
+            wake=self._wake,
+            on_loss=self._give_up,
+        )
         self._key = key
         self._name = f"rank 0 on {socket.gethostname()} (process {os.getpid()})"
         self._reference: LanguageModel | None = None
@@ -131,12 +138,19 @@ class Lead:
         )
         self._hub.tell({"do": "end", "status": 1, "text": text, "hangs": True})
 
+    def _give_up(self) -> None:
+        """What this rank computes is for nobody any more, once another is lost. While the run
+        still loads, the first command to the others will tell of it."""
+        if self._control.begun:
+            self._control.stop()
+
     def _wake(self) -> None:
         self._woken.set()
         self._control.wake()
 
     def serve(self, roles: Roles) -> None:
         self._reference = roles.reference
+        self._hub.alive()
 
     # -- shares ----------------------------------------------------------------------------------
 
@@ -219,8 +233,7 @@ class Lead:
             answers = self._hub.answers(ranks, number, stop or (lambda: self._control.stopping))
             self._look_for_away(answers)
         except (Interrupted, JudgeAway):
-            self._hub.tell({"do": "drop", "before": number})
-            self._hub.alive()  # what stops a run may be that a rank is lost
+            self._drop(number)
             raise
         self._waits.add(start, computed, answers)
         self._tell_notes()
@@ -228,6 +241,15 @@ class Lead:
         for rank, answer in answers.items():
             results |= zip(shares[rank], map(take, answer["result"]), strict=True)
         return [results[i] for i in range(len(sizes))]
+
+    def _drop(self, number: int) -> None:
+        """Let the others leave what they were asked by this number.
+
+        Raises:
+            RankLost: it is dropped since a rank is lost.
+        """
+        self._hub.tell({"do": "drop", "before": number})
+        self._hub.alive()
 
     def send(self, messages: Mapping[int, dict[str, Any]]) -> int:
         return self._hub.ask(messages)
@@ -285,13 +307,17 @@ class Lead:
             }
         )
         mine = decided[shares[0]]
-        if mine:
-            with self._watch.over("gradients", sum(tokens[shares[0]])):
-                own = compute(mine, shares[0].start)
-        else:
-            own = none()
-        computed = time.monotonic()
-        answers = self._hub.answers(self._others, number)
+        try:
+            if mine:
+                with self._watch.over("gradients", sum(tokens[shares[0]])):
+                    own = compute(mine, shares[0].start)
+            else:
+                own = none()
+            computed = time.monotonic()
+            answers = self._hub.answers(self._others, number, lambda: self._control.stopping)
+        except Interrupted:
+            self._drop(number)
+            raise
         self._steps += 1
         self._waits.add(start, computed, answers)
         start = time.monotonic()
@@ -318,7 +344,7 @@ class Lead:
     def _unsummed(self, what: str) -> RankLost:
         names = ", ".join(self._hub.names.values())
         lost = f"the sum of gradients over ranks {what}: the network between rank 0 and {names}"
-        self._hub.lost = lost
+        self._hub.lose(lost)
         return RankLost(lost)
 
     def tell(self, **message: Any) -> None:

@@ -25,7 +25,11 @@ class UpdatingRanks(Protocol):
         step: int,
     ) -> Sums:
         """The sums over all ranks' shares of pairs: `compute` has those of this one, of some pairs
-        and the place of the first among all, and `none` those of an empty share."""
+        and the place of the first among all, and `none` those of an empty share.
+
+        Raises:
+            Interrupted: asked to stop, or a rank is lost; all is as it was before.
+        """
         ...
 
     def tell(self, **message: Any) -> None:
@@ -42,8 +46,8 @@ class UpdatingRanks(Protocol):
 
 
 class SharedUpdate(Update):
-    """An update whose pairs all ranks score, and which all ranks make. It is not given up, since
-    all of them would have to."""
+    """An update whose pairs all ranks score, and which all ranks make. It may be given up until
+    the gradients of all are there."""
 
     def __init__(
         self,
@@ -56,7 +60,7 @@ class SharedUpdate(Update):
         stop: Callable[[], bool],
         warn: Callable[[str], None],
     ) -> None:
-        super().__init__(policy, reference, settings, optimizer, progress, warn=warn)
+        super().__init__(policy, reference, settings, optimizer, progress, stop, warn)
         self._ranks = ranks
         self._step = self._checked = 0
 

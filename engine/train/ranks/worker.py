@@ -199,7 +199,9 @@ class _Work:
         ]
         message = self._link.next()
         optimizer = build_optimizer(settings, message["updates"])
-        self._update = Update(roles.policy, roles.reference, settings, optimizer)
+        self._update = Update(
+            roles.policy, roles.reference, settings, optimizer, stop=lambda: control.stopping
+        )
         self._memory = MemoryGuard(settings)
 
     def serve(self, watch: HangWatch) -> None:
