@@ -131,7 +131,7 @@ class Hub:
     @property
     def bytes_sent(self) -> int:
         """Bytes of messages so far, heartbeats included."""
-        return sum(wire.bytes_sent for wire in self._wires.values())
+        return sum(wire.bytes_sent for wire in list(self._wires.values()))
 
     def alive(self) -> None:
         """
@@ -177,7 +177,7 @@ class Hub:
 
     def tell(self, message: Message) -> None:
         """Send a message to all that nobody answers."""
-        for wire in self._wires.values():
+        for wire in list(self._wires.values()):
             wire.send(message)
 
     def notes(self) -> list[tuple[str, str]]:
@@ -189,7 +189,7 @@ class Hub:
     def close(self) -> None:
         """Close all sockets. A program leaves that to its end, which the others wait for."""
         self._listener.close()
-        for wire in self._wires.values():
+        for wire in list(self._wires.values()):
             wire.close()
 
     def _wait(

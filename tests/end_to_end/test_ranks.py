@@ -402,6 +402,48 @@ def test_a_rank_that_is_told_to_end_stops_the_run_with_a_checkpoint(tmp_path: Pa
     assert checkpoints(folder)[-1] == json.loads((folder / "run.json").read_text())["step"] >= 2
 
 
+# What rank 0 does in place of loading its models.
+INSTEAD_OF_LOADING = """
+import os, sys, threading, time
+
+def wait():
+    while not hasattr(sys.modules.get("engine.train.assemble"), "train"):
+        time.sleep(0.01)
+    sys.modules["engine.train.assemble"].load = load
+
+def load(*_):
+    if os.environ["LOADING"] == "hangs":
+        time.sleep(1e6)
+    raise LookupError("of nothing")
+
+threading.Thread(target=wait, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+def test_a_stop_while_the_run_loads_is_no_failure_of_the_others(tmp_path: Path) -> None:
+    environments = first_of_all(INSTEAD_OF_LOADING, tmp_path, 2, LOADING=["hangs"] * 2)
+    arguments = ("train", "starter", "--run-name", "loading", *words(**SHORT))
+    log = tmp_path / "runs" / "loading" / "log.txt"
+    with started(2, *arguments, home=tmp_path, environments=environments) as ranks:
+        end = time.monotonic() + TIMEOUT
+        while not (log.exists() and "2 ranks train together" in log.read_text()):
+            assert time.monotonic() < end, [each.said() for each in ranks]
+            time.sleep(0.05)
+        ranks[0].process.terminate()
+        assert ended(ranks) == [128 + signal.SIGTERM, 128 + signal.SIGINT]
+        assert ranks[1].said() == ""
+
+
+@pytest.mark.slow
+def test_the_others_say_why_rank_0_failed(tmp_path: Path) -> None:
+    environments = first_of_all(INSTEAD_OF_LOADING, tmp_path, 2, LOADING=["fails"] * 2)
+    arguments = ("train", "starter", "--run-name", "failing", *words(**SHORT))
+    with started(2, *arguments, home=tmp_path, environments=environments) as ranks:
+        assert ended(ranks) == [1, 1], [each.said() for each in ranks]
+        assert "rank 0 has failed: LookupError: of nothing" in ranks[1].said()
+
+
 @pytest.mark.slow
 def test_ctrl_c_on_the_launcher_ends_all(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "launched"

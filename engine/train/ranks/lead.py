@@ -55,31 +55,45 @@ from engine.train.update import MakeUpdate, Sums, Update
 
 T = TypeVar("T")
 HELLO_SECONDS = 60.0
+POLL_SECONDS = 0.1
+STOPPED = 130  # the exit status of who was asked to stop
 
 
 class Lead:
     """Rank 0 of several. Each command is given to all before this rank computes its own share."""
 
     def __init__(self, here: Place, journal: Journal, control: Control) -> None:
+        """
+        Raises:
+            UserError: its address is not this machine's.
+        """
         self.size = here.size
         self._group = Group(here)
         self._others = range(1, here.size)
         self._journal, self._control = journal, control
         key = os.urandom(32)
         self._woken = threading.Event()  # by a server's answers to another rank
-        self._hub = Hub(
-            here.size - 1,
-            here.address or "",
-            key,
-            stop=control.stop,
-            wake=self._wake,
-            on_loss=self._give_up,
-        )
+        try:
+            self._hub = Hub(
+                here.size - 1,
+                here.address or "",
+                key,
+                stop=control.stop,
+                wake=self._wake,
+                on_loss=self._give_up,
+            )
+        except OSError as error:
+            raise UserError(
+                f"mlx.launch: rank 0 cannot be reached at {here.address}, the address that it is "
+                f"given ({error.strerror or error}); it has to be one of {socket.gethostname()}, "
+                f"such as {own_addresses()[0]}"
+            ) from error
         self._key = key
         self._name = f"rank 0 on {socket.gethostname()} (process {os.getpid()})"
         self._reference: LanguageModel | None = None
         self._short = False  # whether gradients are sent in bfloat16
         self._watch = HangWatch(self._hang)
+        self._ended = threading.Event()  # the others were told of the end
         # Since the start of the loop:
         self._steps = self._sent = 0
         self._waits = Waits(here.size)
@@ -93,6 +107,7 @@ class Lead:
     def start(self, settings: Settings) -> None:
         """Find the other ranks, and see that they have what this one has."""
         control, group, hub = self._control, self._group, self._hub
+        threading.Thread(target=self._watch_loading, name="loading", daemon=True).start()
         self._short = settings.rank_gradients == "bfloat16"
         self._journal.progress("loading")
         addresses = [group.place.address] if group.place.address else own_addresses()
@@ -127,9 +142,17 @@ class Lead:
     def end(self, status: int, text: str) -> None:
         """Let the others end, with an exit status and the reason. They wait for the end of this
         process, which still may have to write."""
-        self._hub.tell({"do": "end", "status": status, "text": text})
+        if not self._ended.is_set():
+            self._ended.set()
+            self._hub.tell({"do": "end", "status": status, "text": text})
         if self._steps and not status:
             self._journal.log("info", self._waits.in_words(self._steps))
+
+    def _watch_loading(self) -> None:
+        """Nothing breaks off a load, and a process that is to stop ends in the middle of one."""
+        while not (self._control.begun or self._ended.wait(POLL_SECONDS)):
+            if self._control.stopping:
+                self.end(STOPPED, "")
 
     def _hang(self, what: str) -> None:
         """Let the others end: nobody knows whether this rank ever goes on."""

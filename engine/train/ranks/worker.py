@@ -68,6 +68,7 @@ class RankWorker:
         """`settings` are compared with those of rank 0; without, those are taken."""
         self._place, self._settings = place, settings
         self._link: Link | None = None
+        self._loads = False
         self.hung: End | None = None  # how it ended, where the engine's thread cannot say so
 
     def stop(self) -> bool:
@@ -92,8 +93,18 @@ class RankWorker:
         except BaseException as error:  # whatever it is, rank 0 has to know
             text = str(error) if isinstance(error, UserError | RunError) else repr(error)
             link.send(do=FAULT, text=text)
-        while not (link.end or link.lost):
+        while link.is_alive:
             link.wait(END_SECONDS)
+        return self._end(link)
+
+    def end_of_load(self) -> End | None:
+        """How the run ended, for who waits on another thread, where this rank still loads: nothing
+        breaks that off."""
+        link = self._link
+        return self._end(link) if self._loads and link and not link.is_alive else None
+
+    def _end(self, link: Link) -> End:
+        """How rank 0 ended, once its process has."""
         if link.end is None:
             return End(
                 1,
@@ -121,6 +132,7 @@ class RankWorker:
 
     def _obey(self, group: Group, link: Link) -> None:
         begin = link.next()
+        self._loads = True
         settings = Settings.model_validate(begin["settings"])
         link.answer(begin, files=file_digests(settings))
         control = _Following(link)
@@ -130,6 +142,7 @@ class RankWorker:
             both = training_judge(settings), evaluator(settings)
             with judges_elsewhere(*both, journal, control) as elsewhere:
                 work = _Work(group, control, settings, begin, journal, elsewhere)
+                self._loads = False
                 work.serve(HangWatch(self._hang))
 
     def _hang(self, what: str) -> None:
