@@ -58,3 +58,12 @@ class RankSession:
         except Exception as error:  # a defect, ours or a library's
             what = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
             self.error = hide(f"rank {self._place.rank} has failed: {what}")
+
+
+def refuse(place: Place, reason: str) -> None:
+    """As rank 0, tell the others why the run cannot begin, if they come to hear it within half a
+    minute. The process has to leave by `os._exit` then."""
+    import_mlx()
+    from engine.train.ranks.refusal import refuse as tell
+
+    tell(place, reason)

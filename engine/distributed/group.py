@@ -39,8 +39,8 @@ class Group:
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         threading.Thread(target=self._serve, name="ranks", daemon=True).start()
 
-    def start(self, alive: Alive) -> None:
-        """Find the other ranks.
+    def start(self, alive: Alive, seconds: float = START_SECONDS) -> None:
+        """Find the other ranks, which get so many seconds.
 
         Raises:
             TimeoutError: they are not all there.
@@ -53,7 +53,7 @@ class Group:
                 raise RuntimeError(f"{size} ranks came, not {self.place.size}")
 
         try:
-            self._wait(self._submit(connect), START_SECONDS, alive)
+            self._wait(self._submit(connect), seconds, alive)
         except SumTimeout as late:
             raise TimeoutError from late
 

@@ -554,6 +554,36 @@ def test_a_rank_with_another_model_is_refused(tmp_path: Path) -> None:
     assert "has other files of ./policy than rank 0; give all ranks the same" in said
 
 
+def test_all_hear_at_once_why_rank_0_cannot_begin(tmp_path: Path) -> None:
+    start = time.monotonic()
+    with started(2, "resume", "nothing", home=tmp_path) as ranks:
+        assert ended(ranks) == [2, 2]
+        assert time.monotonic() - start < 60  # the others would wait for two minutes
+        for each in ranks:
+            assert each.said().startswith("lora-studio: there is no run 'nothing'")
+            assert each.said().count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("free", [0, 400_000])
+def test_a_disk_that_is_full_on_rank_0_is_refused_at_the_start(
+    free: int, small_disk: Path, fill_disk: Callable[[], Path], tmp_path: Path
+) -> None:
+    ballast = fill_disk()
+    os.truncate(ballast, ballast.stat().st_size - free)
+    arguments = ("train", "starter", *words(**{**SHORT, "output_root": small_disk}))
+    with started(2, *arguments, home=tmp_path) as ranks:
+        assert ended(ranks) == [2, 2], [each.said() for each in ranks]
+        for each in ranks:
+            if free:
+                assert "lora-studio: rank 0 on" in each.said()
+                assert "MB free for the run in" in each.said()
+                assert "free some space, or set output_root to another disk" in each.said()
+            else:
+                assert "lora-studio: a run cannot be kept in" in each.said()
+    assert [each.name for each in (small_disk / "runs").glob("*")] == []
+
+
 def test_the_app_is_no_program_for_ranks(tmp_path: Path) -> None:
     with started(2, home=tmp_path) as ranks:
         assert ended(ranks) == [2, 2]

@@ -14,6 +14,7 @@ from engine.secrets import hide
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
 from engine.train.ranks.lead import STOPPED, Lead
+from engine.train.ranks.refusal import refusals_told
 from engine.train.reporting import Measures
 from engine.train.roles import Roles
 from engine.train.update import MakeUpdate, Update
@@ -97,9 +98,9 @@ def ranks_of(settings: Settings, journal: Journal, control: Control) -> Iterator
             "`mlx.launch` starts on each of them"
         )
     status, text = 1, "rank 0 has failed"
-    lead: Lead | None = None
-    try:
+    with refusals_told():
         lead = Lead(here, journal, control)
+    try:
         with _stop_obeyed(control):
             lead.start(settings)
             yield lead
@@ -114,7 +115,7 @@ def ranks_of(settings: Settings, journal: Journal, control: Control) -> Iterator
         status, text = 2, str(error)
         raise
     except (CannotGoOn, NothingLearned) as error:
-        status, text = 3, (lead and lead.lost) or str(error)
+        status, text = 3, lead.lost or str(error)
         raise
     except RunError as error:
         text = str(error)
@@ -123,8 +124,7 @@ def ranks_of(settings: Settings, journal: Journal, control: Control) -> Iterator
         text = f"rank 0 has failed: {type(error).__name__}: {error}"
         raise
     finally:
-        if lead:
-            lead.end(status, hide(text))
+        lead.end(status, hide(text))
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ from engine.model.language_model import LanguageModel
 from engine.settings.judge_names import judge_kind
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
-from engine.train.ranks.checks import check_files, check_hello, file_digests
+from engine.train.ranks.checks import check_disk, check_files, check_hello, file_digests
 from engine.train.ranks.judges import SharedJudge, SharedServer
 from engine.train.ranks.shares import (
     HEADER,
@@ -123,6 +123,7 @@ class Lead:
                 f"{f': {error}' if str(error) else ''}; look whether all were started, and "
                 "whether their machines reach each other at the addresses given"
             ) from error
+        check_disk(self._name, self._journal.run.path, settings)
         for rank in self._others:
             check_hello(hub.names[rank], hellos[rank], settings)
         start = start_of(self._journal.run, settings)

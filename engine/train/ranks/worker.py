@@ -38,6 +38,7 @@ from engine.train.online_dpo import summed_loss
 from engine.train.optimizers import build_optimizer
 from engine.train.ranks.checks import file_digests
 from engine.train.ranks.judges import answer_to
+from engine.train.ranks.refusal import REFUSED
 from engine.train.ranks.shares import (
     HEADER,
     reduced,
@@ -84,6 +85,8 @@ class RankWorker:
             configure_mlx()
             group = Group(self._place)
             link = self._connect(group)
+        except UserError as error:
+            return End(2, str(error))
         except (TimeoutError, SumTimeout, RuntimeError, RankLost) as error:
             return End(1, f"rank {self._place.rank} did not find rank 0: {error}")
         try:
@@ -118,6 +121,8 @@ class RankWorker:
     def _connect(self, group: Group) -> Link:
         group.start(lambda: None)
         facts = json.loads(group.spread(b"", HEADER, lambda: None))
+        if reason := facts.get(REFUSED):
+            raise UserError(reason)
         own = self._settings
         hello = {
             "rank": self._place.rank,
