@@ -165,15 +165,20 @@ class Hub:
         return self._number
 
     def answers(
-        self, ranks: Sequence[int], number: int, stop: Callable[[], bool] = lambda: False
+        self,
+        ranks: Sequence[int],
+        number: int,
+        stop: Callable[[], bool] = lambda: False,
+        seconds: float | None = None,
     ) -> dict[int, Message]:
-        """The answers of ranks to what they were asked by that number.
+        """The answers of ranks to what they were asked by that number, which get so many seconds.
 
         Raises:
             RankLost: one is gone, silent, or at fault.
             Interrupted: `stop` says so.
+            TimeoutError: not all have answered.
         """
-        return self._wait(ranks, number, None, stop)
+        return self._wait(ranks, number, seconds, stop)
 
     def tell(self, message: Message) -> None:
         """Send a message to all that nobody answers."""
@@ -214,8 +219,13 @@ class Hub:
             if stop():
                 raise Interrupted
             if time.monotonic() > end:
-                missing = [str(rank) for rank in ranks if rank not in self._answers]
-                raise TimeoutError(f"rank {', '.join(missing)} has not come")
+                missing = (
+                    self.names.get(rank, f"rank {rank}")
+                    for rank in ranks
+                    if self._answers.get(rank, {}).get("number") != number
+                )
+                what = "answered" if number else "come"
+                raise TimeoutError(f"{', '.join(missing)} has not {what}")
 
     def _accept(self) -> None:
         while len(self._wires) < self._others:

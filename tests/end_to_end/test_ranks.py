@@ -343,6 +343,48 @@ def test_a_rank_that_is_killed_ends_the_run_in_the_middle_of_a_long_share(
     assert checkpoints(folder)[-1] == json.loads((folder / "run.json").read_text())["step"] >= 2
 
 
+# Once there is a file, rank 0 hangs in its digest of the weights, or in a checkpoint.
+HANGING_AFTER_A_STEP = """
+import sys, threading, time, os
+
+def wait():
+    while not hasattr(sys.modules.get("engine.train.assemble"), "train"):
+        time.sleep(0.01)
+    hang("engine.train.ranks.lead", "state_digest", "digest")
+    hang("engine.train.state", "save", "save")
+
+def hang(module, name, what):
+    work = getattr(sys.modules[module], name)
+
+    def hanging(*of):
+        if os.environ["IN"] == what and os.path.exists(os.environ["HANG"]):
+            time.sleep(1e6)
+        return work(*of)
+
+    setattr(sys.modules[module], name, hanging)
+
+threading.Thread(target=wait, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("work", ["digest", "save"])
+def test_the_others_end_where_rank_0_hangs_after_a_step(work: str, tmp_path: Path) -> None:
+    folder, hang = tmp_path / "runs" / "hung", tmp_path / "hang"
+    variables = {"IN": [work] * 2, "HANG": [str(hang)] * 2}
+    environments = first_of_all(HANGING_AFTER_A_STEP, tmp_path, 2, **variables)
+    values = {**SHORT, "iters": 500, "save_every": 1}
+    arguments = ("train", "starter", "--run-name", "hung", *words(**values))
+    with started(2, *arguments, home=tmp_path, environments=environments) as ranks:
+        wait_for_step(ranks, folder, 3)  # none of its kind is new any more
+        hang.touch()
+        at = time.monotonic()
+        assert ended(ranks[1:], 60) == [1], ranks[1].said()
+        assert time.monotonic() - at < 60
+        assert f"hangs: {'a ' if work == 'save' else ''}{work} has not gone on" in ranks[1].said()
+    assert checkpoints(folder)[-1] >= 2
+
+
 @pytest.fixture
 def two_machines() -> Iterator[Callable[[], None]]:
     """Two network namespaces, `lora1` and `lora2`, with a link between them that this cuts."""
@@ -433,6 +475,55 @@ def test_a_stop_while_the_run_loads_is_no_failure_of_the_others(tmp_path: Path) 
         ranks[0].process.terminate()
         assert ended(ranks) == [128 + signal.SIGTERM, 128 + signal.SIGINT]
         assert ranks[1].said() == ""
+
+
+# Rank 1 never comes to an end of loading, and rank 0 tells when it begins to wait for that.
+STALLED = """
+import os, pathlib, sys, threading, time
+
+def wait():
+    while not hasattr(sys.modules.get("engine.train.assemble"), "train"):
+        worker = sys.modules.get("engine.train.ranks.worker")
+        if hasattr(worker, "_Work"):
+            worker.load_roles = lambda *_: time.sleep(1e6)
+            return
+        time.sleep(0.01)
+    lead = sys.modules["engine.train.ranks.lead"]
+    lead.FIRST_SECONDS, lead.SLOWER = float(os.environ["SECONDS"]), 0
+    spread = lead.Lead.spread
+
+    def waits(*of):
+        pathlib.Path(os.environ["WAITS"]).touch()
+        spread(*of)
+
+    lead.Lead.spread = waits
+
+threading.Thread(target=wait, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [True, False])
+def test_a_rank_that_stalls_while_it_loads_is_not_waited_for_without_end(
+    stop: bool, tmp_path: Path
+) -> None:
+    waits, seconds = tmp_path / "waits", "600" if stop else "5"
+    variables = {"WAITS": [str(waits)] * 2, "SECONDS": [seconds] * 2}
+    environments = first_of_all(STALLED, tmp_path, 2, **variables)
+    arguments = ("train", "starter", "--run-name", "stalled", *words(**SHORT))
+    with started(2, *arguments, home=tmp_path, environments=environments) as ranks:
+        end = time.monotonic() + TIMEOUT
+        while not waits.exists():
+            assert time.monotonic() < end, [each.said() for each in ranks]
+            time.sleep(0.05)
+        if stop:
+            ranks[0].process.send_signal(signal.SIGINT)
+            assert ended(ranks, 20) == [130, 130], [each.said() for each in ranks]
+        else:
+            assert ended(ranks, 30) == [1, 1], [each.said() for each in ranks]
+            lost = "has not answered within 5 seconds that its models are loaded"
+            for each in ranks:
+                assert f"(process {ranks[1].process.pid}) {lost}" in each.said()
 
 
 @pytest.mark.slow

@@ -110,6 +110,17 @@ def test_a_rank_at_fault_is_lost_with_its_reason() -> None:
             hub.answers([1], hub.ask({1: {"do": "sample"}}))
 
 
+def test_who_does_not_answer_in_time_is_named() -> None:
+    with linked(2) as (hub, ends):
+        number = hub.ask({1: {"do": "ready"}, 2: {"do": "ready"}})
+        ends[0].answer(ends[0].next())
+        hub.answers([1], number)
+        with pytest.raises(
+            TimeoutError, match=r"^rank 2 on a host \(process 7\) has not answered$"
+        ):
+            hub.answers([1, 2], number, seconds=0.2)
+
+
 def test_the_others_notice_that_rank_0_is_gone() -> None:
     with linked() as (hub, [end]):
         hub.close()

@@ -1,5 +1,6 @@
 """The update that ranks share: what happens to it where a rank is lost."""
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,6 +36,10 @@ class LostInTheDigest:
     def tell(self, **message: Any) -> None:
         self.commands.append(message["do"])
 
+    def watched(self, kind: str) -> contextlib.AbstractContextManager[None]:
+        self.commands.append(f"watch {kind}")
+        return contextlib.nullcontext()
+
     def agree(self, update: Update) -> None:
         self.commands.append("digest")
         raise RankLost("rank 1 is gone")
@@ -62,7 +67,8 @@ def test_a_step_counts_where_a_rank_is_lost_after_it() -> None:
         wanted = learn(alone, judged(), step=step)
         assert math.isfinite(result.grad_norm)
         assert result == wanted
-    assert ranks.commands == ["add", "apply", "add", "apply", "digest"]
+    taken = ["add", "watch add", "apply", "watch apply"]
+    assert ranks.commands == [*taken, *taken, "digest"]
     for name, array in weights(update).items():
         assert (array == weights(alone)[name]).all()
 

@@ -24,7 +24,7 @@ from engine.control import Control
 from engine.data.completion import Completion
 from engine.data.pairs import JudgedPair
 from engine.distributed.group import Group, SumTimeout
-from engine.distributed.hang_watch import HangWatch
+from engine.distributed.hang_watch import FIRST_SECONDS, SLOWER, HangWatch
 from engine.distributed.links import Hub, RankLost, own_addresses
 from engine.errors import UserError
 from engine.judges import JudgeAway, PairJudge
@@ -56,6 +56,7 @@ from engine.train.update import MakeUpdate, Sums, Update
 T = TypeVar("T")
 HELLO_SECONDS = 60.0
 POLL_SECONDS = 0.1
+DISK_BYTES_PER_SECOND = 20e6  # of a slow one
 STOPPED = 130  # the exit status of who was asked to stop
 
 
@@ -91,6 +92,8 @@ class Lead:
         self._key = key
         self._name = f"rank 0 on {socket.gethostname()} (process {os.getpid()})"
         self._reference: LanguageModel | None = None
+        self._began = time.monotonic()
+        self._bytes = 0  # of a checkpoint
         self._short = False  # whether gradients are sent in bfloat16
         self._watch = HangWatch(self._hang)
         self._ended = threading.Event()  # the others were told of the end
@@ -251,7 +254,7 @@ class Lead:
         own: Sequence[T] = ()
         try:
             if shares[0]:
-                with self._watched(kind, sum(sizes[i] for i in shares[0])):
+                with self._computes(kind, sum(sizes[i] for i in shares[0])):
                     own = compute(shares[0])
             computed = time.monotonic()
             answers = self._hub.answers(ranks, number, stop or (lambda: self._control.stopping))
@@ -289,7 +292,7 @@ class Lead:
             if away := answer.get("away"):
                 raise JudgeAway(f"{self._hub.names[rank]}: {away}")
 
-    def _watched(self, kind: str, size: int) -> contextlib.AbstractContextManager[None]:
+    def _computes(self, kind: str, size: int) -> contextlib.AbstractContextManager[None]:
         return self._watch.over(kind, size) if kind else contextlib.nullcontext()
 
     def _tell_notes(self) -> None:
@@ -300,7 +303,17 @@ class Lead:
 
     def update(self, make: MakeUpdate, updates: int) -> Update:
         self.tell(do="prepare", updates=updates)
-        return make(partial(SharedUpdate, self))
+        update = make(partial(SharedUpdate, self))
+        self._bytes = sum(each.nbytes for each in state_arrays(update).values())
+        self._journal.saving = self._saving
+        return update
+
+    def watched(self, kind: str) -> contextlib.AbstractContextManager[None]:
+        return self._watch.over(kind, 1)
+
+    def _saving(self) -> contextlib.AbstractContextManager[None]:
+        first = FIRST_SECONDS + self._bytes / DISK_BYTES_PER_SECOND
+        return self._watch.over("a save", 1, first)
 
     def sums(
         self,
@@ -378,7 +391,8 @@ class Lead:
     def agree(self, update: Update) -> None:
         """See that all ranks have the weights of this one; where not, give them these."""
         number = self._hub.ask({rank: {"do": "digest"} for rank in self._others})
-        own = state_digest(update)
+        with self.watched("digest"):
+            own = state_digest(update)
         answers = self._hub.answers(self._others, number)
         for rank in self._others:
             if answers[rank]["digest"] != own:
@@ -388,16 +402,26 @@ class Lead:
                     "round unlike; it goes on with those of rank 0",
                 )
         if any(each["digest"] != own for each in answers.values()):
-            self.spread(update)
+            self._give_state(update)
 
     def spread(self, update: Update) -> None:
+        number = self._hub.ask({rank: {"do": "ready"} for rank in self._others})
+        # Who loads may take as long as this rank did, several times over.
+        seconds = max(FIRST_SECONDS, SLOWER * (time.monotonic() - self._began))
+        try:  # all have loaded their models
+            self._hub.answers(self._others, number, lambda: self._control.stopping, seconds)
+        except TimeoutError as late:
+            lost = f"{late} within {seconds:.0f} seconds that its models are loaded"
+            self._hub.lose(lost)
+            raise RankLost(lost) from late
+        self._give_state(update)
+
+    def _give_state(self, update: Update) -> None:
         arrays = state_arrays(update)
         data = to_bytes(arrays)
         shapes = [(key, list(a.shape), str(a.dtype)) for key, a in arrays.items()]
         counts = {"pairs": update.gradient_pairs, "steps": update.steps_since_update}
         message = {"do": "state", "arrays": shapes, "size": len(data), **counts}
-        number = self._hub.ask({rank: {"do": "ready"} for rank in self._others})
-        self._hub.answers(self._others, number)  # all have loaded their models
         self.tell(**message)
         try:
             self._group.spread(data, len(data), self._hub.alive)

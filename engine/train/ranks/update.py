@@ -36,6 +36,10 @@ class UpdatingRanks(Protocol):
         """Have the others do what needs no answer."""
         ...
 
+    def watched(self, kind: str) -> contextlib.AbstractContextManager[None]:
+        """Have it noticed where work of a kind, which rank 0 does within, does not go on."""
+        ...
+
     def agree(self, update: Update) -> None:
         """See that all ranks have the weights of this one; where not, give them these.
 
@@ -75,11 +79,13 @@ class SharedUpdate(Update):
 
     def add(self, sums: Sums, pairs: int) -> str | None:
         self._ranks.tell(do="add", loss=sums.loss, pairs=pairs)
-        return super().add(sums, pairs)
+        with self._ranks.watched("add"):
+            return super().add(sums, pairs)
 
     def apply(self) -> float:
         self._ranks.tell(do="apply")
-        norm = super().apply()
+        with self._ranks.watched("apply"):
+            norm = super().apply()
         if (due := self._step // self.settings.save_every) > self._checked:
             self._checked = due
             # The step is taken: a rank that is lost here is noticed by the next that is asked.
