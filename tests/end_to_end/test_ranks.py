@@ -135,6 +135,54 @@ def test_other_ways_to_train_are_equal_too(name: str, tmp_path: Path) -> None:
     assert_equal_runs(tmp_path / "runs" / "three", tmp_path / "runs" / "one")
 
 
+# After its second update, a weight of rank 1 is another one.
+UNLIKE = """
+import os, sys, threading, time
+
+def wait():
+    while not hasattr(sys.modules.get("engine.train.ranks.worker"), "_Work"):
+        time.sleep(0.01)
+    from engine.model.arrays import flat
+    Update = sys.modules["engine.train.update"].Update
+    apply, count = Update.apply, 0
+
+    def rounded_otherwise(update):
+        nonlocal count
+        norm, model = apply(update), update.policy.model
+        count += 1
+        if count == 2:
+            name, weight = min(flat(model.trainable_parameters()).items())
+            model.load_weights([(name, weight + 1e-3)], strict=False)
+        return norm
+
+    Update.apply = rounded_otherwise
+
+if os.environ.get("MLX_RANK") == "1":
+    threading.Thread(target=wait, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+def test_a_rank_whose_weights_part_from_those_of_rank_0_gets_them_again(
+    alone: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs" / "unlike"
+    arguments = ("train", "starter", "--run-name", "unlike", *words(**{**SHORT, "save_every": 2}))
+    environments = first_of_all(UNLIKE, tmp_path, 2)
+    with started(2, *arguments, home=tmp_path, environments=environments) as ranks:
+        assert ended(ranks) == [0, 0], [each.said() for each in ranks]
+    lines = [
+        line
+        for line in (folder / "log.txt").read_text().splitlines()
+        if "other weights than rank 0" in line
+    ]
+    assert len(lines) == 1  # and not at the two digests after it
+    assert "warning" in lines[0]
+    assert f"(process {ranks[1].process.pid}) has other weights than rank 0" in lines[0]
+    assert checkpoints(folder) == [2, 4, 6]
+    assert_equal_runs(folder, alone)
+
+
 @pytest.mark.slow
 def test_a_server_is_asked_by_each_rank(tmp_path: Path) -> None:
     values = {"judge_key_env": "WHO", "lookahead": 1, "iters": 4, "completions": 3}
