@@ -19,8 +19,9 @@ from engine.data.pairs import Verdict
 from engine.data.prompts import Prompt
 from engine.distributed.group import Group
 from engine.errors import UserError
+from engine.runs.archive import versions
 from engine.train.ranks import waits as rank_waits
-from engine.train.ranks.checks import check_files, file_digests
+from engine.train.ranks.checks import check_files, check_hello, file_digests
 from engine.train.ranks.shares import (
     by_weight,
     dealt,
@@ -154,6 +155,42 @@ def test_digests_are_of_the_files_of_each_model(tmp_path: Path) -> None:
     assert digests["model"][1] != digests["judge"][1]
     other = file_digests(settings(model=same, judge=same))
     assert other["model"][1] == digests["model"][1] == other["judge"][1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.safetensors",
+        "config.json",
+        "chat_template.jinja",
+        "tokenizer.model",
+        "merges.txt",
+        "cl100k.tiktoken",
+        "modeling_own.py",
+    ],
+)
+def test_digests_are_of_all_that_a_model_is_read_from(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    write_model(folder)
+    chosen = settings(model=str(folder), judge="rule:length")
+    file = folder / name
+    before = file_digests(chosen)
+    file.write_bytes((file.read_bytes() if file.exists() else b"") + b" ")
+    with pytest.raises(UserError, match="model: rank 1 has other files"):
+        check_files("rank 1", file_digests(chosen), before)
+    changed = file_digests(chosen)
+    (folder / "README.md").write_text("notes")
+    check_files("rank 1", file_digests(chosen), changed)
+
+
+def test_each_package_that_computes_has_the_same_version_everywhere() -> None:
+    own = settings()
+    hello = {"versions": versions(), "settings": None}
+    check_hello("rank 1", hello, own)
+    for package in ("lora-studio", "mlx", "mlx-lm", "numpy", "transformers"):
+        other = {**hello, "versions": {**versions(), package: "0.0.1"}}
+        with pytest.raises(UserError, match=rf"rank 1 has {package} 0\.0\.1, and rank 0 has"):
+            check_hello("rank 1", other, own)
 
 
 def test_ranks_wait_for_the_slowest_of_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ from engine.runs.archive import versions
 from engine.settings.judge_names import file_and_function
 from engine.settings.schema import Settings
 
+# What a model is read from: weights, configs, templates, tokenizers, and code that a person trusts.
+FILES = (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken", ".py")
 # What each rank may have set in a way of its own, since rank 0 alone looks at it.
 OWN_SETTINGS = ("output_root", "run_name", "on_hangup", "lm_studio_name")
 
@@ -87,7 +89,7 @@ def file_digests(settings: Settings) -> dict[str, list[str]]:
     for key, name in named:
         digest = hashlib.sha256(digests.get(key, ["", ""])[1].encode())
         for file in sorted(locate(name, key).resolve().iterdir()):
-            if file.is_file() and file.suffix in (".safetensors", ".json", ".jinja", ".model"):
+            if file.is_file() and file.suffix in FILES:
                 with file.open("rb") as content:
                     digest.update(
                         file.name.encode() + hashlib.file_digest(content, "sha256").digest()
