@@ -267,7 +267,8 @@ def _trainer(
         guard=guard,
         journal=journal,
         control=control,
-        measures=ranks.measures(judging.measures),
+        measures=judging.measures,
+        step_measures=ranks.step_measures,
     )
     return Trainer(
         settings,

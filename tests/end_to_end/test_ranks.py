@@ -96,7 +96,9 @@ def test_two_ranks_equal_one(alone: Path, tmp_path: Path) -> None:
     assert_equal_runs(folder, alone)
     assert json.loads((folder / "run.json").read_text())["ranks"] == 2
     reports = [line for line in program.written(folder)["metrics.jsonl"] if "loss" in line]
-    assert all(0 < line["sent_mb"] < 10 for line in reports)
+    sent = [line["sent_mb"] for line in reports]
+    assert min(sent) > 0
+    assert max(sent) < 1.5 * min(sent)  # the evaluation of the start and those between are in none
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -179,7 +181,7 @@ def test_a_rank_whose_weights_part_from_those_of_rank_0_gets_them_again(
     assert len(lines) == 1  # and not at the two digests after it
     assert "warning" in lines[0]
     assert f"(process {ranks[1].process.pid}) has other weights than rank 0" in lines[0]
-    assert checkpoints(folder) == [2, 4, 6]
+    assert checkpoints(folder)[-1] == 6
     assert_equal_runs(folder, alone)
 
 

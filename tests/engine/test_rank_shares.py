@@ -20,6 +20,7 @@ from engine.data.prompts import Prompt
 from engine.distributed.group import Group
 from engine.errors import UserError
 from engine.runs.archive import versions
+from engine.train.metrics import Averages
 from engine.train.ranks import waits as rank_waits
 from engine.train.ranks.checks import check_files, check_hello, file_digests
 from engine.train.ranks.shares import (
@@ -194,19 +195,45 @@ def test_each_package_that_computes_has_the_same_version_everywhere() -> None:
 
 
 def test_ranks_wait_for_the_slowest_of_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 110.0
+    now, sent = 110.0, 5_000_000
     monkeypatch.setattr(rank_waits, "time", SimpleNamespace(monotonic=lambda: now))
-    waits = Waits(3)
+    waits = Waits(3, lambda: sent)
+    assert waits.in_words() is None
     waits.add(100.0, 104.0, {1: {"seconds": 10.0}, 2: {"seconds": 7.0}})
     now = 120.0
     waits.add(110.0, 120.0, {1: {"seconds": 1.0}})  # the third had no share
     waits.add_sum(118.0)
-    assert waits.measures(2) == {
-        "wait_seconds": pytest.approx((6 + 9 + 13) / 3 / 2),
-        "longest_wait_seconds": 13 / 2,
-        "sum_seconds": 1.0,
+    sent += 3_000_000
+    assert waits.of_step() == {
+        "sent_mb": 3.0,
+        "sum_seconds": 2.0,
+        "wait_seconds": pytest.approx((6 + 9 + 13) / 3),
+        "longest_wait_seconds": 13.0,
     }
-    assert waits.in_words(2).endswith("a step: rank 0 3.000 s, rank 1 4.500 s, rank 2 6.500 s")
+    # What is waited and sent between two steps, as in an evaluation, is in none of them.
+    waits.add(100.0, 101.0, {})
+    sent += 7_000_000
+    waits.restart()
+    now = 121.0
+    waits.add(120.0, 121.0, {1: {"seconds": 0.5}, 2: {"seconds": 1.0}})
+    sent += 1_000_000
+    assert waits.of_step() == {
+        "sent_mb": 1.0,
+        "sum_seconds": 0.0,
+        "wait_seconds": pytest.approx(0.5 / 3),
+        "longest_wait_seconds": 0.5,
+    }
+    words = "waited for other ranks, a step: rank 0 3.000 s, rank 1 4.750 s, rank 2 6.500 s"
+    assert waits.in_words() == words
+
+
+def test_metrics_of_ranks_are_means_since_the_last_report() -> None:
+    averages = Averages()
+    assert "sent_mb" not in averages.report()
+    averages.add("sent_mb", 1.0)
+    averages.add("sent_mb", 4.0)
+    assert averages.report()["sent_mb"] == 2.5
+    assert "wait_seconds" not in averages.report()
 
 
 def test_digests_are_of_the_functions_that_judge_too(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from engine.settings.schema import Settings
 from engine.train.journal import Journal
 from engine.train.ranks.lead import STOPPED, Lead
 from engine.train.ranks.refusal import refusals_told
-from engine.train.reporting import Measures
+from engine.train.reporting import StepMeasures
 from engine.train.roles import Roles
 from engine.train.update import MakeUpdate, Update
 
@@ -51,8 +51,9 @@ class Ranks(Protocol):
         """Give all ranks the weights, and what the optimizer keeps, of this one."""
         ...
 
-    def measures(self, others: Measures | None) -> Measures | None:
-        """What is measured of ranks, beside other measures, by metric."""
+    @property
+    def step_measures(self) -> StepMeasures | None:
+        """What is measured of ranks in each step."""
         ...
 
 
@@ -61,6 +62,7 @@ class Alone:
 
     size = 1
     lost: str | None = None
+    step_measures: StepMeasures | None = None
     sample = staticmethod(sample)
 
     def serve(self, roles: Roles) -> None:
@@ -74,9 +76,6 @@ class Alone:
 
     def spread(self, update: Update) -> None:
         pass
-
-    def measures(self, others: Measures | None) -> Measures | None:
-        return others
 
 
 @contextlib.contextmanager

@@ -49,7 +49,6 @@ from engine.train.ranks.shares import (
 )
 from engine.train.ranks.update import SharedUpdate
 from engine.train.ranks.waits import Waits
-from engine.train.reporting import Measures
 from engine.train.roles import Roles
 from engine.train.update import MakeUpdate, Sums, Update
 
@@ -97,9 +96,7 @@ class Lead:
         self._short = False  # whether gradients are sent in bfloat16
         self._watch = HangWatch(self._hang)
         self._ended = threading.Event()  # the others were told of the end
-        # Since the start of the loop:
-        self._steps = self._sent = 0
-        self._waits = Waits(here.size)
+        self.step_measures = self._waits = Waits(here.size, self._bytes_sent)
 
     @property
     def lost(self) -> str | None:
@@ -149,8 +146,8 @@ class Lead:
         if not self._ended.is_set():
             self._ended.set()
             self._hub.tell({"do": "end", "status": status, "text": text})
-        if self._steps and not status:
-            self._journal.log("info", self._waits.in_words(self._steps))
+        if not status and (waits := self._waits.in_words()):
+            self._journal.log("info", waits)
 
     def _watch_loading(self) -> None:
         """Nothing breaks off a load, and a process that is to stop ends in the middle of one."""
@@ -355,7 +352,6 @@ class Lead:
         except Interrupted:
             self._drop(number)
             raise
-        self._steps += 1
         self._waits.add(start, computed, answers)
         start = time.monotonic()
         # All are ready, so that nobody waits within a sum for one that still computes.
@@ -425,18 +421,8 @@ class Lead:
         self.tell(**message)
         try:
             self._group.spread(data, len(data), self._hub.alive)
-            self._sent = self._sent or self._bytes_sent()
         except SumTimeout:
             raise self._unsummed("does not come to an end") from None
 
     def _bytes_sent(self) -> int:
         return self._group.bytes_sent + self._hub.bytes_sent
-
-    def measures(self, others: Measures | None) -> Measures:
-        def of_ranks(step: int) -> dict[str, float]:
-            steps = max(1, self._steps)
-            sent = (self._bytes_sent() - self._sent) / steps / 1e6
-            own = {"sent_mb": sent, **self._waits.measures(steps)}
-            return {**(others(step) if others else {}), **own}
-
-        return of_ranks
