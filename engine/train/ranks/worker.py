@@ -21,7 +21,8 @@ from engine.control import Control
 from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.distributed.group import Group, SumTimeout
 from engine.distributed.hang_watch import HangWatch
-from engine.distributed.links import FAULT, LOG, STOP, WAKE, Link, Message, RankLost
+from engine.distributed.links import FAULT, LOG, STOP, WAKE, Link, RankLost
+from engine.distributed.wire import Message
 from engine.errors import RunError, UserError
 from engine.events import Event, Log
 from engine.judges import PairJudge
