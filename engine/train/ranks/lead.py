@@ -6,7 +6,6 @@ the same sum of gradients by the same optimizer, and so has the same weights. Wh
 in `engine.train.ranks.worker`.
 """
 
-import base64
 import contextlib
 import os
 import socket
@@ -30,18 +29,16 @@ from engine.errors import UserError
 from engine.judges import JudgeAway, PairJudge
 from engine.judges.server import ServerJudge
 from engine.machine.launch import Place
-from engine.model.adapter_files import start_of
 from engine.model.language_model import LanguageModel
 from engine.settings.judge_names import judge_kind
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
-from engine.train.ranks.checks import check_disk, check_files, check_hello, file_digests
+from engine.train.ranks import meeting
+from engine.train.ranks.checks import check_disk
 from engine.train.ranks.judges import SharedJudge, SharedServer
 from engine.train.ranks.shares import (
-    HEADER,
     by_weight,
     dealt,
-    header,
     reduced,
     state_arrays,
     state_digest,
@@ -53,7 +50,6 @@ from engine.train.roles import Roles
 from engine.train.update import MakeUpdate, Sums, Update
 
 T = TypeVar("T")
-HELLO_SECONDS = 60.0
 POLL_SECONDS = 0.1
 DISK_BYTES_PER_SECOND = 20e6  # of a slow one
 STOPPED = 130  # the exit status of who was asked to stop
@@ -71,13 +67,13 @@ class Lead:
         self._group = Group(here)
         self._others = range(1, here.size)
         self._journal, self._control = journal, control
-        key = os.urandom(32)
+        self._key = os.urandom(32)
         self._woken = threading.Event()  # by a server's answers to another rank
         try:
             self._hub = Hub(
                 here.size - 1,
                 here.address or "",
-                key,
+                self._key,
                 stop=control.stop,
                 wake=self._wake,
                 on_loss=self._give_up,
@@ -88,7 +84,6 @@ class Lead:
                 f"given ({error.strerror or error}); it has to be one of {socket.gethostname()}, "
                 f"such as {own_addresses()[0]}"
             ) from error
-        self._key = key
         self._name = f"rank 0 on {socket.gethostname()} (process {os.getpid()})"
         self._reference: LanguageModel | None = None
         self._began = time.monotonic()
@@ -96,7 +91,9 @@ class Lead:
         self._short = False  # whether gradients are sent in bfloat16
         self._watch = HangWatch(self._hang)
         self._ended = threading.Event()  # the others were told of the end
-        self.step_measures = self._waits = Waits(here.size, self._bytes_sent)
+        self.step_measures = self._waits = Waits(
+            here.size, lambda: self._group.bytes_sent + self._hub.bytes_sent
+        )
 
     @property
     def lost(self) -> str | None:
@@ -106,37 +103,14 @@ class Lead:
 
     def start(self, settings: Settings) -> None:
         """Find the other ranks, and see that they have what this one has."""
-        control, group, hub = self._control, self._group, self._hub
         threading.Thread(target=self._watch_loading, name="loading", daemon=True).start()
         self._short = settings.rank_gradients == "bfloat16"
         self._journal.progress("loading")
-        addresses = [group.place.address] if group.place.address else own_addresses()
-        try:
-            group.start(control.raise_if_stopping)
-            facts = {"addresses": addresses, "port": hub.port, "key": self._key.hex()}
-            data = header({**facts, "name": self._name})
-            group.spread(data, HEADER, control.raise_if_stopping)
-            hellos = hub.hellos(HELLO_SECONDS)
-        except (TimeoutError, SumTimeout, RuntimeError) as error:
-            raise UserError(
-                f"mlx.launch: the {self.size} ranks did not find each other"
-                f"{f': {error}' if str(error) else ''}; look whether all were started, and "
-                "whether their machines reach each other at the addresses given"
-            ) from error
-        check_disk(self._name, self._journal.run.path, settings)
-        for rank in self._others:
-            check_hello(hub.names[rank], hellos[rank], settings)
-        start = start_of(self._journal.run, settings)
-        begin = {
-            "do": "begin",
-            "settings": settings.model_dump(mode="json", exclude_defaults=True),
-            "start": base64.b64encode(start.read_bytes()).decode() if start else None,
-        }
-        number = hub.ask(dict.fromkeys(self._others, begin))
-        own = file_digests(settings)
-        answers = hub.answers(self._others, number, lambda: control.stopping)
-        for rank in self._others:
-            check_files(hub.names[rank], answers[rank]["files"], own)
+        run, hub = self._journal.run, self._hub
+        facts = {"key": self._key.hex(), "name": self._name}
+        hellos = meeting.find(self._group, hub, facts, self._control)
+        check_disk(self._name, run.path, settings)
+        meeting.begin(hub, hellos, settings, run, self._control)
         names = ", ".join(hub.names.values())
         self._journal.log("info", f"{self.size} ranks train together: {self._name}, {names}")
 
@@ -423,6 +397,3 @@ class Lead:
             self._group.spread(data, len(data), self._hub.alive)
         except SumTimeout:
             raise self._unsummed("does not come to an end") from None
-
-    def _bytes_sent(self) -> int:
-        return self._group.bytes_sent + self._hub.bytes_sent
