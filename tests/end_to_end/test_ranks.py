@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 import pytest
 
+from engine.settings.files import preset, to_yaml
 from tests.close import assert_close
 from tests.end_to_end import program
 from tests.end_to_end.program import TIMEOUT, words
@@ -124,6 +125,31 @@ def test_the_command_of_the_guide_for_this_machine_works_as_written(tmp_path: Pa
         assert launcher.wait(3 * TIMEOUT) == 0, out.read_text()
     assert "done: step 5 of 5" in out.read_text()
     state = json.loads((tmp_path / "runs" / "two" / "run.json").read_text())
+    assert (state["status"], state["ranks"]) == ("finished", 2)
+
+
+@pytest.mark.slow
+def test_the_command_of_the_guide_for_two_machines_finds_the_program(tmp_path: Path) -> None:
+    """In `.venv`, where it is on no PATH: the two are this machine, which the launcher needs no ssh
+    for, and hands its command to as to another."""
+    page = (ROOT / "tui" / "guide" / "ranks.md").read_text(encoding="utf-8")
+    block = page.partition("## Two Macs")[2].split("```")[1]
+    command = next(line for line in block.splitlines() if line.startswith("mlx.launch "))
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "mlx.launch").symlink_to(Path(sys.prefix) / "bin" / "mlx.launch")
+    chosen = preset("starter").model_copy(update={**SHORT, "iters": 3, "run_name": "macs"})
+    (tmp_path / "config.yaml").write_text(to_yaml(chosen), encoding="utf-8")
+    hosts = [{"ssh": "127.0.0.1", "ips": ["127.0.0.1"]}] * 2
+    (tmp_path / "hosts.json").write_text(json.dumps(hosts), encoding="utf-8")
+    path = f"{tmp_path / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin"
+    assert shutil.which("lora-studio", path=path) is None
+    port = f"mlx.launch -p {free_ports(1)[0]} "
+    command = command.replace("mlx.launch ", port)
+    with launched(["sh", "-c", command], tmp_path, path) as (launcher, out):
+        assert launcher.wait(3 * TIMEOUT) == 0, out.read_text()
+    assert "done: step 3 of 3" in out.read_text()
+    state = json.loads((tmp_path / "runs" / "macs" / "run.json").read_text())
     assert (state["status"], state["ranks"]) == ("finished", 2)
 
 
@@ -610,20 +636,24 @@ def test_ctrl_c_on_the_launcher_ends_all(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def launched(command: list[str], home: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
-    """A command by MLX's launcher, in a process group of its own, and what all print. An input
-    that ends would keep the launcher busy."""
+def launched(
+    command: list[str], home: Path, path: str | None = None
+) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+    """A command by MLX's launcher, in a process group of its own, and what all print; with a PATH
+    that is not this one's, in the folder `home`. An input that ends would keep the launcher
+    busy."""
     out = home / "out.txt"
     here = Path(sys.executable).parent
     variables = {
         **os.environ,
         "LORA_STUDIO_HOME": str(home),
-        "PATH": f"{here}{os.pathsep}{os.environ['PATH']}",
+        "PATH": path or f"{here}{os.pathsep}{os.environ['PATH']}",
     }
     with out.open("wb") as to:
         launcher = subprocess.Popen(
             command,
             env=variables,
+            cwd=home if path else None,
             stdin=subprocess.PIPE,
             stdout=to,
             stderr=to,
