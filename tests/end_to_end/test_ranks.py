@@ -22,15 +22,19 @@ from engine.settings.files import preset, to_yaml
 from tests.close import assert_close
 from tests.end_to_end import program
 from tests.end_to_end.program import TIMEOUT, words
+from tests.end_to_end.pseudo_terminal import PseudoTerminal
 from tests.end_to_end.ranks import (
     ROOT,
     SHORT,
     ended,
     free_ports,
+    hosts_of,
     started,
     train,
     wait_for_step,
 )
+from tests.end_to_end.test_terminal_person import CONFIG as BY_HAND
+from tests.end_to_end.test_terminal_person import F4, Person, stored
 from tests.engine.little_server import LittleServer
 from tests.engine.small_models import QWEN3, write_model, write_prompts
 
@@ -755,9 +759,47 @@ def test_a_disk_that_is_full_on_rank_0_is_refused_at_the_start(
     assert [each.name for each in (small_disk / "runs").glob("*")] == []
 
 
-def test_the_app_is_no_program_for_ranks(tmp_path: Path) -> None:
+def test_the_app_on_ranks_wants_a_run(tmp_path: Path) -> None:
     with started(2, home=tmp_path) as ranks:
         assert ended(ranks) == [2, 2]
         for each in ranks:
-            assert "the app is for one process, and this is one of 2 ranks" in each.said()
-            assert "`lora-studio train" in each.said()
+            assert "on 2 ranks the app begins a run at once" in each.said()
+            assert "`lora-studio CONFIG.yaml --start`" in each.said()
+
+
+def test_without_a_terminal_a_person_cannot_judge_for_ranks(tmp_path: Path) -> None:
+    with started(2, "starter", "--set", "judge=human", home=tmp_path) as ranks:
+        assert ended(ranks) == [2, 2]
+        for each in ranks:
+            said = "lora-studio: the app needs a terminal, and a person as the judge needs the app"
+            assert each.said().strip() == said
+
+
+@pytest.mark.slow
+def test_a_person_on_rank_0_labels_for_all_ranks(tmp_path: Path) -> None:
+    config = tmp_path / "by-hand.yaml"
+    config.write_text(BY_HAND, encoding="utf-8")
+    command = [sys.executable, "-m", "tui.main", str(config), "--start"]
+    first, second = ({**each, "LORA_STUDIO_HOME": str(tmp_path)} for each in hosts_of(2, tmp_path))
+    other = subprocess.Popen(command, env=second, cwd=ROOT)
+    try:
+        with PseudoTerminal(command, columns=100, rows=30, environment=first) as terminal:
+            terminal.wait_for("by-hand")
+            terminal.press(F4)
+            person = Person(terminal)
+            shown = person.next()
+            for key in "12bt12121212":
+                if shown is None:
+                    break
+                shown = person.give(key, shown)
+            assert shown is None
+            terminal.press("q")
+            assert terminal.wait() == 0
+        assert other.wait(TIMEOUT) == 0
+    finally:
+        other.kill()
+        other.wait()
+    assert stored(tmp_path, "by-hand") == person.meant
+    assert len(person.meant) == 8
+    state = json.loads((tmp_path / "runs" / "by-hand" / "run.json").read_text())
+    assert (state["status"], state["ranks"], state["step"]) == ("finished", 2, 4)

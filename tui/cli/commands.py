@@ -90,6 +90,7 @@ def begin(
     """Train in the app, at once or from the form; without a terminal as `train` does."""
     from engine.settings.checks import check
     from engine.settings.presets import PRESETS
+    from tui.cli.rank import refusals_told
     from tui.run_app import run_app
     from tui.terminal.requirements import refusal
 
@@ -99,14 +100,16 @@ def begin(
     settings = settings_of(source, overrides, run_name)
     if not (start or source in PRESETS):
         raise typer.Exit(run_app(settings))
-    reason = refusal()
-    if reason is None:
-        raise typer.Exit(run_app(settings, start=True))
-    if settings.human_judge:
-        raise UserError(f"{reason}, and a person as the judge needs the app")
-    check(settings)
-    print(f"{reason}; training without it, as `lora-studio train` does", file=sys.stderr)
-    _train(settings, json=False)
+    _work_if_not_first(settings)
+    with refusals_told():
+        reason = refusal()
+        if reason is None:
+            raise typer.Exit(run_app(settings, start=True))
+        if settings.human_judge:
+            raise UserError(f"{reason}, and a person as the judge needs the app")
+        check(settings)
+        print(f"{reason}; training without it, as `lora-studio train` does", file=sys.stderr)
+        _train(settings, json=False)
 
 
 @cli.command()
