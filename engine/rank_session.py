@@ -6,10 +6,11 @@ Importing this is light. MLX is imported, and lives, on the thread that `start` 
 import threading
 from typing import TYPE_CHECKING
 
-from engine.errors import UserError
+from engine.errors import RunError, UserError
 from engine.machine.blas import import_mlx
 from engine.machine.launch import Place
 from engine.model import adapter_files
+from engine.secrets import hide
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
@@ -34,7 +35,7 @@ class RankSession:
     def join(self, seconds: float) -> bool:
         """Wait for the end; whether it has come."""
         self._thread.join(seconds)
-        if self._worker and (end := self._worker.hung):
+        if self._worker and (end := self._worker.hung or self._worker.end_of_load()):
             self.status, self.error = end.status, end.text
             return True
         return not self._thread.is_alive()
@@ -53,4 +54,16 @@ class RankSession:
             end = self._worker.work()
             self.status, self.error = end.status, end.text
         except UserError as error:
-            self.status, self.error = 2, str(error)
+            self.status, self.error = 2, hide(str(error))
+        except Exception as error:  # a defect, ours or a library's
+            what = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+            self.error = hide(f"rank {self._place.rank} has failed: {what}")
+
+
+def refuse(place: Place, reason: str) -> None:
+    """As rank 0, tell the others why the run cannot begin, if they come to hear it within half a
+    minute. The process has to leave by `os._exit` then."""
+    import_mlx()
+    from engine.train.ranks.refusal import refuse as tell
+
+    tell(place, reason)

@@ -15,6 +15,7 @@ from textual.events import Key, Paste, Print
 from engine.data_folder import data_folder
 from engine.errors import RunError, UserError
 from engine.events import Event, RunEnded
+from engine.machine.launch import place
 from tui import screens, textual_private
 from tui.bindings import bindings_by_id
 from tui.shell import keys
@@ -430,8 +431,9 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         elif self.quitting:
             self.push_screen(leaving.still_saving(name), self._quit)
         else:
-            human, loading = session.settings.human_judge, session.unbegun
-            self.push_screen(leaving.leaving(name, human_judge=human, loading=loading), self._quit)
+            bound = session.settings.human_judge or place() is not None
+            question = leaving.leaving(name, bound=bound, loading=session.unbegun)
+            self.push_screen(question, self._quit)
 
     def _quit(self, answer: str | None) -> None:
         from tui.shell.leaving import AT_ONCE, LEAVE_RUNNING, STOP

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from engine.errors import UserError
+from engine.machine.launch import place
 from tui.terminal.requirements import in_browser, refusal
 from tui.text.safe_text import safe_line
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 WITHOUT = "`lora-studio train starter` or `lora-studio train CONFIG.yaml` trains without the app"
 RESUMED_WITHOUT = "`lora-studio resume {}` goes on without the app"
+ON_RANKS = (
+    "on {} ranks the app begins a run at once, and others wait for it: "
+    f"`lora-studio CONFIG.yaml --start` or `lora-studio resume RUN --app`; {WITHOUT}"
+)
 ONLY_HERE = "a person judges the run {!r}, which needs the app"
 
 
@@ -35,8 +40,12 @@ def run_app(
     with at once, with `back_to` from its checkpoint of that step.
 
     Raises:
-        UserError: there is no terminal here, or one that the app cannot run in.
+        UserError: there is no terminal here, or one that the app cannot run in; or this is a rank
+            of several, and no run is begun at once.
     """
+    here = place()
+    if here and not (start or run):
+        raise UserError(ON_RANKS.format(here.size))
     if reason := refusal():
         raise UserError(f"{reason}; {_instead(run)}")
     from tui.terminal.captured_output import CapturedOutput
@@ -73,8 +82,9 @@ def run_app(
     if line := last_line(control):
         with contextlib.suppress(OSError):  # the terminal is gone
             print(safe_line(line), file=sys.stderr, flush=True)
-    if control.abandoned or control.lingers:
-        os._exit(app.return_code or 0)  # not waiting for the engine's thread, or for what it loads
+    # Not waiting for the engine's thread, or for what it loads, or for a sum over ranks that hangs.
+    if here or control.abandoned or control.lingers:
+        os._exit(app.return_code or 0)
     return app.return_code or 0
 
 

@@ -18,8 +18,10 @@ from engine.machine.launch import Place
 
 START_SECONDS = 120.0  # that ranks get to find each other
 POLL_SECONDS = 0.05
-# What a sum may take: a start, and a slow network's time for its bytes.
+# What a sum may take: a start, and a slow network's time for its bytes. More bytes are summed in
+# turn, so that a network that is cut is noticed as soon with many of them as with few.
 SUM_SECONDS, SUM_BYTES_PER_SECOND = 40.0, 2e6
+BYTES_AT_ONCE = 16 << 20
 
 Alive = Callable[[], None]  # raises where it is no use to wait any longer
 
@@ -39,8 +41,8 @@ class Group:
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         threading.Thread(target=self._serve, name="ranks", daemon=True).start()
 
-    def start(self, alive: Alive) -> None:
-        """Find the other ranks.
+    def start(self, alive: Alive, seconds: float = START_SECONDS) -> None:
+        """Find the other ranks, which get so many seconds.
 
         Raises:
             TimeoutError: they are not all there.
@@ -53,7 +55,7 @@ class Group:
                 raise RuntimeError(f"{size} ranks came, not {self.place.size}")
 
         try:
-            self._wait(self._submit(connect), START_SECONDS, alive)
+            self._wait(self._submit(connect), seconds, alive)
         except SumTimeout as late:
             raise TimeoutError from late
 
@@ -67,6 +69,16 @@ class Group:
         Raises:
             SumTimeout: it takes longer than any network would.
         """
+        self.bytes_sent += 2 * array.nbytes * (self.place.size - 1) // self.place.size
+        count = BYTES_AT_ONCE // array.itemsize
+        if array.size <= count:
+            return self._sum(array, dtype, alive)
+        total = np.empty_like(array)
+        for at in range(0, array.size, count):
+            total[at : at + count] = self._sum(array[at : at + count], dtype, alive)
+        return total
+
+    def _sum(self, array: np.ndarray, dtype: mx.Dtype, alive: Alive) -> np.ndarray:
         stream = None if self.place.backend == "nccl" else mx.cpu
 
         def add() -> np.ndarray:
@@ -75,10 +87,8 @@ class Group:
             total = mx.distributed.all_sum(own, group=self._group, stream=stream)
             return np.array(total if bits.dtype == dtype else total.view(bits.dtype))
 
-        self.bytes_sent += 2 * array.nbytes * (self.place.size - 1) // self.place.size
-        return self._wait(
-            self._submit(add), SUM_SECONDS + array.nbytes / SUM_BYTES_PER_SECOND, alive
-        )
+        seconds = SUM_SECONDS + array.nbytes / SUM_BYTES_PER_SECOND
+        return self._wait(self._submit(add), seconds, alive)
 
     def spread(self, data: bytes, size: int, alive: Alive) -> bytes:
         """What rank 0 has, `size` bytes, on all ranks; the others' `data` is not looked at."""

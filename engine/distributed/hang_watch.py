@@ -21,6 +21,7 @@ class _Work:
     kind: str
     size: int
     number: int
+    first: float
 
 
 class HangWatch:
@@ -43,11 +44,13 @@ class HangWatch:
         threading.Thread(target=self._look, name="hang watch", daemon=True).start()
 
     @contextlib.contextmanager
-    def over(self, kind: str, size: int) -> Iterator[None]:
+    def over(self, kind: str, size: int, first: float | None = None) -> Iterator[None]:
         """Watch over work of a kind, on the thread that does it. `size` is in tokens, or whatever
-        its time depends on."""
+        its time depends on; `first` are the seconds without a sign that the first work of this
+        kind may take."""
         self._number += 1
-        self._work = _Work(kind, max(1, size), self._number)
+        seconds = FIRST_SECONDS if first is None else first
+        self._work = _Work(kind, max(1, size), self._number, seconds)
         try:
             yield
             self._known.add(kind)
@@ -73,6 +76,6 @@ class HangWatch:
 
     def _limit(self, work: _Work) -> float:
         if work.kind not in self._known:
-            return FIRST_SECONDS
+            return work.first
         slowest = max(self._slowest[work.kind], default=0.0) * work.size
         return max(HUNG_SECONDS, SLOWER * slowest)

@@ -1,97 +1,26 @@
-"""Messages between rank 0 and the others: JSON over a socket to each, with heartbeats both ways.
+"""Messages between rank 0 and the others, over a `Wire` to each.
 
-They are what a rank that is killed, hangs or loses its network is noticed by: its socket ends, or
-it is silent for too long. Each side knows the other by a key that rank 0 spreads over MLX's group.
+Each side knows the other by a key that rank 0 spreads over MLX's group.
 """
 
 import contextlib
-import json
-import os
 import queue
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
 from typing import Any
 
 from engine.compute.sampling import Interrupted
+from engine.distributed.wire import Message, Wire, connect, welcome
 
-BEAT_SECONDS = 1.0
-SILENT_SECONDS = 30.0  # after which a rank counts as lost
-SEND_SECONDS = 20  # that a message may wait to be taken
-CONNECT_SECONDS = 5.0
 POLL_SECONDS = 0.1
-# Messages that nobody waits for.
-BEAT, LOG, STOP, FAULT, WAKE = "beat", "log", "stop", "fault", "wake"
-
-Message = dict[str, Any]
+# Messages that nobody waits for, beside heartbeats.
+LOG, STOP, FAULT, WAKE = "log", "stop", "fault", "wake"
 
 
 class RankLost(Interrupted):
     """A rank is gone, silent or at fault: a sentence. What was under way is dropped."""
-
-
-class Wire:
-    """One socket: messages as they come, on a thread of its own, and heartbeats sent."""
-
-    def __init__(
-        self, connection: Connection, take: Callable[[Message], None], end: Callable[[str], None]
-    ) -> None:
-        """
-        Args:
-            take: given each message that is no heartbeat, on the wire's thread.
-            end: told once why nothing more will come.
-        """
-        self.bytes_sent = 0
-        self._connection = connection
-        self._take, self._end = take, end
-        self._sending = threading.Lock()
-        self._over = threading.Event()
-        self._heard = time.monotonic()
-        _set_up(connection)
-        for work in (self._read, self._beat):
-            threading.Thread(target=work, name="wire", daemon=True).start()
-
-    def send(self, message: Message) -> None:
-        """Send a message; what stands in the way is told to `end`."""
-        data = json.dumps(message).encode()
-        try:
-            with self._sending:
-                self._connection.send_bytes(data)
-                self.bytes_sent += len(data)
-        except OSError as error:
-            self._finish(f"takes no messages ({error.strerror or type(error).__name__})")
-
-    def close(self) -> None:
-        """Close the socket, which the other side notices."""
-        self._over.set()
-        with contextlib.suppress(OSError), _socket_of(self._connection) as end:
-            end.shutdown(socket.SHUT_RDWR)  # which ends the reading thread, too
-
-    def _read(self) -> None:
-        while True:
-            try:
-                message = json.loads(self._connection.recv_bytes())
-            except (EOFError, OSError, ValueError):
-                self._finish("is gone")
-                return
-            self._heard = time.monotonic()
-            if message.get("do") != BEAT:
-                self._take(message)
-
-    def _beat(self) -> None:
-        while not self._over.wait(BEAT_SECONDS):
-            self.send({"do": BEAT})
-            if time.monotonic() - self._heard > SILENT_SECONDS:
-                self._finish(f"has been silent for {SILENT_SECONDS:.0f} seconds")
-
-    def _finish(self, why: str) -> None:
-        if not self._over.is_set():
-            self._over.set()
-            self._end(why)
 
 
 class Hub:
@@ -105,6 +34,7 @@ class Hub:
         *,
         stop: Callable[[], None] = lambda: None,
         wake: Callable[[], None] = lambda: None,
+        on_loss: Callable[[], None] = lambda: None,
     ) -> None:
         """Begin to listen.
 
@@ -113,10 +43,12 @@ class Hub:
             host: an address of this machine to listen on, or nothing for all.
             stop: told, on another thread, that a rank was asked to stop.
             wake: told, on another thread, that a rank has what it was not waited for.
+            on_loss: told, on another thread, that a rank is lost.
         """
-        self._others, self._stop, self._wake = others, stop, wake
-        self._listener = Listener((host, 0), backlog=others, authkey=key)
-        self.port = int(self._listener.address[1])
+        self._others, self._stop, self._wake, self._on_loss = others, stop, wake, on_loss
+        self._key = key
+        self._listener = socket.create_server((host, 0), backlog=others)
+        self.port = int(self._listener.getsockname()[1])
         self._changed = threading.Condition()
         self._wires: dict[int, Wire] = {}
         self.names: dict[int, str] = {}  # what messages call a rank
@@ -129,7 +61,7 @@ class Hub:
     @property
     def bytes_sent(self) -> int:
         """Bytes of messages so far, heartbeats included."""
-        return sum(wire.bytes_sent for wire in self._wires.values())
+        return sum(wire.bytes_sent for wire in list(self._wires.values()))
 
     def alive(self) -> None:
         """
@@ -138,6 +70,13 @@ class Hub:
         """
         if self.lost:
             raise RankLost(self.lost)
+
+    def lose(self, why: str) -> None:
+        """Note that a rank is lost, a sentence; the first counts."""
+        with self._changed:
+            self.lost = self.lost or why
+            self._changed.notify_all()
+        self._on_loss()
 
     def hellos(self, seconds: float) -> dict[int, Message]:
         """What each rank says of itself first.
@@ -156,19 +95,24 @@ class Hub:
         return self._number
 
     def answers(
-        self, ranks: Sequence[int], number: int, stop: Callable[[], bool] = lambda: False
+        self,
+        ranks: Sequence[int],
+        number: int,
+        stop: Callable[[], bool] = lambda: False,
+        seconds: float | None = None,
     ) -> dict[int, Message]:
-        """The answers of ranks to what they were asked by that number.
+        """The answers of ranks to what they were asked by that number, which get so many seconds.
 
         Raises:
             RankLost: one is gone, silent, or at fault.
             Interrupted: `stop` says so.
+            TimeoutError: not all have answered.
         """
-        return self._wait(ranks, number, None, stop)
+        return self._wait(ranks, number, seconds, stop)
 
     def tell(self, message: Message) -> None:
         """Send a message to all that nobody answers."""
-        for wire in self._wires.values():
+        for wire in list(self._wires.values()):
             wire.send(message)
 
     def notes(self) -> list[tuple[str, str]]:
@@ -179,8 +123,10 @@ class Hub:
 
     def close(self) -> None:
         """Close all sockets. A program leaves that to its end, which the others wait for."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # which ends the accepting thread, too
         self._listener.close()
-        for wire in self._wires.values():
+        for wire in list(self._wires.values()):
             wire.close()
 
     def _wait(
@@ -205,28 +151,37 @@ class Hub:
             if stop():
                 raise Interrupted
             if time.monotonic() > end:
-                missing = [str(rank) for rank in ranks if rank not in self._answers]
-                raise TimeoutError(f"rank {', '.join(missing)} has not come")
+                missing = (
+                    self.names.get(rank, f"rank {rank}")
+                    for rank in ranks
+                    if self._answers.get(rank, {}).get("number") != number
+                )
+                what = "answered" if number else "come"
+                raise TimeoutError(f"{', '.join(missing)} has not {what}")
 
     def _accept(self) -> None:
-        while len(self._wires) < self._others:
+        while True:
             try:
-                connection = self._listener.accept()
-                hello = json.loads(connection.recv_bytes())
-                rank = int(hello["rank"])
-            except (AuthenticationError, EOFError, ConnectionError, ValueError, KeyError):
-                continue  # somebody else
+                end = self._listener.accept()[0]
             except OSError:  # closed
                 return
-            with self._changed:
-                self.names[rank] = f"rank {rank} on {hello['host']} (process {hello['pid']})"
-                self._wires[rank] = Wire(
-                    connection,
-                    lambda message, rank=rank: self._take(rank, message),
-                    lambda why, rank=rank: self._lose(f"{self.names[rank]} {why}"),
-                )
-                self._answers[rank] = {**hello, "number": 0}
-                self._changed.notify_all()
+            # On a thread of its own: a stranger who is silent holds nobody up.
+            threading.Thread(target=self._welcome, args=(end,), name="ranks", daemon=True).start()
+
+    def _welcome(self, end: socket.socket) -> None:
+        """Take who connects for a rank, once it has shown that it knows the key."""
+        if (hello := welcome(end, self._key)) is None:
+            return
+        rank = int(hello["rank"])
+        with self._changed:
+            self.names[rank] = f"rank {rank} on {hello['host']} (process {hello['pid']})"
+            self._wires[rank] = Wire(
+                end,
+                lambda message: self._take(rank, message),
+                lambda why: self.lose(f"{self.names[rank]} {why}"),
+            )
+            self._answers[rank] = {**hello, "number": 0}
+            self._changed.notify_all()
 
     def _take(self, rank: int, message: Message) -> None:
         kind = message.get("do")
@@ -235,7 +190,7 @@ class Hub:
         elif kind == WAKE:
             self._wake()
         elif kind == FAULT:
-            self._lose(f"{self.names[rank]}: {message['text']}")
+            self.lose(f"{self.names[rank]}: {message['text']}")
         else:
             with self._changed:
                 if kind == LOG:
@@ -243,11 +198,6 @@ class Hub:
                 else:
                     self._answers[rank] = message
                     self._changed.notify_all()
-
-    def _lose(self, why: str) -> None:
-        with self._changed:
-            self.lost = self.lost or why
-            self._changed.notify_all()
 
 
 class Link:
@@ -269,9 +219,9 @@ class Link:
         self._name = name
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._dropped = 0  # the highest number that is not wanted any more
-        connection = _connect(addresses, port, key)
-        connection.send_bytes(json.dumps(hello).encode())
-        self._wire = Wire(connection, self._take, self._lose)
+        if (end := connect(addresses, port, key, hello)) is None:
+            raise RankLost(f"rank 0 cannot be reached at {', '.join(addresses)}, port {port}")
+        self._wire = Wire(end, self._take, self._lose)
 
     def next(self) -> Message:
         """The next message of rank 0, waited for.
@@ -343,25 +293,3 @@ def own_addresses() -> list[str]:
         if each.family == socket.AF_INET
     ]
     return sorted(set(found), key=lambda address: address.startswith("127."))
-
-
-def _connect(addresses: Sequence[str], port: int, key: bytes) -> Connection:
-    for address in addresses:
-        with contextlib.suppress(OSError, EOFError, AuthenticationError):
-            socket.create_connection((address, port), timeout=CONNECT_SECONDS).close()
-            return Client((address, port), authkey=key)
-    raise RankLost(f"rank 0 cannot be reached at {', '.join(addresses)}, port {port}")
-
-
-def _socket_of(connection: Connection) -> socket.socket:
-    """The socket of a connection, by a descriptor of its own."""
-    return socket.socket(fileno=os.dup(connection.fileno()))
-
-
-def _set_up(connection: Connection) -> None:
-    """Small messages go at once, and one that nobody takes does not wait for ever."""
-    with _socket_of(connection) as options:
-        options.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        options.setsockopt(
-            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0)
-        )

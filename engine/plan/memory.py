@@ -180,6 +180,16 @@ def plan(
     )
 
 
+def checkpoint_bytes(settings: Settings) -> int | None:
+    """Bytes on the disk of a checkpoint and, beside it, the adapters or layers as they are left;
+    None where the model's files are not here."""
+    model = _model(settings.model, "model")
+    if model is None:
+        return None
+    arrays = 2 + MOMENTS.get(settings.optimizer, 1) + (settings.gradient_accumulation_steps > 1)
+    return 4 * _trained_values(model, settings) * arrays
+
+
 def parameters(settings: Settings) -> int | None:
     """Numbers that the model of a run has, from its files; None where they are not here."""
     model = _model(settings.model, "model")

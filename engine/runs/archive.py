@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from engine.settings.schema import Settings
 
 NEW = ".new-"  # begins the name of a folder that is not a run yet
-VERSIONED = ("lora-studio", "mlx", "mlx-lm", "transformers", "datasets")
+VERSIONED = ("lora-studio", "mlx", "mlx-lm", "numpy", "transformers", "datasets")
 
 
 def runs_root(settings: "Settings | None" = None) -> Path:

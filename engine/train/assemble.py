@@ -38,6 +38,7 @@ from engine.train.loading import load
 from engine.train.online_dpo import Trainer
 from engine.train.optimizers import build_optimizer
 from engine.train.ranks import Ranks, ranks_of
+from engine.train.ranks.refusal import refusals_told
 from engine.train.roles import Roles
 from engine.train.state import TrainingState
 from engine.train.update import Update
@@ -81,9 +82,10 @@ def train(
     """
     configure_mlx()
     journal = Journal(run, emit, control)
-    for repaired in [*run.repair(), *filter(None, [settle(run), go_back.settle(run)])]:
-        journal.log("warning", repaired)
-    suites = suites_of(settings)
+    with refusals_told():
+        for repaired in [*run.repair(), *filter(None, [settle(run), go_back.settle(run)])]:
+            journal.log("warning", repaired)
+        suites = suites_of(settings)
     judge, others = training_judge(settings), evaluator(settings)
     with (
         ranks_of(settings, journal, control) as ranks,
@@ -266,7 +268,8 @@ def _trainer(
         guard=guard,
         journal=journal,
         control=control,
-        measures=ranks.measures(judging.measures),
+        measures=judging.measures,
+        step_measures=ranks.step_measures,
     )
     return Trainer(
         settings,

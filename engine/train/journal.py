@@ -37,6 +37,8 @@ class Journal:
         self.labelled: Collection[str] = ()  # ids of pairs with a label from before a restart
         self.earlier: EarlierLabels | None = None  # of steps that the run went back from
         self.pairs = 0  # with a label in the run's files
+        # What a checkpoint is written within.
+        self.saving: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         self._reached = {"step": 0, "seconds": 0.0}
         self._counting = threading.Lock()  # a person's labels come from another thread
 
@@ -149,7 +151,8 @@ class Journal:
             self.run.prune_checkpoints()
             self.run.rewrite(SAMPLED, lambda line: line if _step_of(line) > self.step else None)
 
-        self.persist(write_synced)
+        with self.saving():
+            self.persist(write_synced)
         self.emit(Saved(step=self.step, folder=str(self.run.path)))
 
     def record_samples(self, step: int, pairs: Sequence[Pair], order: dict[str, int]) -> None:

@@ -42,6 +42,8 @@ RATES = {
     "pairs_per_second": ("pairs", "step_seconds"),
     "sampled_tokens_per_second": ("sampled_tokens", "sample_seconds"),
 }
+# Of a step of several ranks, and in no line of a run of one.
+OF_RANKS = ("sent_mb", "sum_seconds", "wait_seconds", "longest_wait_seconds")
 COUNTS = (
     "trained_pairs",
     "offline_pairs",
@@ -78,12 +80,14 @@ class Averages:
         return {name: list(sums) for name, sums in self._sums.items()}
 
     def report(self) -> dict[str, float | None]:
-        """All metrics over what was added: None for one that had nothing to be measured on."""
+        """All metrics over what was added: None for one that had nothing to be measured on. Those
+        of ranks are there where they were added."""
         line = {name: self.mean(name) for name in MEANS}
         for rate, (count, seconds) in RATES.items():
             time = self.total(seconds)
             line[rate] = self.total(count) / time if time else None
-        return line | {name: self.total(name) for name in COUNTS}
+        line |= {name: self.total(name) for name in COUNTS}
+        return line | {name: self.mean(name) for name in OF_RANKS if name in self._sums}
 
 
 def add_judged(means: Averages, judged: Sequence[JudgedPair]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Protocol
 
 import mlx.core as mx
 
@@ -39,6 +40,18 @@ SPLITS: dict[Split, str] = {
 Measures = Callable[[int], dict[str, float]]  # by metric, up to a step
 
 
+class StepMeasures(Protocol):
+    """What is measured of each step by somebody else."""
+
+    def restart(self) -> None:
+        """A step begins: what was measured since the last one is no part of it."""
+        ...
+
+    def of_step(self) -> dict[str, float]:
+        """The metrics of the step that ends now."""
+        ...
+
+
 class Reporter:
     """Adds up what steps measure in a run's state, and tells of it through its journal."""
 
@@ -49,13 +62,20 @@ class Reporter:
         journal: Journal,
         settings: Settings,
         measures: Measures | None = None,
+        step_measures: StepMeasures | None = None,
     ) -> None:
+        self._step_measures = step_measures
         self._state = state
         self._settings = settings
         self._measures = measures or (lambda step: {})
         self._total_steps = total_steps
         self._journal = journal
         self._findings: tuple[Finding, ...] | None = None  # of the last HealthChanged
+
+    def begin_step(self) -> None:
+        """A step begins, after whatever was done since the last one."""
+        if self._step_measures:
+            self._step_measures.restart()
 
     def add_sampling(self, tokens: int, seconds: float) -> None:
         """Add the sampling of a batch."""
@@ -78,6 +98,7 @@ class Reporter:
         """Add a step to the means of the next report, and tell of it."""
         state, own = self._state, Averages()
         state.averages.add("update_seconds", update_seconds)
+        measured = self._step_measures.of_step() if self._step_measures else {}
         for averages in (own, state.averages):
             add_judged(averages, judged)
             for name, value in result.means.items():
@@ -89,6 +110,8 @@ class Reporter:
             averages.add("grad_norm", result.grad_norm)
             averages.add("learning_rate", learning_rate)
             averages.add("step_seconds", step_seconds)
+            for name, value in measured.items():
+                averages.add(name, value)
         state.seconds += step_seconds
         if result.dropped:
             self._journal.log("warning", f"step {state.step} changed nothing: {result.dropped}")

@@ -19,7 +19,7 @@ from engine.train import state as checkpoints
 from engine.train.evaluation import Evaluation, WinRate
 from engine.train.journal import Journal
 from engine.train.pausing import POLL_SECONDS, StepClock
-from engine.train.reporting import Measures, Reporter
+from engine.train.reporting import Measures, Reporter, StepMeasures
 from engine.train.state import TrainingState
 from engine.train.update import StepResult, Update
 from engine.train.watch import collapse_watch
@@ -43,11 +43,13 @@ class Upkeep:
         journal: Journal,
         control: Control,
         measures: Measures | None = None,
+        step_measures: StepMeasures | None = None,
     ) -> None:
-        """`measures` are what the judge tells of itself, up to a step, by metric."""
+        """`measures` are what the judge tells of itself, up to a step, by metric; `step_measures`
+        are added to those of each step."""
         self.halted: str | None = None  # why the run stopped, where nobody asked it to
         self.waited = 0.0  # seconds that were waited for a model's verdicts on the next batch
-        self.reporter = Reporter(state, total_steps, journal, settings, measures)
+        self.reporter = Reporter(state, total_steps, journal, settings, measures, step_measures)
         self._settings = settings
         self._state = state
         self._total_steps = total_steps
@@ -75,7 +77,7 @@ class Upkeep:
         sound = self._sound_checkpoint_due()
         if sound or self._unsaved_best:
             self.save(sound=sound, extra=True)
-        self._clock.restart()
+        self._begin_step()
 
     def after_step(
         self, judged: Sequence[JudgedPair], result: StepResult, update_seconds: float
@@ -113,7 +115,7 @@ class Upkeep:
             self._halt(f"the guard: it {loss} that were right at the start; guard: warn goes on")
         if state.step < self._total_steps:
             self._mind_memory()
-        self._clock.restart()
+        self._begin_step()
 
     def serve_requests(self) -> None:
         """Evaluate or save, where that was requested."""
@@ -218,6 +220,10 @@ class Upkeep:
             self._judge.submit(batch)
         if went_back and ended:
             self.save()  # so that a resume from here does not end at once
+
+    def _begin_step(self) -> None:
+        self._clock.restart()
+        self.reporter.begin_step()
 
     def _due(self, every: int) -> bool:
         return self._state.step % every == 0 or self._state.step == self._total_steps

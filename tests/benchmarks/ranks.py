@@ -23,7 +23,7 @@ from tests.end_to_end.program import words
 from tests.end_to_end.ranks import ROOT, free_ports
 
 PHASES = ("sample_seconds", "judge_seconds", "update_seconds", "step_seconds")
-OF_RANKS = ("wait_seconds", "longest_wait_seconds", "sum_seconds", "sent_mb")  # means so far
+OF_RANKS = ("wait_seconds", "longest_wait_seconds", "sum_seconds", "sent_mb")
 RUN: dict[str, Any] = {
     "batch_size": 32,
     "steps_per_report": 1,
@@ -122,7 +122,9 @@ def of_run(folder: Path) -> dict[str, float]:
     """Medians of a run's steps; the first ones warm up."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "loss" in line][2:]
-    of_ranks = {name: steps[-1][name] for name in OF_RANKS if name in steps[-1]}
+    of_ranks = {
+        name: statistics.mean(line[name] for line in steps) for name in OF_RANKS if name in steps[0]
+    }
     return {name: statistics.median(line[name] for line in steps) for name in PHASES} | of_ranks
 
 

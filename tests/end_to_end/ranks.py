@@ -54,6 +54,16 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
+def hosts_of(size: int, folder: Path, addresses: Sequence[str] = ()) -> list[dict[str, str]]:
+    """What the launcher gives each of so many ranks in its environment, on this machine or at
+    addresses with their ports, beside what is there."""
+    hosts = [[each] for each in addresses or [f"127.0.0.1:{port}" for port in free_ports(size)]]
+    hostfile = folder / f"hosts-{time.monotonic_ns()}.json"
+    hostfile.write_text(json.dumps(hosts))
+    shared = {**os.environ, "PYTHONPATH": str(ROOT), "MLX_HOSTFILE": str(hostfile)}
+    return [{**shared, "MLX_RANK": str(rank)} for rank in range(size)]
+
+
 @contextlib.contextmanager
 def started(
     size: int,
@@ -72,22 +82,16 @@ def started(
             their ports, and what stands before the command.
     """
     home.mkdir(parents=True, exist_ok=True)
-    hosts = [[each] for each in addresses or [f"127.0.0.1:{port}" for port in free_ports(size)]]
-    hostfile = home / f"hosts-{time.monotonic_ns()}.json"
-    hostfile.write_text(json.dumps(hosts))
     ranks = []
+    printed = home / f"ranks-{time.monotonic_ns()}"
     try:
-        for rank in range(size):
-            variables = {
-                **os.environ,
+        for rank, variables in enumerate(hosts_of(size, home, addresses)):
+            variables |= {
                 "LORA_STUDIO_HOME": str(home),
-                "PYTHONPATH": str(ROOT),
-                "MLX_HOSTFILE": str(hostfile),
-                "MLX_RANK": str(rank),
                 **(environments[rank] if environments else {}),
             }
-            out, err = (hostfile.with_suffix(f".{rank}.{name}") for name in ("out", "err"))
-            with out.open("wb") as to, out.with_suffix(".err").open("wb") as errors:
+            out, err = (printed.with_suffix(f".{rank}.{name}") for name in ("out", "err"))
+            with out.open("wb") as to, err.open("wb") as errors:
                 command = [sys.executable, "-m", "tui.main", *arguments]
                 process = subprocess.Popen(
                     [*(before[rank] if before else ()), *command, *(own[rank] if own else ())],

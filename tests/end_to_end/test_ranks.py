@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,23 @@ import numpy as np
 import psutil
 import pytest
 
+from engine.settings.files import preset, to_yaml
 from tests.close import assert_close
 from tests.end_to_end import program
 from tests.end_to_end.program import TIMEOUT, words
+from tests.end_to_end.pseudo_terminal import PseudoTerminal
 from tests.end_to_end.ranks import (
     ROOT,
     SHORT,
     ended,
     free_ports,
+    hosts_of,
     started,
     train,
     wait_for_step,
 )
+from tests.end_to_end.test_terminal_person import CONFIG as BY_HAND
+from tests.end_to_end.test_terminal_person import F4, Person, stored
 from tests.engine.little_server import LittleServer
 from tests.engine.small_models import QWEN3, write_model, write_prompts
 
@@ -96,7 +101,9 @@ def test_two_ranks_equal_one(alone: Path, tmp_path: Path) -> None:
     assert_equal_runs(folder, alone)
     assert json.loads((folder / "run.json").read_text())["ranks"] == 2
     reports = [line for line in program.written(folder)["metrics.jsonl"] if "loss" in line]
-    assert all(0 < line["sent_mb"] < 10 for line in reports)
+    sent = [line["sent_mb"] for line in reports]
+    assert min(sent) > 0
+    assert max(sent) < 1.5 * min(sent)  # the evaluation of the start and those between are in none
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -126,6 +133,31 @@ def test_the_command_of_the_guide_for_this_machine_works_as_written(tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_the_command_of_the_guide_for_two_machines_finds_the_program(tmp_path: Path) -> None:
+    """In `.venv`, where it is on no PATH: the two are this machine, which the launcher needs no ssh
+    for, and hands its command to as to another."""
+    page = (ROOT / "tui" / "guide" / "ranks.md").read_text(encoding="utf-8")
+    block = page.partition("## Two Macs")[2].split("```")[1]
+    command = next(line for line in block.splitlines() if line.startswith("mlx.launch "))
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "mlx.launch").symlink_to(Path(sys.prefix) / "bin" / "mlx.launch")
+    chosen = preset("starter").model_copy(update={**SHORT, "iters": 3, "run_name": "macs"})
+    (tmp_path / "config.yaml").write_text(to_yaml(chosen), encoding="utf-8")
+    hosts = [{"ssh": "127.0.0.1", "ips": ["127.0.0.1"]}] * 2
+    (tmp_path / "hosts.json").write_text(json.dumps(hosts), encoding="utf-8")
+    path = f"{tmp_path / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin"
+    assert shutil.which("lora-studio", path=path) is None
+    port = f"mlx.launch -p {free_ports(1)[0]} "
+    command = command.replace("mlx.launch ", port)
+    with launched(["sh", "-c", command], tmp_path, path) as (launcher, out):
+        assert launcher.wait(3 * TIMEOUT) == 0, out.read_text()
+    assert "done: step 3 of 3" in out.read_text()
+    state = json.loads((tmp_path / "runs" / "macs" / "run.json").read_text())
+    assert (state["status"], state["ranks"]) == ("finished", 2)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_other_ways_to_train_are_equal_too(name: str, tmp_path: Path) -> None:
     values = VARIANTS[name]
@@ -133,6 +165,54 @@ def test_other_ways_to_train_are_equal_too(name: str, tmp_path: Path) -> None:
         with train(size, run, tmp_path, **values) as ranks:
             assert ended(ranks) == [0] * size, [each.said() for each in ranks]
     assert_equal_runs(tmp_path / "runs" / "three", tmp_path / "runs" / "one")
+
+
+# After its second update, a weight of rank 1 is another one.
+UNLIKE = """
+import os, sys, threading, time
+
+def wait():
+    while not hasattr(sys.modules.get("engine.train.ranks.worker"), "_Work"):
+        time.sleep(0.01)
+    from engine.model.arrays import flat
+    Update = sys.modules["engine.train.update"].Update
+    apply, count = Update.apply, 0
+
+    def rounded_otherwise(update):
+        nonlocal count
+        norm, model = apply(update), update.policy.model
+        count += 1
+        if count == 2:
+            name, weight = min(flat(model.trainable_parameters()).items())
+            model.load_weights([(name, weight + 1e-3)], strict=False)
+        return norm
+
+    Update.apply = rounded_otherwise
+
+if os.environ.get("MLX_RANK") == "1":
+    threading.Thread(target=wait, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+def test_a_rank_whose_weights_part_from_those_of_rank_0_gets_them_again(
+    alone: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs" / "unlike"
+    arguments = ("train", "starter", "--run-name", "unlike", *words(**{**SHORT, "save_every": 2}))
+    environments = first_of_all(UNLIKE, tmp_path, 2)
+    with started(2, *arguments, home=tmp_path, environments=environments) as ranks:
+        assert ended(ranks) == [0, 0], [each.said() for each in ranks]
+    lines = [
+        line
+        for line in (folder / "log.txt").read_text().splitlines()
+        if "other weights than rank 0" in line
+    ]
+    assert len(lines) == 1  # and not at the two digests after it
+    assert "warning" in lines[0]
+    assert f"(process {ranks[1].process.pid}) has other weights than rank 0" in lines[0]
+    assert checkpoints(folder)[-1] == 6
+    assert_equal_runs(folder, alone)
 
 
 @pytest.mark.slow
@@ -214,6 +294,54 @@ def test_a_rank_that_hangs_ends_the_run(tmp_path: Path) -> None:
     assert checkpoints(folder)[-1] == reached >= 2
 
 
+def first_of_all(code: str, folder: Path, size: int, **variables: Sequence[str]) -> list[Any]:
+    """The environments of so many ranks, in which Python runs some code before all else; rank by
+    rank, further variables."""
+    (folder / "sitecustomize.py").write_text(code, encoding="utf-8")
+    path = f"{folder}{os.pathsep}{ROOT}"
+    return [
+        {"PYTHONPATH": path, **{name: values[rank] for name, values in variables.items()}}
+        for rank in range(size)
+    ]
+
+
+# Rank 1 does something to its second digest of the weights.
+AT_THE_DIGEST = """
+import os, sys, threading, time
+
+def wait():
+    while not hasattr(sys.modules.get("engine.train.ranks.worker"), "_Work"):
+        time.sleep(0.01)
+    worker = sys.modules["engine.train.ranks.worker"]
+    digest, count = worker.state_digest, 0
+
+    def digest_of(update):
+        nonlocal count
+        count += 1
+        if count == 2:
+            os._exit(9)
+        return digest(update)
+
+    worker.state_digest = digest_of
+
+threading.Thread(target=wait, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+def test_a_step_that_a_rank_is_lost_after_is_not_taken_again(alone: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "digest"
+    environments = first_of_all(AT_THE_DIGEST, tmp_path, 2)
+    arguments = ("train", "starter", "--run-name", "digest", *words(**{**SHORT, "save_every": 2}))
+    with started(2, *arguments, home=tmp_path, environments=environments) as ranks:
+        assert ended(ranks) == [3, 9], [each.said() for each in ranks]
+        assert "stopped with a checkpoint of step 4: rank 1 on" in ranks[0].said()
+    assert checkpoints(folder)[-1] == 4
+    with started(1, "resume", "digest", home=tmp_path) as ranks:
+        assert ended(ranks) == [0], [each.said() for each in ranks]
+    assert_equal_runs(folder, alone)
+
+
 # What Python runs in a rank before all else: once there is a file, sampling never ends.
 HANGING = """
 import os, sys, threading, time
@@ -233,9 +361,8 @@ threading.Thread(target=wait, daemon=True).start()
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_whose_computing_hangs_ends_the_run(rank: int, tmp_path: Path) -> None:
     """Its process lives, and its heartbeats go on."""
-    (tmp_path / "sitecustomize.py").write_text(HANGING, encoding="utf-8")
-    path = f"{tmp_path}{os.pathsep}{ROOT}"
-    variables = [{"PYTHONPATH": path, "HANG": str(tmp_path / f"hang {at}")} for at in range(3)]
+    files = [str(tmp_path / f"hang {at}") for at in range(3)]
+    variables = first_of_all(HANGING, tmp_path, 3, HANG=files)
     folder = tmp_path / "runs" / "hung"
     arguments = ("train", "starter", "--run-name", "hung", *words(**{**SHORT, "iters": 500}))
     save = ("--set", "save_every=1")
@@ -255,6 +382,87 @@ def test_a_rank_whose_computing_hangs_ends_the_run(rank: int, tmp_path: Path) ->
             assert "rank 1 hangs: sampling has not gone on for" in ranks[1].said()
     reached = json.loads((folder / "run.json").read_text())["step"]
     assert checkpoints(folder)[-1] == reached >= 2
+
+
+# Once there is a file, each sign that rank 0 gives of what it computes takes long.
+SLOW = """
+import os, sys, threading, time
+
+def wait():
+    while not os.path.exists(os.environ["SLOW"]):
+        time.sleep(0.05)
+    headway = sys.modules["engine.compute.headway"]
+    sign = getattr(headway, os.environ["SIGN"])
+    seconds = float(os.environ["SECONDS"])
+    setattr(headway, os.environ["SIGN"], lambda *of: time.sleep(seconds) or sign(*of))
+
+threading.Thread(target=wait, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sign", "seconds"), [("sign", "5"), ("made", "10")])
+def test_a_rank_that_is_killed_ends_the_run_in_the_middle_of_a_long_share(
+    sign: str, seconds: str, tmp_path: Path
+) -> None:
+    """Of completions, where each token takes long, or of gradients, where each layer does."""
+    files = [str(tmp_path / "slow"), str(tmp_path / "never")]
+    slowness = {"SLOW": files, "SIGN": [sign] * 2, "SECONDS": [seconds] * 2}
+    environments = first_of_all(SLOW, tmp_path, 2, **slowness)
+    folder = tmp_path / "runs" / "slow"
+    arguments = ("train", "starter", "--run-name", "slow", *words(**{**SHORT, "iters": 500}))
+    with started(2, *arguments, home=tmp_path, environments=environments) as ranks:
+        wait_for_step(ranks, folder, 2)
+        (tmp_path / "slow").touch()
+        time.sleep(12)  # so that this share has begun
+        ranks[1].process.kill()
+        killed = time.monotonic()
+        assert ended(ranks[:1], 60) == [3], ranks[0].said()
+        assert time.monotonic() - killed < 60
+        assert f"(process {ranks[1].process.pid}) is gone" in ranks[0].said()
+    assert checkpoints(folder)[-1] == json.loads((folder / "run.json").read_text())["step"] >= 2
+
+
+# Once there is a file, rank 0 hangs in its digest of the weights, or in a checkpoint.
+HANGING_AFTER_A_STEP = """
+import sys, threading, time, os
+
+def wait():
+    while not hasattr(sys.modules.get("engine.train.assemble"), "train"):
+        time.sleep(0.01)
+    hang("engine.train.ranks.lead", "state_digest", "digest")
+    hang("engine.train.state", "save", "save")
+
+def hang(module, name, what):
+    work = getattr(sys.modules[module], name)
+
+    def hanging(*of):
+        if os.environ["IN"] == what and os.path.exists(os.environ["HANG"]):
+            time.sleep(1e6)
+        return work(*of)
+
+    setattr(sys.modules[module], name, hanging)
+
+threading.Thread(target=wait, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("work", ["digest", "save"])
+def test_the_others_end_where_rank_0_hangs_after_a_step(work: str, tmp_path: Path) -> None:
+    folder, hang = tmp_path / "runs" / "hung", tmp_path / "hang"
+    variables = {"IN": [work] * 2, "HANG": [str(hang)] * 2}
+    environments = first_of_all(HANGING_AFTER_A_STEP, tmp_path, 2, **variables)
+    values = {**SHORT, "iters": 500, "save_every": 1}
+    arguments = ("train", "starter", "--run-name", "hung", *words(**values))
+    with started(2, *arguments, home=tmp_path, environments=environments) as ranks:
+        wait_for_step(ranks, folder, 3)  # none of its kind is new any more
+        hang.touch()
+        at = time.monotonic()
+        assert ended(ranks[1:], 60) == [1], ranks[1].said()
+        assert time.monotonic() - at < 60
+        assert f"hangs: {'a ' if work == 'save' else ''}{work} has not gone on" in ranks[1].said()
+    assert checkpoints(folder)[-1] >= 2
 
 
 @pytest.fixture
@@ -316,6 +524,97 @@ def test_a_rank_that_is_told_to_end_stops_the_run_with_a_checkpoint(tmp_path: Pa
     assert checkpoints(folder)[-1] == json.loads((folder / "run.json").read_text())["step"] >= 2
 
 
+# What rank 0 does in place of loading its models.
+INSTEAD_OF_LOADING = """
+import os, sys, threading, time
+
+def wait():
+    while not hasattr(sys.modules.get("engine.train.assemble"), "train"):
+        time.sleep(0.01)
+    sys.modules["engine.train.assemble"].load = load
+
+def load(*_):
+    if os.environ["LOADING"] == "hangs":
+        time.sleep(1e6)
+    raise LookupError("of nothing")
+
+threading.Thread(target=wait, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+def test_a_stop_while_the_run_loads_is_no_failure_of_the_others(tmp_path: Path) -> None:
+    environments = first_of_all(INSTEAD_OF_LOADING, tmp_path, 2, LOADING=["hangs"] * 2)
+    arguments = ("train", "starter", "--run-name", "loading", *words(**SHORT))
+    log = tmp_path / "runs" / "loading" / "log.txt"
+    with started(2, *arguments, home=tmp_path, environments=environments) as ranks:
+        end = time.monotonic() + TIMEOUT
+        while not (log.exists() and "2 ranks train together" in log.read_text()):
+            assert time.monotonic() < end, [each.said() for each in ranks]
+            time.sleep(0.05)
+        ranks[0].process.terminate()
+        assert ended(ranks) == [128 + signal.SIGTERM, 128 + signal.SIGINT]
+        assert ranks[1].said() == ""
+
+
+# Rank 1 never comes to an end of loading, and rank 0 tells when it begins to wait for that.
+STALLED = """
+import os, pathlib, sys, threading, time
+
+def wait():
+    while not hasattr(sys.modules.get("engine.train.assemble"), "train"):
+        worker = sys.modules.get("engine.train.ranks.worker")
+        if hasattr(worker, "_Work"):
+            worker.load_roles = lambda *_: time.sleep(1e6)
+            return
+        time.sleep(0.01)
+    lead = sys.modules["engine.train.ranks.lead"]
+    lead.FIRST_SECONDS, lead.SLOWER = float(os.environ["SECONDS"]), 0
+    spread = lead.Lead.spread
+
+    def waits(*of):
+        pathlib.Path(os.environ["WAITS"]).touch()
+        spread(*of)
+
+    lead.Lead.spread = waits
+
+threading.Thread(target=wait, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [True, False])
+def test_a_rank_that_stalls_while_it_loads_is_not_waited_for_without_end(
+    stop: bool, tmp_path: Path
+) -> None:
+    waits, seconds = tmp_path / "waits", "600" if stop else "5"
+    variables = {"WAITS": [str(waits)] * 2, "SECONDS": [seconds] * 2}
+    environments = first_of_all(STALLED, tmp_path, 2, **variables)
+    arguments = ("train", "starter", "--run-name", "stalled", *words(**SHORT))
+    with started(2, *arguments, home=tmp_path, environments=environments) as ranks:
+        end = time.monotonic() + TIMEOUT
+        while not waits.exists():
+            assert time.monotonic() < end, [each.said() for each in ranks]
+            time.sleep(0.05)
+        if stop:
+            ranks[0].process.send_signal(signal.SIGINT)
+            assert ended(ranks, 20) == [130, 130], [each.said() for each in ranks]
+        else:
+            assert ended(ranks, 30) == [1, 1], [each.said() for each in ranks]
+            lost = "has not answered within 5 seconds that its models are loaded"
+            for each in ranks:
+                assert f"(process {ranks[1].process.pid}) {lost}" in each.said()
+
+
+@pytest.mark.slow
+def test_the_others_say_why_rank_0_failed(tmp_path: Path) -> None:
+    environments = first_of_all(INSTEAD_OF_LOADING, tmp_path, 2, LOADING=["fails"] * 2)
+    arguments = ("train", "starter", "--run-name", "failing", *words(**SHORT))
+    with started(2, *arguments, home=tmp_path, environments=environments) as ranks:
+        assert ended(ranks) == [1, 1], [each.said() for each in ranks]
+        assert "rank 0 has failed: LookupError: of nothing" in ranks[1].said()
+
+
 @pytest.mark.slow
 def test_ctrl_c_on_the_launcher_ends_all(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "launched"
@@ -341,20 +640,24 @@ def test_ctrl_c_on_the_launcher_ends_all(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def launched(command: list[str], home: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
-    """A command by MLX's launcher, in a process group of its own, and what all print. An input
-    that ends would keep the launcher busy."""
+def launched(
+    command: list[str], home: Path, path: str | None = None
+) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+    """A command by MLX's launcher, in a process group of its own, and what all print; with a PATH
+    that is not this one's, in the folder `home`. An input that ends would keep the launcher
+    busy."""
     out = home / "out.txt"
     here = Path(sys.executable).parent
     variables = {
         **os.environ,
         "LORA_STUDIO_HOME": str(home),
-        "PATH": f"{here}{os.pathsep}{os.environ['PATH']}",
+        "PATH": path or f"{here}{os.pathsep}{os.environ['PATH']}",
     }
     with out.open("wb") as to:
         launcher = subprocess.Popen(
             command,
             env=variables,
+            cwd=home if path else None,
             stdin=subprocess.PIPE,
             stdout=to,
             stderr=to,
@@ -426,9 +729,77 @@ def test_a_rank_with_another_model_is_refused(tmp_path: Path) -> None:
     assert "has other files of ./policy than rank 0; give all ranks the same" in said
 
 
-def test_the_app_is_no_program_for_ranks(tmp_path: Path) -> None:
+def test_all_hear_at_once_why_rank_0_cannot_begin(tmp_path: Path) -> None:
+    start = time.monotonic()
+    with started(2, "resume", "nothing", home=tmp_path) as ranks:
+        assert ended(ranks) == [2, 2]
+        assert time.monotonic() - start < 60  # the others would wait for two minutes
+        for each in ranks:
+            assert each.said().startswith("lora-studio: there is no run 'nothing'")
+            assert each.said().count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("free", [0, 400_000])
+def test_a_disk_that_is_full_on_rank_0_is_refused_at_the_start(
+    free: int, small_disk: Path, fill_disk: Callable[[], Path], tmp_path: Path
+) -> None:
+    ballast = fill_disk()
+    os.truncate(ballast, ballast.stat().st_size - free)
+    arguments = ("train", "starter", *words(**{**SHORT, "output_root": small_disk}))
+    with started(2, *arguments, home=tmp_path) as ranks:
+        assert ended(ranks) == [2, 2], [each.said() for each in ranks]
+        for each in ranks:
+            if free:
+                assert "lora-studio: rank 0 on" in each.said()
+                assert "MB free for the run in" in each.said()
+                assert "free some space, or set output_root to another disk" in each.said()
+            else:
+                assert "lora-studio: a run cannot be kept in" in each.said()
+    assert [each.name for each in (small_disk / "runs").glob("*")] == []
+
+
+def test_the_app_on_ranks_wants_a_run(tmp_path: Path) -> None:
     with started(2, home=tmp_path) as ranks:
         assert ended(ranks) == [2, 2]
         for each in ranks:
-            assert "the app is for one process, and this is one of 2 ranks" in each.said()
-            assert "`lora-studio train" in each.said()
+            assert "on 2 ranks the app begins a run at once" in each.said()
+            assert "`lora-studio CONFIG.yaml --start`" in each.said()
+
+
+def test_without_a_terminal_a_person_cannot_judge_for_ranks(tmp_path: Path) -> None:
+    with started(2, "starter", "--set", "judge=human", home=tmp_path) as ranks:
+        assert ended(ranks) == [2, 2]
+        for each in ranks:
+            said = "lora-studio: the app needs a terminal, and a person as the judge needs the app"
+            assert each.said().strip() == said
+
+
+@pytest.mark.slow
+def test_a_person_on_rank_0_labels_for_all_ranks(tmp_path: Path) -> None:
+    config = tmp_path / "by-hand.yaml"
+    config.write_text(BY_HAND, encoding="utf-8")
+    command = [sys.executable, "-m", "tui.main", str(config), "--start"]
+    first, second = ({**each, "LORA_STUDIO_HOME": str(tmp_path)} for each in hosts_of(2, tmp_path))
+    other = subprocess.Popen(command, env=second, cwd=ROOT)
+    try:
+        with PseudoTerminal(command, columns=100, rows=30, environment=first) as terminal:
+            terminal.wait_for("by-hand")
+            terminal.press(F4)
+            person = Person(terminal)
+            shown = person.next()
+            for key in "12bt12121212":
+                if shown is None:
+                    break
+                shown = person.give(key, shown)
+            assert shown is None
+            terminal.press("q")
+            assert terminal.wait() == 0
+        assert other.wait(TIMEOUT) == 0
+    finally:
+        other.kill()
+        other.wait()
+    assert stored(tmp_path, "by-hand") == person.meant
+    assert len(person.meant) == 8
+    state = json.loads((tmp_path / "runs" / "by-hand" / "run.json").read_text())
+    assert (state["status"], state["ranks"], state["step"]) == ("finished", 2, 4)

@@ -65,6 +65,12 @@ def test_what_is_new_gets_more_time() -> None:
         assert not watched.hangs(60 * TICK)
 
 
+def test_the_first_of_a_kind_may_have_a_limit_of_its_own() -> None:
+    watched = Watched()
+    with watched.watch.over("a save", 1, first=10 * TICK):
+        assert watched.hangs(SOON)
+
+
 def test_nothing_hangs_where_nothing_is_computed() -> None:
     watched = Watched()
     with watched.watch.over("sampling", 5):

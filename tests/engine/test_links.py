@@ -1,6 +1,8 @@
 """What rank 0 and the others say to each other, and how each notices that the other is gone."""
 
 import contextlib
+import json
+import queue
 import socket
 import threading
 import time
@@ -9,8 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from engine.compute.sampling import Interrupted
-from engine.distributed import links
+from engine.distributed import links, wire
 from engine.distributed.links import Hub, Link, RankLost
+from engine.distributed.wire import Message, Wire
 
 KEY = b"a key"
 SOON = 60.0  # seconds, on a machine that is busy
@@ -110,6 +113,17 @@ def test_a_rank_at_fault_is_lost_with_its_reason() -> None:
             hub.answers([1], hub.ask({1: {"do": "sample"}}))
 
 
+def test_who_does_not_answer_in_time_is_named() -> None:
+    with linked(2) as (hub, ends):
+        number = hub.ask({1: {"do": "ready"}, 2: {"do": "ready"}})
+        ends[0].answer(ends[0].next())
+        hub.answers([1], number)
+        with pytest.raises(
+            TimeoutError, match=r"^rank 2 on a host \(process 7\) has not answered$"
+        ):
+            hub.answers([1, 2], number, seconds=0.2)
+
+
 def test_the_others_notice_that_rank_0_is_gone() -> None:
     with linked() as (hub, [end]):
         hub.close()
@@ -127,12 +141,12 @@ def test_the_last_word_of_rank_0_ends_what_waits() -> None:
 
 
 def test_a_side_that_is_silent_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(wire, "BEAT_SECONDS", 0.05)
     with linked() as (hub, [end]):
         time.sleep(0.5)
         hub.alive()
         end.alive()
-        monkeypatch.setattr(links, "SILENT_SECONDS", -1.0)  # any silence is too long
+        monkeypatch.setattr(wire, "SILENT_SECONDS", -1.0)  # any silence is too long
         wait_until(lambda: hub.lost and end.lost)
         assert "rank 1 on a host (process 7) has been silent" in str(hub.lost)
 
@@ -148,6 +162,49 @@ def test_a_stranger_is_no_rank() -> None:
     assert hub.hellos(SOON)[1]["pid"] == 7
     hub.close()
     end.close()
+
+
+def test_strangers_who_are_silent_hold_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub(1, "127.0.0.1", KEY)
+    silent = [socket.create_connection(("127.0.0.1", hub.port)) for _ in range(3)]
+    start = time.monotonic()
+    end = Link("rank 0", ["127.0.0.1"], hub.port, KEY, hello(1))
+    assert hub.hellos(SOON)[1]["pid"] == 7
+    assert time.monotonic() - start < wire.CONNECT_SECONDS
+    for each in silent:  # they are let go
+        each.settimeout(SOON)
+        while each.recv(1 << 10):
+            pass
+    hub.alive()
+    # Nor does one who listens where rank 0 was looked for.
+    monkeypatch.setattr(wire, "CONNECT_SECONDS", 0.2)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(RankLost, match="cannot be reached"),
+    ):
+        Link("rank 0", ["127.0.0.1"], other.getsockname()[1], KEY, hello(1))
+    hub.close()
+    end.close()
+
+
+def test_who_still_sends_a_long_message_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(wire, "SILENT_SECONDS", 3.0)
+    own, other = socket.socketpair()
+    messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    lost: list[str] = []
+    Wire(own, messages.put, lost.append)
+    text = "x" * 20_000
+    data = json.dumps({"do": "begin", "start": text}).encode()
+    data = wire.SIZE.pack(len(data)) + data
+    with other:
+        for at in range(0, len(data), 1000):  # four seconds, without a heartbeat between
+            other.sendall(data[at : at + 1000])
+            time.sleep(0.2)
+        assert messages.get(timeout=SOON) == {"do": "begin", "start": text}
+        assert lost == []
+        wait_until(lambda: lost)
+    assert "has been silent" in lost[0]
 
 
 def test_own_addresses_name_what_others_reach_first() -> None:

@@ -19,8 +19,10 @@ from engine.data.pairs import Verdict
 from engine.data.prompts import Prompt
 from engine.distributed.group import Group
 from engine.errors import UserError
+from engine.runs.archive import versions
+from engine.train.metrics import Averages
 from engine.train.ranks import waits as rank_waits
-from engine.train.ranks.checks import check_files, file_digests
+from engine.train.ranks.checks import check_files, check_hello, file_digests
 from engine.train.ranks.shares import (
     by_weight,
     dealt,
@@ -156,20 +158,82 @@ def test_digests_are_of_the_files_of_each_model(tmp_path: Path) -> None:
     assert other["model"][1] == digests["model"][1] == other["judge"][1]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.safetensors",
+        "config.json",
+        "chat_template.jinja",
+        "tokenizer.model",
+        "merges.txt",
+        "cl100k.tiktoken",
+        "modeling_own.py",
+    ],
+)
+def test_digests_are_of_all_that_a_model_is_read_from(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    write_model(folder)
+    chosen = settings(model=str(folder), judge="rule:length")
+    file = folder / name
+    before = file_digests(chosen)
+    file.write_bytes((file.read_bytes() if file.exists() else b"") + b" ")
+    with pytest.raises(UserError, match="model: rank 1 has other files"):
+        check_files("rank 1", file_digests(chosen), before)
+    changed = file_digests(chosen)
+    (folder / "README.md").write_text("notes")
+    check_files("rank 1", file_digests(chosen), changed)
+
+
+def test_each_package_that_computes_has_the_same_version_everywhere() -> None:
+    own = settings()
+    hello = {"versions": versions(), "settings": None}
+    check_hello("rank 1", hello, own)
+    for package in ("lora-studio", "mlx", "mlx-lm", "numpy", "transformers"):
+        other = {**hello, "versions": {**versions(), package: "0.0.1"}}
+        with pytest.raises(UserError, match=rf"rank 1 has {package} 0\.0\.1, and rank 0 has"):
+            check_hello("rank 1", other, own)
+
+
 def test_ranks_wait_for_the_slowest_of_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 110.0
+    now, sent = 110.0, 5_000_000
     monkeypatch.setattr(rank_waits, "time", SimpleNamespace(monotonic=lambda: now))
-    waits = Waits(3)
+    waits = Waits(3, lambda: sent)
+    assert waits.in_words() is None
     waits.add(100.0, 104.0, {1: {"seconds": 10.0}, 2: {"seconds": 7.0}})
     now = 120.0
     waits.add(110.0, 120.0, {1: {"seconds": 1.0}})  # the third had no share
     waits.add_sum(118.0)
-    assert waits.measures(2) == {
-        "wait_seconds": pytest.approx((6 + 9 + 13) / 3 / 2),
-        "longest_wait_seconds": 13 / 2,
-        "sum_seconds": 1.0,
+    sent += 3_000_000
+    assert waits.of_step() == {
+        "sent_mb": 3.0,
+        "sum_seconds": 2.0,
+        "wait_seconds": pytest.approx((6 + 9 + 13) / 3),
+        "longest_wait_seconds": 13.0,
     }
-    assert waits.in_words(2).endswith("a step: rank 0 3.000 s, rank 1 4.500 s, rank 2 6.500 s")
+    # What is waited and sent between two steps, as in an evaluation, is in none of them.
+    waits.add(100.0, 101.0, {})
+    sent += 7_000_000
+    waits.restart()
+    now = 121.0
+    waits.add(120.0, 121.0, {1: {"seconds": 0.5}, 2: {"seconds": 1.0}})
+    sent += 1_000_000
+    assert waits.of_step() == {
+        "sent_mb": 1.0,
+        "sum_seconds": 0.0,
+        "wait_seconds": pytest.approx(0.5 / 3),
+        "longest_wait_seconds": 0.5,
+    }
+    words = "waited for other ranks, a step: rank 0 3.000 s, rank 1 4.750 s, rank 2 6.500 s"
+    assert waits.in_words() == words
+
+
+def test_metrics_of_ranks_are_means_since_the_last_report() -> None:
+    averages = Averages()
+    assert "sent_mb" not in averages.report()
+    averages.add("sent_mb", 1.0)
+    averages.add("sent_mb", 4.0)
+    assert averages.report()["sent_mb"] == 2.5
+    assert "wait_seconds" not in averages.report()
 
 
 def test_digests_are_of_the_functions_that_judge_too(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_new_run_holds_its_settings_and_first_state(studio_home: Path):
     assert opened.settings() == settings
     state = opened.state()
     assert (state["status"], state["step"], state["model"]) == ("paused", 0, "starter")
-    assert {"mlx", "mlx-lm", "python"} <= set(state["versions"])
+    assert {"mlx", "mlx-lm", "numpy", "python"} <= set(state["versions"])
     assert datetime.fromisoformat(state["created"]).utcoffset() == timedelta(0)
     assert run.path.stat().st_mode & 0o777 == 0o700
     for file in (CONFIG, STATE):

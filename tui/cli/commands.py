@@ -90,6 +90,7 @@ def begin(
     """Train in the app, at once or from the form; without a terminal as `train` does."""
     from engine.settings.checks import check
     from engine.settings.presets import PRESETS
+    from tui.cli.rank import refusals_told
     from tui.run_app import run_app
     from tui.terminal.requirements import refusal
 
@@ -99,14 +100,16 @@ def begin(
     settings = settings_of(source, overrides, run_name)
     if not (start or source in PRESETS):
         raise typer.Exit(run_app(settings))
-    reason = refusal()
-    if reason is None:
-        raise typer.Exit(run_app(settings, start=True))
-    if settings.human_judge:
-        raise UserError(f"{reason}, and a person as the judge needs the app")
-    check(settings)
-    print(f"{reason}; training without it, as `lora-studio train` does", file=sys.stderr)
-    _train(settings, json=False)
+    _work_if_not_first(settings)
+    with refusals_told():
+        reason = refusal()
+        if reason is None:
+            raise typer.Exit(run_app(settings, start=True))
+        if settings.human_judge:
+            raise UserError(f"{reason}, and a person as the judge needs the app")
+        check(settings)
+        print(f"{reason}; training without it, as `lora-studio train` does", file=sys.stderr)
+        _train(settings, json=False)
 
 
 @cli.command()
@@ -123,13 +126,15 @@ def train(
 def _train(settings: "Settings", *, json: bool) -> NoReturn:
     from engine.plan.judging import judging_cost
     from engine.settings.checks import check
+    from tui.cli.rank import refusals_told
     from tui.cli.training import train as train_now
 
     check(settings)
     _work_if_not_first(settings)
     if not json and (cost := judging_cost(settings)):
         print(cost, flush=True)
-    raise typer.Exit(train_now(settings, json=json))
+    with refusals_told():
+        raise typer.Exit(train_now(settings, json=json))
 
 
 def _work_if_not_first(settings: "Settings | None" = None) -> None:
@@ -163,13 +168,20 @@ def resume(
     With --step the run becomes what it was then: later checkpoints and pairs go, but for a
     person's labels, which count again where the same pair comes up.
     """
+    from tui.cli.rank import refusals_told
+
+    _work_if_not_first()
+    with refusals_told():
+        raise typer.Exit(_resume(run, app=app, step=step, force=force, json=json))
+
+
+def _resume(run: str, *, app: bool, step: int | None, force: bool, json: bool) -> int:
     from engine.events import COMPLETE
     from engine.runs.archive import open_run
     from engine.runs.folder import LOCK
     from engine.runs.go_back import check as check_step
     from engine.runs.lock import RunBusy
 
-    _work_if_not_first()
     folder = open_run(run)
     if step is not None:
         check_step(folder, step, force=force)
@@ -188,7 +200,7 @@ def resume(
 
         if holder := folder.holder():
             raise RunBusy(folder.name, holder, folder.path / LOCK)
-        raise typer.Exit(run_app(run=folder, back_to=step))
+        return run_app(run=folder, back_to=step)
     if settings.human_judge:
         raise UserError(
             f"a person judges the run {folder.name!r}, which needs the app: "
@@ -196,7 +208,7 @@ def resume(
         )
     from tui.cli.training import train as train_now
 
-    raise typer.Exit(train_now(settings, folder, json=json, back_to=step))
+    return train_now(settings, folder, json=json, back_to=step)
 
 
 for _command in (judge, rates, sweep, chat, export, publish, serve, mcp):

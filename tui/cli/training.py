@@ -46,8 +46,10 @@ def train(
         UserError: the settings want a person as the judge, or the run cannot start.
     """
     if settings.human_judge:
+        begin = " --start`, of rank 0 on a terminal" if place() else "`"
         raise UserError(
-            "judge: human needs a person at the screen, and so the app: `lora-studio CONFIG.yaml`"
+            "judge: human needs a person at the screen, and so the app: `lora-studio CONFIG.yaml"
+            + begin
         )
     with (
         CapturedOutput() as streams,

@@ -31,12 +31,13 @@ class LeaveQuestion(AskChoice):
         self.dismiss(self._first)
 
 
-def leaving(name: str, *, human_judge: bool, loading: bool = False) -> LeaveQuestion:
-    """What is to become of a run that trains, or of one that loads and has nothing to save;
-    without a screen nobody could judge by hand."""
+def leaving(name: str, *, bound: bool, loading: bool = False) -> LeaveQuestion:
+    """What is to become of a run that trains, or of one that loads and has nothing to save. One is
+    bound to this process where nobody could judge it by hand without a screen, or where other
+    ranks train it too."""
     saved = "write a checkpoint, then quit; the run can be resumed"
     choices = [(STOP, "quit; nothing was trained yet" if loading else saved)]
-    if not human_judge:
+    if not bound:
         choices.append((LEAVE_RUNNING, "quit; the run goes on without a screen"))
     choices.append((STAY, f"keep {'loading' if loading else 'training'}"))
     if not loading:

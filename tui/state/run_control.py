@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import RunError, UserError
+from engine.machine.launch import place
 from tui.state.run_view import RunView
 
 if TYPE_CHECKING:
@@ -95,10 +96,10 @@ class RunControl:
         self.add_output(lines)
 
     def refuse_second_run(self) -> None:
-        """One run at a time trains in this process.
+        """One run at a time trains in this process, and only one where it is a rank of several.
 
         Raises:
-            UserError: another run is still going.
+            UserError: another run is still going, or was here on other ranks.
         """
         if self.alive:
             raise UserError(f"{self.name} is still going: stop it first, on the run screen.")
@@ -106,6 +107,11 @@ class RunControl:
             raise UserError(
                 f"what {self.name} was loading cannot be broken off and is not over yet: try again "
                 "in a moment, or leave the program and start it anew."
+            )
+        if self.session and place():
+            raise UserError(
+                f"the other ranks have ended with {self.name}: leave the program, and start it "
+                "anew on all of them."
             )
 
     def stop(self, *, keep: bool = False) -> None:

@@ -16,8 +16,8 @@ def in_browser() -> bool:
 
 def refusal() -> str | None:
     """Why the app cannot run here, in one line; None: it can."""
-    if here := place():
-        return f"the app is for one process, and this is one of {here.size} ranks"
+    if (here := place()) and here.rank:
+        return f"the app is on rank 0, and this is rank {here.rank} of {here.size}"
     if in_browser():
         return None
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):

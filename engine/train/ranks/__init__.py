@@ -10,10 +10,12 @@ from engine.distributed.links import RankLost
 from engine.errors import CannotGoOn, NothingLearned, RunError, UserError
 from engine.judges import PairJudge
 from engine.machine.launch import place
+from engine.secrets import hide
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
-from engine.train.ranks.lead import Lead
-from engine.train.reporting import Measures
+from engine.train.ranks.lead import STOPPED, Lead
+from engine.train.ranks.refusal import refusals_told
+from engine.train.reporting import StepMeasures
 from engine.train.roles import Roles
 from engine.train.update import MakeUpdate, Update
 
@@ -49,8 +51,9 @@ class Ranks(Protocol):
         """Give all ranks the weights, and what the optimizer keeps, of this one."""
         ...
 
-    def measures(self, others: Measures | None) -> Measures | None:
-        """What is measured of ranks, beside other measures, by metric."""
+    @property
+    def step_measures(self) -> StepMeasures | None:
+        """What is measured of ranks in each step."""
         ...
 
 
@@ -59,6 +62,7 @@ class Alone:
 
     size = 1
     lost: str | None = None
+    step_measures: StepMeasures | None = None
     sample = staticmethod(sample)
 
     def serve(self, roles: Roles) -> None:
@@ -72,9 +76,6 @@ class Alone:
 
     def spread(self, update: Update) -> None:
         pass
-
-    def measures(self, others: Measures | None) -> Measures | None:
-        return others
 
 
 @contextlib.contextmanager
@@ -95,20 +96,19 @@ def ranks_of(settings: Settings, journal: Journal, control: Control) -> Iterator
             "a run on several ranks is trained by `lora-studio train CONFIG.yaml`, which "
             "`mlx.launch` starts on each of them"
         )
-    lead = Lead(here, journal, control)
     status, text = 1, "rank 0 has failed"
+    with refusals_told():
+        lead = Lead(here, journal, control)
     try:
-        lead.start(settings)
-        yield lead
+        with _stop_obeyed(control):
+            lead.start(settings)
+            yield lead
         status, text = (3, lead.lost) if lead.lost else (0, "")
     except RankLost as lost:  # before there was a loop that could stop with a checkpoint
         text = str(lost)
         raise RunError(f"{lost}; the run had not begun") from lost
     except LoadingStopped:
-        status, text = 130, ""
-        raise
-    except Interrupted:
-        control.raise_if_stopping()
+        status, text = STOPPED, ""
         raise
     except UserError as error:
         status, text = 2, str(error)
@@ -116,5 +116,27 @@ def ranks_of(settings: Settings, journal: Journal, control: Control) -> Iterator
     except (CannotGoOn, NothingLearned) as error:
         status, text = 3, lead.lost or str(error)
         raise
+    except RunError as error:
+        text = str(error)
+        raise
+    except Exception as error:
+        text = f"rank 0 has failed: {type(error).__name__}: {error}"
+        raise
     finally:
-        lead.end(status, text)
+        lead.end(status, hide(text))
+
+
+@contextlib.contextmanager
+def _stop_obeyed(control: Control) -> Iterator[None]:
+    """What is interrupted since the run is to stop, while it loads, was stopped.
+
+    Raises:
+        LoadingStopped: asked to stop.
+    """
+    try:
+        yield
+    except RankLost:
+        raise
+    except Interrupted:
+        control.raise_if_stopping()
+        raise

@@ -1,5 +1,5 @@
 """What ranks have to have alike before they train together: versions, settings, models, and the
-functions that judge.
+functions that judge; and what rank 0 has to have.
 
 Prompts are no part of it: rank 0 alone reads them, and sends what is to be answered.
 """
@@ -10,13 +10,32 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import UserError
+from engine.machine.memory import disk_free
 from engine.model.locate import locate
+from engine.plan.memory import checkpoint_bytes
 from engine.runs.archive import versions
 from engine.settings.judge_names import file_and_function
 from engine.settings.schema import Settings
 
+# What a model is read from: weights, configs, templates, tokenizers, and code that a person trusts.
+FILES = (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken", ".py")
 # What each rank may have set in a way of its own, since rank 0 alone looks at it.
 OWN_SETTINGS = ("output_root", "run_name", "on_hangup", "lm_studio_name")
+
+
+def check_disk(name: str, folder: Path, settings: Settings) -> None:
+    """See that a checkpoint can be written to the folder of a run, on the rank of that name.
+
+    Raises:
+        UserError: there is no room for one.
+    """
+    free, needed = disk_free(folder), checkpoint_bytes(settings)
+    if needed is not None and free < needed:
+        raise UserError(
+            f"{name} has {free / 1e6:,.1f} MB free for the run in {folder}, where a checkpoint and "
+            f"what is trained take {needed / 1e6:,.1f} MB; free some space, or set output_root to "
+            "another disk"
+        )
 
 
 def check_hello(name: str, hello: Mapping[str, Any], settings: Settings) -> None:
@@ -70,7 +89,7 @@ def file_digests(settings: Settings) -> dict[str, list[str]]:
     for key, name in named:
         digest = hashlib.sha256(digests.get(key, ["", ""])[1].encode())
         for file in sorted(locate(name, key).resolve().iterdir()):
-            if file.is_file() and file.suffix in (".safetensors", ".json", ".jinja", ".model"):
+            if file.is_file() and file.suffix in FILES:
                 with file.open("rb") as content:
                     digest.update(
                         file.name.encode() + hashlib.file_digest(content, "sha256").digest()

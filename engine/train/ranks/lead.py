@@ -6,7 +6,6 @@ the same sum of gradients by the same optimizer, and so has the same weights. Wh
 in `engine.train.ranks.worker`.
 """
 
-import base64
 import contextlib
 import os
 import socket
@@ -24,24 +23,22 @@ from engine.control import Control
 from engine.data.completion import Completion
 from engine.data.pairs import JudgedPair
 from engine.distributed.group import Group, SumTimeout
-from engine.distributed.hang_watch import HangWatch
+from engine.distributed.hang_watch import FIRST_SECONDS, SLOWER, HangWatch
 from engine.distributed.links import Hub, RankLost, own_addresses
 from engine.errors import UserError
 from engine.judges import JudgeAway, PairJudge
 from engine.judges.server import ServerJudge
 from engine.machine.launch import Place
-from engine.model.adapter_files import start_of
 from engine.model.language_model import LanguageModel
 from engine.settings.judge_names import judge_kind
 from engine.settings.schema import Settings
 from engine.train.journal import Journal
-from engine.train.ranks.checks import check_files, check_hello, file_digests
+from engine.train.ranks import meeting
+from engine.train.ranks.checks import check_disk
 from engine.train.ranks.judges import SharedJudge, SharedServer
 from engine.train.ranks.shares import (
-    HEADER,
     by_weight,
     dealt,
-    header,
     reduced,
     state_arrays,
     state_digest,
@@ -49,33 +46,54 @@ from engine.train.ranks.shares import (
 )
 from engine.train.ranks.update import SharedUpdate
 from engine.train.ranks.waits import Waits
-from engine.train.reporting import Measures
 from engine.train.roles import Roles
 from engine.train.update import MakeUpdate, Sums, Update
 
 T = TypeVar("T")
-HELLO_SECONDS = 60.0
+POLL_SECONDS = 0.1
+DISK_BYTES_PER_SECOND = 20e6  # of a slow one
+STOPPED = 130  # the exit status of who was asked to stop
 
 
 class Lead:
     """Rank 0 of several. Each command is given to all before this rank computes its own share."""
 
     def __init__(self, here: Place, journal: Journal, control: Control) -> None:
+        """
+        Raises:
+            UserError: its address is not this machine's.
+        """
         self.size = here.size
         self._group = Group(here)
         self._others = range(1, here.size)
         self._journal, self._control = journal, control
-        key = os.urandom(32)
+        self._key = os.urandom(32)
         self._woken = threading.Event()  # by a server's answers to another rank
-        self._hub = Hub(here.size - 1, here.address or "", key, stop=control.stop, wake=self._wake)
-        self._key = key
+        try:
+            self._hub = Hub(
+                here.size - 1,
+                here.address or "",
+                self._key,
+                stop=control.stop,
+                wake=self._wake,
+                on_loss=self._give_up,
+            )
+        except OSError as error:
+            raise UserError(
+                f"mlx.launch: rank 0 cannot be reached at {here.address}, the address that it is "
+                f"given ({error.strerror or error}); it has to be one of {socket.gethostname()}, "
+                f"such as {own_addresses()[0]}"
+            ) from error
         self._name = f"rank 0 on {socket.gethostname()} (process {os.getpid()})"
         self._reference: LanguageModel | None = None
+        self._began = time.monotonic()
+        self._bytes = 0  # of a checkpoint
         self._short = False  # whether gradients are sent in bfloat16
         self._watch = HangWatch(self._hang)
-        # Since the start of the loop:
-        self._steps = self._sent = 0
-        self._waits = Waits(here.size)
+        self._ended = threading.Event()  # the others were told of the end
+        self.step_measures = self._waits = Waits(
+            here.size, lambda: self._group.bytes_sent + self._hub.bytes_sent
+        )
 
     @property
     def lost(self) -> str | None:
@@ -85,44 +103,31 @@ class Lead:
 
     def start(self, settings: Settings) -> None:
         """Find the other ranks, and see that they have what this one has."""
-        control, group, hub = self._control, self._group, self._hub
+        threading.Thread(target=self._watch_loading, name="loading", daemon=True).start()
         self._short = settings.rank_gradients == "bfloat16"
         self._journal.progress("loading")
-        addresses = [group.place.address] if group.place.address else own_addresses()
-        try:
-            group.start(control.raise_if_stopping)
-            facts = {"addresses": addresses, "port": hub.port, "key": self._key.hex()}
-            data = header({**facts, "name": self._name})
-            group.spread(data, HEADER, control.raise_if_stopping)
-            hellos = hub.hellos(HELLO_SECONDS)
-        except (TimeoutError, SumTimeout, RuntimeError) as error:
-            raise UserError(
-                f"mlx.launch: the {self.size} ranks did not find each other"
-                f"{f': {error}' if str(error) else ''}; look whether all were started, and "
-                "whether their machines reach each other at the addresses given"
-            ) from error
-        for rank in self._others:
-            check_hello(hub.names[rank], hellos[rank], settings)
-        start = start_of(self._journal.run, settings)
-        begin = {
-            "do": "begin",
-            "settings": settings.model_dump(mode="json", exclude_defaults=True),
-            "start": base64.b64encode(start.read_bytes()).decode() if start else None,
-        }
-        number = hub.ask(dict.fromkeys(self._others, begin))
-        own = file_digests(settings)
-        answers = hub.answers(self._others, number, lambda: control.stopping)
-        for rank in self._others:
-            check_files(hub.names[rank], answers[rank]["files"], own)
+        run, hub = self._journal.run, self._hub
+        facts = {"key": self._key.hex(), "name": self._name}
+        hellos = meeting.find(self._group, hub, facts, self._control)
+        check_disk(self._name, run.path, settings)
+        meeting.begin(hub, hellos, settings, run, self._control)
         names = ", ".join(hub.names.values())
         self._journal.log("info", f"{self.size} ranks train together: {self._name}, {names}")
 
     def end(self, status: int, text: str) -> None:
         """Let the others end, with an exit status and the reason. They wait for the end of this
         process, which still may have to write."""
-        self._hub.tell({"do": "end", "status": status, "text": text})
-        if self._steps and not status:
-            self._journal.log("info", self._waits.in_words(self._steps))
+        if not self._ended.is_set():
+            self._ended.set()
+            self._hub.tell({"do": "end", "status": status, "text": text})
+        if not status and (waits := self._waits.in_words()):
+            self._journal.log("info", waits)
+
+    def _watch_loading(self) -> None:
+        """Nothing breaks off a load, and a process that is to stop ends in the middle of one."""
+        while not (self._control.begun or self._ended.wait(POLL_SECONDS)):
+            if self._control.stopping:
+                self.end(STOPPED, "")
 
     def _hang(self, what: str) -> None:
         """Let the others end: nobody knows whether this rank ever goes on."""
@@ -131,12 +136,19 @@ class Lead:
         )
         self._hub.tell({"do": "end", "status": 1, "text": text, "hangs": True})
 
+    def _give_up(self) -> None:
+        """What this rank computes is for nobody any more, once another is lost. While the run
+        still loads, the first command to the others will tell of it."""
+        if self._control.begun:
+            self._control.stop()
+
     def _wake(self) -> None:
         self._woken.set()
         self._control.wake()
 
     def serve(self, roles: Roles) -> None:
         self._reference = roles.reference
+        self._hub.alive()
 
     # -- shares ----------------------------------------------------------------------------------
 
@@ -213,14 +225,13 @@ class Lead:
         own: Sequence[T] = ()
         try:
             if shares[0]:
-                with self._watched(kind, sum(sizes[i] for i in shares[0])):
+                with self._computes(kind, sum(sizes[i] for i in shares[0])):
                     own = compute(shares[0])
             computed = time.monotonic()
             answers = self._hub.answers(ranks, number, stop or (lambda: self._control.stopping))
             self._look_for_away(answers)
         except (Interrupted, JudgeAway):
-            self._hub.tell({"do": "drop", "before": number})
-            self._hub.alive()  # what stops a run may be that a rank is lost
+            self._drop(number)
             raise
         self._waits.add(start, computed, answers)
         self._tell_notes()
@@ -228,6 +239,15 @@ class Lead:
         for rank, answer in answers.items():
             results |= zip(shares[rank], map(take, answer["result"]), strict=True)
         return [results[i] for i in range(len(sizes))]
+
+    def _drop(self, number: int) -> None:
+        """Let the others leave what they were asked by this number.
+
+        Raises:
+            RankLost: it is dropped since a rank is lost.
+        """
+        self._hub.tell({"do": "drop", "before": number})
+        self._hub.alive()
 
     def send(self, messages: Mapping[int, dict[str, Any]]) -> int:
         return self._hub.ask(messages)
@@ -243,7 +263,7 @@ class Lead:
             if away := answer.get("away"):
                 raise JudgeAway(f"{self._hub.names[rank]}: {away}")
 
-    def _watched(self, kind: str, size: int) -> contextlib.AbstractContextManager[None]:
+    def _computes(self, kind: str, size: int) -> contextlib.AbstractContextManager[None]:
         return self._watch.over(kind, size) if kind else contextlib.nullcontext()
 
     def _tell_notes(self) -> None:
@@ -254,7 +274,17 @@ class Lead:
 
     def update(self, make: MakeUpdate, updates: int) -> Update:
         self.tell(do="prepare", updates=updates)
-        return make(partial(SharedUpdate, self))
+        update = make(partial(SharedUpdate, self))
+        self._bytes = sum(each.nbytes for each in state_arrays(update).values())
+        self._journal.saving = self._saving
+        return update
+
+    def watched(self, kind: str) -> contextlib.AbstractContextManager[None]:
+        return self._watch.over(kind, 1)
+
+    def _saving(self) -> contextlib.AbstractContextManager[None]:
+        first = FIRST_SECONDS + self._bytes / DISK_BYTES_PER_SECOND
+        return self._watch.over("a save", 1, first)
 
     def sums(
         self,
@@ -285,14 +315,17 @@ class Lead:
             }
         )
         mine = decided[shares[0]]
-        if mine:
-            with self._watch.over("gradients", sum(tokens[shares[0]])):
-                own = compute(mine, shares[0].start)
-        else:
-            own = none()
-        computed = time.monotonic()
-        answers = self._hub.answers(self._others, number)
-        self._steps += 1
+        try:
+            if mine:
+                with self._watch.over("gradients", sum(tokens[shares[0]])):
+                    own = compute(mine, shares[0].start)
+            else:
+                own = none()
+            computed = time.monotonic()
+            answers = self._hub.answers(self._others, number, lambda: self._control.stopping)
+        except Interrupted:
+            self._drop(number)
+            raise
         self._waits.add(start, computed, answers)
         start = time.monotonic()
         # All are ready, so that nobody waits within a sum for one that still computes.
@@ -318,7 +351,7 @@ class Lead:
     def _unsummed(self, what: str) -> RankLost:
         names = ", ".join(self._hub.names.values())
         lost = f"the sum of gradients over ranks {what}: the network between rank 0 and {names}"
-        self._hub.lost = lost
+        self._hub.lose(lost)
         return RankLost(lost)
 
     def tell(self, **message: Any) -> None:
@@ -328,7 +361,8 @@ class Lead:
     def agree(self, update: Update) -> None:
         """See that all ranks have the weights of this one; where not, give them these."""
         number = self._hub.ask({rank: {"do": "digest"} for rank in self._others})
-        own = state_digest(update)
+        with self.watched("digest"):
+            own = state_digest(update)
         answers = self._hub.answers(self._others, number)
         for rank in self._others:
             if answers[rank]["digest"] != own:
@@ -338,31 +372,28 @@ class Lead:
                     "round unlike; it goes on with those of rank 0",
                 )
         if any(each["digest"] != own for each in answers.values()):
-            self.spread(update)
+            self._give_state(update)
 
     def spread(self, update: Update) -> None:
+        number = self._hub.ask({rank: {"do": "ready"} for rank in self._others})
+        # Who loads may take as long as this rank did, several times over.
+        seconds = max(FIRST_SECONDS, SLOWER * (time.monotonic() - self._began))
+        try:  # all have loaded their models
+            self._hub.answers(self._others, number, lambda: self._control.stopping, seconds)
+        except TimeoutError as late:
+            lost = f"{late} within {seconds:.0f} seconds that its models are loaded"
+            self._hub.lose(lost)
+            raise RankLost(lost) from late
+        self._give_state(update)
+
+    def _give_state(self, update: Update) -> None:
         arrays = state_arrays(update)
         data = to_bytes(arrays)
         shapes = [(key, list(a.shape), str(a.dtype)) for key, a in arrays.items()]
         counts = {"pairs": update.gradient_pairs, "steps": update.steps_since_update}
         message = {"do": "state", "arrays": shapes, "size": len(data), **counts}
-        number = self._hub.ask({rank: {"do": "ready"} for rank in self._others})
-        self._hub.answers(self._others, number)  # all have loaded their models
         self.tell(**message)
         try:
             self._group.spread(data, len(data), self._hub.alive)
-            self._sent = self._sent or self._bytes_sent()
         except SumTimeout:
             raise self._unsummed("does not come to an end") from None
-
-    def _bytes_sent(self) -> int:
-        return self._group.bytes_sent + self._hub.bytes_sent
-
-    def measures(self, others: Measures | None) -> Measures:
-        def of_ranks(step: int) -> dict[str, float]:
-            steps = max(1, self._steps)
-            sent = (self._bytes_sent() - self._sent) / steps / 1e6
-            own = {"sent_mb": sent, **self._waits.measures(steps)}
-            return {**(others(step) if others else {}), **own}
-
-        return of_ranks

@@ -1,11 +1,13 @@
 """The update of a run of several ranks, as rank 0 makes it."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import mlx.optimizers as opt
 
 from engine.data.pairs import JudgedPair
+from engine.distributed.links import RankLost
 from engine.model.language_model import LanguageModel
 from engine.settings.schema import Settings
 from engine.train.ranks.shares import zeros
@@ -23,21 +25,33 @@ class UpdatingRanks(Protocol):
         step: int,
     ) -> Sums:
         """The sums over all ranks' shares of pairs: `compute` has those of this one, of some pairs
-        and the place of the first among all, and `none` those of an empty share."""
+        and the place of the first among all, and `none` those of an empty share.
+
+        Raises:
+            Interrupted: asked to stop, or a rank is lost; all is as it was before.
+        """
         ...
 
     def tell(self, **message: Any) -> None:
         """Have the others do what needs no answer."""
         ...
 
+    def watched(self, kind: str) -> contextlib.AbstractContextManager[None]:
+        """Have it noticed where work of a kind, which rank 0 does within, does not go on."""
+        ...
+
     def agree(self, update: Update) -> None:
-        """See that all ranks have the weights of this one; where not, give them these."""
+        """See that all ranks have the weights of this one; where not, give them these.
+
+        Raises:
+            RankLost: one is, and so whatever is asked of ranks from now on raises.
+        """
         ...
 
 
 class SharedUpdate(Update):
-    """An update whose pairs all ranks score, and which all ranks make. It is not given up, since
-    all of them would have to."""
+    """An update whose pairs all ranks score, and which all ranks make. It may be given up until
+    the gradients of all are there."""
 
     def __init__(
         self,
@@ -50,7 +64,7 @@ class SharedUpdate(Update):
         stop: Callable[[], bool],
         warn: Callable[[str], None],
     ) -> None:
-        super().__init__(policy, reference, settings, optimizer, progress, warn=warn)
+        super().__init__(policy, reference, settings, optimizer, progress, stop, warn)
         self._ranks = ranks
         self._step = self._checked = 0
 
@@ -65,12 +79,16 @@ class SharedUpdate(Update):
 
     def add(self, sums: Sums, pairs: int) -> str | None:
         self._ranks.tell(do="add", loss=sums.loss, pairs=pairs)
-        return super().add(sums, pairs)
+        with self._ranks.watched("add"):
+            return super().add(sums, pairs)
 
     def apply(self) -> float:
         self._ranks.tell(do="apply")
-        norm = super().apply()
+        with self._ranks.watched("apply"):
+            norm = super().apply()
         if (due := self._step // self.settings.save_every) > self._checked:
             self._checked = due
-            self._ranks.agree(self)
+            # The step is taken: a rank that is lost here is noticed by the next that is asked.
+            with contextlib.suppress(RankLost):
+                self._ranks.agree(self)
         return norm

@@ -21,7 +21,8 @@ from engine.control import Control
 from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.distributed.group import Group, SumTimeout
 from engine.distributed.hang_watch import HangWatch
-from engine.distributed.links import FAULT, LOG, STOP, WAKE, Link, Message, RankLost
+from engine.distributed.links import FAULT, LOG, STOP, WAKE, Link, RankLost
+from engine.distributed.wire import Message
 from engine.errors import RunError, UserError
 from engine.events import Event, Log
 from engine.judges import PairJudge
@@ -38,6 +39,7 @@ from engine.train.online_dpo import summed_loss
 from engine.train.optimizers import build_optimizer
 from engine.train.ranks.checks import file_digests
 from engine.train.ranks.judges import answer_to
+from engine.train.ranks.refusal import REFUSED
 from engine.train.ranks.shares import (
     HEADER,
     reduced,
@@ -68,6 +70,7 @@ class RankWorker:
         """`settings` are compared with those of rank 0; without, those are taken."""
         self._place, self._settings = place, settings
         self._link: Link | None = None
+        self._loads = False
         self.hung: End | None = None  # how it ended, where the engine's thread cannot say so
 
     def stop(self) -> bool:
@@ -83,6 +86,8 @@ class RankWorker:
             configure_mlx()
             group = Group(self._place)
             link = self._connect(group)
+        except UserError as error:
+            return End(2, str(error))
         except (TimeoutError, SumTimeout, RuntimeError, RankLost) as error:
             return End(1, f"rank {self._place.rank} did not find rank 0: {error}")
         try:
@@ -92,8 +97,18 @@ class RankWorker:
         except BaseException as error:  # whatever it is, rank 0 has to know
             text = str(error) if isinstance(error, UserError | RunError) else repr(error)
             link.send(do=FAULT, text=text)
-        while not (link.end or link.lost):
+        while link.is_alive:
             link.wait(END_SECONDS)
+        return self._end(link)
+
+    def end_of_load(self) -> End | None:
+        """How the run ended, for who waits on another thread, where this rank still loads: nothing
+        breaks that off."""
+        link = self._link
+        return self._end(link) if self._loads and link and not link.is_alive else None
+
+    def _end(self, link: Link) -> End:
+        """How rank 0 ended, once its process has."""
         if link.end is None:
             return End(
                 1,
@@ -107,6 +122,8 @@ class RankWorker:
     def _connect(self, group: Group) -> Link:
         group.start(lambda: None)
         facts = json.loads(group.spread(b"", HEADER, lambda: None))
+        if reason := facts.get(REFUSED):
+            raise UserError(reason)
         own = self._settings
         hello = {
             "rank": self._place.rank,
@@ -121,6 +138,7 @@ class RankWorker:
 
     def _obey(self, group: Group, link: Link) -> None:
         begin = link.next()
+        self._loads = True
         settings = Settings.model_validate(begin["settings"])
         link.answer(begin, files=file_digests(settings))
         control = _Following(link)
@@ -130,6 +148,7 @@ class RankWorker:
             both = training_judge(settings), evaluator(settings)
             with judges_elsewhere(*both, journal, control) as elsewhere:
                 work = _Work(group, control, settings, begin, journal, elsewhere)
+                self._loads = False
                 work.serve(HangWatch(self._hang))
 
     def _hang(self, what: str) -> None:
@@ -199,7 +218,9 @@ class _Work:
         ]
         message = self._link.next()
         optimizer = build_optimizer(settings, message["updates"])
-        self._update = Update(roles.policy, roles.reference, settings, optimizer)
+        self._update = Update(
+            roles.policy, roles.reference, settings, optimizer, stop=lambda: control.stopping
+        )
         self._memory = MemoryGuard(settings)
 
     def serve(self, watch: HangWatch) -> None:
