@@ -42,7 +42,8 @@ def test_after_an_error_in_the_engine_the_app_is_still_there(tmp_path: Path) -> 
         terminal.wait_for("start")
         before = cooked(terminal)
         terminal.press("s")
-        terminal.wait_for("failed: RuntimeError: no more")
+        terminal.wait_for("failed at step 2")
+        terminal.wait_for(lambda text: "RuntimeError: no more;" in " ".join(text.split()))
         terminal.press("q")
         assert "ended with 0" in given_back(terminal, before)
 
