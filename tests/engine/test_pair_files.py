@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from engine.runs.labels import labels, select
 from engine.runs.pair_files import KINDS, split_by_prompt, write_pairs
 from engine.runs.relabel import PLANNED, relabel, relabel_own, relabelled, set_flag
 from engine.runs.storage import StorageError
+from tests.engine.killed_writer import killed_at
 from tests.tui.archive import judged, make_run
 
 CALL = {"type": "function", "function": {"name": "look", "arguments": {"where": "up"}}}
@@ -293,29 +292,13 @@ def test_the_labels_of_a_run_survive_the_way_out_and_in(tmp_path: Path) -> None:
     assert len(labels(run)) == 8
 
 
-# Dies just before its n-th call that changes a file.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from engine.runs.folder import Run
+WRITES = """
 from engine.runs.labels import select
 from engine.runs.pair_files import split_by_prompt, write_pairs
 
-left = int(sys.argv[3])
-
-def dying(real):
-    def call(*arguments, **named):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments, **named)
-    return call
-
-labels = select([Run(Path(sys.argv[1]))]).labels
-for name in ("write", "replace", "rename", "mkdir", "unlink", "fsync"):
-    setattr(os, name, dying(getattr(os, name)))
-to = Path(sys.argv[2])
+labels = select([Run(Path(sys.argv[2]))]).labels
+begin_to_die()
+to = Path(sys.argv[3])
 parts = {"train": labels} if to.suffix else split_by_prompt(labels, 0.5, 0)
 write_pairs(to, parts, "jsonl", folder=not to.suffix)
 print("acknowledged")
@@ -332,12 +315,7 @@ def test_a_writer_killed_at_any_change_leaves_the_old_or_the_new(name: str, tmp_
         to.parent.mkdir()
         parts = {"train": old[:1], "valid": old[1:]} if name == "pairs" else {"train": old}
         write_pairs(to, parts, "jsonl", folder=name == "pairs")
-        killed = subprocess.run(
-            [sys.executable, "-c", KILLED, str(run.path), str(to), str(instant)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        killed = killed_at(instant, WRITES, run.path, to)
         if name == "pairs" and not to.exists():  # between two renames: the next writer mends it
             durable.tidy_folder(to, private=False)
         files = [to] if to.is_file() else sorted(to.iterdir())

@@ -1,8 +1,6 @@
 """Changing a label after the fact."""
 
 import itertools
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from engine.runs.lock import RunBusy
 from engine.runs.relabel import PLANNED, relabel, relabelled, set_flag, settle, settle_if_free
 from engine.runs.storage import StorageError
 from engine.settings.files import preset
+from tests.engine.killed_writer import killed_at
 from tests.tui.archive import judged, make_run
 
 
@@ -82,27 +81,11 @@ def test_a_pair_that_is_not_there() -> None:
         relabel(make_run("a-run", pairs=1), "7", "tie")
 
 
-# Dies just before its n-th call that changes a file.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
+WRITES = """
 from engine.runs.relabel import relabel
-from engine.runs.folder import Run
 
-left = int(sys.argv[4])
-
-def dying(real):
-    def call(*arguments, **named):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments, **named)
-    return call
-
-for name in ("write", "replace", "unlink", "ftruncate", "fsync"):
-    setattr(os, name, dying(getattr(os, name)))
-relabel(Run(Path(sys.argv[1])), sys.argv[2], sys.argv[3])
+begin_to_die()
+relabel(Run(Path(sys.argv[2])), sys.argv[3], sys.argv[4])
 print("acknowledged")
 """
 
@@ -117,12 +100,7 @@ def test_a_change_killed_at_any_write_is_whole_or_not_there(decided: bool) -> No
         home = PAIRS if decided else UNDECIDED
         pair_id = next(key for key, (file, _) in before.items() if file == home)
         choice = "both_bad" if decided else "second"
-        killed = subprocess.run(
-            [sys.executable, "-c", KILLED, str(run.path), pair_id, choice, str(instant)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        killed = killed_at(instant, WRITES, run.path, pair_id, choice)
         settle_if_free(run)
         after = [line for file in (PAIRS, UNDECIDED) for line in run.read(file)]
         assert sorted(line["pair_id"] for line in after) == sorted(before)  # each of them once

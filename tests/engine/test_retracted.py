@@ -1,8 +1,6 @@
 """Labels that a person took back: kept, and counted nowhere."""
 
 import itertools
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from engine.runs.relabel import relabel_own
 from engine.runs.retracted import retract
 from engine.runs.storage import StorageError
 from engine.settings.files import preset
+from tests.engine.killed_writer import killed_at
 from tests.tui.archive import judged, make_run
 
 
@@ -78,27 +77,11 @@ def test_what_is_no_verdict_is_no_label_of_those_that_were_taken_back() -> None:
     assert retracted_labels(run) == []
 
 
-# Dies just before its n-th call that changes a file.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from engine.runs.folder import Run
+WRITES = """
 from engine.runs.relabel import relabel_own
 
-left = int(sys.argv[3])
-
-def dying(real):
-    def call(*arguments, **named):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments, **named)
-    return call
-
-for name in ("write", "replace", "unlink", "ftruncate", "fsync"):
-    setattr(os, name, dying(getattr(os, name)))
-relabel_own(Run(Path(sys.argv[1])), sys.argv[2], None)
+begin_to_die()
+relabel_own(Run(Path(sys.argv[2])), sys.argv[3], None)
 print("acknowledged")
 """
 
@@ -108,12 +91,7 @@ def test_a_retraction_killed_at_any_write_is_whole_or_not_there() -> None:
     for instant in itertools.count(1):
         run = make_run(f"run-{instant}", pairs=4)
         before, pair_id = ids(run, PAIRS, UNDECIDED), first_id(run)
-        killed = subprocess.run(
-            [sys.executable, "-c", KILLED, str(run.path), pair_id, str(instant)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        killed = killed_at(instant, WRITES, run.path, pair_id)
         run.repair()
         left = ids(run, PAIRS, UNDECIDED)
         counts = pair_id in left

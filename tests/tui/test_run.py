@@ -203,6 +203,8 @@ def test_what_a_run_that_is_going_does_not_offer() -> None:
         for key in ("B", "O", "L", "r"):
             await pilot.press(key)
             assert said(app) == "the run is still going"
+        assert isinstance(app.screen, RunScreen)  # whose list of keys gives the reason, too
+        assert app.screen.why_not("go_on_and_evaluate") == "the run is still going"
 
     watch(scene)
 

@@ -55,8 +55,10 @@ class SteeringScreen(StudioScreen):
                 return "the run is not paused"
             case "evaluate" if session and (why := why_not_evaluated(session.settings)):
                 return why
-            case "go_on_and_evaluate" if alive or not self.can_measure():
-                return "its win rate is measured already" if view and not alive else NO_RUN
+            case "go_on_and_evaluate" if alive:
+                return "the run is still going"
+            case "go_on_and_evaluate" if not self.can_measure():
+                return "its win rate is measured already" if view else NO_RUN
             case "resume" if view is None or (not alive and self._resumable() is None):
                 how = ENDED.get(view.status, view.status) if view else ""
                 return f"the run is over: it {how}" if view else NO_RUN
