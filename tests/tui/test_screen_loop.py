@@ -4,6 +4,7 @@ import asyncio
 import gc
 import io
 import os
+import selectors
 import sys
 import threading
 import time
@@ -24,32 +25,46 @@ def as_before() -> Iterator[None]:
     assert (sys.getswitchinterval(), gc.get_threshold()) == before
 
 
-def test_a_thread_that_computes_does_not_come_in_between() -> None:
+def test_a_thread_that_computes_comes_in_between_only_as_the_screen_looks_for_input(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed = looks = 0
     done = threading.Event()
+    select = selectors.DefaultSelector.select
+
+    def look(
+        self: selectors.DefaultSelector, timeout: float | None = None
+    ) -> list[tuple[selectors.SelectorKey, int]]:
+        nonlocal looks
+        looks += 1
+        return select(self, timeout)
 
     def engine() -> None:
+        nonlocal computed
         while not done.is_set():
-            pass
+            computed += 1
 
-    async def screen() -> int:
-        """How often it comes to work in 50 ms."""
-        turns, ends = 0, time.perf_counter() + 0.05
-        while time.perf_counter() < ends:
-            turns += 1
+    async def screen() -> tuple[int, float]:
+        """How often the engine computed between two turns of the screen, in that many seconds."""
+        begun = time.perf_counter()
+        between, before = 0, computed
+        while (seconds := time.perf_counter() - begun) < 0.05:
             await asyncio.sleep(0)
-        return turns
+            between += computed != before
+            before = computed
+        return between, seconds
 
+    monkeypatch.setattr(selectors.DefaultSelector, "select", look)
     thread = threading.Thread(target=engine, daemon=True)
     thread.start()
     try:
-        with asyncio.Runner() as runner:
-            by_halves = runner.run(screen())
         with screen_loop.screen_runner() as runner:
-            first = runner.run(screen())
+            between, seconds = runner.run(screen())
     finally:
         done.set()
         thread.join()
-    assert first > 10 * by_halves
+    assert looks <= seconds / screen_loop.POLL_SECONDS + 5
+    assert between <= looks + seconds / screen_loop.SCREEN_TURN + 1
 
 
 def test_what_is_due_is_done_while_there_is_more_to_do() -> None:
