@@ -191,13 +191,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
     def _show_run(self) -> None:
         self._pairs_waited = False
         human = self.session and self.session.settings.human_judge
-        self.open_review() if human else self.open_run()
-
-    def stop_run(self, *, keep: bool = False) -> None:
-        """Ask the run to end with a checkpoint; `keep` it even if nothing was trained yet."""
-        self.control.stop(keep=keep)
-        if self.session:
-            self._tell_screen(())
+        self.switch_mode("review" if human else "run")
 
     def quit_when_stopped(self) -> None:
         """Quit as soon as the run has written its checkpoint."""
@@ -291,14 +285,6 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         form = self.get_screen_stack("setup")[0]
         if isinstance(form, SetupScreen):
             self.call_after_refresh(form.go_to, key)
-
-    def open_run(self) -> None:
-        """Show the run that trains now, or the last that did."""
-        self.switch_mode("run")
-
-    def open_review(self) -> None:
-        """Show the pairs that wait for a person."""
-        self.switch_mode("review")
 
     def open_run_detail(self, name: str) -> None:
         """Show a run from its files."""
@@ -445,7 +431,8 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
             saving = " with a checkpoint" if saves else ""
             then = "; then the run goes on without a screen" if self.control.leaves_running else ""
             self.say(f"quitting{saving}{then} …", PROBLEM_SECONDS)
-            self.stop_run(keep=self.control.leaves_running)
+            self.control.stop(keep=self.control.leaves_running)
+            self._tell_screen(())
         elif answer == AT_ONCE:
             self.control.abandoned = True
             self.exit(return_code=STOPPED_BY + signal.SIGINT)

@@ -58,24 +58,12 @@ class Studio(Protocol):
         """
         ...
 
-    def stop_run(self) -> None:
-        """Ask the run to end with a checkpoint."""
-        ...
-
     def open_setup(self, settings: "Settings | None" = None, source: str = "a run") -> None:
         """Show the form, with these settings in it if any are given; `source` says whose."""
         ...
 
     def open_setting(self, key: str) -> None:
         """Show the form with the cursor on a setting."""
-        ...
-
-    def open_run(self) -> None:
-        """Show the run that trains now, or the last that did."""
-        ...
-
-    def open_review(self) -> None:
-        """Show the pairs that wait for a person."""
         ...
 
     def open_run_detail(self, name: str) -> None:

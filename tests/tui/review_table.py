@@ -67,7 +67,7 @@ async def reviewed(
     app = StudioApp()
     async with app.run_test(size=size) as pilot:
         attach(app, session)
-        app.open_review()
+        app.switch_mode("review")
         table = kind(app, pilot, session)
         await pilot.pause()
         await table.submit(*pairs)

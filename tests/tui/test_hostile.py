@@ -104,7 +104,7 @@ async def run(app: StudioApp, pilot: Pilot[int], texts: list[str]) -> None:
             ),
             Progress(phase="sampling", step=4, done=1, total=2, unit=text),
         ]
-        app.open_run()
+        app.switch_mode("run")
         app.drain()
         assert MARK in await look(app, pilot, text)
         await look(app, pilot, text, "l")
@@ -123,7 +123,7 @@ async def review(app: StudioApp, pilot: Pilot[int], texts: list[str]) -> None:
         session = PersonSession(human_settings(run_name="basil", self_check_every=0))
         app.control.session, app.control.view = session, RunView(text)  # type: ignore[assignment]
         session.submit(pair(1, 0, "one " + text, text, text), pair(1, 1, text, "one", text))
-        app.open_review()
+        app.switch_mode("review")
         app.drain()
         assert MARK in await look(app, pilot, text)
         await look(app, pilot, text, "d")  # the difference

@@ -567,7 +567,7 @@ def test_without_a_run_or_with_another_judge() -> None:
     async def test() -> None:
         app = StudioApp()
         async with app.run_test(size=(80, 24)) as pilot:
-            app.open_review()
+            app.switch_mode("review")
             await pilot.pause()
             idle = app.screen.query_one("#idle", Static)
             assert "No run is going" in str(idle.visual)

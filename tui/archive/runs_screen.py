@@ -83,7 +83,7 @@ class RunsScreen(RunTableScreen):
         if run := self.intact_run():
             session = self.studio.session
             if session and session.alive and session.run and session.run.path == run.path:
-                self.studio.open_run()
+                self.app.switch_mode("run")
             else:
                 self.studio.open_run_detail(str(run.path))
 

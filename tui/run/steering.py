@@ -109,7 +109,8 @@ class SteeringScreen(StudioScreen):
 
     def _stop(self, answer: str | None) -> None:
         if answer == "stop":
-            self.studio.stop_run()
+            self.studio.control.stop()
+            self.run_changed(())
 
     def action_evaluate(self) -> None:
         """Measure the win rate after the current step."""
@@ -163,7 +164,7 @@ class SteeringScreen(StudioScreen):
 
     def action_review(self) -> None:
         """Go to the pairs that wait."""
-        self.studio.open_review()
+        self.app.switch_mode("review")
 
     def action_try_it(self) -> None:
         """Ask the trained policy something."""
