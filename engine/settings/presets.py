@@ -64,5 +64,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 1,
         "iters": 100,
         "steps_per_report": 1,
+        # A pair with a margin of 2 nats is learned, so that a simple taste does not run away.
+        "dpo_cpo_loss_type": "hinge",
+        "beta": 0.5,
     },
 }
