@@ -157,7 +157,9 @@ def test_two_answers_are_picked_from_and_the_pick_is_a_label() -> None:
         await table.ready()
         await table.press("1")  # in the line: a character
         assert table.screen.line.value == "1"
-        await table.press("backspace", "tab", "tab")
+        await table.press("backspace", "tab")
+        assert "start · temperature 0.8" in table.text  # it has no trained step
+        await table.press("tab")
         assert "trained and start" in table.text
         await table.ask("why", "Good.", "Bad.")
         assert table.talking.requests[0].authors == ("policy", "reference")

@@ -21,8 +21,8 @@ def title(
     """The run, and how the next answer is written, in `width` cells."""
     name = cut(safe_line(run), max(12, width // 3))
     facts = [" and ".join(NAMES[each] for each in who)]
-    if step is not None:
-        facts += [f"step {step:,}", how(talk.temperature)]
+    if step is not None:  # the models are there
+        facts += [f"step {step:,}"] * ("policy" in who) + [how(talk.temperature)]
     if talk.system:
         facts.append(f"system: {safe_line(talk.system, 60)}")
     opening = "chat with "
