@@ -44,3 +44,4 @@ def test_a_run_that_may_not_outlive_it_stops_with_a_checkpoint(tmp_path: Path, j
     assert run.state()["status"] == "stopped"
     assert run.latest_checkpoint() is not None
     assert run.holder() is None
+    assert "the terminal is gone; the run stops" in (run.path / "log.txt").read_text()

@@ -35,6 +35,7 @@ class RunControl:
         self.leaves_running = False  # the run goes on in a process of its own after the screen
         self.abandoned = False  # the person left without waiting for a checkpoint
         self.ended_by: int | None = None  # a signal that asked for the end
+        self.was_alive = False  # the run, when that signal came
         self.screen_gone = threading.Event()  # the terminal is given back
         self.early_lines: deque[str] = deque(maxlen=EARLY_LINES)
         # Of what this sitting has exported, by the run's folder and the program that runs it.
@@ -161,7 +162,7 @@ class RunControl:
         self.screen_gone.set()
         if self.session and not self.abandoned:
             goes_on = self.ended_by == signal.SIGHUP and self.outlives_screen()
-            if self.ended_by == signal.SIGHUP and self.session.alive:
+            if self.ended_by == signal.SIGHUP and (self.was_alive or self.session.alive):
                 then = "the run goes on without it" if goes_on else "the run stops"
                 self.log(f"the terminal is gone; {then}")
             if not goes_on:

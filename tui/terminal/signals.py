@@ -37,6 +37,7 @@ def handle_signals(
 
     def handle(number: int, frame: FrameType | None) -> None:
         again, control.ended_by = control.ended_by is not None, number
+        control.was_alive |= control.alive
         if number == signal.SIGHUP:
             _let_go(guard, screen)
             if control.outlives_screen():
