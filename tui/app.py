@@ -1,6 +1,5 @@
 """The app: it owns the run that trains, the modes one can go to, and what all screens share."""
 
-import contextlib
 import os
 import signal
 import time
@@ -18,6 +17,7 @@ from engine.events import Event, RunEnded
 from engine.machine.launch import place
 from tui import screens, textual_private
 from tui.bindings import bindings_by_id
+from tui.navigator import Navigator
 from tui.shell import keys
 from tui.shell.base import StudioScreen
 from tui.shell.key_order import KeyHandled, KeyOrder
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from engine.runs.folder import Run
     from engine.session import Session
     from engine.settings.schema import Settings
-    from tui.setup.screen import SetupScreen
     from tui.state.live_run import LiveRun
     from tui.state.run_view import RunView
     from tui.terminal.captured_output import CapturedOutput
@@ -99,10 +98,9 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         # Textual drops colours only where the terminal's own are asked for.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.control = RunControl()
+        self.navigator = Navigator(self, settings, start=start)
         self.after_first_frame: Callable[[], None] = lambda: None
         self.quitting = False  # as soon as the run has ended
-        self._first_settings = settings  # that Setup opens with
-        self._starts_at_once = start
         self._first_run = run  # that is gone on with at once
         self._back_to = back_to  # the step of the checkpoint that it goes on from
         self._output = output
@@ -110,7 +108,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         self._pairs_waited = False
         self._ticked = 0.0
         self._elsewhere: LiveRun | None = None  # that another process trains
-        self.add_mode("setup", self._setup_screen)
+        self.add_mode("setup", self.navigator.setup_screen)
         self._themes = ThemeRegistry(self)
         self._key_order = KeyOrder(self, super().on_event)
 
@@ -257,68 +255,6 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         if text:
             self.control.add_output(self._lines.feed(text))
 
-    # -- going about -----------------------------------------------------------------------------
-
-    def _setup_screen(self) -> "SetupScreen":
-        return screens.setup(self._first_settings, start=self._starts_at_once)
-
-    def open_setup(self, settings: "Settings | None" = None, source: str = "a run") -> None:
-        """Show the form, with these settings in it if any are given; `source` says whose."""
-        from tui.setup.screen import SetupScreen
-
-        opened = []
-        with contextlib.suppress(KeyError):  # nobody was there yet
-            opened = self.get_screen_stack("setup")
-        self._first_settings = settings
-        self.switch_mode("setup")
-        if settings and opened and isinstance(opened[0], SetupScreen):
-            opened[0].show(settings, source)
-            for _ in opened[1:]:  # what lies over the form
-                self.pop_screen()
-
-    def open_setting(self, key: str) -> None:
-        """Show the form with the cursor on a setting."""
-        from tui.setup.screen import SetupScreen
-
-        if self.current_mode != "setup" or len(self.screen_stack) > 1:
-            self.action_go("setup")
-        form = self.get_screen_stack("setup")[0]
-        if isinstance(form, SetupScreen):
-            self.call_after_refresh(form.go_to, key)
-
-    def open_run_detail(self, name: str) -> None:
-        """Show a run from its files."""
-        self.push_screen(screens.run_detail(name))
-
-    def open_try_it(self, run: "Run") -> None:
-        """Ask the starting and the trained policy of a run."""
-        self.push_screen(screens.try_it(run))
-
-    def open_chat(self, run: "Run") -> None:
-        """Talk with the policies of a run."""
-        self.push_screen(screens.chat(run))
-
-    def open_queue(self) -> None:
-        """Show the runs that wait for their turn."""
-        self.push_screen(screens.queue())
-
-    def open_judge_card(self, settings: "Settings") -> None:
-        """Try the judge of the settings before anything is trained."""
-        self.push_screen(screens.judge_card(settings))
-
-    @work
-    async def open_export(self, run: "Run") -> None:
-        """Ask what of a run is written for other programs, and where, and write it."""
-        await screens.export(self, run)
-
-    def open_publish(self, run: "Run") -> None:
-        """Ask what of a run goes to the model hub, and send it."""
-        self.push_screen(screens.publish(run))
-
-    def open_guide(self, topic: str | None = None) -> None:
-        """Show the guide at a topic."""
-        self.push_screen(screens.guide(topic))
-
     # -- telling the person ----------------------------------------------------------------------
 
     def say(self, message: str, seconds: float | None = None) -> None:
@@ -351,37 +287,11 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
 
     def action_go(self, mode: str) -> None:
         """Go to one of the modes; from what lies over it, back to it."""
-        if mode != self.current_mode:
-            self.switch_mode(mode)
-        elif len(self.screen_stack) == 1:
-            self.say(f"this is {mode} already")
-        else:
-            for _ in self.screen_stack[1:]:
-                self.pop_screen()
+        self.navigator.go(mode)
 
     def action_live(self) -> None:
         """Go to the run that goes on, wherever it is trained."""
-        live = self.live
-        if live is None:
-            self.say("no run goes on now · f2 starts one")
-        elif live.here:
-            self.action_go("review" if live.human else "run")
-        else:
-            self._open_elsewhere(live)
-
-    def _open_elsewhere(self, live: "LiveRun") -> None:
-        stack = self.screen_stack
-        shown = [isinstance(each, StudioScreen) and each.shows(live) for each in stack]
-        if shown[-1]:
-            self.say("this is the run that goes on")
-        elif any(shown):
-            for _ in stack[shown.index(True) + 1 :]:
-                self.pop_screen()
-        else:
-            try:
-                self.open_run_detail(str(live.path))
-            except UserError as error:
-                self.say(safe_line(str(error), 300), PROBLEM_SECONDS)
+        self.navigator.go_live(self.live)
 
     async def action_back(self) -> None:
         """Leave a screen that lies on top of another."""
@@ -391,7 +301,9 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
     def action_guide(self) -> None:
         """Open the guide at what has the focus."""
         screen = self.screen
-        self.open_guide(screen.guide_topic() if isinstance(screen, StudioScreen) else None)
+        self.navigator.open_guide(
+            screen.guide_topic() if isinstance(screen, StudioScreen) else None
+        )
 
     def action_keys(self) -> None:
         """Show all keys of the screen."""

@@ -13,8 +13,48 @@ if TYPE_CHECKING:
     from tui.state.run_view import RunView
 
 
+class Navigator(Protocol):
+    """The screens that one can go to from others."""
+
+    def open_setup(self, settings: "Settings | None" = None, source: str = "a run") -> None:
+        """Show the form, with these settings in it if any are given; `source` says whose."""
+        ...
+
+    def open_setting(self, key: str) -> None:
+        """Show the form with the cursor on a setting."""
+        ...
+
+    def open_run_detail(self, name: str) -> None:
+        """Show a run from its files."""
+        ...
+
+    def open_try_it(self, run: "Run") -> None:
+        """Ask the starting and the trained policy of a run."""
+        ...
+
+    def open_chat(self, run: "Run") -> None:
+        """Talk with the policies of a run."""
+        ...
+
+    def open_queue(self) -> None:
+        """Show the runs that wait for their turn."""
+        ...
+
+    def open_judge_card(self, settings: "Settings") -> None:
+        """Try the judge of the settings before anything is trained."""
+        ...
+
+    def open_export(self, run: "Run") -> None:
+        """Ask what of a run is written for other programs, and where, and write it."""
+        ...
+
+    def open_publish(self, run: "Run") -> None:
+        """Ask what of a run goes to the model hub, and send it."""
+        ...
+
+
 class Studio(Protocol):
-    """The app as its screens know it: the run that trains in it, and the screens to go to.
+    """The app as its screens know it: the run that trains in it, and the way to other screens.
 
     `session` is the run that trains in this process, or the last that did, or None; `view` is
     what is known of it.
@@ -23,6 +63,11 @@ class Studio(Protocol):
     @property
     def control(self) -> "RunControl":
         """What starts and ends the run."""
+        ...
+
+    @property
+    def navigator(self) -> Navigator:
+        """What opens other screens."""
         ...
 
     @property
@@ -56,42 +101,6 @@ class Studio(Protocol):
         Raises:
             UserError: it cannot be resumed, or another run is still going.
         """
-        ...
-
-    def open_setup(self, settings: "Settings | None" = None, source: str = "a run") -> None:
-        """Show the form, with these settings in it if any are given; `source` says whose."""
-        ...
-
-    def open_setting(self, key: str) -> None:
-        """Show the form with the cursor on a setting."""
-        ...
-
-    def open_run_detail(self, name: str) -> None:
-        """Show a run from its files."""
-        ...
-
-    def open_try_it(self, run: "Run") -> None:
-        """Ask the starting and the trained policy of a run."""
-        ...
-
-    def open_chat(self, run: "Run") -> None:
-        """Talk with the policies of a run."""
-        ...
-
-    def open_queue(self) -> None:
-        """Show the runs that wait for their turn."""
-        ...
-
-    def open_judge_card(self, settings: "Settings") -> None:
-        """Try the judge of the settings before anything is trained."""
-        ...
-
-    def open_export(self, run: "Run") -> object:
-        """Ask what of a run is written for other programs, and where, and write it."""
-        ...
-
-    def open_publish(self, run: "Run") -> None:
-        """Ask what of a run goes to the model hub, and send it."""
         ...
 
     def say(self, message: str, seconds: float | None = None) -> None:

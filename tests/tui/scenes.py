@@ -304,13 +304,13 @@ async def queue_of_runs(app: StudioApp, pilot: Pilot[Any]) -> None:
         run.append(folder.METRICS, [{"step": 40, "split": "valid", **values}])
     queue.add_sweep(grid)
     queue.add_settings(preset("starter"))
-    app.open_queue()
+    app.navigator.open_queue()
     await until(pilot, lambda: "1 of 4 done" in shown(app))
 
 
 @scene
 async def run_detail(app: StudioApp, pilot: Pilot[Any]) -> None:
-    app.open_run_detail(str(archive()[0].path))
+    app.navigator.open_run_detail(str(archive()[0].path))
     await until(pilot, lambda: "grad norm" in shown(app) and "0.6" in shown(app))
 
 
@@ -348,7 +348,7 @@ async def guide(app: StudioApp, pilot: Pilot[Any]) -> None:
 @scene
 async def guide_metric(app: StudioApp, pilot: Pilot[Any]) -> None:
     await until(pilot, lambda: "needs" in shown(app))
-    app.open_guide("swap_consistency")
+    app.navigator.open_guide("swap_consistency")
     await until(pilot, lambda: "Normal:" in shown(app))
 
 

@@ -23,6 +23,7 @@ from tests.tui.archive import make_run
 from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.archive.chat_screen import ChatScreen
+from tui.navigator import Navigator
 from tui.text.temperature import temperature_of
 
 
@@ -269,14 +270,14 @@ def test_what_models_write_is_harmless_and_failures_are_said() -> None:
 
 def test_it_opens_from_the_list_of_runs_and_from_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(StudioApp, "open_chat", lambda self, run: opened.append(run.name))
+    monkeypatch.setattr(Navigator, "open_chat", lambda self, run: opened.append(run.name))
 
     async def scene(app: StudioApp, pilot: Pilot[Any]) -> None:
         run = make_run("polite")
         await pilot.press("f5")
         await until(pilot, lambda: "polite" in shown(app))
         await pilot.press("C")
-        app.open_run_detail(str(run.path))
+        app.navigator.open_run_detail(str(run.path))
         await until(pilot, lambda: "accuracy" in shown(app))
         await pilot.press("C")
         assert opened == ["polite", "polite"]

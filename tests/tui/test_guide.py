@@ -176,7 +176,7 @@ def test_search() -> None:
 
 
 async def opened(app: StudioApp, pilot: Pilot[int], topic: str | None = None) -> GuideScreen:
-    app.open_guide(topic)
+    app.navigator.open_guide(topic)
     await until(pilot, lambda: isinstance(app.screen, GuideScreen))
     screen = app.screen
     assert isinstance(screen, GuideScreen)

@@ -141,7 +141,7 @@ def test_a_saved_run_that_failed_does_so_too() -> None:
     make_run("broken", status="failed", error="raise max_seq_length", steps=4)
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        app.open_run_detail("broken")
+        app.navigator.open_run_detail("broken")
         await until(pilot, lambda: "o the form at max_seq_length" in shown(app))
         await pilot.press("o")
         await until(pilot, lambda: isinstance(app.screen, SetupScreen))

@@ -74,7 +74,7 @@ async def paste(app: StudioApp, pilot: Pilot[int], text: str) -> str:
 async def setup(app: StudioApp, pilot: Pilot[int], texts: list[str]) -> None:
     await until(pilot, lambda: app.current_mode == "setup")
     for text in texts:
-        app.open_setup(settings(text), text[:50])
+        app.navigator.open_setup(settings(text), text[:50])
         assert MARK in await look(app, pilot, text)
         await look(app, pilot, text, "Y")  # as YAML
         await look(app, pilot, text, "Y")
@@ -159,7 +159,7 @@ async def archive(app: StudioApp, pilot: Pilot[int], texts: list[str]) -> None:
 
 async def detail(app: StudioApp, pilot: Pilot[int], texts: list[str]) -> None:
     for made in hostile_runs(texts):
-        app.open_run_detail(str(made.path))
+        app.navigator.open_run_detail(str(made.path))
         await until(pilot, lambda: app.screen.query("#list"))
         pairs = app.screen.query_one("#list", RowList)
         await until(pilot, lambda pairs=pairs: len(pairs.rows) >= 3)
@@ -198,10 +198,10 @@ async def try_it(app: StudioApp, pilot: Pilot[int], texts: list[str]) -> None:
 
 async def guide(app: StudioApp, pilot: Pilot[int], texts: list[str]) -> None:
     for text in texts[:3]:
-        app.open_guide(text)
+        app.navigator.open_guide(text)
         await look(app, pilot, text)
         await app.run_action("back")
-    app.open_guide()
+    app.navigator.open_guide()
     await pilot.pause()
     await pilot.press("slash")
     for text in texts:

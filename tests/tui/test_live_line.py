@@ -63,7 +63,7 @@ def test_every_other_screen_tells_of_the_run_that_trains_here(size: tuple[int, i
             await pilot.press("0")
             await ready(app, pilot, RunScreen)
             assert line(app) == ""
-        app.open_run_detail("old")
+        app.navigator.open_run_detail("old")
         await ready(app, pilot, RunDetailScreen)
         await until(pilot, lambda: line(app).startswith("polite"))
         await pilot.click(LiveLine)

@@ -264,7 +264,7 @@ def test_a_run_goes_to_the_hub_and_on_after_a_break(hub: LittleHub) -> None:
     hub.breaks = 0  # the first transfer
 
     async def scene(app: StudioApp, pilot: Pilot[Any]) -> None:
-        app.open_run_detail(str(run.path))
+        app.navigator.open_run_detail(str(run.path))
         await pilot.pause()
         await pilot.press("P")
         await until(pilot, lambda: isinstance(app.screen, PublishScreen))

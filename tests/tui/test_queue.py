@@ -63,7 +63,7 @@ def order() -> list[str]:
 
 
 async def opened(app: StudioApp, pilot: Pilot[Any]) -> QueueScreen:
-    app.open_queue()
+    app.navigator.open_queue()
     await until(pilot, lambda: isinstance(app.screen, QueueScreen))
     await until(pilot, lambda: "reading the queue" not in shown(app))
     screen = app.screen

@@ -22,7 +22,7 @@ from tui.state.run_from_files import RunFromFiles
 
 async def opened(app: StudioApp, pilot: Pilot[int], run: Run) -> RunDetailScreen:
     """The detail of a run, read."""
-    app.open_run_detail(str(run.path))
+    app.navigator.open_run_detail(str(run.path))
     await until(pilot, lambda: isinstance(app.screen, RunDetailScreen))
     screen = app.screen
     assert isinstance(screen, RunDetailScreen)
@@ -114,7 +114,7 @@ def test_long_files_are_read_beside_the_screen_which_says_so(
     monkeypatch.setattr(detail_screen, "RunFromFiles", read)
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        app.open_run_detail(str(run.path))
+        app.navigator.open_run_detail(str(run.path))
         await until(pilot, lambda: "reading its files, " in shown(app))
         assert "polite" in shown(app)
         assert "kB …" in shown(app)
@@ -290,7 +290,9 @@ def test_from_a_run_to_the_form_and_on(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         done: list[str] = []
         monkeypatch.setattr(app, "resume_run", lambda run, **_: done.append(f"resume {run.name}"))
-        monkeypatch.setattr(app, "open_try_it", lambda run: done.append(f"try {run.name}"))
+        monkeypatch.setattr(
+            app.navigator, "open_try_it", lambda run: done.append(f"try {run.name}")
+        )
         monkeypatch.setattr(app, "copy_to_clipboard", done.append)
         await opened(app, pilot, run)
         await pilot.press("r", "B", "y")

@@ -393,7 +393,7 @@ def test_try_it_and_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         asked: list[str] = []
         copied: list[str] = []
-        monkeypatch.setattr(app, "open_try_it", lambda run: asked.append(run.name))
+        monkeypatch.setattr(app.navigator, "open_try_it", lambda run: asked.append(run.name))
         monkeypatch.setattr(app, "copy_to_clipboard", copied.append)
         await opened(app, pilot)
         await pilot.press("B", "y")

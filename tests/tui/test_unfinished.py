@@ -159,10 +159,10 @@ def test_the_details_of_a_run_that_was_stopped_show_the_key(resumed: list[str]) 
     make_run("over", status="finished")
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        app.open_run_detail("over")
+        app.navigator.open_run_detail("over")
         await until(pilot, lambda: "Finished" in shown(app))
         assert "r resume" not in shown(app)
-        app.open_run_detail("mine")
+        app.navigator.open_run_detail("mine")
         await until(pilot, lambda: "r resume" in shown(app))
         await pilot.press("r")
         assert resumed == ["mine"]

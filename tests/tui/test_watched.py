@@ -18,7 +18,7 @@ from tui.shell.ask import AskChoice
 
 
 async def opened(app: StudioApp, pilot: Pilot[int], run: Run) -> WatchedScreen:
-    app.open_run_detail(str(run.path))
+    app.navigator.open_run_detail(str(run.path))
     await until(pilot, lambda: isinstance(app.screen, RunDetailScreen) and app.screen.ready)
     screen = app.screen
     assert isinstance(screen, WatchedScreen)

@@ -18,6 +18,7 @@ from tests.tui.archive import make_run
 from tests.tui.live import LiveSession, a_run, attach, evaluated, started, steps
 from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
 from tui.app import StudioApp
+from tui.navigator import Navigator
 from tui.run.mlx_lm_commands import mlx_lm_commands
 from tui.run.what_now import WhatNow
 
@@ -128,9 +129,9 @@ def test_nothing_is_made_up(how: dict[str, Any]) -> None:
 
 def test_the_keys_lead_on(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(StudioApp, "open_chat", lambda self, run: opened.append("chat"))
-    monkeypatch.setattr(StudioApp, "open_export", lambda self, run: opened.append("export"))
-    monkeypatch.setattr(StudioApp, "open_publish", lambda self, run: opened.append("publish"))
+    monkeypatch.setattr(Navigator, "open_chat", lambda self, run: opened.append("chat"))
+    monkeypatch.setattr(Navigator, "open_export", lambda self, run: opened.append("export"))
+    monkeypatch.setattr(Navigator, "open_publish", lambda self, run: opened.append("publish"))
     monkeypatch.setattr(StudioApp, "copy_to_clipboard", lambda self, text: opened.append(text))
 
     async def scene(app: StudioApp, pilot: Pilot[Any], session: Any) -> None:

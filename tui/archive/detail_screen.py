@@ -359,10 +359,10 @@ class RunDetailScreen(WatchedScreen):
     def action_open(self) -> None:
         """Open the run's settings in the form."""
         with contextlib.suppress(UserError):
-            self.studio.open_setup(self.run.settings(), self.run.name)
+            self.studio.navigator.open_setup(self.run.settings(), self.run.name)
             error = self._source.view.error if self._source else ""
             if key := setting_at_fault(error or ""):
-                self.studio.open_setting(key)
+                self.studio.navigator.open_setting(key)
 
     def action_resume(self) -> None:
         """Go on with the run from its newest checkpoint."""
@@ -390,15 +390,15 @@ class RunDetailScreen(WatchedScreen):
 
     def action_try_it(self) -> None:
         """Ask the starting and the trained policy."""
-        self.studio.open_try_it(self.run)
+        self.studio.navigator.open_try_it(self.run)
 
     def action_chat(self) -> None:
         """Talk with the starting and the trained policy."""
-        self.studio.open_chat(self.run)
+        self.studio.navigator.open_chat(self.run)
 
     def action_publish(self) -> None:
         """Send what it left to the model hub."""
-        self.studio.open_publish(self.run)
+        self.studio.navigator.open_publish(self.run)
 
     def action_copy(self) -> None:
         """Copy the path of the run's folder."""

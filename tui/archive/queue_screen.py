@@ -233,7 +233,7 @@ class QueueScreen(StudioScreen):
     def _open(self) -> None:
         current = self._current()
         if current and current.run:
-            self.studio.open_run_detail(str(current.run.path))
+            self.studio.navigator.open_run_detail(str(current.run.path))
         elif current:
             self.say(f"this run {'was deleted' if current.done else 'has not begun yet'}")
 

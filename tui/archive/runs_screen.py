@@ -85,7 +85,7 @@ class RunsScreen(RunTableScreen):
             if session and session.alive and session.run and session.run.path == run.path:
                 self.app.switch_mode("run")
             else:
-                self.studio.open_run_detail(str(run.path))
+                self.studio.navigator.open_run_detail(str(run.path))
 
     def action_resume(self) -> None:
         """Go on with the run from its newest checkpoint, or take it over from another process."""
@@ -110,23 +110,23 @@ class RunsScreen(RunTableScreen):
         """Open the run's settings in the form."""
         if run := self.intact_run():
             try:
-                self.studio.open_setup(Run(run.path).settings(), run.name)
+                self.studio.navigator.open_setup(Run(run.path).settings(), run.name)
             except UserError as error:
                 self.say_error(error)
 
     def action_try_it(self) -> None:
         """Ask the starting and the trained policy."""
         if run := self.intact_run():
-            self.studio.open_try_it(Run(run.path))
+            self.studio.navigator.open_try_it(Run(run.path))
 
     def action_chat(self) -> None:
         """Talk with the starting and the trained policy."""
         if run := self.intact_run():
-            self.studio.open_chat(Run(run.path))
+            self.studio.navigator.open_chat(Run(run.path))
 
     def action_queue(self) -> None:
         """Show the runs that wait for their turn."""
-        self.studio.open_queue()
+        self.studio.navigator.open_queue()
 
     @work(exclusive=True, group="asked")
     async def action_enqueue(self) -> None:
@@ -220,9 +220,9 @@ class RunsScreen(RunTableScreen):
     def action_export(self) -> None:
         """Write the adapters or the fused model into a folder."""
         if run := self.intact_run():
-            self.studio.open_export(Run(run.path))
+            self.studio.navigator.open_export(Run(run.path))
 
     def action_publish(self) -> None:
         """Send what it left to the model hub."""
         if run := self.intact_run():
-            self.studio.open_publish(Run(run.path))
+            self.studio.navigator.open_publish(Run(run.path))

@@ -169,22 +169,22 @@ class SteeringScreen(StudioScreen):
     def action_try_it(self) -> None:
         """Ask the trained policy something."""
         if (session := self.studio.session) and session.run:
-            self.studio.open_try_it(session.run)
+            self.studio.navigator.open_try_it(session.run)
 
     def action_chat(self) -> None:
         """Talk with the trained policy."""
         if run := self.trained_run():
-            self.studio.open_chat(run)
+            self.studio.navigator.open_chat(run)
 
     def action_export(self) -> None:
         """Write what was trained for other programs."""
         if run := self.trained_run():
-            self.studio.open_export(run)
+            self.studio.navigator.open_export(run)
 
     def action_publish(self) -> None:
         """Send what was trained to the model hub."""
         if run := self.trained_run():
-            self.studio.open_publish(run)
+            self.studio.navigator.open_publish(run)
 
     def action_train_on(self) -> None:
         """Put the run's settings into the form, for a new run from where this one is."""
@@ -194,7 +194,7 @@ class SteeringScreen(StudioScreen):
     def _open_from(self, run: Run, settings: "Settings") -> None:
         changes = {"run_name": None, "resume_adapter_file": str(newest_weights(run))}
         source = f"{safe_line(run.name, 40)}, from where it is"
-        self.studio.open_setup(settings.model_copy(update=changes), source)
+        self.studio.navigator.open_setup(settings.model_copy(update=changes), source)
 
     @work
     async def action_copy(self) -> None:
@@ -205,21 +205,21 @@ class SteeringScreen(StudioScreen):
     def action_detail(self) -> None:
         """Show the run's pairs, config and files."""
         if (session := self.studio.session) and session.run:
-            self.studio.open_run_detail(str(session.run.path))
+            self.studio.navigator.open_run_detail(str(session.run.path))
 
     def action_settings(self) -> None:
         """Put the run's settings into the form, with the cursor on the one at fault."""
         view, session = self.studio.view, self.studio.session
         if view and session:
-            self.studio.open_setup(session.settings, safe_line(view.name, 60))
+            self.studio.navigator.open_setup(session.settings, safe_line(view.name, 60))
             if key := setting_at_fault(view.error or ""):
-                self.studio.open_setting(key)
+                self.studio.navigator.open_setting(key)
 
     def action_real_model(self) -> None:
         """Put the settings of a real model into the form."""
         from engine.settings.schema import Settings
 
-        self.studio.open_setup(Settings(), "the preset Qwen3-0.6B")
+        self.studio.navigator.open_setup(Settings(), "the preset Qwen3-0.6B")
 
     def action_by_hand(self) -> None:
         """Put a run with a person as its judge into the form: of the starter, or from where the
@@ -231,4 +231,4 @@ class SteeringScreen(StudioScreen):
             changes = {"judge": "human", "batch_size": 1, "steps_per_report": 1}
             self._open_from(run, session.settings.model_copy(update=changes))
         else:
-            self.studio.open_setup(preset("starter-human"), "the preset starter-human")
+            self.studio.navigator.open_setup(preset("starter-human"), "the preset starter-human")

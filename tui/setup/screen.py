@@ -323,7 +323,7 @@ class SetupScreen(FormScreen):
 
     def action_open_queue(self) -> None:
         """Show the runs that wait for their turn."""
-        self.studio.open_queue()
+        self.studio.navigator.open_queue()
 
     def action_judge(self) -> None:
         """Try the judge on some pairs, or go to what is wrong."""
@@ -334,7 +334,7 @@ class SetupScreen(FormScreen):
         elif self.form.settings.human_judge:
             self.say("judge: a person needs no card; name a model, a server or a function")
         else:
-            self.studio.open_judge_card(self.form.settings)
+            self.studio.navigator.open_judge_card(self.form.settings)
 
     def action_resume(self) -> None:
         """Go on with the run that was left unfinished."""

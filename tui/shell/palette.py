@@ -69,9 +69,9 @@ def _places(screen: Screen[Any]) -> Iterator[Command]:
     studio = studio_of(screen)
     for name in _run_names():
         words = f"open run {safe_line(name, 60)}"
-        yield Command(words, "", partial(studio.open_run_detail, name), first=False)
+        yield Command(words, "", partial(studio.navigator.open_run_detail, name), first=False)
     for each in fields():
-        go = partial(studio.open_setting, each.key)
+        go = partial(studio.navigator.open_setting, each.key)
         yield Command(f"setting {each.key}", each.section, go, first=False)
 
 
