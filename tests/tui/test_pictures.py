@@ -92,6 +92,7 @@ async def settled(app: StudioApp, pilot: Pilot[Any], kept: str | None) -> str:
     end = time.monotonic() + TIMEOUT
     taken = await stands_still(pilot, draw)
     while kept and changed(kept, taken) and time.monotonic() < end:
+        app.screen.refresh(layout=True)
         taken = await stands_still(pilot, draw)
     return taken
 
