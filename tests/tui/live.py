@@ -35,6 +35,7 @@ class LiveSession:
         self.asked: list[str] = []
         self.pairs: list[PairSampled] = []
         self.alive = self.kept = self.attended = True
+        self._ended: RunStatus = "stopped"
         self.unbegun = self.lingers = False
         self.run: Run | None = None
         self.error: str | None = None
@@ -42,7 +43,7 @@ class LiveSession:
     @property
     def status(self) -> RunStatus:
         paused = [each for each in self.asked if each in ("pause", "unpause")][-1:] == ["pause"]
-        return "stopped" if not self.alive else "paused" if paused else "running"
+        return self._ended if not self.alive else "paused" if paused else "running"
 
     @property
     def stopping(self) -> bool:
@@ -78,7 +79,7 @@ class LiveSession:
 
     def end(self, status: RunStatus = "stopped", error: str | None = None) -> None:
         """What the engine's thread does at its end."""
-        self.alive = False
+        self.alive, self._ended = False, status
         self.events.append(RunEnded(status=status, step=3, error=error, time=START))
 
     def evaluate_now(self) -> None:

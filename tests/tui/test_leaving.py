@@ -186,17 +186,22 @@ def test_a_terminal_that_goes_leaves_a_line_in_the_log(hangup: str, then: str) -
     assert ("stop" in session.asked) == (hangup == "stop")
 
 
-@pytest.mark.parametrize("alive", [True, False])
-def test_a_run_that_has_stopped_since_the_terminal_went_says_so_too(alive: bool) -> None:
-    """A run that was over before says nothing."""
+@pytest.mark.parametrize(
+    ("alive", "status", "says"),
+    [(True, "stopped", True), (True, "finished", False), (False, "stopped", False)],
+)
+def test_a_run_that_has_stopped_since_the_terminal_went_says_so_too(
+    alive: bool, status: RunStatus, says: bool
+) -> None:
+    """A run that was over before, or came to its end, says nothing."""
     app, session = StudioApp(), LiveSession(a_run(), human_settings())
     session.run = make_run("polite", status="running")
     attach(app, session)
     app.control.ended_by, app.control.was_alive = signal.SIGHUP, alive
-    session.end("stopped")
+    session.end(status)
     app.control.end()
     log = (session.run.path / "log.txt").read_text()
-    assert ("the terminal is gone; the run stops" in log) == alive
+    assert ("the terminal is gone; the run stops" in log) == says
 
 
 def test_an_end_that_was_asked_for_says_nothing_of_the_terminal() -> None:

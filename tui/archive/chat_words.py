@@ -22,7 +22,9 @@ def title(
     name = cut(safe_line(run), max(12, width // 3))
     facts = [" and ".join(NAMES[each] for each in who)]
     if step is not None:  # the models are there
-        facts += [f"step {step:,}"] * ("policy" in who) + [how(talk.temperature)]
+        if "policy" in who:
+            facts.append(f"step {step:,}")
+        facts.append(how(talk.temperature))
     if talk.system:
         facts.append(f"system: {safe_line(talk.system, 60)}")
     opening = "chat with "

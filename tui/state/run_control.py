@@ -162,7 +162,8 @@ class RunControl:
         self.screen_gone.set()
         if self.session and not self.abandoned:
             goes_on = self.ended_by == signal.SIGHUP and self.outlives_screen()
-            if self.ended_by == signal.SIGHUP and (self.was_alive or self.session.alive):
+            was_alive = self.was_alive or self.session.alive
+            if self.ended_by == signal.SIGHUP and was_alive and self.session.status != "finished":
                 then = "the run goes on without it" if goes_on else "the run stops"
                 self.log(f"the terminal is gone; {then}")
             if not goes_on:
