@@ -12,6 +12,7 @@ from tui.archive.chat_turn import ChatTurn
 from tui.archive.chat_words import NOTHING_TO_PICK
 from tui.archive.talk_screen import TalkScreen
 from tui.state.conversation import Turn
+from tui.widgets.from_thread import show_from_thread
 
 
 class ChatScreen(TalkScreen):
@@ -58,9 +59,9 @@ class ChatScreen(TalkScreen):
         try:
             chat_pairs.label(self.run, pair, choice, authors)
         except RunError as error:
-            self.app.call_from_thread(self.say_error, error)
+            show_from_thread(self, self.say_error, error)
         else:
-            self.app.call_from_thread(self._show_pick, turn, place)
+            show_from_thread(self, self._show_pick, turn, place)
 
     def action_undo(self) -> None:
         """Take the pick back."""
@@ -72,9 +73,9 @@ class ChatScreen(TalkScreen):
         try:
             chat_pairs.take_back(self.run, chat_pairs.pair_id(self.talk.id, turn.number))
         except RunError as error:
-            self.app.call_from_thread(self.say_error, error)
+            show_from_thread(self, self.say_error, error)
         else:
-            self.app.call_from_thread(self._show_pick, turn, None)
+            show_from_thread(self, self._show_pick, turn, None)
 
     def _show_pick(self, turn: Turn, place: Literal[0, 1] | None) -> None:
         turn.picked = place

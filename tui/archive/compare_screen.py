@@ -10,7 +10,6 @@ from textual.content import Content
 from textual.events import Resize
 from textual.widget import Widget
 from textual.widgets import Static
-from textual.worker import get_current_worker
 
 from engine.errors import UserError
 from engine.events import EVAL_WIN_RATE, WIN_RATE
@@ -26,6 +25,7 @@ from tui.text.safe_text import cut, safe_line
 from tui.text.setting_value import show
 from tui.text.suite_changes import change_in_words
 from tui.widgets.chart import Chart, reading
+from tui.widgets.from_thread import show_from_thread
 from tui.widgets.plot import Line
 from tui.widgets.row_list import RowList
 from tui.widgets.section_title import SectionTitle
@@ -140,7 +140,6 @@ class CompareScreen(StudioScreen):
 
     @work(thread=True, exclusive=True)
     def _read(self) -> None:
-        worker = get_current_worker()
         try:
             if self._sources:
                 for each in self._sources:
@@ -150,15 +149,11 @@ class CompareScreen(StudioScreen):
                 read = [RunFromFiles(run) for run in self._runs]
             settings = [run.known_settings()[0] for run in self._runs]
         except (UserError, OSError) as error:
-            if not worker.is_cancelled:
-                self.app.call_from_thread(self.say_error, error)
+            show_from_thread(self, self.say_error, error)
             return
-        if not worker.is_cancelled:
-            self.app.call_from_thread(self._show_runs, read, differences(settings))
+        show_from_thread(self, self._show_runs, read, differences(settings))
 
     def _show_runs(self, read: list[RunFromFiles], different: list[Difference]) -> None:
-        if not self.is_mounted:
-            return
         self._sources = read
         rows = [*suite_rows(self.views), *different, *last_rows(self.views)]
         self.query_one("#settings", RowList).show(rows)

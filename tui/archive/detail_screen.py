@@ -10,7 +10,6 @@ from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, Static
-from textual.worker import get_current_worker
 
 from engine.errors import RunError, UserError
 from engine.events import COMPLETE, Choice
@@ -36,6 +35,7 @@ from tui.text.choice import label_changed, label_kept
 from tui.text.fault import setting_at_fault
 from tui.text.format import size
 from tui.text.safe_text import safe_line
+from tui.widgets.from_thread import show_from_thread
 from tui.widgets.row_list import RowList
 from tui.widgets.safe_editors import LineEditor
 from tui.widgets.section_title import SectionTitle
@@ -150,7 +150,6 @@ class RunDetailScreen(WatchedScreen):
     @work(thread=True, exclusive=True)
     def _read(self) -> None:
         """Take in what is new in the run's files."""
-        worker = get_current_worker()
         source = self._source
         try:
             if source is None:
@@ -158,18 +157,14 @@ class RunDetailScreen(WatchedScreen):
                 source = RunFromFiles(self.run)
             else:
                 source.update()
-            if not worker.is_cancelled:
-                self.app.call_from_thread(self._show_run, source)
-            if self.table.update() and not worker.is_cancelled:
-                self.app.call_from_thread(self._show_pairs)
+            show_from_thread(self, self._show_run, source)
+            if self.table.update():
+                show_from_thread(self, self._show_pairs)
         except (UserError, OSError) as error:
-            if not worker.is_cancelled:
-                self.app.call_from_thread(self.say_error, error)
+            show_from_thread(self, self.say_error, error)
 
     def _show_run(self, source: RunFromFiles) -> None:
         first, self._source = self._source is None, source
-        if not self.is_mounted:
-            return
         self.query_one(RunHeader).show(source.view)
         health = self.query_one(HealthLine)
         health.show(source.view.findings)
@@ -205,8 +200,6 @@ class RunDetailScreen(WatchedScreen):
         self.query_one("#settings", Static).update(config_content(settings, notes))
 
     def _show_pairs(self) -> None:
-        if not self.is_mounted:
-            return
         at = self.pairs.current
         text = self.query_one("#find", Input).value
         matches = self.table.matching(self._filter, text)

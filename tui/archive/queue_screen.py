@@ -10,7 +10,6 @@ from textual.content import Content
 from textual.events import Resize
 from textual.widget import Widget
 from textual.widgets import Static
-from textual.worker import get_current_worker
 
 from engine.errors import RunError, UserError
 from engine.runs import queue
@@ -24,6 +23,7 @@ from tui.shell.ask import AskChoice
 from tui.shell.base import StudioScreen
 from tui.terminal import queue_process
 from tui.text.safe_text import safe_line
+from tui.widgets.from_thread import show_from_thread
 from tui.widgets.row_list import RowList
 
 SECONDS = 1.5  # between two looks
@@ -105,20 +105,14 @@ class QueueScreen(StudioScreen):
     @work(thread=True, exclusive=True, group="look")
     def look(self) -> None:
         """Read the queue and the runs in it."""
-        worker = get_current_worker()
         try:
             rows = self._reader.read(queue.read_queue())
         except (UserError, RunError) as error:
-            if not worker.is_cancelled:
-                self.app.call_from_thread(self.say_error, error)
+            show_from_thread(self, self.say_error, error)
             return
-        at_work = worker_of(QUEUE) is not None
-        if not worker.is_cancelled:
-            self.app.call_from_thread(self._show, rows, at_work)
+        show_from_thread(self, self._show, rows, worker_of(QUEUE) is not None)
 
     def _show(self, rows: list[QueueRow], at_work: bool) -> None:
-        if not self.is_mounted:
-            return
         changed, self._at_work = at_work != self._at_work, at_work
         current = self.table.current
         self._rows = rows

@@ -7,7 +7,6 @@ from textual import work
 from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static
-from textual.worker import get_current_worker
 
 from engine.errors import UserError
 from engine.events import PairJudged
@@ -22,6 +21,7 @@ from tui.text.choice import outcome
 from tui.text.prompt_text import prompt_line
 from tui.text.safe_text import cut, safe_line, wrap
 from tui.text.setting_value import show
+from tui.widgets.from_thread import show_from_thread
 from tui.widgets.sparkline import sparkline
 
 PAUSE = 0.15  # seconds that the cursor stays before its run is read
@@ -67,14 +67,11 @@ class RunPreview(Static):
 
     @work(thread=True, exclusive=True)
     def _read(self) -> None:
-        worker, run = get_current_worker(), self._run
-        if run:
-            preview = read(run)
-            if not worker.is_cancelled:
-                self.app.call_from_thread(self._take, run, preview)
+        if run := self._run:
+            show_from_thread(self, self._take, run, read(run))
 
     def _take(self, run: RunSummary, preview: Preview) -> None:
-        if run == self._run and self.is_mounted:
+        if run == self._run:
             width = max(20, self.content_size.width)
             self.update(Content("\n").join([head(run), *body(preview, width)]))
 

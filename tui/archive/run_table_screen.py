@@ -1,7 +1,7 @@
 """The archive as a table: read again and again, sorted, filtered, marked."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from textual import on, work
@@ -27,6 +27,7 @@ from tui.archive.run_rows import Order, about, column_at, header, row
 from tui.shell.base import StudioScreen
 from tui.text.format import size
 from tui.text.safe_text import safe_line
+from tui.widgets.from_thread import show_from_thread
 from tui.widgets.row_list import RowList
 from tui.widgets.safe_editors import LineEditor
 
@@ -144,38 +145,33 @@ class RunTableScreen(StudioScreen):
     @work(thread=True, exclusive=True, group="look")
     def read_runs(self) -> None:
         """Read the folder of runs, then the metrics of the rows in sight."""
-        worker, began = get_current_worker(), time.monotonic()
-        self._read_at = began
-        runs = archive.list_runs()
-        if worker.is_cancelled:
-            return
-        self.app.call_from_thread(self._take_runs, runs)
-        self._read_seconds = time.monotonic() - began
-        self._read_glances()
+        self._read_at = time.monotonic()
+        show_from_thread(self, self._take_runs, archive.list_runs())
 
     def _take_runs(self, runs: list[RunSummary]) -> None:
+        self._read_seconds = time.monotonic() - self._read_at
         self.summaries = runs
         paths = {run.path for run in runs}
         self._marked = {path: run for path, run in self._marked.items() if path in paths}
-        if self.is_mounted:
-            self.show_runs()
-            self.refresh_bindings()  # what was deleted may be gone from the trash by now
+        self.show_runs()
+        self.refresh_bindings()  # what was deleted may be gone from the trash by now
+        self._read_glances(list(self.table.in_sight()))
 
     @work(thread=True, exclusive=True, group="glance")
-    def _read_glances(self) -> None:
+    def _read_glances(self, in_sight: Sequence[RunSummary]) -> None:
         """Read the metrics of the rows in sight that are new or have changed."""
         worker, news = get_current_worker(), False
-        for run in list(self.table.in_sight()):
+        for run in in_sight:
             if worker.is_cancelled:
                 return
             news |= self.glances.read(run)
         if news:
-            self.app.call_from_thread(self.table.redraw)
+            show_from_thread(self, lambda: self.table.redraw())
         for run in self.summaries or []:
             if worker.is_cancelled:
                 return
             self.glances.measure(run)
-        self.app.call_from_thread(self._show_title)
+        show_from_thread(self, self._show_title)
 
     @work(thread=True, exclusive=True, group="settings")
     def _read_settings(self) -> None:
@@ -186,7 +182,7 @@ class RunTableScreen(StudioScreen):
                 return
             news |= self.glances.read_settings(run)
         if news:
-            self.app.call_from_thread(self.show_runs)
+            show_from_thread(self, self.show_runs)
 
     # -- showing ---------------------------------------------------------------------------------
 
@@ -231,7 +227,7 @@ class RunTableScreen(StudioScreen):
     def _moved(self) -> None:
         self.query_one("#about", Static).update(about(self.run) if self.run else Content(""))
         self.query_one(RunPreview).show_run(self.run)
-        self._read_glances()
+        self._read_glances(list(self.table.in_sight()))
 
     @on(TitleLine.Clicked)
     def _sort_by(self, event: "TitleLine.Clicked") -> None:

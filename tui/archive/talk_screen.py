@@ -28,6 +28,7 @@ from tui.shell.base import StudioScreen
 from tui.state.conversation import BOTH, NAMES, Conversation
 from tui.text.safe_text import safe, safe_line
 from tui.text.temperature import WRONG, temperature_of
+from tui.widgets.from_thread import show_from_thread
 from tui.widgets.history_line import MOST, HistoryLine
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class TalkScreen(StudioScreen):
     def _read_history(self) -> None:
         """What was asked in earlier chats with this run."""
         prompts = [str(line.get("prompt", "")) for line in self.run.last(CHAT, MOST)]
-        self.app.call_from_thread(self.line.remember, prompts)
+        show_from_thread(self, lambda: self.line.remember(prompts))
 
     # -- what is shown ---------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from tui.shell.base import StudioScreen
 from tui.state.live_elsewhere import is_elsewhere
 from tui.state.live_run import LiveRun
 from tui.text.safe_text import safe_line
+from tui.widgets.from_thread import show_from_thread
 
 POLL_SECONDS = 0.25  # between two looks at what became of a command
 HOLDER_SECONDS = 1.0  # between two looks at who trains the run
@@ -59,7 +60,7 @@ class WatchedScreen(StudioScreen):
             state = self.run.state()
             paused = state.get("status") == "paused"
             human = state.get("judge") == "human" and not state.get("eval_judge")
-        self.app.call_from_thread(self._take_holder, holder, paused, human)
+        show_from_thread(self, self._take_holder, holder, paused, human)
 
     def shows(self, live: LiveRun) -> bool:
         """Whether it is this run that goes on."""

@@ -10,6 +10,7 @@ from textual.widgets import Static
 
 from engine.errors import RunError, UserError
 from engine.settings.schema import Settings
+from tui.widgets.from_thread import show_from_thread
 
 if TYPE_CHECKING:
     from tui.setup.cost import Cost
@@ -105,12 +106,12 @@ class CostLine(Static):
                 error = ""
             except (UserError, RunError, OSError) as reason:
                 result, error = None, str(reason)
-            self.app.call_from_thread(self._show_cost, wanted, result, error)
+            show_from_thread(self, self._show_cost, wanted, result, error)
             if result is None or result.plan.download is not None:
                 return
 
     def _show_cost(self, wanted: Wanted, result: "Cost | None", error: str) -> None:
-        if wanted == self._wanted and self.is_mounted:  # gone when the app closes
+        if wanted == self._wanted:
             self._known, self._cost, self._error = wanted, result, error
             self._draw()
             self.post_message(self.Estimated())

@@ -11,6 +11,7 @@ from textual.worker import get_current_worker
 
 from engine.settings.schema import Settings, value
 from tui.text.safe_text import cut, safe_line
+from tui.widgets.from_thread import show_from_thread
 
 if TYPE_CHECKING:
     from engine.plan.preview import DataPreview
@@ -102,13 +103,12 @@ class DataPane(Static):
             if worker.is_cancelled:
                 source.cancel()
                 return
-            self.app.call_from_thread(self._take, source, preview)
-        if not worker.is_cancelled:
-            self.app.call_from_thread(self._take, source, None)
+            show_from_thread(self, self._take, source, preview)
+        show_from_thread(self, self._take, source, None)
 
     def _take(self, source: "Preview", preview: "DataPreview | None") -> None:
         """Show what was read; None: that was the end of it."""
-        if source is not self._source or not self.is_mounted:
+        if source is not self._source:
             return
         if preview is None or preview.whole or preview.error:
             self.reading = False

@@ -9,7 +9,6 @@ from textual.binding import Binding
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
-from textual.worker import get_current_worker
 
 from engine.errors import RunError, UserError
 from engine.machine import hub
@@ -25,6 +24,7 @@ from tui.setup.start_line import StartLine, absence
 from tui.setup.unfinished_line import UnfinishedLine
 from tui.shell.ask import AskChoice
 from tui.text.safe_text import safe_line
+from tui.widgets.from_thread import show_from_thread
 
 if TYPE_CHECKING:
     from tui.setup.suggestions import Earlier
@@ -108,9 +108,7 @@ class SetupScreen(FormScreen):
     def _look_for_earlier(self) -> None:
         from tui.setup.earlier_values import earlier_values
 
-        worker, values = get_current_worker(), earlier_values()
-        if not worker.is_cancelled:
-            self.app.call_from_thread(self._take_earlier, values)
+        show_from_thread(self, self._take_earlier, earlier_values())
 
     def _take_earlier(self, values: "Mapping[str, Sequence[Earlier]]") -> None:
         self.suggestions.runs = values

@@ -3,12 +3,12 @@
 from textual import work
 from textual.content import Content
 from textual.widgets import Static
-from textual.worker import get_current_worker
 
 from engine.runs import archive
 from engine.runs.folder import Run
 from tui.state.unfinished import how_far, unfinished
 from tui.text.safe_text import cut, safe_line
+from tui.widgets.from_thread import show_from_thread
 
 NAME_WIDTH = 40  # cells of the run's name
 
@@ -23,11 +23,9 @@ class UnfinishedLine(Static):
     @work(thread=True, exclusive=True)
     def look(self) -> None:
         """Look for the run, on a thread."""
-        worker = get_current_worker()
         run = unfinished(archive.list_runs())
         far = how_far(run) if run else ""
-        if not worker.is_cancelled:
-            self.app.call_from_thread(self._show, Run(run.path) if run else None, far)
+        show_from_thread(self, self._show, Run(run.path) if run else None, far)
 
     def _show(self, run: Run | None, far: str) -> None:
         self.run = run

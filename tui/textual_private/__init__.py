@@ -13,6 +13,7 @@ from textual.app import App
 from textual.binding import BindingsMap
 from textual.driver import Driver
 from textual.screen import Screen
+from textual.widget import Widget
 
 
 def now() -> float:
@@ -42,6 +43,12 @@ def call_soon(app: App[int], what: Callable[[], object]) -> None:
     if app._loop is not None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             app._loop.call_soon_threadsafe(what)
+
+
+def is_leaving(widget: Widget) -> bool:
+    """Whether a widget is being taken away, by itself or with the app; its parts go before it
+    does, and `is_mounted` stays true."""
+    return widget._pruning or not widget.is_running or not widget.app.is_running
 
 
 def bindings_in_front(screen: Screen[Any]) -> list[BindingsMap]:
