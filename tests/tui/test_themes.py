@@ -10,11 +10,15 @@ from hypothesis import strategies as st
 from rich.color import Color as RichColor
 from rich.color import ColorSystem
 from textual.color import Color
+from textual.css.stylesheet import Stylesheet
 from textual.pilot import Pilot
 
 from engine.errors import UserError
 from tests.tui.stage import play, said, shown, until
 from tui.app import StudioApp
+from tui.archive.runs_screen import RunsScreen
+from tui.run.screen import RunScreen
+from tui.setup.screen import SetupScreen
 from tui.shell import preferences, themes
 
 pytestmark = pytest.mark.quick
@@ -143,6 +147,38 @@ def test_a_theme_changes_while_the_app_runs(studio_home: Path) -> None:
         file.write_text("name: mine")
         await until(pilot, lambda: "is missing" in said(app))
         assert app.theme == themes.DEFAULT
+
+    play(scene)
+
+
+def test_every_mode_has_the_theme_of_now_and_opening_one_reads_no_style_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read_again: list[str] = []
+    reparse = Stylesheet.reparse
+
+    def counted(sheet: Stylesheet) -> None:
+        read_again.append("all styles")
+        reparse(sheet)
+
+    def wears_theme(app: StudioApp) -> bool:
+        background = app.screen.styles.background
+        return background == Color.parse(app.current_theme.background or "")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        monkeypatch.setattr(Stylesheet, "reparse", counted)
+        await pilot.press("f5")
+        await until(pilot, lambda: isinstance(app.screen, RunsScreen))
+        assert wears_theme(app)
+        assert read_again == []
+        for theme in ("light", "high-contrast"):
+            app.theme = theme
+            await pilot.press("f2")
+            await until(pilot, lambda: isinstance(app.screen, SetupScreen) and wears_theme(app))
+            await pilot.press("f3")
+            await until(pilot, lambda: isinstance(app.screen, RunScreen) and wears_theme(app))
+            await pilot.press("f5")
+            await until(pilot, lambda: isinstance(app.screen, RunsScreen) and wears_theme(app))
 
     play(scene)
 

@@ -13,7 +13,7 @@ from textual.app import App
 from textual.binding import BindingsMap
 from textual.driver import Driver
 from textual.screen import Screen
-from textual.widget import Widget
+from textual.widget import AwaitMount, Widget
 
 
 def now() -> float:
@@ -67,6 +67,14 @@ class AppBase(App[int], inherit_bindings=False):
     def set_clipboard(self, text: str) -> None:
         """What a paste of the program's own gives; Textual's way writes its sequence as well."""
         self._clipboard = text
+
+    def _get_screen(self, screen: Screen[Any] | str) -> tuple[Screen[Any], AwaitMount]:
+        """A new screen gets its styles as its parts are mounted. Without this all styles are read
+        twice more where it is the first of a mode, a tenth of a second each time."""
+        found, mount = super()._get_screen(screen)
+        if found._css_update_count < 0:
+            found._css_update_count = self._css_update_count
+        return found, mount
 
     def watch_theme(self) -> None:
         """Draw nothing until all styles are the new theme's.
