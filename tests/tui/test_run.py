@@ -21,6 +21,7 @@ from tests.tui.archive import make_run
 from tests.tui.live import LiveSession, a_run, attach, evaluated, judged, started, steps
 from tests.tui.stage import COMPACT, STANDARD, Scene, play, said, shown, until
 from tui.app import StudioApp
+from tui.run import screen
 from tui.run.card_grid import CardGrid
 from tui.run.chart_screen import ChartScreen
 from tui.run.header import RunHeader
@@ -659,3 +660,21 @@ def test_a_report_is_a_line_of_the_log() -> None:
         await until(pilot, lambda: "step 1,050  loss 0.500  margin 1.25" in shown(app))
 
     watch(scene, size=STANDARD)
+
+
+def test_a_step_is_drawn_in_two_frames_and_coming_back_to_the_screen_in_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(screen, "SECOND_FRAME", 1_000.0)
+    session = LiveSession(a_run(3))
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("f2", "f3")
+        await until(pilot, lambda: "How do I keep basil alive?" in shown(app))
+        session.events = [*steps("loss", [0.6] * 4)[-1:], judged("And mint?")]
+        await until(pilot, lambda: "step 4 / 4" in shown(app))
+        assert "And mint?" not in shown(app)
+        await pilot.press("f2", "f3")
+        await until(pilot, lambda: "And mint?" in shown(app))
+
+    watch(scene, session)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from textual import on
 from textual.binding import Binding
 from textual.containers import Container, Vertical
+from textual.timer import Timer
 from textual.widget import Widget
 
 from engine.events import Event
@@ -26,6 +27,8 @@ from tui.state.live_run import LiveRun
 from tui.terminal.requirements import LEAST_LINES
 from tui.widgets.row_list import RowList
 from tui.widgets.section_title import SectionTitle
+
+SECOND_FRAME = 0.05  # seconds from the frame of a step's numbers to that of its texts
 
 
 class RunScreen(SteeringScreen):
@@ -125,6 +128,7 @@ class RunScreen(SteeringScreen):
         super().__init__()
         self._memory = 0
         self._offered = ""  # the state that the offered keys were drawn for
+        self._second_frame: Timer | None = None  # in which the texts are drawn
 
     def body(self) -> Iterable[Widget]:
         """Head, cards, the newest pair and the log, health."""
@@ -161,16 +165,28 @@ class RunScreen(SteeringScreen):
     # -- drawing ---------------------------------------------------------------------------------
 
     def run_changed(self, events: Sequence[Event]) -> None:
-        """Draw what is new."""
+        """Draw what is new; of a run that goes on in two frames, so that a key that comes in
+        between does not wait for both."""
+        self._show_numbers()
+        if not events:
+            self._show_texts()
+        elif self._second_frame is None:
+            self._second_frame = self.set_timer(SECOND_FRAME, self._show_texts)
+
+    def _show_texts(self) -> None:
+        """The parts that take longest to draw: pairs, chart and log."""
+        if self._second_frame:
+            self._second_frame.stop()
+            self._second_frame = None
+        self._show_pairs()
+        self._show_chart()
+        self.query_one(LogPane).show(self.studio.view)
+
+    def _show_numbers(self) -> None:
         view, session = self.studio.view, self.studio.session
         stopping = session is not None and session.stopping
         self.query_one(RunHeader).show(view, memory=self._memory, stopping=stopping)
         self.query_one(CardGrid).show(view)
-        asks = session is not None and session.settings.asks_person and bool(session.waiting())
-        empty = "a pair waits for you: L shows it" if asks else FIRST_PAIR
-        self._show_pairs(empty)
-        self._show_chart()
-        self.query_one(LogPane).show(view)
         self.query_one(Outcome).show(view, key="e" if self.can_measure() else "")
         failed = view is not None and view.status in ("failed", "untrained")
         self.query_one(HealthLine).show(view.findings if view else (), steady=not failed)
@@ -187,16 +203,15 @@ class RunScreen(SteeringScreen):
         """Beside the cards, the chart is of the one under the cursor."""
         self.query_one(MetricChart).show(self.studio.view, self.query_one(CardGrid).metric)
 
-    def _show_pairs(self, empty: str = FIRST_PAIR) -> None:
+    @on(RowList.Moved)
+    def _show_pairs(self) -> None:
         """The newest pair, or the one under the cursor where the last ones are listed."""
-        view, list_ = self.studio.view, self.query_one(PairList)
+        view, session, list_ = self.studio.view, self.studio.session, self.query_one(PairList)
+        asks = session is not None and session.settings.asks_person and bool(session.waiting())
+        empty = "a pair waits for you: L shows it" if asks else FIRST_PAIR
         list_.show_pairs(tuple(view.pairs) if view else ())
         pair = list_.current if list_.display else view.newest if view else None
         self.query_one(PairPane).show(pair, empty)
-
-    @on(RowList.Moved)
-    def _another_pair(self) -> None:
-        self._show_pairs()
 
     def _show_what_now(self) -> None:
         """Once the run is over, what one can do with it stands in the place of the newest pair."""
