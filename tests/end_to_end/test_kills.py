@@ -169,6 +169,7 @@ def until_done(killer: Killer, broken: Run, arguments: list[str], home: Path) ->
         torn = torn or killer.maybe_tear(broken.path, (METRICS, PAIRS, UNDECIDED))
 
 
+@pytest.mark.slow  # test_every_write kills one run at chosen changes in less time
 def test_training_killed_a_few_times_writes_what_an_unbroken_run_writes(tmp_path: Path) -> None:
     check_train(tmp_path, kills=2, seed=1)
 

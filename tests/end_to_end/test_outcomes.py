@@ -23,7 +23,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("models") / "judge")
 
 
-@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("as_json", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_run_that_learned_nothing_is_status_3(
     as_json: bool, judge: Path, studio_home: Path
 ) -> None:
@@ -130,7 +130,7 @@ def test_a_preset_without_a_terminal_trains_as_train_does(studio_home: Path) -> 
     assert "terminal" not in trained.stderr
 
 
-@pytest.mark.parametrize("source", ["starter", "config"])
+@pytest.mark.parametrize("source", [pytest.param("starter", marks=pytest.mark.slow), "config"])
 def test_in_a_terminal_it_is_live_in_the_app_without_a_key(
     source: str, studio_home: Path, tmp_path: Path
 ) -> None:

@@ -38,7 +38,9 @@ def test_the_app_says_why_in_one_line(
     assert "lora-studio train" in written  # what to do instead
 
 
-@pytest.mark.parametrize(("size", "term"), [POOR[0], POOR[3]])
+@pytest.mark.parametrize(
+    ("size", "term"), [pytest.param(*POOR[0], marks=pytest.mark.slow), POOR[3]]
+)
 def test_training_without_the_app_works(
     size: tuple[int, int], term: str | None, tmp_path: Path
 ) -> None:

@@ -60,7 +60,7 @@ def test_an_honest_judge_is_passed_over_in_silence() -> None:
 
 def test_a_judge_at_chance_is_named_nineteen_times_in_twenty() -> None:
     assert sum(verdict.decided for verdict in at_chance(WATCHED)) > WATCHED / 2  # it looks busy
-    faults = [fed(at_chance(WATCHED, seed)).fault() for seed in range(400)]
+    faults = [fed(at_chance(WATCHED, seed)).fault() for seed in range(200)]
     named = [fault for fault in faults if fault is not None]
     assert len(named) / len(faults) == pytest.approx(0.95, abs=0.03)
     assert "has nothing in common, so its winners are chance; try a stronger judge" in named[0]
