@@ -1,13 +1,18 @@
 """A row of the list of runs, read from a folder that may be damaged."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from engine.errors import UserError
 from engine.json_number import count, finite
-from engine.runs.folder import LOCK, read_state, shown_status
+from engine.runs.folder import LOCK, PROGRESS, STATE, read_state, shown_status
 from engine.runs.lock import holder
+
+KEPT = 4_096  # summaries that are not read again while their files stay as they are
+Stamp = tuple[int, int, int]  # of a file: inode, time of its last change in ns, bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +49,38 @@ def read_summary(path: Path, is_link: bool) -> RunSummary:
     if is_link:
         return _damaged(path, "it is a link, and links are not followed")
     try:
-        state = read_state(path)
+        summary = _summary(path, _stamp(path / STATE), _stamp(path / PROGRESS))
     except UserError as error:
         return _damaged(path, str(error))
+    status = shown_status({"status": summary.status}, lambda: holder(path / LOCK) is not None)
+    return summary if status == summary.status else replace(summary, status=status)
+
+
+def _stamp(file: Path) -> Stamp | None:
+    """What another file at the same path has not in common with this one; None: there is none."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+@lru_cache(maxsize=KEPT)
+def _summary(path: Path, state_stamp: Stamp | None, progress_stamp: Stamp | None) -> RunSummary:
+    """The row as the files in `path` tell it, with the status that they tell. Both are replaced
+    whole when they change, so that by their stamps they are read once.
+
+    Raises:
+        UserError: run.json is missing or damaged.
+    """
+    state = read_state(path)
     tags = state.get("tags")
     step = count(state.get("step"))
     of_start = state.get("win_rate_step") == 0 and step != 0
     return RunSummary(
         name=path.name,
         path=path,
-        status=shown_status(state, lambda: holder(path / LOCK) is not None),
+        status=_text(state.get("status")),
         error=_text(state.get("error")) or None,
         model=_text(state.get("model")),
         judge=_text(state.get("judge")),

@@ -15,8 +15,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from engine.errors import UserError
-from engine.runs import archive, run_names, storage, trash
-from engine.runs.folder import CONFIG, PAIRS, STATE, Run
+from engine.runs import archive, run_names, run_summary, storage, trash
+from engine.runs.folder import CONFIG, PAIRS, STATE, Run, read_state
+from engine.runs.json_lines import Record
 from engine.runs.lock import RunBusy
 from engine.settings.schema import Settings
 
@@ -184,6 +185,29 @@ def test_a_run_under_way_that_nobody_holds_is_interrupted(run: Run, status: str)
     assert [row.status for row in archive.list_runs()] == ["interrupted"]
     with run.lock():
         assert [row.status for row in archive.list_runs()] == [status]
+
+
+def test_a_run_is_read_again_only_when_its_files_have_changed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    read: list[Path] = []
+
+    def counted(folder: Path) -> Record:
+        read.append(folder)
+        return read_state(folder)
+
+    monkeypatch.setattr(run_summary, "read_state", counted)
+    first = archive.list_runs()
+    assert archive.list_runs() == first
+    assert read == [run.path]
+    run.update(status="running")
+    with run.lock():
+        assert [row.status for row in archive.list_runs()] == ["running"]
+        run.advance(step=3, pairs=5, seconds=1.0)
+        assert [(row.step, row.pairs) for row in archive.list_runs()] == [(3, 5)]
+    assert len(read) == 3
+    assert [row.status for row in archive.list_runs()] == ["interrupted"]
+    assert len(read) == 3  # who trains it is asked each time
 
 
 def as_pipe(file: Path) -> None:
