@@ -93,14 +93,16 @@ def _try(connection: Connection) -> None:
     from engine.judges import JudgeAway
 
     settings, file, tempfile.tempdir = connection.recv()
-    told = 0.0
+    sent_at = 0.0
 
     def tell(event: Event) -> None:
-        nonlocal told
+        nonlocal sent_at
         if isinstance(event, Log | Writing):
             connection.send(event)
-        elif isinstance(event, Progress) and (not event.done or time.monotonic() - told > SECONDS):
-            told = time.monotonic()
+        elif isinstance(event, Progress) and (
+            not event.done or time.monotonic() - sent_at > SECONDS
+        ):
+            sent_at = time.monotonic()
             connection.send(event)
 
     def tell_pairs(pairs: "Sequence[TrialPair]") -> None:

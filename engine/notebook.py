@@ -72,8 +72,8 @@ def train(
     settings, notes = adapter_files.settled(settings)
     if settings.human_judge:
         raise UserError("judge: nobody can answer here; name a model, or use a Session")
-    if found := problems(settings):
-        raise UserError("; ".join(f"{each.key}: {each.message}" for each in found))
+    if faults := problems(settings):
+        raise UserError("; ".join(f"{each.key}: {each.message}" for each in faults))
     if "tensorboard" in settings.report_to and not run_folder:
         raise UserError("report_to: tensorboard writes into the run's folder; say run_folder=True")
     check_followers(settings)
@@ -91,7 +91,7 @@ def train(
         followers.put(event)
         on_event(event)
 
-    with _run_to_train(settings, kept=run_folder) as (run, followers):
+    with _run_to_train(settings, in_archive=run_folder) as (run, followers):
         for note in notes:
             run.log("info", note)
             on_event(Log(level="info", text=note))
@@ -102,11 +102,11 @@ def train(
 
 
 @contextlib.contextmanager
-def _run_to_train(settings: Settings, *, kept: bool) -> Iterator[tuple[Run, Followers]]:
+def _run_to_train(settings: Settings, *, in_archive: bool) -> Iterator[tuple[Run, Followers]]:
     """A new run, locked, in the archive or in a temporary folder, and who follows it; at the end
     it says how it ended."""
     with contextlib.ExitStack() as stack:
-        if not kept:
+        if not in_archive:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lora-studio-"))
             settings = settings.model_copy(update={"output_root": folder})
         run = archive.create(settings)

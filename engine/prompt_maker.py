@@ -71,26 +71,26 @@ def make_prompts(
     fewer where the writer has no more, which is said."""
     digests = {_digest(text) for text in (*known, *like)}
     newest: list[str] = []
-    made = again = vain = rounds = 0
-    while made < count and vain < IN_VAIN:
+    so_far = again = vain = rounds = 0
+    while so_far < count and vain < IN_VAIN:
         rounds += 1
-        before = made
+        before = so_far
         answer = write(request_for(about, AT_ONCE, like, newest[-SHOWN:]), rounds)
         for text in prompts_in(answer):
-            if made == count:
+            if so_far == count:
                 break
             if (digest := _digest(text)) in digests:
                 again += 1
                 continue
             digests.add(digest)
             newest.append(text)
-            made += 1
+            so_far += 1
             yield text
-        vain = vain + 1 if made == before else 0
+        vain = vain + 1 if so_far == before else 0
     if again:
         say(f"{again:,} that said the same as another were dropped")
-    if made < count:
-        say(f"the model had no more after {made:,}: say more in --about, or take a larger model")
+    if so_far < count:
+        say(f"the model had no more after {so_far:,}: say more in --about, or take a larger model")
 
 
 def writer_of(

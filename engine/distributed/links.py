@@ -286,10 +286,10 @@ def own_addresses() -> list[str]:
     """Addresses of this machine, those that others may reach first."""
     import psutil
 
-    found = [
+    ipv4 = [
         each.address
         for addresses in psutil.net_if_addrs().values()
         for each in addresses
         if each.family == socket.AF_INET
     ]
-    return sorted(set(found), key=lambda address: address.startswith("127."))
+    return sorted(set(ipv4), key=lambda address: address.startswith("127."))

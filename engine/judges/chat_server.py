@@ -273,15 +273,15 @@ def answer_of(reply: Any) -> Answer:
 
 def _raise_for(status: int, text: str, retry_after: str) -> None:
     """Raise what a status other than 200 means."""
-    said = f"answers with status {status}{f' ({text})' if text else ''}"
+    words = f"answers with status {status}{f' ({text})' if text else ''}"
     if status in (401, 403):
-        raise Fault(f"{said}: it wants a key, or another one; see judge_key_env", general=True)
+        raise Fault(f"{words}: it wants a key, or another one; see judge_key_env", general=True)
     if status in BUSY | STRANGERS or 300 <= status < 400:
         asked = float(retry_after) if retry_after.isdigit() else 0.0
-        raise Fault(said, general=True, pause=min(asked, LONGEST_RETRY_AFTER))
+        raise Fault(words, general=True, pause=min(asked, LONGEST_RETRY_AFTER))
     if 400 <= status < 500:
-        raise Refused(said)
-    raise Fault(said)
+        raise Refused(words)
+    raise Fault(words)
 
 
 def _error_text(content: bytes | bytearray) -> str:

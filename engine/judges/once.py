@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 def once(tell: Callable[[str], None]) -> Callable[[str, str], None]:
     """A function of (kind, text) that tells the first text of each kind alone."""
-    told: set[str] = set()
+    kinds: set[str] = set()
 
     def first(kind: str, text: str) -> None:
-        if kind not in told:
-            told.add(kind)
+        if kind not in kinds:
+            kinds.add(kind)
             tell(text)
 
     return first

@@ -127,8 +127,8 @@ class RewardJudge:
         while chunks:
             chunk = chunks.popleft()
             try:
-                found = np.array(self._model.scores([rows[row] for row in chunk]), np.float64)
-                for row, score in zip(chunk, found, strict=True):
+                of_chunk = np.array(self._model.scores([rows[row] for row in chunk]), np.float64)
+                for row, score in zip(chunk, of_chunk, strict=True):
                     scores[row] = float(score)
             except (MemoryError, RuntimeError) as error:
                 if not is_of_memory(error):

@@ -95,13 +95,13 @@ def _prompt_lines(prompt: Request) -> list[Line]:
 
 def _quoted_end(lines: list[Line], room: int) -> str:
     """The last lines of a prompt, in about `room` characters, under the headings of their turns."""
-    kept: list[Line] = []
+    tail: list[Line] = []
     for number, heading, line in reversed(lines):
         if room <= 0:
             break
-        kept.append((number, heading, line[-room:]))
+        tail.append((number, heading, line[-room:]))
         room -= len(line) + 1
     text: list[str] = []
-    for (_, heading), own in groupby(reversed(kept), key=itemgetter(0, 1)):
+    for (_, heading), own in groupby(reversed(tail), key=itemgetter(0, 1)):
         text += [*filter(None, [heading]), *(quote(line) for *_, line in own)]
     return "\n".join(text)

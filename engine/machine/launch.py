@@ -36,12 +36,12 @@ def place(environ: Mapping[str, str] | None = None) -> Place | None:
         UserError: the environment names a place that makes no sense.
     """
     environ = os.environ if environ is None else environ
-    found = _of_ring(environ) or _of_nccl(environ) or _of_jaccl(environ) or _of_mpi(environ)
-    if found is None or found.size == 1:
+    own = _of_ring(environ) or _of_nccl(environ) or _of_jaccl(environ) or _of_mpi(environ)
+    if own is None or own.size == 1:
         return None
-    if not 0 <= found.rank < found.size:
-        raise UserError(f"{RANK}: there is no rank {found.rank} among {found.size}, from 0 on")
-    return found
+    if not 0 <= own.rank < own.size:
+        raise UserError(f"{RANK}: there is no rank {own.rank} among {own.size}, from 0 on")
+    return own
 
 
 def _of_ring(environ: Mapping[str, str]) -> Place | None:

@@ -138,10 +138,10 @@ def learning(model: nn.Module, *, drop_out: bool) -> Iterator[None]:
     """
     model.train()
     modules: list[Any] = model.modules()
-    kept = {id(each.dropout) for each in modules if drop_out and "lora_a" in each}
+    dropouts = {id(each.dropout) for each in modules if drop_out and "lora_a" in each}
     for module in modules:
         if isinstance(module, nn.Dropout | nn.Dropout2d | nn.Dropout3d):
-            module.train(id(module) in kept)
+            module.train(id(module) in dropouts)
     try:
         yield
     finally:
@@ -175,8 +175,8 @@ def load_adapter_file(model: nn.Module, path: Path, key: str = "resume_adapter_f
             )
     if unknown := sorted(set(weights) - set(trainable)):
         raise UserError(f"{key}: {path} has {unknown[0]}, which this run does not train.")
-    kept = [(name, weights[name].astype(array.dtype)) for name, array in trainable.items()]
-    model.load_weights(kept, strict=False)
+    values = [(name, weights[name].astype(array.dtype)) for name, array in trainable.items()]
+    model.load_weights(values, strict=False)
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

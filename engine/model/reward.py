@@ -116,8 +116,8 @@ def _check_weights(model: nn.Module, folder: Path) -> None:
 
 def _head(folder: Path) -> tuple[mx.array, mx.array]:
     """Weight and bias of the head, float32; where it has no bias, that is 0."""
-    found: dict[str, mx.array] = {}
+    head: dict[str, mx.array] = {}
     for file in sorted(folder.glob("model*.safetensors")):
-        found |= {name: each for name, each in arrays.load(file).items() if name in (HEAD, BIAS)}
-    bias = found.get(BIAS, mx.zeros(1))
-    return found[HEAD].astype(mx.float32), bias.astype(mx.float32)
+        head |= {name: each for name, each in arrays.load(file).items() if name in (HEAD, BIAS)}
+    bias = head.get(BIAS, mx.zeros(1))
+    return head[HEAD].astype(mx.float32), bias.astype(mx.float32)

@@ -62,7 +62,7 @@ def read_preview(settings: Settings, between: float = BETWEEN) -> Iterator[DataP
     """
     reader, sample = PromptReader(settings), _Sample()
     names: tuple[str, ...] = ()
-    told = time.monotonic()
+    shown_at = time.monotonic()
     try:
         sources = sources_of(settings)
         # What is streamed is here, or is not read at all.
@@ -75,9 +75,9 @@ def read_preview(settings: Settings, between: float = BETWEEN) -> Iterator[DataP
             for prompt in reader.prompts(split[name], source) if name in split else ():
                 sample.add(name, prompt)
                 now = time.monotonic()
-                if now - told > between:
+                if now - shown_at > between:
                     yield sample.preview(reader)
-                    told = time.monotonic()
+                    shown_at = time.monotonic()
         if not sample.count.get("train"):
             raise UserError(f"data: {settings.data} holds no prompts to train on: {reader.why()}")
         yield sample.preview(reader, longest_of(sample.longest_texts(), settings.model))

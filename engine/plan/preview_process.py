@@ -86,10 +86,10 @@ def _previews(replies: IO[bytes]) -> Iterator[DataPreview]:
     for line in replies:
         with contextlib.suppress(ValueError, TypeError):
             reply: dict[str, Any] = json.loads(line)
-            told: dict[str, Any] = {
+            fields: dict[str, Any] = {
                 key: tuple(v) if isinstance(v, list) else v for key, v in reply.items()
             }
-            yield DataPreview(**told)
+            yield DataPreview(**fields)
 
 
 def _is_small(data: str) -> bool:

@@ -39,13 +39,13 @@ def _by_mlx(shape: Shape, settings: Settings, float32: bool) -> int:
     tokens = pairs * (prompt + 2 * completion)
     inside = width * tokens * _values_in_a_layer(shape)
     scores = 3 * _scores(shape, settings, pairs)
-    kept = _cached(shape, float32) * pairs * (prompt + 2 * prompt + 2 * (prompt + completion))
+    cache = _cached(shape, float32) * pairs * (prompt + 2 * prompt + 2 * (prompt + completion))
     if settings.grad_checkpoint:
         scoring = (
-            kept + shape.layers * 2 * width * tokens * shape.hidden + 3 * (inside + scores) // 2
+            cache + shape.layers * 2 * width * tokens * shape.hidden + 3 * (inside + scores) // 2
         )
     else:
-        scoring = kept + (_trained_layers(shape, settings) + 1) * (inside + scores)
+        scoring = cache + (_trained_layers(shape, settings) + 1) * (inside + scores)
     values = 2 * pairs * completion * shape.vocabulary
     return scoring + 4 * 4 * min(values, max(limits.LOGIT_VALUES, shape.vocabulary))
 
@@ -58,13 +58,13 @@ def _by_numpy(shape: Shape, settings: Settings) -> int:
     values = 2 * shape.hidden + 3 * heads + 2 * shape.feed_forward
     layer = 4 * tokens * values + _scores(shape, settings, pairs)
     if settings.grad_checkpoint:
-        kept = 4 * tokens * shape.hidden * shape.layers + layer
+        activations = 4 * tokens * shape.hidden * shape.layers + layer
     else:
-        kept = layer * _trained_layers(shape, settings)
+        activations = layer * _trained_layers(shape, settings)
     passing = 4 * tokens * (4 * shape.hidden + 3 * heads + 2 * shape.feed_forward)
     parts = min(pairs, cores())  # a part of the pairs on each core
     logits = min(2 * pairs * completion, parts * max(1, limits.LOGIT_VALUES // shape.vocabulary))
-    return kept + passing + 4 * logits * shape.vocabulary
+    return activations + passing + 4 * logits * shape.vocabulary
 
 
 def _lengths(settings: Settings) -> tuple[int, int]:
