@@ -11,19 +11,19 @@ _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_TOKEN", "HUGGINGFACE_TOKEN")
 _IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 _TOKEN = re.compile(r"\b(?:(?:hf|api_org)_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,})(?![A-Za-z0-9_-])")
 
-_kept: set[str] = set()
+_secrets: set[str] = set()
 
 
 def keep_secret(value: str) -> None:
     """Have `hide` take out a key that this process was given."""
     if len(value) >= LEAST:
-        _kept.add(value)
+        _secrets.add(value)
 
 
 def hide(text: str) -> str:
     """`text` without this person's hub tokens, keys that were given to `keep_secret`, what looks
     like a token, and what stands before the @ of an address."""
-    for token in (*_kept, *_own_tokens()):
+    for token in (*_secrets, *_own_tokens()):
         text = text.replace(token, HIDDEN)
     return _TOKEN.sub(HIDDEN, _IN_ADDRESS.sub(HIDDEN, text))
 

@@ -87,8 +87,8 @@ class Session:
         notes: list[str] = []
         if self.run is None:
             self.settings, notes = adapter_files.settled(self.settings)
-        if found := problems(self.settings):
-            raise UserError("; ".join(f"{each.key}: {each.message}" for each in found))
+        if faults := problems(self.settings):
+            raise UserError("; ".join(f"{each.key}: {each.message}" for each in faults))
         check_followers(self.settings)
         if self.run is None:
             self.run = archive.create(self.settings)

@@ -121,7 +121,7 @@ class Watch:
         self._run = run
         self._obey = obey
         self._waiting = waiting
-        self._told: int | None = None
+        self._newest_count: int | None = None
         self._closed = threading.Event()
         with contextlib.suppress(StorageError):  # a full disk: whoever asks first makes it
             _private_folder(run)
@@ -144,9 +144,9 @@ class Watch:
             self._tell_waiting()
 
     def _tell_waiting(self) -> None:
-        if self._waiting is None or (count := self._waiting()) == self._told:
+        if self._waiting is None or (count := self._waiting()) == self._newest_count:
             return
         with contextlib.suppress(StorageError):  # it is told at the next look
             line = json_lines.to_json({"pairs": count})
             write_file(self._run.path / WAITING, f"{line}\n", sync=False)
-            self._told = count
+            self._newest_count = count

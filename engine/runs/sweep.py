@@ -198,8 +198,8 @@ def _has_runs(name: str, settings: "Settings") -> bool:
 
 
 def _run_name(sweep: str, number: int, changes: Mapping[str, str]) -> str:
-    told = "-".join(f"{key.rpartition('.')[2]}={value}" for key, value in changes.items())
-    return safe_name(f"{sweep}-{number:02d}-{told}")
+    values = "-".join(f"{key.rpartition('.')[2]}={value}" for key, value in changes.items())
+    return safe_name(f"{sweep}-{number:02d}-{values}")
 
 
 # -- its file ------------------------------------------------------------------------------------
@@ -310,15 +310,15 @@ class Place:
 def result_of(run: Run) -> Result | None:
     """The win rate of a run: on the test split, else of what it keeps with answers drawn anew, else
     the newest; the evaluator's where there is one. The start's, against itself, is none."""
-    found: dict[object, Result] = {}
+    results: dict[object, Result] = {}
     for line in run.read(METRICS):
         if line.get("step") == 0:
             continue
         for by, names in _RATES:
             rate, low, high = (finite(line.get(name)) for name in names)
             if rate is not None and low is not None and high is not None:
-                found[line.get("split")] = Result(rate, low, high, by)
-    return next((found[split] for split in SPLITS if split in found), None)
+                results[line.get("split")] = Result(rate, low, high, by)
+    return next((results[split] for split in SPLITS if split in results), None)
 
 
 def ranking(sweep: Sweep) -> list[Place]:

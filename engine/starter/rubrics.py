@@ -34,16 +34,16 @@ class Rubric:
     meaning: str
     text: str  # the wording that presets and the README use; trained
     named: tuple[str, ...]  # noun phrases for ASKS
-    said: tuple[str, ...]  # verb phrases for SAYS
+    traits: tuple[str, ...]  # verb phrases for SAYS
     others: tuple[str, ...]  # whole sentences
     held_out: tuple[str, ...]  # wordings that only its tests use
 
     @property
     def trained(self) -> tuple[str, ...]:
         """Every wording that the judge is trained on, the main one first."""
-        asked = (form.format(x=x, X=x[0].upper() + x[1:]) for form in ASKS for x in self.named)
-        said = (form.format(x=x) for form in SAYS for x in self.said)
-        every = dict.fromkeys((self.text, *asked, *said, *self.others))
+        asks = (form.format(x=x, X=x[0].upper() + x[1:]) for form in ASKS for x in self.named)
+        says = (form.format(x=x) for form in SAYS for x in self.traits)
+        every = dict.fromkeys((self.text, *asks, *says, *self.others))
         return tuple(wording for wording in every if wording not in self.held_out)
 
 
