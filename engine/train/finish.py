@@ -79,8 +79,8 @@ def _take_kept(settings: Settings, run: Run, trainer: Trainer, journal: Journal)
 def _measure(trainer: Trainer, step: int) -> None:
     """The best of several measurements is flattered, so it is made once more; the test; and what
     the policy has unlearned."""
-    kept = trainer.state.best
-    if kept.best is not None and kept.best.step == step and kept.evaluations > 1:
+    so_far = trainer.state.best
+    if so_far.best is not None and so_far.best.step == step and so_far.evaluations > 1:
         trainer.upkeep.evaluate("kept", step=step)
     trainer.upkeep.evaluate("test", step=step)
     trainer.upkeep.guard_at_end(step)

@@ -279,7 +279,7 @@ class _Passage:
     ) -> None:
         self._progress, self._stop = progress, stop
         self._done, self._count, self._total = done, count, total
-        self._began = self._told = time.monotonic()
+        self._began = self._shown_at = time.monotonic()
         self._reference = True  # it is read first
 
     def __call__(self, part: headway.Part, share: float) -> None:
@@ -287,9 +287,9 @@ class _Passage:
             raise Interrupted
         reference, self._reference = self._reference, self._reference and share < 1
         now = time.monotonic()
-        if now - self._began < LONG_PASS or now - self._told < LONG_PASS / 10:
+        if now - self._began < LONG_PASS or now - self._shown_at < LONG_PASS / 10:
             return
-        self._told = now
+        self._shown_at = now
         before, worth = (0.5, 0.5) if part == "back" else (0.0 if reference else 0.25, 0.25)
         pairs = self._done + self._count * (before + worth * share)
         self._progress(self._done, self._total, pairs / self._total)

@@ -192,7 +192,7 @@ class Upkeep:
         `extra`: beside those of `save_every`."""
         watch = self._state.collapse_watch
         if sound:
-            watch.kept(self._state.step)
+            watch.add_checkpoint(self._state.step)
         state = self._state.to_json(self._judge.pending())
         self._journal.checkpoint(
             lambda folder: checkpoints.save(folder, self._update, state),
@@ -301,9 +301,11 @@ class Upkeep:
             return
         watch.over = True
         sound = watch.sound_step()
-        kept = "" if sound is None else f"; the checkpoint of step {sound:,}, from before, is kept"
+        fallback = (
+            "" if sound is None else f"; the checkpoint of step {sound:,}, from before, is kept"
+        )
         advice = collapse_watch.advice(self._settings)
-        reason = f"step {step:,}: the text has broken: {fault}{kept}; {advice}"
+        reason = f"step {step:,}: the text has broken: {fault}{fallback}; {advice}"
         if self._settings.collapse_watch == "pause" and step < self._total_steps:
             self._pause(reason)
         else:

@@ -16,14 +16,14 @@ class WritingTeller:
 
     def __init__(self, policy: LanguageModel, prompts: Sequence[Prompt], journal: Journal) -> None:
         self._policy, self._prompts, self._journal = policy, prompts, journal
-        self._told = 0.0
+        self._sent_at = 0.0
 
     def __call__(self, index: int, completions: Sequence[Sequence[int]]) -> None:
         """Hear of the completions of one of the prompts."""
         now = time.monotonic()
-        if now - self._told < SECONDS:
+        if now - self._sent_at < SECONDS:
             return
-        self._told = now
+        self._sent_at = now
         prompt = self._prompts[index]
         # Without a character of which bytes are still to come.
         texts = tuple(self._policy.text(ids).rstrip("\ufffd") for ids in completions)

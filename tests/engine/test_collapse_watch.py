@@ -148,11 +148,11 @@ def test_a_script_without_spaces_has_words_too() -> None:
 
 def test_the_checkpoint_that_is_named_is_from_before_what_broke() -> None:
     watch = CollapseWatch()
-    watch.kept(0)
+    watch.add_checkpoint(0)
     for step in range(1, 26):
         assert fed(watch, whole, range(step, step + 1), pairs=4) is None
         if watch.checkpoint_due(step, 1):
-            watch.kept(step)
+            watch.add_checkpoint(step)
     assert watch.checkpoints == [10, 20]
     assert fed(watch, looping, range(26, 28), pairs=4) is not None
     assert watch.sound_step() == 20
@@ -169,7 +169,7 @@ def test_checkpoints_are_due_every_ten_updates() -> None:
 
 def test_it_goes_on_from_its_state_as_json() -> None:
     one = CollapseWatch()
-    one.kept(0)
+    one.add_checkpoint(0)
     assert fed(one, whole, range(1, 12), pairs=2) is None
     other = CollapseWatch(json.loads(json.dumps(one.state())))
     assert other.state() == one.state()

@@ -105,7 +105,7 @@ class CollapseWatch:
         every = CHECKPOINT_EVERY * steps_per_update
         return not self.over and step % every == 0 and step not in self.checkpoints
 
-    def kept(self, step: int) -> None:
+    def add_checkpoint(self, step: int) -> None:
         """There is a checkpoint of this step. Of two, one is from before whatever is seen now."""
         self.checkpoints = [*self.checkpoints[-1:], step]
 

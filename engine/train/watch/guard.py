@@ -109,8 +109,8 @@ def start_in_words(scores: Mapping[str, Sequence[bool]]) -> str:
 
 def changes_in_words(changes: Sequence[SuiteChange]) -> str:
     """What was kept, gained and lost, a suite each."""
-    told = (f"{c.suite} {c.kept} kept, {c.gained} gained, {c.lost} lost" for c in changes)
-    return f"guard: {'; '.join(told)}"
+    suites = (f"{c.suite} {c.kept} kept, {c.gained} gained, {c.lost} lost" for c in changes)
+    return f"guard: {'; '.join(suites)}"
 
 
 def loss_in_words(changes: Sequence[SuiteChange]) -> str | None:
