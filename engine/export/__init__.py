@@ -94,18 +94,18 @@ def mlx_lines(run: Run, folder: str, *, fuse: bool) -> list[str]:
 
 def export_peft(run: Run, to: Path, *, keep: Keep | None = None, say: Say = _silent) -> list[str]:
     """Write a run's adapters as peft loads them beside a model of transformers."""
-    settings, kept, config = _adapters(run, "--peft", keep, say)
-    weights = peft.read(kept.file)
+    settings, weights, config = _adapters(run, "--peft", keep, say)
+    arrays = peft.read(weights.file)
     base = peft.base_model(settings)
     with new_folder(to) as folder:
-        peft.write(folder, weights, settings, config)
+        peft.write(folder, arrays, settings, config)
         code = (
             "```python\nfrom peft import AutoPeftModelForCausalLM\n\n"
             'model = AutoPeftModelForCausalLM.from_pretrained(".")\n```'
         )
         lines = readme.peft_lines(base, ".", run.name)
-        readme.write(folder, run, kept, "Adapters for", lines, more=code)
-    tell_of(kept, to, say)
+        readme.write(folder, run, weights, "Adapters for", lines, more=code)
+    tell_of(weights, to, say)
     return readme.peft_lines(base, str(to), run.name)
 
 

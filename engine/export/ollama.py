@@ -25,8 +25,8 @@ class _Family:
 
     def text(self, turns: Sequence[Turn]) -> str:
         """A conversation up to where the answer begins."""
-        said = "".join(f"{self.before.format(role=r)}{text}{self.after}" for r, text in turns)
-        return said + self.before.format(role="assistant")
+        so_far = "".join(f"{self.before.format(role=r)}{text}{self.after}" for r, text in turns)
+        return so_far + self.before.format(role="assistant")
 
     def go(self, ending: str) -> str:
         """The same as a template of Ollama's, with what the model's own adds at the end."""
@@ -61,11 +61,11 @@ def modelfile(
         about = "TEMPLATE is left out: Ollama looks for one that fits the template in the GGUF file"
     else:
         about = "TEMPLATE is left out: the model has no chat template"
-    said = system or own_system
-    if said and QUOTES in said:
+    message = system or own_system
+    if message and QUOTES in message:
         about += "; SYSTEM is left out: three quotes in it would end it"
-    elif said:
-        lines.append(f"SYSTEM {QUOTES}{said}{QUOTES}")
+    elif message:
+        lines.append(f"SYSTEM {QUOTES}{message}{QUOTES}")
     lines += [f'PARAMETER stop "{stop}"' for stop in stops if '"' not in stop]
     return "\n".join(lines) + "\n", about
 
@@ -74,7 +74,7 @@ def _known(tokenizer: Any, enable_thinking: bool) -> tuple[_Family | None, str |
     """The family of a model's chat template, the system message that it adds by itself, and what
     it adds before an answer."""
 
-    def made(*turns: Turn) -> str:
+    def text_of(*turns: Turn) -> str:
         listed = [{"role": role, "content": text} for role, text in turns]
         text = chat_template.apply(tokenizer, listed, enable_thinking=enable_thinking) or ""
         return text.removeprefix(tokenizer.bos_token or "") if adds_bos else text
@@ -82,19 +82,19 @@ def _known(tokenizer: Any, enable_thinking: bool) -> tuple[_Family | None, str |
     ids = list(tokenizer.encode("a"))
     adds_bos = tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
     talk = (("system", SYSTEM), ("user", FIRST), ("assistant", ANSWER), ("user", SECOND))
-    whole = made(*talk)
+    whole = text_of(*talk)
     for family in FAMILIES:
         if not whole.startswith(family.text(talk)):
             continue
         ending = whole.removeprefix(family.text(talk))
         if "{{" in ending or QUOTES in ending:
             break
-        alone, bare = made(("user", FIRST)), family.text([("user", FIRST)]) + ending
+        alone, bare = text_of(("user", FIRST)), family.text([("user", FIRST)]) + ending
         before, after = family.before.format(role="system"), family.after + bare
         if alone == bare:
             return family, None, ending
         if alone.startswith(before) and alone.endswith(after):
             system = alone[len(before) : -len(after)]
-            if made(("system", system), ("user", FIRST)) == alone:
+            if text_of(("system", system), ("user", FIRST)) == alone:
                 return family, system, ending
     return None, None, ""

@@ -123,10 +123,10 @@ def _model(run: Run, parts: Parts, repo: str, keep: Keep | None, to: Path, say: 
         export.export_gguf(run, place("gguf"), parts.gguf, keep=keep, say=tell)
         places["gguf"] = ""
     for part, inner in places.items():
-        made = to.with_name(f"part-{part}")
-        (made / CARD).unlink(missing_ok=True)
+        part_folder = to.with_name(f"part-{part}")
+        (part_folder / CARD).unlink(missing_ok=True)
         (to / inner).mkdir(exist_ok=True)
-        for path in made.iterdir():
+        for path in part_folder.iterdir():
             path.rename(to / inner / path.name)
     if is_local(settings.model):
         _leave_out(to, settings.model, Path(settings.model).expanduser().name)

@@ -225,8 +225,8 @@ def _win_rates(line: Record, weights: "TrainedWeights") -> list[str]:
         "kept": "on prompts that it was not trained on, with answers drawn anew",
     }[line["split"]]
     at = _earlier(line["step"], weights)
-    told = f"How often its answer is preferred to that of the model it started from, {what}{at}:"
-    return [told, table(("by", "win rate", "95% interval", "prompts"), rows)]
+    intro = f"How often its answer is preferred to that of the model it started from, {what}{at}:"
+    return [intro, table(("by", "win rate", "95% interval", "prompts"), rows)]
 
 
 def _earlier(step: object, weights: "TrainedWeights") -> str:
@@ -253,8 +253,8 @@ def _guard(state: Record, weights: "TrainedWeights") -> list[str]:
     ]
     columns = ("suite", "questions", "right before", "right now", "lost", "p of such a loss")
     at = _earlier(state.get("guard_step"), weights)
-    told = f"Small suites of questions that rules score, before and after{at}:"
-    return [told, table(columns, rows)] if rows else []
+    intro = f"Small suites of questions that rules score, before and after{at}:"
+    return [intro, table(columns, rows)] if rows else []
 
 
 def _measured(state: Record) -> list[str]:
@@ -265,8 +265,8 @@ def _measured(state: Record) -> list[str]:
         for name, about in MEASURED.items()
         if (value := finite(values.get(name))) is not None
     ]
-    told = "At the end of the training:"
-    return [told, table(("metric", "value", "what it is"), rows)] if rows else []
+    intro = "At the end of the training:"
+    return [intro, table(("metric", "value", "what it is"), rows)] if rows else []
 
 
 def _examples(state: Record, rated: Record) -> list[str]:
@@ -279,22 +279,22 @@ def _examples(state: Record, rated: Record) -> list[str]:
         for each in (given if isinstance(given, list) else [])[:EXAMPLES]
         if isinstance(each, dict)
     ]
-    told = "Answers to prompts that it was not trained on, before and after:"
-    return [told, *(fenced(text, "text") for text in texts)] if texts else []
+    intro = "Answers to prompts that it was not trained on, before and after:"
+    return [intro, *(fenced(text, "text") for text in texts)] if texts else []
 
 
 def _judge(settings: Settings) -> list[str]:
     """Who judged, and by which rubric."""
-    told = f"Judge: {inline(judge_of(settings))}."
+    sentence = f"Judge: {inline(judge_of(settings))}."
     if not settings.judge_kinds & {"model", "server"}:
-        return [told]
+        return [sentence]
     if settings.judge_criteria:
         parts = [f"{each.get('name')}: {each.get('text')}" for each in settings.judge_criteria]
         return [
-            f"{told} Its rubric, in parts that were asked apart:",
+            f"{sentence} Its rubric, in parts that were asked apart:",
             fenced("\n".join(parts), "text"),
         ]
-    return [f"{told} It read this rubric:", fenced(settings.judge_system, "text")]
+    return [f"{sentence} It read this rubric:", fenced(settings.judge_system, "text")]
 
 
 def _versions(state: Record) -> list[str]:

@@ -22,8 +22,11 @@ def judge_card(run: Run) -> list[str]:
         return []
     measured = card(pairs)
     labels = sum(1 for line in run.read(CARD_PAIRS) if line.get("choice") in (*DECIDED, "tie"))
-    told = f"What its verdicts on the {measured.count:,} pairs of this run tell of it: "
-    paragraphs = [told + inline(measured.sentence) + ".", table(("what", "value"), _rows(measured))]
+    intro = f"What its verdicts on the {measured.count:,} pairs of this run tell of it: "
+    paragraphs = [
+        intro + inline(measured.sentence) + ".",
+        table(("what", "value"), _rows(measured)),
+    ]
     if labels:
         paragraphs.append(f"A person labelled {labels:,} pairs to try it before the run.")
     return paragraphs

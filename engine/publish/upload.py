@@ -116,7 +116,7 @@ def upload(
 def _upload(api: "HfApi", repo: str, folder: Folder, *, public: bool, progress: Progress) -> str:
     from huggingface_hub import CommitOperationAdd
 
-    made = _asked(
+    address = _asked(
         lambda: api.create_repo(repo, repo_type=folder.kind, private=not public, exist_ok=True)
     )
     if not public:  # one that was there before stays as it was
@@ -137,7 +137,7 @@ def _upload(api: "HfApi", repo: str, folder: Folder, *, public: bool, progress: 
     _asked(
         lambda: api.create_commit(repo, additions, repo_type=folder.kind, commit_message=MESSAGE)
     )
-    return str(made)
+    return str(address)
 
 
 def _asked(ask: Callable[[], Answer], *, missing: bool = False) -> Answer:
@@ -172,9 +172,9 @@ def _refusal(error: "HfHubHTTPError") -> RunError | UserError:
     """An answer of the hub that is an error, as a sentence."""
     status = error.response.status_code if error.response is not None else 0
     words = hide(" ".join((error.server_message or "").split()))[:300]
-    said = f"status {status}{f': {words}' if words else ''}"
+    answer = f"status {status}{f': {words}' if words else ''}"
     if status in (401, 403):
         return UserError(
-            f"publish: the hub refuses the token ({said}); it needs one that may write there"
+            f"publish: the hub refuses the token ({answer}); it needs one that may write there"
         )
-    return HubError(f"publish: the hub answers with {said}")
+    return HubError(f"publish: the hub answers with {answer}")
