@@ -113,18 +113,18 @@ def last_line(control: "RunControl") -> str:
 
     view.fold(session.drain())  # what came after the screen had gone
     view.folder = str(session.run.path)
-    kept = f"the run is kept in {session.run.path}"
+    where = f"the run is kept in {session.run.path}"
     if control.abandoned:
         at = f"{view.name} was left at step {view.step} of {view.total_steps}"
-        return f"{at}; {way_back(view)} goes on from its newest checkpoint; {kept}"
+        return f"{at}; {way_back(view)} goes on from its newest checkpoint; {where}"
     if control.leaves_running and session.status == "stopped":
         from tui.terminal.detach import detach
 
-        return f"{detach(session.run)}; {kept}"
+        return f"{detach(session.run)}; {where}"
     if control.ended_by == signal.SIGHUP:  # whoever sits there now has not seen the run
         return ""
     error = [view.error.rstrip(".")] if view.error else []
-    folder = [kept] if session.kept else []
+    folder = [where] if session.kept else []
     return "; ".join([f"{view.name}: {ending(view)}", *error, *folder])
 
 

@@ -317,10 +317,11 @@ def _last(view: RunView, metric: str) -> float | None:
 
 def suite_rows(views: Sequence[RunView]) -> list[Difference]:
     """The guard's suites that any of the runs has, and what each run kept, gained and lost."""
-    told = [{each.suite: change_in_words(each) for each in view.suites} for view in views]
-    names = dict.fromkeys(name for each in told for name in each)
+    changes = [{each.suite: change_in_words(each) for each in view.suites} for view in views]
+    names = dict.fromkeys(name for each in changes for name in each)
     return [
-        (f"guard: {name}", tuple(each.get(name, "not measured") for each in told)) for name in names
+        (f"guard: {name}", tuple(each.get(name, "not measured") for each in changes))
+        for name in names
     ]
 
 

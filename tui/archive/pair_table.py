@@ -46,9 +46,9 @@ def disagrees(line: Record) -> bool:
 def _overruled(line: Record) -> bool:
     """Whether a person has picked the other answer than the model."""
     model = line.get("model")
-    said = model.get("choice") if isinstance(model, dict) else None
+    choice = model.get("choice") if isinstance(model, dict) else None
     sides = ("first", "second")
-    return said in sides and line.get("choice") in sides and said != line.get("choice")
+    return choice in sides and line.get("choice") in sides and choice != line.get("choice")
 
 
 FILTERS = (

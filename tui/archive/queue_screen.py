@@ -188,8 +188,8 @@ class QueueScreen(StudioScreen):
         """Take a run out of the queue."""
         current = self._current()
         if current and self._try(lambda: queue.drop([current.cell.run])):
-            kept = " · what was trained of it stays on the runs screen" if current.run else ""
-            self.say(f"dropped {safe_line(current.cell.run, 60)}{kept}")
+            rest = " · what was trained of it stays on the runs screen" if current.run else ""
+            self.say(f"dropped {safe_line(current.cell.run, 60)}{rest}")
 
     def action_drop_done(self) -> None:
         """Take out of the queue all that is done."""

@@ -65,10 +65,10 @@ def check_config(config: str) -> Record:
     if not isinstance(data, dict):
         raise UserError("config: it has to be a mapping of settings, as {model: ORG/NAME, ...}")
     settings = from_mapping(data, "config")
-    found = [f"{each.key}: {each.message}" for each in problems(settings)]
-    found += _reaching_out(settings)
-    if found:
-        return {"problems": found, "notes": notes(data)}
+    faults = [f"{each.key}: {each.message}" for each in problems(settings)]
+    faults += _reaching_out(settings)
+    if faults:
+        return {"problems": faults, "notes": notes(data)}
     memory = plan(settings)
     too_much = refusal(memory, settings)
     return {
@@ -90,7 +90,7 @@ def start_run(config: str, name: str) -> Record:
     data_folder().mkdir(parents=True, exist_ok=True)
     with (
         tempfile.NamedTemporaryFile("w", suffix=".yaml", dir=data_folder()) as file,
-        tempfile.TemporaryFile() as told,
+        tempfile.TemporaryFile() as errors,
     ):
         file.write(config)
         file.flush()
@@ -98,10 +98,10 @@ def start_run(config: str, name: str) -> Record:
             [sys.executable, "-m", "tui.main", "train", file.name, "--run-name", name],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=told,
+            stderr=errors,
             start_new_session=True,  # it outlives who asked for it
         )
-        run = _run_of(process, told)
+        run = _run_of(process, errors)
     return {"run": run.name, "status": run.state().get("status")}
 
 
@@ -143,17 +143,17 @@ def _open(name: str) -> Run:
     return archive.open_run(name)
 
 
-def _run_of(process: "subprocess.Popen[bytes]", told: IO[bytes]) -> Run:
-    """The run that a process trains, once it has one; `told` is what it prints of an error."""
+def _run_of(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> Run:
+    """The run that a process trains, once it has one; `errors` is what it prints of an error."""
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
         if process.poll() is not None:
-            told.seek(0)
-            words = " ".join(told.read().decode(errors="replace").split())
+            errors.seek(0)
+            words = " ".join(errors.read().decode(errors="replace").split())
             raise UserError(hide(words[-500:]) or "the run did not start")
         for path in _folders():
-            held = holder(path / LOCK)
-            if held and held.pid == process.pid:
+            owner = holder(path / LOCK)
+            if owner and owner.pid == process.pid:
                 return Run(path)
         time.sleep(POLL_SECONDS)
     process.kill()
@@ -192,7 +192,7 @@ def _reaching_out(settings: Settings) -> list[str]:
         "guard_suites": settings.guard_suites,
         "guard_function": [settings.guard_function or ""],
     }
-    found = [
+    faults = [
         f"{key}: {name} is on this machine; another program may name the hub, servers and starter"
         for key, values in names.items()
         for name in values
@@ -209,7 +209,7 @@ def _reaching_out(settings: Settings) -> list[str]:
         "eval_judge_key_env",
         "run_name",
     )
-    found += [
+    faults += [
         f"{key}: it is not for other programs to set" for key in forbidden if getattr(settings, key)
     ]
-    return found
+    return faults

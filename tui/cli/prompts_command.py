@@ -70,7 +70,7 @@ def make(
     if judge_kind(name) != "server":
         import_mlx()
     write = writer_of(name, settings, server_model=server_model, key=key, say=_note)
-    made = 0
+    so_far = 0
     try:
         with to.open("ab") as file:
             for text in make_prompts(
@@ -78,18 +78,18 @@ def make(
             ):
                 file.write(to_line({"prompt": text}))
                 file.flush()
-                made += 1
-                print(f"\r{made:,} of {count:,}", end="", file=sys.stderr, flush=True)
+                so_far += 1
+                print(f"\r{so_far:,} of {count:,}", end="", file=sys.stderr, flush=True)
     except OSError as error:
         raise UserError(f"--to {to}: it cannot be written: {error.strerror}") from error
     finally:
-        if made:
+        if so_far:
             print(file=sys.stderr)
         elif not was_there:
             to.unlink(missing_ok=True)
-    if not made:
+    if not so_far:
         raise UserError(f"--model {name}: it wrote nothing that can be used; take a larger one")
-    print(f"{made:,} prompts written to {to}; train on them with `data: {to}`")
+    print(f"{so_far:,} prompts written to {to}; train on them with `data: {to}`")
 
 
 def _prompts_of(file: Path) -> list[str]:
@@ -97,8 +97,8 @@ def _prompts_of(file: Path) -> list[str]:
     from engine.data.prompts import load_prompts
     from engine.settings.schema import Settings
 
-    found = load_prompts(Settings(data=str(file), judge="human"))
-    return [prompt.text for prompt in found.train]
+    prompts = load_prompts(Settings(data=str(file), judge="human"))
+    return [prompt.text for prompt in prompts.train]
 
 
 def _key(variable: str | None) -> str | None:

@@ -31,16 +31,16 @@ def rates(settings: Settings, *, json: bool) -> int:
         RunError: it could not go on.
     """
     began = time.monotonic()
-    told = sys.stderr.isatty()
+    in_terminal = sys.stderr.isatty()
 
     def progress(rate: float, run: int, update: int) -> None:
-        if told:
+        if in_terminal:
             words = f"run {run} of at most {RUNS}, {rate:g}: update {update} of {UPDATES}"
             print(f"{CLEAR}{words}", end="", file=sys.stderr, flush=True)
 
     def over(run: ShortRun) -> None:
         line = f"{run.rate:g}: {_words(run)}"
-        print(f"{CLEAR if told else ''}{line}", file=sys.stderr, flush=True)
+        print(f"{CLEAR if in_terminal else ''}{line}", file=sys.stderr, flush=True)
 
     ending = [signal.SIGINT]
 
@@ -57,7 +57,7 @@ def rates(settings: Settings, *, json: bool) -> int:
         result = search_rate(settings, over, progress, _Notes().take)
     except KeyboardInterrupt:
         with contextlib.suppress(OSError):  # the terminal may be gone
-            print(f"{CLEAR if told else ''}stopped: nothing is kept", file=sys.stderr)
+            print(f"{CLEAR if in_terminal else ''}stopped: nothing is kept", file=sys.stderr)
         return STOPPED_BY + ending[0]
     finally:
         for number, handler in before.items():
@@ -131,11 +131,11 @@ class _Notes:
     """What a person should know of the data and the models, said once for all runs."""
 
     def __init__(self) -> None:
-        self._said: set[str] = set()
+        self._texts: set[str] = set()
 
     def take(self, event: Event) -> None:
         """Say a warning that was not said yet."""
         if isinstance(event, Log) and event.level in ("warning", "error"):
-            if event.text not in self._said:
+            if event.text not in self._texts:
                 print(f"note: {safe_line(event.text)}", file=sys.stderr)
-            self._said.add(event.text)
+            self._texts.add(event.text)

@@ -148,8 +148,8 @@ def _lines(plan: Sweep) -> Iterator[str]:
     width = max(len(name) for name in names)
     for at, (name, place) in enumerate(zip(names, places, strict=True), 1):
         rate = place.result
-        told = f"{rate.rate:6.1%}  {rate.low:.1%} to {rate.high:.1%}" if rate else "     –"
-        yield f"{at:>3}  {safe_line(name):<{width}}  {told}".rstrip()
+        figures = f"{rate.rate:6.1%}  {rate.low:.1%} to {rate.high:.1%}" if rate else "     –"
+        yield f"{at:>3}  {safe_line(name):<{width}}  {figures}".rstrip()
     yield ""
     width = max(len(cell.run) for cell in plan.cells)
     for cell in plan.cells:

@@ -252,8 +252,8 @@ class JudgeCardScreen(AnswersScreen):
         self._given.append(row)
         for each, mark in zip(("left", "right"), MARKS[side], strict=True):
             self.pane(each).flash(mark, chosen=mark == "✓")
-        said = words.both_say(row) if row.verdict else "kept · the judge has not read it yet"
-        self.say(f"{row.number}: {said} · u takes it back", 6)
+        sentence = words.both_say(row) if row.verdict else "kept · the judge has not read it yet"
+        self.say(f"{row.number}: {sentence} · u takes it back", 6)
         self._to_next(self.table.cursor)
 
     def _to_next(self, after: int) -> None:

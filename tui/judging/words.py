@@ -147,7 +147,7 @@ def row_line(row: TrialRow, width: int) -> Content:
     """A pair in a row: the person's label, the judge's verdict and both orders, the prompt."""
     verdict = row.visible_verdict
     side = row.side
-    cells = f"{_said(verdict) if verdict else HIDDEN if row.verdict else '…':<6}"
+    cells = f"{_choice_cells(verdict) if verdict else HIDDEN if row.verdict else '…':<6}"
     one, two = (verdict and verdict.q_orders) or (None, None)
     numbers = f"{_number(verdict and verdict.q)} {_number(one, 5)} {_number(two, 7)}"
     prompt = prompt_line(row.pair.prompt.text, row.pair.prompt.conversation)
@@ -160,7 +160,7 @@ def row_line(row: TrialRow, width: int) -> Content:
     )
 
 
-def _said(verdict: Verdict) -> str:
+def _choice_cells(verdict: Verdict) -> str:
     if verdict.decided:
         return "1" if verdict.choice == "first" else "2"
     return words(verdict.choice).cells
@@ -176,8 +176,8 @@ def both_say(row: TrialRow) -> str:
     if verdict is None:
         hidden = "1 2 t: which is better? What the judge says is shown then"
         return hidden if row.verdict or row.askable else ""
-    said = {"first": "1", "second": "2"}.get(verdict.choice) or words(verdict.choice).phrase
-    facts.append(f"the judge {said}")
+    choice = {"first": "1", "second": "2"}.get(verdict.choice) or words(verdict.choice).phrase
+    facts.append(f"the judge {choice}")
     if verdict.q is not None:
         facts.append(f"q {verdict.q:.2f} for 1")
     if verdict.q_orders:

@@ -13,7 +13,7 @@ from tui.text.safe_text import cut, safe_line
 from tui.widgets.row_list import RowList
 from tui.widgets.section_title import SectionTitle
 
-NUMBER, SAID = 5, 9  # cells
+NUMBER, VERDICT = 5, 9  # cells
 
 
 class BeforeList(Vertical):
@@ -40,14 +40,14 @@ class BeforeList(Vertical):
             self.list.show(labels, 0)
 
 
-def _said(shown: Shown | Pick) -> str:
+def _verdict(shown: Shown | Pick) -> str:
     return f"{shown.best + 1} ✓" if isinstance(shown, Pick) else words(shown_choice(shown)).label
 
 
 def line(row: tuple[int, PastLabel], width: int) -> Content:
     """`17 1 ✓      How do I keep basil …`"""
     number, label = row
-    said = _said(label.shown) if label.shown else ""
-    facts = f"{number:>{NUMBER - 1}} {said:<{SAID}}"
+    verdict = _verdict(label.shown) if label.shown else ""
+    facts = f"{number:>{NUMBER - 1}} {verdict:<{VERDICT}}"
     prompt = cut(safe_line(label.prompt, 300), max(0, width - len(facts) - 1))
     return Content.assemble((facts, "$muted"), prompt)

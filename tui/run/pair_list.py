@@ -23,8 +23,8 @@ class PairList(RowList[PairJudged]):
         """Show other pairs; the cursor stays with its pair, and on the newest where it was."""
         if list(pairs) == list(self.rows):
             return
-        held = self.current if self.cursor else None
-        at = next((place for place, each in enumerate(pairs) if each is held), 0)
+        current = self.current if self.cursor else None
+        at = next((place for place, each in enumerate(pairs) if each is current), 0)
         self.show(pairs, at)
 
 

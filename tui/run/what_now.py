@@ -131,8 +131,8 @@ class WhatNow(Vertical):
         copies them whole."""
         steps = [Content.assemble((key, "$accent"), f" {words}") for key, words in self.keys]
         of_step = f": {ended.weights} ·" if ended.weights else ""
-        kept = f"kept{of_step} in {safe_line(str(ended.folder))}"
-        texts = [cut(text, self.size.width) if low else text for text in (kept, *ended.commands)]
+        place = f"kept{of_step} in {safe_line(str(ended.folder))}"
+        texts = [cut(text, self.size.width) if low else text for text in (place, *ended.commands)]
         muted = [Content.styled(safe_line(text), "$muted") for text in texts]
         keys = in_lines(steps, self.query_one(".fixed").size.width or self.size.width)
         parts = [muted[0], keys, Content("\n").join(muted[1:])]

@@ -29,7 +29,7 @@ RECENT = 512  # of the newest judged pairs, that may be of a batch that waits
 def live_elsewhere(root: Path | None = None) -> LiveRun | None:
     """The run that another process trains, the one that began last of several. Never raises."""
     now: list[tuple[str, LiveRun]] = []
-    for path in _held(root or runs_root()):
+    for path in _folders_elsewhere(root or runs_root()):
         run = Run(path)
         try:
             state = run.state()
@@ -38,7 +38,7 @@ def live_elsewhere(root: Path | None = None) -> LiveRun | None:
         if state.get("status") not in UNDER_WAY:
             continue
         view = RunView(run.name)
-        take_state(view, state, held=True)
+        take_state(view, state, has_holder=True)
         alone, shared = view.judge == "human", view.judge == HYBRID
         waiting = _waiting(run, view.step) if alone else remote.waiting(run) if shared else 0
         live = live_run(view, path, alone or shared, waiting, here=False)
@@ -53,7 +53,7 @@ def is_elsewhere(holder: Holder | None) -> bool:
     return (holder.pid, holder.host) != (os.getpid(), socket.gethostname())
 
 
-def _held(root: Path) -> Iterator[Path]:
+def _folders_elsewhere(root: Path) -> Iterator[Path]:
     """The folders of runs that another process holds."""
     with contextlib.suppress(OSError), os.scandir(root) as entries:
         for entry in entries:

@@ -44,7 +44,7 @@ class RunFromFiles:
         Raises:
             UserError: the run is gone or damaged.
         """
-        take_state(self.view, self.run.state(), held=self.run.holder() is not None)
+        take_state(self.view, self.run.state(), has_holder=self.run.holder() is not None)
         self._take_metrics()
         self._date_win_rate()
         self._take_pairs()
@@ -111,9 +111,9 @@ class RunFromFiles:
         self.view.add_log(at, known, text.lstrip(" "))
 
 
-def take_state(view: RunView, state: Record, *, held: bool) -> None:
-    """Take into a view what a run.json says; `held` tells whether some process trains the run."""
-    view.status = shown_status(state, lambda: held)
+def take_state(view: RunView, state: Record, *, has_holder: bool) -> None:
+    """Take into a view what a run.json says; `has_holder`: some process trains the run."""
+    view.status = shown_status(state, lambda: has_holder)
     for name in ("model", "judge", "train_type", "device"):
         setattr(view, name, str(state.get(name) or ""))
     view.error = str(state["error"]) if state.get("error") else None

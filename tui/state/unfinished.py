@@ -30,7 +30,7 @@ def how_far(run: RunSummary) -> str:
         folder, view = Run(run.path), RunView()
         try:
             settings = folder.settings()
-            take_state(view, folder.state(), held=False)
+            take_state(view, folder.state(), has_holder=False)
         except UserError:
             done = run.pairs or 0
         else:

@@ -71,10 +71,10 @@ class AppBase(App[int], inherit_bindings=False):
     def _get_screen(self, screen: Screen[Any] | str) -> tuple[Screen[Any], AwaitMount]:
         """A new screen gets its styles as its parts are mounted. Without this all styles are read
         twice more where it is the first of a mode, a tenth of a second each time."""
-        found, mount = super()._get_screen(screen)
-        if found._css_update_count < 0:
-            found._css_update_count = self._css_update_count
-        return found, mount
+        instance, mount = super()._get_screen(screen)
+        if instance._css_update_count < 0:
+            instance._css_update_count = self._css_update_count
+        return instance, mount
 
     def watch_theme(self) -> None:
         """Draw nothing until all styles are the new theme's.
