@@ -5,23 +5,21 @@ run's files, set aside under another id, so that no pair that is sampled anew is
 What is to be done is written down first, so that a kill in the middle leaves something to finish.
 """
 
-import contextlib
 import re
 from collections.abc import Iterable
 
 from engine.errors import UserError
+from engine.events import WIN_RATE
 from engine.json_number import finite, whole
-from engine.runs import durable, json_lines, storage
+from engine.runs import durable, plan_file
 from engine.runs.checkpoints import checkpoint_damage
 from engine.runs.folder import METRICS, PAIRS, SAMPLED, UNDECIDED, Run
 from engine.runs.json_lines import Record
-from engine.runs.storage import StorageError
 
 PLANNED = "going_back.json"
 PLAN_LIMIT = 1 << 16  # bytes
 AFTER_THE_END = ("test", "kept")  # splits of win rates that are measured after the last step
 _SET_ASIDE = re.compile(r"(.+)~(\d+)")
-_WIN_RATE = ("win_rate", "win_rate_low", "win_rate_high")
 
 
 def check(run: Run, step: int, *, force: bool = False) -> None:
@@ -62,8 +60,7 @@ def go_back(run: Run, step: int) -> None:
     # A run that is over is one that can be gone on with, from here on.
     run.update(status="stopped", ended=None, error=None)
     mark = 1 + max((_mark(line) for file in _LABELS for line in run.read(file)), default=0)
-    plan = json_lines.to_json({"step": step, "mark": mark})
-    durable.write_file(run.path / PLANNED, plan + "\n")
+    plan_file.write(run, PLANNED, {"step": step, "mark": mark})
     settle(run)
 
 
@@ -87,9 +84,7 @@ def settle(run: Run) -> str | None:
         run.rewrite(file, lambda line: _set_aside(line, step, mark))
     run.rewrite(METRICS, lambda line: line if _is_of(line, step) else None)
     _tell(run, step)
-    with contextlib.suppress(OSError):
-        (run.path / PLANNED).unlink(missing_ok=True)
-        storage.sync_folder(run.path)
+    plan_file.remove(run, PLANNED)
     return (
         f"the run went back to step {step}; what came after it is gone, but for a person's labels"
     )
@@ -102,13 +97,7 @@ def planned(run: Run) -> tuple[int, int] | None:
     Raises:
         StorageError: it cannot be read.
     """
-    file = run.path / PLANNED
-    try:
-        plan = json_lines.from_line(durable.read_file(file, PLAN_LIMIT)) or {}
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StorageError(file, error) from error
+    plan = plan_file.read(run, PLANNED, PLAN_LIMIT)
     step, mark = finite(plan.get("step")), finite(plan.get("mark"))
     return None if step is None or mark is None else (int(step), int(mark))
 
@@ -143,12 +132,12 @@ def _is_of(line: Record, step: int) -> bool:
 
 def _tell(run: Run, step: int) -> None:
     """Let run.json tell of the step, and of what was measured up to it."""
-    rate: Record = dict.fromkeys((*_WIN_RATE, "win_rate_step"))
+    rate: Record = dict.fromkeys((*WIN_RATE, "win_rate_step"))
     seconds = 0.0
     for line in run.read(METRICS):
         seconds = finite(line.get("seconds")) or seconds
         if finite(line.get("win_rate")) is not None:
-            rate = {name: line.get(name) for name in _WIN_RATE} | {"win_rate_step": line["step"]}
+            rate = {name: line.get(name) for name in WIN_RATE} | {"win_rate_step": line["step"]}
     pairs = sum(1 for file in _LABELS for _ in run.read(file))
     run.advance(step=step, pairs=pairs, seconds=seconds)
     run.update(**rate, examples=[], health=[], step=step, pairs=pairs, seconds=seconds)

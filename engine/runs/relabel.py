@@ -13,7 +13,7 @@ from collections.abc import Callable
 from engine.data.pairs import DECIDED, completion_fields
 from engine.errors import RunError, UserError
 from engine.events import Choice
-from engine.runs import durable, json_lines, storage
+from engine.runs import plan_file
 from engine.runs.folder import CARD_PAIRS, CHAT_PAIRS, PAIRS, UNDECIDED, Run
 from engine.runs.json_lines import Record
 from engine.runs.retracted import retract
@@ -92,10 +92,10 @@ def settle(run: Run) -> str | None:
         return None
     line = planned(run)
     if line is None:
-        _forget_plan(run)
+        plan_file.remove(run, PLANNED)
         return None
     _store(run, line)
-    _forget_plan(run)
+    plan_file.remove(run, PLANNED)
     return f"the change of the label of pair {line['pair_id']} was finished"
 
 
@@ -105,14 +105,7 @@ def planned(run: Run) -> Record | None:
     Raises:
         StorageError: it cannot be read.
     """
-    file = run.path / PLANNED
-    try:
-        plan = json_lines.from_line(durable.read_file(file, PLAN_LIMIT)) or {}
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StorageError(file, error) from error
-    line = plan.get("line")
+    line = plan_file.read(run, PLANNED, PLAN_LIMIT).get("line")
     return line if isinstance(line, dict) and "pair_id" in line else None
 
 
@@ -138,11 +131,11 @@ def _change_locked(run: Run, pair_id: str, change: Callable[[Record], Record]) -
     if _file_of(new) == file:
         _replace(run, file, pair_id, new)
         return new
-    durable.write_file(run.path / PLANNED, json_lines.to_json({"line": new}) + "\n")
+    plan_file.write(run, PLANNED, {"line": new})
     try:
         run.append(_file_of(new), [new], sync=True)
     except StorageError:
-        _forget_plan(run)  # nothing was changed
+        plan_file.remove(run, PLANNED)  # nothing was changed
         raise
     settle(run)
     return new
@@ -167,9 +160,3 @@ def _file_of(line: Record) -> str:
 
 def _replace(run: Run, file: str, pair_id: str, new: Record | None) -> None:
     run.rewrite(file, lambda line: new if line.get("pair_id") == pair_id else line)
-
-
-def _forget_plan(run: Run) -> None:
-    with contextlib.suppress(OSError):
-        (run.path / PLANNED).unlink(missing_ok=True)
-        storage.sync_folder(run.path)
