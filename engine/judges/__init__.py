@@ -39,6 +39,9 @@ class Judge(Protocol):
         ...
 
 
+HELD_OUT_PAIR = "the pair of a held-out prompt"  # what a warning calls a pair without a name
+
+
 class PairJudge(Protocol):
     """A judge that reads pairs when it is asked to, and needs no queue."""
 

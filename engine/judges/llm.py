@@ -12,6 +12,7 @@ import numpy as np
 from engine.compute import headway, limits
 from engine.compute.sampling import Interrupted, Sampler, sample
 from engine.data.pairs import Ties, Verdict, verdict_of
+from engine.judges import HELD_OUT_PAIR
 from engine.judges.once import once
 from engine.judges.presentation import Request, render_frame
 from engine.model.language_model import LanguageModel
@@ -69,7 +70,7 @@ class LLMJudge:
         `names` are what a warning calls them."""
         if not texts:
             return []
-        names = names or ["the pair of a held-out prompt"] * len(texts)
+        names = names or [HELD_OUT_PAIR] * len(texts)
         shown = [self._frame.present(*each, self._most) for each in texts]
         for name, each in zip(names, shown, strict=True):
             if each.cut:
@@ -121,10 +122,7 @@ class LLMJudge:
                     continue
                 pair = chunk[0] // 2
                 failed.add(pair)
-                self._warn_once(
-                    "memory",
-                    f"{names[pair]} is left out as invalid: {NO_MEMORY}; lower judge_max_tokens",
-                )
+                self._warn_once("memory", left_out(names[pair]))
             done += len(chunk)
             headway.sign()
             self._progress(done // 2, len(rows) // 2)
@@ -170,6 +168,11 @@ class LLMJudge:
             stop=self._stop,
         )
         return [lm.text(row.ids) for (row,) in completions]
+
+
+def left_out(name: str) -> str:
+    """What is said of a pair that there was no memory to read."""
+    return f"{name} is left out as invalid: {NO_MEMORY}; lower judge_max_tokens"
 
 
 def is_of_memory(error: Exception) -> bool:

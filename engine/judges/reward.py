@@ -18,8 +18,8 @@ from engine.data.pairs import Ties, Verdict, verdict_of
 from engine.data.prompts import Prompt
 from engine.data.rendering import render_answered
 from engine.errors import UserError
-from engine.judges import Score
-from engine.judges.llm import NO_MEMORY, is_of_memory
+from engine.judges import HELD_OUT_PAIR, Score
+from engine.judges.llm import NO_MEMORY, is_of_memory, left_out
 from engine.judges.once import once
 from engine.judges.presentation import Request
 from engine.message import Message
@@ -64,7 +64,7 @@ class RewardJudge:
         Raises:
             Interrupted: asked to stop.
         """
-        names = names or ["the pair of a held-out prompt"] * len(texts)
+        names = names or [HELD_OUT_PAIR] * len(texts)
         answers = [(prompt, answer) for prompt, *both in texts for answer in both]
         scores = self.score(answers, [name for name in names for _ in range(2)])
         return [
@@ -97,10 +97,7 @@ class RewardJudge:
                     "reward model reads the end; cut_pairs counts them",
                 )
             if value is None:
-                self._warn_once(
-                    "memory",
-                    f"{name} is left out as invalid: {NO_MEMORY}; lower judge_max_tokens",
-                )
+                self._warn_once("memory", left_out(name))
             scores.append(Score(math.nan, cut, NO_MEMORY) if value is None else Score(value, cut))
         return scores
 

@@ -20,7 +20,7 @@ from engine.compute.sampling import Interrupted
 from engine.data.pairs import JudgedPair, Pair, Ties, Verdict, verdict_of
 from engine.errors import UserError
 from engine.events import Level
-from engine.judges import JudgeAway
+from engine.judges import HELD_OUT_PAIR, JudgeAway
 from engine.judges.chat_server import Answer, ChatServer, Fault, Refused
 from engine.judges.contest import Choosing, Contest
 from engine.judges.llm import GENERATED_TOKENS, LEAST_MASS, written_answer
@@ -207,7 +207,7 @@ class ServerJudge:
             Interrupted: asked to stop.
             JudgeAway: the server is away for too long.
         """
-        names = names or ["the pair of a held-out prompt"] * len(texts)
+        names = names or [HELD_OUT_PAIR] * len(texts)
         count = 0
 
         async def verdict(text: tuple[Request, str, str], name: str) -> Verdict:

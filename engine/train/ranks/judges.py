@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.data.prompts import Prompt
-from engine.judges import JudgeAway, PairJudge, Score, ScoringJudge
+from engine.judges import HELD_OUT_PAIR, JudgeAway, PairJudge, Score, ScoringJudge
 from engine.judges.presentation import Request
 from engine.judges.server import ServerJudge
 from engine.train.ranks.shares import dealt
@@ -69,7 +69,7 @@ class SharedJudge:
         self._ranks, self._at, self._judge, self._kind = ranks, at, judge, kind
 
     def judge(self, texts: Texts, names: Sequence[str] = ()) -> list[Verdict]:
-        names = names or ["the pair of a held-out prompt"] * len(texts)
+        names = names or [HELD_OUT_PAIR] * len(texts)
         return self._ranks.share_out(
             self._kind,
             [len(_text(prompt)) + len(first) + len(second) for prompt, first, second in texts],
