@@ -6,11 +6,9 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from engine.events import (
-    EVAL_WIN_RATE,
-    WIN_RATE,
-    Evaluated,
     Event,
     Finding,
     HealthChanged,
@@ -25,7 +23,7 @@ from engine.runs.folder import METRICS, PAIRS, UNDECIDED, Run
 from engine.runs.json_lines import Record, from_line, to_json
 from tui.cli.console import make_output
 from tui.cli.run_lines import run_lines
-from tui.state.run_from_files import RunFromFiles, to_pair
+from tui.state.run_from_files import RunFromFiles, evaluation_in, to_pair
 from tui.state.run_view import RunView
 from tui.terminal.exit_status import DONE, FAILED, NOTHING_LEARNED, STOPPED_BY
 
@@ -101,19 +99,10 @@ def _measured(line: Record) -> Event:
     if split is None:
         numbers = {name: real(value) for name, value in line.items() if name != "step"}
         return Report(step=step, metrics={k: v for k, v in numbers.items() if v is not None})
-    rates = [real(line.get(name)) for name in (*WIN_RATE, *EVAL_WIN_RATE)]
-    return Evaluated(
-        step=step,
-        split=split if split in ("test", "kept") else "valid",
+    return replace(
+        evaluation_in(line, step, split if split in ("test", "kept") else "valid"),
         prompts=whole(line.get("prompts")),
         eval_prompts=whole(line.get("eval_prompts")),
-        examples=(),
-        win_rate=rates[0],
-        win_rate_low=rates[1],
-        win_rate_high=rates[2],
-        eval_win_rate=rates[3],
-        eval_win_rate_low=rates[4],
-        eval_win_rate_high=rates[5],
     )
 
 

@@ -14,6 +14,7 @@ from engine.events import (
     Finding,
     Level,
     PairJudged,
+    Split,
     SuiteChange,
 )
 from engine.json_number import finite, real, whole
@@ -178,19 +179,12 @@ def suites_in(state: Record) -> tuple[SuiteChange, ...]:
     )
 
 
-def _evaluation(state: Record) -> Evaluated | None:
-    rates = [real(state.get(name)) for name in (*WIN_RATE, *EVAL_WIN_RATE)]
-    if None in rates[:3] and None in rates[3:]:
-        return None
-    examples = state.get("examples")
-    entries = (
-        [each for each in examples if isinstance(each, dict)] if isinstance(examples, list) else []
-    )
-    names = ("prompt", "before", "after")
+def evaluation_in(line: Record, step: int, split: Split) -> Evaluated:
+    """The win rates of a line of metrics.jsonl, or of a run.json, which has the same names."""
+    rates = [real(line.get(name)) for name in (*WIN_RATE, *EVAL_WIN_RATE)]
     return Evaluated(
-        time=0.0,
-        step=whole(state["win_rate_step"]) if "win_rate_step" in state else -1,
-        split="valid",
+        step=step,
+        split=split,
         win_rate=rates[0],
         win_rate_low=rates[1],
         win_rate_high=rates[2],
@@ -198,5 +192,22 @@ def _evaluation(state: Record) -> Evaluated | None:
         eval_win_rate_low=rates[4],
         eval_win_rate_high=rates[5],
         prompts=0,
+        examples=(),
+    )
+
+
+def _evaluation(state: Record) -> Evaluated | None:
+    at = whole(state["win_rate_step"]) if "win_rate_step" in state else -1
+    event = evaluation_in(state, at, "valid")
+    if all(None in [getattr(event, name) for name in names] for names in (WIN_RATE, EVAL_WIN_RATE)):
+        return None
+    examples = state.get("examples")
+    entries = (
+        [each for each in examples if isinstance(each, dict)] if isinstance(examples, list) else []
+    )
+    names = ("prompt", "before", "after")
+    return replace(
+        event,
+        time=0.0,
         examples=tuple(Example(*(str(each.get(name, "")) for name in names)) for each in entries),
     )
