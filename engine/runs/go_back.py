@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from engine.errors import UserError
-from engine.events import WIN_RATE
+from engine.events import EVAL_WIN_RATE, WIN_RATE
 from engine.json_number import finite, whole
 from engine.runs import durable, plan_file
 from engine.runs.checkpoints import checkpoint_damage
@@ -132,15 +132,16 @@ def _is_of(line: Record, step: int) -> bool:
 
 def _tell(run: Run, step: int) -> None:
     """Let run.json tell of the step, and of what was measured up to it."""
-    rate: Record = dict.fromkeys((*WIN_RATE, "win_rate_step"))
+    names = (*WIN_RATE, *EVAL_WIN_RATE)
+    rates: Record = dict.fromkeys((*names, "win_rate_step"))
     seconds = 0.0
     for line in run.read(METRICS):
         seconds = finite(line.get("seconds")) or seconds
-        if finite(line.get("win_rate")) is not None:
-            rate = {name: line.get(name) for name in WIN_RATE} | {"win_rate_step": line["step"]}
+        if any(finite(line.get(name)) is not None for name in names):
+            rates = {name: line.get(name) for name in names} | {"win_rate_step": line["step"]}
     pairs = sum(1 for file in _LABELS for _ in run.read(file))
     run.advance(step=step, pairs=pairs, seconds=seconds)
-    run.update(**rate, examples=[], health=[], step=step, pairs=pairs, seconds=seconds)
+    run.update(**rates, examples=[], health=[], step=step, pairs=pairs, seconds=seconds)
 
 
 def _steps(steps: Iterable[int]) -> str:

@@ -90,6 +90,20 @@ def test_the_run_is_what_it_was_at_the_step(run: Run) -> None:
     assert best.step == 2
 
 
+def test_the_rate_of_an_evaluator_goes_back_too(run: Run) -> None:
+    def rates(rate: float) -> dict[str, float]:
+        names = ("eval_win_rate", "eval_win_rate_low", "eval_win_rate_high")
+        return dict(zip(names, (rate, rate - 0.1, rate + 0.1), strict=True))
+
+    run.append(METRICS, [{"step": 3, "split": "valid"} | rates(0.7), {"step": 6} | rates(0.2)])
+    run.update(win_rate_step=6, **rates(0.2))
+    go_back.go_back(run, 4)
+    assert run.state().items() >= rates(0.7).items()
+    assert run.state()["win_rate_step"] == 3
+    go_back.go_back(run, 1)
+    assert run.state()["eval_win_rate"] is None
+
+
 def test_a_persons_labels_stay_and_those_of_later_steps_are_set_aside(run: Run) -> None:
     before = contents(run)
     go_back.go_back(run, 4)
