@@ -119,23 +119,48 @@ def start_line(app: StudioApp) -> str:
     return str(app.screen.query_one(StartLine).render())
 
 
+def start_help(app: StudioApp) -> str:
+    """What is said beside the form with the cursor on Start."""
+    return str(app.screen.query_one("#help").render())
+
+
 def test_start_is_busy_before_it_is_pressed() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         assert "start" in start_line(app)
+        assert "enter starts the run." in start_help(app)
         session = LiveSession(a_run())
         attach(app, session)
         busy = "! busy  polite trains here: one run at a time · 0 goes there"
         await until(pilot, lambda: start_line(app) == busy)
+        assert "enter starts nothing while polite trains." in start_help(app)
         await pilot.press("enter")
         assert "polite is still going" in said(app)
         session.end()
         session.lingers = True
         busy = "! busy  what polite was loading is not over yet: in a moment, or in a new start"
         await until(pilot, lambda: start_line(app) == busy)
+        assert "enter starts nothing yet: the run before is not over." in start_help(app)
         await pilot.press("enter")
         assert "what polite was loading cannot be broken off" in said(app)
         session.lingers = False
         await until(pilot, lambda: "▶ start" in start_line(app))
+        assert "enter starts the run." in start_help(app)
+
+    play(scene)
+
+
+def test_the_help_says_what_enter_does_with_a_form_that_cannot_start() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = app.screen
+        assert isinstance(screen, SetupScreen)
+        settings = screen.form.settings.model_copy(update={"run_name": "beside"})
+        screen.show(settings, "a test")
+        line = screen.query_one(StartLine)
+        line.show(screen.form, "it needs more than there is")
+        screen.show_help()
+        assert "enter starts nothing: the run will not fit." in start_help(app)
+        screen.replace(screen.form.with_findings({"data": "is not there"}), "a test")
+        assert "enter goes to data, which has to be mended first." in start_help(app)
 
     play(scene)
 

@@ -123,7 +123,9 @@ class SetupScreen(FormScreen):
         super().show_live(live)
         if self.built:
             control = self.studio.control
-            self.query_one(StartLine).show_live(live, control.name if control.lingers else "")
+            lingering = control.name if control.lingers else ""
+            if self.query_one(StartLine).show_live(live, lingering):
+                self.show_help()
 
     def show(self, settings: Settings, source: str) -> None:
         """Put other settings into the form."""
@@ -149,8 +151,8 @@ class SetupScreen(FormScreen):
             return
         self._data.read(self.form.settings)
         self._estimate()
+        self._show_start()  # first, since the help tells what it does
         super().show_form()
-        self._show_start()
 
     def _estimate(self) -> None:
         data = self._data
@@ -173,7 +175,8 @@ class SetupScreen(FormScreen):
             ways = presets.ways_out(*absent)
             return Content.assemble((f"{absence(*absent)}.  ", "bold"), safe_line(ways, 600))
         prospect = presets.prospect(self.form.settings)
-        return Content.assemble(("enter starts the run.  ", "bold"), prospect)
+        enter = self.query_one(StartLine).what_enter_does()
+        return Content.assemble((f"{enter}  ", "bold"), prospect)
 
     def _show_start(self) -> None:
         cost = self.query_one(CostLine)
@@ -195,8 +198,8 @@ class SetupScreen(FormScreen):
         self._show_findings()
 
     def _show_findings(self) -> None:
-        FormScreen.show_form(self)
         self._show_start()
+        FormScreen.show_form(self)
 
     # -- keys ------------------------------------------------------------------------------------
 

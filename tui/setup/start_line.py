@@ -50,13 +50,28 @@ class StartLine(Static, can_focus=True):
         self._form, self._refusal, self._absent = form, refusal, absent
         self._draw()
 
-    def show_live(self, live: LiveRun | None, lingering: str = "") -> None:
+    def show_live(self, live: LiveRun | None, lingering: str = "") -> bool:
         """Say that a run goes on, or that what the one of that name was loading is not over: one
-        at a time trains here."""
+        at a time trains here. Whether that is new."""
         now = (live.name or "a run", live.here) if live else ("", False)
-        if (now, lingering) != (self._live, self._lingering):
-            self._live, self._lingering = now, lingering
-            self._draw()
+        if (now, lingering) == (self._live, self._lingering):
+            return False
+        self._live, self._lingering = now, lingering
+        self._draw()
+        return True
+
+    def what_enter_does(self) -> str:
+        """What a press does now, in a sentence: it starts the run, or says why there is none."""
+        name, here = self._live
+        if self._form and self._form.problems:
+            return f"enter goes to {next(iter(self._form.problems))}, which has to be mended first."
+        if here:
+            return f"enter starts nothing while {cut(safe_line(name, 200), NAME_WIDTH)} trains."
+        if self._lingering:
+            return "enter starts nothing yet: the run before is not over."
+        if self._refusal:
+            return "enter starts nothing: the run will not fit."
+        return "enter starts the run."
 
     def _draw(self) -> None:
         if self._form is None:
