@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from engine.events import Evaluated, Guarded, RunEnded, SuiteChange
+from engine.events import Evaluated, Guarded, RunEnded, Split, SuiteChange
 from engine.runs.archive import list_runs
 from engine.runs.folder import METRICS
 from engine.runs.run_summary import RunSummary
@@ -38,10 +38,10 @@ BOTH: dict[str, Any] = {
 NONE: dict[str, Any] = dict.fromkeys(("win_rate", "win_rate_low", "win_rate_high"))
 
 
-def evaluated(step: int = 100, **rates: float | None) -> Evaluated:
+def evaluated(step: int = 100, split: Split = "valid", **rates: float | None) -> Evaluated:
     return Evaluated(
         step=step,
-        split="valid",
+        split=split,
         prompts=64,
         examples=(),
         eval_prompts=60,
@@ -87,6 +87,40 @@ def test_the_run_screen() -> None:
     alone = view_of(evaluated(**START))
     assert "50 ±12 % of the time, on prompts held out." in outcome(alone).plain
     assert reading(ALL["win_rate"], alone) == ("50 ±12", "%")
+
+
+ON = [
+    ("valid", "of the time, on prompts held out."),
+    ("kept", "of the time, on prompts held out, with answers drawn anew."),
+    ("test", "of the time, on the test prompts."),
+]
+
+
+@pytest.mark.parametrize(("split", "words"), ON)
+def test_the_outcome_says_what_its_win_rate_was_measured_on(split: Split, words: str) -> None:
+    assert outcome(view_of(evaluated(split=split, **START))).plain.endswith(words)
+
+
+@pytest.mark.parametrize(("split", "words"), ON)
+def test_a_run_of_the_archive_says_what_its_win_rate_was_measured_on(
+    split: Split, words: str
+) -> None:
+    run = make_run("rated", steps=0, pairs=0, status="finished")
+    run.append(METRICS, [{"step": 47, "split": "valid", **BOTH}])
+    from_files = RunFromFiles(run)
+    run.append(METRICS, [{"step": 47, "split": split, **START}])
+    run.update(step=47, win_rate_step=47, **START)
+    from_files.update()
+    assert outcome(from_files.view).plain.endswith(words)
+    from_files.update()  # with nothing new in it
+    assert outcome(from_files.view).plain.endswith(words)
+
+
+def test_a_win_rate_that_the_metrics_do_not_have_is_taken_for_a_validation() -> None:
+    run = make_run("rated", steps=0, pairs=0, status="finished")
+    run.append(METRICS, [{"step": 47, "split": "test", **BOTH}, {"step": 47, "loss": 0.5}])
+    run.update(step=47, win_rate_step=47, **START)
+    assert outcome(RunFromFiles(run).view).plain.endswith("on prompts held out.")
 
 
 def test_what_the_guard_found_stands_beside_the_win_rate() -> None:

@@ -3,10 +3,19 @@
 from textual.content import Content
 from textual.widget import Widget
 
+from engine.events import Split
 from tui.state.run_view import NOT_MEASURED, RunView
 from tui.text.fault import setting_at_fault
 from tui.text.safe_text import safe_line
 from tui.text.win_rates import WinRate, win_rates
+
+# What the win rate of the outcome was measured on. The metrics of a run have the validations while
+# it trained; the number here may be another one.
+MEASURED_ON: dict[Split, str] = {
+    "valid": ", on prompts held out.",
+    "test": ", on the test prompts.",
+    "kept": ", on prompts held out, with answers drawn anew.",
+}
 
 
 class Outcome(Widget):
@@ -78,7 +87,7 @@ def outcome(view: RunView, key: str = "") -> Content:
         (f"{ended}. ", "$foreground bold"),
         (f"Its answers{at} beat those of the model it started from ", "$foreground"),
         *_rates(win_rates(rated)),
-        (", on prompts held out.", "$foreground"),
+        (MEASURED_ON[rated.split], "$foreground"),
         could,
     )
 

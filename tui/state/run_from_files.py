@@ -22,8 +22,10 @@ from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run, shown_status
 from engine.runs.json_lines import Record
 from tui.state.run_view import LOG_LINES, NEWEST, RunView
 
+RATES = ("win_rate", "eval_win_rate")
 LOG_BYTES = 1_000_000  # of the end of log.txt that are read
 _LEVELS = get_args(Level)
+_SPLITS = get_args(Split)
 
 
 class RunFromFiles:
@@ -34,6 +36,7 @@ class RunFromFiles:
         self._metrics = run.follow(METRICS)
         self._pairs = [run.follow(file) for file in (PAIRS, UNDECIDED)]
         self._seconds: float | None = None  # of training, at the newest line of metrics
+        self._rated: Record = {}  # the newest line of metrics that has a win rate
         self._log_at = max(0, self._log_size() - LOG_BYTES)
         self.view = RunView(run.name)
         self.view.folder = str(run.path)
@@ -48,6 +51,7 @@ class RunFromFiles:
         take_state(self.view, self.run.state(), has_holder=self.run.holder() is not None)
         self._take_metrics()
         self._date_win_rate()
+        self._tell_split()
         self._take_pairs()
         self._take_log()
 
@@ -55,7 +59,10 @@ class RunFromFiles:
         replaced, lines = self._metrics.read()
         if replaced:
             self.view.series.clear()
+            self._rated = {}
         for line in lines:
+            if "split" in line and any(real(line.get(name)) is not None for name in RATES):
+                self._rated = line
             if line.get("split") == "kept":  # of an earlier step, and so no point of the series
                 continue
             if (step := real(line.get("step"))) is not None:
@@ -68,6 +75,16 @@ class RunFromFiles:
         if evaluation and evaluation.step < 0:
             step = int(rates.steps[-1]) if rates else self.view.step
             self.view.evaluation = replace(evaluation, step=step)
+
+    def _tell_split(self) -> None:
+        """What the win rate of run.json was measured on: the metrics say it, run.json does not."""
+        evaluation, rated = self.view.evaluation, self._rated
+        if evaluation is None or rated.get("split") not in _SPLITS:
+            return
+        rates = tuple(real(rated.get(name)) for name in RATES)
+        same = rates == (evaluation.win_rate, evaluation.eval_win_rate)
+        if same and whole(rated.get("step")) == evaluation.step:
+            self.view.evaluation = replace(evaluation, split=rated["split"])
 
     def _take_pairs(self) -> None:
         lines = [line for follower in self._pairs for line in follower.read()[1]]
