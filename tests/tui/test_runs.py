@@ -17,7 +17,7 @@ from engine.runs.folder import METRICS, Run
 from engine.runs.storage import StorageError
 from engine.settings.schema import Settings
 from tests.tui.archive import make_run, metrics
-from tests.tui.stage import STANDARD, play, said, shown, until
+from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.archive.compare_screen import CompareScreen
 from tui.archive.detail_screen import RunDetailScreen
@@ -25,6 +25,7 @@ from tui.archive.run_rows import Order
 from tui.archive.runs_screen import RunsScreen
 from tui.run.chart_screen import ChartScreen
 from tui.setup.screen import SetupScreen
+from tui.shell import keys
 from tui.shell.ask import AskText
 from tui.shell.keys_overlay import KeysOverlay
 from tui.widgets.key_line import KeyLine
@@ -50,6 +51,17 @@ def three() -> None:
     )
     make_run("short", steps=20, status="stopped", tags=["keep"], seed=2)
     make_run("failed-one", steps=3, status="failed", error="no space left", win_rate=None)
+
+
+def test_the_key_line_begins_with_enter() -> None:
+    three()
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        said_first, *_, said_last = shown(app).rstrip().split("\n")[-1].split("  ")
+        assert [said_first.strip(), said_last] == [f"{keys.display('enter')} open", "? keys"]
+
+    play(scene, size=COMPACT)
 
 
 def test_every_run_with_its_facts() -> None:

@@ -28,7 +28,7 @@ from tui.shell.base import StudioScreen
 from tui.text.format import size
 from tui.text.safe_text import safe_line
 from tui.widgets.from_thread import show_from_thread
-from tui.widgets.row_list import RowList
+from tui.widgets.row_list import OpeningList, RowList
 from tui.widgets.safe_editors import LineEditor
 
 LEAST_SECONDS = 1.5  # between two looks at the folder of runs
@@ -115,7 +115,7 @@ class RunTableScreen(StudioScreen):
         with Horizontal():
             with Vertical(id="list"):
                 yield TitleLine(id="header")
-                yield RowList(self._row, empty="  reading the runs …", id="table")
+                yield OpeningList(self._row, empty="  reading the runs …", id="table")
             yield RunPreview()
         yield Static(id="about")
 

@@ -205,3 +205,9 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
         """Tell that the current row was chosen."""
         if self._rows:
             self.post_message(self.Chosen(self))
+
+
+class OpeningList(RowList[Row]):
+    """A list of what can be opened, which is the first that the key line says of it."""
+
+    BINDINGS = [Binding("enter", "choose", "open", id="list.choose")]  # noqa: RUF012
