@@ -66,6 +66,7 @@ class Session:
         self.error_is_users = False
         self.kept = True  # whether there is a folder to look at: not where nothing could begin
         self._new = run is None
+        self._stopped_by = ""  # who asked for the end, where that was somebody
         self._keep = False  # the run's folder, even if nothing was trained
         self._ended: RunStatus | None = None
         self._ending = threading.Lock()
@@ -160,13 +161,14 @@ class Session:
         """Go on."""
         self._control.pause(False)
 
-    def stop(self, *, keep: bool = False) -> None:
+    def stop(self, *, keep: bool = False, by: str = "") -> None:
         """End with a checkpoint; within a second, and without one, while the run still loads.
 
         A new run in which nothing was trained is removed then, unless it is to be kept; one that
-        was there before stays as it was.
+        was there before stays as it was. `by` is who asks for it, for the log.
         """
         self._keep |= keep
+        self._stopped_by = self._stopped_by or by
         self._control.stop()
 
     def screen_has_gone(self) -> None:
@@ -328,6 +330,8 @@ class Session:
             if not self.kept:
                 archive.discard(run)
                 self._events.put(Log(level="info", text="nothing was trained, so no run is kept"))
+            elif status == "stopped" and begun and self._stopped_by and self.error is None:
+                self._log(f"stopped by {self._stopped_by} at step {step:,}")
             self._lock.close()
             self._abandoned = abandoned
             self._ended = status

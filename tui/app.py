@@ -23,7 +23,7 @@ from tui.shell.base import StudioScreen
 from tui.shell.key_order import KeyHandled, KeyOrder
 from tui.shell.theme_registry import ThemeRegistry
 from tui.state.live_run import live_here
-from tui.state.run_control import RunControl
+from tui.state.run_control import THE_PERSON, RunControl
 from tui.terminal import guard, sequences
 from tui.terminal.captured_output import Lines
 from tui.terminal.exit_status import STOPPED_BY
@@ -343,7 +343,8 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
             saving = " with a checkpoint" if saves else ""
             then = "; then the run goes on without a screen" if self.control.leaves_running else ""
             self.say(f"quitting{saving}{then} …", PROBLEM_SECONDS)
-            self.control.stop(keep=self.control.leaves_running)
+            goes_on = self.control.leaves_running
+            self.control.stop(keep=goes_on, by="" if goes_on else THE_PERSON)
             self._tell_screen(())
         elif answer == AT_ONCE:
             self.control.abandoned = True

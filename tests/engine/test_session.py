@@ -389,6 +389,17 @@ def test_a_person_checks_themselves(started: Start, chosen: Choose) -> None:
     assert not any("again" in pair_id for pair_id in labels(session.run))
 
 
+@pytest.mark.parametrize("by", ["the person", ""])
+def test_a_stop_that_was_asked_for_is_in_the_log(by: str, started: Start, chosen: Choose) -> None:
+    session = started(chosen())
+    next_pair(session)
+    session.stop(by=by)
+    assert session.join(TIMEOUT)
+    assert session.run is not None
+    line = f"stopped by the person at step {session.run.state()['step']}\n"
+    assert (line in (session.run.path / "log.txt").read_text()) == bool(by)
+
+
 def test_pause_and_requests(started: Start, chosen: Choose) -> None:
     session = started(chosen())
     each = next_pair(session)

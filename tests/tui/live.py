@@ -33,6 +33,7 @@ class LiveSession:
         self.settings = settings or preset("starter")
         self.events = list(events)
         self.asked: list[str] = []
+        self.stopped_by = ""
         self.pairs: list[PairSampled] = []
         self.alive = self.kept = self.attended = True
         self._ended: RunStatus = "stopped"
@@ -71,8 +72,9 @@ class LiveSession:
         self.asked.append("unpause")
         self.events.append(Progress(phase="sampling", step=3))
 
-    def stop(self, *, keep: bool = False) -> None:
+    def stop(self, *, keep: bool = False, by: str = "") -> None:
         self.asked.append("stop")
+        self.stopped_by = by
 
     def screen_has_gone(self) -> None:
         self.attended = False

@@ -32,7 +32,7 @@ def test_ctrl_c_again_stops_with_a_checkpoint_and_never_without() -> None:
         assert isinstance(app.screen, LeaveQuestion)
         assert session.asked == []
         await pilot.press("ctrl+c")
-        assert session.asked == ["stop"]
+        assert (session.asked, session.stopped_by) == (["stop"], "the person")
         await pilot.press("ctrl+c")
         await until(pilot, lambda: "still writing its checkpoint" in shown(app))
         await pilot.press(*["ctrl+c"] * 5)
@@ -64,7 +64,7 @@ def test_a_run_that_an_llm_judges_may_be_left_running() -> None:
         session = LiveSession(a_run())
         attach(app, session)
         await pilot.press("f3", "q", "j", "enter")
-        assert session.asked == ["stop"]
+        assert (session.asked, session.stopped_by) == (["stop"], "")  # it only changes hands
         assert app.control.leaves_running
         assert "goes on without a screen" in said(app)
 

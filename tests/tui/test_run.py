@@ -157,6 +157,8 @@ def test_stop_asks_first() -> None:
         assert isinstance(app.screen, AskChoice)
         await pilot.press("enter")
         assert asked(app) == ["stop"]
+        assert isinstance(app.session, LiveSession)
+        assert app.session.stopped_by == "the person"
         await until(
             pilot,
             lambda: "stopping with a checkpoint; a step" in shown(app),

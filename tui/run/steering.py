@@ -11,6 +11,7 @@ from tui.run.next_steps import copy_one, newest_weights
 from tui.run.remote_commands import why_not_evaluated
 from tui.run.what_now import WhatNow
 from tui.shell.base import StudioScreen
+from tui.state.run_control import THE_PERSON
 from tui.text.fault import setting_at_fault
 from tui.text.safe_text import safe_line
 
@@ -109,7 +110,7 @@ class SteeringScreen(StudioScreen):
 
     def _stop(self, answer: str | None) -> None:
         if answer == "stop":
-            self.studio.control.stop()
+            self.studio.control.stop(by=THE_PERSON)
             self.run_changed(())
 
     def action_evaluate(self) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 EARLY_LINES = 200  # of library output that wait for a run to belong to
 
+THE_PERSON = "the person"  # who stops a run with a key of the screen, in its log
+
 
 class RunControl:
     """Starts and ends runs, one at a time.
@@ -115,10 +117,11 @@ class RunControl:
                 "anew on all of them."
             )
 
-    def stop(self, *, keep: bool = False) -> None:
-        """Ask the run to end with a checkpoint; `keep` it even if nothing was trained yet."""
+    def stop(self, *, keep: bool = False, by: str = "") -> None:
+        """Ask the run to end with a checkpoint; `keep` it even if nothing was trained yet. Its log
+        names who asked, where that is given: `by` a person, not a signal."""
         if self.session:
-            self.session.stop(keep=keep)
+            self.session.stop(keep=keep, by=by)
 
     def drain(self) -> "Sequence[Event]":
         """What the run has told since the last time, folded into the view."""
