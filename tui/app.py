@@ -19,7 +19,7 @@ from tui import screens, textual_private
 from tui.bindings import bindings_by_id
 from tui.navigator import Navigator
 from tui.shell import keys
-from tui.shell.base import StudioScreen
+from tui.shell.base import ERROR_SECONDS, StudioScreen
 from tui.shell.key_order import KeyHandled, KeyOrder
 from tui.shell.theme_registry import ThemeRegistry
 from tui.state.live_run import live_here
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 DRAINS_PER_SECOND = 8
 THEME_LOOKS_PER_SECOND = 1
 ELSEWHERE_SECONDS = 2.0  # between two looks at what other processes train
-PROBLEM_SECONDS = 20.0  # that a sentence about a bad file stays
 
 
 class StudioApp(textual_private.AppBase, inherit_bindings=False):
@@ -146,14 +145,14 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
             try:
                 self.resume_run(self._first_run, back_to=self._back_to)
             except (UserError, RunError) as error:
-                self.say(safe_line(str(error), 300), PROBLEM_SECONDS)
+                self.say(safe_line(str(error), 300), ERROR_SECONDS)
 
     def _reload_themes(self) -> None:
         self._say_problems(self._themes.reload())
 
     def _say_problems(self, problems: Sequence[str]) -> None:
         if problems:
-            self.say("\n".join(problems[:3]), PROBLEM_SECONDS)
+            self.say("\n".join(problems[:3]), ERROR_SECONDS)
 
     @work(thread=True, exclusive=True, group="elsewhere")
     def _look_elsewhere(self) -> None:
@@ -342,7 +341,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
             saves = self.session and not self.session.unbegun
             saving = " with a checkpoint" if saves else ""
             then = "; then the run goes on without a screen" if self.control.leaves_running else ""
-            self.say(f"quitting{saving}{then} …", PROBLEM_SECONDS)
+            self.say(f"quitting{saving}{then} …", ERROR_SECONDS)
             goes_on = self.control.leaves_running
             self.control.stop(keep=goes_on, by="" if goes_on else THE_PERSON)
             self._tell_screen(())

@@ -7,7 +7,7 @@ from textual.app import App
 
 from engine.errors import UserError
 from tui import screens
-from tui.shell.base import StudioScreen
+from tui.shell.base import ERROR_SECONDS, StudioScreen
 from tui.studio import studio_of
 from tui.text.safe_text import safe_line
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from engine.settings.schema import Settings
     from tui.setup.screen import SetupScreen
     from tui.state.live_run import LiveRun
-
-ERROR_SECONDS = 20.0  # that a sentence about a run that cannot be opened stays
 
 
 class Navigator:

@@ -22,9 +22,9 @@ from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
     from engine.runs.folder import Run
+    from tui.state.judge_trial import Side
 
 LOOKS_PER_SECOND = 10
-Picked = Literal["left", "right", "tie"]
 Winner = Literal["trained", "starting", "tie"]
 HINT = "a prompt · enter asks both, escape leaves the line"
 LOADING = "Loading the policy as it started and as it was trained …"
@@ -181,7 +181,7 @@ class TryItScreen(AnswersScreen):
         self._refresh()
         self.say(f"the next prompt: {self._chance()}", 4)
 
-    def action_pick(self, side: Picked) -> None:
+    def action_pick(self, side: "Side") -> None:
         """Say which answer is better, and learn whose it was."""
         if not self._may_judge():
             return

@@ -18,7 +18,7 @@ from tui.widgets.key_line import KeyLine
 if TYPE_CHECKING:
     from tui.state.live_run import LiveRun
 
-ERROR_SECONDS = 15.0  # that a message about an error stays
+ERROR_SECONDS = 20.0  # that a message about an error stays
 
 
 class StudioScreen(Screen[None]):
