@@ -529,6 +529,28 @@ def test_repeats_are_not_told_apart_and_agreement_is_shown(review: Open) -> None
     run(test)
 
 
+@pytest.mark.parametrize("key", ["1", "n", "f"])
+def test_that_no_pair_is_here_is_said_until_one_comes(review: Open, key: str) -> None:
+    async def test() -> None:
+        async with review() as table:
+            await table.press(key)
+            assert table.said.startswith("no pair")
+            await table.submit(pair(1, 0))
+            assert table.said == ""
+
+    run(test)
+
+
+def test_a_pair_that_comes_leaves_other_messages_alone(review: Open) -> None:
+    async def test() -> None:
+        async with review() as table:
+            table.screen.say("something else", 600)
+            await table.submit(pair(1, 0))
+            assert table.said == "something else"
+
+    run(test)
+
+
 def test_what_is_said_when_no_pair_waits(review: Open) -> None:
     async def test() -> None:
         async with review() as table:

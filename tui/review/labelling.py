@@ -12,7 +12,7 @@ from tui.review.answer_pane import AnswerPane
 from tui.review.answers import AnswersScreen
 from tui.review.before_list import BeforeList
 from tui.review.label_queue import LabelQueue, UndoOutcome
-from tui.review.words import CHOOSE, UNDO_SAYS, relabelled
+from tui.review.words import CHOOSE, NO_PAIR, UNDO_SAYS, relabelled
 from tui.text.choice import label_kept, label_log, marks, pick_words, shown_choice
 from tui.text.safe_text import safe
 from tui.widgets.row_list import RowList
@@ -78,7 +78,7 @@ class LabellingScreen(AnswersScreen):
         if self.has_class("-before"):
             self.say(CHOOSE)
         elif queue.current is None:
-            self.say("no pair waits for a verdict yet")
+            self.say(NO_PAIR["verdict"])
         elif not self.was_visible(queue.current.pair_id):
             self.say("that key came before this pair was on the screen; press it again")
         else:

@@ -15,10 +15,11 @@ from tui.review.answers import MOST, READING_KEYS, Answers, AnswersScreen
 from tui.review.before_list import BeforeList
 from tui.review.label_queue import LabelQueue, earlier_labels
 from tui.review.labelling import LabellingScreen
-from tui.review.words import idle_content, place_facts, rubric
+from tui.review.words import NO_PAIR, idle_content, place_facts, rubric
 from tui.review.writing import writing_content
 from tui.state.live_run import LiveRun
 from tui.text.safe_text import safe
+from tui.widgets.key_line import KeyLine
 from tui.widgets.safe_editors import LineEditor
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ class ReviewScreen(LabellingScreen):
             idle.update(
                 idle_content(self.studio.session, self.studio.view, self._elsewhere, given=given)
             )
+        else:
+            self.query_one(KeyLine).take_back(*NO_PAIR.values())
         writing = self.studio.view.writing if queue and pair is None and self.studio.view else None
         part = self.query_one("#writing", Static)
         part.display = writing is not None
@@ -209,7 +212,7 @@ class ReviewScreen(LabellingScreen):
         if queue is None:
             return
         if queue.current is None:
-            self.say("no pair is here to write a note on")
+            self.say(NO_PAIR["note"])
             return
         note = self.query_one("#note", Input)
         note.value = queue.remark().note
@@ -242,7 +245,7 @@ class ReviewScreen(LabellingScreen):
         if queue is None:
             return
         if queue.current is None:
-            self.say("no pair is here to flag")
+            self.say(NO_PAIR["flag"])
             return
         queue.remark().flagged = not queue.remark().flagged
         self._show_remark(queue)

@@ -48,6 +48,11 @@ class KeyLine(Widget):
             self._timer.stop()
         self.message = ""
 
+    def take_back(self, *messages: str) -> None:
+        """Show the keys again where one of these messages stands there and is not true any more."""
+        if self.message in messages:
+            self.clear()
+
     def watch_message(self, message: str) -> None:
         """A message is set apart from the keys by its colour."""
         self.set_class(bool(message), "-message")
