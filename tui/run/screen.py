@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from textual import on
 from textual.binding import Binding
 from textual.containers import Container, Vertical
-from textual.timer import Timer
 from textual.widget import Widget
 
 from engine.events import Event
@@ -128,7 +127,7 @@ class RunScreen(SteeringScreen):
         super().__init__()
         self._memory = 0
         self._offered = ""  # the state that the offered keys were drawn for
-        self._second_frame: Timer | None = None  # in which the texts are drawn
+        self._texts_due = False  # whether a frame of the texts is to come
 
     def body(self) -> Iterable[Widget]:
         """Head, cards, the newest pair and the log, health."""
@@ -170,14 +169,13 @@ class RunScreen(SteeringScreen):
         self._show_numbers()
         if not events:
             self._show_texts()
-        elif self._second_frame is None:
-            self._second_frame = self.set_timer(SECOND_FRAME, self._show_texts)
+        elif not self._texts_due:
+            self._texts_due = True
+            self.call_after_refresh(self.set_timer, SECOND_FRAME, self._show_texts)
 
     def _show_texts(self) -> None:
         """The parts that take longest to draw: pairs, chart and log."""
-        if self._second_frame:
-            self._second_frame.stop()
-            self._second_frame = None
+        self._texts_due = False
         self._show_pairs()
         self._show_chart()
         self.query_one(LogPane).show(self.studio.view)
