@@ -13,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.nn.utils import checkpoint
 
-from engine.compute import limits
+from engine.compute import cpu_exp, limits
 from engine.compute.caches import (
     LayerCache,
     completion_caches,
@@ -205,12 +205,11 @@ def _picked_logps(logits: mx.array, targets: mx.array) -> mx.array:
 
 @mx.custom_function
 def _logsumexp_by_blocks(logits: mx.array) -> mx.array:
-    tokens, vocabulary = logits.shape
+    vocabulary = logits.shape[-1]
     size = max(size for size in range(1, LARGEST_BLOCK + 1) if vocabulary % size == 0)
-    blocks = mx.logsumexp(logits.reshape(tokens, -1, size), axis=-1)
-    return mx.logsumexp(blocks, axis=-1)
+    return cpu_exp.logsumexp(logits, size)
 
 
 @_logsumexp_by_blocks.vjp
 def _softmax(logits: mx.array, cotangent: mx.array, logsumexp: mx.array) -> mx.array:
-    return cotangent[:, None] * mx.exp(logits - logsumexp[:, None])
+    return cotangent[:, None] * cpu_exp.exp(logits - logsumexp[:, None])
