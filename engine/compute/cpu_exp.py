@@ -21,7 +21,9 @@ def use_fast_exp(model: nn.Module) -> None:
     """Let the layers of a model compute their activations and attention so, on a CPU."""
     if backend() != "cpu":
         return
-    for module in {sys.modules[type(each).__module__] for each in model.modules()}:
+    modules = {sys.modules[type(each).__module__] for each in model.modules()}
+    # Not where they are defined, as some layers are too: ours call them there.
+    for module in modules - {activations, base}:
         for name, (theirs, ours) in _REPLACED.items():
             if getattr(module, name, None) is theirs:
                 setattr(module, name, ours)

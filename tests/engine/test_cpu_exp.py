@@ -136,6 +136,11 @@ def test_a_gpu_is_left_to_mlx(device: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert found == (ours if device == "cpu" else theirs)
 
 
+def test_a_layer_of_the_file_of_activations_changes_nothing_there() -> None:
+    use_fast_exp(activations.SwigluOAI())
+    assert activations.swiglu is not cpu_exp.swiglu
+
+
 def test_log_probabilities_of_a_gpu_take_no_such_exponential(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
