@@ -28,9 +28,9 @@ class SeveralCaches:
         return max(each.width for each in self.caches)
 
     @property
-    def kept(self) -> bool:
+    def continues(self) -> bool:
         """Whether more tokens follow."""
-        return any(each.kept for each in self.caches)
+        return any(each.continues for each in self.caches)
 
     @property
     def read(self) -> Any:
@@ -141,7 +141,7 @@ def completion_caches(
     rows: mx.array,
     lengths: mx.array | None,
     *,
-    kept: bool = True,
+    continues: bool = True,
     tokens: mx.array | None = None,
 ) -> list[LayerCache]:
     """Caches of completions that continue from prompts.
@@ -149,14 +149,14 @@ def completion_caches(
     Args:
         rows: for each completion the row of its prompt, int32 (completions,).
         lengths: real tokens of each completion's prompt, or None where no prompt has padding.
-        kept: whether more tokens follow the next ones.
+        continues: whether more tokens follow the next ones.
         tokens: real ones of each completion, where others are going to continue from it.
     """
 
     def continued(prompt: Cache) -> Cache:
         if isinstance(prompt, PromptStates):
-            return CompletionStates(prompt, rows, tokens, kept)
-        return CompletionCache(prompt, rows, lengths, kept)
+            return CompletionStates(prompt, rows, tokens, continues)
+        return CompletionCache(prompt, rows, lengths, continues)
 
     return [_each(prompt, continued) for prompt in prompts]
 

@@ -63,15 +63,15 @@ def policy_and_reference(
     once = count > 0 and shares[0] == shares[1] and _runs_once(models, shares[0], count)
     in_mlx = FrozenLayers[mx.array](count) if once else None
     in_numpy = FrozenLayers[np.ndarray](count)
-    found = []
+    sides = []
     for at, (module, model) in enumerate(zip(modules, models, strict=True)):
         keeps = module is reference
         mlx = MlxBackend(model, shares_prompts=shares[at], frozen=in_mlx, keeps=keeps)
         by = mlx
         if by_numpy[at]:
             by = NumpyBackend(module, mlx, scores=scores, frozen=in_numpy, keeps=keeps)
-        found.append(_language_model(mlx, tokenizer, by))
-    return found[0], found[1]
+        sides.append(_language_model(mlx, tokenizer, by))
+    return sides[0], sides[1]
 
 
 def _language_model(mlx: MlxBackend, tokenizer: Any, backend: Backend) -> LanguageModel:
@@ -147,12 +147,12 @@ def is_numpy(model: nn.Module) -> bool:
         return False
 
 
-def _agrees(model: nn.Module, found: NumpyModel) -> bool:
+def _agrees(model: nn.Module, ours: NumpyModel) -> bool:
     """Two rows of unequal length, read in two parts: do the logits equal MLX's?"""
     first, then = [[1, 2, 3], [4, 5]], [[6, 7], [8]]
-    rows = KVCache(found, 2, 5)
+    rows = KVCache(ours, 2, 5)
     rows.feed(first)
-    logits = found.logits(rows.feed(then))
+    logits = ours.logits(rows.feed(then))
     for row, (start, end) in enumerate(zip(first, then, strict=True)):
         wanted = np.array(model(mx.array([start + end]))[0, -1])
         if not np.abs(logits[row] - wanted).max() <= TOLERANCE * np.abs(wanted).max():

@@ -77,17 +77,17 @@ def run_once(
         with _layers_called(module, _skipping(frozen.count, iter(states))):
             yield
         return
-    made: list[mx.array] = []
+    outputs: list[mx.array] = []
 
     def recording(number: int, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         output = call(*args, **kwargs)
         if number == frozen.count - 1:
-            made.append(output)
+            outputs.append(output)
         return output
 
     with _layers_called(module, recording):
         yield
-    frozen.keep(batch, made)
+    frozen.keep(batch, outputs)
 
 
 def _skipping(count: int, states: Iterator[mx.array]) -> Callable[..., Any]:

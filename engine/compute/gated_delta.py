@@ -21,9 +21,9 @@ TOLERANCE = 1e-4
 def use_fast_gated_delta(model: nn.Module) -> None:
     """Let the layers of a model compute so, where that gives the numbers of the loop here."""
     modules = {sys.modules[type(each).__module__] for each in model.modules()}
-    found = [each for each in modules if getattr(each, NAME, None) is _rules().gated_delta_update]
-    if found and _agrees():
-        for each in found:
+    theirs = [each for each in modules if getattr(each, NAME, None) is _rules().gated_delta_update]
+    if theirs and _agrees():
+        for each in theirs:
             setattr(each, NAME, gated_delta_update)
 
 
@@ -91,8 +91,8 @@ def _agrees() -> bool:
     try:
         pairs = zip(outputs(operation), outputs(_rules().gated_delta_ops), strict=True)
         return all(
-            bool(mx.abs(found - wanted).max() <= TOLERANCE * mx.abs(wanted).max())
-            for found, wanted in pairs
+            bool(mx.abs(ours - wanted).max() <= TOLERANCE * mx.abs(wanted).max())
+            for ours, wanted in pairs
         )
     except (RuntimeError, ValueError):  # an operation that this device does not have
         return False

@@ -38,7 +38,7 @@ def sign() -> None:
     _signs += 1
 
 
-def made(part: Part, share: float) -> None:
+def report(part: Part, share: float) -> None:
     """Called where a share of a part is done."""
     sign()
     if _look is not None:

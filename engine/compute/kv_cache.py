@@ -24,7 +24,7 @@ class PromptCache:
         window: the positions that a token sees, itself included, or None for all before it.
     """
 
-    kept = True  # whether more tokens follow
+    continues = True  # whether more tokens follow
 
     def __init__(self, window: int | None = None) -> None:
         self.keys: mx.array | None = None
@@ -97,8 +97,8 @@ class CompletionCache(PromptCache):
         rows: for each completion the row of its prompt, int32 (completions,).
         lengths: real tokens of each completion's prompt, int32 (completions,), or None where
             no prompt has padding.
-        kept: whether more tokens follow the next ones. Under gradient checkpointing a cache that
-            is not kept is given up with them, and its gradient, all zeros, is never made.
+        continues: whether more tokens follow the next ones. Under gradient checkpointing a cache
+            that none follow is given up with them, and its gradient, all zeros, is never made.
     """
 
     def __init__(
@@ -106,10 +106,10 @@ class CompletionCache(PromptCache):
         prompt: PromptCache,
         rows: mx.array,
         lengths: mx.array | None,
-        kept: bool = True,
+        continues: bool = True,
     ) -> None:
         super().__init__(prompt.window)
-        self.kept = kept
+        self.continues = continues
         self.state = prompt.state
         self.read = prompt.width
         self.rows = rows

@@ -51,11 +51,11 @@ def _last_hidden(
     step = piece(len(rows), ids.shape[1], caches[0].width if caches else 0)
     if ids.shape[1] <= step or (caches and reads_whole(caches)):
         return mx.take_along_axis(model.hidden(ids, caches), at, axis=1).squeeze(1)
-    held: Any = make_prompt_cache(model.module) if caches is None else caches
+    own: Any = make_prompt_cache(model.module) if caches is None else caches
     last = mx.array(0.0)
     for start in range(0, ids.shape[1], step):
-        hidden = model.hidden(ids[:, start : start + step], held)
+        hidden = model.hidden(ids[:, start : start + step], own)
         here = mx.take_along_axis(hidden, mx.clip(at - start, 0, hidden.shape[1] - 1), axis=1)
         last = mx.where((at >= start) & (at < start + step), here, last)
-        mx.eval(last, [cache.state for cache in held])
+        mx.eval(last, [cache.state for cache in own])
     return last.squeeze(1)

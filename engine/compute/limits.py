@@ -35,8 +35,8 @@ def scored_tokens(
     """
     if not cpu or not layers or not hidden:
         return SCORED_TOKENS
-    kept = NUMPY_VALUES_KEPT if numpy else VALUES_KEPT
-    values = kept + layers if recompute else kept * layers
+    each = NUMPY_VALUES_KEPT if numpy else VALUES_KEPT
+    values = each + layers if recompute else each * layers
     return min(SCORED_TOKENS, ACTIVATION_BYTES // (4 * values * hidden))
 
 

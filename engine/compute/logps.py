@@ -130,7 +130,7 @@ def _continued(
     if inputs is None:
         return hidden
     own = None if uneven_lengths is None else uneven_lengths[owners]
-    continued = completion_caches(caches, owners, own, kept=step_size is not None)
+    continued = completion_caches(caches, owners, own, continues=step_size is not None)
     return mx.concatenate([hidden, _in_steps(model, inputs, continued, step_size)], axis=1)
 
 
@@ -172,12 +172,12 @@ def _token_logps(model: MlxModel, hidden: mx.array, targets: mx.array, recompute
         return logps(hidden, targets)
 
     def chunk(at: int) -> Callable[[mx.array, mx.array], tuple[mx.array, mx.array]]:
-        def found(hidden: mx.array, turn: mx.array) -> tuple[mx.array, mx.array]:
+        def in_turn(hidden: mx.array, turn: mx.array) -> tuple[mx.array, mx.array]:
             result = logps(hidden + turn, targets[at : at + size])
             return result, (0 * result[0]).astype(hidden.dtype)
 
         # Of the head alone: each parameter that it is told of costs a gradient and a sum a chunk.
-        return checkpoint(model.head, found)
+        return checkpoint(model.head, in_turn)
 
     # `turn` is zero. It makes a chunk wait for the one before it, and in the backward pass for
     # the one after it; else the logits of all of them may stand in memory at once.

@@ -50,17 +50,17 @@ def _recomputed(call: Any, seeds: Iterator[int]) -> Any:
             outputs.append(output)
             # Arrays of their own: MLX takes one gradient for an array that is returned twice, as
             # keys are that a layer hands on and that its cache keeps.
-            made = [mx.contiguous(array) for array in _arrays(output)]
-            return made, cache.state if cache is not None and cache.kept else []
+            copies = [mx.contiguous(array) for array in _arrays(output)]
+            return copies, cache.state if cache is not None and cache.continues else []
 
         again: Any = mx.checkpoint(inner)
-        made, state = again(
+        copies, state = again(
             layer.trainable_parameters(), arrays, [] if cache is None else cache.state
         )
         if cache is not None:
             cache.state = state
         # What is no number, such as a position, has no gradient to pass through.
-        return _with_arrays(outputs.pop(), iter(made))
+        return _with_arrays(outputs.pop(), iter(copies))
 
     return layer_call
 

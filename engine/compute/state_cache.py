@@ -21,7 +21,7 @@ class PromptStates:
         tokens: the real ones of what is read, int32 (rows,), or None where all are.
     """
 
-    kept = True  # whether more tokens follow
+    continues = True  # whether more tokens follow
 
     def __init__(self, size: int, tokens: mx.array | None = None) -> None:
         self.cache: list[mx.array | None] = [None] * size
@@ -88,7 +88,7 @@ class CompletionStates(PromptStates):
         prompt: the cache of the prompts.
         rows: for each completion the row of its prompt, int32 (completions,).
         tokens: the real ones of each completion, or None where nothing follows its padding.
-        kept: as of a `CompletionCache`.
+        continues: as of a `CompletionCache`.
     """
 
     def __init__(
@@ -96,10 +96,10 @@ class CompletionStates(PromptStates):
         prompt: PromptStates,
         rows: mx.array,
         tokens: mx.array | None = None,
-        kept: bool = True,
+        continues: bool = True,
     ) -> None:
         super().__init__(len(prompt.cache), tokens)
-        self.kept = kept
+        self.continues = continues
         self.start = self.read = prompt.read
         self.cache = list(prompt.cache)
         super().keep(rows)

@@ -11,7 +11,7 @@ from engine.json_number import count, finite
 from engine.runs.folder import LOCK, PROGRESS, STATE, read_state, shown_status
 from engine.runs.lock import holder
 
-KEPT = 4_096  # summaries that are not read again while their files stay as they are
+SUMMARIES = 4_096  # summaries that are not read again while their files stay as they are
 Stamp = tuple[int, int, int]  # of a file: inode, time of its last change in ns, bytes
 
 
@@ -59,13 +59,13 @@ def read_summary(path: Path, is_link: bool) -> RunSummary:
 def _stamp(file: Path) -> Stamp | None:
     """What another file at the same path has not in common with this one; None: there is none."""
     try:
-        found = os.stat(file)
+        stat = os.stat(file)
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=SUMMARIES)
 def _summary(path: Path, state_stamp: Stamp | None, progress_stamp: Stamp | None) -> RunSummary:
     """The row as the files in `path` tell it, with the status that they tell. Both are replaced
     whole when they change, so that by their stamps they are read once.

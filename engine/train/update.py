@@ -231,7 +231,7 @@ class Update:
         with learning(self.reference.model, drop_out=False):
             reference = self.score(self.reference, batch)
             mx.eval(reference)
-        headway.made("forward", 1.0)
+        headway.report("forward", 1.0)
         gradient_of = nn.value_and_grad(self.policy.model, loss)
         with learning(self.policy.model, drop_out=True):
             (value, policy), gradients = gradient_of(self, batch, reference, confidence)
@@ -300,7 +300,7 @@ def _evaluate(value: mx.array, policy: mx.array, gradients: Arrays) -> None:
     layer to the first, as they follow from each other, so that one can look on between them."""
     start = time.monotonic()
     mx.eval(value, policy)
-    headway.made("forward", 1.0)
+    headway.report("forward", 1.0)
     if time.monotonic() - start < LONG_FORWARD:
         mx.eval(gradients)
         return
@@ -310,7 +310,7 @@ def _evaluate(value: mx.array, policy: mx.array, gradients: Arrays) -> None:
         layers.setdefault(int(layer[1]) if layer else -1, []).append(array)
     for done, number in enumerate(sorted(layers, reverse=True), 1):
         mx.eval(layers[number])
-        headway.made("back", done / len(layers))
+        headway.report("back", done / len(layers))
 
 
 def log_probs(batch: AnyBatch, policy: mx.array, reference: mx.array) -> LogProbs:

@@ -82,7 +82,7 @@ class ForwardBackward:
                 read, (x, seen) = x, self._through(number, x)
                 if number >= lowest:
                     self._seen[number] = read if recompute else seen
-                headway.made("forward", (number + 1) / len(model.layers))
+                headway.report("forward", (number + 1) / len(model.layers))
             self._last = x
             logps = self._logps()
         # Sums of the log-probabilities by completion, float32 (completions,).
@@ -96,7 +96,7 @@ class ForwardBackward:
             count = len(self._seen)
             for done, number in enumerate(sorted(self._seen, reverse=True), 1):
                 d_x = self._back(number, d_x, gradients)
-                headway.made("back", done / count)
+                headway.report("back", done / count)
         return gradients
 
     def _through(
