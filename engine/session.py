@@ -64,7 +64,7 @@ class Session:
         self._back_to = back_to
         self.error: str | None = None
         self.error_is_users = False
-        self.kept = True  # whether there is a folder to look at: not where nothing could begin
+        self.has_folder = True  # to look at: not where nothing could begin
         self._new = run is None
         self._stopped_by = ""  # who asked for the end, where that was somebody
         self._keep = False  # the run's folder, even if nothing was trained
@@ -245,7 +245,7 @@ class Session:
     def _tell(self, level: Level, text: str) -> None:
         """A line for the screen and for the run's log."""
         self._events.put(Log(level=level, text=text))
-        if self.run and self.kept:
+        if self.run and self.has_folder:
             with contextlib.suppress(RunError):
                 self.run.log(level, text)
 
@@ -325,9 +325,9 @@ class Session:
                 self._events.put(Log(level="error", text=self.error))
                 with contextlib.suppress(RunError):
                     run.log("error", self.error)
-            self.kept = not (self._new and not begun and (as_it_was or self.error_is_users))
-            self.kept |= self._keep and as_it_was
-            if not self.kept:
+            self.has_folder = not (self._new and not begun and (as_it_was or self.error_is_users))
+            self.has_folder |= self._keep and as_it_was
+            if not self.has_folder:
                 archive.discard(run)
                 self._events.put(Log(level="info", text="nothing was trained, so no run is kept"))
             elif status == "stopped" and begun and self._stopped_by and self.error is None:

@@ -124,7 +124,7 @@ def last_line(control: "RunControl") -> str:
     if control.ended_by == signal.SIGHUP:  # whoever sits there now has not seen the run
         return ""
     error = [view.error.rstrip(".")] if view.error else []
-    folder = [where] if session.kept else []
+    folder = [where] if session.has_folder else []
     return "; ".join([f"{view.name}: {ending(view)}", *error, *folder])
 
 

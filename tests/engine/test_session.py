@@ -432,7 +432,7 @@ def test_what_a_user_gets_wrong_ends_the_run_in_a_sentence(started: Start, chose
     assert session.error is not None
     assert "/nowhere/at/all.jsonl" in session.error
     assert session.run is not None
-    assert not session.kept
+    assert not session.has_folder
     assert archive.list_runs() == []  # nothing was trained
 
 
@@ -443,7 +443,7 @@ def test_a_run_that_was_there_before_is_kept_whatever_goes_wrong(
     run = archive.create(settings)
     session = started(settings, run)
     assert session.join(TIMEOUT)
-    assert session.kept
+    assert session.has_folder
     assert run.state()["status"] == "failed"
     assert run.holder() is None
 
@@ -651,7 +651,7 @@ def test_a_stop_does_not_wait_for_loading(
     assert session.run is not None
     session.stop(keep=keep)
     assert session.join(TIMEOUT)
-    assert (session.status, session.error, session.kept) == ("stopped", None, keep)
+    assert (session.status, session.error, session.has_folder) == ("stopped", None, keep)
     assert session.lingers
     assert [run.name for run in archive.list_runs()] == (["mine"] if keep else [])
     ends = [event for event in session.drain() if isinstance(event, RunEnded)]
@@ -691,7 +691,7 @@ def test_a_load_that_ends_in_time_is_left_in_order(
     monkeypatch.setattr("engine.train.loading.load_prompts", lambda settings: session.stop())
     started(session=session)
     assert session.join(TIMEOUT)
-    assert (session.status, session.error, session.kept) == ("stopped", None, True)
+    assert (session.status, session.error, session.has_folder) == ("stopped", None, True)
     assert run.state()["status"] == "paused"
     assert run.checkpoints() == []
     assert not session.lingers

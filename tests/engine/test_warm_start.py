@@ -353,7 +353,7 @@ def test_what_cannot_be_learned_from_is_told_before_anything_is_loaded(
     assert session.error.startswith("warm_start: ")
     assert told in session.error
     assert "\n" not in session.error
-    assert not session.kept
+    assert not session.has_folder
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ class LiveSession:
         self.asked: list[str] = []
         self.stopped_by = ""
         self.pairs: list[PairSampled] = []
-        self.alive = self.kept = self.attended = True
+        self.alive = self.has_folder = self.attended = True
         self._ended: RunStatus = "stopped"
         self.unbegun = self.lingers = False
         self.run: Run | None = None

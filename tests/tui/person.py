@@ -48,7 +48,7 @@ class PersonSession:
     def __init__(self, settings: Settings, run: Run | None = None) -> None:
         self.settings = settings
         self.run = run or archive.create(settings)
-        self.alive = self.kept = True
+        self.alive = self.has_folder = True
         self.unbegun = self.lingers = False
         self.stopping = False
         self.error: str | None = None

@@ -110,7 +110,7 @@ def test_how_the_run_ended_is_said_after_the_app(
 
 def test_of_a_run_that_nothing_is_kept_of_no_folder_is_said(tmp_path: Path) -> None:
     app, session = StudioApp(), LiveSession()
-    session.run, session.kept = Run(tmp_path / "polite"), False
+    session.run, session.has_folder = Run(tmp_path / "polite"), False
     attach(app, session)
     session.end()
     line = last_line(app.control)

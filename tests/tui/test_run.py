@@ -301,7 +301,7 @@ def test_a_run_that_stopped_by_itself_says_why() -> None:
 def test_a_run_that_could_not_begin_has_nothing_to_look_at() -> None:
     session = LiveSession()
     session.end("failed", "data names /nowhere, which is not there.")
-    session.kept = False
+    session.has_folder = False
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         assert shown(app).splitlines()[2] == " failed at step 0"

@@ -192,7 +192,7 @@ class ReviewScreen(LabellingScreen):
         session = self.studio.session
         if session is None or session.alive or not session.settings.asks_person:
             return "no run that a person judges is over"
-        if not session.run or not session.kept or session.status in COMPLETE:
+        if not session.run or not session.has_folder or session.status in COMPLETE:
             return "this run has nothing to go on with"
         return None
 

@@ -34,8 +34,9 @@ class SteeringScreen(StudioScreen):
     def trained_run(self) -> Run | None:
         """The run of this screen, where it is over and has learned something."""
         view, session = self.studio.view, self.studio.session
-        over = view and session and not session.alive and view.status in ("finished", "stopped")
-        return session.run if over and session and session.kept and view and view.step else None
+        if not view or not session or session.alive or view.status not in ("finished", "stopped"):
+            return None
+        return session.run if session.has_folder and view.step else None
 
     def why_not(self, action: str) -> str | None:
         """What the run's state does not allow."""
@@ -73,7 +74,7 @@ class SteeringScreen(StudioScreen):
                 return NO_RUN
             case "try_it" | "real_model" | "by_hand" | "settings" if alive:
                 return "the run is still going"
-            case "try_it" | "detail" if session and not session.kept:
+            case "try_it" | "detail" if session and not session.has_folder:
                 return "nothing was trained, so no run was kept"
             case "chat" | "export" | "publish" | "train_on" | "copy" if view is None:
                 return NO_RUN
@@ -123,7 +124,7 @@ class SteeringScreen(StudioScreen):
         """Whether a run that is over has a win rate to be measured by going on with it."""
         view, session = self.studio.view, self.studio.session
         return bool(
-            (view and session and session.run and session.kept and view.can_measure)
+            (view and session and session.run and session.has_folder and view.can_measure)
             and not why_not_evaluated(session.settings)
         )
 
@@ -136,7 +137,7 @@ class SteeringScreen(StudioScreen):
         """The run of this screen, where it is over and has steps left."""
         view, session = self.studio.view, self.studio.session
         over = view and session and not session.alive and view.status not in COMPLETE
-        return session.run if over and session and session.kept else None
+        return session.run if over and session and session.has_folder else None
 
     def action_resume(self) -> None:
         """Go on with the run from its newest checkpoint."""
