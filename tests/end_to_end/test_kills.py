@@ -276,7 +276,7 @@ def labelled(values: dict[str, Any], home: Path, chance: random.Random) -> subpr
 
 
 def test_a_person_killed_a_few_times_loses_no_label(tmp_path: Path) -> None:
-    check_labels(tmp_path, kills=3, seed=1)
+    check_labels(tmp_path, kills=2, seed=1)
 
 
 @pytest.mark.slow

@@ -137,7 +137,10 @@ def test_a_missing_run_names_the_nearest(run: Run):
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "x" * 5000, "a\0b", "../trial", "/nowhere"])
-def test_a_name_that_is_none_opens_nothing(run: Run, text: str):
+def test_a_name_that_is_none_opens_nothing(
+    run: Run, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="there is no run"):
         archive.open_run(text)
 

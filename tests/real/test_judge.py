@@ -25,20 +25,15 @@ def judge(smollm2: Path) -> LanguageModel:
     return choose.alone(model, tokenizer, 2048)
 
 
-def read_pairs() -> list[dict[str, str]]:
-    files = ("polite_pairs.jsonl", "polite_pairs_held_out.jsonl")
-    lines = [
-        line
-        for file in files
-        for line in Path(__file__).with_name(file).read_text(encoding="utf-8").splitlines()
-    ]
-    return [json.loads(line) for line in lines]
-
-
-def test_a_small_judge_prefers_polite_answers(judge: LanguageModel) -> None:
+@pytest.mark.parametrize(
+    "file",
+    ["polite_pairs_held_out", pytest.param("polite_pairs", marks=pytest.mark.slow)],
+)
+def test_a_small_judge_prefers_polite_answers(judge: LanguageModel, file: str) -> None:
     """Floors below what was measured: all 64 pairs valid, 0.94 of them decided (0.92 and 0.95 of
     the two files), right in 0.90 of those (0.95 and 0.87)."""
-    pairs = read_pairs()
+    lines = Path(__file__).with_name(f"{file}.jsonl").read_text(encoding="utf-8").splitlines()
+    pairs = [json.loads(line) for line in lines]
     settings = Settings(judge="starter", judge_system="Prefer the more polite answer.")
     answers = LLMJudge(judge, settings).judge(
         [(p["prompt"], p["first"], p["second"]) for p in pairs]
