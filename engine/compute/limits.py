@@ -17,6 +17,8 @@ SCORED_TOKENS = 8_192  # of prompts and completions, forward and backward, in on
 LOGIT_VALUES = 1 << 23 if backend() == "cpu" else 1 << 25
 # Weights with adapters are copied, the adapters merged, up to this size of all of them in bytes.
 MERGED_BYTES = 256 << 20
+# Frozen weights are held a second time, laid out for decoding, up to this size of all of them.
+PACKED_BYTES = 1 << 30
 # Of a pass on a CPU, where a few hundred rows already make full use of it.
 ACTIVATION_BYTES = 512 << 20
 # For a backward pass, a token and layer, in widths of the hidden state: by MLX, measured; by numpy.

@@ -53,6 +53,12 @@ def load_fast_blas() -> str | None:
     return _blas
 
 
+def is_mkl() -> bool:
+    """Whether that library is MKL, or would be if it was loaded now."""
+    name = _blas or os.environ.get("LORA_STUDIO_BLAS") or next(iter(_mkl_paths()), "")
+    return MKL_NAME.match(Path(name).name) is not None
+
+
 def _settle_threads() -> None:
     """Keep threads to the cores this process may use, and sums in the same order every time."""
     if "OMP_NUM_THREADS" not in os.environ:

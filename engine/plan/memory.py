@@ -16,6 +16,7 @@ from typing import Any
 
 from engine.compute import limits
 from engine.errors import UserError
+from engine.machine.blas import is_mkl
 from engine.machine.device import device
 from engine.model import adapter_files, files
 from engine.model.files import Shape, Tensor
@@ -155,8 +156,8 @@ def plan(
         by_numpy = _gradient_by_numpy(policy, settings)
         scoring = step_memory.scoring(policy.shape, lengths, float32, by_numpy)
     if policy and cache is not None and scoring is not None:
-        merged = _merged(policy, settings)
-        cache, scoring = cache + merged, scoring + merged
+        copies = _merged(policy, settings) + _packed(policy, settings)
+        cache, scoring = cache + copies, scoring + copies
     judge_bytes: int | None = 0
     judging: int | None = 0
     for judge in judges:
@@ -307,6 +308,18 @@ def _merged(model: _Model, settings: Settings) -> int:
         return 0
     size = sum(4 * weight.size for weight in _trained_weights(model, settings))
     return size if size <= limits.MERGED_BYTES else 0
+
+
+def _packed(model: _Model, settings: Settings) -> int:
+    """Bytes of the frozen weights that numpy lays out for decoding."""
+    if not (_by_numpy(model, settings) and is_mkl()):
+        return 0
+    merged = _merged(model, settings) > 0
+    left_out = {weight.name for weight in _trained_weights(model, settings) if merged}
+    frozen = [each for each in model.weights if each.is_matrix and each.name not in left_out]
+    tied = not any("lm_head" in each.name for each in frozen)
+    size = sum(4 * each.size for each in frozen if tied or "embed" not in each.name)
+    return size if size <= limits.PACKED_BYTES else 0
 
 
 def _trained_weights(model: _Model, settings: Settings) -> Iterator[_Weight]:

@@ -35,8 +35,7 @@ class AdaptedRows(Linear):
     scales: np.ndarray = field(default_factory=lambda: np.empty(0))  # of each rank
     rows: Rows = field(default_factory=lambda: Rows(np.empty(0)))
 
-    def into(self, x: np.ndarray, out: np.ndarray) -> None:
-        np.matmul(self.weight, x, out=out)
+    def add_rest(self, x: np.ndarray, out: np.ndarray) -> None:
         low = self.a.T @ x
         columns = np.repeat(self.rows.owners, x.shape[1] // len(self.rows.owners))
         low *= np.where(self.policies[:, None] == columns, self.scales[:, None], np.float32(0))
@@ -68,6 +67,7 @@ def _joined(linears: Sequence[Linear], rows: Rows) -> Linear:
     return AdaptedRows(
         weight=linears[0].weight,
         bias=linears[0].bias,
+        packed=linears[0].packed,
         a=np.concatenate([adapter.a for _, adapter in adapted], axis=1),
         b=np.concatenate([adapter.b for _, adapter in adapted]),
         policies=np.repeat([at for at, _ in adapted], ranks),
@@ -128,7 +128,7 @@ def sample_of_all(
         for index in range(count)
         for copy in range(copies)
     ]
-    backend = _Backend([numpy_model(each.model) for each in policies])
+    backend = _Backend([numpy_model(each.model, packs=True) for each in policies])
     rows = _decode(
         replace(policies[0], backend=backend),  # pyright: ignore[reportArgumentType]
         [ids for own in prompts for ids in own],

@@ -8,7 +8,8 @@ it stays whole where its answers do not loop, end by themselves and are on the s
     --taste shorter|asks|no-lists|formal   what the person prefers
     --seeds 0 1 2 --looks 15 30 45         how often, and the presses at which it is measured
     --set learning_rate=1e-4 ...           settings other than the preset's; each --set is a variant
-    --prompts starter|topics               the preset's own, or requests that need longer answers
+    --prompts starter|topics|tips|chats    the preset's own, or requests for longer answers, for
+                                           lists, or in small talk
     --abreast 6                            runs whose answers are decoded together, which on a CPU
                                            costs little more than one
 
@@ -34,7 +35,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from engine.machine.blas import import_mlx
 from tests.benchmarks.starter_quality import show
-from tests.benchmarks.tastes import PRESET, TASTES, Text, measures, prompts_of
+from tests.benchmarks.tastes import FORMS, PRESET, TASTES, Text, measures, prompts_of
 
 if TYPE_CHECKING:
     from engine.data.completion import Completion
@@ -89,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What presses make of a real model.")
     parser.add_argument("--to", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--taste", choices=TASTES, default="shorter")
-    parser.add_argument("--prompts", choices=("starter", "topics"), default="starter")
+    parser.add_argument("--prompts", choices=("starter", *FORMS), default="starter")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--looks", type=int, nargs="+", default=[15, 30, 45])
     parser.add_argument("--abreast", type=int, default=1, metavar="RUNS")

@@ -13,12 +13,27 @@ from engine.settings.files import from_mapping, preset_mapping
 PRESET = "smollm2-human"
 HELD_OUT = 32
 TOPICS_HELD_OUT = 8
-FORMS = (
-    "Tell me about {}.",
-    "What should I know about {}?",
-    "Give me some advice on {}.",
-    "Explain {} to a friend of mine.",
-)
+# Prompts on the topics below, for what they have a model write: longer answers, lists, small talk.
+FORMS = {
+    "topics": (
+        "Tell me about {}.",
+        "What should I know about {}?",
+        "Give me some advice on {}.",
+        "Explain {} to a friend of mine.",
+    ),
+    "tips": (
+        "Give me some advice on {}.",
+        "Give me five tips on {}.",
+        "List what I need for {}.",
+        "What are the steps of {}?",
+    ),
+    "chats": (
+        "Hey! What's fun about {}?",
+        "I'm thinking about {}. What do you think?",
+        "I want to know more about {}, can you help me?",
+        "Can you help me with {}?",
+    ),
+}
 TOPICS = """
 growing tomatoes, the moon, baking bread, learning to swim, old castles, honey bees, trains,
 keeping a diary, thunderstorms, making soup, chess openings, house cats, volcanoes, a first job,
@@ -29,10 +44,11 @@ dinosaurs, fixing a bicycle, the ocean tides, a school play, wooden boats, starg
 packing a suitcase, making cheese
 """
 STOP_WORDS = re.compile(
-    r"a|about|after|an|and|are|be|before|by|call|called|can|comes|could|do|does|"
-    r"explain|first|for|friend|from|get|give|has|have|how|i|in|is|it|its|know|make|me|"
-    r"mine|most|my|name|of|on|one|or|please|say|should|some|tell|than|that|the|this|to|"
-    r"was|what|when|where|which|who|whose|why|with|would|you|your"
+    r"a|about|advice|after|an|and|are|be|before|by|call|called|can|comes|could|do|does|"
+    r"explain|first|five|for|friend|from|fun|get|give|has|have|help|hey|how|i|in|is|it|its|"
+    r"know|list|m|make|me|mine|more|most|my|name|need|of|on|one|or|please|s|say|should|some|"
+    r"steps|tell|than|that|the|think|thinking|this|tips|to|want|was|what|when|where|which|who|"
+    r"whose|why|with|would|you|your"
 )
 Taste = Callable[[str], float]
 # The score of an answer: of two the person picks the one with more.
@@ -65,7 +81,7 @@ def prompts_of(name: str) -> tuple[list[Prompt], list[Prompt]]:
         return prompts.train, prompts.held_out
     topics = [" ".join(each.split()) for each in TOPICS.split(",")]
     trained, held_out = (
-        [form.format(each) for form in FORMS for each in part]
+        [form.format(each) for form in FORMS[name] for each in part]
         for part in (topics[TOPICS_HELD_OUT:], topics[:TOPICS_HELD_OUT])
     )
     return (

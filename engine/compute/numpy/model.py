@@ -12,7 +12,7 @@ operations; in a large one that would take memory for little. Any other model is
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
@@ -21,8 +21,9 @@ import numpy as np
 from mlx_lm.tuner.lora import LoRALinear
 
 from engine.compute import headway, limits
+from engine.compute.numpy.packed import FEW, PackedWeight, can_pack, packed
 from engine.compute.numpy.pointwise import Norm, gated, rotated
-from engine.compute.numpy.products import multiply
+from engine.compute.numpy.products import MANY, multiply
 
 ATTENTION_PARTS = {"q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm", "rope"}
 MLP_PARTS = {"gate_proj", "up_proj", "down_proj"}
@@ -60,21 +61,33 @@ class Linear:
     bias: np.ndarray | None = None
     adapter: Adapter | None = None
     merged: bool = True
+    packed: PackedWeight | None = None  # the weight, for a few tokens
 
     def into(self, x: np.ndarray, out: np.ndarray) -> None:
         """Write the product with x (in, tokens) into out (out, tokens)."""
-        multiply(self.weight, x, out)
+        if self.packed is not None and FEW <= x.shape[1] < MANY:
+            out[...] = self.packed.by_token(x).T
+        else:
+            multiply(self.weight, x, out)
+        self.add_rest(x, out)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        if self.packed is not None and FEW <= x.shape[1] < MANY:
+            out = self.packed.by_token(x).T  # a token's numbers follow each other in memory
+        else:
+            out = np.empty((len(self.weight), x.shape[1]), np.float32)
+            multiply(self.weight, x, out)
+        self.add_rest(x, out)
+        return out
+
+    def add_rest(self, x: np.ndarray, out: np.ndarray) -> None:
+        """Add what the product with the weight lacks."""
         if self.adapter is not None and not self.merged:
             low = self.adapter.a.T @ x
             low *= self.adapter.scale
             multiply(self.adapter.b.T, low, out, add=True)
         if self.bias is not None:
             out += self.bias
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        out = np.empty((len(self.weight), x.shape[1]), np.float32)
-        self.into(x, out)
-        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +244,12 @@ def _mlp(layer: Layer, x: np.ndarray) -> np.ndarray:
 # -- reading a model -----------------------------------------------------------------------------
 
 
-def numpy_model(model: nn.Module) -> NumpyModel:
+def numpy_model(model: nn.Module, *, packs: bool = False) -> NumpyModel:
     """A view of a model's weights as they are now.
+
+    Args:
+        packs: whether frozen weights are laid out for products with a few tokens, where BLAS can
+            and they are not too large to be held twice.
 
     Raises:
         Unsupported: it is of another kind.
@@ -241,16 +258,17 @@ def numpy_model(model: nn.Module) -> NumpyModel:
     body = whole.model
     adapted = [each for each in whole.modules() if type(each) is LoRALinear]
     merged = sum(each.linear.weight.nbytes for each in adapted) <= limits.MERGED_BYTES
-    layers = [_layer(each, merged) for each in body.layers]
+    embedding = _of_type(body.embed_tokens, nn.Embedding)
+    head = whole.lm_head if "lm_head" in whole else embedding
+    packs = packs and can_pack() and _frozen_bytes(body, head, merged) <= limits.PACKED_BYTES
+    layers = [_layer(each, merged, packs) for each in body.layers]
     attention = body.layers[0].self_attn
     width = len(layers[0].k.weight) // attention.n_kv_heads
-    head = _linear(whole.lm_head, merged) if "lm_head" in whole else None
-    embedding = _seen(_of_type(body.embed_tokens, nn.Embedding).weight)
     return NumpyModel(
-        embedding=embedding,
+        embedding=_seen(embedding.weight),
         layers=layers,
         norm=_norm(body.norm),
-        head=head or Linear(embedding),
+        head=_linear(head, merged, packs) if "lm_head" in whole else _plain(embedding, packs),
         heads=attention.n_heads,
         kv_heads=attention.n_kv_heads,
         width=width,
@@ -259,7 +277,18 @@ def numpy_model(model: nn.Module) -> NumpyModel:
     )
 
 
-def _layer(layer: Any, merged: bool) -> Layer:
+def _frozen_bytes(body: Any, head: Any, merged: bool) -> int:
+    """Bytes of the weights that stay as they are, and are multiplied with."""
+    modules = [head, *(module for layer in body.layers for module in linears(layer).values())]
+    left = [getattr(each, "linear", each) for each in modules if not (merged and "lora_a" in each)]
+    return sum(each.weight.nbytes for each in left if _is_frozen(each))
+
+
+def _is_frozen(module: Any) -> bool:
+    return "weight" not in module.trainable_parameters()
+
+
+def _layer(layer: Any, merged: bool, packs: bool) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     for module, parts in ((layer, LAYER_PARTS), (attention, ATTENTION_PARTS), (mlp, MLP_PARTS)):
         if set(module.children()) - parts:
@@ -275,7 +304,7 @@ def _layer(layer: Any, merged: bool) -> Layer:
         input_norm=_norm(layer.input_layernorm),
         qk_norm=qk_norm,
         mlp_norm=_norm(layer.post_attention_layernorm),
-        **{name: _linear(module, merged) for name, module in linears(layer).items()},
+        **{name: _linear(module, merged, packs) for name, module in linears(layer).items()},
     )
 
 
@@ -284,18 +313,25 @@ def linears(layer: Any) -> dict[str, Any]:
     return {name: layer[part][own] for name, (part, own) in LINEARS.items()}
 
 
-def _linear(module: Any, merged: bool) -> Linear:
+def _linear(module: Any, merged: bool, packs: bool) -> Linear:
     if type(module) is LoRALinear:
         a, b = _seen(module.lora_a), _seen(module.lora_b)
-        frozen = _linear(module.linear, merged)
-        weight = frozen.weight
-        if merged:
-            weight = (module.scale * b.T) @ a.T
-            weight += frozen.weight
-        return Linear(weight, frozen.bias, Adapter(a, b, module.scale), merged)
-    module = _of_type(module, nn.Linear)
+        frozen = _linear(module.linear, merged, packs and not merged)
+        adapter = Adapter(a, b, module.scale)
+        if not merged:
+            return replace(frozen, adapter=adapter, merged=False)
+        weight = (module.scale * b.T) @ a.T
+        weight += frozen.weight
+        return Linear(weight, frozen.bias, adapter)
+    return _plain(_of_type(module, nn.Linear), packs)
+
+
+def _plain(module: Any, packs: bool) -> Linear:
+    """A layer without adapters, or an embedding the other way round."""
+    weight = _seen(module.weight)
     bias = _seen(module.bias)[:, None] if "bias" in module else None
-    return Linear(_seen(module.weight), bias)
+    laid_out = packed(module.weight, weight) if packs and _is_frozen(module) else None
+    return Linear(weight, bias, packed=laid_out)
 
 
 def _norm(module: Any) -> Norm:

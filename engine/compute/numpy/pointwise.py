@@ -78,8 +78,8 @@ def rotated(x: np.ndarray, cosine: np.ndarray, sine: np.ndarray) -> np.ndarray:
 
 
 def gated(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """gate sigmoid(gate) up, each (features, tokens)."""
-    result = np.empty(gate.shape, np.float32)
+    """gate sigmoid(gate) up, each (features, tokens), in the order in which the gate lies."""
+    result = np.empty_like(gate)
     for part in blocks(gate):
         within = result[part]
         _one_and_exp(gate[part], within)
