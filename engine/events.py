@@ -74,7 +74,8 @@ class Event:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
     """The model is loaded and the loop begins (again), with so many `pairs` in the run's files.
-    The first `warm_steps` learn from pairs that were there before the run."""
+    The first `warm_steps` learn from pairs that were there before the run. `seconds` is what it
+    took up to here, earlier sittings included, without pauses; None: not known."""
 
     name: str
     folder: str
@@ -87,6 +88,7 @@ class RunStarted(Event):
     dropped_prompts: dict[str, int]
     pairs: int = 0
     warm_steps: int = 0
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +121,13 @@ class Log(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDone(Event):
-    """One optimizer step is taken. `metrics` are this step's own values."""
+    """One optimizer step is taken. `metrics` are this step's own values; `seconds` is what the run
+    took up to here, as of `RunStarted`."""
 
     step: int
     total_steps: int
     metrics: dict[str, float]
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,11 +297,13 @@ class Saved(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(Event):
     """The engine's thread is done. `error` is one sentence: why the run failed, why nothing was
-    learned, or why it stopped although nobody asked it to."""
+    learned, or why it stopped although nobody asked it to. `seconds` is what the run took in all,
+    as its folder tells."""
 
     status: RunStatus
     step: int
     error: str | None = None
+    seconds: float | None = None
 
 
 class EventBuffer:

@@ -23,6 +23,7 @@ from engine.events import (
     Shown,
 )
 from engine.follow import Followers, check_followers
+from engine.json_number import finite
 from engine.model import adapter_files
 from engine.notebook import train
 from engine.runs import archive, card_labels
@@ -317,10 +318,10 @@ class Session:
                 return
             begun = self._control.begun
             as_it_was = status == "stopped" and not begun  # it was to stop before anything was done
-            step = 0
+            step, seconds = 0, None
             with contextlib.suppress(RunError, UserError):
                 state = run.state() if as_it_was else run.update(status=status, error=self.error)
-                step = int(state.get("step") or 0)
+                step, seconds = int(state.get("step") or 0), finite(state.get("seconds"))
             if self.error is not None:
                 self._events.put(Log(level="error", text=self.error))
                 with contextlib.suppress(RunError):
@@ -335,4 +336,4 @@ class Session:
             self._lock.close()
             self._abandoned = abandoned
             self._ended = status
-            self._put(RunEnded(status=status, step=step, error=self.error))
+            self._put(RunEnded(status=status, step=step, error=self.error, seconds=seconds))

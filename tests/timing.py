@@ -12,4 +12,5 @@ TIMING = (
     "sampled_tokens_per_second",
     "peak_memory_gb",
     "seconds",
+    "elapsed_seconds",
 )

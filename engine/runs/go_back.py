@@ -136,7 +136,8 @@ def _tell(run: Run, step: int) -> None:
     rates: Record = dict.fromkeys((*names, "win_rate_step"))
     seconds = 0.0
     for line in run.read(METRICS):
-        seconds = finite(line.get("seconds")) or seconds
+        known = (finite(line.get(name)) for name in ("elapsed_seconds", "seconds"))
+        seconds = next(filter(None, known), seconds)
         if any(finite(line.get(name)) is not None for name in names):
             rates = {name: line.get(name) for name in names} | {"win_rate_step": line["step"]}
     pairs = sum(1 for file in _LABELS for _ in run.read(file))

@@ -151,6 +151,7 @@ def _train(
     with _loaded_left_uncollected():
         finished = trainer.train()
         finished = finish(settings, run, trainer, journal, ranks, finished=finished)
+        trainer.upkeep.at_end()
     if ranks.lost:
         raise CannotGoOn(
             f"stopped with a checkpoint of step {trainer.state.step}: {ranks.lost}; "
@@ -327,6 +328,7 @@ def _announce(
             dropped_prompts=prompts.dropped,
             pairs=journal.pairs,
             warm_steps=trainer.warm_start.steps,
+            seconds=trainer.state.elapsed,
         )
     )
     journal.update(status="running", total_steps=total_steps, error=None, ended=None)

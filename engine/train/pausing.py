@@ -10,12 +10,12 @@ POLL_SECONDS = 0.25
 
 
 class StepClock:
-    """Obeys pause and stop, and times a step: pauses are left out."""
+    """Obeys pause and stop, and times a step and the whole run: pauses are left out."""
 
     def __init__(self, control: Control, journal: Journal) -> None:
         self._control = control
         self._journal = journal
-        self._start = time.monotonic()
+        self._start = self._lap = time.monotonic()
 
     def restart(self) -> None:
         """Begin to time a step."""
@@ -25,6 +25,12 @@ class StepClock:
         """Seconds of the step so far."""
         return time.monotonic() - self._start
 
+    def lap(self) -> float:
+        """Seconds since the last call, whatever they went into."""
+        now = time.monotonic()
+        seconds, self._lap = now - self._lap, now
+        return seconds
+
     def must_stop(self) -> bool:
         """Sleep while paused; True when asked to stop."""
         if self._control.paused:
@@ -33,7 +39,9 @@ class StepClock:
             while self._control.paused:
                 self._journal.progress("paused")
                 self._control.wait(POLL_SECONDS)
-            self._start += time.monotonic() - paused
+            pause = time.monotonic() - paused
+            self._start += pause
+            self._lap += pause
             if not self._control.stopping:
                 self._journal.update(status="running")
         return self._control.stopping

@@ -121,7 +121,12 @@ class Reporter:
         state.health.add({k: v for k, v in metrics.items() if result.pairs or k != "chosen_logp"})
         state.health.verdicts.update(each.verdict.choice for each in judged)
         self._journal.emit(
-            StepDone(step=state.step, total_steps=self._total_steps, metrics=metrics)
+            StepDone(
+                step=state.step,
+                total_steps=self._total_steps,
+                metrics=metrics,
+                seconds=state.elapsed,
+            )
         )
 
     def report_health(self) -> None:
@@ -143,7 +148,7 @@ class Reporter:
         # On a CPU numpy holds arrays too, and what counts is the whole process.
         process = process_memory() if backend() == "cpu" else 0
         line["peak_memory_gb"] = max(mx.get_peak_memory(), process) / 1e9
-        line["seconds"] = state.seconds
+        line["seconds"], line["elapsed_seconds"] = state.seconds, state.elapsed
         mx.reset_peak_memory()
         state.averages = Averages()
         self._journal.metrics(line)
@@ -168,7 +173,8 @@ class Reporter:
         for other in rates[1:]:
             line |= _named(EVAL_WIN_RATE, other)
         counts = {"prompts": count, **({"eval_prompts": sum(more)} if more else {})}
-        self._journal.metrics({"step": step, "split": split} | counts | line)
+        times = {"elapsed_seconds": self._state.elapsed}
+        self._journal.metrics({"step": step, "split": split} | counts | line | times)
         if split != "kept":
             known = {name: value for name, value in line.items() if value is not None}
             self._state.health.add(known)

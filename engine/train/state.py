@@ -45,6 +45,7 @@ class TrainingState:
     sampled: int = 0  # batches sampled
     evaluated: int = -1  # the last step that was evaluated
     seconds: float = 0.0  # of training, without pauses
+    elapsed: float = 0.0  # seconds in all: evaluations, checkpoints and the end too, no pauses
     averages: Averages = field(default_factory=Averages)  # since the last report
     health: Health = field(default_factory=Health)
     judge_watch: JudgeWatch = field(default_factory=JudgeWatch)
@@ -64,6 +65,7 @@ class TrainingState:
             "sampled": self.sampled,
             "evaluated": self.evaluated,
             "seconds": self.seconds,
+            "elapsed": self.elapsed,
             "order": self.order.state(),
             "means": self.averages.state(),
             "health": self.health.state(),
@@ -84,6 +86,7 @@ class TrainingState:
         self.sampled = data["sampled"]
         self.evaluated = data["evaluated"]
         self.seconds = data["seconds"]
+        self.elapsed = data.get("elapsed", self.seconds)  # older checkpoints do not tell
         self.order.restore(data["order"])
         self.averages = Averages(data["means"])
         # Older checkpoints do not tell; their runs are taken to have learned.

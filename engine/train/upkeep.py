@@ -84,6 +84,7 @@ class Upkeep:
     ) -> None:
         """Measure and tell of a step, and do what is due after it."""
         state, settings, journal = self._state, self._settings, self._journal
+        self._count_time()
         self.reporter.add_step(
             judged,
             result,
@@ -92,7 +93,7 @@ class Upkeep:
             step_seconds=self._clock.seconds(),
         )
         journal.record_verdicts(judged, self._judge.name)
-        journal.advance(state.step, state.seconds)
+        journal.advance(state.step, state.elapsed)
         if self._watches_judge:
             state.judge_watch.add(judged)
         if self._watches_text:
@@ -158,6 +159,7 @@ class Upkeep:
                     raise Interrupted from None
         if split == "valid":
             self._state.evaluated = self._state.step
+        self._count_time()
         self.reporter.report_win_rates(split, rates, len(evaluation), step)
         # Who evaluates apart is the better measure of what is best.
         if split == "valid" and (rate := rates[-1]):
@@ -193,6 +195,7 @@ class Upkeep:
         watch = self._state.collapse_watch
         if sound:
             watch.add_checkpoint(self._state.step)
+        self._count_time()
         state = self._state.to_json(self._judge.pending())
         self._journal.checkpoint(
             lambda folder: checkpoints.save(folder, self._update, state),
@@ -215,11 +218,20 @@ class Upkeep:
         pending = state.add_samples(
             pending, journal.run.read(SAMPLED), lambda text: journal.log("warning", text)
         )
-        journal.advance(state.step, state.seconds)
+        journal.advance(state.step, state.elapsed)
+        self._clock.lap()  # what loading took is no part of the run
         for batch in pending:
             self._judge.submit(batch)
         if went_back and ended:
             self.save()  # so that a resume from here does not end at once
+
+    def at_end(self) -> None:
+        """Let the run's folder tell what the run took, now that nothing more is to come."""
+        self._count_time()
+        self._journal.advance(self._state.step, self._state.elapsed)
+
+    def _count_time(self) -> None:
+        self._state.elapsed += self._clock.lap()
 
     def _begin_step(self) -> None:
         self._clock.restart()

@@ -17,16 +17,18 @@ import pytest
 
 from engine import starter
 from engine.runs import archive
+from engine.runs.folder import read_state
 from engine.settings.schema import Settings
 from tests.end_to_end.program import SMALL, TIMEOUT, records, run, start, words
 from tests.timing import TIMING
+from tui.state.run_from_files import RunFromFiles
+from tui.text.format import duration
 
 
 def metrics_of(home: Path, name: str) -> list[dict]:
     """The lines of metrics.jsonl without what depends on the machine's speed."""
     lines = (home / "runs" / name / "metrics.jsonl").read_text().splitlines()
-    own = {*TIMING, "seconds"}
-    return [{k: v for k, v in json.loads(line).items() if k not in own} for line in lines]
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMING} for line in lines]
 
 
 def test_json_is_all_there_is_on_standard_output(studio_home: Path) -> None:
@@ -51,6 +53,15 @@ def test_plain_lines_end_with_win_rates_answers_and_the_folder(studio_home: Path
     assert re.search(r"^held-out win rate: \d+\.\d% before, \d+\.\d% after \(", done.stdout, re.M)
     assert done.stdout.count("\n  before  ") == done.stdout.count("\n  after   ") > 0
     assert done.stdout.splitlines()[-1] == f"the run is kept in {studio_home / 'runs' / 'one'}"
+    # What it took is told once, with the evaluations and what comes after the last step.
+    path = studio_home / "runs" / "one"
+    took = read_state(path)["seconds"]
+    assert f"done: step 6 of 6 in {duration(took)}" in done.stdout
+    assert RunFromFiles(archive.Run(path)).view.elapsed() == took
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    times = [line["elapsed_seconds"] for line in lines]
+    assert times == sorted(times)
+    assert max(line.get("seconds", 0.0) for line in lines) < times[-1] < took
 
 
 # Long enough not to be over when a signal that is sent at its first step arrives.

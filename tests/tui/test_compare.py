@@ -3,13 +3,18 @@
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from engine.runs.folder import METRICS
+from engine.runs.run_summary import read_summary
 from engine.settings.files import preset
 from engine.settings.schema import Settings
 from tests.tui.archive import make_run
 from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
-from tui.archive.compare_screen import CompareScreen, SmallChart, differences
+from tui.archive.compare_screen import CompareScreen, SmallChart, differences, last_rows
+from tui.run.metric_labels import metric
 from tui.shell.ask import AskText
+from tui.state.run_from_files import RunFromFiles
+from tui.text.format import duration
 from tui.widgets.chart import Chart
 from tui.widgets.row_list import RowList
 
@@ -113,3 +118,14 @@ def test_a_run_that_is_gone_is_said() -> None:
         await until(pilot, lambda: "cannot be read" in said(app))
 
     play(scene)
+
+
+def test_last_numbers_are_those_of_the_list_of_runs() -> None:
+    """Not those of the last point, which the best step, measured anew, is not one of."""
+    run = make_run("best", seconds=61.0, win_rate=0.6, win_rate_step=30)
+    run.append(METRICS, [{"step": 30, "split": "kept", "win_rate": 0.6}])
+    rows = dict(last_rows([RunFromFiles(run).view]))
+    summary = read_summary(run.path, is_link=False)
+    assert rows["time"] == (duration(summary.seconds or 0),) == ("61 s",)
+    assert rows[metric("win_rate").label] == ("60.0 %",)
+    assert summary.win_rate == 0.6

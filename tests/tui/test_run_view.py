@@ -197,3 +197,21 @@ def test_a_warm_start_is_no_measure_for_the_steps_after_it() -> None:
     assert step(4, 4.0) is None
     assert not view.warming
     assert step(6, 14.0) == pytest.approx(8 * 5.0)
+
+
+def test_what_a_run_took_is_what_the_engine_says_and_no_pause() -> None:
+    def step(number: int, at: float, seconds: float) -> StepDone:
+        return StepDone(
+            time=START + at, step=number, total_steps=9, metrics={"loss": 0.5}, seconds=seconds
+        )
+
+    view = view_of(replace(started(step=1), seconds=50.0), step(2, 10, 60.0))
+    assert view.elapsed(START + 13) == pytest.approx(63)
+    view.fold([Progress(time=START + 14, phase="paused", step=2)])
+    assert view.elapsed(START + 9_000) == pytest.approx(64)
+    view.fold([Progress(time=START + 9_000, phase="sampling", step=2)])
+    assert view.elapsed(START + 9_001) == pytest.approx(65)
+    view.fold([step(3, 9_002, 66.0)])
+    assert list(view.series["loss"].times) == [60.0, 66.0]
+    view.fold([RunEnded(time=START + 9_020, status="finished", step=3, seconds=80.0)])
+    assert view.elapsed() == 80.0

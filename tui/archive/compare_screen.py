@@ -21,6 +21,7 @@ from tui.shell.base import StudioScreen
 from tui.state.run_from_files import RunFromFiles
 from tui.state.run_view import RunView
 from tui.state.series import Series
+from tui.text.format import duration
 from tui.text.safe_text import cut, safe_line
 from tui.text.setting_value import show
 from tui.text.suite_changes import change_in_words
@@ -296,8 +297,11 @@ def differences(settings: Sequence[Settings]) -> list[Difference]:
 
 
 def last_rows(views: Sequence[RunView]) -> list[Difference]:
-    """The metrics that any of the runs has, with their last values."""
+    """What the runs took, and the metrics that any of them has, with their last values."""
     rows: list[Difference] = []
+    times = [view.elapsed() for view in views]
+    if any(times):
+        rows.append(("time", tuple("–" if each is None else duration(each) for each in times)))
     for each in CARDS:
         values = [_last(view, each.name) for view in views]
         if any(value is not None for value in values):
@@ -310,9 +314,13 @@ def last_rows(views: Sequence[RunView]) -> list[Difference]:
 
 
 def _last(view: RunView, metric: str) -> float | None:
-    """The last value of a metric; a win rate of the start alone is none."""
-    of_start = view.only_start_measured and metric in (WIN_RATE[0], EVAL_WIN_RATE[0])
-    return None if of_start else view.latest(metric)
+    """The last value of a metric. A win rate is that of what the run keeps, as in the list of
+    runs, which no point of the series may be; one of the start alone is none."""
+    if metric not in (WIN_RATE[0], EVAL_WIN_RATE[0]):
+        return view.latest(metric)
+    if view.only_start_measured or view.evaluation is None:
+        return None
+    return getattr(view.evaluation, metric)
 
 
 def suite_rows(views: Sequence[RunView]) -> list[Difference]:

@@ -19,6 +19,7 @@ from tui.text.suite_changes import table
 
 COLUMNS = ("name", "status", "steps", "pairs", "loss", "win rate", "age")
 RIGHT = ("steps", "pairs", "loss", "win rate", "age")
+TIMES = ("seconds", "elapsed_seconds")  # up to a line of metrics, beside that of the whole run
 TAIL = 20  # last lines of metrics that are read: a run of days has very many
 
 
@@ -75,7 +76,13 @@ def run_lines(name: str, *, json: bool) -> list[str]:
         *(f"  note: {safe_line(note)}" for note in notes),
         "",
         "last metrics",
-        *_pairs({f"  {key}": value for key, value in _dated(metrics, measured, run).items()}),
+        *_pairs(
+            {
+                f"  {key}": value
+                for key, value in _dated(metrics, measured, run).items()
+                if key not in TIMES
+            }
+        ),
     ]
 
 

@@ -35,7 +35,7 @@ class RunFromFiles:
         self.run = run
         self._metrics = run.follow(METRICS)
         self._pairs = [run.follow(file) for file in (PAIRS, UNDECIDED)]
-        self._seconds: float | None = None  # of training, at the newest line of metrics
+        self._seconds: float | None = None  # that the run took, at the newest line of metrics
         self._rated: Record = {}  # the newest line of metrics that has a win rate
         self._log_at = max(0, self._log_size() - LOG_BYTES)
         self.view = RunView(run.name)
@@ -66,7 +66,8 @@ class RunFromFiles:
             if line.get("split") == "kept":  # of an earlier step, and so no point of the series
                 continue
             if (step := real(line.get("step"))) is not None:
-                self._seconds = real(line.get("seconds")) or self._seconds
+                known = (real(line.get(name)) for name in ("elapsed_seconds", "seconds"))
+                self._seconds = next(filter(None, known), self._seconds)
                 self.view.add_metrics(step, line, self._seconds)
 
     def _date_win_rate(self) -> None:

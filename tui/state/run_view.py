@@ -49,7 +49,7 @@ IN_LOG = ("loss", "margin", "accuracy", "kl")  # metrics that a line of the log 
 PACE_STEPS = 50  # newest steps that tell how long one takes a person
 NOT_MEASURED = "not measured since step 0"  # of a win rate
 SHOWN = {*STATUSES, "damaged"}
-NOT_METRICS = {"step", "total_steps", "time", "split", "prompts", "seconds"}
+NOT_METRICS = {"step", "total_steps", "time", "split", "prompts", "seconds", "elapsed_seconds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,8 @@ class RunView:
         self.progress: Progress | None = None
         self.started: float | None = None  # when this process began the loop
         self.first_step: int = 0  # the step it began at
-        self.earlier = 0.0  # seconds that the run had trained before
+        self.earlier = 0.0  # seconds that the run had taken before
+        self._known = (0.0, 0.0)  # seconds that the run had taken, and when that was so
         self.ended: float | None = None
         self.series: dict[str, Series] = {}
         self.log: deque[LogLine] = deque(maxlen=LOG_LINES)
@@ -149,10 +150,19 @@ class RunView:
         return not self.live and self.status not in COMPLETE and measured < self.step
 
     def elapsed(self, now: float | None = None) -> float | None:
-        """Seconds that the run has been at it, earlier sittings included; None before it began."""
+        """Seconds that the run took so far, earlier sittings included and pauses left out; None
+        before it began."""
         if self.started is None:
             return self.earlier or None
-        return self.earlier + max(0.0, (self.ended or now or time.time()) - self.started)
+        seconds, at = self._known
+        if self.status == "paused":
+            return seconds
+        return seconds + max(0.0, (self.ended or now or time.time()) - at)
+
+    def _know(self, seconds: float | None, at: float) -> None:
+        """Count on from what the run had taken at a time, as the engine tells or, with None, as
+        counted here."""
+        self._known = (self.elapsed(at) or 0.0 if seconds is None else seconds, at)
 
     @property
     def own_steps(self) -> int:
@@ -215,7 +225,9 @@ class RunView:
                 self.name, self.folder, self.device = event.name, event.folder, event.device
                 self.step = self.first_step = event.step
                 self.total_steps, self.warm_steps = event.total_steps, event.warm_steps
-                self.earlier, self.started, self.ended = self._trained(), event.time, None
+                self.earlier = self._trained() if event.seconds is None else event.seconds
+                self.started, self.ended = event.time, None
+                self._known = (self.earlier, event.time)
                 self.status, self.error, self.ended_early = "running", None, None
                 if self.evaluation and self.evaluation.step > event.step:
                     self.evaluation = None
@@ -228,8 +240,10 @@ class RunView:
             case Progress():
                 self.progress = event
                 self.writing = self.writing if event.phase == "sampling" else None
-                if self.live:
-                    self.status = "paused" if event.phase == "paused" else "running"
+                status = "paused" if event.phase == "paused" else "running"
+                if self.live and status != self.status:
+                    self._know(None, event.time)
+                    self.status = status
             case Writing():
                 self.writing = event
             case PairSampled():
@@ -238,6 +252,8 @@ class RunView:
                 self.add_log(event.time, event.level, event.text)
             case StepDone():
                 self.step, self.total_steps = event.step, event.total_steps
+                if event.seconds is not None:
+                    self._know(event.seconds, event.time)
                 self.add_metrics(event.step, event.metrics, self.elapsed(event.time))
             case Report():
                 self._report = event
@@ -256,6 +272,7 @@ class RunView:
             case PairJudged():
                 self.pairs.appendleft(event)
             case RunEnded():
+                self._know(event.seconds, event.time)
                 self.status, self.error, self.ended = event.status, event.error, event.time
                 if self._report and self._report.step == self.step:  # the same numbers as later
                     self.add_metrics(self.step, self._report.metrics, self.elapsed(event.time))
