@@ -61,7 +61,7 @@ def test_a_run_elsewhere_is_steered_and_taken_over(
         with studio(studio_home) as terminal:
             terminal.wait_for("▶ start")
             terminal.press(F5)
-            terminal.wait_for("r resume")
+            terminal.wait_for("r take over")
             terminal.press("r")
             terminal.wait_for("goes on here from it")
             assert pid_of(run) == elsewhere.pid

@@ -17,6 +17,8 @@ from engine.runs.folder import METRICS, Run
 from engine.runs.storage import StorageError
 from engine.settings.schema import Settings
 from tests.tui.archive import make_run, metrics
+from tests.tui.elsewhere import trained_elsewhere
+from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.archive.compare_screen import CompareScreen
@@ -362,6 +364,32 @@ def test_resume(monkeypatch: pytest.MonkeyPatch) -> None:
         screen.table.cursor = names.index("half")
         await pilot.press("r")
         assert resumed == ["half"]
+
+    play(scene)
+
+
+def test_a_run_that_goes_on_is_not_offered_to_be_resumed() -> None:
+    """One that trains here is gone to, one of another process can be taken over."""
+    here, there = make_run("here", status="running"), make_run("there", status="running")
+    make_run("half", status="stopped")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        session = LiveSession(a_run())
+        session.run = here  # type: ignore[assignment]
+        attach(app, session)
+        with here.lock(), trained_elsewhere(there):
+            screen = await opened(app, pilot)
+            offers = {"half": "r resume", "there": "r take over", "here": ""}
+            for name, offer in offers.items():
+                screen.table.cursor = named(screen).index(name)
+                await until(pilot, lambda offer=offer: offer in shown(app))
+                others = {"r resume", "r take over"} - {offer}
+                await until(pilot, lambda others=others: not any(o in shown(app) for o in others))
+                assert "⏎ open" in shown(app)
+            await pilot.press("r")
+            assert said(app) == "this run trains here: enter goes to it"
+            await pilot.press("enter")
+            assert app.current_mode == "run"
 
     play(scene)
 

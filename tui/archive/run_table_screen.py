@@ -228,6 +228,7 @@ class RunTableScreen(StudioScreen):
         self.query_one("#about", Static).update(about(self.run) if self.run else Content(""))
         self.query_one(RunPreview).show_run(self.run)
         self._read_glances(list(self.table.in_sight()))
+        self.refresh_bindings()  # what can be done differs from run to run
 
     @on(TitleLine.Clicked)
     def _sort_by(self, event: "TitleLine.Clicked") -> None:

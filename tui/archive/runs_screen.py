@@ -7,9 +7,10 @@ from textual import on, work
 from textual.binding import Binding
 
 from engine.errors import RunError, UserError
-from engine.events import COMPLETE
+from engine.events import COMPLETE, UNDER_WAY
 from engine.runs import archive, queue, run_names, trash
 from engine.runs.folder import Run
+from engine.runs.run_summary import RunSummary
 from tui.archive.run_actions import copy_path, go_back, resume
 from tui.archive.run_table_screen import RunTableScreen
 from tui.run.watched import take_over
@@ -27,6 +28,7 @@ class RunsScreen(RunTableScreen):
 
     BINDINGS = [  # noqa: RUF012
         Binding("r", "resume", "resume", id="runs.resume"),
+        Binding("r", "take_over", "take over", id="runs.resume"),
         Binding("o", "config", "config", id="runs.config"),
         Binding("space", "mark", "mark", id="runs.mark"),
         Binding("equals_sign", "compare", "compare", key_display="=", id="runs.compare"),
@@ -69,7 +71,14 @@ class RunsScreen(RunTableScreen):
         self._deleted: list[Path] = []
 
     def why_not(self, action: str) -> str | None:
-        """A delete is undone as long as the trash has what was deleted."""
+        """A run is resumed where it is none that goes on, and taken over where another process
+        trains it; a delete is undone as long as the trash has what was deleted."""
+        run = self.run if self.is_mounted else None
+        if action in ("resume", "take_over") and run:
+            if self._is_here(run):
+                return "this run trains here: enter goes to it"
+            if (run.status in UNDER_WAY) != (action == "take_over"):
+                return "another process trains this run: r takes it over"
         if action == "undo" and not self._deleted:
             return "nothing was deleted since the program was opened"
         if action == "undo" and self._newest_deleted is None:
@@ -81,20 +90,29 @@ class RunsScreen(RunTableScreen):
     @on(RowList.Chosen, "#table")
     def _open(self) -> None:
         if run := self.intact_run():
-            session = self.studio.session
-            if session and session.alive and session.run and session.run.path == run.path:
+            if self._is_here(run):
                 self.app.switch_mode("run")
             else:
                 self.studio.navigator.open_run_detail(str(run.path))
 
+    def _is_here(self, run: RunSummary) -> bool:
+        """Whether this program trains the run."""
+        session = self.studio.session
+        return bool(session and session.alive and session.run and session.run.path == run.path)
+
     def action_resume(self) -> None:
-        """Go on with the run from its newest checkpoint, or take it over from another process."""
+        """Go on with the run from its newest checkpoint; one that another process has begun with
+        since the list was read is taken over."""
         if not (run := self.intact_run()):
             return
         if run.status not in COMPLETE and is_elsewhere(Run(run.path).holder()):
             self._take_over(Run(run.path))
         else:
             resume(self, Run(run.path), run.status, config_key="o")
+
+    def action_take_over(self) -> None:
+        """Stop the run in the process that trains it, and go on with it here."""
+        self.action_resume()
 
     @work(exclusive=True, group="asked")
     async def action_go_back(self) -> None:
