@@ -78,11 +78,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("number", "status"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    ("number", "status", "by"),
+    [
+        (signal.SIGINT, 130, "ctrl+c"),
+        pytest.param(signal.SIGTERM, 143, "SIGTERM", marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_stops_with_a_checkpoint_and_resume_goes_on_exactly(
-    number: signal.Signals, status: int, studio_home: Path, whole: Path
+    number: signal.Signals, status: int, by: str, studio_home: Path, whole: Path
 ) -> None:
     process = start(
         "train", "starter", *words(**LONGER), "--run-name", "cut", "--json", home=studio_home
@@ -96,6 +99,8 @@ def test_a_signal_stops_with_a_checkpoint_and_resume_goes_on_exactly(
     assert process.wait(timeout=TIMEOUT) == status
     assert ended["status"] == "stopped"
     assert ended["step"] < LONGER["iters"]
+    log = (studio_home / "runs" / "cut" / "log.txt").read_text()
+    assert log.endswith(f" stopped by {by} at step {ended['step']}\n")
     again = run("resume", "cut", "--json", home=studio_home)
     assert again.returncode == 0, again.stderr
     assert metrics_of(studio_home, "cut") == metrics_of(whole, "whole")
@@ -243,3 +248,7 @@ def test_a_lost_terminal_does_what_on_hangup_says(
     assert terminal.wait() == (0 if status == "finished" else 128 + signal.SIGHUP)
     state = json.loads((studio_home / "runs" / "one" / "run.json").read_text())
     assert state["status"] == status
+    gone = "the terminal is gone; the run goes on without it"
+    stopped = f"stopped by the loss of its terminal at step {state['step']}"
+    log = (studio_home / "runs" / "one" / "log.txt").read_text()
+    assert [text in log for text in (gone, stopped)] == [status == "finished", status == "stopped"]

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from engine.errors import UserError
+from engine.errors import RunError, UserError
 from engine.events import Event, Log
 from engine.json_number import whole
 from engine.machine.launch import place
 from engine.settings.schema import Settings
 from tui.cli.console import Output, Silence, make_output
+from tui.state.run_control import BY_SIGNAL, GOES_ON, TERMINAL_GONE
 from tui.state.run_view import RunView
 from tui.terminal.captured_output import CapturedOutput
 from tui.terminal.cursor import SHOW_CURSOR, cursor_back_when_stopped
@@ -70,12 +71,12 @@ def train(
             view.step = whole(state.get("step"))
             view.total_steps = whole(state.get("total_steps"))
         session = Session(settings, run, back_to=back_to)
-        with _signals(session, settings, streams, guard) as received:
+        with _signals(session, settings, streams, guard) as (received, passed):
             session.start()
             if session.run:
                 streams.move_to(session.run.path / LOG)
             output = make_output(streams.out, view, json=json)
-            stopping = False
+            stopping = told = False
             while session.alive:
                 session.join(REFRESH)
                 events = session.drain()
@@ -83,6 +84,9 @@ def train(
                     stopping = True
                     text = STOPPING_TO_LOAD if session.unbegun else STOPPING
                     events.insert(0, Log(level="warning", text=text))
+                if signal.SIGHUP in passed and not told:
+                    told = True
+                    _log_hangup(session)
                 output = _show(events, view, output)
             output = _show(session.drain(), view, output)
         with contextlib.suppress(OSError):
@@ -108,6 +112,12 @@ def _status(view: RunView, session: "Session", received: list[signal.Signals]) -
     return BAD_INPUT if session.error_is_users else FAILED
 
 
+def _log_hangup(session: "Session") -> None:
+    if session.run and session.has_folder:
+        with contextlib.suppress(RunError):  # the disk is full
+            session.run.log("info", TERMINAL_GONE + GOES_ON)
+
+
 def _show(events: list[Event], view: RunView, output: Output) -> Output:
     """Show events; returns the output that is still good."""
     view.fold(events)
@@ -121,12 +131,15 @@ def _show(events: list[Event], view: RunView, output: Output) -> Output:
 @contextlib.contextmanager
 def _signals(
     session: "Session", settings: Settings, streams: CapturedOutput, guard: Guard
-) -> Iterator[list[signal.Signals]]:
-    """Let signals stop the session while the context lasts; gives those that came."""
+) -> Iterator[tuple[list[signal.Signals], list[signal.Signals]]]:
+    """Let signals stop the session while the context lasts; gives those that came for that, and
+    those that it goes on after."""
     received: list[signal.Signals] = []
+    passed: list[signal.Signals] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP and settings.on_hangup == "continue":
+            passed.append(signal.Signals(number))
             return
         if received:
             with contextlib.suppress(OSError):
@@ -135,7 +148,7 @@ def _signals(
             guard.dismiss()
             os._exit(STOPPED_BY + number)
         received.append(signal.Signals(number))
-        session.stop()
+        session.stop(by=BY_SIGNAL[received[0]])
 
     before = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -143,7 +156,7 @@ def _signals(
         if signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, handle)
     try:
-        yield received
+        yield received, passed
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 EARLY_LINES = 200  # of library output that wait for a run to belong to
 
-THE_PERSON = "the person"  # who stops a run with a key of the screen, in its log
+# Who stops a run, in its log: with a key of the screen, or by a signal.
+THE_PERSON = "the person"
+BY_SIGNAL = {
+    signal.SIGINT: "ctrl+c",
+    signal.SIGTERM: "SIGTERM",
+    signal.SIGHUP: "the loss of its terminal",
+}
+TERMINAL_GONE = "the terminal is gone; "
+GOES_ON = "the run goes on without it"
 
 
 class RunControl:
@@ -119,7 +127,7 @@ class RunControl:
 
     def stop(self, *, keep: bool = False, by: str = "") -> None:
         """Ask the run to end with a checkpoint; `keep` it even if nothing was trained yet. Its log
-        names who asked, where that is given: `by` a person, not a signal."""
+        names who asked, where that is given as `by`."""
         if self.session:
             self.session.stop(keep=keep, by=by)
 
@@ -167,8 +175,7 @@ class RunControl:
             goes_on = self.ended_by == signal.SIGHUP and self.outlives_screen()
             was_alive = self.was_alive or self.session.alive
             if self.ended_by == signal.SIGHUP and was_alive and self.session.status != "finished":
-                then = "the run goes on without it" if goes_on else "the run stops"
-                self.log(f"the terminal is gone; {then}")
+                self.log(TERMINAL_GONE + (GOES_ON if goes_on else "the run stops"))
             if not goes_on:
                 self.session.stop()
             self.session.screen_has_gone()

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from tui import textual_private
+from tui.state.run_control import BY_SIGNAL
 from tui.terminal.exit_status import STOPPED_BY
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def handle_signals(
             if control.outlives_screen():
                 textual_private.call_soon(app, app.exit)
                 return
-        control.stop()
+        control.stop(by=BY_SIGNAL[signal.Signals(number)])
         if not again:
             threading.Thread(target=_insist, args=(control, guard, number), daemon=True).start()
         textual_private.call_soon(app, quit_when_stopped)
