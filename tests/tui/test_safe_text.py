@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from textual.content import Content
 from textual.strip import Strip
 
-from tui.text.safe_text import MARKS, safe, safe_line, wrap
+from tui.text.safe_text import MARKS, as_kept, drawn, kept, laid_out, safe, safe_line, wrap
 
 pytestmark = pytest.mark.quick
 
@@ -59,6 +59,18 @@ def test_it_is_idempotent(text: str) -> None:
 
 def test_marks_do_not_tower() -> None:
     assert safe("e" + "\u0301" * 50) == "e" + "\u0301" * MARKS
+
+
+@given(st.text(st.characters() | st.sampled_from("\u200c\u200d\ufe0f🏽👩क\u094d"), max_size=60))
+def test_what_an_editor_keeps_is_drawn_safely_in_the_cells_it_measures(text: str) -> None:
+    line = kept(text).replace("\n", " ")
+    assert as_kept(laid_out(line)) == line
+    assert safe(drawn(laid_out(line))) == drawn(laid_out(line))
+    assert cell_len(drawn(laid_out(line))) == cell_len(laid_out(line))
+    typed = ""
+    for char in line:
+        typed += kept(char, typed)
+    assert typed == line
 
 
 @given(ANY_TEXT, st.integers(1, 40))

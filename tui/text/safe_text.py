@@ -14,11 +14,10 @@ TAB = "    "
 MARKS = 2  # combining marks that may stand on one character
 
 # Dropped: they only choose between forms of the characters beside them, tones of skin among them,
-# of which terminals do not agree whether they take cells.
-_DROPPED = {
-    0xAD, 0x200C, 0x200D, *range(0xFE00, 0xFE10), *range(0x1F3FB, 0x1F400),
-    *range(0xE0100, 0xE01F0),
-}  # fmt: skip
+# of which terminals do not agree whether they take cells. Those that people type are `SHAPERS`:
+# what joins letters and emoji or keeps them apart, and forms and tones of emoji.
+SHAPERS = {0x200C, 0x200D, 0xFE0E, 0xFE0F, *range(0x1F3FB, 0x1F400)}
+_DROPPED = {0xAD, *SHAPERS, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
 _FLAG_LETTERS = range(0x1F1E6, 0x1F200)  # two make a flag, in as many cells as a terminal likes
 # Format characters that have a form of their own.
 _VISIBLE_FORMAT = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}
@@ -60,6 +59,14 @@ def _replacement(code: int) -> str | int | None:
 
 
 _TABLE = _Table()
+_KEEPING_TABLE = _Table({code: code for code in SHAPERS})
+
+# An editor lays out its text with these in the place of the shapers: they have no cells whatever
+# stands beside them, and no other text has them. They are not drawn.
+_STAND_INS = (*range(0x2060, 0x2065), *range(0x206A, 0x206E))
+_TO_STAND_INS = dict(zip(sorted(SHAPERS), _STAND_INS, strict=True))
+_FROM_STAND_INS = {stand_in: code for code, stand_in in _TO_STAND_INS.items()}
+_UNDRAWN = dict.fromkeys(_STAND_INS)
 
 
 def safe(text: str, limit: int = LIMIT) -> str:
@@ -77,17 +84,46 @@ def safe(text: str, limit: int = LIMIT) -> str:
     return f"{text}… ({cut:,} more characters)" if cut > 0 else text
 
 
+def kept(text: str, before: str = "") -> str:
+    """What an editor keeps of a text that comes after `before` in its line: what is `safe` to
+    show, and shapers."""
+    if text.isascii():
+        return safe(text, limit=len(text))
+    text = text.replace("\r\n", "\n").translate(_KEEPING_TABLE)
+    return _without_towers(before + text)[len(before) :]
+
+
+def laid_out(text: str) -> str:
+    """A kept text as an editor measures it, with as many characters."""
+    return text if text.isascii() else text.translate(_TO_STAND_INS)
+
+
+def as_kept(text: str) -> str:
+    """The kept text that was laid out so."""
+    return text if text.isascii() else text.translate(_FROM_STAND_INS)
+
+
+def drawn(text: str) -> str:
+    """A text that was laid out, as it goes to the terminal: in as many cells."""
+    return text if text.isascii() else text.translate(_UNDRAWN)
+
+
 def _without_towers(text: str) -> str:
-    """Marks need a character to stand on, and not more than `MARKS` stand on one."""
+    """Marks and shapers need a character to stand on, and not more than `MARKS` of either stand
+    on one."""
     chars: list[str] = []
-    marks = MARKS  # at the start there is nothing to stand on
+    marks = shapers = MARKS  # at the start there is nothing to stand on
     for char in text:
-        if char >= "\u0300" and unicodedata.category(char) in ("Mn", "Me", "Mc"):
+        if ord(char) in SHAPERS:
+            shapers += 1
+            if shapers > MARKS:
+                continue
+        elif char >= "\u0300" and unicodedata.category(char) in ("Mn", "Me", "Mc"):
             marks += 1
             if marks > MARKS:
                 continue
         else:
-            marks = MARKS if char == "\n" else 0
+            marks = shapers = MARKS if char == "\n" else 0
         chars.append(char)
     return "".join(chars)
 

@@ -4,9 +4,9 @@ import re
 
 from textual import events
 from textual.binding import Binding
-from textual.widgets import Input
 
-from tui.text.safe_text import safe
+from tui.text.safe_text import SHAPERS, kept
+from tui.textual_private.line_input import ShapedInput
 from tui.textual_private.text_area import CheckedTextArea
 
 # Keys of characters that Textual does not know by the key's name.
@@ -14,14 +14,22 @@ CHARACTER_KEYS = {"plus", "minus", "slash", "at", "backslash", "underscore"}
 _BREAKS = re.compile("[\n\v\f\x85\u2028\u2029]+")
 
 
-class LineEditor(Input):
+class LineEditor(ShapedInput):
     """An `Input` without control characters, line ends or hidden text in it."""
 
     BINDINGS = [Binding("enter", "submit", "done", id="line.done")]  # noqa: RUF012
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
         """Whether a key is typed here, and so cannot mean anything else."""
-        return key in CHARACTER_KEYS or super().check_consume_key(key, character)
+        typed = key in CHARACTER_KEYS or is_shaper(character)
+        return typed or super().check_consume_key(key, character)
+
+    def on_key(self, event: events.Key) -> None:
+        """Put in a shaper, which an `Input` takes for no character."""
+        if is_shaper(event.character):
+            event.prevent_default()
+            event.stop()
+            self.replace(event.character or "", *self.selection)
 
     def validate_value(self, value: str) -> str:
         """What is kept of a text: several lines become one, with a space for each break."""
@@ -35,7 +43,8 @@ class LineEditor(Input):
 
     def replace(self, text: str, start: int, end: int) -> None:
         """Put a text in the place of another, with the cursor after what is kept of it."""
-        super().replace(one_line(text), start, end)
+        before = self.value[: max(0, min(start, end))]
+        super().replace(one_line(text, before), start, end)
 
 
 class TextEditor(CheckedTextArea):
@@ -51,11 +60,24 @@ class TextEditor(CheckedTextArea):
 
     def check_consume_key(self, key: str, character: str | None = None) -> bool:
         """Whether a key is typed here, and so cannot mean anything else."""
-        return key in CHARACTER_KEYS or super().check_consume_key(key, character)
+        typed = key in CHARACTER_KEYS or is_shaper(character)
+        return typed or super().check_consume_key(key, character)
 
-    def checked(self, text: str) -> str:
+    def on_key(self, event: events.Key) -> None:
+        """Put in a shaper, which a `TextArea` takes for no character."""
+        if is_shaper(event.character) and not self.read_only:
+            event.prevent_default()
+            event.stop()
+            self.replace(event.character or "", *self.selection, maintain_selection_offset=False)
+
+    def checked(self, text: str, before: str = "") -> str:
         """What is kept of a text."""
-        return safe(line_feeds(text), limit=len(text))
+        return kept(line_feeds(text), before)
+
+
+def is_shaper(character: str | None) -> bool:
+    """Whether a character is one that chooses between forms of those beside it."""
+    return character is not None and len(character) == 1 and ord(character) in SHAPERS
 
 
 def line_feeds(text: str) -> str:
@@ -63,7 +85,8 @@ def line_feeds(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def one_line(text: str) -> str:
-    """`text` made safe on one line: a run of line breaks, or a tab, is a space."""
+def one_line(text: str, before: str = "") -> str:
+    """What is kept of a text after `before`, on one line: a run of line breaks, or a tab, is a
+    space."""
     joined = _BREAKS.sub(" ", line_feeds(text).replace("\t", " "))
-    return safe(joined, limit=len(joined))
+    return kept(joined, before)
