@@ -59,6 +59,8 @@ def test_the_runs_are_drawn_over_one_another() -> None:
         assert "81.8 %" in shown(app)
         await pilot.press("N", "N")
         assert screen.metric.name != "loss"
+        await pilot.press("tab", "n")  # in the list of settings, where nothing is looked for
+        await until(pilot, lambda: screen.metric.name == "loss")
 
     play(scene)
     play(scene, STANDARD)

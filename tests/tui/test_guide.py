@@ -212,6 +212,11 @@ def test_keys() -> None:
         assert len(screen.topics.rows) == len(search("swapped"))
         await pilot.press("down")
         await until(pilot, lambda: screen._topic in search("swapped"))
+        found = screen.topics.cursor
+        await pilot.press("N", "N")
+        assert screen.topics.cursor == (found - 2) % len(search("swapped"))
+        await pilot.press("n", "n")
+        assert screen.topics.cursor == found
         await pilot.press("escape")
         assert len(screen.topics.rows) == len(topics())
         assert screen.topics.current is screen._topic

@@ -89,8 +89,19 @@ def test_the_log_follows_is_held_filtered_and_searched() -> None:
         await pilot.press("v", "v")
         await pilot.press("slash", *"library")
         await until(pilot, lambda: "from a library" in shown(app) and "line 19" not in shown(app))
-        await pilot.press("enter", "escape")
+        await pilot.press("enter", "n")
+        assert "are in sight" in said(app)
+        await pilot.press("escape")
         await until(pilot, lambda: "line 19" in shown(app))
+        await pilot.press("slash", *"line 1", "enter", "g")
+        first = [f"line {n}" for n in (1, 10, 11)]
+        for keys, at in ((), 0), (("n",), 1), (("n",), 2), (("N", "N"), 0):
+            await pilot.press(*keys)
+            assert pane.rows.scroll_offset.y == at, first[at]
+        await pilot.press("N")
+        assert pane.rows.scroll_offset.y == pane.rows.max_scroll_y
+        await pilot.press("n")
+        assert pane.rows.scroll_offset.y == 0
 
     watch(scene, LiveSession([started(), *lines]))
 

@@ -127,6 +127,22 @@ def test_sort_by_any_column_and_turn_round() -> None:
     play(scene)
 
 
+def test_n_goes_round_the_runs_of_a_search() -> None:
+    for name in ("one", "two", "three"):
+        make_run(name)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot)
+        await pilot.press("n")
+        assert "n does nothing here" in said(app)
+        await pilot.press("slash", *"t", "enter", "home")
+        for key, at in (("n", 1), ("n", 2), ("n", 0), ("N", 2), ("N", 1)):
+            await pilot.press(key)
+            assert screen.table.cursor == at
+
+    play(scene)
+
+
 def test_filter() -> None:
     three()
 

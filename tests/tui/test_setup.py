@@ -432,6 +432,21 @@ def test_search_finds_names_and_help_and_stays_at_what_was_found() -> None:
     play(scene)
 
 
+def test_n_goes_round_the_settings_of_a_search() -> None:
+    found = matching_settings("guard")
+    assert len(found) > 1
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("n")
+        assert "no setting was looked for" in said(app)
+        await pilot.press("slash", *"guard", "enter")
+        for key, at in (("n", 1), ("N", 0), ("N", -1), ("n", 0)):
+            await pilot.press(key)
+            assert focused(app) == found[at]
+
+    play(scene)
+
+
 def test_yaml_and_form_are_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         started = starts(app, monkeypatch)

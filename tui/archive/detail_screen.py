@@ -205,6 +205,7 @@ class RunDetailScreen(WatchedScreen):
         matches = self.table.matching(self._filter, text)
         same = [place for place, each in enumerate(matches) if at and pair_id(each) == pair_id(at)]
         none = "no pair was judged yet" if not self.table.lines else "no such pair · v shows others"
+        self.pairs.searched = bool(text.strip())
         self.pairs.show(matches, same[0] if same else None, empty=none)
         of = f" of {len(self.table.lines):,}" if len(matches) < len(self.table.lines) else ""
         words = f" · {safe_line(text, 20)}" if text else ""

@@ -200,6 +200,7 @@ class RunTableScreen(StudioScreen):
         empty = (
             "  no run matches · esc clears the filter" if text else "  no runs yet · f2 sets one up"
         )
+        self.table.searched = bool(text.strip())
         self.table.show(visible, cursor, empty=empty)
         self._show_title()
         self.call_after_refresh(self._show_header)  # which a scroll bar may have narrowed

@@ -133,6 +133,7 @@ class GuideScreen(StudioScreen):
     @on(Input.Changed, "#search")
     def _search(self) -> None:
         words = self._words()
+        self.topics.searched = bool(words)
         self.topics.show(search(words) if words else topics(), 0)
         self._show_title()
 

@@ -20,6 +20,7 @@ from textual.widgets import Input
 from engine.events import Level
 from tui.state.run_view import LOG_LINES, LogLine, RunView
 from tui.text.safe_text import safe, safe_line, wrap
+from tui.widgets.key_line import KeyLine
 from tui.widgets.safe_editors import LineEditor
 from tui.widgets.section_title import SectionTitle
 
@@ -96,6 +97,14 @@ class LogRows(ScrollView, can_focus=True):
         """Stay at the end from now on, or stand still."""
         self.following = following
         self._settle()
+
+    def to_match(self, by: int) -> None:
+        """Bring the line after or before the one at the top there, and go round at the ends."""
+        top, last = self.scroll_offset.y, self.max_scroll_y
+        starts = [at for at, row in enumerate(self._rows) if row.stamp and at < last] + [last]
+        after, before = [at for at in starts if at > top], [at for at in starts if at < top]
+        to = (after or starts)[0] if by > 0 else (before or starts)[-1]
+        self.scroll_to(y=to, animate=False, force=True, immediate=True)
 
     def _settle(self) -> None:
         self._scrolled_layout = self._layout()
@@ -185,6 +194,8 @@ class LogPane(Vertical):
         Binding("ctrl+d", "half_page(1)", "half a page down", show=False, id="log.half_down"),
         Binding("g", "scroll_to_start", "to the start", show=False, id="log.start"),
         Binding("G", "scroll_to_end", "to the end", show=False, id="log.end"),
+        Binding("n", "match(1)", "next match", show=False, id="log.next_match"),
+        Binding("N", "match(-1)", "match before", show=False, id="log.match_before"),
         Binding("escape", "close_search", "all lines again", show=False, id="log.close"),
     ]
 
@@ -264,6 +275,16 @@ class LogPane(Vertical):
     def _back_to_rows(self, event: Input.Submitted) -> None:
         event.stop()
         self.rows.focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The keys of a search are the screen's where there was none."""
+        return bool(self.rows.query_text) if action == "match" else True
+
+    def action_match(self, by: int) -> None:
+        """Bring the next of the lines that were looked for to the top, and go round at the end."""
+        self.rows.to_match(by)
+        if not self.rows.max_scroll_y:
+            self.screen.query_one(KeyLine).say("all of these lines are in sight", 2)
 
     def action_scroll(self, by: int) -> None:
         """Move by lines."""

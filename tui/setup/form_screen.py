@@ -30,6 +30,8 @@ LEAVE = (  # a text that is no settings
 # A screen puts these after its own keys.
 FORM_KEYS = [
     Binding("slash", "search", "search", key_display="/", id="setup.search"),
+    Binding("n", "to_match(1)", "next match", show=False, id="setup.next_match"),
+    Binding("N", "to_match(-1)", "match before", show=False, id="setup.match_before"),
     Binding("a", "page(False)", "all settings", id="setup.page"),
     Binding("a", "page(True)", "first page", id="setup.page"),
     Binding("u", "undo", "undo", id="setup.undo"),
@@ -322,6 +324,15 @@ class FormScreen(StudioScreen):
     def _to_results(self) -> None:
         if not self.browser.fields.focus_first():
             self.say("no setting has these words")
+
+    def action_to_match(self, by: int) -> None:
+        """To the next of the settings that were found, and from the last to the first."""
+        if not self._search.active:
+            self.say("no setting was looked for: / does that")
+            return
+        neighbour, field = self.browser.neighbour, self.browser.fields.current
+        if target := neighbour(field, by) or neighbour(None, by):
+            target.focus()
 
     def action_leave(self) -> None:
         """End the search, or leave the text for the form: one that is no settings not unasked."""

@@ -46,6 +46,8 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
         Binding("home,g", "first", "to the first", show=False, id="list.first"),
         Binding("end,G", "last", "to the last", show=False, id="list.last"),
         Binding("enter", "choose", "open", show=False, id="list.choose"),
+        Binding("n", "match(1)", "next match", show=False, id="list.next_match"),
+        Binding("N", "match(-1)", "match before", show=False, id="list.match_before"),
     ]
 
     cursor: reactive[int] = reactive(0)
@@ -83,6 +85,7 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
         self._draw = draw
         self._rows: Sequence[Row] = rows
         self._empty = empty
+        self.searched = False  # whether the rows are those that were looked for
         self._strips: LRUCache[tuple[int, int, Style], Strip] = LRUCache(512)
 
     # -- what it holds ---------------------------------------------------------------------------
@@ -193,6 +196,15 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
     def action_last(self) -> None:
         """To the last row."""
         self._go(len(self._rows) - 1)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The keys of a search are the screen's where there was none."""
+        return self.searched if action == "match" else True
+
+    def action_match(self, rows: int) -> None:
+        """To the next of the rows that were looked for, and from the last to the first."""
+        if self._rows:
+            self.cursor = (self.cursor + rows) % len(self._rows)
 
     def _go(self, to: int) -> None:
         before, self.cursor = self.cursor, to
