@@ -375,6 +375,7 @@ def test_resume(monkeypatch: pytest.MonkeyPatch) -> None:
         screen = await opened(app, pilot)
         names = named(screen)
         screen.table.cursor = names.index("done")
+        await until(pilot, lambda: "r resume" not in shown(app))
         await pilot.press("r")
         assert "is finished" in said(app)
         screen.table.cursor = names.index("half")
