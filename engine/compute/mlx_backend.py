@@ -10,6 +10,7 @@ from engine.compute.caches import LayerCache
 from engine.compute.decode import SharedDecoder, UnsharedDecoder
 from engine.compute.frozen_layers import FrozenLayers, run_once
 from engine.compute.logps import completion_logps
+from engine.compute.merged import merged
 from engine.compute.mlx_model import MlxModel
 from engine.machine.backend import backend
 from engine.model import arrays
@@ -41,9 +42,10 @@ class MlxBackend:
         self._prefix: tuple[tuple[int, ...], list[LayerCache]] = (), []
 
     def decoder(self, prompts: Sequence[Sequence[int]], copies: int, room: int) -> Decoder:
+        model = merged(self.model)
         if self.shares_prompts:
-            return SharedDecoder(self.model, prompts, copies, room)
-        return UnsharedDecoder(self.model, prompts[0], copies)
+            return SharedDecoder(model, prompts, copies, room)
+        return UnsharedDecoder(model, prompts[0], copies)
 
     def last_logits(self, prefix: Sequence[int], rows: Sequence[Sequence[int]]) -> mx.array:
         if not (self.shares_prompts and prefix):

@@ -29,6 +29,11 @@ class MlxModel:
         use_fast_exp(module)
         return cls(module, module(mx.array([[0]])).shape[-1], *_parts(module))
 
+    def over(self, module: nn.Module) -> "MlxModel":
+        """The same parts of a view of this one's module."""
+        parts = _split(module) if self.head.parameters() else _whole(module)
+        return MlxModel(module, self.vocabulary, *parts)
+
     def hidden(self, ids: mx.array, caches: Sequence[object] | None = None) -> mx.array:
         """Hidden states (rows, tokens, features) of ids (rows, tokens).
 
@@ -45,26 +50,37 @@ def _parts(
     module: nn.Module,
 ) -> tuple[nn.Module, Callable[..., mx.array], Callable[[mx.array], mx.array]]:
     """The head, what makes hidden states, and what makes them logits."""
-    wrapper: Any = getattr(module, "language_model", module)
     try:
-        backbone = wrapper.model
-        if "lm_head" in wrapper:
-            parts = (
-                wrapper.lm_head,
-                (lambda ids, caches=None: backbone(ids, cache=caches)),
-                (lambda hidden: wrapper.lm_head(hidden)),
-            )
-        else:
-            parts = (
-                backbone.embed_tokens,
-                (lambda ids, caches=None: backbone(ids, cache=caches)),
-                (lambda hidden: backbone.embed_tokens.as_linear(hidden)),
-            )
+        parts = _split(module)
         ids = mx.array([[1, 2, 3]])
         if mx.array_equal(parts[2](parts[1](ids)), module(ids)):
             return parts
     except Exception:  # an architecture laid out in another way
         pass
+    return _whole(module)
+
+
+def _split(
+    module: nn.Module,
+) -> tuple[nn.Module, Callable[..., mx.array], Callable[[mx.array], mx.array]]:
+    wrapper: Any = getattr(module, "language_model", module)
+    backbone = wrapper.model
+    if "lm_head" in wrapper:
+        return (
+            wrapper.lm_head,
+            (lambda ids, caches=None: backbone(ids, cache=caches)),
+            (lambda hidden: wrapper.lm_head(hidden)),
+        )
+    return (
+        backbone.embed_tokens,
+        (lambda ids, caches=None: backbone(ids, cache=caches)),
+        (lambda hidden: backbone.embed_tokens.as_linear(hidden)),
+    )
+
+
+def _whole(
+    module: nn.Module,
+) -> tuple[nn.Module, Callable[..., mx.array], Callable[[mx.array], mx.array]]:
     return (
         nn.Module(),
         (lambda ids, caches=None: module(ids, cache=caches)),

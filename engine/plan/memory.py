@@ -156,8 +156,10 @@ def plan(
         by_numpy = _gradient_by_numpy(policy, settings)
         scoring = step_memory.scoring(policy.shape, lengths, float32, by_numpy)
     if policy and cache is not None and scoring is not None:
-        copies = _merged(policy, settings) + _packed(policy, settings)
-        cache, scoring = cache + copies, scoring + copies
+        merged, packed = _merged(policy, settings, float32), _packed(policy, settings)
+        cache += merged + packed
+        if _by_numpy(policy, settings):
+            scoring += merged + packed
     judge_bytes: int | None = 0
     judging: int | None = 0
     for judge in judges:
@@ -302,9 +304,10 @@ def _gradient_by_numpy(model: _Model, settings: Settings) -> bool:
     return _by_numpy(model, settings) and not beyond_it
 
 
-def _merged(model: _Model, settings: Settings) -> int:
-    """Bytes of the copies that numpy makes of weights, adapters merged."""
-    if not _by_numpy(model, settings):
+def _merged(model: _Model, settings: Settings, float32: bool) -> int:
+    """Bytes of the copies that sampling makes of weights, adapters merged; numpy scores with such
+    copies, too."""
+    if settings.train_type != "lora" or not float32:
         return 0
     size = sum(4 * weight.size for weight in _trained_weights(model, settings))
     return size if size <= limits.MERGED_BYTES else 0
@@ -314,7 +317,7 @@ def _packed(model: _Model, settings: Settings) -> int:
     """Bytes of the frozen weights that numpy lays out for decoding."""
     if not (_by_numpy(model, settings) and is_mkl()):
         return 0
-    merged = _merged(model, settings) > 0
+    merged = _merged(model, settings, float32=True) > 0
     left_out = {weight.name for weight in _trained_weights(model, settings) if merged}
     frozen = [each for each in model.weights if each.is_matrix and each.name not in left_out]
     tied = not any("lm_head" in each.name for each in frozen)
