@@ -29,11 +29,11 @@ def main() -> None:
     from engine.judges.llm import LLMJudge
     from engine.judges.queued import QueuedJudge
     from engine.runs import archive
-    from engine.train import engine_thread, online_dpo
+    from engine.train import engine_thread, ranks
 
     settings = from_mapping(setting["studio"] | setting.get("settings", {}), "the benchmark")
     decide(LLMJudge)
-    online_dpo.sample = turns.timed("sample", online_dpo.sample)
+    ranks.Alone.sample = staticmethod(turns.timed("sample", ranks.Alone.sample))
     QueuedJudge.collect = turns.timed("judge", QueuedJudge.collect)
 
     def emit(event: Any) -> None:
