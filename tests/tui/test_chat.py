@@ -141,8 +141,9 @@ def test_a_chat_goes_on_with_what_was_answered(size: tuple[int, int]) -> None:
 def test_escape_stops_first_and_leaves_second() -> None:
     async def act(table: Table) -> None:
         await table.ready()
-        await table.press("h", "enter", "escape")
+        await table.press("h", "enter", "escape", "escape")  # twice by mistake
         assert "stopping" in table.text
+        assert table.app.screen is table.screen
         assert table.talking.words == ["start", "stop"]
         await table.answer("He")
         assert "> h" in table.text
@@ -173,15 +174,18 @@ def test_two_answers_are_picked_from_and_the_pick_is_a_label() -> None:
         [label] = labels(table.screen.run)
         assert (label.choice, label.judge) == ("second", "human")
         assert label.preference.chosen[0].content == "Bad."
-        await table.press("escape", "1")
+        await table.press("2", "1")
         await until(table.pilot, lambda: "first picked" in said(table.app))
         assert [each.choice for each in labels(table.screen.run)] == ["first"]
-        await table.press("escape", "u")
+        assert table.screen.line.value == ""  # no key was typed
+        await table.press("u")
         await until(table.pilot, lambda: "taken back" in said(table.app))
         assert not [*table.screen.run.read(CHAT_PAIRS)]
         await table.press("2")
         await until(table.pilot, lambda: "second picked" in said(table.app))
+        await table.press("enter")
         await table.ask("more", "One.", "One.")
+        assert "both say the same" in table.text
         assert table.talking.requests[1].messages[1] == Message("assistant", "Bad.")
         assert "no two answers to pick from" in (table.screen.why_not("pick") or "")
 

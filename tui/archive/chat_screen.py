@@ -85,10 +85,8 @@ class ChatScreen(TalkScreen):
         if place is None:
             self.say("taken back: this pair is no label any more")
         else:
-            self.say(
-                f"{'second' if place else 'first'} picked: a label of the run · u takes it back"
-            )
-            self.line.focus()
+            which = "second" if place else "first"
+            self.say(f"{which} picked: a label of the run · u takes it back · enter goes on typing")
         self._refresh()
         self.refresh_bindings()
 

@@ -12,6 +12,7 @@ FIRST = """\
 Type, and press enter: the trained model answers. tab changes who does: the model as it started, \
 or both side by side; 1 and 2 then pick the better answer, which becomes a label of the run."""
 PICK = "1 or 2 picks the better answer, and the chat goes on with that"
+ALIKE = "both say the same, so that there is nothing to pick"
 NOTHING_TO_PICK = "there are no two answers to pick from: tab asks both, ctrl+r asks again"
 
 

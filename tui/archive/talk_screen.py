@@ -22,7 +22,7 @@ from engine.chat import (
 )
 from engine.runs.folder import CHAT
 from tui.archive.chat_turn import ChatTurn
-from tui.archive.chat_words import FIRST, LOADING, PICK, title, writing
+from tui.archive.chat_words import ALIKE, FIRST, LOADING, PICK, title, writing
 from tui.shell.ask import AskText
 from tui.shell.base import StudioScreen
 from tui.state.conversation import BOTH, NAMES, Conversation
@@ -30,6 +30,7 @@ from tui.text.safe_text import safe, safe_line
 from tui.text.temperature import WRONG, temperature_of
 from tui.widgets.from_thread import show_from_thread
 from tui.widgets.history_line import MOST, HistoryLine
+from tui.widgets.key_line import KeyLine
 
 if TYPE_CHECKING:
     from engine.runs.folder import Run
@@ -191,7 +192,10 @@ class TalkScreen(StudioScreen):
         if self._looking:
             return "looking for a prompt that was held out …"
         turn = self.talk.last
-        pick = (PICK,) if turn and turn.comparable and turn.picked is None else ()
+        if turn and turn.alike:
+            pick = (ALIKE,)
+        else:
+            pick = (PICK,) if turn and turn.comparable and turn.picked is None else ()
         return "\n".join(map(safe_line, (*self._notes, *pick)))
 
     # -- asking ----------------------------------------------------------------------------------
@@ -227,6 +231,7 @@ class TalkScreen(StudioScreen):
         return False
 
     def _send(self, request: ChatRequest) -> None:
+        self.query_one(KeyLine).clear()  # what was said of the question before is over
         self._request, self._tokens, self._notes = request, 0, ()
         self._began = time.monotonic()
         self._chat.ask(request)
@@ -257,11 +262,13 @@ class TalkScreen(StudioScreen):
             self._refresh()
 
     async def action_leave(self) -> None:
-        """Stop the answer that is being written; else leave a line with text in it, or the chat."""
-        if self._request and not self._stopping and not self._error:
-            self._stopping = True
-            self._chat.stop()
-            self._refresh()
+        """Stop the answer that is being written; else leave a line with text in it, or the chat. A
+        second press while it stops is not one that leaves."""
+        if self._request and not self._error:
+            if not self._stopping:
+                self._stopping = True
+                self._chat.stop()
+                self._refresh()
         elif self.line.has_focus and (self.line.value or self._pickable):
             self.set_focus(None)
         else:

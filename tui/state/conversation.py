@@ -28,10 +28,15 @@ class Turn:
         return self.messages[-1].content
 
     @property
+    def alike(self) -> bool:
+        """Whether there are two answers that say the same."""
+        return len(self.answers) == 2 and self.answers[0].text == self.answers[1].text
+
+    @property
     def comparable(self) -> bool:
         """Whether there are two answers that say something, and not the same."""
-        texts = [each.text for each in self.answers if each.text.strip()]
-        return len(texts) == 2 and texts[0] != texts[1]
+        written = [each for each in self.answers if each.text.strip()]
+        return len(written) == 2 and not self.alike
 
     @property
     def answer(self) -> ChatAnswer | None:
