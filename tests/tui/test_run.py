@@ -458,11 +458,15 @@ def test_a_flood_of_events_is_taken_in() -> None:
 
 def test_too_small_a_terminal_gets_one_line() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        grid = app.screen.query_one(CardGrid)
+        assert grid.has_focus
         await pilot.resize_terminal(20, 5)
         await until(pilot, lambda: "enlarge" in shown(app))
         assert "loss" not in shown(app)
+        await pilot.resize_terminal(30, 6)
         await pilot.resize_terminal(80, 24)
         await until(pilot, lambda: "loss" in shown(app))
+        await until(pilot, lambda: grid.has_focus)
 
     watch(scene)
 

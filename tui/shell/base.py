@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from textual import on
 from textual.app import ComposeResult
+from textual.events import Resize
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
@@ -45,6 +47,7 @@ class StudioScreen(Screen[None]):
     AUTO_FOCUS = ""  # a screen says itself where the cursor begins; the first may be hidden
     TITLE = ""  # of the screen, in the list of its keys
     ready = False  # whether all parts are mounted, so that they can be drawn
+    _focus_before: Widget | None = None  # what had the focus before all parts were hidden
 
     @property
     def studio(self) -> Studio:
@@ -84,6 +87,21 @@ class StudioScreen(Screen[None]):
         """Where digits are typed, the way to the run that goes on is another."""
         if self.ready:
             StudioScreen.show_live(self, self.studio.live)
+
+    @on(Resize)
+    def _keep_focus(self, event: Resize) -> None:
+        """What has the focus has it again once the terminal is large enough: what is hidden loses
+        it."""
+        small = event.size.width < LEAST_COLUMNS or event.size.height < LEAST_LINES
+        if small:
+            self._focus_before = self._focus_before or self.focused
+        elif self._focus_before:
+            self.call_after_refresh(self._focus_again, self._focus_before)
+            self._focus_before = None
+
+    def _focus_again(self, widget: Widget) -> None:
+        if widget.is_attached and widget.focusable:
+            self.set_focus(widget, scroll_visible=False)
 
     def show_live(self, live: "LiveRun | None") -> None:
         """Called a few times a second, with the run that goes on now, here or elsewhere."""
