@@ -8,7 +8,7 @@ import pytest
 
 from engine.runs.run_summary import RunSummary
 from tests.tui.archive import make_run
-from tui.archive.run_filter import matching, needs_settings
+from tui.archive.run_filter import matching, mistaken, needs_settings
 from tui.archive.run_rows import (
     COLUMNS,
     Glance,
@@ -176,3 +176,19 @@ def iter_summaries() -> Any:
 
     make_run("a-run")
     yield from list_runs()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("words http://host rank=8 win>60% beta<=1e-1 tag:x", ""),
+        (
+            "learn_rate>0.5",
+            "there is no column or setting learn_rate, the nearest is learning_rate",
+        ),
+        ("qqqq=1", "there is no column or setting qqqq"),
+        ("win>high", "high is no number"),
+    ],
+)
+def test_a_condition_that_no_run_can_hold_is_named(text: str, why: str) -> None:
+    assert mistaken(text) == why

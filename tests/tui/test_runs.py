@@ -151,6 +151,7 @@ def test_filter() -> None:
         await pilot.press("slash", *"keep", "enter")
         assert named(screen) == ["short"]
         assert "/ keep" in shown(app)
+        assert "1 of 3 runs" in shown(app)
         await pilot.press("escape")
         assert len(named(screen)) == 3
         await pilot.press("slash", *"zzz")

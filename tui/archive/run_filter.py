@@ -4,6 +4,7 @@ A word has to be in a run's name, model, judge, status or tags. A condition name
 show, or a setting, whole or by the end of its name.
 """
 
+import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,6 +69,20 @@ def needs_settings(text: str) -> bool:
     return any(each.key not in FACTS for each in parse(text)[0])
 
 
+def mistaken(text: str) -> str:
+    """Which condition of a filter no run can hold, and why; empty where there is none."""
+    for match in filter(None, map(CONDITION.fullmatch, text.split())):
+        name, sign, than = match.groups()
+        if _key(name) is None and not than.startswith("//"):  # an address is a word
+            names = (*FACTS, *KEYS, *(key.rpartition(".")[2] for key in KEYS))
+            near = difflib.get_close_matches(name.lower(), names, 1, 0.5)
+            hint = f", the nearest is {near[0]}" if near else ""
+            return f"there is no column or setting {name}{hint}"
+        if sign[0] in "<>" and _number(than) is None:
+            return f"{than} is no number"
+    return ""
+
+
 def matching(runs: Sequence[RunSummary], text: str, values: Values) -> list[RunSummary]:
     """The runs that hold every word and every condition of a filter."""
     conditions, words = parse(text)
@@ -89,9 +104,8 @@ def _key(name: str) -> str | None:
 
 def _compare(actual: object, sign: str, text: str) -> bool:
     if isinstance(actual, int | float) and not isinstance(actual, bool):
-        try:
-            number = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
-        except ValueError:
+        number = _number(text)
+        if number is None:
             return sign == "!="
         signs = {"<": actual < number, ">": actual > number, "<=": actual <= number}
         signs |= {">=": actual >= number, "!=": actual != number}
@@ -103,6 +117,13 @@ def _compare(actual: object, sign: str, text: str) -> bool:
     )
     same = shown.lower() == text.lower()
     return {":": text.lower() in shown.lower(), "=": same, "!=": not same}.get(sign, False)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        return None
 
 
 def _searched(run: RunSummary) -> str:

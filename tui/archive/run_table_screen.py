@@ -20,7 +20,7 @@ from engine.runs.folder import Run
 from engine.runs.run_summary import RunSummary
 from engine.runs.sweep import sweep_of
 from tui.archive.run_actions import compare
-from tui.archive.run_filter import matching, needs_settings
+from tui.archive.run_filter import matching, mistaken, needs_settings
 from tui.archive.run_glances import RunGlances
 from tui.archive.run_preview import RunPreview
 from tui.archive.run_rows import Order, about, column_at, header, row
@@ -91,6 +91,7 @@ class RunTableScreen(StudioScreen):
         super().__init__()
         self.summaries: list[RunSummary] | None = None  # None until the folder was read
         self._order = Order()
+        self._in_list = 0  # how many the filter leaves
         self._marked: dict[Path, RunSummary] = {}
         self.glances = RunGlances()
         self._read_at = 0.0  # when the folder was last read
@@ -197,27 +198,26 @@ class RunTableScreen(StudioScreen):
         text = self.query_one("#filter", Input).value
         visible = self._order.sort(matching(self.summaries, text, self.glances.settings))
         cursor = next((place for place, run in enumerate(visible) if run.path == at), None)
-        empty = (
-            "  no run matches · esc clears the filter" if text else "  no runs yet · f2 sets one up"
-        )
         self.table.searched = bool(text.strip())
-        self.table.show(visible, cursor, empty=empty)
+        self._in_list = len(visible)
+        self.table.show(visible, cursor, empty=f"  {_why_empty(text)}")
         self._show_title()
         self.call_after_refresh(self._show_header)  # which a scroll bar may have narrowed
 
     def _show_title(self) -> None:
         everything = self.summaries or []
         live = sum(run.status in UNDER_WAY for run in everything)
-        facts = [f"{len(everything)} run{'s' * (len(everything) != 1)}"]
+        filtered = f"{self._in_list} of " if self._in_list < len(everything) else ""
+        facts = [f"{filtered}{len(everything)} run{'s' * (len(everything) != 1)}"]
         facts += [f"{live} live"] if live else []
         facts += [f"{len(self._marked)} marked"] if self._marked else []
         on_disk = self.glances.size(everything)
         facts += [size(on_disk)] if on_disk else []
         text = self.query_one("#filter", Input).value
-        filtered = f"  / {safe_line(text, 40)}  " if text else "  "
+        words = f"  / {safe_line(text, 40)}  " if text else "  "
         state = " · ".join(facts) if self.summaries is not None else ""
         self.query_one("#title", Static).update(
-            Content.assemble(("runs", "bold"), (filtered, "$accent"), (state, "$muted"))
+            Content.assemble(("runs", "bold"), (words, "$accent"), (state, "$muted"))
         )
 
     def _show_header(self) -> None:
@@ -319,3 +319,11 @@ class RunTableScreen(StudioScreen):
         else:
             return self.run
         return None
+
+
+def _why_empty(filter: str) -> str:
+    """Why no run is shown, and what to do about it."""
+    if not filter:
+        return "no runs yet · f2 sets one up"
+    why = mistaken(filter)
+    return f"no run matches{f': {safe_line(why, 80)}' if why else ''} · esc clears the filter"
