@@ -6,7 +6,7 @@ folder yet; one that was begun before goes on from its checkpoint.
 
 import contextlib
 import itertools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -98,20 +98,25 @@ def add_sweep(sweep: Sweep) -> int:
     return len(added)
 
 
-def drop(runs: Collection[str]) -> None:
-    """Take runs out of the queue; what was trained of them stays.
+def drop(runs: Collection[str]) -> list[tuple[int, Cell]]:
+    """Take runs out of the queue; what was trained of them stays. Returns them with their places,
+    for `put_back`.
 
     Raises:
         UserError: one of them trains now, or the queue cannot be written.
     """
 
+    dropped: list[tuple[int, Cell]] = []
+
     def change(queue: Sweep) -> list[Cell]:
-        for cell in queue.cells:
-            if cell.run in runs and queue.status_of(cell) in UNDER_WAY:
+        dropped.extend(each for each in enumerate(queue.cells) if each[1].run in runs)
+        for _, cell in dropped:
+            if queue.status_of(cell) in UNDER_WAY:
                 raise UserError(f"{cell.run} trains now: stop the queue first")
         return [cell for cell in queue.cells if cell.run not in runs]
 
     _edit(change)
+    return dropped
 
 
 def move(run: str, by: int) -> None:
@@ -138,13 +143,36 @@ def move(run: str, by: int) -> None:
     _edit(change)
 
 
-def settle() -> None:
-    """Remember which runs are over: one that is deleted later is not trained again.
+def put_back(cells: Sequence[tuple[int, Cell]]) -> None:
+    """Put runs that were dropped back, each at the place where it was.
 
     Raises:
         UserError: the queue cannot be written.
     """
-    _edit(lambda queue: queue.cells)
+
+    def change(queue: Sweep) -> list[Cell]:
+        all_cells = list(queue.cells)
+        present = {cell.run for cell in all_cells}
+        for place, cell in sorted(cells, key=lambda each: each[0]):
+            if cell.run not in present:
+                all_cells.insert(place, cell)
+        return all_cells
+
+    _edit(change)
+
+
+def settle(run: str, error: str = "") -> None:
+    """Remember why the last try to train a run failed, if it did, and which runs are over: one that
+    is deleted later is not trained again.
+
+    Raises:
+        UserError: the queue cannot be written.
+    """
+    _edit(
+        lambda queue: [
+            replace(cell, error=error) if cell.run == run else cell for cell in queue.cells
+        ]
+    )
 
 
 def _refuse_person(settings: "Settings") -> None:

@@ -42,13 +42,15 @@ _RATES: tuple[tuple[Who, tuple[str, str, str]], ...] = (
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One run of a sweep: its name, what sets it apart, and all its settings. In the queue also
-    the sweep that it is of, if any, and whether it is over for good, its run deleted or not."""
+    the sweep that it is of, if any, whether it is over for good, its run deleted or not, and why
+    the last try to train it failed."""
 
     run: str
     changes: dict[str, str]
     settings: dict[str, Any]
     sweep: str = ""
     over: bool = False
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ def test_a_run_that_is_over_is_not_trained_again_once_it_is_deleted() -> None:
     queue.add_sweep(grid("seed=0,1"))
     first, second = order()
     run = trained(first)
-    queue.settle()
+    queue.settle(first)
     os.rename(run.path, run.path.with_name("renamed"))
     assert [cell.run for cell in queue.read_queue().left()] == [second]
 

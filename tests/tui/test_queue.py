@@ -285,3 +285,47 @@ def test_the_list_of_runs_adds_what_can_go_on_and_asks_for_the_rest() -> None:
         await until(pilot, lambda: isinstance(app.screen, QueueScreen))
 
     play(scene, STANDARD)
+
+
+def test_a_run_that_failed_before_it_began_says_why() -> None:
+    queue.add_settings(preset("starter"))
+    queue.settle("starter-q1", "data: there is no file 'd.jsonl'")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        assert "0 of 1 done · 1 failed" in shown(app)
+        assert "failed" in line_of(app, "starter-q1")
+        assert "there is no file" in shown(app)
+        await pilot.press("enter")
+        assert "failed before its first step" in said(app)
+
+    play(scene)
+
+
+def test_what_was_dropped_comes_back_to_its_place() -> None:
+    names = queued("beta=0.5,1.0,2.0")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        await pilot.press("u")
+        assert "nothing was dropped" in said(app)
+        await pilot.press("down", "delete", "delete")
+        await until(pilot, lambda: order() == names[:1])
+        await pilot.press("u")
+        assert "is back" in said(app)
+        await pilot.press("u")
+        assert order() == names
+
+    play(scene)
+
+
+def test_the_settings_of_a_run_that_waits_open_in_the_form() -> None:
+    queued("beta=0.5,1.0")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        await pilot.press("down", "o")
+        await until(pilot, lambda: app.current_mode == "setup")
+        await until(pilot, lambda: "grid-02-beta=1.0" in shown(app))
+
+    play(scene)

@@ -41,7 +41,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[[Ends], list[str]]:
     def made(ends: Ends) -> list[str]:
         order: list[str] = []
 
-        def train(settings: Settings, run: Run | None = None, *, json: bool) -> int:
+        def train(
+            settings: Settings, run: Run | None = None, *, json: bool, failures: list[str]
+        ) -> int:
             end = ends.pop(0)
             order.append(f"{'again ' if run else ''}{settings.run_name}")
             if isinstance(end, type):
@@ -128,6 +130,17 @@ def test_the_queue_is_read_again_before_each_run(
     assert all(cell.over for cell in queue.read_queue().cells)
     queue.drop(order)
     assert "nothing is in the queue" in run("queue").output
+
+
+def test_why_a_run_of_the_queue_failed_is_kept(trained: Callable[[Ends], list[str]]) -> None:
+    queue.add_settings(preset("starter"))
+    trained([RunError, ("finished", DONE)])
+    assert run("queue").exit_code == FAILED
+    [cell] = queue.read_queue().cells
+    assert cell.error == "the disk is gone"
+    assert run("queue").exit_code == DONE
+    [cell] = queue.read_queue().cells
+    assert (cell.error, cell.over) == ("", True)
 
 
 def a_live_run(name: str) -> LiveRun:

@@ -22,7 +22,8 @@ WIDE = 110  # from which on a column tells what sets a run apart
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """A run of the queue; `run` is None where it has no folder."""
+    """A run of the queue; `run` is None where it has no folder, also since it failed before its
+    first step."""
 
     cell: Cell
     run: RunSummary | None = None
@@ -32,7 +33,7 @@ class QueueRow:
     def status(self) -> str:
         """That of the list of runs, or `waits`, `loading` or `deleted`."""
         if self.run is None:
-            return "deleted" if self.cell.over else "waits"
+            return "deleted" if self.cell.over else "failed" if self.cell.error else "waits"
         return "loading" if self.live and not self.run.total_steps else self.run.status
 
     @property
@@ -44,6 +45,16 @@ class QueueRow:
     def done(self) -> bool:
         """Whether nothing is left of it to do."""
         return self.cell.over or self.status in COMPLETE
+
+    @property
+    def failed(self) -> bool:
+        """Whether the last try failed; the next one is made when the queue is started again."""
+        return self.status == "failed"
+
+    @property
+    def error(self) -> str:
+        """What went wrong; empty where nothing did."""
+        return (self.run.damaged or self.run.error or "") if self.run else self.cell.error
 
     @property
     def step(self) -> int:
@@ -123,7 +134,7 @@ def apart(cell: Cell) -> str:
 
 def about(each: QueueRow) -> Content:
     """Two lines: the whole name, and what went wrong or what the columns leave out."""
-    wrong = each.run and (each.run.damaged or each.run.error)
+    wrong = each.error
     sweep = f"sweep {each.cell.sweep}" if each.cell.sweep else ""
     by = "by the evaluator" if each.result and each.result.by == "evaluator" else ""
     took = f"took {duration(each.seconds)}" if each.seconds else ""
@@ -135,10 +146,11 @@ def about(each: QueueRow) -> Content:
 def progress(rows: Sequence[QueueRow]) -> str:
     """`2 of 5 done · 1 trains · 2 wait · about 12 min left`."""
     done, live = sum(each.done for each in rows), sum(each.live for each in rows)
-    left = [each for each in rows if not each.done]
+    failed = sum(each.failed for each in rows)
     facts = [f"{done} of {len(rows)} done"]
     facts += [f"{live} trains"] if live else []
-    if waiting := len(left) - live:
+    facts += [f"{failed} failed"] if failed else []
+    if waiting := len(rows) - done - live - failed:
         facts.append(f"{waiting} wait{'s' * (waiting == 1)}")
     seconds = seconds_left(rows)
     return " · ".join([*facts, *([f"about {duration(seconds)} left"] if seconds else [])])
@@ -147,7 +159,7 @@ def progress(rows: Sequence[QueueRow]) -> str:
 def seconds_left(rows: Sequence[QueueRow]) -> float | None:
     """As long as the steps that are left take at the pace of those that were trained."""
     paced = [each for each in rows if each.seconds and each.step]
-    left = [each for each in rows if not each.done]
+    left = [each for each in rows if not each.done and not each.failed]
     if not paced or not left:
         return None
     pace = sum(each.seconds for each in paced) / sum(each.step for each in paced)

@@ -14,7 +14,7 @@ from textual.widgets import Static
 from engine.errors import RunError, UserError
 from engine.runs import queue
 from engine.runs.folder import Run
-from engine.runs.sweep import QUEUE, Sweep, names, open_sweep, worker_of
+from engine.runs.sweep import QUEUE, Cell, Sweep, names, open_sweep, settings_of, worker_of
 from tui.archive.queue_rows import QueueReader, QueueRow, about, header, progress, row
 from tui.archive.run_actions import compare
 from tui.archive.run_preview import RunPreview
@@ -54,6 +54,8 @@ class QueueScreen(StudioScreen):
             "shift+down,greater_than_sign", "shift(1)", "down", key_display=">", id="queue.later"
         ),
         Binding("delete,backspace", "drop", "drop", key_display="del", id="queue.drop"),
+        Binding("u", "undo", "undo", id="queue.undo"),
+        Binding("o", "config", "config", id="queue.config"),
         Binding("equals_sign", "compare", "compare", key_display="=", id="queue.compare"),
         Binding("K", "drop_done", "drop all that are done", show=False, id="queue.drop_done"),
         Binding("escape", "app.back", "back", id="queue.back"),
@@ -63,6 +65,7 @@ class QueueScreen(StudioScreen):
         super().__init__()
         self._reader = QueueReader()
         self._rows: list[QueueRow] | None = None  # None until they were read
+        self._dropped: list[list[tuple[int, Cell]]] = []  # by each key press that dropped some
         self._at_work = False  # whether a process works through the queue
 
     @property
@@ -159,6 +162,8 @@ class QueueScreen(StudioScreen):
 
     def why_not(self, action: str) -> str | None:
         """The queue is started or stopped."""
+        if action == "undo" and not self._dropped:
+            return "nothing was dropped since this list was opened"
         if action == "stop" and not self._at_work:
             return "the queue is at rest"
         if action == "start" and self._at_work:
@@ -187,17 +192,43 @@ class QueueScreen(StudioScreen):
     def action_drop(self) -> None:
         """Take a run out of the queue."""
         current = self._current()
-        if current and self._try(lambda: queue.drop([current.cell.run])):
+        if current and self._drop([current.cell.run]):
             rest = " · what was trained of it stays on the runs screen" if current.run else ""
-            self.say(f"dropped {safe_line(current.cell.run, 60)}{rest}")
+            self.say(f"dropped {safe_line(current.cell.run, 60)} · u brings it back{rest}", 15)
 
     def action_drop_done(self) -> None:
         """Take out of the queue all that is done."""
         done = [each.cell.run for each in self._rows or [] if each.done]
         if not done:
             self.say("none of them is done")
-        elif self._try(lambda: queue.drop(done)):
+        elif self._drop(done):
             self.say(f"dropped {len(done)} that are done; the runs screen has them still")
+
+    def _drop(self, runs: list[str]) -> bool:
+        dropped: list[tuple[int, Cell]] = []
+        done = self._try(lambda: dropped.extend(queue.drop(runs)))
+        if dropped:
+            self._dropped.append(dropped)
+            self.refresh_bindings()
+        return done
+
+    def action_undo(self) -> None:
+        """Put back what was dropped last."""
+        cells = self._dropped[-1]
+        if self._try(lambda: queue.put_back(cells)):
+            self._dropped.pop()
+            self.refresh_bindings()
+            some = f"{len(cells)} are" if len(cells) > 1 else f"{safe_line(cells[0][1].run, 60)} is"
+            self.say(f"{some} back")
+
+    def action_config(self) -> None:
+        """Open the settings of the run in the form."""
+        if not (current := self._current()):
+            return
+        try:
+            self.studio.navigator.open_setup(settings_of(current.cell), current.cell.run)
+        except UserError as error:
+            self.say_error(error)
 
     @work
     async def action_add(self) -> None:
@@ -228,6 +259,8 @@ class QueueScreen(StudioScreen):
         current = self._current()
         if current and current.run:
             self.studio.navigator.open_run_detail(str(current.run.path))
+        elif current and current.failed:
+            self.say(f"it failed before its first step: {safe_line(current.error, 300)}", 15)
         elif current:
             self.say(f"this run {'was deleted' if current.done else 'has not begun yet'}")
 

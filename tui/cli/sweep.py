@@ -63,10 +63,12 @@ def _train_all(name: str, *, json: bool) -> int:
         tried.add(cell.run)
         _say(_heading(plan, cell, len(left), seconds), json=json)
         began = time.monotonic()
+        failures: list[str] = []
         try:
-            status = _train(plan, cell, json=json)
+            status = _train(plan, cell, failures, json=json)
         except (UserError, RunError) as error:
             _warn(f"{cell.run}: {error}")
+            failures.append(str(error))
             status = BAD_INPUT if isinstance(error, UserError) else FAILED
         if status > STOPPED_BY:
             return _stopped(name, status, json=json)
@@ -74,7 +76,7 @@ def _train_all(name: str, *, json: bool) -> int:
         if plan.status_of(cell) not in COMPLETE:
             failed.append(cell.run)
         if name == QUEUE:
-            queue.settle()
+            queue.settle(cell.run, failures[-1] if failures else "")
     _print(results(open_sweep(name), json=json))
     if failed:
         runs = f"{len(failed)} run{'s' * (len(failed) > 1)}"
@@ -99,12 +101,14 @@ def _stopped(name: str, status: int, *, json: bool) -> int:
     return status
 
 
-def _train(plan: Sweep, cell: Cell, *, json: bool) -> int:
+def _train(plan: Sweep, cell: Cell, failures: list[str], *, json: bool) -> int:
     from tui.cli.training import train
 
     run, streams = plan.run_of(cell), (sys.stdout, sys.stderr)
     try:
-        return train(run.settings() if run else settings_of(cell), run, json=json)
+        return train(
+            run.settings() if run else settings_of(cell), run, json=json, failures=failures
+        )
     finally:  # a display whose terminal is gone leaves streams of its own
         sys.stdout, sys.stderr = streams
 

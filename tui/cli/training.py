@@ -33,12 +33,18 @@ STOPPING_TO_LOAD = "stopping: the run was still loading, and nothing is there to
 
 
 def train(
-    settings: Settings, run: "Run | None" = None, *, json: bool = False, back_to: int | None = None
+    settings: Settings,
+    run: "Run | None" = None,
+    *,
+    json: bool = False,
+    back_to: int | None = None,
+    failures: list[str] | None = None,
 ) -> int:
     """Train to the end, or to the first signal; returns the exit status: `NOTHING_LEARNED` where no
     pair was learned from, and where the run stopped since nobody is there to help it.
 
-    `back_to` is the step of an earlier checkpoint of the run to go on from.
+    `back_to` is the step of an earlier checkpoint of the run to go on from. Why it failed, if it
+    does, is added to `failures`.
 
     Ctrl+C and SIGTERM stop with a checkpoint, or at once while the run loads; a second one ends the
     process at once. A terminal that goes away does what the setting `on_hangup` says.
@@ -93,6 +99,8 @@ def train(
             output.close()
             if view.error:
                 streams.err.write(f"lora-studio: {safe_line(view.error or '')}\n")
+    if failures is not None and view.error:
+        failures.append(view.error)
     status = _status(view, session, received)
     if session.lingers or place():  # a sum over ranks may hang, and others wait for this end
         for stream in (sys.stdout, sys.stderr):
