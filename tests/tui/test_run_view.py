@@ -47,6 +47,8 @@ def test_time_left_is_at_the_pace_of_this_sitting() -> None:
 
 def test_nothing_is_left_before_the_first_step_and_after_the_last() -> None:
     assert view_of(started()).seconds_left() is None
+    assert view_of(*a_run(99)).seconds_left()
+    assert view_of(*a_run(100)).seconds_left() is None  # it is still evaluated and kept
     assert view_of(*a_run(), RunEnded(status="finished", step=40)).seconds_left() is None
 
 

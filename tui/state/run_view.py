@@ -176,11 +176,14 @@ class RunView:
 
     def seconds_left(self) -> float | None:
         """Seconds to the last step at the pace so far, or to the end of a warm start, whose steps
-        are no measure for the others; None before the first step."""
+        are no measure for the others; None before the first step, and after the last, while what
+        was trained is evaluated and kept."""
         total_steps = self.warm_steps if self.warming else self.total_steps
         if not self.live or not total_steps:
             return None
         left = max(0, total_steps - self.step)
+        if not left:
+            return None
         if self.judge == "human":
             pace = self._pace()
             return None if pace is None else pace * left
