@@ -237,6 +237,7 @@ def test_the_form_adds_one_run_or_a_grid() -> None:
             await pilot.press(letter)
         await pilot.press("enter")
         await until(pilot, lambda: "seed" in shown(app) and isinstance(app.screen, AskText))
+        assert "--set" not in shown(app)  # an option of the command line
         assert order() == ["starter-q1"]
         await pilot.press("backspace", "7", "enter")
         await until(pilot, lambda: "2 runs of starter-sweep wait" in said(app))

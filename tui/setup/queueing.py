@@ -1,5 +1,6 @@
 """Settings that are added to the queue: as one run, or as a grid of runs."""
 
+import re
 import shlex
 
 from engine.errors import UserError
@@ -7,7 +8,7 @@ from engine.runs import queue
 from engine.runs.sweep import Sweep, plan_sweep, write_sweep
 from engine.settings.schema import Settings
 from tui.shell.ask import AskText
-from tui.shell.base import StudioScreen
+from tui.shell.base import ERROR_SECONDS, StudioScreen
 from tui.text.safe_text import safe_line
 
 QUESTION = (
@@ -23,7 +24,7 @@ async def add_to_queue(screen: StudioScreen, settings: Settings) -> None:
         try:
             _grid(settings, text)
         except UserError as error:
-            return str(error)
+            return _without_options(str(error))
         return None
 
     text = await screen.app.push_screen_wait(AskText(QUESTION, check=refusal))
@@ -37,9 +38,14 @@ async def add_to_queue(screen: StudioScreen, settings: Settings) -> None:
         else:
             words = f"{queue.add_settings(settings).run} waits"
     except UserError as error:
-        screen.say_error(error)
+        screen.say(safe_line(_without_options(str(error)), 400), ERROR_SECONDS)
     else:
         screen.say(safe_line(f"{words} in the queue · Q shows it", 200))
+
+
+def _without_options(error: str) -> str:
+    """An error of the command line in the words of a screen, where no option is given."""
+    return re.sub(r"--set:? |; --name .*", "", error)
 
 
 def _grid(settings: Settings, text: str) -> Sweep | None:
