@@ -35,6 +35,8 @@ def check_repo(repo: str) -> None:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
+    if not repo:
+        raise UserError("--repo: give the repository a name, as NAME or OWNER/NAME")
     try:
         validate_repo_id(repo)
     except HFValidationError:

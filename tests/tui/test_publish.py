@@ -198,6 +198,9 @@ def test_what_cannot_be_is_one_sentence() -> None:
         line.value = "me/a b"
         await desk.pilot.press("P")
         await until(desk.pilot, lambda: "write it as NAME or OWNER/NAME" in said(desk.app))
+        line.value = ""
+        await desk.pilot.press("P")
+        await until(desk.pilot, lambda: said(desk.app).startswith("give the repository a name"))
         assert desk.processes == []  # nothing was loaded
         line.value = "me/polite"
         for event, words in ((no_token, "there is no token"), (untrained, "has trained nothing")):

@@ -55,7 +55,7 @@ class PublishScreen(StudioScreen):
         Binding("P,enter", "list_files", "list the files", key_display="P", id="publish.go_on"),
         Binding("P,enter", "send", "send", key_display="P", id="publish.go_on"),
         Binding("space", "choose", "choose", id="publish.choose"),
-        Binding("tab", "next_part", "next part", show=False, id="publish.next"),
+        Binding("tab", "next_part", "next part", id="publish.next"),
         Binding("y", "copy", "copy the address", show=False, id="publish.copy"),
         Binding("escape", "leave", "back", id="publish.leave"),
     ]

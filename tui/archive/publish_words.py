@@ -63,7 +63,12 @@ def suggested(name: str) -> str:
 
 def sentence(error: str) -> str:
     """An error of the command line in the words of a screen."""
-    words = error.removeprefix("publish: ").removeprefix("--repo ").replace(" (--public)", "")
+    words = (
+        error.removeprefix("publish: ")
+        .removeprefix("--repo: ")
+        .removeprefix("--repo ")
+        .replace(" (--public)", "")
+    )
     return safe_line(words, 500)
 
 
