@@ -128,3 +128,22 @@ def test_after_an_export_the_run_has_the_lines_of_its_programs(
         assert copied == ["ollama create polite -f out/Modelfile && ollama run polite"]
 
     play(scene)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("new", ""),
+        ("new/below", ""),
+        (" ", "name of a new folder"),
+        ("full", "something in it"),
+        ("full/file", "something in it"),
+        ("full/file/below", "is a file, and no folder"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, name: str, why: str) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("x")
+    text = str(tmp_path / name) if name.strip() else name
+    assert why in (exporting.refused(text) or "")
+    assert bool(exporting.refused(text)) == bool(why)

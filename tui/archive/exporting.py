@@ -1,6 +1,7 @@
 """Exporting a run beside the app: a process of its own, by the command line's means."""
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -51,7 +52,12 @@ def refused(text: str) -> str | None:
         return "that is no folder that can be written"
     if occupied:
         return "there is something in it already"
-    return None if text.strip() else "give the name of a new folder"
+    if not text.strip():
+        return "give the name of a new folder"
+    above = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    if not above.is_dir():
+        return f"{safe_line(str(above))} is a file, and no folder"
+    return None if os.access(above, os.W_OK) else f"{safe_line(str(above))} cannot be written"
 
 
 def weights_to_choose(run: Run) -> list[tuple[str, str]]:
