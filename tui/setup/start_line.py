@@ -24,7 +24,7 @@ class StartLine(Static, can_focus=True):
 
     DEFAULT_CSS = """
     StartLine {
-        height: 1; padding: 0 1;
+        height: 1; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis;
         &:focus { background: $accent 20%; text-style: bold; }
     }
     """
