@@ -50,7 +50,7 @@ class RunDetailScreen(WatchedScreen):
     TITLE = "run detail"
     DEFAULT_CSS = """
     RunDetailScreen {
-        padding: 0 1;
+        & > * { padding: 0 1; }
         & HealthLine { display: none; }
         & Outcome { margin: 0 0 1 0; }
         & #parts { height: 1; margin: 1 0 0 0; }

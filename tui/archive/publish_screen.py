@@ -37,7 +37,7 @@ class PublishScreen(StudioScreen):
     ]  # fmt: skip
     DEFAULT_CSS = """
     PublishScreen {
-        padding: 0 1;
+        & > * { padding: 0 1; }
         & #title { height: 1; margin: 0 0 1 0; }
         & #parts { height: 1fr; layout: vertical; }
         & #form { height: auto; margin: 0 0 1 0; }
