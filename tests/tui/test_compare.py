@@ -8,12 +8,14 @@ from engine.runs.run_summary import read_summary
 from engine.settings.files import preset
 from engine.settings.schema import Settings
 from tests.tui.archive import make_run
+from tests.tui.live import evaluated
 from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.archive.compare_screen import CompareScreen, SmallChart, differences, last_rows
 from tui.run.metric_labels import metric
 from tui.shell.ask import AskText
 from tui.state.run_from_files import RunFromFiles
+from tui.state.run_view import RunView
 from tui.text.format import duration
 from tui.widgets.chart import Chart
 from tui.widgets.row_list import RowList
@@ -21,8 +23,20 @@ from tui.widgets.row_list import RowList
 
 def test_settings_that_differ() -> None:
     one, other = Settings(beta=0.2), Settings(beta=0.3, run_name="x", lookahead=2)
-    assert differences([one, other]) == [("beta", ("0.2", "0.3")), ("lookahead", ("auto", "2"))]
+    different = [(row.key, row.values) for row in differences([one, other])]
+    assert different == [("beta", ("0.2", "0.3")), ("lookahead", ("auto", "2"))]
     assert differences([one, one]) == []
+
+
+def test_the_win_rate_is_that_of_the_outcome() -> None:
+    one, other, start = RunView("one"), RunView("other"), RunView("start")
+    for view in (one, other):
+        view.add_metrics(40, {"win_rate": 0.9})
+    one.fold([evaluated(40, 0.88)])
+    start.fold([evaluated(0, 0.48)])
+    start.step = 3
+    [row] = last_rows([one, other, start])
+    assert (row.key, row.values) == ("win rate", ("88 ±6 %", "90.0 %", "–"))
 
 
 async def opened(app: StudioApp, pilot: Pilot[int]) -> CompareScreen:
@@ -51,6 +65,9 @@ def test_the_runs_are_drawn_over_one_another() -> None:
         ]
         text = shown(app)
         assert "finished, 40 steps" in text
+        assert "loss  step 60 ·" in text  # the newest point, of whichever run
+        for key in ("tab settings", "n next metric", "S smooth", "X log scale"):
+            assert key in text
         assert "beta" in text
         assert "0.05" in text
         assert "learning_rate" not in text
@@ -126,8 +143,8 @@ def test_last_numbers_are_those_of_the_list_of_runs() -> None:
     """Not those of the last point, which the best step, measured anew, is not one of."""
     run = make_run("best", seconds=61.0, win_rate=0.6, win_rate_step=30)
     run.append(METRICS, [{"step": 30, "split": "kept", "win_rate": 0.6}])
-    rows = dict(last_rows([RunFromFiles(run).view]))
+    rows = {each.key: each.values for each in last_rows([RunFromFiles(run).view])}
     summary = read_summary(run.path, is_link=False)
     assert rows["time"] == (duration(summary.seconds or 0),) == ("61 s",)
-    assert rows[metric("win_rate").label] == ("60.0 %",)
+    assert rows[metric("win_rate").label] == ("60 ±6 %",)
     assert summary.win_rate == 0.6

@@ -24,9 +24,10 @@ def test_a_line_a_suite() -> None:
 def test_a_view_has_them_from_events_and_compare_puts_runs_beside_one_another() -> None:
     one, other = RunView("one"), RunView("other")
     one.fold([Guarded(step=3, suites=(LOST,))])
-    [(key, values)] = suite_rows([one, other])
+    [(key, values, whole)] = suite_rows([one, other])
     assert key == "guard: facts"
-    assert values == ("22 kept, 1 gained, 17 lost of 40 · p 0.00015", "not measured")
+    assert values == ("22 of 39 +1", "not measured")
+    assert whole == ("22 kept, 1 gained, 17 lost of 40 · p 0.00015", "not measured")
 
 
 def test_a_damaged_state_is_read_without_a_fault() -> None:

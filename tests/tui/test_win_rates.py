@@ -153,15 +153,18 @@ def test_a_win_rate_of_the_start_is_not_the_run_s() -> None:
     assert "40%" not in line
     assert read(summary).series.keys() == {"loss"}
     assert result_of(run) is None
-    assert "win rate" not in dict(last_rows([RunFromFiles(run).view]))
+    assert "win rate" not in {row.key for row in last_rows([RunFromFiles(run).view])}
     later = make_run("later", steps=0, pairs=0, status="stopped")
     later.append(METRICS, [{"step": 20, "split": "valid", **BOTH}])
     later.update(step=47, win_rate_step=20, **BOTH)
     [rated] = [each for each in list_runs() if each.name == "later"]
     assert (rated.win_rate, rated.eval_win_rate) == (0.9, 0.4)
     assert (result_of(later) or Result(0, 0, 0)).rate == 0.4
-    rows = dict(last_rows([RunFromFiles(each).view for each in (run, later)]))
-    assert rows["win rate"] == ("–", "90.0 %")
+    rows = {
+        each.key: each.values
+        for each in last_rows([RunFromFiles(each).view for each in (run, later)])
+    }
+    assert rows["win rate"] == ("–", "90 ±8 %")
 
 
 def test_the_archive() -> None:

@@ -1,6 +1,7 @@
 """Compare: the metrics of several runs over one another, and the settings that differ."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -24,7 +25,8 @@ from tui.state.series import Series
 from tui.text.format import duration
 from tui.text.safe_text import cut, safe_line
 from tui.text.setting_value import show
-from tui.text.suite_changes import change_in_words
+from tui.text.suite_changes import change_in_words, kept
+from tui.text.win_rates import EVALUATOR, win_rates
 from tui.widgets.chart import Chart, reading
 from tui.widgets.from_thread import show_from_thread
 from tui.widgets.plot import Line
@@ -34,7 +36,15 @@ from tui.widgets.section_title import SectionTitle
 SECONDS = 2.0  # between two looks at runs that still go on
 COLORS = 6
 SEVERAL = ("loss", "win_rate", "margin", "kl")  # metrics that are shown together
-Difference = tuple[str, tuple[str, ...]]  # a setting, and its value in each run
+
+
+class Row(NamedTuple):
+    """A setting or a figure, and its value in each run: what a column has room for, and, where that
+    leaves something out, the whole."""
+
+    key: str
+    values: tuple[str, ...]
+    whole: tuple[str, ...] = ()
 
 
 class SmallChart(Vertical):
@@ -63,7 +73,7 @@ class CompareScreen(StudioScreen):
     TITLE = "compare"
     DEFAULT_CSS = """
     CompareScreen {
-        padding: 0 1;
+        & > * { padding: 0 1; }
         & #head { height: auto; max-height: 9; }
         & #body { height: 1fr; margin: 1 0 0 0; }
         & #body > Chart { height: 3fr; }
@@ -82,7 +92,7 @@ class CompareScreen(StudioScreen):
         Binding("n", "next(1)", "next metric", id="compare.next"),
         Binding("N", "next(-1)", "metric before", show=False, id="compare.previous"),
         Binding("enter", "large", "chart alone", id="compare.large"),
-        Binding("v", "several", "several metrics", id="compare.several"),
+        Binding("v", "several", "several", id="compare.several"),
         Binding("w", "write", "write a file", id="compare.write"),
         Binding("tab", "other_part", "settings", id="compare.other_part"),
         Binding("escape", "app.back", "back", id="compare.back"),
@@ -126,7 +136,7 @@ class CompareScreen(StudioScreen):
                 for name in SEVERAL:
                     yield SmallChart(metric(name))
             with Container(id="different"):
-                yield SectionTitle("settings that differ, what the guard found, last numbers")
+                yield SectionTitle("settings that differ, guard, last numbers")
                 yield RowList(self._difference_line, empty="none", id="settings")
 
     def on_mount(self) -> None:
@@ -154,7 +164,7 @@ class CompareScreen(StudioScreen):
             return
         show_from_thread(self, self._show_runs, read, differences(settings))
 
-    def _show_runs(self, read: list[RunFromFiles], different: list[Difference]) -> None:
+    def _show_runs(self, read: list[RunFromFiles], different: list[Row]) -> None:
         self._sources = read
         rows = [*suite_rows(self.views), *different, *last_rows(self.views)]
         self.query_one("#settings", RowList).show(rows)
@@ -188,22 +198,26 @@ class CompareScreen(StudioScreen):
                 (f"  {metric.meaning}" if self.size.width >= 100 else "", "$faint"),
             )
         ]
-        for number, (view, line) in enumerate(zip(self.views, chart.lines, strict=False)):
-            place = chart.nearest(line)
-            at_cursor = None if place is None else line.series.values[place]
-            figure = metric.show(at_cursor)
+        places = [chart.nearest(line) for line in chart.lines]
+        values = [
+            None if place is None else line.series.values[place]
+            for place, line in zip(places, chart.lines, strict=True)
+        ]
+        figures = [f"{metric.show(value)} {metric.unit}".strip() for value in values]
+        width = max(map(len, figures), default=0)
+        for number, (view, figure) in enumerate(zip(self.views, figures, strict=False)):
             rows.append(
                 Content.assemble(
-                    (f"{chart.sample(number)} {figure:>8} {metric.unit:<5}", _color(number)),
-                    (f" {safe_line(view.name, 60)}", "$foreground"),
+                    (f"{chart.sample(number)}  {figure:>{width}}", _color(number)),
+                    (f"  {safe_line(view.name, 60)}", "$foreground"),
                     (f"  {view.status}, {view.step:,} steps", "$muted"),
                 )
             )
         self.query_one("#head", Static).update(Content("\n").join(rows))
 
-    def _difference_line(self, difference: Difference, width: int) -> Content:
+    def _difference_line(self, row: Row, width: int) -> Content:
         """The setting, and its value in each run in the colour of that run."""
-        key, values = difference
+        key, values, _ = row
         name = min(28, max(12, width // 3))
         room = max(6, (width - name - 2) // max(1, len(values)) - 2)
         parts: list[tuple[str, str]] = [(f"{cut(key, name):<{name}}  ", "$muted")]
@@ -217,12 +231,12 @@ class CompareScreen(StudioScreen):
     def _whole_difference(self) -> None:
         row = self.query_one("#settings", RowList).current
         if row:
-            key, values = row
+            values = row.whole or row.values
             words = " · ".join(
                 f"{view.name}: {text or 'empty'}"
                 for view, text in zip(self.views, values, strict=False)
             )
-            self.say(safe_line(f"{key}  {words}", 600), 15)
+            self.say(safe_line(f"{row.key}  {words}", 600), 15)
 
     def on_resize(self, event: Resize) -> None:
         """There may be room for more words."""
@@ -286,51 +300,54 @@ class CompareScreen(StudioScreen):
         (settings if chart.has_focus else chart).focus()
 
 
-def differences(settings: Sequence[Settings]) -> list[Difference]:
+def differences(settings: Sequence[Settings]) -> list[Row]:
     """The settings, other than the name, that are not the same in all of the runs."""
-    different: list[Difference] = []
+    different: list[Row] = []
     for field in fields():
         values = [value(each, field.key) for each in settings]
         if field.key != "run_name" and any(each != values[0] for each in values):
-            different.append((field.key, tuple(show(each) for each in values)))
+            different.append(Row(field.key, tuple(show(each) for each in values)))
     return different
 
 
-def last_rows(views: Sequence[RunView]) -> list[Difference]:
-    """What the runs took, and the metrics that any of them has, with their last values."""
-    rows: list[Difference] = []
+def last_rows(views: Sequence[RunView]) -> list[Row]:
+    """What the runs took, and the metrics that any of them has, with their last values; a win rate
+    is that of the list of runs, with its interval."""
+    rows: list[Row] = []
     times = [view.elapsed() for view in views]
     if any(times):
-        rows.append(("time", tuple("–" if each is None else duration(each) for each in times)))
+        rows.append(Row("time", tuple("–" if each is None else duration(each) for each in times)))
     for each in CARDS:
-        values = [_last(view, each.name) for view in views]
-        if any(value is not None for value in values):
-            shown = (
-                "–" if value is None else f"{each.show(value)} {each.unit}".strip()
-                for value in values
-            )
-            rows.append((each.label, tuple(shown)))
+        values = tuple(_last(view, each) for view in views)
+        if any(values):
+            rows.append(Row(each.label, tuple(value or "–" for value in values)))
     return rows
 
 
-def _last(view: RunView, metric: str) -> float | None:
-    """The last value of a metric. A win rate is that of what the run keeps, as in the list of
-    runs, which no point of the series may be; one of the start alone is none."""
-    if metric not in (WIN_RATE[0], EVAL_WIN_RATE[0]):
-        return view.latest(metric)
-    if view.only_start_measured or view.evaluation is None:
-        return None
-    return getattr(view.evaluation, metric)
+def _last(view: RunView, metric: Metric) -> str:
+    """The last value of a metric with its unit; a win rate of the start alone is none."""
+    if metric.name in (WIN_RATE[0], EVAL_WIN_RATE[0]):
+        if view.only_start_measured:
+            return ""
+        rates = win_rates(view.evaluation) if view.evaluation else []
+        for rate in rates:
+            if (rate.who == EVALUATOR) == (metric.name == EVAL_WIN_RATE[0]):
+                return rate.percent
+    value = view.latest(metric.name)
+    return "" if value is None else f"{metric.show(value)} {metric.unit}".strip()
 
 
-def suite_rows(views: Sequence[RunView]) -> list[Difference]:
+def suite_rows(views: Sequence[RunView]) -> list[Row]:
     """The guard's suites that any of the runs has, and what each run kept, gained and lost."""
-    changes = [{each.suite: change_in_words(each) for each in view.suites} for view in views]
+    changes = [{each.suite: each for each in view.suites} for view in views]
     names = dict.fromkeys(name for each in changes for name in each)
-    return [
-        (f"guard: {name}", tuple(each.get(name, "not measured") for each in changes))
-        for name in names
-    ]
+    rows: list[Row] = []
+    for name in names:
+        own = [each.get(name) for each in changes]
+        short = tuple(kept(each) if each else "not measured" for each in own)
+        whole = tuple(change_in_words(each) if each else "not measured" for each in own)
+        rows.append(Row(f"guard: {name}", short, whole))
+    return rows
 
 
 def _color(number: int) -> str:

@@ -10,6 +10,12 @@ def change_in_words(change: SuiteChange) -> str:
     return f"{counts} · {_sure(change)}"
 
 
+def kept(change: SuiteChange) -> str:
+    """`39 of 40 +2`: how much is left of what was right before, and how much came to it."""
+    gained = f" +{change.gained}" if change.gained else ""
+    return f"{change.kept} of {change.before}{gained}"
+
+
 def table(changes: tuple[SuiteChange, ...]) -> list[str]:
     """A line a suite."""
     names = [safe_line(each.suite, 24) for each in changes]

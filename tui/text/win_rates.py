@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from engine.events import Evaluated
 
+EVALUATOR = "by the evaluator"
+
 
 @dataclass(frozen=True, slots=True)
 class WinRate:
@@ -29,7 +31,7 @@ def win_rates(event: Evaluated) -> list[WinRate]:
     evaluator = (event.eval_win_rate, event.eval_win_rate_low, event.eval_win_rate_high)
     each = [
         ("" if alone else "by the judge", *judge, event.prompts),
-        ("by the evaluator", *evaluator, event.eval_prompts),
+        (EVALUATOR, *evaluator, event.eval_prompts),
     ]
     return [
         WinRate(who, rate, low, high, prompts)

@@ -33,9 +33,9 @@ class Chart(Widget, can_focus=True):
         Binding("end", "ends(1)", "to the newest point", show=False, id="chart.last"),
         Binding("plus,up", "zoom(0.5)", "zoom", key_display="+-", id="chart.zoom_in"),
         Binding("minus,down", "zoom(2.0)", "zoom out", show=False, id="chart.zoom_out"),
-        Binding("z", "whole", "whole", id="chart.whole"),
+        Binding("z", "whole", "whole", show=False, id="chart.whole"),
         Binding("S", "smooth", "smooth", id="chart.smooth"),
-        Binding("x", "axis", "step or time", id="chart.axis"),
+        Binding("x", "axis", "step or time", show=False, id="chart.axis"),
         Binding("X", "scale", "log scale", id="chart.scale"),
     ]
 
@@ -297,9 +297,16 @@ def _x_axis(window: Range, width: int, cursor: int, axis: Axis) -> list[Content]
 
 
 def reading(chart: Chart) -> str:
-    """What the cursor stands on: `step 120 · 12 min`, without the values."""
-    if not chart.lines or (place := chart.nearest(chart.lines[0])) is None:
+    """What the cursor stands on: `step 120 · 12 min`, without the values; of the line that has a
+    point nearest to it."""
+    points = [(line, place) for line in chart.lines if (place := chart.nearest(line)) is not None]
+    if not points:
         return ""
-    series = chart.lines[0].series
+    line, place = min(points, key=lambda each: abs(_at(chart, *each) - chart.cursor_x))
+    series = line.series
     at = f"step {series.steps[place]:,.0f}"
     return f"{at} · {duration(series.times[place])}" if math.isfinite(series.times[place]) else at
+
+
+def _at(chart: Chart, line: Line, place: int) -> float:
+    return plot.across(line, chart.axis)[place]
