@@ -43,6 +43,11 @@ class RunSummary:
     tags: tuple[str, ...] = ()
     notes: str = ""
 
+    @property
+    def doing(self) -> str:
+        """The status in a word for people: a new run counts as paused until it has loaded."""
+        return "loading" if self.status == "paused" and not self.total_steps else self.status
+
 
 def read_summary(path: Path, is_link: bool) -> RunSummary:
     """The row of a run's folder. Never raises: what cannot be read is damaged."""

@@ -53,6 +53,11 @@ def test_order(order: Order, names: str) -> None:
     assert "".join(each.name for each in order.sort(RUNS)) == names
 
 
+def test_a_run_that_loads_is_not_called_paused() -> None:
+    assert " loading " in row(run("new", status="paused"), 80, Glance(), ()).plain
+    assert " paused " in row(run("old", status="paused", total_steps=9), 80, Glance(), ()).plain
+
+
 def test_every_column_can_be_sorted_by() -> None:
     order = Order()
     for _ in COLUMNS:

@@ -97,7 +97,7 @@ def read(run: RunSummary) -> Preview:
 def head(run: RunSummary) -> Content:
     """Name and facts of a run, and what went wrong with it."""
     parts: list[Content | tuple[str, str]] = [(safe_line(run.name, 200), "bold")]
-    parts.append((f"\n{run.status} · {facts_of(run)}", "$muted"))
+    parts.append((f"\n{run.doing} · {facts_of(run)}", "$muted"))
     if reason := run.damaged or run.error:
         parts.append((f"\n{safe_line(reason, 400)}", "$bad"))
     return Content.assemble(*parts, "\n")

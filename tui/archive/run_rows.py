@@ -72,7 +72,7 @@ def _trend(run: RunSummary, glance: Glance) -> str:
 
 COLUMNS = (
     Column("name", 0, lambda run, _: run.name, lambda run: run.name.lower()),
-    Column("status", 11, lambda run, _: run.status, lambda run: run.status),
+    Column("status", 11, lambda run, _: run.doing, lambda run: run.status),
     Column("model", 22, lambda run, _: _last(run.model), lambda run: run.model, wide_only=True),
     Column("judge", 18, lambda run, _: _last(run.judge), lambda run: run.judge, wide_only=True),
     Column(

@@ -121,7 +121,7 @@ def _row(run: RunSummary) -> tuple[str, ...]:
     win_rate = " · ".join(f"{rate:.0%}" for rate in rates) or "–"
     return (
         safe_line(run.name),
-        safe_line((run.damaged and f"damaged: {run.damaged}") or run.status),
+        safe_line((run.damaged and f"damaged: {run.damaged}") or run.doing),
         _fraction(run.step, run.total_steps) or "–",
         f"{run.pairs:,}" if run.pairs is not None else "–",
         f"{run.loss:.3f}" if run.loss is not None else "–",
