@@ -217,15 +217,22 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         if self.quitting and not session.alive:
             self._quit_now()
 
+    @property
+    def _in_sight(self) -> StudioScreen | None:
+        """The screen that is told of the run: the one in front, or under what is seen through."""
+        if not self.is_running:  # it closes, and the screen's parts go one after the other
+            return None
+        through = getattr(self.screen, "SEEN_THROUGH", False) and len(self.screen_stack) > 1
+        screen = self.screen_stack[-2] if through else self.screen
+        return screen if isinstance(screen, StudioScreen) and screen.ready else None
+
     def _tell_live(self) -> None:
-        if self.is_running and isinstance(self.screen, StudioScreen) and self.screen.ready:
-            self.screen.show_live(self.live)
+        if screen := self._in_sight:
+            screen.show_live(self.live)
 
     def _tell_screen(self, events: Sequence[Event]) -> None:
-        if not self.is_running:  # it closes, and the screen's parts go one after the other
-            return
-        if isinstance(self.screen, StudioScreen) and self.screen.ready:
-            self.screen.run_changed(events)
+        if screen := self._in_sight:
+            screen.run_changed(events)
 
     def _notify_person(self, session: "Session", events: Sequence[Event]) -> None:
         """Ring when the run ends, and when a first pair waits for somebody who looks elsewhere."""

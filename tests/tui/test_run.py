@@ -456,6 +456,20 @@ def test_a_flood_of_events_is_taken_in() -> None:
     watch(scene)
 
 
+def test_a_run_is_seen_to_go_on_while_a_theme_is_chosen() -> None:
+    session = LiveSession(a_run(40))
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        assert "step 40 / 100" in shown(app)
+        await pilot.press("f8", "j")
+        session.events += [each for each in a_run(41) if getattr(each, "step", 0) == 41]
+        await until(pilot, lambda: "step 41 / 100" in shown(app))
+        await pilot.press("escape")
+        assert isinstance(app.screen, RunScreen)
+
+    watch(scene, session)
+
+
 def test_too_small_a_terminal_gets_one_line() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         grid = app.screen.query_one(CardGrid)

@@ -27,6 +27,7 @@ class ThemePicker(ModalScreen[None]):
     ThemePicker OptionList:focus { border: none; }
     ThemePicker Static { height: auto; }
     """
+    SEEN_THROUGH = True  # the screen below shows the colours, and the run as it goes on
     BINDINGS = [  # noqa: RUF012
         Binding("escape,q,f8", "leave", "as before", id="themes.leave"),
         Binding("j", "move(1)", "down", show=False, id="themes.down"),
