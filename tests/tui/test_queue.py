@@ -21,6 +21,7 @@ from tui.archive.queue_screen import QueueScreen
 from tui.archive.runs_screen import RunsScreen
 from tui.shell.ask import AskChoice, AskText
 from tui.terminal import queue_process
+from tui.widgets.row_list import RowList
 
 RATE = {"step": 40, "win_rate": 0.78, "win_rate_low": 0.7, "win_rate_high": 0.86}
 
@@ -314,8 +315,11 @@ def test_what_was_dropped_comes_back_to_its_place() -> None:
         await until(pilot, lambda: order() == names[:1])
         await pilot.press("u")
         assert "is back" in said(app)
+        table = app.screen.query_one(RowList)
+        await until(pilot, lambda: table.current.cell.run == names[2])
         await pilot.press("u")
         assert order() == names
+        await until(pilot, lambda: table.current.cell.run == names[1])
 
     play(scene)
 

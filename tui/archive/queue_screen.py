@@ -24,9 +24,11 @@ from tui.shell.base import StudioScreen
 from tui.terminal import queue_process
 from tui.text.safe_text import safe_line
 from tui.widgets.from_thread import show_from_thread
+from tui.widgets.key_line import KeyLine
 from tui.widgets.row_list import RowList
 
 SECONDS = 1.5  # between two looks
+STARTED = "the queue is worked through, also after this program is left · s stops it"
 
 
 class QueueScreen(StudioScreen):
@@ -65,6 +67,7 @@ class QueueScreen(StudioScreen):
         super().__init__()
         self._reader = QueueReader()
         self._rows: list[QueueRow] | None = None  # None until they were read
+        self._cursor_at = ""  # the run that the cursor goes to once it is shown
         self._dropped: list[list[tuple[int, Cell]]] = []  # by each key press that dropped some
         self._at_work = False  # whether a process works through the queue
 
@@ -118,15 +121,15 @@ class QueueScreen(StudioScreen):
     def _show(self, rows: list[QueueRow], at_work: bool) -> None:
         changed, self._at_work = at_work != self._at_work, at_work
         current = self.table.current
-        self._rows = rows
-        at = next(
-            (n for n, each in enumerate(rows) if current and each.cell.run == current.cell.run),
-            None,
-        )
+        run = self._cursor_at or (current.cell.run if current else "")
+        at = next((place for place, each in enumerate(rows) if each.cell.run == run), None)
+        self._rows, self._cursor_at = rows, ""
         self.table.show(rows, at, empty="  nothing waits · + in the form or on a run adds it")
         self._show_title()
         self.call_after_refresh(self._show_header)
         if changed:
+            if not at_work:
+                self.query_one(KeyLine).take_back(STARTED)
             self.refresh_bindings()
 
     def _show_title(self) -> None:
@@ -175,9 +178,7 @@ class QueueScreen(StudioScreen):
         if all(each.done for each in self._rows or []):
             self.say("nothing waits · + in the form or on a run adds it")
         elif self._try(queue_process.start):
-            self.say(
-                "the queue is worked through, also after this program is left · s stops it", 15
-            )
+            self.say(STARTED, 15)
 
     def action_stop(self) -> None:
         """Ask that process to stop."""
@@ -215,6 +216,7 @@ class QueueScreen(StudioScreen):
     def action_undo(self) -> None:
         """Put back what was dropped last."""
         cells = self._dropped[-1]
+        self._cursor_at = cells[0][1].run
         if self._try(lambda: queue.put_back(cells)):
             self._dropped.pop()
             self.refresh_bindings()
