@@ -79,7 +79,7 @@ def run_app(
                     runner.run(app.run_async(mouse=wants_mouse(os.environ)))
             finally:
                 control.end()
-    if line := last_line(control):
+    for line in filter(None, (last_line(control), queue_line(control))):
         with contextlib.suppress(OSError):  # the terminal is gone
             print(safe_line(line), file=sys.stderr, flush=True)
     # Not waiting for the engine's thread, or for what it loads, or for a sum over ranks that hangs.
@@ -126,6 +126,20 @@ def last_line(control: "RunControl") -> str:
     error = [view.error.rstrip(".")] if view.error else []
     folder = [where] if session.has_folder else []
     return "; ".join([f"{view.name}: {ending(view)}", *error, *folder])
+
+
+def queue_line(control: "RunControl") -> str:
+    """That the queue is worked through further, by a process of its own; empty where it is not."""
+    from engine.runs.queue import read_queue
+    from engine.runs.sweep import QUEUE, worker_of
+
+    if worker_of(QUEUE) is None or control.ended_by == signal.SIGHUP:
+        return ""
+    with contextlib.suppress(UserError):
+        left = len(read_queue().left())
+        runs = f"{left} run{'s' * (left != 1)} left"
+        return f"the queue goes on, {runs}: `lora-studio runs` lists them, Q in the app stops it"
+    return ""
 
 
 def _instead(run: "Run | None") -> str:

@@ -11,6 +11,7 @@ import pytest
 from textual.pilot import Pilot
 
 from engine.events import RunStatus
+from engine.runs import queue, sweep
 from engine.runs.archive import name_to_open, open_run, runs_root
 from engine.runs.folder import Run
 from engine.settings.files import preset
@@ -19,7 +20,7 @@ from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.person import human_settings
 from tests.tui.stage import play, said, shown, until
 from tui.app import StudioApp
-from tui.run_app import last_line
+from tui.run_app import last_line, queue_line
 from tui.shell.leaving import LeaveQuestion
 from tui.terminal import detach as detaching
 
@@ -210,3 +211,12 @@ def test_an_end_that_was_asked_for_says_nothing_of_the_terminal() -> None:
     attach(app, session)
     app.control.end()
     assert "terminal" not in (session.run.path / "log.txt").read_text()
+
+
+def test_that_the_queue_goes_on_is_said_after_the_app() -> None:
+    app = StudioApp()
+    queue.add_settings(preset("starter"))
+    assert queue_line(app.control) == ""
+    with sweep.working_on("queue"):
+        line = queue_line(app.control)
+        assert line.startswith("the queue goes on, 1 run left: `lora-studio runs`")

@@ -315,11 +315,15 @@ def test_what_was_dropped_comes_back_to_its_place() -> None:
         await until(pilot, lambda: order() == names[:1])
         await pilot.press("u")
         assert "is back" in said(app)
-        table = app.screen.query_one(RowList)
-        await until(pilot, lambda: table.current.cell.run == names[2])
+        table = app.screen.query_one("#table", RowList)
+
+        def under_cursor() -> str:
+            return table.current.cell.run if table.current else ""
+
+        await until(pilot, lambda: under_cursor() == names[2])
         await pilot.press("u")
         assert order() == names
-        await until(pilot, lambda: table.current.cell.run == names[1])
+        await until(pilot, lambda: under_cursor() == names[1])
 
     play(scene)
 
