@@ -106,6 +106,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         self._lines = Lines()
         self._pairs_waited = False
         self._ticked = 0.0
+        self._alive = False  # whether the run was at work when last looked at
         self._elsewhere: LiveRun | None = None  # that another process trains
         self.add_mode("setup", self.navigator.setup_screen)
         self._themes = ThemeRegistry(self)
@@ -208,9 +209,11 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         session, view = self.session, self.view
         if not session or not view:
             return
+        # The last event comes just before the engine's thread ends, and what one can do then after.
+        ended, self._alive = self._alive and not session.alive, session.alive
         events = self.control.drain()
         now = time.monotonic()
-        if events or (view.live and now - self._ticked >= 1):
+        if events or ended or (view.live and now - self._ticked >= 1):
             self._ticked = now
             self._tell_screen(events)
         self._notify_person(session, events)

@@ -56,6 +56,20 @@ def watch(scene: Any, size: tuple[int, int] = COMPACT, **how: Any) -> None:
     play(main, size)
 
 
+def test_what_is_next_is_shown_although_the_thread_outlives_its_last_event() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[Any]) -> None:
+        session = ended(with_adapters(make_run("polite")))
+        session.alive = True
+        attach(app, session)
+        await pilot.press("f3")
+        await until(pilot, lambda: "Finished." in shown(app))
+        assert "kept in" not in shown(app)
+        session.alive = False
+        await until(pilot, lambda: "kept in" in shown(app))
+
+    play(scene, COMPACT)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_the_end_shows_what_came_of_it_and_what_is_next(size: tuple[int, int]) -> None:
     async def scene(app: StudioApp, pilot: Pilot[Any], session: Any) -> None:

@@ -189,7 +189,7 @@ class RunScreen(SteeringScreen):
         failed = view is not None and view.status in ("failed", "untrained")
         self.query_one(HealthLine).show(view.findings if view else (), steady=not failed)
         exports = self.studio.control.export_commands
-        asked = f"{session.status} {session.stopping} {exports}" if session else ""
+        asked = f"{session.status} {session.alive} {session.stopping} {exports}" if session else ""
         offered = f"{view.status} {view.judge} {asked}" if view else ""
         if offered != self._offered:
             self._offered = offered
