@@ -34,6 +34,7 @@ from tests.tui.test_try_it import Answering
 from tests.tui.test_what_now import ended, with_adapters
 from tui.app import StudioApp
 from tui.archive.chat_screen import ChatScreen
+from tui.archive.run_table_screen import TitleLine
 from tui.archive.try_it_screen import TryItScreen
 from tui.run.what_now import Ended, WhatNow
 from tui.setup.data_pane import DataPane
@@ -292,6 +293,8 @@ async def runs_list(app: StudioApp, pilot: Pilot[Any]) -> None:
     archive()
     await pilot.press("f5")
     await until(pilot, lambda: "short-rubric" in shown(app))
+    titles = app.screen.query_one(TitleLine)  # which are drawn once more for the rows' width
+    await until(pilot, lambda: titles._columns_width > 0)
 
 
 @scene
