@@ -348,6 +348,12 @@ def shown_status(state: Record, has_holder: Callable[[], bool]) -> str:
     return status if isinstance(status, str) and status in STATUSES else "unknown"
 
 
+def seconds_taken(line: Record) -> float | None:
+    """What the run had taken at a line of metrics.jsonl, in seconds; those of older runs tell the
+    training alone. None: the line does not tell."""
+    return finite(line.get("elapsed_seconds")) or finite(line.get("seconds"))
+
+
 def write_state(folder: Path, state: Record) -> None:
     """Replace the run.json in `folder`; texts that are too long for it are cut.
 

@@ -13,7 +13,7 @@ from engine.events import EVAL_WIN_RATE, WIN_RATE
 from engine.json_number import finite, whole
 from engine.runs import durable, plan_file
 from engine.runs.checkpoints import checkpoint_damage
-from engine.runs.folder import METRICS, PAIRS, SAMPLED, UNDECIDED, Run
+from engine.runs.folder import METRICS, PAIRS, SAMPLED, UNDECIDED, Run, seconds_taken
 from engine.runs.json_lines import Record
 
 PLANNED = "going_back.json"
@@ -136,8 +136,7 @@ def _tell(run: Run, step: int) -> None:
     rates: Record = dict.fromkeys((*names, "win_rate_step"))
     seconds = 0.0
     for line in run.read(METRICS):
-        known = (finite(line.get(name)) for name in ("elapsed_seconds", "seconds"))
-        seconds = next(filter(None, known), seconds)
+        seconds = seconds_taken(line) or seconds
         if any(finite(line.get(name)) is not None for name in names):
             rates = {name: line.get(name) for name in names} | {"win_rate_step": line["step"]}
     pairs = sum(1 for file in _LABELS for _ in run.read(file))

@@ -91,7 +91,6 @@ class RunTableScreen(StudioScreen):
         super().__init__()
         self.summaries: list[RunSummary] | None = None  # None until the folder was read
         self._order = Order()
-        self._in_list = 0  # how many the filter leaves
         self._marked: dict[Path, RunSummary] = {}
         self.glances = RunGlances()
         self._read_at = 0.0  # when the folder was last read
@@ -199,7 +198,6 @@ class RunTableScreen(StudioScreen):
         visible = self._order.sort(matching(self.summaries, text, self.glances.settings))
         cursor = next((place for place, run in enumerate(visible) if run.path == at), None)
         self.table.searched = bool(text.strip())
-        self._in_list = len(visible)
         self.table.show(visible, cursor, empty=f"  {_why_empty(text)}")
         self._show_title()
         self.call_after_refresh(self._show_header)  # which a scroll bar may have narrowed
@@ -207,7 +205,8 @@ class RunTableScreen(StudioScreen):
     def _show_title(self) -> None:
         everything = self.summaries or []
         live = sum(run.status in UNDER_WAY for run in everything)
-        filtered = f"{self._in_list} of " if self._in_list < len(everything) else ""
+        left = len(self.table.rows)
+        filtered = f"{left} of " if left < len(everything) else ""
         facts = [f"{filtered}{len(everything)} run{'s' * (len(everything) != 1)}"]
         facts += [f"{live} live"] if live else []
         facts += [f"{len(self._marked)} marked"] if self._marked else []

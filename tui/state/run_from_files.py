@@ -18,7 +18,7 @@ from engine.events import (
     SuiteChange,
 )
 from engine.json_number import finite, real, whole
-from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run, shown_status
+from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run, seconds_taken, shown_status
 from engine.runs.json_lines import Record
 from tui.state.run_view import LOG_LINES, NEWEST, RunView
 
@@ -66,8 +66,7 @@ class RunFromFiles:
             if line.get("split") == "kept":  # of an earlier step, and so no point of the series
                 continue
             if (step := real(line.get("step"))) is not None:
-                known = (real(line.get(name)) for name in ("elapsed_seconds", "seconds"))
-                self._seconds = next(filter(None, known), self._seconds)
+                self._seconds = seconds_taken(line) or self._seconds
                 self.view.add_metrics(step, line, self._seconds)
 
     def _date_win_rate(self) -> None:

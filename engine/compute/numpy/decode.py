@@ -9,7 +9,6 @@ import numpy as np
 from engine.compute.numpy.kv_cache import KVCache
 from engine.compute.numpy.model import numpy_model
 from engine.compute.numpy.packed import FEW
-from engine.compute.numpy.products import MANY
 
 
 class NumpyDecoder:
@@ -18,8 +17,7 @@ class NumpyDecoder:
     def __init__(
         self, module: nn.Module, prompts: Sequence[Sequence[int]], copies: int, room: int
     ) -> None:
-        rows = len(prompts) * copies
-        self._model = numpy_model(module, packs=FEW <= rows < MANY)
+        self._model = numpy_model(module, packs=len(prompts) * copies in FEW)
         self._rows = KVCache(self._model, len(prompts), max(map(len, prompts)))
         owners = [row for row in range(len(prompts)) for _ in range(copies)]
         self.logits = mx.array(self._model.logits(self._rows.feed(prompts))[owners])

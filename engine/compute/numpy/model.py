@@ -23,7 +23,7 @@ from mlx_lm.tuner.lora import LoRALinear
 from engine.compute import headway, limits
 from engine.compute.numpy.packed import FEW, PackedWeight, can_pack, packed
 from engine.compute.numpy.pointwise import Norm, gated, rotated
-from engine.compute.numpy.products import MANY, multiply
+from engine.compute.numpy.products import multiply
 
 ATTENTION_PARTS = {"q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm", "rope"}
 MLP_PARTS = {"gate_proj", "up_proj", "down_proj"}
@@ -65,14 +65,14 @@ class Linear:
 
     def into(self, x: np.ndarray, out: np.ndarray) -> None:
         """Write the product with x (in, tokens) into out (out, tokens)."""
-        if self.packed is not None and FEW <= x.shape[1] < MANY:
+        if self.packed is not None and x.shape[1] in FEW:
             out[...] = self.packed.by_token(x).T
         else:
             multiply(self.weight, x, out)
         self.add_rest(x, out)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        if self.packed is not None and FEW <= x.shape[1] < MANY:
+        if self.packed is not None and x.shape[1] in FEW:
             out = self.packed.by_token(x).T  # a token's numbers follow each other in memory
         else:
             out = np.empty((len(self.weight), x.shape[1]), np.float32)

@@ -17,7 +17,7 @@ import numpy as np
 from engine.compute.numpy.products import AS_IS, MANY, ROW_MAJOR, TRANSPOSED
 from engine.machine.blas import is_mkl, load_fast_blas
 
-FEW = 2  # tokens from which on this is faster than with the weight as it is, up to `MANY`
+FEW = range(2, MANY)  # numbers of tokens with which this is faster than the weight as it is
 RIGHT_HAND, LAID_OUT = 162, 151  # as MKL numbers that side of a product, and a matrix laid out
 _kept: dict[int, "PackedWeight"] = {}  # by the id of the array that each is made from
 
