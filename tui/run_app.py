@@ -2,15 +2,17 @@
 
 import contextlib
 import faulthandler
+import io
 import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from engine.errors import UserError
 from engine.machine.launch import place
 from tui.terminal.requirements import in_browser, refusal
+from tui.terminal.screen_loop import ScreenFile, screen_runner
 from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:
@@ -58,7 +60,6 @@ def run_app(
         faulthandler.enable(2)
         from tui.app import StudioApp
         from tui.terminal.job_control import JobControl
-        from tui.terminal.screen_loop import screen_runner
         from tui.terminal.signals import handle_signals
         from tui.textual_private.terminal_driver import TerminalDriver
 
@@ -96,7 +97,8 @@ def _drawing_on(descriptor: int) -> Iterator[None]:
     the locale says: an unknown letter is better than a crash.
     """
     saved = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
-    screen: TextIO = open(descriptor, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    terminal = io.BufferedWriter(ScreenFile(descriptor, "w", closefd=False))
+    screen = io.TextIOWrapper(terminal, encoding="utf-8", errors="replace")
     sys.stderr = sys.__stdout__ = sys.__stderr__ = screen  # pyright: ignore[reportConstantRedefinition]
     try:
         yield

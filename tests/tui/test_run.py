@@ -682,19 +682,32 @@ def test_a_report_is_a_line_of_the_log() -> None:
     watch(scene, size=STANDARD)
 
 
-def test_a_step_is_drawn_in_two_frames_and_coming_back_to_the_screen_in_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(screen, "SECOND_FRAME", 1_000.0)
+def test_what_is_new_is_drawn_a_part_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     session = LiveSession(a_run(3))
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await pilot.press("f2", "f3")
         await until(pilot, lambda: "How do I keep basil alive?" in shown(app))
+        await until(pilot, lambda: "step 3" in shown(app))
+        monkeypatch.setattr(screen, "NEXT_PART", 1_000.0)
         session.events = [*steps("loss", [0.6] * 4)[-1:], judged("And mint?")]
         await until(pilot, lambda: "step 4 / 4" in shown(app))
         assert "And mint?" not in shown(app)
+
+    watch(scene, session)
+
+
+def test_what_came_while_another_screen_was_in_front_is_drawn_on_coming_back() -> None:
+    session = LiveSession(a_run(3))
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await pilot.press("f2", "f3")
-        await until(pilot, lambda: "And mint?" in shown(app))
+        await until(pilot, lambda: "How do I keep basil alive?" in shown(app))
+        session.events = [judged("And dill?")]
+        await pilot.press("f2")  # perhaps in the middle of the parts
+        session.events += [*steps("loss", [0.6] * 4)[-1:], judged("And mint?")]
+        await until(pilot, lambda: not session.events)
+        await pilot.press("f3")
+        await until(pilot, lambda: "step 4 / 4" in shown(app) and "And mint?" in shown(app))
 
     watch(scene, session)

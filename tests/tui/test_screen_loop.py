@@ -4,13 +4,16 @@ import asyncio
 import gc
 import io
 import os
+import select
 import selectors
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
+from textual._ansi_sequences import SYNC_END, SYNC_START
 from textual.app import App
 
 from tui.terminal import screen_loop
@@ -124,7 +127,35 @@ def test_garbage_goes_in_the_pauses_and_not_before() -> None:
     assert not any(collections)
 
 
-def test_the_driver_writes_at_once_and_nothing_once_the_terminal_is_gone(
+def test_writing_to_the_terminal_gives_the_engine_a_short_turn() -> None:
+    done = threading.Event()
+
+    def engine() -> None:
+        while not done.is_set():
+            sum(range(1000))
+
+    async def seconds_of_10_frames(kind: type[io.FileIO]) -> float:
+        reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        assert reader.stdin is not None
+        with reader, kind(reader.stdin.fileno(), "w", closefd=False) as terminal:
+            began = time.perf_counter()
+            for _ in range(10):
+                terminal.write(bytes(1_000_000))  # more than a pipe takes at once
+            return time.perf_counter() - began
+
+    thread = threading.Thread(target=engine, daemon=True)
+    thread.start()
+    try:
+        with screen_loop.screen_runner() as runner:
+            taken = runner.run(seconds_of_10_frames(screen_loop.ScreenFile))
+            without = runner.run(seconds_of_10_frames(io.FileIO))
+    finally:
+        done.set()
+        thread.join()
+    assert taken < without / 2, (taken, without)
+
+
+def test_the_driver_writes_a_frame_at_once_and_as_a_whole_and_nothing_once_the_terminal_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def draw() -> None:
@@ -134,6 +165,10 @@ def test_the_driver_writes_at_once_and_nothing_once_the_terminal_is_gone(
             driver = TerminalDriver(App())
             driver.write("a frame")
             assert os.read(terminal, 100) == b"a frame"
+            for part in (SYNC_START, "a frame", SYNC_END):
+                assert not select.select([terminal], [], [], 0)[0]
+                driver.write(part)
+            assert os.read(terminal, 100).decode() == f"{SYNC_START}a frame{SYNC_END}"
             os.close(terminal)
             driver.write("the next")
             monkeypatch.undo()

@@ -94,7 +94,6 @@ class QueueScreen(StudioScreen):
 
     def on_screen_resume(self) -> None:
         """What changed while another screen was in front shows at once."""
-        super().on_screen_resume()
         self.look()
 
     def on_resize(self, event: Resize) -> None:

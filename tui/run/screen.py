@@ -1,7 +1,7 @@
 """Run: what the run that trains now is doing, and what can be asked of it."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from textual import on
 from textual.binding import Binding
@@ -27,7 +27,8 @@ from tui.terminal.requirements import LEAST_LINES
 from tui.widgets.row_list import RowList
 from tui.widgets.section_title import SectionTitle
 
-SECOND_FRAME = 0.05  # seconds from the frame of a step's numbers to that of its texts
+NOTHING = "nothing was drawn"
+NEXT_PART = 0.03  # seconds from the frame of one part to that of the next
 
 
 class RunScreen(SteeringScreen):
@@ -126,8 +127,8 @@ class RunScreen(SteeringScreen):
     def __init__(self) -> None:
         super().__init__()
         self._memory = 0
-        self._offered = ""  # the state that the offered keys were drawn for
-        self._texts_due = False  # whether a frame of the texts is to come
+        self._offered = NOTHING  # the state that the offered keys were drawn for
+        self._due: list[Callable[[], None]] = []  # the parts of which a frame is to come
 
     def body(self) -> Iterable[Widget]:
         """Head, cards, the newest pair and the log, health."""
@@ -164,21 +165,27 @@ class RunScreen(SteeringScreen):
     # -- drawing ---------------------------------------------------------------------------------
 
     def run_changed(self, events: Sequence[Event]) -> None:
-        """Draw what is new; of a run that goes on in two frames, so that a key that comes in
-        between does not wait for both."""
-        self._show_numbers()
-        if not events:
-            self._show_texts()
-        elif not self._texts_due:
-            self._texts_due = True
-            self.call_after_refresh(self.set_timer, SECOND_FRAME, self._show_texts)
+        """Draw what is new; of a run that goes on a part a frame, so that a key that comes in
+        between waits for one of them alone."""
+        parts = (self._show_numbers, self._show_pairs, self._show_chart, self._show_log)
+        session = self.studio.session
+        if session is None or not session.alive or self._offered == NOTHING:
+            self._due.clear()
+            for part in parts:
+                part()
+            return
+        waiting = bool(self._due)
+        self._due += [part for part in parts if part not in self._due]
+        if not waiting:
+            self.call_after_refresh(self._show_next)
 
-    def _show_texts(self) -> None:
-        """The parts that take longest to draw: pairs, chart and log."""
-        self._texts_due = False
-        self._show_pairs()
-        self._show_chart()
-        self.query_one(LogPane).show(self.studio.view)
+    def _show_next(self) -> None:
+        if not self.is_current:  # drawn anew when it comes to the front
+            self._due.clear()
+        if self._due:
+            self._due.pop(0)()
+        if self._due:
+            self.call_after_refresh(self.set_timer, NEXT_PART, self._show_next)
 
     def _show_numbers(self) -> None:
         view, session = self.studio.view, self.studio.session
@@ -195,6 +202,9 @@ class RunScreen(SteeringScreen):
             self._offered = offered
             self.refresh_bindings()
             self._show_what_now()
+
+    def _show_log(self) -> None:
+        self.query_one(LogPane).show(self.studio.view)
 
     @on(CardGrid.Moved)
     def _show_chart(self) -> None:

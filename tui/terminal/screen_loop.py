@@ -8,14 +8,19 @@ answer takes Textual fifty such looks; at each of them the engine's thread would
 import asyncio
 import contextlib
 import gc
+import io
 import selectors
 import sys
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 SCREEN_TURN = 0.1  # seconds that the screen may keep Python while the engine's thread wants it
 ENGINE_TURN = 0.001  # and the other way round
-POLL_SECONDS = 0.005  # between two looks for input while there is something to do
+POLL_SECONDS = 0.02  # between two looks for input while there is something to do
 YOUNG = 3_000  # new objects from which on it is worth collecting garbage
 YOUNG_AT_ONCE = 100_000  # and from which on it does not wait for a pause
 OLDER = 10  # collections of a generation after which the next older one is due, as in Python
@@ -25,6 +30,7 @@ OLDER = 10  # collections of a generation after which the next older one is due,
 def screen_runner() -> Iterator[asyncio.Runner]:
     """Run a coroutine in such a loop; everything is as before afterwards."""
     switch, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(SCREEN_TURN)
     gc.set_threshold(YOUNG_AT_ONCE, *thresholds[1:])
     try:
         with asyncio.Runner(loop_factory=_loop) as runner:
@@ -50,12 +56,34 @@ class ScreenSelector(selectors.DefaultSelector):
             return []
         if not busy:
             _collect_garbage()
-        sys.setswitchinterval(ENGINE_TURN)
-        try:
-            return super().select(timeout)
-        finally:
-            sys.setswitchinterval(SCREEN_TURN)
-            self._looked = time.monotonic()
+        with _python_away():
+            ready = super().select(timeout)
+        self._looked = time.monotonic()
+        return ready
+
+
+class ScreenFile(io.FileIO):
+    """The terminal, opened to draw on. To write to it gives Python away as well."""
+
+    def write(self, data: "ReadableBuffer", /) -> int | None:
+        """Write to the terminal, as far as it takes it.
+
+        Raises:
+            OSError: the terminal is gone.
+        """
+        with _python_away():
+            return super().write(data)
+
+
+@contextlib.contextmanager
+def _python_away() -> Iterator[None]:
+    """Around what waits outside Python: the engine's thread may compute, and for no longer."""
+    turn = sys.getswitchinterval()
+    sys.setswitchinterval(ENGINE_TURN)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(turn)
 
 
 def _collect_garbage() -> None:

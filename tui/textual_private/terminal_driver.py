@@ -2,6 +2,7 @@
 
 import contextlib
 
+from textual._ansi_sequences import SYNC_END, SYNC_START
 from textual.drivers.linux_driver import LinuxDriver
 
 
@@ -13,9 +14,13 @@ class TerminalDriver(LinuxDriver):
     the answer to a key. A terminal that takes nothing holds up the screen alone.
     """
 
+    _in_frame = False
+
     def write(self, data: str) -> None:
-        """Write a frame or a sequence; nothing once the terminal is gone."""
+        """Write a sequence, or a frame as a whole; nothing once the terminal is gone."""
         assert self._file is not None  # which the app was given to draw on
+        self._in_frame = data == SYNC_START or (self._in_frame and data != SYNC_END)
         with contextlib.suppress(OSError):
             self._file.write(data)
-            self._file.flush()
+            if not self._in_frame:
+                self._file.flush()
