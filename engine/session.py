@@ -24,6 +24,7 @@ from engine.events import (
 )
 from engine.follow import Followers, check_followers
 from engine.json_number import finite
+from engine.machine.launch import place
 from engine.model import adapter_files
 from engine.notebook import train
 from engine.runs import archive, card_labels
@@ -31,6 +32,7 @@ from engine.runs.folder import LOG, Run, timestamp
 from engine.runs.remote import Watch
 from engine.secrets import hide
 from engine.settings.checks import problems
+from engine.settings.local_paths import anchored
 from engine.settings.schema import Settings
 
 if TYPE_CHECKING:
@@ -93,6 +95,8 @@ class Session:
             raise UserError("; ".join(f"{each.key}: {each.message}" for each in faults))
         check_followers(self.settings)
         if self.run is None:
+            if place() is None:  # another rank may have its files elsewhere
+                self.settings = anchored(self.settings)
             self.run = archive.create(self.settings)
             notes += card_labels.copy_to(self.run, self.settings)
         for note in notes:

@@ -181,7 +181,9 @@ def _refuse_person(settings: "Settings") -> None:
 
 
 def _cell(name: str, settings: "Settings") -> Cell:
-    named = settings.model_copy(update={"run_name": name})
+    from engine.settings.local_paths import anchored
+
+    named = anchored(settings).model_copy(update={"run_name": name})
     return Cell(name, {"run_name": name}, named.model_dump(mode="json"))
 
 

@@ -149,6 +149,7 @@ def plan_sweep(
     """
     from engine.settings.checks import check
     from engine.settings.files import apply_overrides, from_mapping
+    from engine.settings.local_paths import anchored
 
     axes = axes_of(words)
     count = math.prod(map(len, axes.values()))
@@ -171,7 +172,7 @@ def plan_sweep(
         check(settings)
         if settings.asks_person:
             raise UserError("judge: a person cannot judge a sweep; name a model or a rule")
-        cells.append(Cell(settings.run_name or "", own, settings.model_dump(mode="json")))
+        cells.append(Cell(settings.run_name or "", own, anchored(settings).model_dump(mode="json")))
     return Sweep(chosen, varied, cells)
 
 
