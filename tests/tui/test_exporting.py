@@ -74,11 +74,13 @@ def test_nor_does_one_that_is_broken_off_while_its_process_starts(
     assert list(tmp_path.iterdir()) == []
 
 
-def exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, status: int = 0) -> None:
+def exports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, status: int = 0, before: str = ":"
+) -> None:
     """Have the command do nothing but print a text."""
     (tmp_path / "text").write_text(text)
     program = tmp_path / "program"
-    program.write_text(f"#!/bin/sh\ncat {tmp_path / 'text'}; exit {status}\n")
+    program.write_text(f"#!/bin/sh\n{before}; cat {tmp_path / 'text'}; exit {status}\n")
     program.chmod(0o755)
     monkeypatch.setattr(exporting.sys, "executable", str(program))
 
@@ -126,6 +128,39 @@ def test_after_an_export_the_run_has_the_lines_of_its_programs(
         await pilot.press("end", "enter")
         await until(pilot, lambda: bool(copied))
         assert copied == ["ollama create polite -f out/Modelfile && ollama run polite"]
+
+    play(scene)
+
+
+def test_one_export_at_a_time_and_who_quits_is_asked_about_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    go_on = tmp_path / "go on"
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        attach(app, ended(with_adapters(make_run("polite"))))
+        await pilot.press("f3")
+        await until(pilot, lambda: "kept in" in shown(app))
+        waits = f"while ! test -e '{go_on}'; do sleep 0.05; done"
+        exports(tmp_path, monkeypatch, PRINTED.format(to="out"), before=waits)
+        await pilot.press("E")
+        await until(pilot, lambda: "export polite" in shown(app))
+        await pilot.press("end", "enter")
+        await until(pilot, lambda: "into which folder?" in shown(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.control.exporting)
+        await pilot.press("E")
+        await until(pilot, lambda: "the next can begin" in said(app))
+        await pilot.press("q")
+        await until(pilot, lambda: "an export is being written." in shown(app))
+        await pilot.press("escape", "q")
+        await until(pilot, lambda: "as soon as it is written" in shown(app))
+        await pilot.press("enter")
+        assert not app._exit
+        go_on.touch()
+        await until(pilot, lambda: app._exit)
+        assert "exported to" in said(app)
 
     play(scene)
 

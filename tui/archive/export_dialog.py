@@ -17,6 +17,9 @@ from tui.text.safe_text import safe_line
 async def export(app: App[Any], run: Run) -> None:
     """Ask, and write the adapters or the fused model of a run into a folder."""
     studio = studio_of(app)
+    if studio.control.exporting:
+        studio.say("an export is being written: the next can begin when it is there")
+        return
     name = safe_line(run.name, 50)
     what = await app.push_screen_wait(AskChoice(f"export {name}", exporting.WHAT))
     if not what:
@@ -34,7 +37,11 @@ async def export(app: App[Any], run: Run) -> None:
     )
     if to:
         folder = completions.expanded(to).absolute()
-        exported = await exporting.export(run.path, what, folder, studio.say, keep=keep)
+        studio.control.exporting = True
+        try:
+            exported = await exporting.export(run.path, what, folder, studio.say, keep=keep)
+        finally:
+            studio.control.exporting = False
         studio.control.export_commands.setdefault(run.path, {}).update(
             {line.partition(" ")[0]: line for line in exported.commands}
         )

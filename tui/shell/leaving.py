@@ -1,4 +1,4 @@
-"""The questions before the program is left while a run trains."""
+"""The questions before the program is left while it has something to do."""
 
 from collections.abc import Sequence
 
@@ -43,6 +43,16 @@ def leaving(name: str, *, bound: bool, loading: bool = False) -> LeaveQuestion:
     if not loading:
         choices.append((AT_ONCE, "quit now, without a checkpoint of the newest steps"))
     return LeaveQuestion(f"{name} is still {'loading' if loading else 'training'}.", choices)
+
+
+def still_exporting() -> LeaveQuestion:
+    """Whether the export that is being written is waited for."""
+    choices = (
+        (WAIT, "quit as soon as it is written"),
+        (STAY, "let it be written, and quit later"),
+        (AT_ONCE, "quit now; nothing of it is kept"),
+    )
+    return LeaveQuestion("an export is being written.", choices)
 
 
 def still_saving(name: str) -> LeaveQuestion:

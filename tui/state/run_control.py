@@ -48,6 +48,7 @@ class RunControl:
         self.was_alive = False  # the run, when that signal came
         self.screen_gone = threading.Event()  # the terminal is given back
         self.early_lines: deque[str] = deque(maxlen=EARLY_LINES)
+        self.exporting = False  # a run is being written into a folder
         # Of what this sitting has exported, by the run's folder and the program that runs it.
         self.export_commands: dict[Path, dict[str, str]] = {}
 
