@@ -57,6 +57,7 @@ def test_a_drawing_is_xml_with_every_line_within_its_frame(log: bool) -> None:
     texts = [each.text for each in root.iter(f"{space}text")]
     assert "<a> & b" in texts
     assert "<title>" in texts
+    assert "step" in texts
 
 
 def test_a_png_has_the_lines_and_the_words() -> None:

@@ -127,6 +127,8 @@ def to_svg(
         low = HEIGHT - BOTTOM + 18
         label = f'<text x="{at}" y="{low}" text-anchor="middle">{value:,.0f}</text>'
         parts.append(label)
+    middle = LEFT + across // 2
+    parts.append(f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">step</text>')
     for number, line in enumerate(drawn):
         color = COLORS[number % len(COLORS)]
         start, end = plot.visible(line.series.steps, window)
