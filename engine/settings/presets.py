@@ -35,14 +35,11 @@ _STARTER: dict[str, Any] = {
 _SMOLLM2: dict[str, Any] = {
     "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
     "data": "starter",
-    "judge": "rule:length",  # the shorter answer; a model of its size judges no better than chance
     "quantization": "none",
     "num_layers": -1,
-    "iters": 200,
-    "batch_size": 4,
-    "steps_per_report": 5,
-    "steps_per_eval": 100,
-    "save_every": 50,
+    # A pair with a margin of 2 nats is learned, so that a simple taste does not run away.
+    "dpo_cpo_loss_type": "hinge",
+    "beta": 0.5,
     "eval_prompts": 32,
     "max_seq_length": 512,
     "max_completion_length": 64,
@@ -57,15 +54,24 @@ PRESETS: dict[str, dict[str, Any]] = {
         "iters": 100,
         "steps_per_report": 1,
     },
-    "smollm2": _SMOLLM2,
+    "smollm2": {
+        **_SMOLLM2,
+        "judge": "rule:length",  # the shorter answer; a model of its size judges at random
+        "batch_size": 4,
+        "iters": 64,
+        "learning_rate": 6e-6,
+        "lr_schedule": {"name": "linear_schedule", "decay_fraction": 1.0, "final_rate": 1e-7},
+        "steps_per_report": 4,
+        "steps_per_eval": 32,
+        "save_every": 16,
+    },
     "smollm2-human": {
         **_SMOLLM2,
         "judge": "human",
         "batch_size": 1,
         "iters": 100,
         "steps_per_report": 1,
-        # A pair with a margin of 2 nats is learned, so that a simple taste does not run away.
-        "dpo_cpo_loss_type": "hinge",
-        "beta": 0.5,
+        "steps_per_eval": 100,
+        "save_every": 50,
     },
 }

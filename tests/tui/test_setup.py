@@ -608,7 +608,7 @@ def test_a_warning_of_the_rate_is_whole_in_the_line_and_in_the_parts() -> None:
     many = {"learning_rate": 1e-4, "completions": 4, "judge": judge, "max_seq_length": 8000}
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        end = "worked for SmolLM2-135M in 200 updates"
+        end = "worked for SmolLM2-135M in 64 updates"
         await until(pilot, lambda: "is likely to break the text" in " ".join(shown(app).split()))
         assert "judgements a prompt" in " ".join(shown(app).split())
         assert end in " ".join(shown(app).split())
