@@ -100,7 +100,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         self.navigator = Navigator(self, settings, start=start)
         self.after_first_frame: Callable[[], None] = lambda: None
         self.quitting = False  # as soon as the run has ended
-        self._leaves_after_export = self._drops_export = False
+        self._leaves_after_export = False
         self._first_run = run  # that is gone on with at once
         self._back_to = back_to  # the step of the checkpoint that it goes on from
         self._output = output
@@ -209,7 +209,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         self._tell_live()
         if self._leaves_after_export and not self.control.exporting:
             self._leaves_after_export = False
-            self.call_next(self.action_quit)
+            self._leave_run()
         session, view = self.session, self.view
         if not session or not view:
             return
@@ -336,10 +336,23 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         """Quit; with an export or a run going, ask what is to become of it."""
         from tui.shell import leaving
 
+        if self.control.exporting:
+            self.push_screen(leaving.still_exporting(), self._leave_export)
+        else:
+            self._leave_run()
+
+    def _leave_export(self, answer: str | None) -> None:
+        from tui.shell.leaving import AT_ONCE, WAIT
+
+        self._leaves_after_export = answer == WAIT
+        if answer == AT_ONCE:
+            self._leave_run()
+
+    def _leave_run(self) -> None:
+        from tui.shell import leaving
+
         session, name = self.session, self.control.name
-        if self.control.exporting and not self._drops_export:
-            self.push_screen(leaving.still_exporting(), self._quit_exporting)
-        elif not session or not session.alive:
+        if not session or not session.alive:
             self.exit()
         elif self.quitting:
             self.push_screen(leaving.still_saving(name), self._quit)
@@ -347,14 +360,6 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
             bound = session.settings.human_judge or place() is not None
             question = leaving.leaving(name, bound=bound, loading=session.unbegun)
             self.push_screen(question, self._quit)
-
-    async def _quit_exporting(self, answer: str | None) -> None:
-        from tui.shell.leaving import AT_ONCE, WAIT
-
-        self._leaves_after_export = answer == WAIT
-        if answer == AT_ONCE:
-            self._drops_export = True
-            await self.action_quit()
 
     def _quit(self, answer: str | None) -> None:
         from tui.shell.leaving import AT_ONCE, LEAVE_RUNNING, STOP

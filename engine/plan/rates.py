@@ -1,9 +1,9 @@
 """What is known of learning rates before a run: where one worked, and where one broke the text.
 
 The facts are measured (tests/benchmarks/README.md). Of the rates between the one that works and the
-one that breaks few were tried, with few losses, so that silence there is no promise. Adaptive optimizers
-move each weight by about the rate an update, whatever the gradient's size, so that what counts for
-adapters is rate times scale; plain gradient steps can be compared for one model alone.
+one that breaks few were tried, with few losses, so that silence there is no promise. Adaptive
+optimizers move each weight by about the rate an update, whatever the gradient's size, so that what
+counts for adapters is rate times scale; plain gradient steps can be compared for one model alone.
 """
 
 import math

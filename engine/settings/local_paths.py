@@ -16,20 +16,24 @@ FUNCTIONS = (*judge_names.SETTINGS, "guard_function")  # may be FILE.py:FUNCTION
 def anchored(settings: Settings) -> Settings:
     """Checked settings with absolute paths for the files and folders that they name: a run that is
     resumed, or waits in a queue, may begin in another folder. Other names stay as they are."""
-    changes: dict[str, Any] = {key: _path(getattr(settings, key)) for key in NAMED}
-    changes |= {key: _function(getattr(settings, key)) for key in FUNCTIONS}
+    named = {key: getattr(settings, key) for key in (*NAMED, *FUNCTIONS)}
+    changes: dict[str, Any] = {
+        key: _path(value) if key in NAMED else _judges(value)
+        for key, value in named.items()
+        if value is not None
+    }
     changes["guard_suites"] = [
         _path(name) if Path(name).suffix else name for name in settings.guard_suites
     ]
     if settings.data_mix:
-        mix = [{**each, "data": _path(str(each["data"])) or ""} for each in settings.data_mix]
+        mix = [{**each, "data": _path(str(each["data"]))} for each in settings.data_mix]
         changes |= {"data_mix": mix, "data": BETWEEN.join(each["data"] for each in mix)}
     if settings.output_root:  # made when a run begins
         changes["output_root"] = str(Path(settings.output_root).expanduser().absolute())
     return settings.model_copy(update=changes)
 
 
-def _path(name: str | None) -> str | None:
+def _path(name: str) -> str:
     if name and name not in RESERVED:
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             path = Path(name).expanduser()
@@ -38,9 +42,7 @@ def _path(name: str | None) -> str | None:
     return name
 
 
-def _function(text: str | None) -> str | None:
-    if not text:
-        return text
+def _judges(text: str) -> str:
     return BETWEEN.join(map(_judge, judge_names.split_judges(text)))
 
 
@@ -49,4 +51,4 @@ def _judge(name: str) -> str:
     if kind == "function":
         file, function = judge_names.file_and_function(name)
         return f"{_path(file)}:{function}"
-    return _path(name) or name if kind == "model" else name
+    return _path(name) if kind == "model" else name
