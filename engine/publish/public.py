@@ -53,7 +53,7 @@ def public_settings(settings: Settings) -> dict[str, object]:
     own = {
         field.key for field in fields() if field.section in (output.SECTION, session.SECTION)
     } | _LEFT_OUT
-    named = ("model", "reference_model_path", "resume_adapter_file")
+    named = ("model", "reference_model_path", "resume_adapter_file", "warm_start")
     judges = ("judge", "hybrid_model", "eval_judge")
     public: dict[str, object] = {}
     for key, (value, _) in changed(settings).items():

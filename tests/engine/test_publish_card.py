@@ -10,9 +10,12 @@ import pytest
 from engine.data.pairs import CUT, JudgedPair, Verdict
 from engine.publish.card import model_card
 from engine.publish.judge import judge_card
+from engine.publish.public import public_settings
 from engine.runs.checkpoints import Best
 from engine.runs.folder import CARD_PAIRS, METRICS, PAIRS, UNDECIDED, Run
 from engine.runs.relabel import relabelled
+from engine.settings import local_paths
+from engine.settings.files import preset
 from engine.train.results import TrainedWeights
 from tests.tui.archive import judged, make_run
 
@@ -145,3 +148,16 @@ def test_a_test_is_surer_than_what_came_before_it() -> None:
     card = card_of([*FINISHED, measured(20, 0.7, "test")], BEST, shown=20)
     assert "| the judge | 70.0% |" in card
     assert "on the test prompts:" in card
+
+
+def test_no_folder_of_this_machine_is_told(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for name in ("mine.jsonl", "rules.py"):
+        (tmp_path / name).write_text("")
+    files = dict.fromkeys(local_paths.NAMED, str(tmp_path / "mine"))
+    functions = dict.fromkeys(local_paths.FUNCTIONS, f"{tmp_path}/rules.py:kind")
+    suites = {"guard_suites": [str(tmp_path / "mine.jsonl")]}
+    settings = preset("starter").model_copy(update={**files, **functions, **suites})
+    told = public_settings(settings)
+    assert {*files, *functions, *suites} <= set(told)
+    assert str(tmp_path) not in str(told)

@@ -1,9 +1,12 @@
 """What a run will take, in words."""
 
+from pathlib import Path
+
 import pytest
 
 from engine.plan.memory import MemoryPlan
 from engine.settings.files import preset
+from engine.settings.local_paths import anchored
 from engine.settings.schema import Settings
 from tests.tui.archive import make_run
 from tui.setup.cost import Cost, cost, earlier_pace, length, sentence, table
@@ -75,6 +78,16 @@ def test_the_pace_of_an_earlier_run_of_the_same_kind() -> None:
     other = preset("starter").model_copy(update={"batch_size": 3})
     assert earlier_pace(other) == (None, "")
     assert earlier_pace(Settings()) == (None, "")
+
+
+def test_nor_does_it_matter_how_a_model_of_ones_own_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    typed = preset("starter").model_copy(update={"model": "mine"})
+    make_run("earlier", settings=anchored(typed))
+    assert earlier_pace(typed) == (0.9, "earlier")
 
 
 def test_the_cost_of_the_starter_is_known_without_a_network() -> None:

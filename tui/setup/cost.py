@@ -11,6 +11,7 @@ from engine.plan.memory import MemoryPlan, missing, parameters, plan, refusal
 from engine.plan.rates import RateAdvice, rate_advice
 from engine.runs import archive
 from engine.runs.folder import METRICS
+from engine.settings.local_paths import anchored
 from engine.settings.schema import Settings
 from tui.text.format import duration, size
 from tui.text.safe_text import safe_line
@@ -89,6 +90,7 @@ def misnamed_model(settings: Settings) -> tuple[str, str] | None:
 
 def earlier_pace(settings: Settings) -> tuple[float | None, str]:
     """Seconds a step took in the newest run of the same kind, and the name of that run."""
+    settings = anchored(settings)  # as those of runs are
     count = 0
     for run in archive.list_runs(archive.runs_root(settings)):
         same = (run.model, run.judge) == (settings.model, settings.judge)
