@@ -256,7 +256,7 @@ def _parquet(file: Path, columns: Columns) -> Iterator[Placed]:
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(file, buffer_size=_CHUNK) as table:
-            size = _batch_rows(table.metadata, columns)
+            size = _batch_rows(table.metadata)
             for batch in table.iter_batches(batch_size=size, columns=columns):
                 for row in batch.to_pylist():
                     number += 1
@@ -265,18 +265,13 @@ def _parquet(file: Path, columns: Columns) -> Iterator[Placed]:
         raise _not_parquet(file, error, number) from error
 
 
-def _batch_rows(metadata: Any, columns: Columns) -> int:
-    """How many rows of a Parquet file make a batch of `_BATCH_BYTES`, by its largest row group."""
+def _batch_rows(metadata: Any) -> int:
+    """How many rows of a Parquet file make a batch of `_BATCH_BYTES`, by its largest row group. Its
+    columns are not asked for their sizes: where one is damaged, that ends the process."""
     heaviest = 1
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
-        chunks = (group.column(column) for column in range(group.num_columns))
-        size = sum(
-            chunk.total_uncompressed_size
-            for chunk in chunks
-            if columns is None or chunk.path_in_schema.split(".")[0] in columns
-        )
-        heaviest = max(heaviest, size // max(group.num_rows, 1))
+        heaviest = max(heaviest, group.total_byte_size // max(group.num_rows, 1))
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES // heaviest))
 
 

@@ -181,9 +181,7 @@ def test_a_parquet_file_of_long_rows_is_decoded_few_at_a_time(tmp_path: Path) ->
     table = pyarrow.Table.from_pylist(rows)
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet", compression="none")
     metadata = pyarrow.parquet.read_metadata(tmp_path / "a.parquet")
-    batch = files._batch_rows
-    assert 1 <= batch(metadata, ["prompt"]) <= 5
-    assert batch(metadata, ["n"]) == 1000
+    assert 1 <= files._batch_rows(metadata) <= 5
     assert rows_of(tmp_path / "a.parquet") == rows
     assert files.columns(tmp_path / "a.parquet") == ["prompt", "n"]
 
