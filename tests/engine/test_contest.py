@@ -139,6 +139,8 @@ def test_up_to_four_all_meet_and_the_mean_of_log_odds_is_the_score(
     if ordered[-1] - ordered[-2] < 1e-6 or ordered[1] - ordered[0] < 1e-6:
         return  # rounding decides
     best, worst = means.index(ordered[-1]), means.index(ordered[0])
+    if 0 < abs(log_odds(best, worst)) < 1e-6:
+        return
     if log_odds(best, worst) <= 0:
         assert judged.verdict.choice == "tie"
         assert judged.verdict.note == (CONTRARY if log_odds(best, worst) < 0 else "")
