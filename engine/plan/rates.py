@@ -42,7 +42,7 @@ MEASURED = (
         134_515_000,
         "adamw",
         20.0,
-        6e-6,
+        3e-6,
         breaks=1e-4,
         updates=64,
     ),

@@ -59,8 +59,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "judge": "rule:length",  # the shorter answer; a model of its size judges at random
         "batch_size": 4,
         "iters": 64,
-        "learning_rate": 6e-6,
-        "lr_schedule": {"name": "linear_schedule", "decay_fraction": 1.0, "final_rate": 1e-7},
+        "learning_rate": 3e-6,
         "steps_per_report": 4,
         "steps_per_eval": 32,
         "save_every": 16,

@@ -139,7 +139,7 @@ STARTER, SMOLLM2 = 1_526_000, 134_515_000
             False,
             "no rate of adamw was measured for 2 M",
         ),
-        ("smollm2", {}, None, False, "6e-06 x 20 worked for SmolLM2-135M"),
+        ("smollm2", {}, None, False, "3e-06 x 20 worked for SmolLM2-135M"),
         ("smollm2", {"learning_rate": 1e-4}, SMOLLM2, True, "0.0001 x 20 did SmolLM2-135M's"),
         ("smollm2", {"learning_rate": 1e-4}, 4 * 10**9, True, "0.0001 x 20 did SmolLM2-135M's"),
         ("smollm2", {"learning_rate": 1e-7}, SMOLLM2, True, "cannot move the model in 64"),
