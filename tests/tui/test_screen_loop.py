@@ -6,7 +6,6 @@ import io
 import os
 import select
 import selectors
-import subprocess
 import sys
 import threading
 import time
@@ -127,32 +126,26 @@ def test_garbage_goes_in_the_pauses_and_not_before() -> None:
     assert not any(collections)
 
 
-def test_writing_to_the_terminal_gives_the_engine_a_short_turn() -> None:
-    done = threading.Event()
+def test_writing_to_the_terminal_gives_the_engine_a_short_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns: list[float] = []
 
-    def engine() -> None:
-        while not done.is_set():
-            sum(range(1000))
+    async def draw() -> bytes:
+        read, write = os.pipe()
+        before = sys.getswitchinterval()
+        with screen_loop.ScreenFile(write, "w") as terminal:
+            monkeypatch.setattr(sys, "setswitchinterval", turns.append)
+            terminal.write(b"a frame")
+            monkeypatch.undo()
+        assert turns == [screen_loop.ENGINE_TURN, before]
+        assert before == pytest.approx(screen_loop.SCREEN_TURN, rel=1e-3)
+        written = os.read(read, 100)
+        os.close(read)
+        return written
 
-    async def seconds_of_10_frames(kind: type[io.FileIO]) -> float:
-        reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        assert reader.stdin is not None
-        with reader, kind(reader.stdin.fileno(), "w", closefd=False) as terminal:
-            began = time.perf_counter()
-            for _ in range(10):
-                terminal.write(bytes(1_000_000))  # more than a pipe takes at once
-            return time.perf_counter() - began
-
-    thread = threading.Thread(target=engine, daemon=True)
-    thread.start()
-    try:
-        with screen_loop.screen_runner() as runner:
-            taken = runner.run(seconds_of_10_frames(screen_loop.ScreenFile))
-            without = runner.run(seconds_of_10_frames(io.FileIO))
-    finally:
-        done.set()
-        thread.join()
-    assert taken < without / 2, (taken, without)
+    with screen_loop.screen_runner() as runner:
+        assert runner.run(draw()) == b"a frame"
 
 
 def test_the_driver_writes_a_frame_at_once_and_as_a_whole_and_nothing_once_the_terminal_is_gone(
