@@ -209,6 +209,7 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         self._tell_live()
         if self._leaves_after_export and not self.control.exporting:
             self._leaves_after_export = False
+            self.control.waited_for_export = True
             self._leave_run()
         session, view = self.session, self.view
         if not session or not view:

@@ -80,7 +80,8 @@ def run_app(
                     runner.run(app.run_async(mouse=wants_mouse(os.environ)))
             finally:
                 control.end()
-    for line in filter(None, (last_line(control), queue_line(control))):
+    exported = control.exported if control.waited_for_export else ""
+    for line in filter(None, (last_line(control), exported, queue_line(control))):
         with contextlib.suppress(OSError):  # the terminal is gone
             print(safe_line(line), file=sys.stderr, flush=True)
     # Not waiting for the engine's thread, or for what it loads, or for a sum over ranks that hangs.

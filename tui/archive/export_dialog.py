@@ -40,6 +40,7 @@ async def export(app: App[Any], run: Run) -> None:
         studio.control.exporting = True
         try:
             exported = await exporting.export(run.path, what, folder, studio.say, keep=keep)
+            studio.control.exported = exported.sentence
         finally:
             studio.control.exporting = False
         studio.control.export_commands.setdefault(run.path, {}).update(

@@ -49,6 +49,8 @@ class RunControl:
         self.screen_gone = threading.Event()  # the terminal is given back
         self.early_lines: deque[str] = deque(maxlen=EARLY_LINES)
         self.exporting = False  # a run is being written into a folder
+        self.exported = ""  # what came of the last one, in a sentence
+        self.waited_for_export = False  # the person left as soon as it was over
         # Of what this sitting has exported, by the run's folder and the program that runs it.
         self.export_commands: dict[Path, dict[str, str]] = {}
 
