@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from engine.compute.cpu_exp import use_fast_exp
+from engine.compute.cpu_layers import use_cpu_layers
 from engine.compute.gated_delta import use_fast_gated_delta
 
 
@@ -26,7 +26,7 @@ class MlxModel:
         """Split a module. One with a step of its own between the two parts, such as a soft cap,
         is not split, as a trial on a few tokens tells."""
         use_fast_gated_delta(module)
-        use_fast_exp(module)
+        use_cpu_layers(module)
         return cls(module, module(mx.array([[0]])).shape[-1], *_parts(module))
 
     def over(self, module: nn.Module) -> "MlxModel":

@@ -1,6 +1,6 @@
-"""The exponential of a CPU: the numbers of MLX's own functions, and their gradients."""
+"""Layers and the exponential of a CPU: the numbers of MLX's own functions, and their gradients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from mlx_lm.models import activations, base, qwen3
 
-from engine.compute import cpu_exp, logps
-from engine.compute.cpu_exp import exp, logsumexp, sigmoid, softmax, swiglu, use_fast_exp
+from engine.compute import cpu_exp, cpu_layers, logps
+from engine.compute.cpu_exp import exp, logsumexp
+from engine.compute.cpu_layers import sigmoid, swiglu, use_cpu_layers
 from tests.close import assert_close
 from tests.engine.small_models import QWEN3, make_model
 
@@ -40,28 +41,12 @@ def test_exp_is_as_near_as_that_of_mlx() -> None:
     assert np.array_equal(ends, [0, 0, 0, 1, np.inf, np.nan], equal_nan=True)
 
 
-def in_float64(x: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Softmax and sigmoid of (rows, values), and the gradient of the sum of each by `weights`."""
-    x = x.astype(np.float64)
-    weights = normal(*x.shape, seed=1).astype(np.float64)
-    shares = np.exp(x - x.max(axis=-1, keepdims=True))
-    shares /= shares.sum(axis=-1, keepdims=True)
-    inner = (weights * shares).sum(axis=-1, keepdims=True)
-    sigmoids = 1 / (1 + np.exp(-x))
-    return {
-        "softmax": (shares, shares * (weights - inner)),
-        "sigmoid": (sigmoids, weights * sigmoids * (1 - sigmoids)),
-    }
-
-
-@pytest.mark.parametrize("function", [softmax, sigmoid])
-def test_equal_to_float64(function: Callable[[mx.array], mx.array]) -> None:
-    x = normal(9, 33, scale=20.0)
-    weights = mx.array(normal(*x.shape, seed=1))
-    gradient = mx.grad(lambda each: (function(each) * weights).sum())(mx.array(x))
-    wanted = in_float64(x)[function.__name__]
-    assert_close(function(mx.array(x)), wanted[0], 1e-5)
-    assert_close(gradient, wanted[1], 1e-5)
+def test_sigmoid_is_equal_to_float64() -> None:
+    x, weights = normal(9, 33, scale=20.0), normal(9, 33, seed=1)
+    gradient = mx.grad(lambda each: (sigmoid(each) * mx.array(weights)).sum())(mx.array(x))
+    sigmoids = 1 / (1 + np.exp(-x.astype(np.float64)))
+    assert_close(sigmoid(mx.array(x)), sigmoids, 1e-5)
+    assert_close(gradient, weights * sigmoids * (1 - sigmoids), 1e-5)
 
 
 def test_the_gradient_is_the_slope() -> None:
@@ -108,10 +93,55 @@ def test_attention_is_that_of_mlx(mask: Any, dtype: mx.Dtype, sinks: list[float]
 
         return [function(*inputs, None, **options), *mx.grad(total, argnums=[0, 1, 2])(*inputs)]
 
-    found = results(cpu_exp.scaled_dot_product_attention)
+    found = results(cpu_layers.scaled_dot_product_attention)
     for each, wanted in zip(found, results(base.scaled_dot_product_attention), strict=True):
         assert each.dtype == dtype
         assert_close(each.astype(mx.float32), wanted.astype(mx.float32), 1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 95, 96, 97, 250])
+@pytest.mark.parametrize("before", [0, 40])
+def test_blocks_of_causal_attention_are_equal_to_float64(length: int, before: int) -> None:
+    """With scores from -60 to 60, of which half a row may be too small to tell."""
+    shapes = [(2, 6, length, 8), (2, 3, before + length, 8), (2, 3, before + length, 5)]
+    arrays = [normal(*shape, scale=4.0, seed=seed) for seed, shape in enumerate(shapes)]
+    weights = normal(2, 6, length, 5, seed=9)
+
+    def total(queries: mx.array, keys: mx.array, values: mx.array) -> mx.array:
+        attention = cpu_layers.scaled_dot_product_attention
+        found = attention(queries, keys, values, None, 0.35, "causal")
+        return (found * mx.array(weights)).sum()
+
+    value, gradients = mx.value_and_grad(total, argnums=[0, 1, 2])(*map(mx.array, arrays))
+    wanted = attention_in_float64(arrays, 0.35, weights)
+    for found, expected in zip((value, *gradients), wanted, strict=True):
+        assert_close(found, expected, 1e-4)
+
+
+def attention_in_float64(
+    arrays: Sequence[np.ndarray], scale: float, weights: np.ndarray
+) -> list[np.ndarray]:
+    """The sum by weights of causal attention, each head of keys and values for two of queries, and
+    the gradients of queries, keys and values."""
+    queries, keys, values = arrays
+    queries, wide_keys, wide_values = (
+        each.astype(np.float64) for each in (queries, keys.repeat(2, 1), values.repeat(2, 1))
+    )
+    scores = scale * queries @ wide_keys.swapaxes(-1, -2)
+    length, count = scores.shape[-2:]
+    scores[..., ~np.tri(length, count, count - length, bool)] = -np.inf
+    shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    shares /= shares.sum(axis=-1, keepdims=True)
+    of_shares = weights @ wide_values.swapaxes(-1, -2)
+    of_scores = scale * shares * (of_shares - (shares * of_shares).sum(axis=-1, keepdims=True))
+    of_keys = of_scores.swapaxes(-1, -2) @ queries
+    of_values = shares.swapaxes(-1, -2) @ weights
+    return [
+        (shares @ wide_values * weights).sum(),
+        of_scores @ wide_keys,
+        of_keys.reshape(*keys.shape[:2], 2, *keys.shape[2:]).sum(axis=2),
+        of_values.reshape(*values.shape[:2], 2, *values.shape[2:]).sum(axis=2),
+    ]
 
 
 @pytest.mark.parametrize("size", [1, 10, 300])
@@ -126,19 +156,19 @@ def test_logsumexp_by_blocks(size: int) -> None:
 @pytest.mark.parametrize("device", ["cpu", "metal", "cuda"])
 def test_a_gpu_is_left_to_mlx(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = (activations.swiglu, base.scaled_dot_product_attention)
-    ours = (cpu_exp.swiglu, cpu_exp.scaled_dot_product_attention)
+    ours = (cpu_layers.swiglu, cpu_layers.scaled_dot_product_attention)
     for name, each in zip(("swiglu", "scaled_dot_product_attention"), theirs, strict=True):
         monkeypatch.setattr(qwen3, name, each)
-    monkeypatch.setattr(cpu_exp, "backend", lambda: device)
-    use_fast_exp(make_model(QWEN3))
+    monkeypatch.setattr(cpu_layers, "backend", lambda: device)
+    use_cpu_layers(make_model(QWEN3))
     module: Any = qwen3
     found = (module.swiglu, module.scaled_dot_product_attention)
     assert found == (ours if device == "cpu" else theirs)
 
 
 def test_a_layer_of_the_file_of_activations_changes_nothing_there() -> None:
-    use_fast_exp(activations.SwigluOAI())
-    assert activations.swiglu is not cpu_exp.swiglu
+    use_cpu_layers(activations.SwigluOAI())
+    assert activations.swiglu is not cpu_layers.swiglu
 
 
 def test_log_probabilities_of_a_gpu_take_no_such_exponential(
