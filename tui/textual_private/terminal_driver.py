@@ -1,9 +1,12 @@
-"""Draws on the terminal from the screen's own thread."""
+"""Draws on the terminal from the screen's own thread, and reads whole pastes from it."""
 
 import contextlib
 
 from textual._ansi_sequences import SYNC_END, SYNC_START
+from textual.drivers import linux_driver
 from textual.drivers.linux_driver import LinuxDriver
+
+from tui.textual_private.paste_parser import PasteParser
 
 
 class TerminalDriver(LinuxDriver):
@@ -24,3 +27,8 @@ class TerminalDriver(LinuxDriver):
             self._file.write(data)
             if not self._in_frame:
                 self._file.flush()
+
+    def run_input_thread(self) -> None:
+        """Read the terminal by the program's own parser, which Textual does not ask for."""
+        linux_driver.XTermParser = PasteParser  # pyright: ignore[reportPrivateImportUsage]
+        super().run_input_thread()
