@@ -103,6 +103,18 @@ def test_what_is_pasted_stands_where_the_cursor_was() -> None:
     play(scene)
 
 
+def test_of_a_line_that_is_longer_than_its_room_the_part_at_the_cursor_is_seen() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        editor = await editor_of(app, pilot, "run_name")
+        await until(pilot, lambda: bool(editor.scrollable_content_region))
+        app.post_message(events.Paste("its-start" + "-x" * 300 + "-its-end"))
+        await until(pilot, lambda: "-its-end" in shown(app))
+        await pilot.press("home")
+        await until(pilot, lambda: "its-start-x" in shown(app))
+
+    play(scene)
+
+
 def test_line_breaks_from_the_programs_own_clipboard() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         app.set_clipboard("b\r\nc")

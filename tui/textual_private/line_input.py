@@ -12,6 +12,12 @@ from tui.textual_private.text_area import draw
 class ShapedInput(Input):
     """An input line that measures and draws shapers as nothing."""
 
+    def replace(self, text: str, start: int, end: int) -> None:
+        """Put a text in the place of another. To the end of the first text that comes into a line
+        Textual does not scroll."""
+        self._initial_value = False
+        super().replace(text, start, end)
+
     def render_line(self, y: int) -> Strip:
         """A line of what is typed."""
         return draw(super().render_line(y))
