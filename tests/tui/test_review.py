@@ -420,8 +420,23 @@ def test_a_long_prompt_can_be_read_to_its_end(review: Open) -> None:
             assert not table.pane("left").region
             await table.press("end")
             assert prompt.scroll_y == prompt.max_scroll_y > 0
+            assert "z shows the answers" in table.said
             await table.press("z")
             assert table.pane("left").region
+
+    run(test)
+
+
+@pytest.mark.parametrize("key", ["1", "t", "s"])
+def test_the_answers_of_the_next_pair_are_seen_whatever_hid_the_last_ones(
+    review: Open, key: str
+) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0), pair(1, 1)) as table:
+            await table.press("z", key)
+            assert table.text("#prompt-text") == "> Question 1.1?"
+            assert table.pane("left").region
+            assert table.pane("right").region
 
     run(test)
 

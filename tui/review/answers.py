@@ -159,6 +159,7 @@ class AnswersScreen(StudioScreen):
             pane.show(text, facts, self._look, own)
         if answers != self._answers:
             self._answers, self._at = answers, 0
+            self.query_one("#pair").remove_class("-prompt-alone")  # nobody has read the answers
             self.lay_out()
             prompt = prompt_content(answers.prompt, answers.messages)
             self.query_one("#prompt-text", Static).update(prompt)
@@ -277,8 +278,10 @@ class AnswersScreen(StudioScreen):
 
     def action_prompt(self) -> None:
         """Give the whole screen to the prompt, from its start, or back to the answers."""
-        self.query_one("#pair").toggle_class("-prompt-alone")
+        pair = self.query_one("#pair").toggle_class("-prompt-alone")
         self.query_one("#prompt").scroll_home(animate=False)
+        if self._answers and pair.has_class("-prompt-alone"):
+            self.say("the whole prompt · z shows the answers", 4)
         self.call_after_refresh(self._mark_long_prompt)
 
     def action_scroll(self, lines: int) -> None:
