@@ -268,6 +268,17 @@ def test_note_and_flag_are_stored_with_the_label(review: Open) -> None:
     run(test)
 
 
+def test_a_note_that_is_opened_again_goes_on_at_its_end(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0)) as table:
+            await table.press("n", *"ab", "left", "escape", "n", *"bad", "enter")
+            await table.press("n", "home", "enter", "n", *"ly", "enter", "1")
+            [line] = table.session.run.read("pairs.jsonl")
+            assert line["note"] == "badly"
+
+    run(test)
+
+
 def test_hostile_text_pasted_into_a_note_is_harmless(review: Open) -> None:
     async def test() -> None:
         async with review(pair(1)) as table:

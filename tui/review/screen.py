@@ -94,7 +94,7 @@ class ReviewScreen(LabellingScreen):
                 yield from self.answers_area()
             yield Static(id="rubric", markup=False)
         yield Static(id="remark", markup=False)
-        yield LineEditor(id="note", placeholder=NOTE_HINT, compact=True)
+        yield LineEditor(id="note", placeholder=NOTE_HINT, compact=True, select_on_focus=False)
 
     @property
     def answers_width(self) -> int:
@@ -216,6 +216,7 @@ class ReviewScreen(LabellingScreen):
             return
         note = self.query_one("#note", Input)
         note.value = queue.remark().note
+        note.cursor_position = len(note.value)
         note.display = True
         note.focus()
 
