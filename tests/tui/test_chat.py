@@ -251,6 +251,19 @@ def test_a_held_out_prompt_comes_into_the_line_with_its_earlier_turns() -> None:
     at_table(act)
 
 
+def test_a_line_that_one_comes_back_to_goes_on_at_its_end() -> None:
+    async def act(table: Table) -> None:
+        await table.ready()
+        await table.press(*"why", "escape", "enter", "?")
+        assert table.screen.line.value == "why?"
+        await table.press("enter")
+        await table.tell(ChatAnswered(1, (), ("the template does not end",)))
+        await table.press("!")
+        assert table.screen.line.value == "why?!"
+
+    at_table(act)
+
+
 def test_what_models_write_is_harmless_and_failures_are_said() -> None:
     async def act(table: Table) -> None:
         await table.ready()

@@ -126,6 +126,17 @@ def test_after_a_verdict_one_types_the_next_prompt(try_it: Open) -> None:
     run(test)
 
 
+def test_a_prompt_that_was_begun_is_gone_on_with(try_it: Open) -> None:
+    async def test() -> None:
+        async with try_it() as table:
+            await table.tell(SideBySideReady("last step 120"))
+            await table.answer(trained_is_left=True)
+            await table.press("enter", *"wh", "escape", "1", "y")
+            assert table.screen.query_one(Input).value == "why"
+
+    run(test)
+
+
 def test_loads_asks_and_shows_how_far_it_is(try_it: Open) -> None:
     async def test() -> None:
         async with try_it() as table:

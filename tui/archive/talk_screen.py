@@ -145,6 +145,7 @@ class TalkScreen(StudioScreen):
             self.talk.turns.pop()
             shown.remove()
             self.line.value = self.line.value or turn.prompt
+            self.line.cursor_position = len(self.line.value)
         else:
             shown.settle()
         if turn.comparable and not self.line.value:

@@ -78,7 +78,7 @@ class TryItScreen(AnswersScreen):
     def body(self) -> Iterable[Widget]:
         """The score, the line for the prompt, and the answers."""
         yield Static(id="place", markup=False)
-        yield LineEditor(id="ask", placeholder=HINT, compact=True)
+        yield LineEditor(id="ask", placeholder=HINT, compact=True, select_on_focus=False)
         yield Static(id="state", markup=False)
         yield from self.answers_area()
 

@@ -19,7 +19,7 @@ class HistoryLine(LineEditor):
     ]
 
     def __init__(self, *, placeholder: str = "", id: str | None = None) -> None:
-        super().__init__(placeholder=placeholder, compact=True, id=id)
+        super().__init__(placeholder=placeholder, compact=True, id=id, select_on_focus=False)
         self._lines: list[str] = []
         self._at = 0  # the line in sight; after the last, what is being typed
         self._typed = ""
