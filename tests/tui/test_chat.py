@@ -1,6 +1,7 @@
 """The chat's screen: asking, stopping, picking, and what becomes of a pick."""
 
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import pytest
@@ -16,7 +17,10 @@ from engine.chat import (
     ChatRequest,
     ChatText,
 )
+from engine.data.pairs import Pair
+from engine.events import Choice
 from engine.message import Message
+from engine.runs import chat_pairs
 from engine.runs.folder import CHAT_PAIRS, Run
 from engine.runs.labels import labels
 from tests.tui.archive import make_run
@@ -191,6 +195,31 @@ def test_two_answers_are_picked_from_and_the_pick_is_a_label() -> None:
 
     run = at_table(act)
     assert [line["first_by"] for line in run.read(CHAT_PAIRS)] == ["policy"]
+
+
+def test_picks_are_written_in_the_order_of_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    label, go_on = chat_pairs.label, Event()
+
+    def slow(run: Run, pair: Pair, choice: Choice, authors: tuple[str, str]) -> None:
+        if choice == "first":
+            go_on.wait(10)
+        label(run, pair, choice, authors)
+
+    monkeypatch.setattr(chat_pairs, "label", slow)
+
+    async def act(table: Table) -> None:
+        await table.ready()
+        await table.press("tab", "tab")
+        await table.ask("why", "Good.", "Bad.")
+        await table.press("1", "2")
+        assert not [*table.screen.run.read(CHAT_PAIRS)]
+        go_on.set()
+        await until(table.pilot, lambda: "second picked" in said(table.app))
+        await table.pilot.app.workers.wait_for_complete()
+        assert [each.choice for each in labels(table.screen.run)] == ["second"]
+        assert "2 ✓ start" in table.text
+
+    at_table(act)
 
 
 def test_one_model_can_answer_twice() -> None:

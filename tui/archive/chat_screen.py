@@ -1,10 +1,15 @@
 """Chat: several turns with the trained policy of a run, with the one it started from, or both."""
 
-from typing import Literal
+from asyncio import Future, shield, wrap_future
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from textual import work
 from textual.binding import Binding
 
+from engine.chat import Chat
 from engine.errors import RunError
 from engine.events import Choice
 from engine.runs import chat_pairs
@@ -12,7 +17,9 @@ from tui.archive.chat_turn import ChatTurn
 from tui.archive.chat_words import NOTHING_TO_PICK
 from tui.archive.talk_screen import TalkScreen
 from tui.state.conversation import Turn
-from tui.widgets.from_thread import show_from_thread
+
+if TYPE_CHECKING:
+    from engine.runs.folder import Run
 
 
 class ChatScreen(TalkScreen):
@@ -36,6 +43,15 @@ class ChatScreen(TalkScreen):
         Binding("pageup", "scroll(0, -1)", "a page up", show=False, id="chat.page_up"),
         Binding("pagedown,space", "scroll(0, 1)", "a page down", show=False, id="chat.page_down"),
     ]
+
+    def __init__(self, run: "Run", open_chat: Callable[["Run"], Chat] = Chat) -> None:
+        super().__init__(run, open_chat)
+        self._writer = ThreadPoolExecutor(1, "picks")
+
+    def on_unmount(self) -> None:
+        """What was picked is still written."""
+        self._writer.shutdown(wait=False)
+
     # -- picking ---------------------------------------------------------------------------------
 
     def why_not(self, action: str) -> str | None:
@@ -52,30 +68,31 @@ class ChatScreen(TalkScreen):
         if (turn := self.talk.last) and self._step is not None:
             self._label(turn, place)
 
-    @work(thread=True, exclusive=True, group="label")
     def _label(self, turn: Turn, place: Literal[0, 1]) -> None:
         pair, authors = self.talk.pair(turn, self._step or 0)
         choice: Choice = "second" if place else "first"
-        try:
-            chat_pairs.label(self.run, pair, choice, authors)
-        except RunError as error:
-            show_from_thread(self, self.say_error, error)
-        else:
-            show_from_thread(self, self._show_pick, turn, place)
+        self._keep(turn, place, partial(chat_pairs.label, self.run, pair, choice, authors))
 
     def action_undo(self) -> None:
         """Take the pick back."""
         if turn := self.talk.last:
-            self._take_back(turn)
+            pair_id = chat_pairs.pair_id(self.talk.id, turn.number)
+            self._keep(turn, None, partial(chat_pairs.take_back, self.run, pair_id))
 
-    @work(thread=True, exclusive=True, group="label")
-    def _take_back(self, turn: Turn) -> None:
+    def _keep(self, turn: Turn, place: Literal[0, 1] | None, write: Callable[[], None]) -> None:
+        """Have a pick written after those before it, also once this screen is left."""
+        self._show_kept(turn, place, wrap_future(self._writer.submit(write)))
+
+    @work(group="label")
+    async def _show_kept(
+        self, turn: Turn, place: Literal[0, 1] | None, written: Future[None]
+    ) -> None:
         try:
-            chat_pairs.take_back(self.run, chat_pairs.pair_id(self.talk.id, turn.number))
+            await shield(written)
         except RunError as error:
-            show_from_thread(self, self.say_error, error)
+            self.say_error(error)
         else:
-            show_from_thread(self, self._show_pick, turn, None)
+            self._show_pick(turn, place)
 
     def _show_pick(self, turn: Turn, place: Literal[0, 1] | None) -> None:
         turn.picked = place
