@@ -8,7 +8,7 @@ from textual.app import App, ComposeResult
 from textual.content import Content
 from textual.pilot import Pilot
 
-from tests.tui.stage import shown
+from tests.tui.stage import shown, until
 from tui.widgets.row_list import RowList
 
 pytestmark = pytest.mark.quick
@@ -132,3 +132,20 @@ def test_a_row_is_cut_to_the_width_with_an_ellipsis() -> None:
         assert len(shown(app).splitlines()[0]) <= 20
 
     play(scene, MANY)
+
+
+def test_the_cursor_is_in_sight_after_the_list_was_hidden_or_became_shorter() -> None:
+    async def scene(app: ListApp, rows: "RowList[int]", pilot: Pilot[None]) -> None:
+        rows.cursor = 50
+        await pilot.pause()
+        rows.display = False
+        await pilot.pause()
+        rows.cursor = 20
+        await pilot.pause()
+        rows.display = True
+        await until(pilot, lambda: "row 20" in shown(app))
+        rows.cursor = 27
+        await pilot.resize_terminal(30, 4)
+        await until(pilot, lambda: "row 27" in shown(app))
+
+    play(scene, 100)

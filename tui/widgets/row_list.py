@@ -132,6 +132,11 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
         """Draw for the new width."""
         self.virtual_size = Size(event.size.width, len(self._rows))
         self._strips.clear()
+        self.call_after_refresh(self._show_cursor)
+
+    def on_show(self) -> None:
+        """The cursor may have gone elsewhere while the list was hidden."""
+        self.call_after_refresh(self._show_cursor)
 
     def notify_style_update(self) -> None:
         """Forget what was drawn in other colours."""
@@ -165,11 +170,13 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
 
     def watch_cursor(self, before: int, now: int) -> None:
         """Bring the cursor's row into sight."""
-        self.scroll_to_region(
-            Region(0, now, 1, 1), animate=False, force=True, immediate=True, x_axis=False
-        )
+        self._show_cursor()
         self.refresh()
         self.post_message(self.Moved(self))
+
+    def _show_cursor(self) -> None:
+        row = Region(0, self.cursor, 1, 1)
+        self.scroll_to_region(row, animate=False, force=True, immediate=True, x_axis=False)
 
     def on_click(self, event: Click) -> None:
         """Choose the row that was clicked; the first click only moves to it."""
