@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
+from engine.data.chat_messages import Message
 from engine.data.pairs import JudgedPair, Pair, Verdict, prompt_id
 from engine.data.recorded_pairs import RecordedPair
 from engine.events import Choice, PairSampled, Pick, Shown, ShownAnswer
@@ -33,13 +34,17 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label of a pair that was learned from already, with the sides as they were shown."""
+    """A label of a pair that was learned from already, with the sides as they were shown.
+
+    `messages` are the turns of a prompt that is more than a text.
+    """
 
     pair_id: str
     prompt: str
     left: str
     right: str
     shown: Shown
+    messages: tuple[Message, ...] = ()
 
 
 class LabelStore(Protocol):
@@ -257,7 +262,8 @@ class HumanJudge:
             left, right = right, left
         choice = pair.verdict.choice
         shown = [each for each in get_args(Shown) if self._choice(pair_id, each) == choice]
-        return Label(pair_id, pair.prompt, left, right, shown[0] if shown else "skip")
+        verdict = shown[0] if shown else "skip"
+        return Label(pair_id, pair.prompt, left, right, verdict, pair.messages)
 
     def relabel(self, pair_id: str, shown: Shown | None) -> bool:
         """Change the stored label of a pair that was learned from, or with None take it out; the

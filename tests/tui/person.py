@@ -130,7 +130,10 @@ class Labels:
     def write(self, judged: Sequence[JudgedPair]) -> None:
         file = PAIRS if judged[0].decided else UNDECIDED
         self.check(file)
-        self.run.append(file, [each.to_record("human") for each in judged], sync=True)
+        lines = [
+            each.to_record("human", "messages" if each.pair.messages else "text") for each in judged
+        ]
+        self.run.append(file, lines, sync=True)
 
     def claim(self, pair: Pair) -> Verdict | None:
         return None

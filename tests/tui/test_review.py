@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from unittest.mock import Mock
@@ -18,10 +18,13 @@ from engine.events import Evaluated, PairSampled, Progress, Writing
 from engine.runs import archive
 from tests.tui.person import PersonSession, human_settings, pair
 from tests.tui.review_table import ReviewTable, attach, reviewed
+from tests.tui.stage import shown
 from tui.app import StudioApp
 from tui.review.answer_pane import AnswerPane
 from tui.review.answers import Answers
+from tui.review.before_list import BeforeList
 from tui.review.change_label import ChangeLabel
+from tui.review.label_queue import PastLabel
 
 LONG = "\n".join(f"line {number} of a long answer" for number in range(100))
 
@@ -40,6 +43,11 @@ class Table(ReviewTable):
         """The waiting pair that is on the screen, found by its texts."""
         texts = (self.pane("left").text, self.pane("right").text)
         return next(p for p in self.session.waiting() if (p.left, p.right) == texts)
+
+    @property
+    def before(self) -> Sequence[tuple[int, PastLabel]]:
+        """What the list of earlier labels has."""
+        return self.screen.query_one(BeforeList).list.rows
 
 
 Open = Callable[..., contextlib.AbstractAsyncContextManager[Table]]
@@ -184,6 +192,39 @@ def test_a_label_that_was_learned_from_is_changed(
             log = (table.session.run.path / "log.txt").read_text()
             assert f" {'changed' if choice else 'removed'} by hand" in log
             assert table.text("#prompt-text") == "> Question 2.0?"
+
+    run(test)
+
+
+def test_what_a_label_is_asked_for_again_is_told_by_the_turn_that_was_answered(
+    review: Open,
+) -> None:
+    turns = [("user", "Hi. " * 200), ("assistant", "Yes."), ("user", "Now?")]
+    chat = replace(pair(1, 0), messages=tuple(Message(*turn) for turn in turns))
+
+    async def test() -> None:
+        async with review(chat, pair(2, 0)) as table:
+            await table.press("1", "h")
+            assert [label.prompt for _, label in table.before] == ["Now?"]
+            table.session.learn()
+            await table.press("escape", "u")
+            texts = [str(each.visual) for each in table.app.screen.query(".text").results(Static)]
+            assert texts[0] == "> Now?"
+
+    run(test)
+
+
+def test_a_long_answer_of_a_label_that_is_changed_shows_that_it_is_cut(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0, "One. " * 60, "Two."), pair(2, 0)) as table:
+            await table.press("1")
+            table.session.learn()
+            await table.press("u")
+            texts = [*table.app.screen.query(".text").results(Static)]
+            assert all(each.size.height <= 3 for each in texts)
+            ends = [str(each.visual)[-1] for each in texts]
+            assert sorted(ends) == [".", "?", "…"]
+            assert "One. …" in shown(table.app) or "One.…" in shown(table.app)
 
     run(test)
 

@@ -12,7 +12,8 @@ from textual.widgets import Static
 from tui import textual_private
 from tui.studio import studio_of
 from tui.text.choice import shown_choice, words
-from tui.text.safe_text import safe_line
+from tui.text.prompt_text import prompt_line
+from tui.text.safe_text import cut, safe_line, wrap
 
 if TYPE_CHECKING:
     from engine.judges.human import Label
@@ -22,7 +23,9 @@ ABOUT = (
     "The model has learned from this pair already, and that stays. Its label in the run's files "
     "can be changed, for whatever is trained on them from now on."
 )
-SHOWN = 400  # characters of a text
+SHOWN = 400  # cells of a text
+ROWS = 3  # that it takes at most
+WIDTH, SIDES = 80, 4  # cells of the question, and those beside its text
 
 
 class ChangeLabel(ModalScreen[Change | None]):
@@ -59,7 +62,7 @@ class ChangeLabel(ModalScreen[Change | None]):
         label = self._label
         with Vertical():
             yield Static(Content(ABOUT + "\n"), classes="why")
-            yield self._line("> ", label.prompt, marked=False)
+            yield self._line("> ", prompt_line(label.prompt, label.messages), marked=False)
             for number, side, text in (("1", "left", label.left), ("2", "right", label.right)):
                 yield self._line(f"{number} ", text, marked=label.shown == side)
             label_words = words(shown_choice(label.shown)).label
@@ -72,10 +75,14 @@ class ChangeLabel(ModalScreen[Change | None]):
                 classes="why",
             )
 
-    @staticmethod
-    def _line(before: str, text: str, *, marked: bool) -> Static:
+    def _line(self, before: str, text: str, *, marked: bool) -> Static:
         style = "$foreground bold" if marked else "$foreground"
-        words = Content.assemble((before, "$muted"), (safe_line(text, SHOWN), style))
+        width = min(WIDTH, self.app.size.width) - SIDES
+        rows = wrap(before + safe_line(text, SHOWN), width)
+        if len(rows) > ROWS:
+            rows = [*rows[: ROWS - 1], f"{cut(rows[ROWS - 1], width - 1)}…"]
+        whole = "\n".join(rows)[len(before) :]
+        words = Content.assemble((before, "$muted"), (whole, style))
         return Static(words, classes="text", markup=False)
 
     def on_mount(self) -> None:

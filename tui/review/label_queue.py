@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from engine.data.pairs import prompt_id
 from engine.events import PairSampled, Pick, Shown
+from tui.text.prompt_text import prompt_line
 
 if TYPE_CHECKING:
     from engine.judges.human import Label, Shown
@@ -112,7 +113,8 @@ class LabelQueue:
             return False
         self._remarks.pop(pair.pair_id, None)
         self._times.append(self.clock())
-        label = PastLabel(pair.pair_id, pair.step, pair.repeat, pair.prompt, shown)
+        asked = prompt_line(pair.prompt, pair.messages)
+        label = PastLabel(pair.pair_id, pair.step, pair.repeat, asked, shown)
         self.labels.append(label)
         return True
 
