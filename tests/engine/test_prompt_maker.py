@@ -157,6 +157,15 @@ def test_a_server_writes_a_file_that_trains(
     assert [json.loads(line)["prompt"] for line in lines] == [*FOUND, "Is rye better than wheat?"]
 
 
+def test_bytes_that_are_no_text_are_none_to_the_writer(
+    server: Server, make: Callable[..., Any]
+) -> None:
+    server.answers = [ANSWER]
+    status, _, err = make("--about", "caf\udce9", "--count", "1")
+    assert status == 0, err
+    assert "caf\ufffd" in str(server.bodies[-1]["messages"])
+
+
 def test_what_cannot_be_is_one_sentence(
     server: Server, make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

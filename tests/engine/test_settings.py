@@ -237,7 +237,12 @@ def test_an_empty_override_goes_back_to_the_default() -> None:
 
 @pytest.mark.parametrize(
     ("word", "expected"),
-    [("beta", "key=value"), ("betta=1", "--set: there is no setting"), ("beta=x", "--set: beta")],
+    [
+        ("beta", "key=value"),
+        ("betta=1", "--set: there is no setting"),
+        ("beta=x", "--set: beta"),
+        ("judge_system=caf\udce9", "--set judge_system=caf.: where it shows . it is no UTF-8"),
+    ],
 )
 def test_errors_of_overrides_name_them(word: str, expected: str) -> None:
     with pytest.raises(UserError, match=expected):

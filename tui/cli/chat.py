@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from io import TextIOWrapper
 from typing import TextIO
 
 from engine.chat import (
@@ -14,6 +15,7 @@ from engine.chat import (
     ChatRequest,
     ChatText,
 )
+from engine.data.chat_messages import clean
 from engine.errors import UserError
 from engine.runs.folder import Run
 from tui.state.conversation import NAMES, Conversation
@@ -42,7 +44,7 @@ def talk(
         ready = _wait_until_ready(chat)
         conversation = Conversation(
             chat.id,
-            ready.system if system is None else system,
+            ready.system if system is None else clean(system),
             ready.temperature if temperature is None else temperature,
         )
         if sys.stdin.isatty():
@@ -58,7 +60,9 @@ def talk(
 
 def prompts() -> Iterator[str]:
     """The lines of standard input that say something; on a terminal, with arrows for what was
-    typed before."""
+    typed before. Bytes that are no text become replacement characters."""
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
     if sys.stdin.isatty():
         import readline  # noqa: F401  what `input` edits the line with
 

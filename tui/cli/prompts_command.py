@@ -47,6 +47,7 @@ def make(
     seed: Annotated[int, typer.Option(help="Of the chance in it.")] = 0,
 ) -> None:
     """Write prompts about something, of which no two say the same."""
+    from engine.data.chat_messages import clean
     from engine.machine.blas import import_mlx
     from engine.prompt_maker import SHOWN, make_prompts, writer_of
     from engine.runs.json_lines import to_line
@@ -74,7 +75,12 @@ def make(
     try:
         with to.open("ab") as file:
             for text in make_prompts(
-                write, about.strip(), count, like=manner[:SHOWN], known=[*known, *manner], say=_note
+                write,
+                clean(about).strip(),
+                count,
+                like=manner[:SHOWN],
+                known=[*known, *manner],
+                say=_note,
             ):
                 file.write(to_line({"prompt": text}))
                 file.flush()
