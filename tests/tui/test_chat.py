@@ -263,6 +263,19 @@ def test_system_and_temperature_are_those_of_the_next_turn() -> None:
     at_table(act)
 
 
+def test_a_system_message_of_several_lines_that_was_looked_at_keeps_them() -> None:
+    async def act(table: Table) -> None:
+        await table.tell(ChatReady(40, 0.8, "Be kind.\nBe brief.", 512))
+        await table.press("ctrl+l", "enter")
+        await table.ask("why", "Good.")
+        assert table.talking.requests[0].messages[0] == Message("system", "Be kind.\nBe brief.")
+        await table.press("ctrl+l", *"!", "enter")
+        await table.ask("why", "Good.")
+        assert table.talking.requests[1].messages[0] == Message("system", "Be kind. Be brief.!")
+
+    at_table(act)
+
+
 def test_a_held_out_prompt_comes_into_the_line_with_its_earlier_turns() -> None:
     async def act(table: Table) -> None:
         await table.ready()

@@ -31,6 +31,7 @@ from tui.text.temperature import WRONG, temperature_of
 from tui.widgets.from_thread import show_from_thread
 from tui.widgets.history_line import MOST, HistoryLine
 from tui.widgets.key_line import KeyLine
+from tui.widgets.safe_editors import one_line
 
 if TYPE_CHECKING:
     from engine.runs.folder import Run
@@ -305,10 +306,11 @@ class TalkScreen(StudioScreen):
     @work
     async def action_system(self) -> None:
         """Ask for a system message."""
+        before = one_line(self.talk.system)
         text = await self.app.push_screen_wait(
-            AskText("system message, for what is asked from now on; empty: none", self.talk.system)
+            AskText("system message, for what is asked from now on; empty: none", before)
         )
-        if text is not None:
+        if text not in (None, before):  # one of several lines stays so where nothing was typed
             self.talk.system = text.strip()
             self._refresh()
 
