@@ -320,6 +320,22 @@ def test_a_note_that_is_opened_again_goes_on_at_its_end(review: Open) -> None:
     run(test)
 
 
+def test_a_long_note_leaves_the_answers_their_room(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0)) as table:
+            await table.press("n")
+            note = "word " * 1000 + "end"
+            table.screen.query_one("#note", Input).post_message(events.Paste(note))
+            await table.press("enter")
+            assert table.pane("left").size.height >= 4
+            assert table.text("#remark").endswith("…")
+            await table.press("1")
+            [line] = table.session.run.read("pairs.jsonl")
+            assert line["note"] == note
+
+    run(test)
+
+
 def test_hostile_text_pasted_into_a_note_is_harmless(review: Open) -> None:
     async def test() -> None:
         async with review(pair(1)) as table:

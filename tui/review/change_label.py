@@ -13,7 +13,7 @@ from tui import textual_private
 from tui.studio import studio_of
 from tui.text.choice import shown_choice, words
 from tui.text.prompt_text import prompt_line
-from tui.text.safe_text import cut, safe_line, wrap
+from tui.text.safe_text import safe_line, wrap_cut
 
 if TYPE_CHECKING:
     from engine.judges.human import Label
@@ -78,10 +78,7 @@ class ChangeLabel(ModalScreen[Change | None]):
     def _line(self, before: str, text: str, *, marked: bool) -> Static:
         style = "$foreground bold" if marked else "$foreground"
         width = min(WIDTH, self.app.size.width) - SIDES
-        rows = wrap(before + safe_line(text, SHOWN), width)
-        if len(rows) > ROWS:
-            rows = [*rows[: ROWS - 1], f"{cut(rows[ROWS - 1], width - 1)}…"]
-        whole = "\n".join(rows)[len(before) :]
+        whole = wrap_cut(before + safe_line(text, SHOWN), width, ROWS)[len(before) :]
         words = Content.assemble((before, "$muted"), (whole, style))
         return Static(words, classes="text", markup=False)
 

@@ -18,7 +18,7 @@ from tui.review.labelling import LabellingScreen
 from tui.review.words import NO_PAIR, idle_content, place_facts, rubric
 from tui.review.writing import writing_content
 from tui.state.live_run import LiveRun
-from tui.text.safe_text import safe
+from tui.text.safe_text import safe, wrap_cut
 from tui.widgets.key_line import KeyLine
 from tui.widgets.safe_editors import LineEditor
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 OTHER_LINES = 4  # of the screen: the head and the keys
 BROAD, SIDES = 188, 30 + 34  # cells of a screen with more at its sides, and what that takes
+REMARK_ROWS = 3  # of a flag and a note, so that they leave the answers their room
 NOTE_HINT = "a note on this pair · enter keeps it, escape does not"
 
 
@@ -123,6 +124,7 @@ class ReviewScreen(LabellingScreen):
         """Another width has room for more facts, or fewer."""
         if self.ready:
             self._show_place(self._queue_now())
+            self._show_remark(self._queue)
 
     def _refresh(self) -> None:
         queue = self._queue_now()
@@ -182,7 +184,7 @@ class ReviewScreen(LabellingScreen):
         if remark and remark.note:
             parts.append(f"note: {safe(remark.note)}")
         line = self.query_one("#remark", Static)
-        line.update(" · ".join(parts))
+        line.update(wrap_cut(" · ".join(parts), self.size.width - 2, REMARK_ROWS))
         line.display = bool(parts)
 
     def why_not(self, action: str) -> str | None:

@@ -154,6 +154,14 @@ def wrap(text: str, width: int) -> list[str]:
     return [part for line in text.split("\n") for part in _wrap_line(line, width)]
 
 
+def wrap_cut(text: str, width: int, most: int) -> str:
+    """The first lines of a safe text in such a column; what is cut ends in an ellipsis."""
+    lines = wrap(text, width)
+    if len(lines) > most:
+        lines = [*lines[: most - 1], f"{cut(lines[most - 1], width - 1)}…"]
+    return "\n".join(lines)
+
+
 def _wrap_line(line: str, width: int) -> list[str]:
     if len(line) <= width and cell_len(line) <= width:
         return [line]
