@@ -320,6 +320,21 @@ def test_a_note_that_is_opened_again_goes_on_at_its_end(review: Open) -> None:
     run(test)
 
 
+def test_a_note_stays_with_its_pair_when_a_judge_takes_that_away(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0), pair(1, 1)) as table:
+            await table.press("n", *"odd")
+            table.session.answer("0000001-000", "tie")
+            table.screen.run_changed(())
+            await table.press("enter")
+            assert "waits no more" in table.said
+            await table.press("1")
+            [line] = table.session.run.read("pairs.jsonl")
+            assert (line["pair_id"], line["note"]) == ("0000001-001", "")
+
+    run(test)
+
+
 def test_a_long_note_leaves_the_answers_their_room(review: Open) -> None:
     async def test() -> None:
         async with review(pair(1, 0)) as table:

@@ -13,7 +13,7 @@ from engine.events import COMPLETE, Event, PairSampled
 from tui.review.answer_pane import length
 from tui.review.answers import MOST, READING_KEYS, Answers, AnswersScreen
 from tui.review.before_list import BeforeList
-from tui.review.label_queue import LabelQueue, earlier_labels
+from tui.review.label_queue import LabelQueue, Remark, earlier_labels
 from tui.review.labelling import LabellingScreen
 from tui.review.words import NO_PAIR, idle_content, place_facts, rubric
 from tui.review.writing import writing_content
@@ -83,6 +83,7 @@ class ReviewScreen(LabellingScreen):
         super().__init__()
         self._session: Session | None = None
         self._elsewhere = ""  # the name of the run that another process trains
+        self._noted = Remark()  # what the open note is of
 
     def body(self) -> Iterable[Widget]:
         """The pair with its place in the run, or why there is none."""
@@ -216,16 +217,18 @@ class ReviewScreen(LabellingScreen):
         if queue.current is None:
             self.say(NO_PAIR["note"])
             return
+        self._noted = queue.remark()
         note = self.query_one("#note", Input)
-        note.value = queue.remark().note
+        note.value = self._noted.note
         note.cursor_position = len(note.value)
         note.display = True
         note.focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Keep the note; it is stored with the verdict."""
-        if self._queue:
-            self._queue.remark().note = event.value.strip()
+        self._noted.note = event.value.strip()
+        if self._queue and self._queue.remark() is not self._noted:
+            self.say("the pair of this note waits no more: the note is not kept")
         self._leave_note()
 
     def action_cancel(self) -> None:
