@@ -5,6 +5,7 @@ import faulthandler
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from engine.session import Session
 
 REFRESH = 0.15  # seconds between two looks at the run
+# Seconds within which a signal that comes again is no second wish: `timeout` and others send it to
+# the process and then to its group.
+ECHO = 0.5
 STOPPING = "stopping with a checkpoint; the same again ends at once, without one"
 STOPPING_TO_LOAD = "stopping: the run was still loading, and nothing is there to save"
 
@@ -46,8 +50,9 @@ def train(
     `back_to` is the step of an earlier checkpoint of the run to go on from. Why it failed, if it
     does, is added to `failures`.
 
-    Ctrl+C and SIGTERM stop with a checkpoint, or at once while the run loads; a second one ends the
-    process at once. A terminal that goes away does what the setting `on_hangup` says.
+    Ctrl+C and SIGTERM stop with a checkpoint, or at once while the run loads; a second one, unless
+    it is the `ECHO` of the first, ends the process at once. A terminal that goes away does what the
+    setting `on_hangup` says.
 
     Raises:
         UserError: the settings want a person as the judge, or the run cannot start.
@@ -144,17 +149,22 @@ def _signals(
     those that it goes on after."""
     received: list[signal.Signals] = []
     passed: list[signal.Signals] = []
+    since = 0.0
 
     def handle(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP and settings.on_hangup == "continue":
             passed.append(signal.Signals(number))
             return
+        nonlocal since
         if received:
+            if number == received[0] and time.monotonic() - since < ECHO:
+                return
             with contextlib.suppress(OSError):
                 if streams.out.isatty():
                     os.write(streams.out.fileno(), SHOW_CURSOR.encode())
             guard.dismiss()
             os._exit(STOPPED_BY + number)
+        since = time.monotonic()
         received.append(signal.Signals(number))
         session.stop(by=BY_SIGNAL[received[0]])
 
