@@ -1,5 +1,6 @@
 """The `lora-studio` command: without an argument the app, with one what can be done without it."""
 
+import errno
 import os
 import sys
 from typing import NoReturn
@@ -10,6 +11,7 @@ from tui.terminal.exit_status import BAD_INPUT, FAILED
 
 def main() -> NoReturn:
     """Entry point: runs a command and exits with its status."""
+    _open_closed_streams()
     arguments = sys.argv[1:]
     try:
         if not arguments:
@@ -18,15 +20,39 @@ def main() -> NoReturn:
             sys.exit(run_app())
         from tui.cli.commands import cli, full
 
-        cli(full(arguments))
+        try:
+            cli(full(arguments))
+        finally:
+            sys.stdout.flush()  # what cannot be written is known here, not after the status
     except UserError as error:
         _fail(str(error), BAD_INPUT)
     except RunError as error:
         _fail(str(error), FAILED)
     except BrokenPipeError:
         # The reader has seen enough, as in `lora-studio runs | head -1`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _print_no_more()
+        _fail("the disk is full: nothing more can be written there; make room on it", FAILED)
     sys.exit(0)
+
+
+def _open_closed_streams() -> None:
+    """Let standard streams that the caller closed lead nowhere; else nothing could be printed, and
+    a file that is opened later could get their numbers."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(number)
+        sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+        sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+        sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def _print_no_more() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, status: int) -> NoReturn:
