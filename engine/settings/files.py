@@ -6,6 +6,8 @@ them.
 """
 
 import difflib
+import json
+import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -27,6 +29,9 @@ LISTS = {
     "judge_criteria": "a list of {name: ..., text: ..., weight: ...}",
 }
 SIZE_LIMIT = 1_000_000  # bytes
+
+# What bytes of a command line become that are no UTF-8, and an escape of YAML may stand for.
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _BY_KEY = {field.key: field for field in fields()}
 _GROUPS = {key.split(".")[0] for key in _BY_KEY if "." in key}
@@ -108,6 +113,10 @@ def preset_mapping(name: str) -> dict[str, Any]:
 def from_mapping(data: Mapping[str, Any], source: str) -> Settings:
     """Settings from a config's mapping. `source` is what errors name: a file, `--set`, a form."""
     mapping = canonical(data, source)
+    for key, entry in mapping.items():
+        text = json.dumps(entry, ensure_ascii=False, default=str, skipkeys=True)
+        if _LONE_SURROGATE.search(text):
+            raise UserError(f"{source}: {key} is {_show(entry)}, but has to be text that is UTF-8")
     try:
         return Settings.model_validate(mapping)
     except ValidationError as error:

@@ -141,6 +141,8 @@ def test_the_written_file_holds_every_setting() -> None:
         ("load_in_4bits: 4", "load_in_4bits is 4, but has to be true or false"),
         ("judge_system: a\njudge_config: {system_prompt: b}", "name the same setting"),
         ('"\\e[31m": 1', "there is no setting"),
+        ('judge_system: "a\\udcff"', "'a\\udcff', but has to be text that is UTF-8"),
+        ('judge_criteria: [{name: "a\\udcff"}]', "has to be text that is UTF-8"),
     ],
 )
 def test_errors_name_file_key_and_what_to_do(text: str, expected: str, tmp_path: Path) -> None:
