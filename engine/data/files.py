@@ -33,6 +33,8 @@ _CHUNK = 2**20
 
 # Separators of cells, the likeliest first, and one that stands in no text of a single column.
 _SEPARATORS, _NO_SEPARATOR = ",;\t|", "\x1f"
+# Read after the last line: a row of its own, unless a quote is still open.
+_END = "\x1eend of the file\x1e"
 
 _COMPRESSED: dict[str, Callable[[Path], Any]] = {
     ".gz": gzip.open,
@@ -205,13 +207,21 @@ def _csv(file: Path, columns: Columns) -> Iterator[Placed]:
     number = before
     try:
         separator = first[4] if names_separator else _separator(first)
-        reader = csv.reader(
-            lines if names_separator else itertools.chain([first], lines), delimiter=separator
-        )
-        header = next(reader, [])
+        begin = [] if names_separator else [first]
+        reader = csv.reader(itertools.chain(begin, lines, [_END]), delimiter=separator)
+        header = None
         for cells in reader:
+            begins = number + (header is not None or names_separator)
             number = before + reader.line_num - (not names_separator)
-            if cells:
+            if cells and cells[-1].endswith(_END):
+                if cells != [_END]:
+                    raise UserError(
+                        f"data: {file}, line {begins}: a quote opens there that is never closed, "
+                        "so that the rest is one cell; close it, or write it twice in quotes"
+                    )
+            elif header is None:
+                header = cells
+            elif cells:
                 yield f"{file.name}, line {number}", _csv_row(header, cells, separator)
     except csv.Error as error:
         raise UserError(f"data: {file}, line {number + 1}: not CSV ({error})") from error

@@ -147,6 +147,30 @@ def test_a_row_that_is_too_long_is_left_out_and_the_rest_read(
 
 
 @pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('prompt\nWhy?\n"Red\nHow?\n', 3),
+        ('prompt,b\n\n"x\ny",1\n\nz,"2\n3\n', 6),
+        ('prompt\n"Red', 2),
+        ('sep=;\nprompt;b\n"x;1\n', 3),
+        ('"prompt\nWhy?\n', 1),
+    ],
+)
+def test_a_quote_that_is_never_closed_is_an_error_that_names_its_line(
+    content: str, line: int, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(UserError, match=rf"a\.csv, line {line}: a quote opens there"):
+        rows_of(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "sep=;", "sep=;\n", "prompt", "prompt\n\n"])
+def test_a_table_without_rows_has_none(content: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    assert rows_of(tmp_path / "a.csv") == []
+
+
+@pytest.mark.parametrize(
     ("name", "content"),
     [
         ("a.json", '["short", "' + "x" * 200_000 + '"]'),
