@@ -72,6 +72,7 @@ def test_config_prints_a_file_that_loads_back(command: Command) -> None:
         (["--start"], "`lora-studio CONFIG.yaml --start`"),
         (["stater"], "no command, preset or file 'stater'; the nearest is starter"),
         (["trian"], "no command, preset or file 'trian'; the nearest is train"),
+        (["trian", "starter", "--json"], "'trian'; the nearest is train"),
         (["foo"], "no command, preset or file 'foo'; `lora-studio --help` lists the commands"),
         (["train", "starter", "--set", "quantization=4-bit", "--set", "train_type=full"], "full"),
         (["resume", "none"], "there is no run 'none'"),

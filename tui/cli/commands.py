@@ -70,13 +70,19 @@ def start(
 
 def full(arguments: Sequence[str]) -> list[str]:
     """The arguments with the command that a preset, a config or `--start` stands for, and names
-    of runs after `pairs`."""
+    of runs after `pairs`.
+
+    Raises:
+        UserError: the first is none of these.
+    """
     first = arguments[0]
     if first == PAIRS and arguments[1:2] != [CHECK]:
         return [PAIRS, OF_RUNS, *arguments[1:]]
     known = first in typer.main.get_group(cli).commands
     if known or (first.startswith("-") and START not in arguments):
         return list(arguments)
+    if not first.startswith("-"):
+        _look_for(first)  # before what follows is complained about
     return [BEGIN, *arguments]
 
 
