@@ -117,6 +117,8 @@ def _one_judge(name: str, key: str) -> Iterator[Problem]:
         yield Problem(key, f"it {SECRET}")
     elif not name.strip():
         yield Problem(key, "it names no judge")
+    elif kind == "model" and (file := name.removesuffix(":")).endswith(".py"):
+        yield Problem(key, f"it names no function of {file}; write it as {file}:FUNCTION")
     if kind == "rule" and name.removeprefix(RULE) not in RULES:
         rules = ", ".join(RULE + each for each in RULES)
         yield Problem(key, f"there is no {name}; the rules are {rules}")

@@ -275,6 +275,8 @@ def test_a_bad_file_of_pairs_is_one_sentence_before_anything_is_loaded(
         ("rule:length", ["--pairs", "none.jsonl"], "none.jsonl cannot be read: No such file"),
         ("rule:length", ["--pairs", "none.docx"], "is none of the kinds that are read"),
         ("rule:length", ["--set", "judge=rule:none"], "judge: there is no rule:none"),
+        ("my.py", [], "judge: it names no function of my.py; write it as my.py:FUNCTION"),
+        ("my.py:", [], "judge: it names no function of my.py; write it as my.py:FUNCTION"),
         ("rule:length", ["--set", "betta=1"], "nearest is beta"),
         ("rule:length", ["--pairs", "a.jsonl", "--count", "3"], "leave it out, or --pairs"),
     ],
