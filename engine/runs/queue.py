@@ -30,7 +30,7 @@ def read_queue() -> Sweep:
     Raises:
         UserError: its file is damaged.
     """
-    return open_sweep(QUEUE) if file_of(QUEUE).is_file() else Sweep(QUEUE, {}, [])
+    return open_sweep(QUEUE)
 
 
 def add_settings(settings: "Settings") -> Cell:

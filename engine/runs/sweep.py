@@ -233,12 +233,14 @@ def write_sweep(sweep: Sweep) -> None:
 
 
 def open_sweep(name: str) -> Sweep:
-    """The sweep of that name.
+    """The sweep of that name; the queue is there, if empty, before anything was added.
 
     Raises:
         UserError: there is none, or its file is damaged.
     """
     file = file_of(name)
+    if name == QUEUE and not file.is_file():
+        return Sweep(QUEUE, {}, [])
     if safe_name(name) != name or not file.is_file():
         raise UserError(f"there is no sweep {name!r}; there are {', '.join(names()) or 'none'}")
     data = json_lines.from_line(durable.read_file(file, FILE_LIMIT)) or {}

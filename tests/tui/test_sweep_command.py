@@ -132,6 +132,12 @@ def test_the_queue_is_read_again_before_each_run(
     assert "nothing is in the queue" in run("queue").output
 
 
+def test_a_queue_that_nothing_was_ever_in_is_empty() -> None:
+    for words in (("queue",), ("queue", "--show")):
+        done = run(*words)
+        assert (done.exit_code, done.output) == (DONE, "nothing is in the queue\n")
+
+
 def test_why_a_run_of_the_queue_failed_is_kept(trained: Callable[[Ends], list[str]]) -> None:
     queue.add_settings(preset("starter"))
     trained([RunError, ("finished", DONE)])
@@ -175,6 +181,8 @@ def test_looking_at_a_grid_keeps_nothing() -> None:
     shown = run(*GRID, "--show")
     assert shown.exit_code == 0
     assert shown.output.count("not begun") == 3
+    assert "goes on" not in shown.output
+    assert "3 runs, none begun: the same without --show begins" in shown.output
     assert names() == []
 
 

@@ -20,6 +20,7 @@ from engine.runs.sweep import (
     QUEUE,
     Cell,
     Sweep,
+    names,
     open_sweep,
     ranking,
     result_of,
@@ -43,6 +44,9 @@ def sweep(plan: Sweep, *, json: bool) -> int:
     Raises:
         UserError: another process trains the runs of this sweep.
     """
+    if not plan.cells:  # of a queue whose folder may not be there
+        _print(results(plan, json=json))
+        return DONE
     if all(settings_of(cell).on_hangup == "continue" for cell in plan.cells):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # between two runs too
     with working_on(plan.name):
@@ -145,12 +149,12 @@ def _lines(plan: Sweep) -> Iterator[str]:
     yield f"sweep {plan.name}: win rate by the {by}, with its 95% interval"
     if seeds:
         yield f"mean of {seeds} seeds; the interval is of the prompts alone"
-    names = [
+    changes = [
         " ".join(f"{key}={value}" for key, value in each.changes.items()) or "all seeds"
         for each in places
     ]
-    width = max(len(name) for name in names)
-    for at, (name, place) in enumerate(zip(names, places, strict=True), 1):
+    width = max(len(name) for name in changes)
+    for at, (name, place) in enumerate(zip(changes, places, strict=True), 1):
         rate = place.result
         figures = f"{rate.rate:6.1%}  {rate.low:.1%} to {rate.high:.1%}" if rate else "     –"
         yield f"{at:>3}  {safe_line(name):<{width}}  {figures}".rstrip()
@@ -162,7 +166,9 @@ def _lines(plan: Sweep) -> Iterator[str]:
         rate = f"  {result.rate:.1%}" if result else ""
         status = plan.status_of(cell) or "not begun"
         yield f"     {safe_line(cell.run):<{width}}  {status}{rate}"
-    if left := len(plan.left()):
+    if plan.name not in names():
+        yield f"{len(plan.cells)} runs, none begun: the same without --show begins"
+    elif left := len(plan.left()):
         yield f"{left} of {len(plan.cells)} runs left: `lora-studio sweep {plan.name}` goes on"
 
 
@@ -185,6 +191,4 @@ def _warn(text: str) -> None:
 
 def is_sweep(source: str) -> bool:
     """Whether a word names a sweep that is there, and no config."""
-    from engine.runs.sweep import names
-
     return source in names() and not Path(source).exists()
