@@ -35,7 +35,8 @@ class StorageError(RunError):
 def storage_cause(error: BaseException, folder: Path) -> OSError | None:
     """The system's error behind one met while writing to `folder`; MLX reports them vaguely."""
     if isinstance(error, OSError):
-        return error
+        # numpy tells how much was written, and not why no more
+        return error if error.errno else _refusal(folder) or error
     if isinstance(error, RuntimeError):
         if refusal := _refusal(folder):
             return refusal

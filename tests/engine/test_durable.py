@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.runs import durable, json_lines, record_files
+from engine.runs import durable, json_lines, record_files, storage
 from engine.runs.durable import write_file
 from engine.runs.json_lines import to_json
 from engine.runs.record_files import (
@@ -406,3 +406,17 @@ def test_a_writer_killed_at_random_instants_loses_nothing(tmp_path: Path):
 @pytest.mark.slow
 def test_a_writer_killed_at_a_thousand_random_instants_loses_nothing(tmp_path: Path):
     kill_often(tmp_path, 1000)
+
+
+def test_a_short_write_is_told_by_what_the_disk_says_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = OSError("3 requested and 2 written")  # as numpy has it, without a number
+    assert storage.storage_cause(short, tmp_path) is short
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(storage, "_refusal", lambda folder: full)
+    cause = storage.storage_cause(short, tmp_path)
+    assert cause is full
+    assert str(storage.StorageError(tmp_path, cause)).endswith("free some space and go on")
+    denied = PermissionError(errno.EACCES, "Permission denied")
+    assert storage.storage_cause(denied, tmp_path) is denied
