@@ -9,39 +9,9 @@ from engine.errors import UserError
 from engine.machine.backend import backend
 from engine.secrets import hide
 from engine.settings.judge_names import HYBRID, RULE, RULES, SETTINGS, address_problem, judge_kind
+from engine.settings.optimizer_arguments import SCHEDULE_ARGUMENTS, optimizer_problems
 from engine.settings.schema import Settings
 from engine.settings.trackers import tracker_problems
-
-# The arguments that MLX's optimizers take besides the learning rate.
-OPTIMIZER_ARGUMENTS: dict[str, tuple[str, ...]] = {
-    "sgd": ("momentum", "weight_decay", "dampening", "nesterov"),
-    "rmsprop": ("alpha", "eps"),
-    "adagrad": ("eps",),
-    "adadelta": ("rho", "eps"),
-    "adam": ("betas", "eps", "bias_correction"),
-    "adamw": ("betas", "eps", "weight_decay", "bias_correction"),
-    "adamax": ("betas", "eps"),
-    "lion": ("betas", "weight_decay"),
-    "adafactor": (
-        "eps",
-        "clip_threshold",
-        "decay_rate",
-        "beta_1",
-        "weight_decay",
-        "scale_parameter",
-        "relative_step",
-        "warmup_init",
-    ),
-    "muon": ("momentum", "weight_decay", "nesterov", "ns_steps"),
-}
-
-# How many arguments each of MLX's schedules takes: at least, at most.
-SCHEDULE_ARGUMENTS = {
-    "cosine_decay": (2, 3),
-    "linear_schedule": (3, 3),
-    "exponential_decay": (2, 2),
-    "step_decay": (3, 3),
-}
 
 FEWEST_FOR_LOW = 4  # answers whose scores tell a spread
 PEOPLE = {"human", HYBRID}
@@ -69,7 +39,7 @@ def problems(settings: Settings) -> list[Problem]:
         *_labels(settings),
         *_answers(settings),
         *_warm_start(settings),
-        *_optimizer(settings),
+        *(Problem("optimizer_config", each) for each in optimizer_problems(settings)),
         *_schedule(settings),
         *_followers(settings),
         *_guard(settings),
@@ -348,26 +318,14 @@ def _warm_start(settings: Settings) -> Iterator[Problem]:
         )
 
 
-def _optimizer(settings: Settings) -> Iterator[Problem]:
-    for name, arguments in settings.optimizer_config.items():
-        known = OPTIMIZER_ARGUMENTS.get(name)
-        if known is None:
-            yield Problem(
-                "optimizer_config",
-                f"there is no optimizer {name!r}; they are {', '.join(OPTIMIZER_ARGUMENTS)}",
-            )
-            continue
-        for argument in arguments:
-            if argument not in known:
-                yield Problem(
-                    "optimizer_config",
-                    f"{name} has no argument {argument!r}; it takes {', '.join(known)}",
-                )
-
-
 def _schedule(settings: Settings) -> Iterator[Problem]:
     schedule = settings.lr_schedule
     if schedule.name == "constant":
+        if schedule.arguments:
+            yield Problem(
+                "lr_schedule.arguments",
+                "a constant rate takes none; name a schedule in lr_schedule.name",
+            )
         return
     if schedule.arguments is not None:
         least, most = SCHEDULE_ARGUMENTS[schedule.name]

@@ -9,9 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.errors import UserError
-from engine.settings.checks import OPTIMIZER_ARGUMENTS, SCHEDULE_ARGUMENTS, check, problems
+from engine.settings.checks import check, problems
 from engine.settings.fields import Setting
 from engine.settings.files import apply_overrides, from_mapping, load, notes, preset, to_yaml
+from engine.settings.optimizer_arguments import OPTIMIZER_ARGUMENTS, SCHEDULE_ARGUMENTS
 from engine.settings.presets import PRESETS
 from engine.settings.schema import SECTIONS, Settings, changed, fields, no_effect
 from engine.settings.yaml_text import parse_yaml
@@ -418,6 +419,39 @@ def test_optimizers_take_the_arguments_that_mlx_gives_them() -> None:
     for name, arguments in OPTIMIZER_ARGUMENTS.items():
         taken = list(inspect.signature(classes[name].__init__).parameters)
         assert set(taken) - {"self", "learning_rate"} == set(arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("optimizer_config: {sgd: {momentum: x}}", "momentum of sgd is 'x', but has to be a num"),
+        ("optimizer_config: {sgd: {nesterov: 1}}", "nesterov of sgd is 1, but has to be true or"),
+        (
+            "optimizer_config: {adam: {betas: [0.9]}}",
+            "betas of adam is [0.9], but has to be a",
+        ),
+        ("optimizer_config: {adamw: {betas: 0.9}}", "betas of adamw is 0.9, but has to be a list"),
+        ("optimizer_config: {muon: {ns_steps: 2.5}}", "ns_steps of muon is 2.5, but has to be a"),
+        ("lr_schedule: {arguments: [1]}", "a constant rate takes none; name a schedule"),
+    ],
+)
+def test_arguments_of_another_kind_are_told_before_a_run(text: str, told: str) -> None:
+    [problem] = problems(from_mapping(parse_yaml(text, "x"), "x"))
+    assert told in problem.message
+
+
+def test_arguments_as_mlx_has_them_are_taken() -> None:
+    import mlx.optimizers
+
+    for each in ("sgd", "adamw", "adafactor", "muon"):
+        built = {name.lower(): getattr(mlx.optimizers, name) for name in dir(mlx.optimizers)}[each]
+        taken = inspect.signature(built.__init__).parameters
+        arguments = {
+            name: list(value) if isinstance(value := taken[name].default, tuple) else value
+            for name in OPTIMIZER_ARGUMENTS[each]
+            if taken[name].default is not None
+        }
+        assert problems(from_mapping({"optimizer_config": {each: arguments}}, "x")) == []
 
 
 def test_schedules_take_the_arguments_that_mlx_gives_them() -> None:
