@@ -76,7 +76,10 @@ def parse_yaml(text: str, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{source}{line}: {_one_line(error.problem or 'not YAML')}") from error
+        problem = error.problem or "not YAML"
+        if problem.startswith("but "):  # the end of a sentence that begins in the context
+            problem = f"{error.context}, {problem}"
+        raise UserError(f"{source}{line}: {_one_line(problem)}") from error
     except yaml.YAMLError as error:
         raise UserError(f"{source}: {_one_line(str(error))}") from error
     except RecursionError as error:

@@ -135,6 +135,7 @@ def test_the_written_file_holds_every_setting() -> None:
         ("fuse: perhaps", "fuse is 'perhaps', but has to be true or false"),
         ("beta: 0.1\nbeta: 0.2", "line 2: 'beta' is given twice"),
         ("beta: [1", "line 1"),
+        ("beta: 1\n---\nbeta: 2", "expected a single document in the stream, but found another"),
         ("- beta", "holds no settings"),
         ("a: &a [x]\nb: *a", "line 2: aliases"),
         ("load_in_4bits: true\nload_in_8bits: true", "more than one quantization"),
