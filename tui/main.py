@@ -2,11 +2,12 @@
 
 import errno
 import os
+import signal
 import sys
 from typing import NoReturn
 
 from engine.errors import RunError, UserError
-from tui.terminal.exit_status import BAD_INPUT, FAILED
+from tui.terminal.exit_status import BAD_INPUT, FAILED, STOPPED_BY
 
 
 def main() -> NoReturn:
@@ -28,6 +29,8 @@ def main() -> NoReturn:
         _fail(str(error), BAD_INPUT)
     except RunError as error:
         _fail(str(error), FAILED)
+    except KeyboardInterrupt:  # while a command was still being imported
+        sys.exit(STOPPED_BY + signal.SIGINT)
     except BrokenPipeError:
         # The reader has seen enough, as in `lora-studio runs | head -1`.
         _print_no_more()

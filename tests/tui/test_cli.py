@@ -95,6 +95,16 @@ def test_bad_input_is_one_line_and_status_2(
     assert err.count("\n") == 1
 
 
+def test_ctrl_c_while_a_command_is_imported_is_no_trace(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(arguments: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tui.cli.commands.full", interrupted)
+    assert command("runs") == (130, "", "")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["starter", "--none"], ["train"], ["runs", "show"], ["train", "--none"], ["export", "a"]],
