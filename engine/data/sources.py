@@ -68,6 +68,8 @@ def read_splits(data: str, reading: Reading | None = None) -> dict[SplitName, Sp
     try:
         path = Path(data).expanduser()
         is_file, is_folder = path.is_file(), path.is_dir()
+    except PermissionError as error:
+        raise UserError(f"data: {data} cannot be read: {error.strerror}") from error
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"data: {data!r} is no path and no dataset id") from error
     if reading.config and (is_file or is_folder):

@@ -51,7 +51,11 @@ class FunctionJudge:
         else:
             path, function = file_and_function(name)
             self.file, options = Path(path).expanduser().absolute(), {}
-        if not self.file.is_file():
+        try:
+            there = self.file.is_file()
+        except OSError as error:
+            raise UserError(f"judge: {self.file} cannot be read: {error.strerror}") from error
+        if not there:
             raise UserError(f"judge: there is no file {self.file}")
         self.caller = FunctionCaller(
             self.file, function, seconds=settings.judge_timeout, options=options, stop=stop

@@ -69,9 +69,9 @@ def empty_trash(root: Path | None = None, older_than: timedelta = KEPT_IN_TRASH)
     latest = (datetime.now(UTC) - older_than).timestamp()
     removed = 0
     for folder, kind in ((trash, "*"), (root, f"{NEW}*")):
-        if folder == trash and folder.is_symlink():  # leads out of the archive
-            continue
         with contextlib.suppress(OSError):
+            if folder == trash and folder.is_symlink():  # leads out of the archive
+                continue
             for place in folder.glob(kind):
                 with contextlib.suppress(OSError):  # brought back meanwhile
                     if place.lstat().st_mtime <= latest and place.is_dir():

@@ -39,7 +39,11 @@ def answers_rated(settings: Settings, journal: Journal, control: Control) -> Ite
         return
     path, function = file_and_function(name)
     file = Path(path).expanduser().absolute()
-    if not file.is_file():
+    try:
+        there = file.is_file()
+    except OSError as error:
+        raise UserError(f"guard_function: {file} cannot be read: {error.strerror}") from error
+    if not there:
         raise UserError(f"guard_function: there is no file {file}")
     caller = FunctionCaller(
         file, function, seconds=settings.judge_timeout, stop=lambda: control.stopping
