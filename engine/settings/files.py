@@ -130,11 +130,6 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
     """
     merged = canonical(data, "the settings")
     for override in overrides:
-        try:
-            override.encode()
-        except UnicodeEncodeError as error:
-            shown = override.encode(errors="replace").decode()
-            raise UserError(f"--set {shown}: where it shows ? it is no UTF-8") from error
         key, equals, text = override.partition("=")
         key = key.strip()
         if not equals or not key:
