@@ -135,6 +135,24 @@ def test_a_run_that_is_gone_is_said() -> None:
         (run.path / "run.json").unlink()
         app.push_screen(CompareScreen([run, make_run("here")]))
         await until(pilot, lambda: "cannot be read" in said(app))
+        assert "reading the runs" not in shown(app)
+
+    play(scene)
+
+
+def test_a_run_whose_settings_are_unknown_is_compared_by_its_metrics() -> None:
+    """And takes nothing of the comparison away from the others."""
+    one, other, lost = make_run("one"), make_run("other", settings=preset("smollm2")), make_run("x")
+    (lost.path / "config.yaml").unlink()
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = CompareScreen([lost, one, other])
+        app.push_screen(screen)
+        await until(pilot, lambda: "reading the runs" not in shown(app))
+        assert [len(line.series) for line in screen.query_one(Chart).lines] == [40, 40, 40]
+        assert "the settings of x are unknown" in said(app)
+        [model] = [row for row in screen.query_one(RowList).rows if row.key == "model"]
+        assert model.values[:2] == ("unknown", "starter")
 
     play(scene)
 

@@ -16,6 +16,7 @@ from engine.errors import UserError
 from engine.events import EVAL_WIN_RATE, WIN_RATE
 from engine.runs.archive import Run
 from engine.settings.schema import Settings, fields, value
+from tui.archive.run_rows import middle_out
 from tui.run.chart_file import write_chart
 from tui.run.metric_labels import ALL, CARDS, Metric, metric
 from tui.shell.base import StudioScreen
@@ -35,6 +36,7 @@ from tui.widgets.section_title import SectionTitle
 
 SECONDS = 2.0  # between two looks at runs that still go on
 COLORS = 6
+NAME = 24  # cells of a run's name in a sentence about several
 SEVERAL = ("loss", "win_rate", "margin", "kl")  # metrics that are shown together
 
 
@@ -158,13 +160,20 @@ class CompareScreen(StudioScreen):
                 read = self._sources
             else:
                 read = [RunFromFiles(run) for run in self._runs]
-            settings = [run.known_settings()[0] for run in self._runs]
         except (UserError, OSError) as error:
-            show_from_thread(self, self.say_error, error)
+            show_from_thread(self, self._show_fault, error)
             return
-        show_from_thread(self, self._show_runs, read, differences(settings))
+        settings, why_not = settings_of(self._runs)
+        show_from_thread(self, self._show_runs, read, differences(settings), why_not)
 
-    def _show_runs(self, read: list[RunFromFiles], different: list[Row]) -> None:
+    def _show_fault(self, error: UserError | OSError) -> None:
+        if not self._sources:
+            self.query_one("#head", Static).update("these runs cannot be compared")
+        self.say_error(error)
+
+    def _show_runs(self, read: list[RunFromFiles], different: list[Row], why_not: str) -> None:
+        if why_not and not self._sources:
+            self.say(why_not, 15)
         self._sources = read
         rows = [*suite_rows(self.views), *different, *last_rows(self.views)]
         self.query_one("#settings", RowList).show(rows)
@@ -300,13 +309,31 @@ class CompareScreen(StudioScreen):
         (settings if chart.has_focus else chart).focus()
 
 
-def differences(settings: Sequence[Settings]) -> list[Row]:
-    """The settings, other than the name, that are not the same in all of the runs."""
+def settings_of(runs: Sequence[Run]) -> tuple[list[Settings | None], str]:
+    """The settings of each run, None where they cannot be read, and why the first of these cannot
+    be; empty where all can."""
+    settings: list[Settings | None] = []
+    why_not = ""
+    for run in runs:
+        try:
+            settings.append(run.known_settings()[0])
+        except (UserError, OSError) as error:
+            settings.append(None)
+            name = middle_out(safe_line(run.name), NAME)
+            why_not = why_not or safe_line(f"the settings of {name} are unknown: {error}", 400)
+    return settings, why_not
+
+
+def differences(settings: Sequence[Settings | None]) -> list[Row]:
+    """The settings, other than the name, that are not the same in all of the runs whose settings
+    are known; None stands for those of another."""
     different: list[Row] = []
+    known = [each for each in settings if each]
     for field in fields():
-        values = [value(each, field.key) for each in settings]
+        values = [value(each, field.key) for each in known]
         if field.key != "run_name" and any(each != values[0] for each in values):
-            different.append(Row(field.key, tuple(show(each) for each in values)))
+            shown = (show(value(each, field.key)) if each else "unknown" for each in settings)
+            different.append(Row(field.key, tuple(shown)))
     return different
 
 
