@@ -11,7 +11,7 @@ from tests.tui.archive import make_run
 from tests.tui.live import evaluated
 from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
-from tui.archive.compare_screen import CompareScreen, SmallChart, differences, last_rows
+from tui.archive.compare_screen import CompareScreen, Row, SmallChart, differences, last_rows
 from tui.run.metric_labels import metric
 from tui.shell.ask import AskText
 from tui.state.run_from_files import RunFromFiles
@@ -97,6 +97,28 @@ def test_keys() -> None:
         assert isinstance(app.focused, Chart)
         await pilot.press("escape")
         assert app.screen is not screen
+
+    play(scene)
+
+
+def test_long_names_that_differ_at_their_end_are_told_apart() -> None:
+    begin = "a-name-" + "x" * 100
+    runs = [make_run(f"{begin}-{end}") for end in ("one", "two")]
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = CompareScreen(runs)
+        app.push_screen(screen)
+        await until(pilot, lambda: "reading the runs" not in shown(app))
+        heads = [line for line in shown(app).splitlines() if "finished, 40 steps" in line]
+        assert len(heads) == 2  # a line each
+        for end, line in zip(("one", "two"), heads, strict=True):
+            assert "a-name-" in line
+            assert f"x-{end}  finished" in line
+        screen.query_one(RowList).show([Row("beta", ("0.1", "0.2"))])
+        await pilot.press("tab", "enter")
+        assert begin not in said(app)
+        assert "x-one: 0.1 · a-name" in said(app)
+        assert "x-two: 0.2" in said(app)
 
     play(scene)
 

@@ -36,7 +36,7 @@ from tui.widgets.section_title import SectionTitle
 
 SECONDS = 2.0  # between two looks at runs that still go on
 COLORS = 6
-NAME = 24  # cells of a run's name in a sentence about several
+NAME = 24  # cells of a run's name in a sentence about several, and at least in the head
 SEVERAL = ("loss", "win_rate", "margin", "kl")  # metrics that are shown together
 
 
@@ -215,12 +215,12 @@ class CompareScreen(StudioScreen):
         figures = [f"{metric.show(value)} {metric.unit}".strip() for value in values]
         width = max(map(len, figures), default=0)
         for number, (view, figure) in enumerate(zip(self.views, figures, strict=False)):
+            sample = f"{chart.sample(number)}  {figure:>{width}}  "
+            facts = f"  {view.status}, {view.step:,} steps"
+            room = self.size.width - 2 - len(sample) - len(facts)  # a line for each run
+            name = middle_out(safe_line(view.name), min(60, max(NAME, room)))
             rows.append(
-                Content.assemble(
-                    (f"{chart.sample(number)}  {figure:>{width}}", _color(number)),
-                    (f"  {safe_line(view.name, 60)}", "$foreground"),
-                    (f"  {view.status}, {view.step:,} steps", "$muted"),
-                )
+                Content.assemble((sample, _color(number)), (name, "$foreground"), (facts, "$muted"))
             )
         self.query_one("#head", Static).update(Content("\n").join(rows))
 
@@ -242,7 +242,7 @@ class CompareScreen(StudioScreen):
         if row:
             values = row.whole or row.values
             words = " · ".join(
-                f"{view.name}: {text or 'empty'}"
+                f"{middle_out(safe_line(view.name), NAME)}: {text or 'empty'}"
                 for view, text in zip(self.views, values, strict=False)
             )
             self.say(safe_line(f"{row.key}  {words}", 600), 15)
