@@ -478,6 +478,22 @@ def test_marked_runs_are_compared() -> None:
     play(scene)
 
 
+def test_of_more_marked_runs_than_have_room_the_first_are_compared() -> None:
+    for number in range(10):
+        make_run(f"run-{number}", steps=3, pairs=0)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        await pilot.press(*["space"] * 10, "equals_sign")
+        screen = app.screen
+        assert isinstance(screen, CompareScreen)
+        await until(pilot, lambda: len(screen.views) == 8)
+        await until(pilot, lambda: "the 8 marked first of 10 runs" in said(app))
+        assert all(view.name in shown(app) for view in screen.views)
+
+    play(scene)
+
+
 def test_a_damaged_run_harms_nothing_else() -> None:
     broken = make_run("broken")
     (broken.path / "run.json").write_text('{"step": [')

@@ -13,7 +13,7 @@ from tui.shell.base import StudioScreen
 from tui.state.live_elsewhere import is_elsewhere
 from tui.text.safe_text import safe_line
 
-COMPARED = 8  # runs of a sweep that are compared: the head of the screen has no room for more
+COMPARED = 8  # runs that are compared: the head of the screen has no room for more
 
 
 def resume(
@@ -70,13 +70,15 @@ async def _gives_up(screen: StudioScreen, best: Best) -> bool:
     return await screen.app.push_screen_wait(AskChoice(question, choices)) == "go back"
 
 
-def compare(screen: StudioScreen, runs: Sequence[Run]) -> None:
-    """Compare runs, the best first; as many of them as a comparison has room for."""
+def compare(screen: StudioScreen, runs: Sequence[Run], which: str = "best") -> None:
+    """Compare the first of some runs, as many as a comparison has room for; `which` says which
+    these are."""
     from tui.archive.compare_screen import CompareScreen
 
     screen.app.push_screen(CompareScreen(runs[:COMPARED]))
     if len(runs) > COMPARED:
-        screen.studio.say(f"the {COMPARED} best of {len(runs)} runs")
+        few = f"the {COMPARED} {which} of {len(runs)} runs"
+        screen.studio.say(f"{few}: a comparison has room for no more")
 
 
 def copy_path(screen: StudioScreen, folder: Path) -> None:

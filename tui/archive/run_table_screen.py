@@ -289,9 +289,7 @@ class RunTableScreen(StudioScreen):
     def action_compare(self) -> None:
         """Compare the marked runs, or those of the sweep that the run under the cursor is of."""
         if len(self._marked) > 1:
-            from tui.archive.compare_screen import CompareScreen
-
-            self.app.push_screen(CompareScreen([Run(path) for path in self._marked]))
+            compare(self, [Run(path) for path in self._marked], "marked first")
         elif len(runs := self._runs_of_sweep()) > 1:
             compare(self, runs)
         else:
