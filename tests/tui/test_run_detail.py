@@ -303,6 +303,19 @@ def test_from_a_run_to_the_form_and_on(monkeypatch: pytest.MonkeyPatch) -> None:
     play(scene)
 
 
+def test_a_config_that_cannot_be_opened_is_said() -> None:
+    run = make_run("lost")
+    (run.path / "config.yaml").unlink()
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = await opened(app, pilot, run)
+        await pilot.press("o")
+        await until(pilot, lambda: "config.yaml is not there" in said(app))
+        assert app.screen is screen
+
+    play(scene)
+
+
 def test_hostile_pairs_are_shown_harmlessly() -> None:
     evil = "\x1b]0;title\x07[red]\u202e" + "x" * 100_000
     run = make_run("polite", pairs=1)

@@ -352,11 +352,14 @@ class RunDetailScreen(WatchedScreen):
 
     def action_open(self) -> None:
         """Open the run's settings in the form."""
-        with contextlib.suppress(UserError):
+        try:
             self.studio.navigator.open_setup(self.run.settings(), self.run.name)
-            error = self._source.view.error if self._source else ""
-            if key := setting_at_fault(error or ""):
-                self.studio.navigator.open_setting(key)
+        except UserError as error:
+            self.say_error(error)
+            return
+        fault = self._source.view.error if self._source else ""
+        if key := setting_at_fault(fault or ""):
+            self.studio.navigator.open_setting(key)
 
     def action_resume(self) -> None:
         """Go on with the run from its newest checkpoint."""
