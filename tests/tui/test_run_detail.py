@@ -157,6 +157,7 @@ def test_pairs_are_filtered_and_searched() -> None:
         assert len(screen.pairs.rows) == 10
         await pilot.press("slash", *"atlantis", "enter", "1", "f")
         assert "no such pair" in shown(app)
+        assert "the first pair comes" not in shown(app)
         assert "there is no pair here" in said(app)
 
     play(scene)

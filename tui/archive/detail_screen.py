@@ -26,7 +26,7 @@ from tui.run.health_line import HealthLine
 from tui.run.log_pane import LogPane
 from tui.run.metric_labels import CARDS, MORE
 from tui.run.outcome import Outcome
-from tui.run.pair_pane import PairPane
+from tui.run.pair_pane import FIRST_PAIR, PairPane
 from tui.run.remote_commands import why_not_evaluated
 from tui.run.watched import WatchedScreen
 from tui.shell.ask import AskChoice
@@ -216,7 +216,9 @@ class RunDetailScreen(WatchedScreen):
     @on(RowList.Moved, "#list")
     def _show_pair(self) -> None:
         line = self.pairs.current
-        self.query_one(PairPane).show(to_pair(line) if line else None)
+        awaited = self._source and self._source.view.live and not self.table.lines
+        empty = FIRST_PAIR if awaited else ""
+        self.query_one(PairPane).show(to_pair(line) if line else None, empty)
         facts = " · ".join(pair_facts(line)) if line else ""
         self.query_one("#facts", Static).update(Content(safe_line(facts, 400)))
 
