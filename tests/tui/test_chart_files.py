@@ -42,6 +42,12 @@ def test_points_as_csv() -> None:
     assert float(rows[3][3]) == 1e-7
 
 
+def test_a_step_above_a_million_is_written_whole() -> None:
+    series = Series()
+    series.add(1_234_567, 0.5)
+    assert list(csv.reader(io.StringIO(to_csv([Line("a", series)]))))[1][1] == "1234567"
+
+
 @pytest.mark.parametrize("log", [False, True])
 def test_a_drawing_is_xml_with_every_line_within_its_frame(log: bool) -> None:
     lines = [line("<a> & b", 1.0, 10.0, math.nan, 100.0), line("c", 5.0, 0.0, 7.0, 8.0)]

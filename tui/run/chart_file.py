@@ -86,7 +86,7 @@ def to_csv(lines: Sequence[Line]) -> str:
         series = line.series
         for step, at, value in zip(series.steps, series.times, series.values, strict=True):
             seconds = f"{at:.3f}" if math.isfinite(at) else ""
-            writer.writerow((line.label, f"{step:g}", seconds, repr(value)))
+            writer.writerow((line.label, f"{step:.15g}", seconds, repr(value)))
     return out.getvalue()
 
 
