@@ -66,6 +66,15 @@ def test_a_drawing_is_xml_with_every_line_within_its_frame(log: bool) -> None:
     assert "step" in texts
 
 
+def test_a_point_alone_is_drawn_and_a_gap_is_left_open() -> None:
+    lines = [line("one", 0.5), line("gap", 1.0, 2.0, math.nan, 3.0, 4.0, math.inf, 5.0)]
+    root = ElementTree.fromstring(to_svg(lines, Range(1, 7), "title"))
+    space = "{http://www.w3.org/2000/svg}"
+    drawn = [each.attrib["points"].split() for each in root.findall(f"{space}polyline")]
+    assert [len(points) for points in drawn] == [2, 2]
+    assert len(root.findall(f"{space}circle")) == 2
+
+
 def test_a_png_has_the_lines_and_the_words() -> None:
     pytest.importorskip(RENDERER)
     svg = to_svg([line("loss", 1.0, 2.0, 3.0)], Range(1, 3), "a title")

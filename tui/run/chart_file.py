@@ -133,15 +133,29 @@ def to_svg(
         color = COLORS[number % len(COLORS)]
         start, end = plot.visible(line.series.steps, window)
         steps, values = line.series.steps[start:end], line.series.values[start:end]
-        points = " ".join(
-            place(x, v) for x, v in zip(steps, values, strict=True) if math.isfinite(v)
-        )
-        parts.append(
-            f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="1.5"/>'
-        )
+        for points in _stretches(steps, values):
+            if len(points) == 1:  # a line of one point would not be seen
+                x, _, level = place(*points[0]).partition(",")
+                parts.append(f'<circle cx="{x}" cy="{level}" r="2.5" fill="{color}"/>')
+                continue
+            corners = " ".join(place(*point) for point in points)
+            parts.append(
+                f'<polyline points="{corners}" fill="none" stroke="{color}" stroke-width="1.5"/>'
+            )
         name = escape(safe_line(line.label, 40))
         parts.append(
             f'<text x="{WIDTH - RIGHT}" y="{20 + 14 * number}" text-anchor="end" '
             f'fill="{color}">{name}</text>'
         )
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _stretches(steps: Sequence[float], values: Sequence[float]) -> list[list[tuple[float, float]]]:
+    """The points between values that are not finite, where a line is broken as on the screen."""
+    stretches: list[list[tuple[float, float]]] = [[]]
+    for step, value in zip(steps, values, strict=True):
+        if math.isfinite(value):
+            stretches[-1].append((step, value))
+        elif stretches[-1]:
+            stretches.append([])
+    return [points for points in stretches if points]
