@@ -47,10 +47,19 @@ RUNS = [
         (Order("steps", flipped=True), "bac"),
         (Order("loss"), "cba"),
         (Order("loss", flipped=True), "bca"),
+        (Order("tags"), "bac"),
+        (Order("tags", flipped=True), "bac"),
+        (Order("model"), "abc"),
     ],
 )
 def test_order(order: Order, names: str) -> None:
     assert "".join(each.name for each in order.sort(RUNS)) == names
+
+
+def test_models_stand_in_the_order_of_what_the_column_shows() -> None:
+    models = {"a": "zoo/Alpha", "b": "lab/beta", "c": "org/Gamma"}
+    runs = [run(name, model=model) for name, model in models.items()]
+    assert [each.name for each in Order("model").sort(runs)] == ["a", "b", "c"]
 
 
 def test_a_run_that_loads_is_not_called_paused() -> None:

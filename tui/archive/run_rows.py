@@ -66,6 +66,11 @@ def _age(run: RunSummary, glance: Glance) -> str:
     return age(time.time() - run.updated.timestamp()) if run.updated else "–"
 
 
+def _letters(text: str) -> str | None:
+    """What a text is sorted by; an empty one is no value."""
+    return text.lower() or None
+
+
 def _trend(run: RunSummary, glance: Glance) -> str:
     return sparkline(glance.losses, 8, least=LEAST_TREND)[0] if glance.losses else ""
 
@@ -73,8 +78,20 @@ def _trend(run: RunSummary, glance: Glance) -> str:
 COLUMNS = (
     Column("name", 0, lambda run, _: run.name, lambda run: run.name.lower()),
     Column("status", 11, lambda run, _: run.doing, lambda run: run.status),
-    Column("model", 22, lambda run, _: _last(run.model), lambda run: run.model, wide_only=True),
-    Column("judge", 18, lambda run, _: _last(run.judge), lambda run: run.judge, wide_only=True),
+    Column(
+        "model",
+        22,
+        lambda run, _: _last(run.model),
+        lambda run: _letters(_last(run.model)),
+        wide_only=True,
+    ),
+    Column(
+        "judge",
+        18,
+        lambda run, _: _last(run.judge),
+        lambda run: _letters(_last(run.judge)),
+        wide_only=True,
+    ),
     Column(
         "steps", 6, lambda run, _: _steps(run), lambda run: run.step, right=True, largest_first=True
     ),
@@ -112,7 +129,13 @@ COLUMNS = (
         wide_only=True,
         largest_first=True,
     ),
-    Column("tags", 18, lambda run, _: ", ".join(run.tags), lambda run: run.tags, wide_only=True),
+    Column(
+        "tags",
+        18,
+        lambda run, _: ", ".join(run.tags),
+        lambda run: _letters(", ".join(run.tags)),
+        wide_only=True,
+    ),
 )
 
 
