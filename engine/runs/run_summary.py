@@ -36,6 +36,8 @@ class RunSummary:
     pairs: int | None = None
     loss: float | None = None
     win_rate: float | None = None  # None too where it was measured of the start alone
+    win_rate_low: float | None = None  # its 95% interval
+    win_rate_high: float | None = None
     eval_win_rate: float | None = None  # by an evaluator that is not the judge
     created: datetime | None = None
     updated: datetime | None = None
@@ -95,6 +97,8 @@ def _summary(path: Path, state_stamp: Stamp | None, progress_stamp: Stamp | None
         pairs=count(state.get("pairs")),
         loss=finite(state.get("loss")),
         win_rate=None if of_start else finite(state.get("win_rate")),
+        win_rate_low=None if of_start else finite(state.get("win_rate_low")),
+        win_rate_high=None if of_start else finite(state.get("win_rate_high")),
         eval_win_rate=None if of_start else finite(state.get("eval_win_rate")),
         created=_time(state.get("created")),
         updated=_time(state.get("updated")),

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from engine.runs.run_summary import RunSummary
+from engine.runs.folder import METRICS
+from engine.runs.run_summary import RunSummary, read_summary
 from tests.tui.archive import make_run
 from tui.archive.run_filter import matching, mistaken, needs_settings
 from tui.archive.run_rows import (
     COLUMNS,
+    TAIL,
     Glance,
     Order,
     about,
@@ -152,6 +154,14 @@ def test_a_win_rate_of_the_start_is_no_win_rate() -> None:
     early = run("early", step=47, win_rate=0.41)
     assert "41" not in row(early, 80, Glance((), 0.1, measured=0), []).plain
     assert "41 ±10 %" in row(early, 80, Glance((), 0.1, measured=40), []).plain
+
+
+def test_an_interval_stays_however_long_ago_it_was_measured() -> None:
+    long = make_run("long")
+    long.append(METRICS, [{"step": 40 + step, "loss": 0.4} for step in range(1, 2 * TAIL)])
+    summary = read_summary(long.path, is_link=False)
+    assert glance(summary).spread is None
+    assert " 71 ±6 % " in row(summary, 80, glance(summary), []).plain
 
 
 def test_a_damaged_run_shows_its_reason() -> None:

@@ -58,7 +58,9 @@ def _win_rate(run: RunSummary, glance: Glance) -> str:
         return "–"
     if run.eval_win_rate is not None:
         return f"{100 * run.win_rate:.0f}·{100 * run.eval_win_rate:.0f} %"
-    spread = "" if glance.spread is None else f" ±{100 * glance.spread:.0f}"
+    low, high = run.win_rate_low, run.win_rate_high
+    half = glance.spread if low is None or high is None else (high - low) / 2
+    spread = "" if half is None else f" ±{100 * half:.0f}"
     return f"{100 * run.win_rate:.0f}{spread} %"
 
 
