@@ -8,7 +8,7 @@ from engine.settings.files import preset
 from tests.tui.archive import make_run
 from tests.tui.stage import COMPACT, STANDARD, play, shown, until
 from tui.app import StudioApp
-from tui.archive.run_preview import RunPreview, read
+from tui.archive.run_preview import Preview, RunPreview, body, read
 from tui.archive.runs_screen import RunsScreen
 
 
@@ -39,6 +39,13 @@ def test_course_pair_and_settings_follow_the_cursor() -> None:
             assert text(app).startswith(name)
 
     play(scene, STANDARD)
+
+
+def test_a_long_number_stands_apart_from_its_course() -> None:
+    preview = Preview({"kl": [8.8e-4] * 100, "loss": [0.5] * 100})
+    lines = {line.plain.split()[0]: line for line in body(preview, 60)}
+    assert lines["kl"].plain.startswith("kl          8.8e-04 nats ")
+    assert lines["kl"].cell_length == lines["loss"].cell_length == 60
 
 
 def test_a_small_terminal_has_the_list_alone() -> None:

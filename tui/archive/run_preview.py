@@ -108,10 +108,10 @@ def body(preview: Preview, width: int) -> list[Content]:
     lines = []
     for metric in CARDS[:METRICS_SHOWN]:
         if values := preview.series.get(metric.name):
-            number = f"{metric.show(values[-1])} {metric.unit}"
-            spark = sparkline(values, width - LABEL - LABEL, least=metric.least_span)[0]
+            number = f"{f'{metric.show(values[-1])} {metric.unit}':<{LABEL - 1}} "
+            spark = sparkline(values, width - LABEL - len(number), least=metric.least_span)[0]
             label = (f"{metric.label:<{LABEL}}", "$muted")
-            lines.append(Content.assemble(label, f"{number:<{LABEL}}", (spark, "$muted")))
+            lines.append(Content.assemble(label, number, (spark, "$muted")))
     if pair := preview.pair:
         lines += [Content(""), title(f"newest pair · step {pair.step:,} · {outcome(pair.choice)}")]
         lines.append(Content(cut(f"> {prompt_line(pair.prompt, pair.messages)}", width)))
