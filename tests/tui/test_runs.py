@@ -387,7 +387,8 @@ def test_resume(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_that_goes_on_is_not_offered_to_be_resumed() -> None:
-    """One that trains here is gone to, one of another process can be taken over."""
+    """One that trains here is gone to, one of another process can be taken over; neither is deleted
+    or renamed."""
     here, there = make_run("here", status="running"), make_run("there", status="running")
     make_run("half", status="stopped")
 
@@ -406,6 +407,9 @@ def test_a_run_that_goes_on_is_not_offered_to_be_resumed() -> None:
                 assert "⏎ open" in shown(app)
             await pilot.press("r")
             assert said(app) == "this run trains here: enter goes to it"
+            for key in ("delete", "M"):  # not that its process, which is this one, could be ended
+                await pilot.press(key)
+                assert said(app) == "this run trains here: stop it first, on the run screen"
             await pilot.press("enter")
             assert app.current_mode == "run"
 

@@ -71,8 +71,9 @@ class RunsScreen(RunTableScreen):
         self._deleted: list[Path] = []
 
     def why_not(self, action: str) -> str | None:
-        """A run is resumed where it has steps left and nobody trains it, and taken over where
-        another process does; a delete is undone as long as the trash has what was deleted."""
+        """A run is resumed where it has steps left and nobody trains it, taken over where another
+        process does, and deleted or renamed where it does not train here; a delete is undone as
+        long as the trash has what was deleted."""
         run = self.run if self.is_mounted else None
         if action in ("resume", "take_over") and run:
             if self._is_here(run):
@@ -83,6 +84,8 @@ class RunsScreen(RunTableScreen):
                 return "another process trains this run: r takes it over"
             if run.status in COMPLETE:
                 return f"this run is {run.status}; o opens its config for a new one"
+        if action in ("delete", "rename") and run and self._is_here(run):
+            return "this run trains here: stop it first, on the run screen"
         if action == "undo" and not self._deleted:
             return "nothing was deleted since the program was opened"
         if action == "undo" and self._newest_deleted is None:
