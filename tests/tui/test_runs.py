@@ -103,8 +103,12 @@ def test_no_runs_yet() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot)
         assert "no runs yet" in shown(app)
-        await pilot.press("enter", "r", "delete", "space")
-        assert "there is no run here" in said(app)
+        for key in ("r", "delete", "y", "space"):
+            app.screen.query_one(KeyLine).say("")
+            await pilot.press(key)
+            assert said(app) == "there is no run here"
+        await pilot.press("enter")
+        assert said(app) == "there are no rows"
 
     play(scene)
 
@@ -117,6 +121,7 @@ def test_sort_by_any_column_and_turn_round() -> None:
         by_age = named(screen)
         await pilot.press("<")
         assert named(screen) == by_age[::-1]
+        assert said(app) == "sorted by age, turned round"
         for _ in range(20):
             if screen._order == Order("name"):
                 break

@@ -247,6 +247,8 @@ class RunTableScreen(StudioScreen):
         """Turn the order round."""
         self._order = Order(self._order.column, not self._order.flipped)
         self.show_runs()
+        turned = ", turned round" if self._order.flipped else ""
+        self.say(f"sorted by {self._order.column}{turned}")  # the column may be out of sight
 
     def action_filter(self) -> None:
         """Show only the runs that hold some words."""
@@ -306,16 +308,20 @@ class RunTableScreen(StudioScreen):
         runs.sort(key=lambda each: -(each.win_rate or 0.0))
         return [Run(each.path) for each in runs]
 
-    def intact_run(self) -> RunSummary | None:
-        """The run under the cursor, unless it is damaged, which is then said."""
+    def run_here(self) -> RunSummary | None:
+        """The run under the cursor; that there is none is said."""
         if not self.run:
             reading = self.summaries is None
             self.say("the runs are still being read" if reading else "there is no run here")
-        elif self.run.damaged:
-            self.say(f"this run is damaged: {safe_line(self.run.damaged, 300)}")
-        else:
-            return self.run
-        return None
+        return self.run
+
+    def intact_run(self) -> RunSummary | None:
+        """The run under the cursor, unless it is damaged, which is then said."""
+        run = self.run_here()
+        if run and run.damaged:
+            self.say(f"this run is damaged: {safe_line(run.damaged, 300)}")
+            return None
+        return run
 
 
 def _why_empty(filter: str) -> str:

@@ -170,7 +170,7 @@ class RunsScreen(RunTableScreen):
 
     def action_copy(self) -> None:
         """Copy the path of the run's folder."""
-        if run := self.run:
+        if run := self.run_here():
             copy_path(self, run.path)
 
     @work
@@ -203,7 +203,7 @@ class RunsScreen(RunTableScreen):
 
     def action_delete(self) -> None:
         """Move the run into the trash; undo brings it back."""
-        if run := self.run:
+        if run := self.run_here():
 
             def delete() -> None:
                 self._deleted.append(trash.delete(run.path))

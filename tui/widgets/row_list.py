@@ -22,6 +22,7 @@ from textual.visual import Visual
 from tui.widgets.key_line import KeyLine
 
 Row = TypeVar("Row")
+NO_ROWS = "there are no rows"
 Draw = Callable[[Row, int], Content]  # a row and the width in cells
 
 
@@ -216,14 +217,19 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
     def _go(self, to: int) -> None:
         before, self.cursor = self.cursor, to
         if self.cursor == before:
-            end = "there are no rows" if not self._rows else "this is the first row"
-            for line in self.screen.query(KeyLine):
-                line.say("this is the last row" if before and to >= before else end, 2)
+            end = NO_ROWS if not self._rows else "this is the first row"
+            self._say("this is the last row" if before and to >= before else end)
+
+    def _say(self, words: str) -> None:
+        for line in self.screen.query(KeyLine):
+            line.say(words, 2)
 
     def action_choose(self) -> None:
         """Tell that the current row was chosen."""
         if self._rows:
             self.post_message(self.Chosen(self))
+        else:
+            self._say(NO_ROWS)
 
 
 class OpeningList(RowList[Row]):
