@@ -64,6 +64,20 @@ def test_keys_right_after_the_list_was_asked_for_reach_it() -> None:
     play(scene)
 
 
+def test_a_key_after_the_words_of_a_filter_is_for_the_list() -> None:
+    for number in range(3):
+        make_run(f"run-{number}", steps=3, pairs=0)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("f5")
+        await until(pilot, lambda: "3 runs" in shown(app))
+        send(app, "/", *"run-1", "enter", " ", "/", *["backspace"] * 5, *"run-2", "enter", " ")
+        await until(pilot, lambda: "2 marked" in shown(app))
+        assert "/ run-2 " in shown(app)
+
+    play(scene)
+
+
 def test_a_key_for_a_run_before_the_runs_are_read_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunsScreen, "read_runs", lambda self: None)
 

@@ -14,17 +14,20 @@ from typing import Any
 from textual.app import App
 from textual.events import Event
 from textual.message import Message
+from textual.message_pump import MessagePump
 from textual.timer import Timer
 
 TIMEOUT = 0.25  # seconds that a key may take before the next one goes ahead anyway
 
 
 class KeyHandled(Message):
-    """Follows the key of that number through the widgets, and reaches the app right behind it."""
+    """Follows the key of that number through the widgets, and reaches the app right behind it; then
+    once more, as `acted`, behind what the key's binding had the focused widget tell its screen."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, acted: bool = False) -> None:
         super().__init__()
         self.number = number
+        self.acted = acted
 
 
 class KeyOrder:
@@ -52,12 +55,19 @@ class KeyOrder:
 
     def reached_app(self, message: KeyHandled) -> None:
         """The key was handled; what it asked of the screen in front, and of the app, comes next."""
-        self._let_go(message.number)
+        followed = KeyHandled(message.number, acted=True)
+        if message.acted or not self._target.post_message(followed):
+            self._let_go(message.number)
+
+    @property
+    def _target(self) -> MessagePump:
+        """What a key goes to."""
+        return self._app.focused or self._app.screen
 
     async def _begin(self, event: Event) -> None:
         self._take_hold()
         self.pressed = event.time
-        target = self._app.focused or self._app.screen
+        target = self._target
         await self._forward(event)
         target.post_message(KeyHandled(self._number))  # lost where the key closed the screen
 
