@@ -15,6 +15,7 @@ from engine.runs import archive, trash
 from engine.runs.checkpoints import Best
 from engine.runs.folder import METRICS, Run
 from engine.runs.storage import StorageError
+from engine.runs.sweep import plan_sweep, write_sweep
 from engine.settings.schema import Settings
 from tests.tui.archive import make_run, metrics
 from tests.tui.elsewhere import trained_elsewhere
@@ -321,6 +322,20 @@ def test_rename_and_tags() -> None:
         assert "tags keep, best" in " ".join(shown(app).split())
         await pilot.press("M", "escape")
         assert named(screen) == [name]
+
+    play(scene)
+
+
+def test_a_sweep_that_loses_a_run_by_its_new_name_is_said() -> None:
+    sweep = plan_sweep({"model": "starter", "data": "starter"}, "it", ["beta=0.1,0.2"], "grid")
+    write_sweep(sweep)
+    make_run(sweep.cells[0].run)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        await pilot.press("M", *"x", "enter")
+        await until(pilot, lambda: "the sweep grid has lost this run" in said(app))
+        assert f"anew as {sweep.cells[0].run}" in said(app)
 
     play(scene)
 

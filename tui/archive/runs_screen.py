@@ -1,5 +1,6 @@
 """Runs: the archive as a table, with what can be done to a run."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from engine.events import COMPLETE, UNDER_WAY
 from engine.runs import archive, queue, run_names, trash
 from engine.runs.folder import Run
 from engine.runs.run_summary import RunSummary
+from engine.runs.sweep import sweep_of
 from tui.archive.run_actions import copy_path, go_back, resume
 from tui.archive.run_table_screen import RunTableScreen
 from tui.run.watched import take_over
@@ -194,12 +196,20 @@ class RunsScreen(RunTableScreen):
         if text and text != run.name:
             renamed = run.path.with_name(run_names.safe_name(text))
             if self._change(lambda: archive.rename(Run(run.path), text), renamed):
-                self._say_name(text, renamed.name)
+                self._say_name(text, renamed.name, run.name)
 
-    def _say_name(self, wish: str, name: str) -> None:
-        """Say how a run is called, where not all of the name that was given can stay."""
-        if name != wish:
-            self.say(f"renamed to {safe_line(name, 80)}: {NAMES}", 15)
+    def _say_name(self, wish: str, name: str, before: str) -> None:
+        """Say how a run is called, where not all of the name that was given can stay, and which
+        sweep knows it by the name before."""
+        said = [f"renamed to {safe_line(name, 80)}: {NAMES}"] if name != wish else []
+        with contextlib.suppress(UserError):  # the sweep's file is damaged
+            if sweep := sweep_of(before):
+                lost = (
+                    f"the sweep {safe_line(sweep.name, 60)} has lost this run, and would train it"
+                )
+                said.append(f"{lost} anew as {safe_line(before, 80)}")
+        if said:
+            self.say(" · ".join(said), 15)
 
     def action_delete(self) -> None:
         """Move the run into the trash; undo brings it back."""
