@@ -188,6 +188,20 @@ def test_a_label_is_changed(key: str, choice: str) -> None:
     play(scene)
 
 
+def test_a_changed_label_has_no_probability_of_the_judge_s() -> None:
+    run = make_run("polite", pairs=1)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot, run)
+        await pilot.press("A")
+        await until(pilot, lambda: "judge 0.91 for the first" in shown(app))
+        await pilot.press("2")
+        await until(pilot, lambda: "you: the second" in shown(app))
+        assert "for the second" not in shown(app)
+
+    play(scene)
+
+
 def test_a_flag() -> None:
     run = make_run("polite", pairs=1)
 

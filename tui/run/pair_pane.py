@@ -84,14 +84,16 @@ class PairPane(Vertical):
 
 
 def verdict(pair: PairJudged) -> str:
-    """Who said what: `judge 0.88 for the first`."""
-    who = "you" if pair.judge == "human" else "judge"
+    """Who said what: `judge 0.88 for the first`. A person names no probability; where the pair has
+    one, it is of the judge whose label they changed."""
     phrase = words(pair.choice).phrase
+    if pair.judge == "human":
+        return f"you: {phrase}"
     if pair.q is None or pair.choice not in ("first", "second", "tie"):
-        return f"{who}: {phrase}"
+        return f"judge: {phrase}"
     if pair.choice == "tie":
-        return f"{who}: {phrase} at {pair.q:.2f}"
-    return f"{who} {pair.q if pair.choice == 'first' else 1 - pair.q:.2f} for {phrase}"
+        return f"judge: {phrase} at {pair.q:.2f}"
+    return f"judge {pair.q if pair.choice == 'first' else 1 - pair.q:.2f} for {phrase}"
 
 
 def _text(pair: PairJudged, width: int, compact: bool, height: int = 0) -> Content:
