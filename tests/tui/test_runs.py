@@ -502,6 +502,25 @@ def test_marked_runs_are_compared() -> None:
     play(scene)
 
 
+def test_the_runs_of_a_sweep_are_compared_the_best_first() -> None:
+    """By the evaluator, where there is one, as the sweep ranks them."""
+    sweep = plan_sweep({"model": "starter", "data": "starter"}, "it", ["beta=0.1,0.2,0.3"], "grid")
+    write_sweep(sweep)
+    names = [cell.run for cell in sweep.cells]
+    for name, rates in zip(names, ((0.9, 0.5), (0.5, 0.7), (0.6, 0.6)), strict=True):
+        make_run(name, win_rate=rates[0], eval_win_rate=rates[1])
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        await pilot.press("equals_sign")
+        screen = app.screen
+        assert isinstance(screen, CompareScreen)
+        await until(pilot, lambda: len(screen.views) == 3)
+        assert [view.name for view in screen.views] == [names[1], names[2], names[0]]
+
+    play(scene)
+
+
 def test_of_more_marked_runs_than_have_room_the_first_are_compared() -> None:
     for number in range(10):
         make_run(f"run-{number}", steps=3, pairs=0)

@@ -305,7 +305,7 @@ class RunTableScreen(StudioScreen):
             return []
         own = {cell.run for cell in sweep.cells} if sweep else set()
         runs = [each for each in self.summaries or [] if each.name in own and not each.damaged]
-        runs.sort(key=lambda each: -(each.win_rate or 0.0))
+        runs.sort(key=_rate, reverse=True)
         return [Run(each.path) for each in runs]
 
     def run_here(self) -> RunSummary | None:
@@ -322,6 +322,12 @@ class RunTableScreen(StudioScreen):
             self.say(f"this run is damaged: {safe_line(run.damaged, 300)}")
             return None
         return run
+
+
+def _rate(run: RunSummary) -> float:
+    """What runs of a sweep are ranked by: the evaluator's win rate, where there is one."""
+    rate = run.win_rate if run.eval_win_rate is None else run.eval_win_rate
+    return -1.0 if rate is None else rate
 
 
 def _why_empty(filter: str) -> str:
