@@ -162,6 +162,22 @@ def test_a_run_that_is_gone_is_said() -> None:
     play(scene)
 
 
+def test_what_was_trained_meanwhile_shows_on_the_way_back() -> None:
+    runs = [make_run("one", status="stopped"), make_run("other")]
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        app.push_screen(CompareScreen(runs))
+        await until(pilot, lambda: "stopped, 40 steps" in shown(app))
+        await pilot.press("question_mark")
+        runs[0].append(METRICS, [{"step": 50, "loss": 0.123}])
+        runs[0].update(step=50)
+        await pilot.press("escape")
+        await until(pilot, lambda: "stopped, 50 steps" in shown(app))
+        assert "0.123" in shown(app)
+
+    play(scene)
+
+
 def test_a_run_whose_settings_are_unknown_is_compared_by_its_metrics() -> None:
     """And takes nothing of the comparison away from the others."""
     one, other, lost = make_run("one"), make_run("other", settings=preset("smollm2")), make_run("x")

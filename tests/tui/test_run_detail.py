@@ -318,6 +318,25 @@ def test_from_a_run_to_the_form_and_on(monkeypatch: pytest.MonkeyPatch) -> None:
     play(scene)
 
 
+def test_what_was_trained_meanwhile_shows_on_the_way_back() -> None:
+    """The run may have gone on, and ended again, while another screen was in front."""
+    run = make_run("half", status="stopped", steps=40)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("f5")
+        await until(pilot, lambda: "half" in shown(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "stopped at step 40" in shown(app))
+        await pilot.press("f2")
+        run.append(METRICS, [{"step": 50, "loss": 0.123}])
+        run.update(step=50)
+        await pilot.press("f5")
+        await until(pilot, lambda: "stopped at step 50" in shown(app))
+        assert "0.123" in shown(app)
+
+    play(scene)
+
+
 def test_a_config_that_cannot_be_opened_is_said() -> None:
     run = make_run("lost")
     (run.path / "config.yaml").unlink()

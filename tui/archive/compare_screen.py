@@ -147,11 +147,16 @@ class CompareScreen(StudioScreen):
         self._read()
         self.set_interval(SECONDS, self._read_again)
 
+    def on_screen_resume(self) -> None:
+        """What was written while another screen was in front shows at once."""
+        if self._sources:
+            self._read()
+
     def _read_again(self) -> None:
         if self.is_current and any(view.live for view in self.views):
             self._read()
 
-    @work(thread=True, exclusive=True)
+    @work(thread=True, exclusive=True, group="read")
     def _read(self) -> None:
         try:
             if self._sources:

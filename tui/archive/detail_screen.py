@@ -135,6 +135,11 @@ class RunDetailScreen(WatchedScreen):
         self._read()
         self.set_interval(SECONDS, self._read_again)
 
+    def on_screen_resume(self) -> None:
+        """What was written while another screen was in front shows at once."""
+        if self._source:
+            self._read()
+
     def _to_read(self) -> str:
         """How much the files are that are read before anything is shown."""
         sizes = []
@@ -147,7 +152,7 @@ class RunDetailScreen(WatchedScreen):
         if self.is_current and self._source and (self._source.view.live or self.holder):
             self._read()
 
-    @work(thread=True, exclusive=True)
+    @work(thread=True, exclusive=True, group="read")
     def _read(self) -> None:
         """Take in what is new in the run's files."""
         source = self._source
