@@ -220,12 +220,14 @@ class CompareScreen(StudioScreen):
         figures = [f"{metric.show(value)} {metric.unit}".strip() for value in values]
         width = max(map(len, figures), default=0)
         for number, (view, figure) in enumerate(zip(self.views, figures, strict=False)):
-            sample = f"{chart.sample(number)}  {figure:>{width}}  "
+            sample = f"{chart.sample(number)}  {figure:>{width}}"
             facts = f"  {view.status}, {view.step:,} steps"
-            room = self.size.width - 2 - len(sample) - len(facts)  # a line for each run
+            room = self.size.width - 4 - len(sample) - len(facts)  # a line for each run
             name = middle_out(safe_line(view.name), min(60, max(NAME, room)))
             rows.append(
-                Content.assemble((sample, _color(number)), (name, "$foreground"), (facts, "$muted"))
+                Content.assemble(
+                    (sample, _color(number)), (f"  {name}", "$foreground"), (facts, "$muted")
+                )
             )
         self.query_one("#head", Static).update(Content("\n").join(rows))
 
