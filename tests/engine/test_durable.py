@@ -415,8 +415,7 @@ def test_a_short_write_is_told_by_what_the_disk_says_now(
     assert storage.storage_cause(short, tmp_path) is short
     full = OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(storage, "_refusal", lambda folder: full)
-    cause = storage.storage_cause(short, tmp_path)
-    assert cause is full
-    assert str(storage.StorageError(tmp_path, cause)).endswith("free some space and go on")
+    assert storage.storage_cause(short, tmp_path) is full
+    assert str(storage.StorageError(tmp_path, full)).endswith("free some space and go on")
     denied = PermissionError(errno.EACCES, "Permission denied")
     assert storage.storage_cause(denied, tmp_path) is denied
