@@ -11,7 +11,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from engine.runs import archive, trash
+from engine.runs import archive, queue, trash
 from engine.runs.checkpoints import Best
 from engine.runs.folder import METRICS, Run
 from engine.runs.storage import StorageError
@@ -336,6 +336,19 @@ def test_a_sweep_that_loses_a_run_by_its_new_name_is_said() -> None:
         await pilot.press("M", *"x", "enter")
         await until(pilot, lambda: "the sweep grid has lost this run" in said(app))
         assert f"anew as {sweep.cells[0].run}" in said(app)
+
+    play(scene)
+
+
+def test_a_run_that_is_gone_and_waits_in_the_queue_is_said() -> None:
+    queue.add_run(make_run("waits", status="stopped", steps=3))
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        await pilot.press("delete")
+        assert "the queue would train waits anew" in said(app)
+        await pilot.press("u", "M", *"/2", "enter")
+        await until(pilot, lambda: "the queue would train waits anew" in said(app))
 
     play(scene)
 

@@ -208,6 +208,7 @@ class RunsScreen(RunTableScreen):
                     f"the sweep {safe_line(sweep.name, 60)} has lost this run, and would train it"
                 )
                 said.append(f"{lost} anew as {safe_line(before, 80)}")
+        said += _why_trained_anew(before)
         if said:
             self.say(" · ".join(said), 15)
 
@@ -219,7 +220,8 @@ class RunsScreen(RunTableScreen):
                 self._deleted.append(trash.delete(run.path))
 
             if self._change(delete):
-                self.say(f"deleted {safe_line(run.name, 60)} · u brings it back", 15)
+                said = [f"deleted {safe_line(run.name, 60)} · u brings it back"]
+                self.say(" · ".join([*said, *_why_trained_anew(run.name)]), 15)
 
     def action_undo(self) -> None:
         """Bring back the run that was deleted last."""
@@ -261,3 +263,11 @@ class RunsScreen(RunTableScreen):
         """Send what it left to the model hub."""
         if run := self.intact_run():
             self.studio.navigator.open_publish(Run(run.path))
+
+
+def _why_trained_anew(name: str) -> list[str]:
+    """That the queue holds a run that is gone under this name, where it does."""
+    with contextlib.suppress(UserError):  # the queue's file is damaged
+        if any(cell.run == name for cell in queue.read_queue().left()):
+            return [f"the queue would train {safe_line(name, 60)} anew: drop it there"]
+    return []
