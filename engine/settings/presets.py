@@ -57,6 +57,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smollm2": {
         **_SMOLLM2,
         "judge": "rule:length",  # the shorter answer; a model of its size judges at random
+        "missing_eos": "lose",  # else a row of one sign, which is one word, wins
         "batch_size": 4,
         "iters": 64,
         "learning_rate": 3e-6,
