@@ -293,6 +293,21 @@ def test_a_held_out_prompt_comes_into_the_line_with_its_earlier_turns() -> None:
     at_table(act)
 
 
+def test_what_was_typed_before_a_held_out_prompt_is_not_lost() -> None:
+    async def act(table: Table) -> None:
+        await table.ready()
+        await table.press(*"half", "ctrl+o")
+        await table.tell(ChatHeldOut((Message("user", "one"),)))
+        assert "arrow up" in said(table.app)
+        await table.press("ctrl+o")
+        await table.tell(ChatHeldOut((Message("user", "two"),)))
+        assert table.screen.line.value == "two"
+        await table.press("up")
+        assert table.screen.line.value == "half"
+
+    at_table(act)
+
+
 def test_a_line_that_one_comes_back_to_goes_on_at_its_end() -> None:
     async def act(table: Table) -> None:
         await table.ready()

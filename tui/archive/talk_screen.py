@@ -67,6 +67,7 @@ class TalkScreen(StudioScreen):
         self._began = 0.0
         self._tokens = 0
         self._stopping = self._looking = False
+        self._held_out = ""  # the prompt that was put into the line last
 
     def body(self) -> Iterable[Widget]:
         """The run and who answers, what was said, what goes on, and the line to type in."""
@@ -169,7 +170,11 @@ class TalkScreen(StudioScreen):
             self._start_anew()
             self.talk.start_anew(turns)
             self.say(f"a new chat: this prompt brings {len(turns)} earlier turns with it", 8)
+        if self.line.value.strip() and self.line.value != self._held_out:
+            self.line.remember([self.line.value])
+            self.say("arrow up brings back what was typed", 8)
         self.line.value = last.content
+        self._held_out = self.line.value
         self.line.cursor_position = len(self.line.value)
         self.line.focus()
         self._refresh()
