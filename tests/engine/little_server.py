@@ -76,11 +76,12 @@ class Handler(BaseHTTPRequestHandler):
             little.at_once += 1
             little.most_at_once = max(little.most_at_once, little.at_once)
         try:
-            if not little.misbehave(self, body, times):
-                self.answer(body)
+            answered = little.misbehave(self, body, times)
         finally:
-            with little.lock:
+            with little.lock:  # before the answer, upon which the next request may come
                 little.at_once -= 1
+        if not answered:
+            self.answer(body)
 
     def answer(self, body: dict[str, Any]) -> None:
         """Judge, as a well-behaved server does."""

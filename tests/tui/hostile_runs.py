@@ -56,7 +56,8 @@ def hostile_runs(texts: list[str]) -> list[Run]:
 
 
 def settings(text: str) -> Settings:
-    """Settings with a text wherever one may stand."""
+    """Settings with a text wherever one may stand; what is no UTF-8 is refused in them."""
+    text = text.encode(errors="replace").decode()
     return preset("starter").model_copy(
         update=dict.fromkeys(
             ("model", "judge", "data", "judge_system", "system_prompt", "prompt_feature"), text
