@@ -1,4 +1,4 @@
-"""What a signal does to a run without the app: the first stops it, a second one ends the process,
+"""What a signal does to a run: the first stops it, without the app a second one ends the process,
 and an echo of the first does nothing."""
 
 import os
@@ -8,8 +8,12 @@ from typing import Any, cast
 
 import pytest
 
+from engine.runs import archive
+from engine.session import Session
+from engine.settings.files import preset
 from engine.settings.schema import Settings
 from tui.cli import training
+from tui.state.run_control import RunControl
 
 GONE = pytest.raises(ZeroDivisionError)  # where the process would end
 
@@ -53,3 +57,24 @@ def test_another_signal_is_no_echo(clock: SimpleNamespace) -> None:
         signal.raise_signal(signal.SIGINT)
         with GONE:
             signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_while_the_app_begins_a_run_stops_that_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It comes before there is a session that it could stop."""
+    control = RunControl()
+    start = Session.start
+
+    def interrupted(session: Session) -> None:
+        control.ended_by = signal.SIGTERM
+        control.stop()
+        start(session)
+
+    monkeypatch.setattr(Session, "start", interrupted)
+    control.start(preset("starter"))
+    assert control.session
+    control.session.join()
+    assert control.session.status == "stopped"
+    assert not control.session.has_folder
+    assert archive.list_runs() == []

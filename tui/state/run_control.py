@@ -105,6 +105,8 @@ class RunControl:
         session.start()
         view.name = session.run.name if session.run else view.name
         self.session, self.view = session, view
+        if self.ended_by is not None:  # a signal came while there was no session to stop yet
+            session.stop(by=BY_SIGNAL[signal.Signals(self.ended_by)])
         lines = list(self.early_lines)
         self.early_lines.clear()
         self.add_output(lines)
