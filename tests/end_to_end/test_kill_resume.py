@@ -194,6 +194,7 @@ def test_a_run_killed_in_its_warm_start_goes_on_as_if_unbroken(
     assert_alike(runs / "broken", runs / "unbroken", "after two kills")
 
 
+@pytest.mark.slow  # test_every_write kills one run at chosen changes
 def test_a_killed_run_goes_on_as_if_unbroken(models: Path, tmp_path: Path) -> None:
     check(models, tmp_path, "lora", trials=1, kills=1, seed=4)
 
