@@ -9,10 +9,10 @@ from typing import Any
 from engine.data.pairs import Ties, Verdict, verdict_of
 from engine.errors import UserError
 from engine.judges import Score, function_process
-from engine.judges.function_caller import CallFailed, FunctionCaller
+from engine.judges.function_caller import CallFailed, FunctionCaller, located
 from engine.judges.once import once
 from engine.judges.presentation import Request
-from engine.settings.judge_names import RULE, file_and_function, judge_kind
+from engine.settings.judge_names import RULE, judge_kind
 from engine.settings.schema import Settings
 
 RULES_FILE = Path(__file__).with_name("rules.py")
@@ -49,14 +49,7 @@ class FunctionJudge:
             self.file, function = RULES_FILE, name.removeprefix(RULE)
             options = rule_options(settings).get(function, {})
         else:
-            path, function = file_and_function(name)
-            self.file, options = Path(path).expanduser().absolute(), {}
-        try:
-            there = self.file.is_file()
-        except OSError as error:
-            raise UserError(f"judge: {self.file} cannot be read: {error.strerror}") from error
-        if not there:
-            raise UserError(f"judge: there is no file {self.file}")
+            (self.file, function), options = located(name, "judge"), {}
         self.caller = FunctionCaller(
             self.file, function, seconds=settings.judge_timeout, options=options, stop=stop
         )

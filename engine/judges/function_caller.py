@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from engine.compute.sampling import Interrupted
+from engine.errors import UserError
 from engine.judges import function_process
+from engine.settings.judge_names import file_and_function
 
 PROGRAM = function_process.__file__
 POLL_SECONDS = 0.1
@@ -28,6 +30,23 @@ class CallFailed(Exception):
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
         self.kind = kind
+
+
+def located(name: str, setting: str) -> tuple[Path, str]:
+    """The file of `FILE.py:FUNCTION`, from the root, and the function's name.
+
+    Raises:
+        UserError: there is no such file, or it may not be looked at; `setting` is named.
+    """
+    path, function = file_and_function(name)
+    file = Path(path).expanduser().absolute()
+    try:
+        there = file.is_file()
+    except OSError as error:
+        raise UserError(f"{setting}: {file} cannot be read: {error.strerror}") from error
+    if not there:
+        raise UserError(f"{setting}: there is no file {file}")
+    return file, function
 
 
 class FunctionCaller:

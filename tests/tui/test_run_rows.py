@@ -135,7 +135,7 @@ def test_a_click_on_a_title_sorts_and_turns_round() -> None:
 
 @pytest.mark.parametrize("width", [20, 80, 119, 120, 200, 300])
 def test_rows_and_header_line_up(width: int) -> None:
-    shown = Glance((0.7, float("nan"), 0.5), 0.06)
+    shown = Glance((0.7, float("nan"), 0.5))
     for each in RUNS:
         assert row(each, width, shown, []).cell_length == header(width, Order()).cell_length
     titles = [column.title for column, _ in columns(width)]
@@ -151,16 +151,16 @@ def test_a_row_fits_and_its_age_is_never_cut(width: int) -> None:
 
 
 def test_a_win_rate_of_the_start_is_no_win_rate() -> None:
-    early = run("early", step=47, win_rate=0.41)
-    assert "41" not in row(early, 80, Glance((), 0.1, measured=0), []).plain
-    assert "41 ±10 %" in row(early, 80, Glance((), 0.1, measured=40), []).plain
+    early = run("early", step=47, win_rate=0.41, win_rate_low=0.31, win_rate_high=0.51)
+    assert "41" not in row(early, 80, Glance(measured=0), []).plain
+    assert "41 ±10 %" in row(early, 80, Glance(measured=40), []).plain
 
 
 def test_an_interval_stays_however_long_ago_it_was_measured() -> None:
     long = make_run("long")
     long.append(METRICS, [{"step": 40 + step, "loss": 0.4} for step in range(1, 2 * TAIL)])
     summary = read_summary(long.path, is_link=False)
-    assert glance(summary).spread is None
+    assert glance(summary).measured is None
     assert " 71 ±6 % " in row(summary, 80, glance(summary), []).plain
 
 
@@ -192,7 +192,7 @@ def test_a_glance_at_the_metrics() -> None:
     seen = glance(next(iter_summaries()))
     assert len(seen.losses) == 40
     assert seen.losses[0] > seen.losses[-1]
-    assert seen.spread == pytest.approx(0.06)
+    assert seen.measured == 40
 
 
 def iter_summaries() -> Any:

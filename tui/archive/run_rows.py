@@ -28,11 +28,9 @@ TAIL = 60  # last lines of metrics that a trend is drawn from
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What a row shows of a run's metrics: its losses, and the half width and the step of its
-    newest win rate."""
+    """What a row shows of a run's metrics: its losses, and the step of its newest win rate."""
 
     losses: tuple[float, ...] = ()
-    spread: float | None = None
     measured: float | None = None  # the step of the newest win rate
 
 
@@ -59,8 +57,7 @@ def _win_rate(run: RunSummary, glance: Glance) -> str:
     if run.eval_win_rate is not None:
         return f"{100 * run.win_rate:.0f}·{100 * run.eval_win_rate:.0f} %"
     low, high = run.win_rate_low, run.win_rate_high
-    half = glance.spread if low is None or high is None else (high - low) / 2
-    spread = "" if half is None else f" ±{100 * half:.0f}"
+    spread = "" if low is None or high is None else f" ±{50 * (high - low):.0f}"
     return f"{100 * run.win_rate:.0f}{spread} %"
 
 
@@ -68,9 +65,15 @@ def _age(run: RunSummary, glance: Glance) -> str:
     return age(time.time() - run.updated.timestamp()) if run.updated else "–"
 
 
-def _letters(text: str) -> str | None:
-    """What a text is sorted by; an empty one is no value."""
-    return text.lower() or None
+def _named(title: str, width: int, text: Callable[[RunSummary], str]) -> Column:
+    """A column of words, sorted by them whatever their case; a run without any stands last."""
+    return Column(
+        title,
+        width,
+        lambda run, _: text(run),
+        lambda run: text(run).lower() or None,
+        wide_only=True,
+    )
 
 
 def _trend(run: RunSummary, glance: Glance) -> str:
@@ -80,20 +83,8 @@ def _trend(run: RunSummary, glance: Glance) -> str:
 COLUMNS = (
     Column("name", 0, lambda run, _: run.name, lambda run: run.name.lower()),
     Column("status", 11, lambda run, _: run.doing, lambda run: run.status),
-    Column(
-        "model",
-        22,
-        lambda run, _: _last(run.model),
-        lambda run: _letters(_last(run.model)),
-        wide_only=True,
-    ),
-    Column(
-        "judge",
-        18,
-        lambda run, _: _last(run.judge),
-        lambda run: _letters(_last(run.judge)),
-        wide_only=True,
-    ),
+    _named("model", 22, lambda run: _last(run.model)),
+    _named("judge", 18, lambda run: _last(run.judge)),
     Column(
         "steps", 6, lambda run, _: _steps(run), lambda run: run.step, right=True, largest_first=True
     ),
@@ -131,13 +122,7 @@ COLUMNS = (
         wide_only=True,
         largest_first=True,
     ),
-    Column(
-        "tags",
-        18,
-        lambda run, _: ", ".join(run.tags),
-        lambda run: _letters(", ".join(run.tags)),
-        wide_only=True,
-    ),
+    _named("tags", 18, lambda run: ", ".join(run.tags)),
 )
 
 
@@ -250,14 +235,13 @@ def about(run: RunSummary) -> Content:
 def glance(run: RunSummary) -> Glance:
     """What the end of a run's metrics says; reads its file."""
     losses: list[float] = []
-    spread = measured = None
+    measured = None
     for record in Run(run.path).last(METRICS, TAIL):
         if (loss := real(record.get("loss"))) is not None:
             losses.append(loss)
-        low, high = real(record.get("win_rate_low")), real(record.get("win_rate_high"))
-        if low is not None and high is not None:
-            spread, measured = (high - low) / 2, real(record.get("step"))
-    return Glance(tuple(losses), spread, measured)
+        if real(record.get("win_rate")) is not None:
+            measured = real(record.get("step"))
+    return Glance(tuple(losses), measured)
 
 
 def _style(run: RunSummary, column: Column) -> str:

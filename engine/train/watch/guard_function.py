@@ -6,15 +6,13 @@ more. It lives in a process of its own, as a function that judges does.
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
 from engine.compute.sampling import Interrupted
 from engine.control import Control
 from engine.errors import UserError
-from engine.judges.function_caller import CallFailed, FunctionCaller
+from engine.judges.function_caller import CallFailed, FunctionCaller, located
 from engine.judges.function_process import SCORE
 from engine.judges.once import once
-from engine.settings.judge_names import file_and_function
 from engine.settings.schema import Settings
 from engine.suites.items import Item, passes
 from engine.train.function_files import tell_of_changes
@@ -37,14 +35,7 @@ def answers_rated(settings: Settings, journal: Journal, control: Control) -> Ite
     if name is None or settings.guard == "off":
         yield passes
         return
-    path, function = file_and_function(name)
-    file = Path(path).expanduser().absolute()
-    try:
-        there = file.is_file()
-    except OSError as error:
-        raise UserError(f"guard_function: {file} cannot be read: {error.strerror}") from error
-    if not there:
-        raise UserError(f"guard_function: there is no file {file}")
+    file, function = located(name, "guard_function")
     caller = FunctionCaller(
         file, function, seconds=settings.judge_timeout, stop=lambda: control.stopping
     )
