@@ -33,7 +33,7 @@ def run(name: str, **facts: Any) -> RunSummary:
 
 RUNS = [
     run("b", step=10, loss=0.5, updated=datetime(2026, 9, 1, tzinfo=UTC), tags=("keep",)),
-    run("a", step=300, loss=None, updated=datetime(2026, 9, 3, tzinfo=UTC), model="org/Qwen"),
+    run("a", step=300, win_rate=0.587, updated=datetime(2026, 9, 3, tzinfo=UTC), model="org/Qwen"),
     run("c", step=None, loss=0.2, updated=None, status="failed", error="no space"),
 ]
 
@@ -108,6 +108,10 @@ def names(text: str) -> str:
         ("status!=failed", "ba"),
         ("loss<0.3", "c"),
         ("loss<30%", "c"),
+        ("win=59%", "a"),  # 0.587, as it is shown
+        ("win!=59%", ""),
+        ("win=58.7%", "a"),
+        ("win=0.58", ""),
         ("loss>0.1 steps=10 keep", "b"),
         ("steps=x", ""),
         ("nothing=1", ""),  # no setting: a word like any other

@@ -15,6 +15,7 @@ from engine.settings.schema import fields
 from tui.text.search import matcher
 
 CONDITION = re.compile(r"([A-Za-z_.]+)(<=|>=|!=|[=:<>])(.+)")
+EXACT = 17  # decimal places, beyond those of a number that is shown
 KEYS = tuple(each.key for each in fields())
 FACTS: Mapping[str, Callable[[RunSummary], Any]] = {
     "name": lambda run: run.name,
@@ -44,8 +45,15 @@ class Condition:
     text: str
 
     def holds(self, run: RunSummary, values: Values) -> bool:
-        """Whether it holds for a run; what is not known never does."""
-        actual = FACTS[self.key](run) if self.key in FACTS else values(run).get(self.key)
+        """Whether it holds for a run; what is not known never does.
+
+        A column equals a number that it rounds to, as it is shown; a setting is one exactly."""
+        if self.key in FACTS:
+            actual = FACTS[self.key](run)
+            if isinstance(actual, float) and self.sign in ("=", ":", "!="):
+                actual = round(actual, _places(self.text))
+        else:
+            actual = values(run).get(self.key)
         if isinstance(actual, tuple | list):
             return any(_compare(str(each), self.sign, self.text) for each in actual)
         return actual is not None and _compare(actual, self.sign, self.text)
@@ -121,9 +129,17 @@ def _compare(actual: object, sign: str, text: str) -> bool:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+        number = float(text.rstrip("%"))
+        return round(number / 100, 15) if text.endswith("%") else number
     except ValueError:
         return None
+
+
+def _places(text: str) -> int:
+    """How many decimal places of its number are typed: 2 for `59%` and for `0.59`."""
+    if "e" in text.lower():
+        return EXACT
+    return len(text.rstrip("%").partition(".")[2]) + (2 if text.endswith("%") else 0)
 
 
 def _searched(run: RunSummary) -> str:
