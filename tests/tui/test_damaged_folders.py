@@ -111,6 +111,17 @@ def test_any_value_of_any_field_makes_a_row(value: object, studio_home: Path) ->
         look_at_a_run(METRICS, json.dumps(line).encode() + b"\n", studio_home)
 
 
+def test_a_run_without_its_config_is_shown() -> None:
+    run = make_run("bare")
+    (run.path / CONFIG).unlink()
+    text = "\n".join(run_lines("bare", json=False))
+    assert "finished" in text
+    assert str(run.path / CONFIG) in text
+    facts = json.loads(run_lines("bare", json=True)[0])
+    assert facts["settings"] is None
+    assert str(run.path) in facts["notes_on_settings"][0]
+
+
 @pytest.mark.slow
 @KINDS
 @settings(max_examples=10_000, deadline=None, suppress_health_check=RELAXED)

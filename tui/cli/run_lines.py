@@ -3,6 +3,7 @@
 import time
 from dataclasses import asdict
 
+from engine.errors import UserError
 from engine.events import EVAL_WIN_RATE, WIN_RATE
 from engine.json_number import whole
 from engine.runs.archive import list_runs, name_to_open, open_run
@@ -37,7 +38,11 @@ def run_lines(name: str, *, json: bool) -> list[str]:
     """One run: its state and health, its settings that differ from the defaults, its last
     metrics."""
     run = open_run(name)
-    state, (settings, notes) = run.state(), run.known_settings()
+    state = run.state()
+    try:
+        settings, notes = run.known_settings()
+    except UserError as error:  # a run is shown without its config too
+        settings, notes = None, [str(error)]
     # An evaluation may be further back than the lines that are read.
     metrics = {name: state[name] for name in (*WIN_RATE, *EVAL_WIN_RATE) if name in state}
     measured = state.get("win_rate_step")
@@ -47,7 +52,8 @@ def run_lines(name: str, *, json: bool) -> list[str]:
         measured = record["step"] if rated else measured
     best = run.best()
     if json:
-        facts = {"path": str(run.path), "settings": settings.model_dump(), "metrics": metrics}
+        values = settings.model_dump() if settings else None
+        facts = {"path": str(run.path), "settings": values, "metrics": metrics}
         facts |= {} if measured is None else {"win_rate_step": measured}
         facts |= {"best": asdict(best)} if best else {}
         facts |= {"notes_on_settings": notes} if notes else {}
@@ -62,6 +68,7 @@ def run_lines(name: str, *, json: bool) -> list[str]:
         "best": in_words(best) if best else None,
         "time": duration(state["seconds"]) if isinstance(state.get("seconds"), float) else None,
     }
+    values = {key: value for key, (value, _) in changed(settings).items()} if settings else {}
     suites = table(suites_in(state))
     health = [each for finding in findings_in(state) for each in (finding.text, finding.advice)]
     return [
@@ -72,7 +79,7 @@ def run_lines(name: str, *, json: bool) -> list[str]:
         *(f"  {each}" for each in suites),
         "",
         "settings that differ from the defaults",
-        *_pairs({f"  {key}": value for key, (value, _) in changed(settings).items()}),
+        *_pairs({f"  {key}": value for key, value in values.items()}),
         *(f"  note: {safe_line(note)}" for note in notes),
         "",
         "last metrics",
