@@ -265,6 +265,8 @@ def answer_of(reply: Any) -> Answer:
             if isinstance(place, dict) and place.get("top_logprobs")
         ]
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        if said := _error_in(reply):  # some say so with status 200
+            raise Fault(f"answers with an error ({said})") from None
         raise Fault("sent a reply that is no chat completion") from None
     if not isinstance(text, str):
         raise Fault("sent a reply that is no chat completion")
@@ -277,7 +279,7 @@ def _raise_for(status: int, text: str, retry_after: str) -> None:
     if status in (401, 403):
         raise Fault(f"{words}: it wants a key, or another one; see judge_key_env", general=True)
     if status in BUSY | STRANGERS or 300 <= status < 400:
-        asked = float(retry_after) if retry_after.isdigit() else 0.0
+        asked = float(retry_after) if retry_after.isdecimal() else 0.0
         raise Fault(words, general=True, pause=min(asked, LONGEST_RETRY_AFTER))
     if 400 <= status < 500:
         raise Refused(words)
@@ -288,11 +290,18 @@ def _error_text(content: bytes | bytearray) -> str:
     """What a reply says of its error, in one short line."""
     text = content.decode(errors="replace")
     try:
-        error = json.loads(text)["error"]
-        text = error["message"] if isinstance(error, dict) else str(error)
-    except (ValueError, RecursionError, KeyError, TypeError):
-        pass
-    return _short(text)
+        reply = json.loads(text)
+    except (ValueError, RecursionError):
+        reply = None
+    return _error_in(reply) or _short(text)
+
+
+def _error_in(reply: Any) -> str:
+    """What the error in a reply says, in one short line; empty where there is none."""
+    error = reply.get("error") if isinstance(reply, dict) else None
+    if isinstance(error, dict):
+        error = error.get("message") or error
+    return _short(str(error)) if error else ""
 
 
 def _words(error: Exception) -> str:

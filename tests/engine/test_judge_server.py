@@ -295,6 +295,7 @@ FAULTS: dict[str, Callable[[Handler], None]] = {
     "failing": lambda handler: handler.reply({"error": "oops"}, 500),
     "starting": lambda handler: handler.reply(b"", 503),
     "garbage": lambda handler: handler.reply(b"\xff\x00<html>"),
+    "odd": lambda handler: handler.reply({"error": {"message": None}}, 500, Retry_After="²"),
     "no chat": lambda handler: handler.reply({"choices": []}),
     "a list": lambda handler: handler.reply([1, 2]),
     "no text": lambda handler: handler.reply({"choices": [{"message": {"content": 3}}]}),
@@ -440,6 +441,15 @@ def test_which_model_of_several(little: LittleServer) -> None:
     little.models = ("longer",)
     with judge_of(little, judge_model=None) as judge:
         assert judge.name == f"longer at {little.address}"
+
+
+def test_an_error_with_status_200_is_told(little: LittleServer) -> None:
+    def misbehave(handler: Handler, body: dict[str, Any], times: int) -> bool:
+        handler.reply({"error": {"message": "no credits\nleft", "code": 402}})
+        return True
+
+    little.misbehave = misbehave
+    assert "answers with an error (no credits left)" in refusal(little)
 
 
 def test_a_key_that_is_missing_or_wrong(
