@@ -33,16 +33,17 @@ def main(file: str, name: str, options: dict[str, Any]) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    path = Path(file).absolute()
 
     def reply(answer: dict[str, Any]) -> None:
         replies.write(json.dumps(answer).encode() + b"\n")
         replies.flush()
 
     try:
-        function = load(Path(file), name)
+        function = load(path, name)
         reply(shape_of(function, options))
     except BaseException as error:  # a file may raise anything, SystemExit too
-        reply({"error": str(error) if isinstance(error, TypeError) else _words(error)})
+        reply({"error": str(error) if isinstance(error, TypeError) else _words(error, path)})
         return
     for line in requests:
         arguments = json.loads(line)
@@ -50,7 +51,7 @@ def main(file: str, name: str, options: dict[str, Any]) -> None:
             value = function(*arguments, **options)
             reply({"value": _numbers(value, several=isinstance(arguments[0], list))})
         except BaseException as error:
-            reply({"error": _words(error)})
+            reply({"error": _words(error, path)})
 
 
 def load(file: Path, name: str) -> Callable[..., Any]:
@@ -118,12 +119,17 @@ def _numbers(value: Any, *, several: bool) -> Any:
     return [number(each) for each in value]
 
 
-def _words(error: BaseException) -> str:
-    """An error in one line, with the place in the file that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename != __file__]
-    line = getattr(error, "lineno", None) or (own[-1].lineno if own else None)
-    return f"{type(error).__name__}: {error}" + (f" (line {line})" if line else "")
+def _words(error: BaseException, file: Path) -> str:
+    """An error in one line, with the line of the file that raised it, or called what did."""
+    words = str(error)
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).absolute() == file
+    ]
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        words, lines = error.msg, [error.lineno or 1]  # its own text names file and line too
+    return f"{type(error).__name__}: {words}" + (f" (line {lines[-1]})" if lines else "")
 
 
 def _end_with(parent: int) -> None:
