@@ -263,3 +263,19 @@ def test_the_memory_of_all_is_counted(chosen: Callable[..., Settings], tmp_path:
     parts = [plan(chosen(judge=str(folder))).judge or 0 for folder in (one, two)]
     both = plan(chosen(judge=[str(one), str(two), "rule:length", str(one)]))
     assert both.judge == sum(parts) > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "judges"),
+    [
+        ("rule:length,rule:json", ("rule:length", "rule:json")),
+        ("f.py:good,rule:length", ("f.py:good", "rule:length")),
+        ("f.py:good,g.py:better", ("f.py:good", "g.py:better")),
+        ("http://a/v1,http://b/v1", ("http://a/v1", "http://b/v1")),
+        ("models/a,b", ("models/a,b",)),  # may be a folder
+    ],
+)
+def test_judges_that_are_no_folders_need_no_space_between(
+    text: str, judges: tuple[str, ...]
+) -> None:
+    assert Settings(judge=text).judges == judges

@@ -237,6 +237,9 @@ class JudgeSettings(SettingsModel):
         """A list of names is one text, and so is one that is written as in a file."""
         if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
             value = [name.strip(" '\"") for name in value[1:-1].split(",")]
+        if isinstance(value, str) and "," in value:  # and one without a space, but for folders
+            names = [name.strip() for name in value.split(",")]
+            value = names if all(judge_kind(name) != "model" for name in names) else value
         several = isinstance(value, list) and value and all(isinstance(e, str) for e in value)
         return BETWEEN.join(value) if several else value
 
