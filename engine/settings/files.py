@@ -341,6 +341,7 @@ def expected(field: Setting) -> str:
         return bounds
     # A cap that only keeps numbers sane is not in the bounds, but whoever met it has to know it.
     cap = f"at most {field.le:,.0f}" if field.le is not None and field.le >= 1e6 else ""
+    cap = f"below {field.lt:,.0f}" if field.lt is not None and field.lt >= 1e6 else cap
     return ", ".join(part for part in (kinds[field.kind], bounds, cap) if part)
 
 

@@ -126,6 +126,7 @@ def test_the_written_file_holds_every_setting() -> None:
         ("beta: .nan", "beta is nan"),
         ("iters: 0", "iters is 0, but has to be a whole number, at least 1"),
         ("iters: 2.5", "iters is 2.5, but has to be a whole number"),
+        ("seed: 1e99", "but has to be a whole number, at least 0, below 4,294,967,296"),
         ("iters: 99999999999999999999", "iters is 99999999999999999999"),
         ("batch_size: true", "batch_size is a switch where a number belongs"),
         ("train_type: qlora", "train_type is 'qlora', but has to be one of lora, dora, full"),

@@ -91,7 +91,7 @@ def test_messages_in_csv_are_named(command: Command, tmp_path: Path) -> None:
         (["one", "--to", "pairs"], "has pairs already: choose another folder, or add --force"),
         (["one", "--to", "other", "--force"], "the folder has other files, as mine.txt"),
         (["one", "--to", "x.json"], "pairs are written as jsonl, parquet, csv"),
-        (["one", "--to", "x.jsonl", "--valid", "0.1"], "makes two files, which want a folder"),
+        (["one", "--to", "other/x.csv", "--valid", "0.1"], "want a folder: --to other/x/"),
         (["one", "--to", "x/", "--valid", "1"], "a share of the prompts between 0 and 1"),
         (["one", "--to", "x/", "--valid", "nan"], "a share of the prompts between 0 and 1"),
         (["one", "--to", "x/", "--format", "xlsx"], "choose one of jsonl, parquet, csv"),

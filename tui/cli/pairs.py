@@ -51,7 +51,8 @@ def write_lines(
     if file_kind and kind not in (None, file_kind):
         raise UserError(f"--to {to} ends in another format than {kind}: leave --format out")
     if file_kind and valid is not None:
-        raise UserError(f"--valid makes two files, which want a folder: --to {Path(to).stem}/")
+        folder = Path(to).with_suffix("")
+        raise UserError(f"--valid makes two files, which want a folder: --to {folder}/")
     target = Path(to).expanduser()
     folders = [open_run(run) for run in dict.fromkeys(runs)]
     prepare_target(target, force=force)

@@ -155,9 +155,9 @@ def _lines(plan: Sweep) -> Iterator[str]:
     ]
     width = max(len(name) for name in changes)
     for at, (name, place) in enumerate(zip(changes, places, strict=True), 1):
-        rate = place.result
+        rate = place.result  # without one it has no place yet
         figures = f"{rate.rate:6.1%}  {rate.low:.1%} to {rate.high:.1%}" if rate else "     –"
-        yield f"{at:>3}  {safe_line(name):<{width}}  {figures}".rstrip()
+        yield f"{at if rate else '–':>3}  {safe_line(name):<{width}}  {figures}".rstrip()
     yield ""
     width = max(len(cell.run) for cell in plan.cells)
     for cell in plan.cells:
