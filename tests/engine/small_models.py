@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,12 @@ def byte_tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
     return fast
 
 
+@cache
+def _pairs_tokenizer() -> PreTrainedTokenizerFast:
+    """One for all pairs: a tokenizer's cache of words outlives it, in its thread's memory."""
+    return byte_tokenizer()
+
+
 def tokenizer(template: str | None = TEMPLATE) -> TokenizerWrapper:
     """The same as mlx-lm wraps it."""
     return TokenizerWrapper(byte_tokenizer(template))
@@ -209,7 +216,7 @@ def pair(
     second_finished: bool = False,
 ) -> Pair:
     """A pair of texts, with the ids of the byte tokenizer."""
-    encode = byte_tokenizer().encode
+    encode = _pairs_tokenizer().encode
 
     def ids(text: str, finished: bool) -> tuple[int, ...]:
         return (*encode(text, add_special_tokens=False), *([EOS] if finished else []))
