@@ -61,13 +61,14 @@ def run_app(
         from tui.app import StudioApp
         from tui.terminal.job_control import JobControl
         from tui.terminal.signals import handle_signals
-        from tui.textual_private.terminal_driver import TerminalDriver
+        from tui.textual_private.terminal_driver import TabDriver, TerminalDriver
 
         app = StudioApp(settings, start=start, run=run, back_to=back_to, output=output)
         control = app.control
         screen = output.err.fileno()
         if in_browser():  # which has no shell to go back to
             screen = output.out.fileno()
+            app.driver_class = TabDriver
         else:
             app.driver_class = TerminalDriver
             app.after_first_frame = JobControl(app, control, guard, app.say).install

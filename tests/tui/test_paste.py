@@ -6,10 +6,11 @@ import os
 import pytest
 from textual import events
 from textual.app import App
+from textual.drivers import web_driver
 from textual.message import Message
 
 from tui.textual_private.paste_parser import PasteParser
-from tui.textual_private.terminal_driver import TerminalDriver
+from tui.textual_private.terminal_driver import TabDriver, TerminalDriver
 
 START, END = "\x1b[200~", "\x1b[201~"
 
@@ -72,4 +73,24 @@ def test_the_terminal_is_read_so(monkeypatch: pytest.MonkeyPatch) -> None:
     os.close(end)
     driver.run_input_thread()
     os.close(its_end)
+    assert seen == ["paste ␛[31m1\r2", "f1"]
+
+
+def test_a_tab_is_read_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = f"{START}\x1b[31m1\r2{END}\x1bOP".encode()
+    packets = iter([b"D" + len(sent).to_bytes(4, "big") + sent])
+
+    class Reader:
+        __iter__ = staticmethod(lambda: packets)
+        close = staticmethod(lambda: None)
+
+    monkeypatch.setattr(web_driver, "InputReader", Reader)
+
+    async def with_loop() -> TabDriver:
+        return TabDriver(App())
+
+    driver = asyncio.run(with_loop())
+    seen: list[str] = []
+    monkeypatch.setattr(driver, "process_message", lambda message: seen.append(word(message)))
+    driver.run_input_thread()
     assert seen == ["paste ␛[31m1\r2", "f1"]

@@ -1,10 +1,12 @@
-"""Draws on the terminal from the screen's own thread, and reads whole pastes from it."""
+"""Draws on the terminal from the screen's own thread, and reads whole pastes from it, as from a
+browser's tab."""
 
 import contextlib
 
 from textual._ansi_sequences import SYNC_END, SYNC_START
-from textual.drivers import linux_driver
+from textual.drivers import linux_driver, web_driver
 from textual.drivers.linux_driver import LinuxDriver
+from textual.drivers.web_driver import WebDriver
 
 from tui.textual_private.paste_parser import PasteParser
 
@@ -31,4 +33,13 @@ class TerminalDriver(LinuxDriver):
     def run_input_thread(self) -> None:
         """Read the terminal by the program's own parser, which Textual does not ask for."""
         linux_driver.XTermParser = PasteParser  # pyright: ignore[reportPrivateImportUsage]
+        super().run_input_thread()
+
+
+class TabDriver(WebDriver):
+    """Textual's driver of an app in a browser, with the same parser."""
+
+    def run_input_thread(self) -> None:
+        """Read what the tab sends."""
+        web_driver.XTermParser = PasteParser  # pyright: ignore[reportPrivateImportUsage]
         super().run_input_thread()
