@@ -268,7 +268,7 @@ def _written_out(text: str) -> Any:
     if value is None:
         try:
             value = ast.literal_eval(text.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             return text
     chat = isinstance(value, list) and all(
         isinstance(item, Mapping) and _first_of(item, _ROLE_KEYS) for item in value

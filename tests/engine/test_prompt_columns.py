@@ -202,6 +202,7 @@ def test_a_chat_that_a_table_holds_as_text_is_a_chat(write: Any, tmp_path: Path)
     assert only(tmp_path, {"messages": write(chat)}).messages == said(("user", "It's one?"))
     [other] = messages_of('[{"a": 1}] is what it prints. Why?')
     assert other.content.startswith('[{"a": 1}]')
+    assert messages_of('[{{"role": "user"}}]') == [Message("user", '[{{"role": "user"}}]')]
 
 
 def test_texts_in_a_list_take_turns() -> None:
