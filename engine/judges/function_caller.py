@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from engine.compute.sampling import Interrupted
+from engine.data_folder import at_home
 from engine.errors import UserError
 from engine.judges import function_process
 from engine.settings.judge_names import file_and_function
@@ -39,7 +40,7 @@ def located(name: str, setting: str) -> tuple[Path, str]:
         UserError: there is no such file, or it may not be looked at; `setting` is named.
     """
     path, function = file_and_function(name)
-    file = Path(path).expanduser().absolute()
+    file = at_home(path).absolute()
     try:
         there = file.is_file()
     except OSError as error:

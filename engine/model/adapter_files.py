@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.data_folder import at_home
 from engine.errors import UserError
 from engine.model import files as model_files
 from engine.runs.folder import CHECKPOINTS, CONFIG, START, Run
@@ -109,7 +110,7 @@ def find(name: str) -> Path:
     Raises:
         UserError: there is none.
     """
-    path = Path(name).expanduser()
+    path = at_home(name)
     if path.is_file():
         return path
     if not path.is_dir():

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from engine.data_folder import data_folder
+from engine.data_folder import at_home, data_folder
 from engine.settings import judge_names
 from engine.starter import JUDGE, POLICY
 
@@ -110,8 +110,8 @@ def misnamed(name: str) -> str | None:
     Looks at local paths alone."""
     if name == "starter":
         return None
-    with contextlib.suppress(OSError, ValueError, RuntimeError):
-        path = Path(name).expanduser()
+    with contextlib.suppress(OSError, ValueError):
+        path = at_home(name)
         if path.is_dir():
             missing = not (path / "config.json").is_file()
             return f"{name} has no config.json; give the folder of a model" if missing else None

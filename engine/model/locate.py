@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from engine.data_folder import at_home
 from engine.errors import UserError
 from engine.machine.hub import hub_reachable
 from engine.model.files import PACKAGED, misnamed, packaged, unpacked
@@ -29,7 +30,7 @@ def locate(name: str, role: str, on_download: Callable[[str], None] = lambda nam
         return JUDGE if role in judge_names.SETTINGS else POLICY
     if reason := misnamed(name):
         raise UserError(f"{role}: {reason}.")
-    path = Path(name).expanduser()
+    path = at_home(name)
     if path.is_dir():
         return path
     return _from_hub(name, role, on_download)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.data_folder import data_folder
+from engine.data_folder import at_home, data_folder
 from engine.errors import UserError
 from engine.machine.backend import backend
 from engine.machine.device import device
@@ -49,7 +49,7 @@ def runs_root(settings: "Settings | None" = None) -> Path:
 
 def runs_in(output_root: str | None) -> Path:
     """The same, of an `output_root` alone."""
-    root = Path(output_root).expanduser().absolute() if output_root else data_folder()
+    root = at_home(output_root).absolute() if output_root else data_folder()
     return root / "runs"
 
 
@@ -117,7 +117,7 @@ def open_run(name_or_path: str | Path, root: Path | None = None) -> Run:
     text = os.fspath(name_or_path)
     root = root or runs_root()
     by_path = isinstance(name_or_path, Path) or os.sep in text or text.startswith("~")
-    path = Path(text).expanduser().absolute() if by_path else root / text
+    path = at_home(text).absolute() if by_path else root / text
     try:
         missing = text in ("", ".", "..") or not path.is_dir()
     except (OSError, ValueError):  # longer than a name may be, or with a NUL

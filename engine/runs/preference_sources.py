@@ -3,11 +3,11 @@
 import itertools
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from engine.data import files as data_files
 from engine.data.preferences import PlacedPreference, read_preferences
 from engine.data.sources import Split, SplitName, read_splits
+from engine.data_folder import at_home
 from engine.errors import UserError
 from engine.runs.archive import open_run, runs_root
 from engine.runs.folder import STATE, Run
@@ -20,7 +20,7 @@ def splits_of(source: str) -> dict[SplitName, Split] | None:
     Raises:
         UserError: there is no such file, or nothing in it can be read.
     """
-    path = Path(source).expanduser()
+    path = at_home(source)
     if path.is_file() or (path.is_dir() and not _is_run(source)):
         return read_splits(str(path))
     if data_files.kind(path) and not _is_run(source):
@@ -34,7 +34,7 @@ def run_of(source: str) -> Run:
     Raises:
         UserError: there is none, or it is damaged.
     """
-    path = Path(source).expanduser()
+    path = at_home(source)
     return open_run(path if (path / STATE).is_file() else source)
 
 
@@ -52,4 +52,4 @@ def preferences_of(source: str) -> Iterator[PlacedPreference]:
 
 def _is_run(source: str) -> bool:
     named = os.sep not in source and (runs_root() / source).is_dir()
-    return named or (Path(source).expanduser() / STATE).is_file()
+    return named or (at_home(source) / STATE).is_file()

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from engine.data_folder import at_home
 from engine.errors import UserError
 from engine.machine.backend import backend
 from engine.secrets import hide
@@ -43,6 +44,7 @@ def problems(settings: Settings) -> list[Problem]:
         *_schedule(settings),
         *_followers(settings),
         *_guard(settings),
+        *_output(settings),
     ]
 
 
@@ -100,6 +102,13 @@ def _guard(settings: Settings) -> Iterator[Problem]:
         yield Problem("guard_function", "it names no function; write it as FILE.py:NAME")
     elif name is not None and settings.guard != "off" and not settings.guard_suites:
         yield Problem("guard_function", "it scores suites of your own; name them in guard_suites")
+
+
+def _output(settings: Settings) -> Iterator[Problem]:
+    root = at_home(settings.output_root or ".")
+    if str(root).startswith("~"):  # it would be made as a folder of that name
+        user = root.parts[0]
+        yield Problem("output_root", f"there is no home folder {user}; did you mean ~/{user[1:]}?")
 
 
 def _one_server(names: Sequence[str], key: str) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from engine.data_folder import at_home
 from engine.settings import judge_names
 from engine.settings.judge_names import BETWEEN
 from engine.settings.schema import Settings
@@ -29,7 +30,9 @@ def anchored(settings: Settings) -> Settings:
         mix = [{**each, "data": _path(str(each["data"]))} for each in settings.data_mix]
         changes |= {"data_mix": mix, "data": BETWEEN.join(each["data"] for each in mix)}
     if settings.output_root:  # made when a run begins
-        changes["output_root"] = str(Path(settings.output_root).expanduser().absolute())
+        root = at_home(settings.output_root)
+        # That of a user who is not there is a problem (`checks`), and stays as it is written.
+        changes["output_root"] = str(root if str(root).startswith("~") else root.absolute())
     return settings.model_copy(update=changes)
 
 

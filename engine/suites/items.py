@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args
 
 import regex
 
+from engine.data_folder import at_home
 from engine.errors import UserError
 from engine.json_number import whole
 
@@ -146,7 +147,7 @@ def _path(name: str) -> Path:
     known = BUNDLED / f"{name}{SUFFIX}"
     if name in (*GENERAL, *STARTER):
         return known
-    path = Path(name).expanduser()
+    path = at_home(name)
     if not path.suffix and not path.exists():
         known_names = ", ".join((*GENERAL, *STARTER))
         raise UserError(

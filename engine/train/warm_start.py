@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 from engine.control import Control
@@ -25,6 +24,7 @@ from engine.data.prompts import Prompt
 from engine.data.rendering import fit_prompt, render_answered, render_prompt
 from engine.data.sources import read_splits
 from engine.data.tokens import CHARACTERS_PER_TOKEN, data_ids
+from engine.data_folder import at_home
 from engine.errors import UserError
 from engine.model.language_model import LanguageModel
 from engine.runs import durable, json_lines
@@ -176,7 +176,7 @@ def _read(
 ) -> Iterator[tuple[str, Preference | Unusable]]:
     """The pairs of a source, with what a run says is left out of its labels counted."""
     splits = splits_of(source)
-    if splits is None and "/" in source and not Path(source).expanduser().is_dir():
+    if splits is None and "/" in source and not at_home(source).is_dir():
         splits = read_splits(source)
     if splits is None:
         other = run_of(source)

@@ -196,6 +196,7 @@ def test_what_is_no_adapter_of_ours_is_named(tmp_path: Path) -> None:
             settled(Settings(resume_adapter_file=str(path)))
 
     refused(tmp_path / "none.safetensors", "there is no file or folder")
+    refused(Path("~nobody-here/adapters"), "there is no file or folder")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", r"has no adapters\.safetensors")
     peft = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]}

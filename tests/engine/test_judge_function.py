@@ -223,8 +223,9 @@ def test_a_file_that_cannot_judge(function: Callable[..., str], code: str, told:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="judge: there is no file"), judge_of("no/such.py:better"):
-        pass
+    for name in ("no/such.py:better", "~nobody-here/such.py:better"):
+        with pytest.raises(UserError, match="judge: there is no file"), judge_of(name):
+            pass
 
 
 def test_opening_and_checking_a_config_runs_nothing(

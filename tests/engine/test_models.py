@@ -363,6 +363,7 @@ def test_missing_models_are_named(tmp_path: Path) -> None:
     for name, pattern in (
         (str(tmp_path / "nothing"), "there is no folder"),
         (str(tmp_path), r"no config\.json"),
+        ("~nobody-here/model", "there is no folder"),
         ("someone/unknown-model", "HF_HUB_OFFLINE"),
     ):
         with pytest.raises(UserError, match=f"model: .*{pattern}"):

@@ -136,7 +136,9 @@ def test_a_missing_run_names_the_nearest(run: Run):
         archive.open_run("trail", run.path / "nothing")
 
 
-@pytest.mark.parametrize("text", ["", ".", "..", "x" * 5000, "a\0b", "../trial", "/nowhere"])
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "x" * 5000, "a\0b", "../trial", "/nowhere", "~nobody-here"]
+)
 def test_a_name_that_is_none_opens_nothing(
     run: Run, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

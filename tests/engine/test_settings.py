@@ -332,6 +332,7 @@ def test_full_fine_tuning_drops_the_default_quantization_but_not_a_chosen_one() 
         ("max_completion_length: 2048", "max_completion_length"),
         ("num_layers: 0", "num_layers"),
         ("steps_per_eval: 0", "steps_per_eval"),
+        ("output_root: ~nobody-here/runs", "output_root"),
         ("val_batches: 0", "val_batches"),
         ("test: true\ntest_batches: 0", "test_batches"),
         ("lora_parameters: {keys: []}", "lora_parameters.keys"),

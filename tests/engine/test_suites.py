@@ -70,6 +70,8 @@ def test_what_is_no_file_of_items_is_said(tmp_path: Path) -> None:
         load(["sums"])
     with pytest.raises(UserError, match=r"cannot be read: No such file"):
         load([str(tmp_path / "none.jsonl")])
+    with pytest.raises(UserError, match=r"~nobody-here/a\.jsonl cannot be read: No such file"):
+        load(["~nobody-here/a.jsonl"])
     with pytest.raises(UserError, match="has no items"):
         read(written(tmp_path, "", ""))
     (tmp_path / "latin.jsonl").write_bytes(b'{"prompt": "\xe9"}')

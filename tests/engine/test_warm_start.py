@@ -362,6 +362,7 @@ def test_what_cannot_be_learned_from_is_told_before_anything_is_loaded(
         ("nowhere.jsonl", "warm_start: there is no file nowhere.jsonl"),
         ("./nowhere", "warm_start: there is no file or folder './nowhere'"),
         ("nobody", "warm_start: there is no run 'nobody'"),
+        ("~nobody-here/a", "warm_start: "),
         ("one", "warm_start: one is this run itself; name another one, or a file"),
     ],
 )
