@@ -28,6 +28,8 @@ TEMPERATURE = 1.0
 
 # What stands before an item of a list: 1. 2) (3) - * •
 _MARK = re.compile(r"\s*(?:[-*•–]|\(?\d{1,4}[.):])\s+")
+# Of no width, and part of how Persian, Hindi and others spell, and of emojis.
+_JOINERS = "\u200c\u200d"
 _QUOTES = {'"': '"', "“": "”", "'": "'", "`": "`", "«": "»"}
 
 
@@ -49,7 +51,9 @@ def request_for(about: str, count: int, like: Sequence[str], newest: Sequence[st
 def prompts_in(answer: str) -> Iterator[str]:
     """The prompts in an answer: its lines, without marks of a list and quotes."""
     for line in answer.splitlines():
-        plain = "".join(char for char in line if char.isprintable())
+        # Tabs and no-break spaces count as not printable, and part words all the same.
+        spaced = (" " if char.isspace() else char for char in line)
+        plain = "".join(char for char in spaced if char.isprintable() or char in _JOINERS)
         text = _MARK.sub("", plain, count=1).strip().strip("*_").strip()
         if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
             text = text[1:-1].strip()

@@ -30,6 +30,8 @@ FOUND = ["How do I bake bread?", "Why is my dough flat?", "Name three kinds of f
 def test_lines_of_an_answer_are_prompts_without_their_marks() -> None:
     assert list(prompts_in(ANSWER))[:3] == FOUND
     assert list(prompts_in("\x1b[31mWhat is red?")) == ["[31mWhat is red?"]
+    assert list(prompts_in("1.\tHow long are 10\u00a0km?")) == ["How long are 10 km?"]
+    assert list(prompts_in("می\u200cخواهم بخوانم")) == ["می\u200cخواهم بخوانم"]
     assert list(prompts_in("x" * 3000)) == []
     assert list(prompts_in("3.5 is what share of 7?")) == ["3.5 is what share of 7?"]
 
