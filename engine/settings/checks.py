@@ -10,7 +10,11 @@ from engine.errors import UserError
 from engine.machine.backend import backend
 from engine.secrets import hide
 from engine.settings.judge_names import HYBRID, RULE, RULES, SETTINGS, address_problem, judge_kind
-from engine.settings.optimizer_arguments import SCHEDULE_ARGUMENTS, optimizer_problems
+from engine.settings.optimizer_arguments import (
+    SCHEDULE_ARGUMENTS,
+    SCHEDULE_STEPS,
+    optimizer_problems,
+)
 from engine.settings.schema import Settings
 from engine.settings.trackers import tracker_problems
 
@@ -344,6 +348,14 @@ def _schedule(settings: Settings) -> Iterator[Problem]:
                 "lr_schedule.arguments",
                 f"{schedule.name} takes {count} arguments, not {len(schedule.arguments)}",
             )
+        elif schedule.name in SCHEDULE_STEPS:
+            at = SCHEDULE_STEPS[schedule.name]
+            if schedule.arguments[at] <= 0:
+                yield Problem(
+                    "lr_schedule.arguments",
+                    f"argument {at + 1} of {schedule.name} is a number of updates, and has to be "
+                    f"above 0, not {schedule.arguments[at]:g}",
+                )
         return
     if schedule.final_rate > settings.learning_rate:
         yield Problem(

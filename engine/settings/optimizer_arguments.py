@@ -38,6 +38,8 @@ SCHEDULE_ARGUMENTS = {
     "exponential_decay": (2, 2),
     "step_decay": (3, 3),
 }
+# Which of them, from 0, is a number of updates.
+SCHEDULE_STEPS = {"cosine_decay": 1, "linear_schedule": 2, "step_decay": 2}
 
 
 def optimizer_problems(settings: Settings) -> Iterator[str]:

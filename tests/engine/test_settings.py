@@ -339,6 +339,8 @@ def test_full_fine_tuning_drops_the_default_quantization_but_not_a_chosen_one() 
         ("optimizer_config: {adamx: {}}", "optimizer_config"),
         ("optimizer_config: {adam: {beta: 1}}", "optimizer_config"),
         ("lr_schedule: {name: step_decay, arguments: [1]}", "lr_schedule.arguments"),
+        ("lr_schedule: {name: cosine_decay, arguments: [1e-5, 0]}", "lr_schedule.arguments"),
+        ("lr_schedule: {name: step_decay, arguments: [1e-5, 0.5, 0]}", "lr_schedule.arguments"),
         ("lr_schedule: cosine_decay\nlearning_rate: 1e-6", "lr_schedule.final_rate"),
         ("lr_schedule: {name: exponential_decay, final_rate: 0}", "lr_schedule.final_rate"),
         ("soft_labels: geometric\ndpo_cpo_loss_type: ipo", "soft_labels"),
