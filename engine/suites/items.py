@@ -177,11 +177,11 @@ def _item(line: str) -> Item:
         raise ValueError("prompt has to be a text")
     if check is None and not by_function:
         raise ValueError(f"check has to be one of {', '.join(get_args(Check))}")
-    if check == "equals" and not isinstance(value, str | int | float):
+    if check == "equals" and not _is_text(value):
         raise ValueError("equals needs a text as value")
     if check == "contains":
         values = value if isinstance(value, list) else [value]
-        if not values or not all(isinstance(each, str | int | float) for each in values):
+        if not values or not all(map(_is_text, values)):
             raise ValueError("contains needs a text as value, or a list of texts")
     if check == "matches":
         if not isinstance(value, str):
@@ -194,6 +194,12 @@ def _item(line: str) -> Item:
     if not 1 <= whole(tokens) <= MOST_TOKENS:
         raise ValueError(f"tokens has to be a number from 1 to {MOST_TOKENS:,}")
     return Item(prompt, check, value, whole(tokens))
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value of JSON is a text, or a number, which an answer writes alike. No answer is
+    told by true: Python writes it with a capital letter."""
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
 @cache

@@ -51,6 +51,8 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ({"prompt": "p", "check": "json", "score": 1}, "there is no key 'score'"),
         ({"prompt": " ", "check": "json"}, "prompt has to be a text"),
         ({"prompt": "p", "check": "equals"}, "equals needs a text"),
+        ({"prompt": "p", "check": "equals", "value": True}, "equals needs a text"),
+        ({"prompt": "p", "check": "contains", "value": ["a", False]}, "contains needs a text"),
         ({"prompt": "p", "check": "contains", "value": []}, "contains needs a text"),
         ({"prompt": "p", "check": "matches"}, "matches needs a regular expression"),
         ({"prompt": "p", "check": "matches", "value": "("}, "value is no regular expression"),
