@@ -7,7 +7,6 @@ The engine's thread looks at what has come, and tells of a server that is away.
 import asyncio
 import contextlib
 import math
-import os
 import threading
 import time
 from collections import deque
@@ -18,7 +17,6 @@ from typing import Any, TypeVar
 
 from engine.compute.sampling import Interrupted
 from engine.data.pairs import JudgedPair, Pair, Ties, Verdict, verdict_of
-from engine.errors import UserError
 from engine.events import Level
 from engine.judges import HELD_OUT_PAIR, JudgeAway
 from engine.judges.chat_server import Answer, ChatServer, Fault, Refused
@@ -26,8 +24,9 @@ from engine.judges.contest import Choosing, Contest
 from engine.judges.llm import GENERATED_TOKENS, LEAST_MASS, written_answer
 from engine.judges.once import once
 from engine.judges.presentation import Request
+from engine.judges.server_key import key_of
 from engine.judges.server_prompt import chat_messages
-from engine.secrets import hide, keep_secret
+from engine.secrets import hide
 from engine.settings.schema import Settings
 
 NOTICED = 5.0  # seconds without an answer before anybody is told
@@ -88,7 +87,7 @@ class ServerJudge:
         self._server = ChatServer(
             address,
             settings.judge_model,
-            _key(settings.judge_key_env),
+            key_of(settings.judge_key_env, "judge_key_env"),
             concurrency=settings.judge_concurrency,
             timeout=settings.judge_timeout,
             answer_tokens=GENERATED_TOKENS if self._writes else ANSWER_TOKENS,
@@ -343,17 +342,3 @@ def _log_sum(values: Sequence[float]) -> float:
     if math.isinf(top):
         return top
     return top + math.log(math.fsum(math.exp(value - top) for value in values))
-
-
-def _key(variable: str | None) -> str | None:
-    """The key in an environment variable, which nothing then tells."""
-    if variable is None:
-        return None
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise UserError(
-            f"judge_key_env: the environment variable {variable} is not set; put the server's "
-            "key into it"
-        )
-    keep_secret(key)
-    return key

@@ -460,6 +460,11 @@ def test_a_key_that_is_missing_or_wrong(
         "judge_key_env: the environment variable LITTLE_KEY is not set; put the server's key "
         "into it"
     )
+    for key in ("\u201copen-sesame\u201d", "open\nsesame"):
+        monkeypatch.setenv("LITTLE_KEY", key)
+        told = refusal(little, judge_key_env="LITTLE_KEY")
+        assert told.startswith("judge_key_env: the environment variable LITTLE_KEY holds a space")
+        assert "sesame" not in told
 
     def guarded(handler: Handler, body: dict[str, Any], times: int) -> bool:
         if handler.headers["Authorization"] == "Bearer open-sesame":

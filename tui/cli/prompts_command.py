@@ -1,6 +1,5 @@
 """The command `prompts make`: a file of prompts, written by a model."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -48,6 +47,7 @@ def make(
 ) -> None:
     """Write prompts about something, of which no two say the same."""
     from engine.data.chat_messages import clean
+    from engine.judges.server_key import key_of
     from engine.machine.blas import import_mlx
     from engine.prompt_maker import SHOWN, make_prompts, writer_of
     from engine.runs.json_lines import to_line
@@ -67,7 +67,7 @@ def make(
     manner = _prompts_of(like) if like else []
     settings = Settings(seed=seed)
     name = model or settings.model
-    key = _key(key_env)
+    key = key_of(key_env, "--key-env")
     if judge_kind(name) != "server":
         import_mlx()
     write = writer_of(name, settings, server_model=server_model, key=key, say=_note)
@@ -105,18 +105,6 @@ def _prompts_of(file: Path) -> list[str]:
 
     prompts = load_prompts(Settings(data=str(file), judge="human"))
     return [prompt.text for prompt in prompts.train]
-
-
-def _key(variable: str | None) -> str | None:
-    from engine.secrets import keep_secret
-
-    if variable is None:
-        return None
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise UserError(f"--key-env: the environment variable {variable} is not set")
-    keep_secret(key)
-    return key
 
 
 def _note(text: str) -> None:
