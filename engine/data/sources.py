@@ -253,7 +253,18 @@ def _library_split(name: str, dataset: Any) -> Split:
     def rows(wanted: Columns) -> Iterator[Placed]:
         # The other columns may hold images, which would be decoded row by row.
         known = [name for name in wanted or columns if name in columns]
-        for number, row in enumerate(dataset.select_columns(known), 1):
+        number = 0
+        read = iter(dataset.select_columns(known))
+        while True:
+            try:
+                row = next(read, None)
+            except Exception as error:  # of a stream: HTTP, Arrow, rows of other columns
+                raise UserError(
+                    f"data: {name} cannot be read after row {number}: {_first_line(error)}"
+                ) from error
+            if row is None:
+                return
+            number += 1
             yield f"{name}, row {number}", row
 
     return Split(name, list(columns), rows)

@@ -174,6 +174,14 @@ def test_a_stream_is_read_no_further_than_needed(hub: Hub, monkeypatch: pytest.M
     first = {f"one-train_gen {number}" for number in range(12)}
     assert {each.text for each in found.train} != first
 
+    def cut_off(self: Any) -> Iterator[Any]:
+        yield {"prompt": "One?"}
+        raise ConnectionError("the line is dead")
+
+    monkeypatch.setattr(datasets.IterableDataset, "__iter__", cut_off)
+    with pytest.raises(UserError, match=r"^data: me/set:one .* after row 1: the line is dead"):
+        prompts(**stream)
+
 
 def test_a_stream_is_mixed_with_a_file(hub: Hub, tmp_path: Path) -> None:
     a = write(tmp_path / "a.jsonl", "a", 6)
