@@ -1,5 +1,6 @@
 """Whether the model hub can be reached."""
 
+import http.client
 import os
 import threading
 import urllib.error
@@ -20,7 +21,7 @@ def hub_reachable(timeout: float = 3.0) -> bool:
                 answered.set()
         except urllib.error.HTTPError:
             answered.set()  # it refused, so it is there
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):
             pass
 
     # On a thread of its own, since looking up a name may hang for longer than any timeout.

@@ -133,6 +133,13 @@ def test_the_hub_is_out_of_reach_offline_and_behind_a_dead_address(
     assert hub_reachable(1.0) is False
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_is_no_address_of_a_hub_is_out_of_reach(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9/a b")
+    assert hub_reachable(60.0) is False
+
+
 def test_the_hub_counts_as_reached_even_when_it_refuses(monkeypatch: pytest.MonkeyPatch):
     import http.server
     import threading
