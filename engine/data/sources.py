@@ -4,7 +4,6 @@ How a file is read is the subject of `engine.data.files`; `engine.data.prompts` 
 rows. Every error names the file and the line.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -197,19 +196,20 @@ def _hub_cache(name: str) -> Path | None:
 
 
 def _hub_trouble(data: str, error: Exception) -> str:
-    from engine.machine.hub import hub_reachable
+    from engine.machine.hub import hub_reachable, offline
 
     if "Config name is missing" in str(error):
         names = re.findall(r"\[.*?\]", str(error))
         listed = f": {names[0]}" if names else ""
         return f"data: {data} has several configurations; name one as {data}:NAME{listed}"
-    if hub_reachable():
+    variable = offline("HF_DATASETS_OFFLINE")
+    if not variable and hub_reachable():
         return (
             f"data: there is no file or folder {data} and the hub, which answers, gives no such "
             f"dataset ({_first_line(error)})"
         )
-    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-        why = "was not asked, because HF_HUB_OFFLINE is set"
+    if variable:
+        why = f"was not asked, because {variable} is set"
     else:
         why = "could not be reached; check the connection, or give a local file"
     return f"data: {data} is no file or folder here and not in the hub's cache, and the hub {why}"

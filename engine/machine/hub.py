@@ -6,10 +6,24 @@ import threading
 import urllib.error
 import urllib.request
 
+TRUE = ("1", "ON", "YES", "TRUE")  # as the hub's library reads them
+
+
+def offline(*more: str) -> str | None:
+    """The variable that keeps the hub from being asked; None where none does.
+
+    Args:
+        more: variables of a library that is above the hub's, and asks it.
+    """
+    # The second one counts where the first is not set, or empty.
+    name = "HF_HUB_OFFLINE" if os.environ.get("HF_HUB_OFFLINE") else "TRANSFORMERS_OFFLINE"
+    names = (name, *more)
+    return next((each for each in names if os.environ.get(each, "").upper() in TRUE), None)
+
 
 def hub_reachable(timeout: float = 3.0) -> bool:
     """Whether the model hub answers within `timeout` seconds; False at once in offline mode."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if offline():
         return False
     address = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     answered = threading.Event()

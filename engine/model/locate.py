@@ -1,13 +1,12 @@
 """Where models are found: the starter's, a local folder, the hub's copy, a package's file."""
 
 import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from engine.data_folder import at_home
 from engine.errors import UserError
-from engine.machine.hub import hub_reachable
+from engine.machine.hub import hub_reachable, offline
 from engine.model.files import PACKAGED, misnamed, packaged, unpacked
 from engine.model.gguf import convert
 from engine.runs.storage import PRIVATE_FOLDER
@@ -68,8 +67,8 @@ def _from_hub(name: str, role: str, on_download: Callable[[str], None]) -> Path:
     except (RepositoryNotFoundError, HFValidationError):
         reason = "the hub has no such model; look at the spelling, or log in if it is private"
     except Exception as error:  # the network and the hub fail in many ways
-        if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-            reason = "the hub was not asked, because HF_HUB_OFFLINE is set"
+        if variable := offline():
+            reason = f"the hub was not asked, because {variable} is set"
         elif not hub_reachable():
             reason = "the hub could not be reached; check the connection"
         else:

@@ -4,11 +4,11 @@ A file at a time, and one commit at the end. What the hub has of it already, fro
 not sent again. The token is that of the environment or of the hub's login, and is never written.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from engine.errors import RunError, UserError
+from engine.machine.hub import offline
 from engine.publish import Folder, RepoType
 from engine.secrets import hide, keep_secret
 
@@ -54,8 +54,8 @@ def connect(*, bars: bool) -> "HfApi":
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.utils import disable_progress_bars
 
-    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-        raise UserError("publish: HF_HUB_OFFLINE is set, so nothing can be sent; unset it")
+    if variable := offline():
+        raise UserError(f"publish: {variable} is set, so nothing can be sent; unset it")
     token = get_token()
     if not token:
         raise UserError(

@@ -17,7 +17,7 @@ from engine.machine import backend as backends
 from engine.machine import blas, cgroup, kernels
 from engine.machine import device as hardware
 from engine.machine.backend import Backend, backend
-from engine.machine.hub import hub_reachable
+from engine.machine.hub import hub_reachable, offline
 from engine.machine.memory import disk_free, memory, process_memory
 
 on_linux_cpu = pytest.mark.skipif(
@@ -122,6 +122,25 @@ def test_disk_space_of_a_folder_yet_to_be_made(tmp_path: Path):
     free = disk_free(tmp_path / "not" / "there" / "yet")
     assert free == pytest.approx(disk_free(tmp_path), rel=0.05)
     assert free > 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"HF_HUB_OFFLINE": "yes"}, "HF_HUB_OFFLINE"),
+        ({"HF_HUB_OFFLINE": "false", "TRANSFORMERS_OFFLINE": "1"}, None),
+        ({"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": "1"}, "TRANSFORMERS_OFFLINE"),
+        ({"HF_DATASETS_OFFLINE": "1"}, "HF_DATASETS_OFFLINE"),
+    ],
+)
+def test_what_keeps_the_hub_from_being_asked_is_as_its_library_reads_it(
+    variables: dict[str, str], told: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, text in variables.items():
+        monkeypatch.setenv(name, text)
+    assert offline("HF_DATASETS_OFFLINE") == told
 
 
 def test_the_hub_is_out_of_reach_offline_and_behind_a_dead_address(
