@@ -218,7 +218,7 @@ def refusal(each: MemoryPlan, settings: Settings) -> str | None:
     allowed = int(each.machine_total * settings.memory_limit)
     if not each.machine_total or each.known <= allowed or settings.memory_limit >= 1:
         return None
-    if each.longest_prompt is None and files.has_dataset(settings.data):
+    if each.longest_prompt is None and all(map(files.has_dataset, settings.data_names)):
         longest = longest_of_data(settings)
         if longest is not None:
             return refusal(plan(settings, longest_prompt=longest), settings)

@@ -116,6 +116,9 @@ def test_a_step_is_estimated_for_the_longest_prompt_of_the_data(tmp_path: Path) 
     assert by_data.known < at_most.known / 100
     tight = settings.model_copy(update={"memory_limit": 2 * by_data.known / by_data.machine_total})
     assert refusal(plan(tight), tight) is None
+    mix = {"data_mix": [{"data": str(few)}] * 2, "data": f"{few}, {few}"}
+    mixed = tight.model_copy(update=mix)
+    assert refusal(plan(mixed), mixed) is None
     long = [{"prompt": "Why is it so? " * 200_000}]
     tight = tight.model_copy(update={"data": str(write(tmp_path / "b.jsonl", long))})
     reason = refusal(plan(tight), tight)
