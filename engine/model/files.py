@@ -131,9 +131,14 @@ def has_dataset(name: str) -> bool:
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         return (
             Path(name).expanduser().exists()
-            or Path(HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}").is_dir()
+            or Path(HF_HUB_CACHE, f"datasets--{_dataset_id(name).replace('/', '--')}").is_dir()
         )
     return False
+
+
+def _dataset_id(name: str) -> str:
+    """The hub id of a dataset, of NAME:CONFIGURATION too."""
+    return name.partition(":")[0]
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
@@ -199,6 +204,7 @@ def hub_size(name: str, kind: str = "model", timeout: float = 5.0) -> int | None
     hub = HfApi()
     try:
         ask = hub.model_info if kind == "model" else hub.dataset_info
+        name = name if kind == "model" else _dataset_id(name)
         files = ask(name, files_metadata=True, timeout=timeout).siblings or []
     except Exception:  # the network and the hub fail in many ways; all of them mean: not known
         return None

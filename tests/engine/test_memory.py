@@ -269,9 +269,10 @@ def test_a_model_in_the_hub_cache_is_found(folder: Path, tmp_path: Path):
     folder.rename(snapshot)
     (snapshot.parent.parent / "refs").mkdir()
     (snapshot.parent.parent / "refs" / "main").write_text("abc")
+    (tmp_path / "hub" / "datasets--org--data").mkdir()
     code = (
         "from engine.plan.memory import plan; from engine.settings.schema import Settings;"
-        "told = plan(Settings(model='org/name', judge='org/name', data='starter'));"
+        "told = plan(Settings(model='org/name', judge='org/name', data='org/data:one'));"
         "print(told.total, told.judge, told.download)"
     )
     total, judge, download = ask(code, HF_HUB_CACHE=str(tmp_path / "hub")).split()
@@ -308,7 +309,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 def test_the_hub_is_asked_for_the_size_of_the_download(tmp_path: Path):
     code = (
         "from engine.plan.memory import plan; from engine.settings.schema import Settings;"
-        "settings = Settings(model='org/name', judge='org/judge', data='org/data');"
+        "settings = Settings(model='org/name', judge='org/judge', data='org/data:one');"
         "print(plan(settings, ask_hub=True).download, plan(settings).download)"
     )
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
