@@ -98,7 +98,7 @@ def find(name: str, role: str) -> Path | None:
 
     with contextlib.suppress(HFValidationError, OSError, ValueError):
         cached = try_to_load_from_cache(name, "config.json")
-        if isinstance(cached, str):
+        if isinstance(cached, str) and has_weights(Path(cached).parent):
             return Path(cached).parent
     if name in PACKAGED and (folder := unpacked(name)).is_dir():
         return folder
@@ -194,6 +194,19 @@ def _header(file: Path) -> list[Tensor]:
         for name, facts in header.items()
         if name != "__metadata__"
     ]
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether all files of weights are in a model folder, as far as it lists them: a download may
+    have been interrupted, or another program may have fetched the tokenizer alone."""
+    with contextlib.suppress(
+        OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
+    ):
+        index = folder / "model.safetensors.index.json"
+        if index.is_file() and index.stat().st_size <= CONFIG_LIMIT:
+            names = set(json.loads(index.read_bytes())["weight_map"].values())
+            return all((folder / name).is_file() for name in names)
+    return any(folder.glob("model*.safetensors"))
 
 
 @lru_cache(maxsize=64)

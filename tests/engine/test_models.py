@@ -1,5 +1,6 @@
 """Models: the reference as a view, a first step from an exact zero, quantisation, adapters."""
 
+import json
 from math import log
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from engine.model import load as models
 from engine.model.adapters import add_adapters, count_parameters, load_adapter_file, view
 from engine.model.language_model import LanguageModel
 from engine.model.load import load, quantize
+from engine.model.locate import locate
 from engine.model.quantizations import QUANTIZATIONS
 from engine.settings.schema import Settings
 from engine.train.online_dpo import learn, summed_loss
@@ -368,6 +370,35 @@ def test_missing_models_are_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=f"model: .*{pattern}"):
             load_roles(settings(model=name, judge="human"))
+
+
+@pytest.mark.parametrize(
+    ("weights", "whole"),
+    [
+        ((), False),
+        (("model-00001-of-00002.safetensors",), False),
+        (("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"), True),
+    ],
+)
+def test_a_download_that_broke_off_is_no_model_of_the_cache(
+    weights: tuple[str, ...], whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's library gives the folder of a snapshot whatever is in it."""
+    shards = {str(n): f"model-0000{n}-of-00002.safetensors" for n in (1, 2)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    for name in weights:
+        (tmp_path / name).write_bytes(b"")
+
+    def snapshot(name: str, *, local_files_only: bool = False, **_: object) -> str:
+        assert local_files_only, "asked"
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    if whole:
+        assert locate("me/model", "model") == tmp_path
+    else:
+        with pytest.raises(UserError, match="me/model is only in part in the local hub cache"):
+            locate("me/model", "model")
 
 
 def test_a_damaged_model_folder_is_said_in_a_line(tmp_path: Path) -> None:
