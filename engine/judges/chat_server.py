@@ -61,14 +61,16 @@ class Answer:
 
 @dataclass(slots=True)
 class Away:
-    """That the server does not answer: since when, on the monotonic clock, and why."""
+    """That the server does not answer what it is asked: since when, on the monotonic clock, and
+    why."""
 
     since: float
     reason: str
 
 
 class ChatServer:
-    """Asks one model of a server. Everything but `away` belongs to one event loop."""
+    """Asks one model of a server. Everything but `away` and `last_answer` belongs to one event
+    loop."""
 
     def __init__(
         self,
@@ -88,9 +90,10 @@ class ChatServer:
         self.address = address.rstrip("/")
         self.model = model or ""
         self.away: Away | None = None
+        self.last_answer = -math.inf  # on the monotonic clock
+        self._asked = 0  # questions that wait for an answer
         self._timeout = timeout
         self._answer_tokens = answer_tokens
-        self._last_answer = -math.inf
         self._places = asyncio.Semaphore(concurrency)
         self._extras: dict[str, Any] = {}
         self._client = httpx2.AsyncClient(
@@ -136,7 +139,7 @@ class ChatServer:
 
         def hopeless(state: RetryCallState) -> bool:
             fault = state.outcome and state.outcome.exception()
-            alone = isinstance(fault, Fault) and not fault.general and self._last_answer > began
+            alone = isinstance(fault, Fault) and not fault.general and self.last_answer > began
             return alone and state.attempt_number >= TRIES
 
         backoff = wait_exponential(FIRST_PAUSE, LONGEST_PAUSE) + wait_random(0, JITTER)
@@ -148,9 +151,15 @@ class ChatServer:
         tries = AsyncRetrying(
             retry=retry_if_exception_type(Fault), wait=pause, stop=hopeless, reraise=True
         )
-        async for each in tries:
-            with each:
-                return await self._try(messages)
+        self._asked += 1
+        try:
+            async for each in tries:
+                with each:
+                    return await self._try(messages)
+        finally:
+            self._asked -= 1
+            if not self._asked:  # nobody waits for it, so its time away does not go on
+                self.away = None
         raise AssertionError("unreachable")
 
     async def close(self) -> None:
@@ -169,7 +178,7 @@ class ChatServer:
                 self.away = Away(time.monotonic(), str(fault))
             self.away.reason = str(fault)
             raise
-        self._last_answer = time.monotonic()
+        self.last_answer = time.monotonic()
         self.away = None
         return answer
 

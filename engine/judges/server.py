@@ -294,7 +294,7 @@ class ServerJudge:
             self._tell("warning", self._warnings.popleft())
         now, away = time.monotonic(), self._server.away
         if away is None:
-            if self._told_away is not None:
+            if self._told_away is not None and self._server.last_answer > self._told_away:
                 minutes = (now - self._told_away) / 60
                 self._tell("info", f"judge: {self.name} answers again after {minutes:.1f} minutes")
                 self._told_away = None

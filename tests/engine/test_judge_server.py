@@ -388,6 +388,29 @@ def test_one_that_is_away_for_too_long_is_told_of_and_asked_again(little: Little
         assert [each.verdict.choice for each in judged] == ["first", "second"]
 
 
+def test_the_time_in_which_it_is_asked_nothing_does_not_count(little: LittleServer) -> None:
+    """A run that was paused asks again before it gives up; so does one whose server came back and
+    refused the last question."""
+    with judge_of(little, judge_away_minutes=0.001) as judge:
+        little.misbehave = lambda handler, body, times: bool(
+            handler.reply({"error": "loading"}, 503) or True
+        )
+        with pytest.raises(JudgeAway):
+            judge.judge(TEXTS)
+        little.misbehave = lambda handler, body, times: False
+        time.sleep(0.1)
+        assert judge.judge(TEXTS)[0].choice == "first"
+        little.misbehave = lambda handler, body, times: bool(
+            handler.reply({"error": "too long"}, 503 if body not in little.bodies[:-1] else 400)
+            or True
+        )
+        judge.submit([pair(3)])
+        while judge.settles_in():
+            time.sleep(0.01)
+        time.sleep(0.1)
+        assert [each.verdict.choice for each in collected(judge)] == ["invalid"]
+
+
 def test_it_is_left_at_once_where_the_run_stops(little: LittleServer) -> None:
     stopping = threading.Event()
     with judge_of(little, stop=stopping.is_set) as judge:
