@@ -132,6 +132,8 @@ class FunctionJudge:
         Raises:
             Interrupted: asked to stop.
         """
+        if not answers:
+            return []
         columns: list[Any] = [[_text(prompt) for prompt, _ in answers], [one for _, one in answers]]
         if self.caller.lists:
             return self._scores(columns, len(answers))

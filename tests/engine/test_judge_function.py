@@ -23,7 +23,7 @@ from engine.plan.memory import plan
 from engine.session import Session
 from engine.settings.checks import check, problems
 from engine.settings.files import load, to_yaml
-from tests.engine.small_models import settings, write_model, write_prompts
+from tests.engine.small_models import pair, settings, write_model, write_prompts
 from tests.engine.test_contest import prompt_of
 
 TEXTS = [
@@ -340,7 +340,9 @@ def test_a_function_of_one_completion_is_called_once_an_answer(
     with judge_of(name) as judge:
         assert judge.gives_scores
         (judged,) = judge_batch(judge, prompts, Choosing("low"))
-    assert sum(map(int, calls.read_text().split())) == 6
+        assert sum(map(int, calls.read_text().split())) == 6
+        judge_batch(judge, [pair()], Choosing("low"))
+    assert "0" not in calls.read_text().split()  # never for nothing
     assert (judged.pair.first, judged.pair.second) == ("bb", "ffffff")  # 3.5 less 1.7
     assert judged.verdict.choice == "second"
     assert judged.verdict.q == pytest.approx(sigmoid(4.0)) or judged.verdict.q == pytest.approx(
