@@ -86,6 +86,9 @@ class ChatServer:
         Args:
             timeout: seconds that a try may take, all of its reply included.
             answer_tokens: the longest answer.
+
+        Raises:
+            UserError: the environment has a proxy or certificates that cannot be used.
         """
         self.address = address.rstrip("/")
         self.model = model or ""
@@ -96,11 +99,18 @@ class ChatServer:
         self._answer_tokens = answer_tokens
         self._places = asyncio.Semaphore(concurrency)
         self._extras: dict[str, Any] = {}
-        self._client = httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=timeout,
-            limits=httpx2.Limits(max_connections=concurrency),
-        )
+        try:
+            self._client = httpx2.AsyncClient(
+                headers={"Authorization": f"Bearer {key}"} if key else {},
+                timeout=timeout,
+                limits=httpx2.Limits(max_connections=concurrency),
+            )
+        except (ImportError, OSError, ValueError) as error:  # by what the environment says
+            raise UserError(
+                f"judge: a proxy or the certificates that the environment names cannot be used "
+                f"({_words(error)}); unset ALL_PROXY, HTTP_PROXY, HTTPS_PROXY or SSL_CERT_FILE, or "
+                "mend it"
+            ) from error
 
     async def open(self, trial: Messages) -> Answer:
         """Find the model and what the server can do, by a first question; its answer.

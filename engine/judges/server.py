@@ -70,7 +70,8 @@ class ServerJudge:
             wake: told, on any thread, that a batch is judged.
 
         Raises:
-            UserError: the environment has no key under the name of `judge_key_env`.
+            UserError: the environment has no key that can be sent under the name of
+                `judge_key_env`, or a proxy that cannot be used.
         """
         self.name = f"{settings.judge_model or 'a model'} at {address}"
         self._rubric = settings.judge_system

@@ -441,6 +441,17 @@ def test_a_server_that_is_not_there() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("ALL_PROXY", "ftp://127.0.0.1:1"), ("SSL_CERT_FILE", "/there/is/none.pem")],
+)
+def test_an_environment_that_cannot_be_used(
+    little: LittleServer, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert refusal(little).startswith("judge: a proxy or the certificates that the environment")
+
+
 def test_a_model_that_it_does_not_know(little: LittleServer) -> None:
     assert refusal(little, judge_model="larger") == (
         f"judge_model: the server at {little.address} does not know 'larger'; it has longer, other"
