@@ -165,7 +165,8 @@ def _asked(ask: Callable[[], Answer], *, missing: bool = False) -> Answer:
     except (httpx2.HTTPError, OSError) as error:
         words = hide(" ".join(str(error).split()))[:200] or type(error).__name__
         raise HubError(f"publish: the hub cannot be reached ({words})") from None
-    except (RuntimeError, ValueError) as error:  # of a library below, when a transfer breaks
+    # Of a library below, when a transfer breaks, or for a proxy that it lacks a library for.
+    except (ImportError, RuntimeError, ValueError) as error:
         words = hide(" ".join(str(error).split()))[:200] or type(error).__name__
         raise HubError(f"publish: the hub's library failed ({words})") from None
 

@@ -3,7 +3,7 @@ weights that are published."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,6 +11,7 @@ from engine.data.pairs import CUT, JudgedPair, Verdict
 from engine.publish.card import model_card
 from engine.publish.judge import judge_card
 from engine.publish.public import public_settings
+from engine.publish.upload import HubError, owned
 from engine.runs.checkpoints import Best
 from engine.runs.folder import CARD_PAIRS, METRICS, PAIRS, UNDECIDED, Run
 from engine.runs.relabel import relabelled
@@ -161,3 +162,12 @@ def test_no_folder_of_this_machine_is_told(tmp_path: Path) -> None:
     told = public_settings(settings)
     assert {*files, *functions, *suites} <= set(told)
     assert str(tmp_path) not in str(told)
+
+
+def test_a_library_that_the_hub_s_own_lacks_is_one_sentence() -> None:
+    class Api:
+        def whoami(self) -> dict[str, str]:
+            raise ImportError("Using SOCKS proxy, but the 'socksio' package is not installed.")
+
+    with pytest.raises(HubError, match=r"^publish: the hub's library failed \(Using SOCKS proxy"):
+        owned(cast("Any", Api()), "mine")
