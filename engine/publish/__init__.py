@@ -4,6 +4,7 @@ is written from the run, and sent by the hub's own library. Importing this is li
 
 import contextlib
 import dataclasses
+import json
 import os
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ import psutil
 from engine.errors import UserError
 from engine.publish.card import dataset_card, model_card
 from engine.publish.curves import PICTURE, curves
-from engine.publish.public import is_local, public_judge
+from engine.publish.public import is_local, public_judge, public_name
 from engine.runs.folder import FUSED, Run
 from engine.runs.labels import select
 from engine.runs.pair_files import TRAIN, write_pairs
@@ -128,8 +129,9 @@ def _model(run: Run, parts: Parts, repo: str, keep: Keep | None, to: Path, say: 
         (to / inner).mkdir(exist_ok=True)
         for path in part_folder.iterdir():
             path.rename(to / inner / path.name)
-    if is_local(settings.model):
-        _leave_out(to, settings.model, Path(settings.model).expanduser().name)
+    base, name = export.peft.base_model(settings), public_name(settings.model)
+    for local in sorted(filter(is_local, {settings.model, base}), key=len, reverse=True):
+        _leave_out(to, local, name)
     if picture := curves(run):
         (to / PICTURE).write_text(picture, encoding="utf-8")
     gguf = next((path.name for path in sorted(to.glob("*.gguf"))), None)
@@ -153,11 +155,12 @@ def _dataset(run: Run, repo: str, to: Path, say: Say) -> Folder:
 
 
 def _leave_out(folder: Path, local: str, name: str) -> None:
-    """Write a name where files name a folder of this machine."""
+    """Write a name where files name a folder of this machine, be it in the escapes of JSON."""
+    spellings = {json.dumps(local)[1:-1]: json.dumps(name)[1:-1], local: name}
     for path in folder.rglob("*"):
         if path.is_file() and path.suffix in TEXTS and path.stat().st_size < 1 << 20:
-            text = path.read_text(encoding="utf-8", errors="surrogateescape")
-            if local in text:
-                path.write_text(
-                    text.replace(local, name), encoding="utf-8", errors="surrogateescape"
-                )
+            text = before = path.read_text(encoding="utf-8", errors="surrogateescape")
+            for spelled, instead in spellings.items():
+                text = text.replace(spelled, instead)
+            if text != before:
+                path.write_text(text, encoding="utf-8", errors="surrogateescape")

@@ -1,6 +1,7 @@
 """What the card of a published model says: of the judge, from the run's own pairs, and of the
 weights that are published."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -8,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from engine.data.pairs import CUT, JudgedPair, Verdict
+from engine.publish import Parts, prepared
 from engine.publish.card import model_card
 from engine.publish.judge import judge_card
 from engine.publish.public import public_settings
@@ -18,6 +20,8 @@ from engine.runs.relabel import relabelled
 from engine.settings import local_paths
 from engine.settings.files import preset
 from engine.train.results import TrainedWeights
+from tests.engine.small_models import write_model
+from tests.engine.test_peft import trained
 from tests.tui.archive import judged, make_run
 
 
@@ -162,6 +166,21 @@ def test_no_folder_of_this_machine_is_told(tmp_path: Path) -> None:
     told = public_settings(settings)
     assert {*files, *functions, *suites} <= set(told)
     assert str(tmp_path) not in str(told)
+
+
+@pytest.mark.parametrize("model", ["josé", "starter"])
+def test_no_file_that_is_published_names_a_folder(tmp_path: Path, model: str) -> None:
+    """Neither as JSON escapes it, nor as it is where a link was followed."""
+    if model != "starter":
+        (tmp_path / "link").symlink_to(write_model(tmp_path / "real" / model).parent)
+    run, _ = trained(model if model == "starter" else tmp_path / "link" / model)
+    parts = Parts(adapters=True, peft=True)
+    with prepared(run, parts, "me/mine", say=lambda text: None) as (folder,):
+        files = [
+            folder.path / name for name in ("adapter_config.json", "adapters/adapter_config.json")
+        ]
+        adapted = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    assert [adapted[0]["base_model_name_or_path"], adapted[1]["model"]] == [model, model]
 
 
 def test_a_library_that_the_hub_s_own_lacks_is_one_sentence() -> None:
