@@ -26,6 +26,10 @@ TAKES = "it has to take (prompt, first, second), or (prompt, completion)"
 _LISTS = re.compile(r"(?:\w+\.)*(?:list|sequence|iterable|tuple)\b", re.IGNORECASE)
 
 
+class Unfit(Exception):
+    """Why a file has no function that can judge, in a sentence."""
+
+
 def main(file: str, name: str, options: dict[str, Any]) -> None:
     """Serve until the caller is gone; `options` are given to the function by name."""
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
@@ -43,7 +47,7 @@ def main(file: str, name: str, options: dict[str, Any]) -> None:
         function = load(path, name)
         reply(shape_of(function, options))
     except BaseException as error:  # a file may raise anything, SystemExit too
-        reply({"error": str(error) if isinstance(error, TypeError) else _words(error, path)})
+        reply({"error": str(error) if isinstance(error, Unfit) else _words(error, path)})
         return
     for line in requests:
         arguments = json.loads(line)
@@ -58,7 +62,7 @@ def load(file: Path, name: str) -> Callable[..., Any]:
     """The function of that name in a file, which is run.
 
     Raises:
-        TypeError: the file has no such function, in a sentence.
+        Unfit: the file has no such function, in a sentence.
         Exception: whatever the file raises.
     """
     sys.path.insert(0, str(file.parent))
@@ -75,7 +79,7 @@ def load(file: Path, name: str) -> Callable[..., Any]:
             if inspect.isfunction(each) and each.__module__ == module.__name__
         ]
         have = f"its functions are {', '.join(sorted(own)[:8])}" if own else "it has none"
-        raise TypeError(f"there is no function {name}; {have}")
+        raise Unfit(f"there is no function {name}; {have}")
     return function
 
 
@@ -84,7 +88,7 @@ def shape_of(function: Callable[..., Any], options: dict[str, Any]) -> dict[str,
     one, or is called `prompts`.
 
     Raises:
-        TypeError: it is none that can judge, in a sentence.
+        Unfit: it is none that can judge, in a sentence.
     """
     kinds = inspect.Parameter
     required = [
@@ -95,10 +99,10 @@ def shape_of(function: Callable[..., Any], options: dict[str, Any]) -> dict[str,
         and each.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)
     ]
     if inspect.iscoroutinefunction(function):
-        raise TypeError("the function is async, and has to be a plain one")
+        raise Unfit("the function is async, and has to be a plain one")
     if len(required) not in (SCORE, PAIR) or any(p.kind is kinds.KEYWORD_ONLY for p in required):
         names = ", ".join(each.name for each in required)
-        raise TypeError(f"the function takes ({names}); {TAKES}")
+        raise Unfit(f"the function takes ({names}); {TAKES}")
     first = required[0]
     annotation = first.annotation
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)

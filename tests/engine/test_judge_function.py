@@ -208,6 +208,11 @@ def test_a_function_does_not_outlive_its_judge(
         ("import no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("def better(a, b)\n", "SyntaxError: expected ':' (line 1)"),
         ("import json\njson.loads('?')\ndef better(a, b): pass\n", "(char 0) (line 2)"),
+        (
+            "a = 1\na += 'b'\n",
+            "TypeError: unsupported operand type(s) for +=: 'int' and 'str' (line 2)",
+        ),
+        ("raise TypeError\n", "TypeError: (line 1)"),
         ("raise SystemExit('bye')\n", "SystemExit: bye"),
         ("import time; time.sleep(60)\n", "it did not end within 2 seconds"),
     ],
