@@ -50,7 +50,8 @@ class Alerts:
         self._waiting = waiting
         self._step = self._total_steps = 0
         self._begun = False
-        self._level = 0  # of health, an index of `_LEVELS`
+        self._findings: Sequence[Finding] = ()  # on the run's health
+        self._heard = 0  # the level of it that the person knows of, an index of `_LEVELS`
         self._told_level: dict[int, float] = {}  # when a level was told of last
         self._open: frozenset[str] = frozenset()  # pairs that wait
         self._since = time.monotonic()  # when the person answered last, or was first asked
@@ -66,7 +67,7 @@ class Alerts:
         for event in events:
             if notice := self._notice(event):
                 self._send(notice)
-        if notice := self._pair_that_waits():
+        for notice in filter(None, (self._turn(), self._pair_that_waits())):
             self._send(notice)
 
     def close(self) -> None:
@@ -91,12 +92,14 @@ class Alerts:
                 self._step = event.step
             case HealthChanged():
                 self._step = event.step
-                return self._turn(event.findings)
+                self._findings = event.findings
+                return self._turn()
             case Paused():
                 self._step = event.step
                 return self._about("paused", "has paused", event.reason, urgent=True)
             case RunEnded() if self._begun or event.status != "stopped":
                 self._step = max(self._step, event.step)
+                self._findings, self._heard = (), 0  # of which nothing more is told
                 words = _ENDS.get(event.status, f"has ended ({event.status})")
                 good = event.status == "finished" or (event.status == "stopped" and not event.error)
                 return self._about(event.status, words, event.error or "", urgent=not good)
@@ -104,19 +107,21 @@ class Alerts:
                 pass
         return None
 
-    def _turn(self, findings: Sequence[Finding]) -> Notice | None:
-        """That the run's health is worse than it was, or steady again."""
-        level = max((_LEVELS.index(each.level) for each in findings), default=0)
-        before, self._level = self._level, level
+    def _turn(self) -> Notice | None:
+        """That the run's health is worse than was told, or steady again. One that was told of
+        lately is told of later, where the run is so still."""
+        level = max((_LEVELS.index(each.level) for each in self._findings), default=0)
+        if 0 < level < self._heard:  # somewhat better: not told, and worse once more is
+            self._heard = level
         now = time.monotonic()
         recent = now - self._told_level.get(level, float("-inf")) < QUIET_SECONDS
-        told_of_trouble = any(each > 0 for each in self._told_level)
-        if recent or not (level > before or (level == 0 < before and told_of_trouble)):
+        if recent or level == self._heard:
             return None
         self._told_level[level] = now
+        self._heard = level
         if not level:
             return self._about("health", "is steady again")
-        worst = [each for each in findings if each.level == _LEVELS[level]]
+        worst = [each for each in self._findings if each.level == _LEVELS[level]]
         text = "\n".join(f"{each.text}. Try: {each.advice}" for each in worst)
         words = "is in trouble" if _LEVELS[level] == "bad" else "needs a look"
         return self._about("health", words, text, urgent=_LEVELS[level] == "bad")

@@ -188,6 +188,18 @@ def test_a_turn_of_health_is_told_and_flapping_is_not(scene: Scene) -> None:
         assert scene.told(health(step, "bad")) == []
         assert scene.told(health(step)) == []
     assert scene.told(health(30, "bad"), after=700) == [("health", "mine is in trouble")]
+    assert scene.told(health(31)) == [("health", "mine is steady again")]
+    assert scene.told(health(32, "bad")) == []
+    assert scene.told(after=500) == []
+    assert scene.told(after=100) == [("health", "mine is in trouble")]  # it was, all the time
+    assert scene.told(health(33, "warning"), after=1000) == []
+    assert scene.told(health(34, "bad")) == [("health", "mine is in trouble")]
+    ended = RunEnded(status="finished", step=40)
+    assert scene.told(health(35), health(36, "bad"), ended, after=0) == [
+        ("health", "mine is steady again"),
+        ("finished", "mine has finished"),
+    ]
+    assert scene.told(after=1000) == []
 
 
 def test_a_pair_has_waited_when_its_person_does_nothing(scene: Scene) -> None:
