@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from engine.secrets import hide
-from engine.settings.judge_names import judge_kind
+from engine.settings.judge_names import BETWEEN, judge_kind, split_judges
 from engine.settings.schema import Settings, changed, fields
 from engine.settings.sections import output, session
 
@@ -30,7 +30,11 @@ def public_name(name: str) -> str:
 
 
 def public_judge(name: str) -> str:
-    """A judge without the address of its server or the folder of its file."""
+    """A judge, or several, without the address of a server or the folder of a file."""
+    return BETWEEN.join(map(_public_judge, split_judges(name)))
+
+
+def _public_judge(name: str) -> str:
     if judge_kind(name) == "server":
         return "a model on a server"
     return public_name(_ADDRESS.sub("", name)) or "a model on a server"
@@ -66,7 +70,7 @@ def public_settings(settings: Settings) -> dict[str, object]:
         elif key in named and isinstance(value, str):
             value = public_name(value)
         elif key in (*judges, "guard_function") and isinstance(value, str):
-            value = ", ".join(map(public_judge, value.split(", ")))
+            value = public_judge(value)
         elif key == "guard_suites":
             value = [public_name(each) for each in value]
         public[key] = hide(value) if isinstance(value, str) else value
