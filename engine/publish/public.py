@@ -43,7 +43,7 @@ def _public_judge(name: str) -> str:
 def judge_of(settings: Settings) -> str:
     """All who judge the run."""
     judges = [
-        settings.judge_model or public_judge(name)
+        public_name(settings.judge_model or "") or public_judge(name)
         if judge_kind(name) == "server"
         else public_judge(name)
         for name in settings.judges
@@ -57,7 +57,9 @@ def public_settings(settings: Settings) -> dict[str, object]:
     own = {
         field.key for field in fields() if field.section in (output.SECTION, session.SECTION)
     } | _LEFT_OUT
-    named = ("model", "reference_model_path", "resume_adapter_file", "warm_start")
+    # A server may call a model by its file there, or here.
+    of_servers = ("judge_model", "eval_judge_model")
+    named = ("model", "reference_model_path", "resume_adapter_file", "warm_start", *of_servers)
     judges = ("judge", "hybrid_model", "eval_judge")
     public: dict[str, object] = {}
     for key, (value, _) in changed(settings).items():

@@ -12,7 +12,7 @@ from engine.data.pairs import CUT, JudgedPair, Verdict
 from engine.publish import Parts, prepared
 from engine.publish.card import model_card
 from engine.publish.judge import judge_card
-from engine.publish.public import public_judge, public_settings
+from engine.publish.public import judge_of, public_judge, public_settings
 from engine.publish.upload import HubError, owned
 from engine.runs.checkpoints import Best
 from engine.runs.folder import CARD_PAIRS, METRICS, PAIRS, UNDECIDED, Run
@@ -166,6 +166,12 @@ def test_no_folder_of_this_machine_is_told(tmp_path: Path) -> None:
     told = public_settings(settings)
     assert {*files, *functions, *suites} <= set(told)
     assert str(tmp_path) not in str(told)
+    asked = dict.fromkeys(("judge", "eval_judge"), "http://me:1/v1")
+    models = dict.fromkeys(("judge_model", "eval_judge_model"), f"{tmp_path}/larger.gguf")
+    settings = preset("starter").model_copy(update={**asked, **models})
+    told = public_settings(settings)
+    assert [told[key] for key in models] == ["larger.gguf"] * 2
+    assert judge_of(settings) == "larger.gguf"
     several = f"starter, {tmp_path}/rules.py:kind, http://me:1/v1, larger at http://me:1/v1"
     assert public_judge(several) == "starter, rules.py:kind, a model on a server, larger"
 
