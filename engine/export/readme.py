@@ -1,5 +1,6 @@
 """What is said of an export: lines to run it with, and a README beside it."""
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,8 @@ def mlx_lines(model: str, adapters: str | None = None) -> list[str]:
 def gguf_lines(folder: str, file: str, name: str) -> list[str]:
     """Command lines of llama.cpp and Ollama for a GGUF file."""
     path, modelfile = shlex.quote(f"{folder}/{file}"), shlex.quote(f"{folder}/Modelfile")
-    title = shlex.quote(name.lower())
+    # Ollama takes letters and digits of ASCII, `_`, `-` and `.` alone in a model's name.
+    title = re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).strip("-.") or "model"
     return [
         f"llama-cli -m {path}",
         f"llama-server -m {path}",

@@ -7,6 +7,7 @@ import pytest
 
 from engine.data import chat_template
 from engine.export.ollama import modelfile
+from engine.export.readme import gguf_lines
 from tests.engine.small_models import TEMPLATE, tokenizer
 
 CHATML = TEMPLATE
@@ -94,3 +95,13 @@ def test_a_system_message_that_would_end_its_own_quotes_is_left_out() -> None:
     assert "SYSTEM is left out" in about
     assert "SYSTEM" not in file
     assert "num_ctx" not in file
+
+
+@pytest.mark.parametrize(
+    ("run", "name"),
+    [("first_Run.2", "first_run.2"), ("sweep-01-beta=0.1", "sweep-01-beta-0.1"), ("海", "model")],
+)
+def test_the_command_names_the_model_as_ollama_can(run: str, name: str) -> None:
+    assert f"ollama create {name} -f ./Modelfile && ollama run {name}" in gguf_lines(
+        ".", "model.gguf", run
+    )
