@@ -1,5 +1,6 @@
 """What is said of an export: lines to run it with, and a README beside it."""
 
+import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -40,7 +41,9 @@ def gguf_adapter_lines(folder: str, file: str) -> list[str]:
 
 def peft_lines(model: str, folder: str, name: str) -> list[str]:
     """The command line of vLLM for adapters of peft."""
-    modules = shlex.quote(f"{name}={folder}")
+    plain = {"=", ","}.isdisjoint(name + folder)  # else it takes JSON alone
+    module = f"{name}={folder}" if plain else json.dumps({"name": name, "path": folder})
+    modules = shlex.quote(module)
     return [f"vllm serve {shlex.quote(model)} --enable-lora --lora-modules {modules}"]
 
 

@@ -2,6 +2,7 @@
 is compared in `tests/interop/test_peft.py`."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from engine.errors import UserError
 from engine.export import export_peft
+from engine.export.readme import peft_lines
 from engine.model import arrays, load
 from engine.model.adapters import add_adapters
 from engine.runs import archive
@@ -109,6 +111,11 @@ def test_the_command_writes_them_and_says_how_they_are_used(
     again = command("export", "trial", "--to", str(to), "--peft")
     assert again.status == 2
     assert "is there already" in again.err
+
+
+def test_a_run_of_a_sweep_is_named_as_vllm_can() -> None:
+    (line,) = peft_lines("me/base", ".", "mine-01-beta=0.1")
+    assert json.loads(shlex.split(line)[-1]) == {"name": "mine-01-beta=0.1", "path": "."}
 
 
 def test_what_peft_has_no_place_for_is_refused_in_a_sentence(tmp_path: Path) -> None:
