@@ -6,7 +6,10 @@ the difference of their scores.
 
 import json as json_text
 import re
+import unicodedata
 
+# Scripts without blanks between words, as the names of their characters begin.
+UNSPACED = {"CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR"}
 SURE = 5.0  # a difference that makes a probability of 0.993
 
 
@@ -31,5 +34,18 @@ def json(prompt: str, completion: str) -> float:
 
 def avoid(prompt: str, completion: str, *, words: list[str]) -> float:
     """Each use of a word costs a point, in whatever case."""
-    anywhere = "|".join(re.escape(word) for word in words)
-    return -float(len(re.findall(rf"(?<!\w)(?:{anywhere})(?!\w)", completion, re.IGNORECASE)))
+    anywhere = "|".join(_use_of(word.strip()) for word in words if word.strip())
+    return -float(len(re.findall(anywhere, completion, re.IGNORECASE)))
+
+
+def _use_of(word: str) -> str:
+    """A pattern of a word that is no part of a longer one, at an end that is a letter of a script
+    with blanks between words: a "!" follows letters, and so does a word of Chinese."""
+    before = r"(?<!\w)" if _is_spaced(word[0]) else ""
+    after = r"(?!\w)" if _is_spaced(word[-1]) else ""
+    return before + re.escape(word) + after
+
+
+def _is_spaced(char: str) -> bool:
+    script = re.split("[ -]", unicodedata.name(char, ""))[0]
+    return re.fullmatch(r"\w", char) is not None and script not in UNSPACED

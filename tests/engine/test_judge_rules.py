@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from engine.errors import UserError
+from engine.judges.rules import avoid
 from engine.settings.checks import check
 from engine.settings.files import from_mapping
 from tests.engine.test_judge_function import judge_of, q_of, sigmoid
@@ -33,6 +34,12 @@ def test_words_to_avoid() -> None:
         texts = [("", "Very, very good", "very good"), ("", "So to say", "every"), ("", "a", "b")]
         verdicts = judge.judge(texts)
     assert [verdict.q for verdict in verdicts] == pytest.approx([sigmoid(-1), sigmoid(-1), 0.5])
+
+
+def test_words_that_nothing_stands_apart_from() -> None:
+    words = ["!", "👍", "抱歉", "c++", ""]
+    for text, uses in (("Oh!! Sure👍", 3), ("非常抱歉，很抱歉。", 2), ("C++ is no ac++", 1)):
+        assert avoid("", text, words=words) == -uses
 
 
 @pytest.mark.parametrize(
