@@ -37,11 +37,15 @@ STRANGERS = {401, 403, 404, 405}
 
 
 class Fault(Exception):
-    """A try that brought no answer. `general` says that other questions fare no better."""
+    """A try that brought no answer. `general` says that other questions fare no better; `status` is
+    the reply's, 0 without one that matters."""
 
-    def __init__(self, reason: str, *, general: bool = False, pause: float = 0.0) -> None:
+    def __init__(
+        self, reason: str, *, general: bool = False, status: int = 0, pause: float = 0.0
+    ) -> None:
         super().__init__(reason)
         self.general = general
+        self.status = status
         self.pause = pause  # seconds that the server asks for
 
 
@@ -219,6 +223,8 @@ class ChatServer:
                         raise Fault(f"sent a reply of more than {LARGEST_REPLY:,} bytes")
         except (TimeoutError, httpx2.TimeoutException):
             raise Fault(f"did not answer within {self._timeout:g} seconds") from None
+        except httpx2.InvalidURL as error:  # one that has the form of an address
+            raise Fault(f"cannot be asked ({_words(error)})", general=True) from None
         except httpx2.ConnectError as error:
             raise Fault(f"cannot be reached ({_words(error)})", general=True) from None
         except (httpx2.TransportError, httpx2.DecodingError) as error:
@@ -240,7 +246,7 @@ class ChatServer:
         except Refused:
             return []
         except Fault as fault:
-            if fault.general and "404" not in str(fault) and "405" not in str(fault):
+            if fault.general and fault.status not in (404, 405):
                 raise
             return []
         listed = reply.get("data") if isinstance(reply, dict) else None
@@ -299,7 +305,8 @@ def _raise_for(status: int, text: str, retry_after: str) -> None:
         raise Fault(f"{words}: it wants a key, or another one; see judge_key_env", general=True)
     if status in BUSY | STRANGERS or 300 <= status < 400:
         asked = float(retry_after) if retry_after.isdecimal() else 0.0
-        raise Fault(words, general=True, pause=min(asked, LONGEST_RETRY_AFTER))
+        pause = min(asked, LONGEST_RETRY_AFTER)
+        raise Fault(words, general=True, status=status, pause=pause)
     if 400 <= status < 500:
         raise Refused(words)
     raise Fault(words)

@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -539,6 +539,17 @@ def test_no_address(address: str) -> None:
 def test_a_key_in_place_of_its_name(key: str) -> None:
     with pytest.raises(UserError, match="judge_key_env: it has to be the name of an environment"):
         check(from_mapping({"judge": "http://localhost/v1", "judge_key_env": key}, "the test"))
+
+
+def test_a_number_in_an_address_that_is_none() -> None:
+    """Without a model, so that its list is asked for; and 404 is no status here."""
+    address = "http://10.0.0.404:1/v1"
+    judge = ServerJudge(settings(judge=address), address)
+    with closing(judge), pytest.raises(UserError) as caught:
+        judge.open()
+    assert str(caught.value) == (
+        f"judge: the server at {address} cannot be asked (Invalid IPv4 address: '10.0.0.404')"
+    )
 
 
 def test_which_settings_have_an_effect() -> None:
