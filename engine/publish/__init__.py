@@ -22,6 +22,7 @@ from engine.publish.public import is_local, public_judge, public_name
 from engine.runs.folder import FUSED, Run
 from engine.runs.labels import select
 from engine.runs.pair_files import TRAIN, write_pairs
+from engine.runs.storage import sole_writer
 from engine.settings.sections.output import Keep
 
 Say = Callable[[str], None]
@@ -77,7 +78,10 @@ def prepared(
     """
     root = run.path.parent
     remove_leftovers(root)
-    with tempfile.TemporaryDirectory(prefix=f"{MAKING}{os.getpid()}-", dir=root) as temporary:
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{MAKING}{os.getpid()}-", dir=root) as temporary,
+        sole_writer(Path(temporary)),
+    ):
         folders: list[Folder] = []
         if parts.model:
             folders.append(_model(run, parts, repo, keep, Path(temporary, "model"), say))
@@ -87,10 +91,12 @@ def prepared(
 
 
 def remove_leftovers(root: Path) -> None:
-    """Remove what processes that were killed have left beside the runs in `root`."""
+    """Remove what processes that were killed have left beside the runs in `root`. One of another
+    host or container has no number here, and holds its folder."""
     for left in root.glob(f"{MAKING}*"):
         if not psutil.pid_exists(int(left.name.split("-")[1])):
-            shutil.rmtree(left, ignore_errors=True)
+            with contextlib.suppress(OSError), sole_writer(left):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _model(run: Run, parts: Parts, repo: str, keep: Keep | None, to: Path, say: Say) -> Folder:

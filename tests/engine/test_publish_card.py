@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from engine.data.pairs import CUT, JudgedPair, Verdict
-from engine.publish import Parts, prepared
+from engine.publish import MAKING, Parts, prepared, remove_leftovers
 from engine.publish.card import model_card
 from engine.publish.judge import judge_card
 from engine.publish.public import judge_of, public_judge, public_settings
@@ -17,6 +17,7 @@ from engine.publish.upload import HubError, owned
 from engine.runs.checkpoints import Best
 from engine.runs.folder import CARD_PAIRS, METRICS, PAIRS, UNDECIDED, Run
 from engine.runs.relabel import relabelled
+from engine.runs.storage import sole_writer
 from engine.settings import local_paths
 from engine.settings.files import preset
 from engine.train.results import TrainedWeights
@@ -189,6 +190,16 @@ def test_no_file_that_is_published_names_a_folder(tmp_path: Path, model: str) ->
         ]
         adapted = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     assert [adapted[0]["base_model_name_or_path"], adapted[1]["model"]] == [model, model]
+
+
+def test_what_another_container_puts_together_stays(tmp_path: Path) -> None:
+    """Its process has no number here."""
+    (folder := tmp_path / f"{MAKING}{2**22 + 1}-a").mkdir()
+    with sole_writer(folder):
+        remove_leftovers(tmp_path)
+        assert folder.exists()
+    remove_leftovers(tmp_path)
+    assert not folder.exists()
 
 
 def test_a_library_that_the_hub_s_own_lacks_is_one_sentence() -> None:
