@@ -9,6 +9,7 @@ import html
 import json
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
 
 from engine.markdown import inline
@@ -41,12 +42,13 @@ def tensorboard() -> Open:
     class TensorBoard:
         def __init__(self, run: dict[str, Any]) -> None:
             self._columns = run["columns"]
-            # What a killed run wrote after its checkpoint is hidden.
-            purge = run["step"] + 1 if run["step"] else None
+            folder = Path(run["folder"], "tensorboard")
+            again = run["step"] > 0 or folder.exists()
+            # What a killed run wrote after its checkpoint, or without one, is hidden.
             self._writer = library.SummaryWriter(
-                logdir=f"{run['folder']}/tensorboard", purge_step=purge
+                logdir=str(folder), purge_step=run["step"] + 1 if again else None
             )
-            if not run["step"]:
+            if not again:
                 config = json.dumps(run["config"], indent=2, ensure_ascii=False)
                 self._writer.add_text(
                     "config", "\n".join(f"    {x}" for x in config.split("\n")), 0

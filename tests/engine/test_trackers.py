@@ -154,6 +154,20 @@ def test_a_resumed_run_hides_what_came_after_its_checkpoint(
     assert calls(notes)[0][2] == 3
 
 
+def test_a_run_that_was_killed_before_its_first_checkpoint_hides_all(
+    chosen: Settings, library: Callable[..., Path]
+) -> None:
+    def again(run: Run) -> list[Event]:
+        (run.path / "tensorboard").mkdir()
+        return events(run)
+
+    notes = library()
+    follow(chosen, again)
+    opened, *rest = calls(notes)
+    assert opened[2] == 1
+    assert "config" not in {each[1] for each in rest if each[0] == "text"}
+
+
 @pytest.mark.parametrize(
     ("scalar", "words"),
     [
