@@ -5,6 +5,7 @@ run that watches its judge (`engine.train.watch.judge_watch`).
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -133,7 +134,7 @@ def cohen_kappa(labels: Sequence[tuple[str | None, str]]) -> float | None:
     """Cohen's kappa (1960, "A coefficient of agreement for nominal scales") of labels, first or
     second, with a judge's choices; any other choice agrees with no label. None where all labels
     are the same: then agreement by chance cannot be told from agreement."""
-    return _kappas(*_as_numbers(labels))[0] if labels else None
+    return _kappas(_counts(labels)[None])[0] if labels else None
 
 
 def kappa_interval(
@@ -141,35 +142,38 @@ def kappa_interval(
 ) -> tuple[float | None, float | None]:
     """The 95% interval of `cohen_kappa` by a seeded bootstrap over pairs. Samples without both
     labels, which have no kappa, are left out."""
-    label, choice = _as_numbers(labels)
-    chosen = np.random.default_rng(seed).integers(0, len(labels), (RESAMPLES, len(labels)))
-    kappas = [each for each in _kappas(label[chosen], choice[chosen]) if each is not None]
+    counts = _counts(labels)
+    # Pairs drawn one by one, without a number for each: there may be many.
+    drawn = np.random.default_rng(seed).multinomial(
+        len(labels), counts.ravel() / len(labels), RESAMPLES
+    )
+    kappas = [each for each in _kappas(drawn.reshape(-1, *counts.shape)) if each is not None]
     if not kappas:
         return None, None
     low, high = np.quantile(kappas, (0.025, 0.975))
     return float(low), float(high)
 
 
-def _as_numbers(labels: Sequence[tuple[str | None, str]]) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and choices: 0 for first, 1 for second, 2 for neither."""
+def _counts(labels: Sequence[tuple[str | None, str]]) -> np.ndarray:
+    """How many pairs have each label, first or second, with each choice, neither after them:
+    int (2, 3)."""
     numbers = {"first": 0, "second": 1}
-    return (
-        np.array([numbers[label or ""] for label, _ in labels]),
-        np.array([numbers.get(choice, 2) for _, choice in labels]),
-    )
+    counts = np.zeros((2, 3), np.int64)
+    for (label, choice), count in Counter(labels).items():
+        counts[numbers[label or ""], numbers.get(choice, 2)] += count
+    return counts
 
 
-def _kappas(label: np.ndarray, choice: np.ndarray) -> list[float | None]:
-    """Cohen's kappa of each row; None for a row of one label alone."""
-    label, choice = np.atleast_2d(label), np.atleast_2d(choice)
-    agreement = (label == choice).mean(axis=1)
-    first, second = (
-        (label == each).mean(axis=1) * (choice == each).mean(axis=1) for each in (0, 1)
-    )
-    mixed = label.min(axis=1) != label.max(axis=1)
+def _kappas(counts: np.ndarray) -> list[float | None]:
+    """Cohen's kappa of each table of counts, (tables, 2, 3); None for one of one label alone."""
+    totals = counts.sum(axis=(1, 2))
+    agreement = (counts[:, 0, 0] + counts[:, 1, 1]) / totals
+    of_labels, of_choices = counts.sum(axis=2) / totals[:, None], counts.sum(axis=1)[:, :2]
+    by_chance = (of_labels * of_choices / totals[:, None]).sum(axis=1)
+    mixed = (of_labels > 0).all(axis=1)
     return [
         float((a - c) / (1 - c)) if both else None
-        for a, c, both in zip(agreement, first + second, mixed, strict=True)
+        for a, c, both in zip(agreement, by_chance, mixed, strict=True)
     ]
 
 

@@ -2,6 +2,7 @@
 
 import math
 import random
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,6 +79,17 @@ def test_the_interval_is_seeded_and_holds_kappa_as_a_bootstrap_by_hand_does() ->
     by_hand = np.quantile([each for each in kappas if each is not None], (0.025, 0.975))
     assert (low, high) == pytest.approx(tuple(by_hand), abs=0.03)
     assert low < 0.4 < high
+
+
+def test_the_interval_of_many_labels_takes_no_more_memory() -> None:
+    labels = table((F, F, 20_000), (F, S, 5_000), (S, F, 10_000), (S, "tie", 15_000))
+    tracemalloc.start()
+    try:
+        kappa_interval(labels, seed=0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 << 20  # bytes; a number for each pair drawn would take 800 MB
 
 
 def test_under_five_labels_nothing_is_said_of_agreement() -> None:
