@@ -162,15 +162,15 @@ def _on_server(address: str, model: str | None, key: str | None) -> Writer:
     import httpx2
     from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-    from engine.judges.chat_server import Fault, answer_of
+    from engine.judges.chat_server import Fault, answer_of, client_of
 
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    client = httpx2.Client(headers=headers, timeout=SECONDS)
+    client = client_of(lambda: httpx2.Client(headers=headers, timeout=SECONDS), "--model")
 
     def ask(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         try:
             reply = client.request(method, f"{address}/{path}", json=body)
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             words = " ".join(str(error).split())[:160] or type(error).__name__
             raise Fault(f"cannot be reached ({words})") from None
         if reply.status_code in (408, 425, 429) or reply.status_code >= 500:

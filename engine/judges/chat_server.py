@@ -9,8 +9,9 @@ import asyncio
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 from tenacity import (
@@ -23,6 +24,8 @@ from tenacity import (
 
 from engine.errors import UserError
 from engine.judges.server_prompt import Messages
+
+Client = TypeVar("Client")
 
 # Pauses between tries: from the first to the longest, in seconds, and what chance adds.
 FIRST_PAUSE, LONGEST_PAUSE, JITTER = 0.5, 15.0, 0.5
@@ -103,18 +106,14 @@ class ChatServer:
         self._answer_tokens = answer_tokens
         self._places = asyncio.Semaphore(concurrency)
         self._extras: dict[str, Any] = {}
-        try:
-            self._client = httpx2.AsyncClient(
+        self._client = client_of(
+            lambda: httpx2.AsyncClient(
                 headers={"Authorization": f"Bearer {key}"} if key else {},
                 timeout=timeout,
                 limits=httpx2.Limits(max_connections=concurrency),
-            )
-        except (ImportError, OSError, ValueError) as error:  # by what the environment says
-            raise UserError(
-                f"judge: a proxy or the certificates that the environment names cannot be used "
-                f"({_words(error)}); unset ALL_PROXY, HTTP_PROXY, HTTPS_PROXY or SSL_CERT_FILE, or "
-                "mend it"
-            ) from error
+            ),
+            "judge",
+        )
 
     async def open(self, trial: Messages) -> Answer:
         """Find the model and what the server can do, by a first question; its answer.
@@ -274,6 +273,23 @@ class ChatServer:
         return await self._try(trial)
 
 
+def client_of(opened: Callable[[], Client], setting: str) -> Client:
+    """A client of a server.
+
+    Raises:
+        UserError: the environment has a proxy or certificates that cannot be used; `setting` is
+            named.
+    """
+    try:
+        return opened()
+    except (ImportError, OSError, ValueError) as error:
+        raise UserError(
+            f"{setting}: a proxy or the certificates that the environment names cannot be used "
+            f"({_words(error)}); unset ALL_PROXY, HTTP_PROXY, HTTPS_PROXY or SSL_CERT_FILE, or "
+            "mend it"
+        ) from error
+
+
 def answer_of(reply: Any) -> Answer:
     """What a reply says.
 
@@ -289,7 +305,7 @@ def answer_of(reply: Any) -> Answer:
             for place in places
             if isinstance(place, dict) and place.get("top_logprobs")
         ]
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError):
         if said := _error_in(reply):  # some say so with status 200
             raise Fault(f"answers with an error ({said})") from None
         raise Fault("sent a reply that is no chat completion") from None

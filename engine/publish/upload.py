@@ -162,7 +162,7 @@ def _asked(ask: Callable[[], Answer], *, missing: bool = False) -> Answer:
         raise _refusal(error) from None
     except HfHubHTTPError as error:
         raise _refusal(error) from None
-    except (httpx2.HTTPError, OSError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
         words = hide(" ".join(str(error).split()))[:200] or type(error).__name__
         raise HubError(f"publish: the hub cannot be reached ({words})") from None
     # Of a library below, when a transfer breaks, or for a proxy that it lacks a library for.

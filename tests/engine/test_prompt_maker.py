@@ -181,10 +181,14 @@ def test_what_cannot_be_is_one_sentence(
         (("--key-env", "NO_KEY"), "made.jsonl", 2, "variable NO_KEY is not set"),
         (("--like", str(tmp_path / "none.jsonl")), "made.jsonl", 2, "there is no file"),
         (("--model", "http://127.0.0.1:9/v1"), "made.jsonl", 1, "cannot be reached"),
+        (("--model", "http://127.0.0.300/v1"), "made.jsonl", 1, "cannot be reached"),
     ):
         done = make(*arguments, to=to)
         assert (done[0], words in done[2]) == (status, True), done
         assert len(done[2].splitlines()) == 1
+    monkeypatch.setenv("ALL_PROXY", "ftp://127.0.0.1:1")
+    assert "--model: a proxy or the certificates" in make()[2]
+    monkeypatch.delenv("ALL_PROXY")
     server.models = ["a", "b"]
     assert "--server-model: say which one writes" in make()[2]
     server.models = ["only"]
