@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def at_home(name: str) -> Path:
+def at_home(name: str | Path) -> Path:
     """The path of a name that a person wrote, `~` their home folder. One that begins with the `~`
     of a user who is not there stays as it is written, as shells have it."""
     return Path(os.path.expanduser(name))

@@ -4,10 +4,10 @@ import contextlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from engine.data.sources import Reading
+from engine.data_folder import at_home
 from engine.settings.schema import Settings
 
 T = TypeVar("T")  # a prompt
@@ -58,8 +58,8 @@ def sources_of(settings: Settings) -> list[Source]:
 
 def _is_here(data: str) -> bool:
     """Whether a source is a file or a folder."""
-    with contextlib.suppress(OSError, ValueError, RuntimeError):
-        return Path(data).expanduser().exists()
+    with contextlib.suppress(OSError, ValueError):
+        return at_home(data).exists()
     return False
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from engine.data import files as data_files
 from engine.data.files import Columns, Placed
+from engine.data_folder import at_home
 from engine.errors import UserError
 
 SplitName = Literal["train", "valid", "test"]
@@ -65,11 +66,11 @@ def read_splits(data: str, reading: Reading | None = None) -> dict[SplitName, Sp
 
         return _folder(starter.PROMPTS, reading)
     try:
-        path = Path(data).expanduser()
+        path = at_home(data)
         is_file, is_folder = path.is_file(), path.is_dir()
     except PermissionError as error:
         raise UserError(f"data: {data} cannot be read: {error.strerror}") from error
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"data: {data!r} is no path and no dataset id") from error
     if reading.config and (is_file or is_folder):
         raise UserError(f"data_config: {data} is on this machine, and has no configurations")

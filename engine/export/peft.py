@@ -7,6 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from engine.data_folder import at_home
 from engine.errors import UserError
 from engine.model import arrays
 from engine.model.adapter_files import ADAPTER_CONFIG, PEFT_WEIGHTS
@@ -78,7 +79,7 @@ def write(folder: Path, adapters: Arrays, settings: Settings, config: dict[str, 
 
 def base_model(settings: Settings) -> str:
     """The model that was trained, as other programs find it: a hub id, or a folder's full path."""
-    path = Path(settings.model).expanduser()
+    path = at_home(settings.model)
     if settings.model == "starter":
         return str(find("starter", "model"))
     return str(path.resolve()) if path.is_dir() else settings.model

@@ -89,8 +89,8 @@ def find(name: str, role: str) -> Path | None:
     if name == "starter":
         folder = JUDGE if role in judge_names.SETTINGS else POLICY
         return folder if folder.is_dir() else None
-    with contextlib.suppress(OSError, ValueError, RuntimeError):
-        folder = Path(name).expanduser()
+    with contextlib.suppress(OSError, ValueError):
+        folder = at_home(name)
         if folder.is_dir():
             return folder
     from huggingface_hub import try_to_load_from_cache
@@ -128,9 +128,9 @@ def has_dataset(name: str) -> bool:
 
     if name == "starter":
         return True
-    with contextlib.suppress(OSError, ValueError, RuntimeError):
+    with contextlib.suppress(OSError, ValueError):
         return (
-            Path(name).expanduser().exists()
+            at_home(name).exists()
             or Path(HF_HUB_CACHE, f"datasets--{_dataset_id(name).replace('/', '--')}").is_dir()
         )
     return False

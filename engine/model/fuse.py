@@ -14,6 +14,7 @@ import mlx.nn as nn
 from mlx.utils import tree_unflatten
 from mlx_lm.utils import save_config, save_model
 
+from engine.data_folder import at_home
 from engine.model import arrays, load, packing
 from engine.model import config as model_config
 from engine.model.adapters import add_adapters, load_adapter_file
@@ -55,7 +56,7 @@ def readers(model: str, folder: Path) -> str:
     source = locate(model, "model")
     before, after = (
         {tensor.name: tensor.shape for tensor in read_tensors(each) or ()}
-        for each in (source, folder.expanduser())
+        for each in (source, at_home(folder))
     )
     packed = {name.removesuffix(".scales") for name in before if name.endswith(".scales")}
     left_out = {name for name in before if name.endswith((*NOT_NEEDED, ".scales", ".biases"))}

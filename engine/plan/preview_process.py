@@ -13,11 +13,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Any
 
 from engine.data import files as data_files
 from engine.data.mixture import sources_of
+from engine.data_folder import at_home
 from engine.model import files as model_files
 from engine.plan.preview import DataPreview, read_preview
 from engine.settings import files
@@ -97,12 +97,12 @@ def _is_small(data: str) -> bool:
     if data == "starter":
         return True
     try:
-        path = Path(data).expanduser()
+        path = at_home(data)
         kind = data_files.kind(path)
         plain = kind not in ("", "parquet") and path.suffix[1:].lower() in (kind, "ndjson")
         missing = data.startswith(("/", ".", "~")) and not path.exists()
         return missing or (plain and path.is_file() and path.stat().st_size <= SMALL)
-    except (OSError, ValueError, RuntimeError):
+    except (OSError, ValueError):
         return True  # no path at all, which is told without reading anything
 
 

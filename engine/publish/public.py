@@ -1,8 +1,8 @@
 """What of a run's settings may be told to everybody: no folder, file or address of this machine."""
 
 import re
-from pathlib import Path
 
+from engine.data_folder import at_home
 from engine.secrets import hide
 from engine.settings.judge_names import BETWEEN, judge_kind, split_judges
 from engine.settings.schema import Settings, changed, fields
@@ -15,7 +15,7 @@ _LEFT_OUT = {"lm_studio_name", "judge_key_env", "eval_judge_key_env", "trust_rem
 
 def is_local(name: str) -> bool:
     """Whether a model or data is a file or a folder here, and no id of the hub."""
-    path = Path(name).expanduser()
+    path = at_home(name)
     return path.is_absolute() or name.startswith((".", "~")) or path.exists()
 
 
@@ -26,7 +26,7 @@ def hub_id(name: str | None) -> str | None:
 
 def public_name(name: str) -> str:
     """A model or data by a name that says nothing of this machine."""
-    return hide(Path(name).expanduser().name if is_local(name) else name)
+    return hide(at_home(name).name if is_local(name) else name)
 
 
 def public_judge(name: str) -> str:

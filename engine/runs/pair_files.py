@@ -16,6 +16,7 @@ from typing import Any
 from engine.data.pairs import Layout, message_record
 from engine.data.preferences import Preference
 from engine.data.prompts import prompt_digest
+from engine.data_folder import at_home
 from engine.errors import UserError
 from engine.runs import durable, json_lines
 from engine.runs.folder import STATE
@@ -56,7 +57,7 @@ def kind_of(to: str) -> str | None:
     Raises:
         UserError: it ends as some other file does.
     """
-    path = Path(to).expanduser()
+    path = at_home(to)
     ending = path.suffix[1:].lower()
     if not ending or to.endswith("/") or path.is_dir():
         return None

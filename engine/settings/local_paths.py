@@ -38,8 +38,8 @@ def anchored(settings: Settings) -> Settings:
 
 def _path(name: str) -> str:
     if name and name not in RESERVED:
-        with contextlib.suppress(OSError, ValueError, RuntimeError):
-            path = Path(name).expanduser()
+        with contextlib.suppress(OSError, ValueError):
+            path = at_home(name)
             if path.exists():
                 return str(path.absolute())
     return name

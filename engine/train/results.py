@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mlx.nn as nn
 
+from engine.data_folder import at_home
 from engine.errors import UserError
 from engine.json_number import count
 from engine.model import arrays, fuse
@@ -205,7 +206,7 @@ def new_folder(
 ) -> contextlib.AbstractContextManager[Path]:
     """A folder to write into that becomes `to` when everything in it is on the disk; of a link,
     what it leads to."""
-    to = to.expanduser().resolve()
+    to = at_home(to).resolve()
     if not replace and to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to} is there already: choose a new folder, or empty it first")
     return durable.new_folder(to, private=private)

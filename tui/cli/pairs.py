@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.data.preference_check import PreferenceCheck, Share, Tally, check
+from engine.data_folder import at_home
 from engine.errors import UserError
 from engine.runs.archive import open_run
 from engine.runs.json_lines import to_json
@@ -53,7 +54,7 @@ def write_lines(
     if file_kind and valid is not None:
         folder = Path(to).with_suffix("")
         raise UserError(f"--valid makes two files, which want a folder: --to {folder}/")
-    target = Path(to).expanduser()
+    target = at_home(to)
     folders = [open_run(run) for run in dict.fromkeys(runs)]
     prepare_target(target, force=force)
     selection = select(folders, ties=ties, flagged=flagged, retracted=retracted)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from xml.sax.saxutils import escape
 
+from engine.data_folder import at_home
 from engine.errors import RunError, UserError
 from engine.runs import durable
 from engine.runs.run_names import safe_name
@@ -39,7 +39,7 @@ async def write_chart(screen: StudioScreen, chart: Chart, title: str, name: str)
     )
     if not path:
         return
-    file = Path(path).expanduser()
+    file = at_home(path)
     try:
         kind = file.suffix.lower()
         if kind == ".csv":
@@ -56,7 +56,7 @@ async def write_chart(screen: StudioScreen, chart: Chart, title: str, name: str)
 
 
 def _doubt(path: str) -> str | None:
-    file = Path(path).expanduser()
+    file = at_home(path)
     if file.suffix.lower() not in KINDS or file.is_dir():
         return "give the name of a file that ends in .svg, .png or .csv"
     if file.suffix.lower() == ".png" and find_spec(RENDERER) is None:

@@ -1,8 +1,8 @@
 """Command lines by which mlx-lm talks with what a run trained."""
 
 import shlex
-from pathlib import Path
 
+from engine.data_folder import at_home
 from engine.model.adapter_files import ADAPTER_CONFIG, WEIGHTS
 from engine.model.files import unpacked
 from engine.runs.folder import ADAPTERS, FUSED, Run
@@ -31,7 +31,7 @@ def _model(name: str) -> str:
     """A model as another program finds it: by its folder, or by its id on the hub."""
     if name == "starter":
         return str(POLICY)
-    path = Path(name).expanduser()
+    path = at_home(name)
     if path.is_dir():
         return str(path.absolute())
     folder = unpacked(name)

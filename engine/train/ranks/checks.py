@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.data_folder import at_home
 from engine.errors import UserError
 from engine.machine.memory import disk_free
 from engine.model.locate import locate
@@ -96,7 +97,7 @@ def file_digests(settings: Settings) -> dict[str, list[str]]:
                     )
         digests[key] = [name, digest.hexdigest()]
     for name, key in settings.judge_names("function").items():
-        file = Path(file_and_function(name)[0]).expanduser()
+        file = at_home(file_and_function(name)[0])
         if not file.is_file():
             raise UserError(f"{key}: there is no file {file.absolute()}")
         before = digests.get(key, ["", ""])[1].encode()
