@@ -134,14 +134,26 @@ def _tell(run: Run, step: int) -> None:
     """Let run.json tell of the step, and of what was measured up to it."""
     names = (*WIN_RATE, *EVAL_WIN_RATE)
     rates: Record = dict.fromkeys((*names, "win_rate_step"))
-    seconds = 0.0
+    seconds, report = 0.0, Record()
     for line in run.read(METRICS):
         seconds = seconds_taken(line) or seconds
+        report = report if "split" in line else line
         if any(finite(line.get(name)) is not None for name in names):
             rates = {name: line.get(name) for name in names} | {"win_rate_step": line["step"]}
     pairs = sum(1 for file in _LABELS for _ in run.read(file))
     run.advance(step=step, pairs=pairs, seconds=seconds)
-    run.update(**rates, examples=[], health=[], step=step, pairs=pairs, seconds=seconds)
+    run.update(
+        **rates,
+        loss=report.get("loss"),
+        metrics={name: value for name, value in report.items() if value is not None},
+        examples=[],
+        health=[],
+        guard=[],
+        guard_step=None,
+        step=step,
+        pairs=pairs,
+        seconds=seconds,
+    )
 
 
 def _steps(steps: Iterable[int]) -> str:

@@ -45,7 +45,10 @@ def run(tmp_path: Path) -> Run:
             (folder / "adapters.safetensors").write_text(f"weights {step}")
     rates = {"win_rate": 0.75, "win_rate_low": 0.6, "win_rate_high": 0.9}
     later = {"win_rate": 0.5, "win_rate_low": 0.4, "win_rate_high": 0.6}
-    run.append(METRICS, [{"step": step, "seconds": 2.0 * step} for step in range(1, 7)])
+    run.append(
+        METRICS,
+        [{"step": step, "seconds": 2.0 * step, "loss": step / 10} for step in range(1, 7)],
+    )
     run.append(METRICS, [{"step": 2, "split": "valid"} | rates, {"step": 6} | later])
     run.append(METRICS, [{"step": 2, "split": "kept"} | rates])
     for step, choice in LABELS.items():
@@ -53,6 +56,7 @@ def run(tmp_path: Path) -> Run:
     run.append(UNDECIDED, [{"step": 6, "pair_id": "0000006-001", "choice": "identical"}])
     run.append(SAMPLED, [{"step": 7, "pairs": []}])
     run.update(status="finished", total_steps=10, ended="ended at step 6", win_rate_step=6, **later)
+    run.update(loss=0.6, metrics={"step": 6, "loss": 0.6}, guard=[{"suite": "facts"}], guard_step=6)
     run.advance(step=6, pairs=5, seconds=12.0)
     return run
 
@@ -60,7 +64,8 @@ def run(tmp_path: Path) -> Run:
 def contents(run: Run) -> dict[str, Any]:
     """All that going back may change."""
     state = run.state()
-    names = ("status", "ended", "step", "pairs", "seconds", "win_rate", "win_rate_step")
+    names = ("status", "ended", "step", "pairs", "seconds", "win_rate", "win_rate_step", "loss")
+    names += ("metrics", "guard", "guard_step")
     return {
         "checkpoints": [int(each.name) for each in run.checkpoints()],
         "state": {name: state.get(name) for name in names},
@@ -81,6 +86,10 @@ def test_the_run_is_what_it_was_at_the_step(run: Run) -> None:
         "seconds": 8.0,
         "win_rate": 0.75,
         "win_rate_step": 2,
+        "loss": 0.4,
+        "metrics": {"step": 4, "seconds": 8.0, "loss": 0.4},
+        "guard": [],
+        "guard_step": None,
     }
     assert [line["step"] for line in after[METRICS]] == [1, 2, 3, 4, 2]
     assert after[SAMPLED] == []
