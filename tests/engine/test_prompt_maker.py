@@ -151,11 +151,13 @@ def test_a_server_writes_a_file_that_trains(
     assert server.bodies[-1]["model"] == "only"
     found = load_prompts(Settings(data=str(tmp_path / "made.jsonl"), judge="human"))
     assert {prompt.text for prompt in found.train} == set(FOUND)
-    # More of them, and none twice.
+    # More of them, and none twice, below a last line that an editor has left without its end.
+    made = tmp_path / "made.jsonl"
+    made.write_bytes(made.read_bytes().rstrip())
     server.answers = [ANSWER, "Is rye better than wheat?\n"]
     status, _, err = make("--count", "1", "--add")
     assert status == 0, err
-    lines = (tmp_path / "made.jsonl").read_text().splitlines()
+    lines = made.read_text().splitlines()
     assert [json.loads(line)["prompt"] for line in lines] == [*FOUND, "Is rye better than wheat?"]
 
 

@@ -72,6 +72,7 @@ def make(
         import_mlx()
     write = writer_of(name, settings, server_model=server_model, key=key, say=_note)
     so_far = 0
+    gap = b"\n" if was_there and not to.read_bytes().endswith(b"\n") else b""
     try:
         with to.open("ab") as file:
             for text in make_prompts(
@@ -82,7 +83,8 @@ def make(
                 known=[*known, *manner],
                 say=_note,
             ):
-                file.write(to_line({"prompt": text}))
+                file.write(gap + to_line({"prompt": text}))
+                gap = b""
                 file.flush()
                 so_far += 1
                 print(f"\r{so_far:,} of {count:,}", end="", file=sys.stderr, flush=True)
