@@ -111,9 +111,10 @@ def test_a_process_that_does_not_answer(run: Run, monkeypatch: pytest.MonkeyPatc
     assert waiting(run) == []
 
 
-def test_a_run_that_nobody_trains_cannot_be_asked() -> None:
-    run = make_run("still", status="stopped")
-    with pytest.raises(UserError, match="nobody trains the run 'still' now: it is stopped"):
+@pytest.mark.parametrize(("status", "shown"), [("stopped",) * 2, ("running", "interrupted")])
+def test_a_run_that_nobody_trains_cannot_be_asked(status: str, shown: str) -> None:
+    run = make_run("still", status=status)
+    with pytest.raises(UserError, match=f"nobody trains the run 'still' now: it is {shown}"):
         RemoteRequest(run, "pause")
     assert waiting(run) == []
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from engine.errors import RunError, UserError
 from engine.runs import remote
-from engine.runs.folder import METRICS, Run
+from engine.runs.folder import METRICS, Run, shown_status
 from engine.runs.json_lines import Record
 from engine.runs.lock import Holder
 from engine.runs.remote import Command
@@ -40,7 +40,7 @@ class RemoteRequest:
         """
         holder = run.holder()
         if holder is None:
-            status = run.state().get("status")
+            status = shown_status(run.state(), lambda: False)
             raise UserError(f"nobody trains the run {run.name!r} now: it is {status}")
         if command == "evaluate" and (why := why_not_evaluated(run.known_settings()[0])):
             raise UserError(why)
