@@ -11,6 +11,7 @@ from engine.runs.folder import LOG, METRICS
 from engine.settings.files import preset
 from tests.tui.archive import make_run
 from tests.tui.live import SECONDS, START, a_run, judged, started, steps
+from tui.state.run_control import RunControl
 from tui.state.run_from_files import RunFromFiles, to_pair
 from tui.state.run_view import LOG_LINES, RunView
 
@@ -59,10 +60,27 @@ def test_a_report_adds_only_what_its_steps_did_not_tell() -> None:
     assert view.latest("peak_memory_gb") == 3.0
 
 
-def test_resuming_forgets_the_points_after_the_checkpoint() -> None:
-    view = view_of(*a_run(steps=40))
+def test_resuming_forgets_the_points_and_pairs_after_the_checkpoint() -> None:
+    view = view_of(*a_run(steps=40), *(replace(judged(), step=step) for step in (41, 42)))
     view.fold([started(step=20)])
     assert view.series["loss"].steps[-1] == 20
+    assert view.newest is None
+    view = view_of(*a_run(steps=40), *(replace(judged(), step=step) for step in (41, 42)))
+    view.fold([started(step=41)])
+    assert [each.step for each in view.pairs] == [41, 40]
+
+
+@pytest.mark.parametrize(("back_to", "suites"), [(None, 1), (1, 0)])
+def test_going_back_forgets_what_the_guard_found(
+    back_to: int | None, suites: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run("one")
+    run.update(guard=[{"suite": "facts", "items": 2}], guard_step=2)
+    begun: list[RunView] = []
+    control = RunControl()
+    monkeypatch.setattr(control, "_begin", lambda settings, run, view, back_to: begun.append(view))
+    control.resume(run, back_to=back_to)
+    assert len(begun[0].suites) == suites
 
 
 def test_values_that_are_not_numbers_are_left_out() -> None:

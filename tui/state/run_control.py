@@ -90,6 +90,8 @@ class RunControl:
         self.refuse_second_run()
         view = RunFromFiles(run).view
         view.status, view.error = "running", None
+        if back_to is not None:
+            view.suites = ()  # of a step that is gone then
         self._begin(settings, run, view, back_to)
 
     def _begin(

@@ -236,6 +236,8 @@ class RunView:
                     self.evaluation = None
                 for series in self.series.values():
                     series.cut(event.step)
+                while self.pairs and self.pairs[0].step > event.step:  # they are judged again
+                    self.pairs.popleft()
             case HealthChanged():
                 self.findings = event.findings
             case Guarded():
