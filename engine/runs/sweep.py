@@ -69,7 +69,13 @@ class Sweep:
     def status_of(self, cell: Cell) -> str:
         """How a cell's run is doing, as the list of runs says it; empty where it has not begun."""
         run = self.run_of(cell)
-        return shown_status(run.state(), lambda: run.holder() is not None) if run else ""
+        if run is None:
+            return ""
+        held = run.holder() is not None  # before the state, which a run that ends tells last
+        try:
+            return shown_status(run.state(), lambda: held)
+        except UserError:
+            return "damaged"
 
     def left(self) -> list[Cell]:
         """The cells whose runs have steps to take."""

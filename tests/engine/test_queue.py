@@ -126,6 +126,16 @@ def test_a_run_that_is_over_is_not_trained_again_once_it_is_deleted() -> None:
     assert [cell.run for cell in queue.read_queue().left()] == [second]
 
 
+def test_a_run_that_is_damaged_harms_no_other() -> None:
+    queue.add_sweep(grid("seed=0,1"))
+    first, second = order()
+    (trained(first).path / "run.json").write_text("{")
+    assert [cell.run for cell in queue.read_queue().left()] == [first, second]
+    queue.move(second, -1)
+    queue.drop([first])
+    assert order() == [second]
+
+
 def test_one_process_at_a_time_works_on_a_sweep() -> None:
     made = grid("seed=0,1")
     assert sweep.worker_of(made.name) is None
