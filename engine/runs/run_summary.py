@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from engine.errors import UserError
+from engine.events import UNDER_WAY
 from engine.json_number import count, finite
 from engine.runs.folder import LOCK, PROGRESS, STATE, read_state, shown_status
 from engine.runs.lock import holder
@@ -56,11 +57,18 @@ def read_summary(path: Path, is_link: bool) -> RunSummary:
     if is_link:
         return _damaged(path, "it is a link, and links are not followed")
     try:
-        summary = _summary(path, _stamp(path / STATE), _stamp(path / PROGRESS))
+        summary = _as_of_now(path)
+        held = summary.status not in UNDER_WAY or holder(path / LOCK) is not None
+        if not held:  # it may have ended between the two looks
+            summary = _as_of_now(path)
     except UserError as error:
         return _damaged(path, str(error))
-    status = shown_status({"status": summary.status}, lambda: holder(path / LOCK) is not None)
+    status = shown_status({"status": summary.status}, lambda: held)
     return summary if status == summary.status else replace(summary, status=status)
+
+
+def _as_of_now(path: Path) -> RunSummary:
+    return _summary(path, _stamp(path / STATE), _stamp(path / PROGRESS))
 
 
 def _stamp(file: Path) -> Stamp | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine.events import Log, PairJudged, Progress, Report, RunEnded, StepDone
-from engine.runs.folder import LOG, METRICS
+from engine.runs import run_summary
+from engine.runs.folder import LOG, METRICS, Run
 from engine.settings.files import preset
 from tests.tui.archive import make_run
 from tests.tui.live import SECONDS, START, a_run, judged, started, steps
@@ -81,6 +82,21 @@ def test_going_back_forgets_what_the_guard_found(
     monkeypatch.setattr(control, "_begin", lambda settings, run, view, back_to: begun.append(view))
     control.resume(run, back_to=back_to)
     assert len(begun[0].suites) == suites
+
+
+def test_a_run_that_ends_between_two_looks_is_not_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = make_run("one", status="running")
+
+    def ends(file: object) -> None:
+        run.update(status="finished")
+
+    monkeypatch.setattr(Run, "holder", ends)
+    assert RunFromFiles(run).view.status == "finished"
+    run.update(status="running")
+    monkeypatch.setattr(run_summary, "holder", ends)
+    assert run_summary.read_summary(run.path, is_link=False).status == "finished"
 
 
 def test_values_that_are_not_numbers_are_left_out() -> None:

@@ -48,7 +48,8 @@ class RunFromFiles:
         Raises:
             UserError: the run is gone or damaged.
         """
-        take_state(self.view, self.run.state(), has_holder=self.run.holder() is not None)
+        held = self.run.holder() is not None  # before the state, which a run that ends tells last
+        take_state(self.view, self.run.state(), has_holder=held)
         self._take_metrics()
         self._date_win_rate()
         self._tell_split()
