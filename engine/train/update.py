@@ -51,6 +51,7 @@ class StepResult:
     dropped: str | None = None
     grad_norm: float = math.nan  # of the averaged gradient before clipping; nan without an update
     offline: int = 0
+    tokens: int = 0  # of the completions of `pairs`
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,10 @@ class Update:
         online = [not each.offline for each in decided]
         means = _means(decided, online, sums.logps, self.settings.beta)
         means["loss"] = sums.loss / len(decided)
-        return StepResult(sum(online), means, offline=len(decided) - sum(online))
+        tokens = sum(
+            len(each.chosen_ids) + len(each.rejected_ids) for each in decided if not each.offline
+        )
+        return StepResult(sum(online), means, offline=len(decided) - sum(online), tokens=tokens)
 
     def sums(
         self, loss: SummedLoss, decided: Sequence[JudgedPair], step: int, first: int = 0

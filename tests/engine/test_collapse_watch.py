@@ -4,6 +4,7 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def fed(
     draw = draw or random.Random(steps.start)
     for step in steps:
         batch = judged(step, [make(draw) for _ in range(2 * pairs)])
-        watch.add(batch, StepResult(len(batch), {"kl": kl}))
+        tokens = sum(len(each.chosen_ids) + len(each.rejected_ids) for each in batch)
+        watch.add(batch, StepResult(len(batch), {"kl": kl}, tokens=tokens))
         if fault := watch.fault():
             return fault
     return None
@@ -124,6 +126,17 @@ def test_a_policy_far_from_its_reference_is_named_from_the_second_step_on() -> N
     fault = fed(watch, whole, range(1, 10), kl=40.0)
     assert fault is not None
     assert "1.7 nats a token" in fault
+
+
+def test_pairs_that_a_price_on_length_alone_has_decided_count() -> None:
+    watch, draw = CollapseWatch(), random.Random(0)
+    batch = judged(1, [whole(draw) for _ in range(2 * collapse_watch.LEAST)])
+    ties = [replace(each, verdict=Verdict("tie", 0.5)) for each in batch]
+    tokens = 24 * 2 * len(ties)
+    watch.add(ties, StepResult(len(ties), {"kl": 6.0}, tokens=tokens))
+    assert watch.fault() is None
+    watch.add(ties, StepResult(len(ties), {"kl": 40.0}, tokens=tokens))
+    assert "1.7 nats a token" in (watch.fault() or "")
 
 
 def test_ends_are_compared_with_those_of_the_start() -> None:

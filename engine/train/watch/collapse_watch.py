@@ -155,10 +155,10 @@ def counted(judged: Sequence[JudgedPair], result: StepResult) -> Counts:
             )
     if not result.pairs:
         return counts
-    tokens = sum(len(each.chosen_ids) + len(each.rejected_ids) for each in judged if each.decided)
+    # A price on length decides other pairs than the judge: what was trained on counts.
     scored = 2 * result.pairs
     kl = scored * result.means["kl"]
-    return counts + Counts(kl=kl, scored=scored, scored_tokens=tokens)
+    return counts + Counts(kl=kl, scored=scored, scored_tokens=result.tokens)
 
 
 def _far(now: Counts) -> list[str]:
