@@ -14,8 +14,10 @@ def changes(
     before: Mapping[str, Sequence[bool]], after: Mapping[str, Sequence[bool]]
 ) -> tuple[SuiteChange, ...]:
     """How each suite changed, with p adjusted for how many are tested (Holm 1979, "A simple
-    sequentially rejective multiple test procedure")."""
-    return _adjusted(_change(name, before[name], after[name]) for name in before if name in after)
+    sequentially rejective multiple test procedure"). One that has not as many items in both is
+    left out: somebody has changed its file."""
+    same = (name for name in before if len(before[name]) == len(after.get(name, ())))
+    return _adjusted(_change(name, before[name], after[name]) for name in same)
 
 
 def lost(changes: Iterable[SuiteChange]) -> list[SuiteChange]:

@@ -72,11 +72,12 @@ class Upkeep:
             self.evaluate("valid")
         if self._start_needs_guard():
             self._remember_start(self._update.policy)
-        if self._state.guarded < self._state.step and self._guard_due():
-            self.guard()
+        not_looked_at = self._state.guarded < self._state.step
+        loss = self.guard() if not_looked_at and self._guard_due() else None
         sound = self._sound_checkpoint_due()
         if sound or self._unsaved_best:
             self.save(sound=sound, extra=True)
+        self._mind_loss(loss)
         self._begin_step()
 
     def after_step(
@@ -112,8 +113,7 @@ class Upkeep:
             return
         self._mind_text()
         self._mind_judge()
-        if loss and settings.guard == "stop" and state.step < self._total_steps:
-            self._halt(f"the guard: it {loss} that were right at the start; guard: warn goes on")
+        self._mind_loss(loss)
         if state.step < self._total_steps:
             self._mind_memory()
         self._begin_step()
@@ -179,7 +179,16 @@ class Upkeep:
             self._remember_start(self._update.reference)
         scores = self._guard.measure(self._update.policy)
         state.guarded = state.step
+        for name, before in state.could.items():
+            if len(scores.get(name, ())) != len(before):
+                self._journal.log(
+                    "warning",
+                    f"guard: {name} has not the items that it had when the run began, so that "
+                    "nothing is said of it",
+                )
         compared = changes(state.could, scores)
+        if not compared:
+            return None
         self.reporter.report_guard(compared, state.step if step is None else step)
         return loss_in_words(compared)
 
@@ -322,6 +331,11 @@ class Upkeep:
             self._pause(reason)
         else:
             self._journal.log("warning", reason)
+
+    def _mind_loss(self, loss: str | None) -> None:
+        """Stop where the guard has found a loss, if it is to."""
+        if loss and self._settings.guard == "stop" and self._state.step < self._total_steps:
+            self._halt(f"the guard: it {loss} that were right at the start; guard: warn goes on")
 
     def _mind_judge(self) -> None:
         """Save and pause, or warn, where the judge's first pairs show that it is not worth it."""

@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from engine.control import Control
 from engine.data.order import PromptOrder
 from engine.events import Event, Guarded, Log
 from engine.runs import archive
@@ -13,7 +15,9 @@ from engine.session import Session
 from engine.settings.checks import problems
 from engine.settings.files import preset
 from engine.settings.schema import Settings, no_effect
+from engine.train.journal import Journal
 from engine.train.state import TrainingState
+from engine.train.upkeep import Upkeep
 from engine.train.watch import guard as guard_module
 from engine.train.watch.findings import findings_of
 from engine.train.watch.guard import Guard, start_in_words, suites_of
@@ -112,6 +116,34 @@ def test_it_stops_where_it_should_and_goes_on_when_resumed(tmp_path: Path) -> No
     events = run_to_its_end(again)
     assert again.status == "finished", again.error
     assert [event.step for event in events if isinstance(event, Guarded)] == [2, 3]
+
+
+def test_a_loss_that_is_found_on_the_way_back_stops_the_run_too(tmp_path: Path) -> None:
+    """A stop had cut the measurement off; and a person has added to a suite of their own since."""
+    chosen = small(tmp_path, guard="stop", steps_per_guard=1, collapse_watch="off")
+    run, control, events = archive.create(chosen), Control(), list[Event]()
+    state = TrainingState(PromptOrder(4, 0), step=1)
+    state.could = {"facts": [True] * 8, "mine": [True] * 8}
+    scores = {"facts": [False] * 8, "mine": [False] * 9}
+    parts: dict[str, Any] = {
+        "update": SimpleNamespace(policy=None),
+        "guard": SimpleNamespace(measure=lambda policy: scores),
+        "judge": None,
+    }
+    journal = Journal(run, events.append, control)
+    upkeep = Upkeep(
+        chosen,
+        state=state,
+        total_steps=2,
+        evaluations={},
+        journal=journal,
+        control=control,
+        **parts,
+    )
+    upkeep.before_training()
+    assert control.stopping
+    assert "the guard: it lost 8 of 8 facts that" in (upkeep.halted or "")
+    assert any("guard: mine has not the items" in text for text in texts(events))
 
 
 def test_off_measures_nothing(tmp_path: Path) -> None:
