@@ -233,6 +233,7 @@ def test_means_are_of_the_own_pairs_where_there_are_any() -> None:
     made, alone = make_update(), make_update()
     result, wanted = learn(made, [*own, earlier], step=1), learn(alone, own, step=1)
     assert (result.pairs, result.offline) == (2, 1)
+    assert result.tokens == sum(len(each.chosen_ids) + len(each.rejected_ids) for each in own)
     for name in ("margin", "kl", "entropy", "chosen_logp"):
         assert result.means[name] == pytest.approx(wanted.means[name], rel=1e-5)
     assert result.means["loss"] != pytest.approx(wanted.means["loss"], rel=1e-3)
