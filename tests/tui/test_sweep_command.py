@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from engine.errors import RunError
 from engine.events import RunStatus
 from engine.runs import archive, queue
 from engine.runs.folder import METRICS, Run
-from engine.runs.sweep import names, working_on
+from engine.runs.sweep import Sweep, names, working_on, write_sweep
 from engine.settings.files import preset
 from engine.settings.schema import Settings
 from tui.cli import sweep as sweep_command
@@ -147,6 +148,20 @@ def test_why_a_run_of_the_queue_failed_is_kept(trained: Callable[[Ends], list[st
     assert run("queue").exit_code == DONE
     [cell] = queue.read_queue().cells
     assert (cell.error, cell.over) == ("", True)
+
+
+def test_a_run_of_another_version_keeps_no_other_from_running(
+    trained: Callable[[Ends], list[str]],
+) -> None:
+    for _ in range(2):
+        queue.add_settings(preset("starter"))
+    old, new = queue.read_queue().cells
+    write_sweep(Sweep("queue", {}, [replace(old, settings=old.settings | {"warp": 1}), new]))
+    order = trained([("finished", DONE)])
+    done = run("queue")
+    assert done.exit_code == FAILED
+    assert "there is no setting 'warp'" in done.stderr
+    assert order == ["starter-q2"]
 
 
 def a_live_run(name: str) -> LiveRun:

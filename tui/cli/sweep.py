@@ -47,7 +47,8 @@ def sweep(plan: Sweep, *, json: bool) -> int:
     if not plan.cells:  # of a queue whose folder may not be there
         _print(results(plan, json=json))
         return DONE
-    if all(settings_of(cell).on_hangup == "continue" for cell in plan.cells):
+    # Their settings as they are written: another version may have, which knows other ones.
+    if all(cell.settings.get("on_hangup", "continue") == "continue" for cell in plan.cells):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # between two runs too
     with working_on(plan.name):
         try:
