@@ -7,6 +7,7 @@ label that still counts, and is taken for no retracted one.
 from collections.abc import Collection, Sequence
 
 from engine.runs.folder import PAIRS, RETRACTED, UNDECIDED, Run
+from engine.runs.storage import StorageError
 
 
 def retract(run: Run, pair_ids: Collection[str], files: Sequence[str] = (PAIRS, UNDECIDED)) -> None:
@@ -15,10 +16,15 @@ def retract(run: Run, pair_ids: Collection[str], files: Sequence[str] = (PAIRS, 
     Raises:
         StorageError: they count as before, or some of them do.
     """
-    lines = [line for file in files for line in run.read(file) if line.get("pair_id") in pair_ids]
+    try:
+        run.path.stat()  # whose files, while it is away, would be taken for empty ones
+        judged = [line for file in files for line in run.read(file)]
+        known = list(run.read(RETRACTED))
+    except OSError as error:
+        raise StorageError(run.path, error) from error
+    lines = [line for line in judged if line.get("pair_id") in pair_ids]
     if not lines:
         return
-    known = list(run.read(RETRACTED))
     run.append(RETRACTED, [line for line in lines if line not in known], sync=True)
     for file in files:
         run.rewrite(file, lambda line: None if line.get("pair_id") in pair_ids else line)

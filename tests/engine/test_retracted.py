@@ -108,6 +108,16 @@ def test_a_retraction_killed_at_any_write_is_whole_or_not_there() -> None:
     assert outcomes == {True, False}
 
 
+def test_while_the_disk_is_away_a_label_counts_as_before() -> None:
+    run = make_run("a-run", pairs=4)
+    before, pair_id = ids(run, PAIRS, UNDECIDED), first_id(run)
+    away = run.path.rename(run.path.with_name("away"))
+    with pytest.raises(StorageError, match="put its folder back"):
+        retract(run, [pair_id])
+    away.rename(run.path)
+    assert ids(run, PAIRS, UNDECIDED) == before
+
+
 def test_on_a_full_disk_a_label_counts_as_before(
     small_disk: Path, fill_disk: Callable[[], Path]
 ) -> None:
