@@ -139,7 +139,7 @@ def _tell(run: Run, step: int) -> None:
         seconds = seconds_taken(line) or seconds
         report = report if "split" in line else line
         if any(finite(line.get(name)) is not None for name in names):
-            rates = {name: line.get(name) for name in names} | {"win_rate_step": line["step"]}
+            rates = {name: line.get(name) for name in names} | {"win_rate_step": line.get("step")}
     pairs = sum(1 for file in _LABELS for _ in run.read(file))
     run.advance(step=step, pairs=pairs, seconds=seconds)
     run.update(

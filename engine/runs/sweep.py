@@ -321,14 +321,14 @@ class Place:
 def result_of(run: Run) -> Result | None:
     """The win rate of a run: on the test split, else of what it keeps with answers drawn anew, else
     the newest; the evaluator's where there is one. The start's, against itself, is none."""
-    results: dict[object, Result] = {}
+    results: dict[str, Result] = {}
     for line in run.read(METRICS):
         if line.get("step") == 0:
             continue
         for by, names in _RATES:
             rate, low, high = (finite(line.get(name)) for name in names)
             if rate is not None and low is not None and high is not None:
-                results[line.get("split")] = Result(rate, low, high, by)
+                results[str(line.get("split"))] = Result(rate, low, high, by)
     return next((results[split] for split in SPLITS if split in results), None)
 
 

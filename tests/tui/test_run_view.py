@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from engine.events import Log, PairJudged, Progress, Report, RunEnded, StepDone
-from engine.runs import run_summary
+from engine.runs import go_back, run_summary
 from engine.runs.folder import LOG, METRICS, Run
+from engine.runs.sweep import result_of
 from engine.settings.files import preset
 from tests.tui.archive import make_run
 from tests.tui.live import SECONDS, START, a_run, judged, started, steps
+from tui.cli import run_lines
 from tui.state.run_control import RunControl
 from tui.state.run_from_files import RunFromFiles, to_pair
 from tui.state.run_view import LOG_LINES, RunView
@@ -97,6 +99,18 @@ def test_a_run_that_ends_between_two_looks_is_not_interrupted(
     run.update(status="running")
     monkeypatch.setattr(run_summary, "holder", ends)
     assert run_summary.read_summary(run.path, is_link=False).status == "finished"
+
+
+def test_a_line_of_metrics_that_somebody_has_changed_is_borne() -> None:
+    run = make_run("one")
+    rates = dict.fromkeys(("win_rate", "win_rate_low", "win_rate_high"), 0.5)
+    run.append(METRICS, [{"split": ["valid"]} | rates])
+    with run.checkpoint_folder(1):
+        pass
+    assert result_of(run) is None
+    assert "last metrics" in run_lines.run_lines("one", json=False)
+    go_back.go_back(run, 1)
+    assert run.state()["win_rate"] == 0.5
 
 
 def test_values_that_are_not_numbers_are_left_out() -> None:

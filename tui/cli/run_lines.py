@@ -49,7 +49,7 @@ def run_lines(name: str, *, json: bool) -> list[str]:
     for record in run.last(METRICS, TAIL):
         metrics.update(record)
         rated = any(record.get(name) is not None for name in ("win_rate", "eval_win_rate"))
-        measured = record["step"] if rated else measured
+        measured = record.get("step") if rated else measured
     best = run.best()
     if json:
         values = settings.model_dump() if settings else None
