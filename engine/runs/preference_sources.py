@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from engine.data import files as data_files
 from engine.data.preferences import PlacedPreference, read_preferences
@@ -20,7 +21,7 @@ def splits_of(source: str) -> dict[SplitName, Split] | None:
     Raises:
         UserError: there is no such file, or nothing in it can be read.
     """
-    path = at_home(source)
+    path = _path(source)
     if path.is_file() or (path.is_dir() and not _is_run(source)):
         return read_splits(str(path))
     if data_files.kind(path) and not _is_run(source):
@@ -34,7 +35,7 @@ def run_of(source: str) -> Run:
     Raises:
         UserError: there is none, or it is damaged.
     """
-    path = at_home(source)
+    path = _path(source)
     return open_run(path if (path / STATE).is_file() else source)
 
 
@@ -53,3 +54,17 @@ def preferences_of(source: str) -> Iterator[PlacedPreference]:
 def _is_run(source: str) -> bool:
     named = os.sep not in source and (runs_root() / source).is_dir()
     return named or (at_home(source) / STATE).is_file()
+
+
+def _path(source: str) -> Path:
+    """The path that a source may be.
+
+    Raises:
+        UserError: it may not be looked at, or is longer than a path may be.
+    """
+    path = at_home(source)
+    try:
+        path.exists()
+    except OSError as error:
+        raise UserError(f"{source[:200]} cannot be read: {error.strerror}") from error
+    return path

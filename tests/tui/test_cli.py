@@ -82,6 +82,8 @@ def test_config_prints_a_file_that_loads_back(command: Command) -> None:
         (["export", "none", "--to", "there", "--keep", "all"], "--keep is best or last, not 'all'"),
         (["config", "stater"], "choose one of starter"),
         (["none.yaml"], "none.yaml is not there"),
+        (["pairs", "check", "a" * 300], "cannot be read: File name too long"),
+        (["a" * 300], "there is no command, preset or file"),
         ([], "needs a terminal"),
     ],
 )

@@ -1,5 +1,6 @@
 """What commands take, and how they answer: options of one meaning, and settings from a word."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -61,8 +62,11 @@ def is_config(source: str) -> bool:
     """Whether a word is meant as a preset or a config file."""
     from engine.settings.presets import PRESETS
 
-    is_path = os.sep in source or source.endswith((".yaml", ".yml")) or Path(source).exists()
-    return is_path or source in PRESETS
+    if os.sep in source or source.endswith((".yaml", ".yml")) or source in PRESETS:
+        return True
+    with contextlib.suppress(OSError):  # longer than a name may be
+        return Path(source).exists()
+    return False
 
 
 def print_lines(lines: list[str]) -> None:
