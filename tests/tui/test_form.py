@@ -61,6 +61,7 @@ def test_numbers_as_people_write_them() -> None:
     [
         ("iters", "1,000", 1000),
         ("iters", "1e3", 1000),
+        ("judge_timeout", "1,250.5", 1250.5),
         ("learning_rate", " 3e-4 ", 3e-4),
         ("fuse", "off", False),
         ("lookahead", "auto", "auto"),
@@ -85,6 +86,9 @@ def test_texts_that_are_values(key: str, text: str, expected: object) -> None:
         ("learning_rate", "-1", "above 0, at most 10"),
         ("learning_rate", "nan", "above 0, at most 10"),
         ("iters", "1.5", "a whole number"),
+        ("iters", "1,5", "a whole number.* a point"),
+        ("temperature", "0,5", "a number.* a point"),
+        ("learning_rate", "0,001", "a point"),
         ("iters", "2000000000", "at most 1,000,000,000"),
         ("iters", "", "is empty"),
         ("model", "  ", "is empty"),

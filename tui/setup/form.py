@@ -4,6 +4,7 @@ A form never changes; each edit gives a new one. Its `settings` are always valid
 that cannot be a value is kept apart, with the reason, until it is mended.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,7 @@ from engine.settings.schema import Settings, changed, fields, no_effect, value
 from engine.settings.yaml_text import parse_yaml
 from tui.text.setting_value import show
 
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(?![\d,])")  # 1,000 and 12,500.5
 FIELDS: dict[str, Setting] = {each.key: each for each in fields()}
 
 
@@ -139,6 +141,9 @@ def _entry(setting: Setting, text: str) -> Any:
     if setting.kind == "list" and not text.startswith("["):
         return [_number_or_text(word.strip()) for word in text.split(",") if word.strip()]
     if setting.kind in ("integer", "number"):
+        if "," in text and not THOUSANDS.match(text):  # 0,5 would be 5
+            only = "a comma only parts thousands, and decimals follow a point"
+            raise UserError(f"has to be {files.expected(setting)}; {only}")
         return _number_or_text(text.replace(",", ""))
     return parse_yaml(text, setting.key)
 
