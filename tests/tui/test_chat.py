@@ -289,6 +289,11 @@ def test_a_held_out_prompt_comes_into_the_line_with_its_earlier_turns() -> None:
         await table.press("enter")
         assert table.talking.requests[0].messages == turns
         assert "assistant two" in table.text
+        await table.answer("four")
+        await table.press("enter", "ctrl+o", "x", "enter")  # asked before it was found
+        await table.tell(ChatHeldOut(turns), ChatText(2, ("five",), 1))
+        assert "> x" in table.text
+        assert "five" in table.text
 
     at_table(act)
 

@@ -157,6 +157,8 @@ class TalkScreen(StudioScreen):
         self.refresh_bindings()
 
     def _take_held_out(self, event: ChatHeldOut) -> None:
+        if not self._looking:  # something was asked before it was found
+            return
         self._looking = False
         if not event.messages:
             self.say(safe_line(event.why_not, 300), 12)
@@ -240,6 +242,7 @@ class TalkScreen(StudioScreen):
     def _send(self, request: ChatRequest) -> None:
         self.query_one(KeyLine).clear()  # what was said of the question before is over
         self._request, self._tokens, self._notes = request, 0, ()
+        self._looking = False  # a prompt that is found now would come between
         self._began = time.monotonic()
         self._chat.ask(request)
         self.query_one("#talk").anchor()
