@@ -17,7 +17,7 @@ from engine.data_folder import data_folder
 from engine.errors import UserError
 from engine.events import COMPLETE, EVAL_WIN_RATE, WIN_RATE
 from engine.json_number import finite
-from engine.runs import durable, json_lines
+from engine.runs import durable, json_lines, storage
 from engine.runs.archive import runs_in, runs_root
 from engine.runs.folder import METRICS, STATE, Run, shown_status
 from engine.runs.lock import Holder, RunBusy, hold, holder
@@ -236,20 +236,25 @@ def write_sweep(sweep: Sweep) -> None:
         durable.write_file(file, json_lines.to_json(asdict(sweep)) + "\n")
     except OSError as error:
         raise UserError(f"a sweep cannot be kept in {file.parent}: {error.strerror}") from error
+    except storage.StorageError as error:
+        raise UserError(f"a sweep cannot be kept: {error}") from error
 
 
 def open_sweep(name: str) -> Sweep:
     """The sweep of that name; the queue is there, if empty, before anything was added.
 
     Raises:
-        UserError: there is none, or its file is damaged.
+        UserError: there is none, or its file is damaged or cannot be read.
     """
     file = file_of(name)
     if name == QUEUE and not file.is_file():
         return Sweep(QUEUE, {}, [])
     if safe_name(name) != name or not file.is_file():
         raise UserError(f"there is no sweep {name!r}; there are {', '.join(names()) or 'none'}")
-    data = json_lines.from_line(durable.read_file(file, FILE_LIMIT)) or {}
+    try:
+        data = json_lines.from_line(durable.read_file(file, FILE_LIMIT)) or {}
+    except OSError as error:
+        raise UserError(f"the sweep {name!r} cannot be read: {error}") from error
     try:
         cells = [Cell(**each) for each in data["cells"]]
         return Sweep(data["name"], data["axes"], cells)

@@ -245,6 +245,13 @@ def test_the_form_adds_one_run_or_a_grid() -> None:
         assert order()[1:] == ["starter-sweep-01-seed=0", "starter-sweep-02-seed=7"]
         await pilot.press("Q")
         await until(pilot, lambda: "0 of 3 done · 3 wait" in shown(app))
+        await pilot.press("escape")
+        sweep.file_of("queue").unlink()
+        sweep.file_of("queue").mkdir()  # it cannot be written
+        await pilot.press("plus")
+        await until(pilot, lambda: isinstance(app.screen, AskText))
+        await pilot.press("enter")
+        await until(pilot, lambda: "cannot be kept" in said(app))
 
     play(scene, settings=preset("starter"))
 
