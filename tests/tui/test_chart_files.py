@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from engine.errors import UserError
 from engine.runs.folder import Run
@@ -131,6 +132,10 @@ def test_a_log_scale_and_a_file_from_the_chart(
         await until(pilot, lambda: list(tmp_path.glob("*.csv")))
         await pilot.press("w", *["backspace"] * 3, *"gif", "enter")
         assert "ends in .svg, .png or .csv" in shown(app)
+        for name, reason in (("~nobody/a.svg", "no folder"), (f"{'a' * 300}.svg", "too long")):
+            app.screen.query_one(Input).value = name
+            await pilot.press("enter")
+            assert reason in " ".join(shown(app).split())
 
     play(scene)
 

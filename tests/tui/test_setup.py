@@ -490,7 +490,7 @@ def test_bad_yaml_is_said_and_changes_nothing(text: str) -> None:
     play(scene)
 
 
-def test_presets() -> None:
+def test_presets(studio_home: Path) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await pilot.press("O")
         assert isinstance(app.screen, AskChoice)
@@ -504,6 +504,9 @@ def test_presets() -> None:
         await until(pilot, lambda: setup(app).form.settings == files.preset("smollm2-human"))
         await pilot.press("O", *["down"] * 4, "enter")
         await until(pilot, lambda: setup(app).form.settings == Settings())
+        (studio_home / "last-start.yaml").write_text("of_tomorrow: 1")
+        await pilot.press("O", "end", "enter")
+        await until(pilot, lambda: "there is no setting 'of_tomorrow'" in said(app))
 
     play(scene)
 
@@ -520,7 +523,12 @@ def test_save_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert files.load("my.yaml").beta == 0.5
         await pilot.press("w", "enter")
         assert "is there already: replace it?" in shown(app)
+        line = app.screen.query_one(Input)
+        line.value = "a" * 300
         await pilot.press("enter")
+        assert "no file of that name can be written" in shown(app)
+        line.value = "my.yaml"
+        await pilot.press("enter", "enter")
         await until(pilot, lambda: isinstance(app.screen, SetupScreen))
 
         Path("other.yaml").write_text("beta: 0.9\nwandb: x\n")

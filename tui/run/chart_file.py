@@ -57,13 +57,16 @@ async def write_chart(screen: StudioScreen, chart: Chart, title: str, name: str)
 
 def _doubt(path: str) -> str | None:
     file = at_home(path)
-    if file.suffix.lower() not in KINDS or file.is_dir():
-        return "give the name of a file that ends in .svg, .png or .csv"
-    if file.suffix.lower() == ".png" and find_spec(RENDERER) is None:
-        return NO_PNG
-    if not file.parent.is_dir():
-        return f"there is no folder {file.parent}"
-    return f"{file.name} is there already: replace it?" if file.exists() else None
+    try:
+        if file.suffix.lower() not in KINDS or file.is_dir():
+            return "give the name of a file that ends in .svg, .png or .csv"
+        if file.suffix.lower() == ".png" and find_spec(RENDERER) is None:
+            return NO_PNG
+        if not file.parent.is_dir():
+            return f"there is no folder {file.parent}"
+        return f"{file.name} is there already: replace it?" if file.exists() else None
+    except OSError as error:  # its name is too long, or its folder may not be looked into
+        return f"no file of that name can be written: {error.strerror}"
 
 
 def to_png(svg: str) -> bytes:

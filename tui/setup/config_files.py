@@ -53,8 +53,11 @@ def _cannot_load(path: str) -> str | None:
 
 def _doubt_saving(path: str) -> str | None:
     file = completions.expanded(path)
-    if not path.strip() or file.is_dir():
-        return "give the name of a file"
-    if not file.parent.is_dir():
-        return f"there is no folder {file.parent}"
-    return f"{file.name} is there already: replace it?" if file.exists() else None
+    try:
+        if not path.strip() or file.is_dir():
+            return "give the name of a file"
+        if not file.parent.is_dir():
+            return f"there is no folder {file.parent}"
+        return f"{file.name} is there already: replace it?" if file.exists() else None
+    except OSError as error:  # its name is too long, or its folder may not be looked into
+        return f"no file of that name can be written: {error.strerror}"

@@ -261,8 +261,12 @@ class SetupScreen(FormScreen):
                 "start from", [(each.name, each.what) for each in presets.all_presets(self._hub)]
             )
         )
-        if name:
+        if not name:
+            return
+        try:
             self.show(presets.settings_of(name), name)
+        except UserError as error:  # what was started last may be of a newer version
+            self.say_error(error)
 
     @work
     async def action_load(self) -> None:
