@@ -63,10 +63,7 @@ class Navigator:
             for _ in stack[shown.index(True) + 1 :]:
                 self._app.pop_screen()
         else:
-            try:
-                self.open_run_detail(str(live.path))
-            except UserError as error:
-                studio_of(self._app).say(safe_line(str(error), 300), ERROR_SECONDS)
+            self.open_run_detail(str(live.path))
 
     def open_setup(self, settings: "Settings | None" = None, source: str = "a run") -> None:
         """Show the form, with these settings in it if any are given; `source` says whose."""
@@ -95,8 +92,11 @@ class Navigator:
     # -- over them -------------------------------------------------------------------------------
 
     def open_run_detail(self, name: str) -> None:
-        """Show a run from its files."""
-        self._app.push_screen(screens.run_detail(name))
+        """Show a run from its files; where it is gone or damaged, that is said."""
+        try:
+            self._app.push_screen(screens.run_detail(name))
+        except UserError as error:
+            studio_of(self._app).say(safe_line(str(error), 300), ERROR_SECONDS)
 
     def open_try_it(self, run: "Run") -> None:
         """Ask the starting and the trained policy of a run."""

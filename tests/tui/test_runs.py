@@ -560,6 +560,10 @@ def test_a_damaged_run_harms_nothing_else() -> None:
             await pilot.press(key)
             assert "this run is damaged" in said(app)
             assert app.screen is screen
+        for name, reason in (("broken", "run.json"), ("gone", "there is no run 'gone'")):
+            app.navigator.open_run_detail(name)  # as the palette does, and enter for one just gone
+            assert reason in said(app)
+            assert app.screen is screen
         await pilot.press("delete")
         assert "no runs yet" in shown(app)
 
