@@ -281,6 +281,8 @@ def test_changes_of_the_form_are_undone_one_by_one() -> None:
         await go_to(app, pilot, "judge_system")
         await pilot.press("enter", *"New", "tab")
         assert screen.form.settings.judge_system.startswith("New")
+        await go_to(app, pilot, "top_p")
+        await pilot.press("enter", "x", "escape")  # which is no change
         await pilot.press("u")
         assert screen.form.settings.judge_system == first.settings.judge_system
         optimizers = []

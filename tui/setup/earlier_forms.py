@@ -29,9 +29,11 @@ class EarlierForms:
         self._editor = editor
 
     def before(self, form: Form) -> EarlierForm | None:
-        """Take out the newest that differs from `form`; None: there is none."""
+        """Take out the newest that says something else than `form`; None: there is none."""
         self._editor = None
         while self._forms:
-            if (earlier := self._forms.pop()).form != form:
+            earlier = self._forms.pop()
+            was = earlier.form
+            if (was.settings, was.refused) != (form.settings, form.refused):
                 return earlier
         return None

@@ -274,7 +274,7 @@ class FormScreen(StudioScreen):
     def _edited(self, event: SettingField.Edited) -> None:
         if event.text is not None:
             form = self.form.with_text(event.field.key, event.text)
-            self.replace(form, by=event.field.editor)
+            self.replace(form, by=event.editor)
         else:
             self._reset(event.field.key)
 

@@ -66,10 +66,11 @@ class SettingField(Widget, can_focus=True):
 
     @dataclass
     class Edited(Message):
-        """A text was typed or chosen; None asks for the default."""
+        """A text was typed or chosen, in an editor if one was open; None asks for the default."""
 
         field: "SettingField"
         text: str | None
+        editor: LineEditor | TextEditor | None = None  # which may be closed by now
 
         @property
         def control(self) -> "SettingField":
@@ -333,7 +334,7 @@ class SettingField(Widget, can_focus=True):
             await self.close()
 
     def _send(self, text: str) -> None:
-        self.post_message(self.Edited(self, text))
+        self.post_message(self.Edited(self, text, self.editor))
 
 
 def _begins_a_number(character: str | None) -> bool:
