@@ -294,6 +294,7 @@ def test_a_held_out_prompt_comes_into_the_line_with_its_earlier_turns() -> None:
         await table.tell(ChatHeldOut(turns), ChatText(2, ("five",), 1))
         assert "> x" in table.text
         assert "five" in table.text
+        assert "writing · 1 token ·" in table.text
 
     at_table(act)
 

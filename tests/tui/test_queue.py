@@ -151,6 +151,7 @@ def test_order_and_what_leaves_it() -> None:
         screen.look()
         await until(pilot, lambda: "1 of 2 done" in shown(app))
         await pilot.press("K")
+        assert "dropped 1 that is done" in said(app)
         assert order() == [third]
         assert Run(sweep.runs_in(None) / second).path.is_dir()
         await until(pilot, lambda: "0 of 1 done" in shown(app))

@@ -37,5 +37,5 @@ def writing(tokens: int, seconds: float, *, stopping: bool) -> str:
     """What happens while an answer is written."""
     if stopping:
         return "stopping …"
-    doing = f"writing · {tokens:,} tokens" if tokens else "reading"
+    doing = f"writing · {tokens:,} token{'s' * (tokens != 1)}" if tokens else "reading"
     return f"{doing} · {seconds:.0f} s · esc stops"

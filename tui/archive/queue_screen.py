@@ -202,7 +202,8 @@ class QueueScreen(StudioScreen):
         if not done:
             self.say("none of them is done")
         elif self._drop(done):
-            self.say(f"dropped {len(done)} that are done; the runs screen has them still")
+            some = "1 that is done" if len(done) == 1 else f"{len(done)} that are done"
+            self.say(f"dropped {some} · what was trained stays on the runs screen")
 
     def _drop(self, runs: list[str]) -> bool:
         dropped: list[tuple[int, Cell]] = []
