@@ -1,6 +1,7 @@
 """Publishing from the app: chosen, listed, sent to a little hub on this machine, gone on with."""
 
 from collections.abc import Callable, Iterator
+from threading import Event
 from typing import Any, cast
 
 import numpy as np
@@ -10,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from engine.publish import Parts
+from engine.publish import Parts, upload
 from engine.publish.process import (
     PublishBroken,
     PublishDone,
@@ -26,7 +27,7 @@ from engine.runs.folder import ADAPTERS, Run
 from tests.end_to_end.little_hub import TOKEN, LittleHub
 from tests.hostile import TEXTS, harmful
 from tests.tui.archive import make_run
-from tests.tui.stage import play, said, shown, until
+from tests.tui.stage import TIMEOUT, play, said, shown, until
 from tui.app import StudioApp
 from tui.archive import publish_words
 from tui.archive.publish_screen import PublishScreen
@@ -140,6 +141,23 @@ def test_nothing_is_sent_before_every_file_was_listed() -> None:
         assert "How to use it." not in text_of(app)
         await pilot.press("home", "space", "P")
         await until(pilot, lambda: "choose what is published" in said(app))
+
+    desk_scene(scene)
+
+
+def test_a_name_that_is_changed_while_it_is_checked_is_the_one_that_is_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changed = Event()
+    monkeypatch.setattr(upload, "check_repo", lambda _: changed.wait(TIMEOUT))
+
+    async def scene(desk: Desk) -> None:
+        await desk.pilot.press("P")
+        desk.app.screen.query_one("#repo", Input).value = "other"
+        await desk.pilot.pause()
+        changed.set()
+        await until(desk.pilot, lambda: desk.processes)
+        assert [each.request.repo for each in desk.processes] == ["other"]
 
     desk_scene(scene)
 

@@ -12,6 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from engine.errors import UserError
+from engine.publish import Parts
 from engine.publish.process import Publishing, PublishRequest
 from engine.runs.folder import Run
 from tui.archive import publish_words as words
@@ -206,6 +207,13 @@ class PublishScreen(StudioScreen):
         if not self.why_not("list_files"):
             await self.run_action("list_files")
 
+    @property
+    def _asked(self) -> tuple[str, Parts, bool]:
+        """The repository, what goes there, and whether all may see it, as the form says now."""
+        repo = self.query_one("#repo", Input).value.strip()
+        parts = words.parts({each.name for each in self._choices if each.chosen})
+        return repo, parts, self._public
+
     # -- the way there ---------------------------------------------------------------------------
 
     @work(exclusive=True, group="asked")
@@ -213,8 +221,7 @@ class PublishScreen(StudioScreen):
         """Put everything together, and list it."""
         from engine.publish.upload import check_repo
 
-        repo = self.query_one("#repo", Input).value.strip()
-        parts = words.parts({each.name for each in self._choices if each.chosen})
+        repo, parts, public = asked = self._asked
         if not parts.kinds:
             self.say("choose what is published: space")
             return
@@ -223,12 +230,15 @@ class PublishScreen(StudioScreen):
         except UserError as error:
             self.say(words.sentence(str(error)), 15)
             return
+        if asked != self._asked:  # it was changed meanwhile
+            self.action_list_files()
+            return
         goes_on, keep = await which_weights(self.app, self.run) if parts.model else (True, None)
         if not goes_on:
             return
         self._close()
         self._began = time.monotonic()
-        request = PublishRequest(self.run.path, repo, parts, self._public, keep)
+        request = PublishRequest(self.run.path, repo, parts, public, keep)
         self._process = self._open_process(request)
         self._process.start()
         self.view.list_files()
