@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from textual.app import App
 
+from engine.data_folder import at_home
 from engine.runs.folder import Run
 from engine.settings.sections.output import Keep
 from tui.archive import exporting
@@ -36,7 +37,7 @@ async def export(app: App[Any], run: Run) -> None:
         )
     )
     if to:
-        folder = completions.expanded(to).absolute()
+        folder = at_home(to).absolute()
         studio.control.exporting = True
         try:
             exported = await exporting.export(run.path, what, folder, studio.say, keep=keep)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.data_folder import at_home
 from engine.runs import durable
 from engine.runs.folder import Run
-from tui.setup.completions import expanded
 from tui.text.format import duration, size
 from tui.text.safe_text import safe_line
 
@@ -45,7 +45,7 @@ def suggested(name: str, what: str) -> Path:
 
 def refused(text: str) -> str | None:
     """Why the folder that `text` names cannot be written; None: it may be."""
-    folder = expanded(text)
+    folder = at_home(text)
     try:
         occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     except (OSError, ValueError):

@@ -12,6 +12,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import Static
 
+from engine.data_folder import at_home
 from engine.errors import RunError, UserError
 from engine.judge_card import read_pairs
 from engine.judge_trial import JudgeTrial
@@ -315,7 +316,7 @@ class JudgeCardScreen(AnswersScreen):
         )
         if path:
             self._trial.close()
-            self._begin_trial(self._open_trial(self._settings, completions.expanded(path)))
+            self._begin_trial(self._open_trial(self._settings, at_home(path)))
 
     async def action_leave(self) -> None:
         """From a pair to the list; stop what goes on; leave."""
@@ -333,7 +334,7 @@ class JudgeCardScreen(AnswersScreen):
 
 def _cannot_read(path: str) -> str | None:
     try:
-        read_pairs(completions.expanded(path))
+        read_pairs(at_home(path))
     except UserError as error:
         return safe_line(str(error).removeprefix("--pairs: "), 400)
     return None

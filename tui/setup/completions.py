@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from engine.data_folder import at_home
 from engine.settings.judge_names import RULE, RULES
 from tui.widgets.offers import Complete
 
@@ -29,7 +30,7 @@ def datasets(text: str) -> list[str]:
 def paths(text: str) -> list[str]:
     """Files and folders whose path begins with `text`; a folder ends in a separator."""
     head, _, start = text.rpartition(os.sep)
-    folder = expanded(head + os.sep if os.sep in text else ".")
+    folder = at_home(head + os.sep if os.sep in text else ".")
     matches = []
     try:
         with os.scandir(folder) as entries:
@@ -43,18 +44,13 @@ def paths(text: str) -> list[str]:
     return sorted(matches)[:LIMIT]
 
 
-def expanded(text: str) -> Path:
-    """The path that a text names; `~nobody` stays as it is."""
-    return Path(os.path.expanduser(text))
-
-
 def hub_cache() -> Path:
     """The folder in which the hub's files are cached."""
     if cache := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(cache).expanduser()
+        return at_home(cache)
     home = os.environ.get("HF_HOME")
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return (Path(home) if home else Path(cache, "huggingface")).expanduser() / "hub"
+    return at_home(home or Path(cache, "huggingface")) / "hub"
 
 
 def cached(prefix: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from engine.data_folder import at_home
 from engine.errors import UserError
 from engine.runs import durable
 from engine.settings import files
@@ -23,7 +24,7 @@ async def load(screen: StudioScreen) -> tuple[Settings, str, list[str]] | None:
     )
     if not path:
         return None
-    data = files.read(completions.expanded(path))
+    data = files.read(at_home(path))
     return files.from_mapping(data, path), Path(path).name, files.notes(data)
 
 
@@ -38,21 +39,21 @@ async def save(screen: StudioScreen, settings: Settings) -> Path | None:
     )
     if not path:
         return None
-    file = completions.expanded(path)
+    file = at_home(path)
     durable.write_file(file, files.to_yaml(settings))
     return file
 
 
 def _cannot_load(path: str) -> str | None:
     try:
-        files.load(completions.expanded(path))
+        files.load(at_home(path))
     except UserError as error:
         return str(error)
     return None
 
 
 def _doubt_saving(path: str) -> str | None:
-    file = completions.expanded(path)
+    file = at_home(path)
     try:
         if not path.strip() or file.is_dir():
             return "give the name of a file"
