@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tui.text.format import count, number
+from tui.text.safe_text import safe_line
 
 Form = Literal["number", "count", "share", "tenths", "percent"]
 
@@ -125,5 +126,6 @@ ALL = {metric.name: metric for metric in (*CARDS, *MORE)}
 
 
 def metric(name: str) -> Metric:
-    """The metric of that name; one that is not known is shown under its name."""
-    return ALL.get(name) or Metric(name, name.replace("_", " "), "")
+    """The metric of that name; one that is not known, which a file may call anything, is shown
+    under its name."""
+    return ALL.get(name) or Metric(name, safe_line(name.replace("_", " ")), "")

@@ -7,7 +7,7 @@ from textual.content import Content
 from engine.events import PairJudged
 from tui.text.choice import words
 from tui.text.prompt_text import prompt_line
-from tui.text.safe_text import cut
+from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList
 
 
@@ -32,5 +32,5 @@ def line(pair: PairJudged, width: int) -> Content:
     """What was said of a pair, how surely, and its prompt."""
     sure = "" if pair.q is None else f"{max(pair.q, 1 - pair.q):.2f}"
     facts = f"{words(pair.choice).cells:<4} {sure:>4}  "
-    prompt = cut(prompt_line(pair.prompt, pair.messages), max(0, width - len(facts) - 1))
+    prompt = safe_line(prompt_line(pair.prompt, pair.messages), max(0, width - len(facts) - 1))
     return Content.assemble((facts, "$muted"), prompt)
