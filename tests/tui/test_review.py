@@ -284,6 +284,10 @@ def test_a_full_disk_keeps_the_label_that_was_learned_from(review: Open) -> None
             await table.press("u", "1")
             assert "No space left" in table.said
             assert table.session.labels() == {"0000001-000": "tie"}
+            labels = table.session.judge._labels
+            labels.of_prompt = Mock(side_effect=OSError(116, "Stale file handle"))  # type: ignore[method-assign]
+            await table.press("u")
+            assert "Stale file handle" in table.said
 
     run(test)
 

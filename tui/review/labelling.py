@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from textual import on
 
-from engine.errors import RunError
+from engine.errors import RunError, UserError
 from engine.events import PairSampled, Pick, Shown
 from tui.review.answer_pane import AnswerPane
 from tui.review.answers import AnswersScreen
@@ -194,7 +194,7 @@ class LabellingScreen(AnswersScreen):
         async def run() -> None:
             try:
                 outcome = await asyncio.to_thread(work)
-            except RunError as error:
+            except (UserError, RunError, OSError) as error:
                 self.say(f"{safe(str(error))}: nothing was changed, the pair still waits")
             else:
                 then(outcome)
