@@ -1,6 +1,7 @@
 """The judge's card: what the form opens, labels given blind, and that nothing of them is lost."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -24,8 +25,9 @@ from engine.settings.files import preset
 from engine.settings.schema import Settings
 from tests.hostile import TEXTS, harmful
 from tests.tui.person import human_settings
-from tests.tui.stage import play, said, shown, until
+from tests.tui.stage import TIMEOUT, play, said, shown, until
 from tui.app import StudioApp
+from tui.judging import words
 from tui.judging.screen import JudgeCardScreen
 from tui.setup.screen import SetupScreen
 from tui.state.judge_trial import JudgeTrialView, Side
@@ -245,6 +247,9 @@ def test_agreement_and_kappa_are_those_of_the_labels_and_change_with_each() -> N
         await until(table.pilot, lambda: view.labelled == 5)
         assert "with you 5 of 5" in shown(table.app)
         assert table.screen.table.cursor == 5
+        for row in view.rows[:9]:
+            row.label = "first"
+        assert "1 more label would" in words.sentence(view, view.card()).plain
 
     play_table(scene)
 
@@ -303,13 +308,25 @@ def test_labels_are_there_again_also_for_another_judge_but_not_for_another_rubri
     play_table(scene)
 
 
-def test_pairs_of_a_file_bring_their_winners(tmp_path: Path) -> None:
+def test_pairs_of_a_file_bring_their_winners(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "pairs.jsonl"
     line = {"prompt": "Why?", "first": "So.", "second": "Because.", "winner": "first"}
     file.write_text(json.dumps(line))
+    written, take_back = threading.Event(), card_labels.take_back
+
+    def slowly(settings: Settings, pair_id: str) -> None:
+        written.wait(TIMEOUT)
+        take_back(settings, pair_id)
+
+    monkeypatch.setattr(card_labels, "take_back", slowly)
 
     async def scene(table: Table) -> None:
-        await table.press("o")
+        await table.judge([trial_pair(99)])
+        await table.press("L")
+        await table.label("1")
+        await table.press("u", "o")
         table.app.screen.query_one(Input).value = str(tmp_path / "none.jsonl")
         await table.press("enter")
         await until(table.pilot, lambda: "No such file" in shown(table.app))
@@ -322,6 +339,8 @@ def test_pairs_of_a_file_bring_their_winners(tmp_path: Path) -> None:
         await table.judge([trial_pair(at, label=label) for at, label in enumerate(labels)])
         assert "with the file 12 of 12" in shown(table.app)
         await table.press("L")
+        written.set()  # of a pair that is not there any more
+        await table.app.workers.wait_for_complete()
         await table.label("1")
         assert "with you: 1 with a winner" in shown(table.app)
         assert "the file" in said(table.app)

@@ -284,8 +284,9 @@ class JudgeCardScreen(AnswersScreen):
         self.say("taken back: this pair waits for you again")
 
     def _write(self, write: Callable[[], None], then: Callable[[], None]) -> None:
-        """Change the file of labels on a thread, then what is shown."""
-        self._busy = True
+        """Change the file of labels on a thread, then what is shown, where that is still the trial
+        of the pair: another file may have been loaded meanwhile."""
+        self._busy, view = True, self.view
 
         async def run() -> None:
             try:
@@ -293,7 +294,8 @@ class JudgeCardScreen(AnswersScreen):
             except (RunError, OSError) as error:
                 self.say(safe_line(f"{error}: nothing was changed", 400), 15)
             else:
-                then()
+                if self.view is view:
+                    then()
             finally:
                 self._busy = False
             self._refresh()

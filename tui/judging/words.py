@@ -108,7 +108,10 @@ def sentence(view: JudgeTrialView, card: Card) -> Content:
         return Content("")
     so_far = "" if view.over else "so far "
     missing = ENOUGH - view.labelled
-    more = f" · {missing} more labels would say more" if 0 < missing < ENOUGH and view.blind else ""
+    labels = "label" if missing == 1 else "labels"
+    more = (
+        f" · {missing} more {labels} would say more" if 0 < missing < ENOUGH and view.blind else ""
+    )
     return Content.assemble(
         (so_far, "$muted"), (safe_line(card.sentence), f"bold {STYLES[card.trust]}"), more
     )
