@@ -335,6 +335,10 @@ def test_a_note_stays_with_its_pair_when_a_judge_takes_that_away(review: Open) -
             await table.press("1")
             [line] = table.session.run.read("pairs.jsonl")
             assert (line["pair_id"], line["note"]) == ("0000001-001", "")
+            await table.submit(pair(2, 0))
+            table.session.answer = lambda *_, **__: False  # as of a pair that is taken away
+            await table.press("1")
+            assert "not kept" in table.said
 
     run(test)
 

@@ -12,7 +12,7 @@ from tui.review.answer_pane import AnswerPane
 from tui.review.answers import AnswersScreen
 from tui.review.before_list import BeforeList
 from tui.review.label_queue import LabelQueue, UndoOutcome
-from tui.review.words import CHOOSE, NO_PAIR, UNDO_SAYS, relabelled
+from tui.review.words import CHOOSE, GONE, NO_PAIR, UNDO_SAYS, relabelled
 from tui.text.choice import label_kept, label_log, marks, pick_words, shown_choice
 from tui.text.safe_text import safe
 from tui.widgets.row_list import RowList
@@ -67,7 +67,14 @@ class LabellingScreen(AnswersScreen):
 
     def _give(self, queue: LabelQueue, shown: Shown | Pick) -> None:
         pair = queue.current
-        self._run_busy(lambda: queue.give(shown), lambda _: self._flash(queue, pair, shown))
+
+        def after(given: bool) -> None:
+            if given:
+                self._flash(queue, pair, shown)
+            else:  # the run went on without it, or has ended
+                self.say(GONE)
+
+        self._run_busy(lambda: queue.give(shown), after)
 
     def _queue_ready(self) -> LabelQueue | None:
         """The queue whose pair is on the screen. A key pressed before it was there does not

@@ -56,6 +56,7 @@ One that it is not sure of comes here, and so do a few of the others. \
 The run goes on without those that are not answered in time."""
 COMING = "{phase}{done}. The next pair comes here by itself."
 CHOOSE = "enter takes a label back, so that its pair is asked again · h goes back"
+GONE = "that pair waits no more: the verdict came too late and is not kept"
 NO_PAIR = {  # said of a key that is pressed before a pair is here
     "verdict": "no pair waits for a verdict yet",
     "note": "no pair is here to write a note on",
