@@ -191,6 +191,8 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         self._pairs_waited = False
         human = self.session and self.session.settings.human_judge
         self.switch_mode("review" if human else "run")
+        while isinstance(self.screen, StudioScreen) and self.screen.LOOKS_BACK:
+            self.pop_screen()
 
     def quit_when_stopped(self) -> None:
         """Quit as soon as the run has written its checkpoint."""

@@ -356,6 +356,11 @@ def test_cards_open_as_charts() -> None:
         assert "length" in shown(app)
         await pilot.press("escape", "home", "c")
         assert app.screen.metric.name == "completion_tokens"  # type: ignore[attr-defined]
+        app.navigator.open_run_detail(str(make_run("earlier").path))
+        await pilot.press("f2")
+        app.control.start = lambda settings: None  # type: ignore[method-assign]
+        app.start_run(preset("starter"))
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))  # no look at one before it
 
     watch(scene)
 

@@ -48,6 +48,7 @@ class RunDetailScreen(WatchedScreen):
     """A saved run, or one that another process trains."""
 
     TITLE = "run detail"
+    LOOKS_BACK = True
     DEFAULT_CSS = """
     RunDetailScreen {
         & > * { padding: 0 1; }

@@ -23,6 +23,7 @@ class ChartScreen(StudioScreen):
     """One metric, and those that belong with it, over the steps of a run."""
 
     TITLE = "chart"
+    LOOKS_BACK = True
     CSS = """
     ChartScreen #head { height: 2; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
     ChartScreen Chart { padding: 0 1; }

@@ -46,6 +46,7 @@ class StudioScreen(Screen[None]):
 
     AUTO_FOCUS = ""  # a screen says itself where the cursor begins; the first may be hidden
     TITLE = ""  # of the screen, in the list of its keys
+    LOOKS_BACK = False  # whether it lies over another, and makes way for a run that begins
     ready = False  # whether all parts are mounted, so that they can be drawn
     _focus_before: Widget | None = None  # what had the focus before all parts were hidden
 
