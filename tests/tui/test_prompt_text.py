@@ -80,6 +80,10 @@ def test_a_judged_pair_shows_the_conversation(width: int, compact: bool) -> None
     else:
         assert lines[:2] == ["sys Answer in JSON only.", ">   And now?"]
         assert lines[-2:] == ["usr Is it raining?", 'ast {"rain": false}']
+        call = {"type": "function", "function": {"name": "look", "arguments": {}}}
+        asks = (CHAT[1], Message("assistant", "", (call,)), Message("tool", "dry"), CHAT[3])
+        judged = replace(to_pair(line_of(chat_pair())), messages=asks)
+        assert 'ast {"name": "look"' in pair_pane._text(judged, width, compact).plain
 
 
 def test_pairs_of_either_layout_are_listed_and_found() -> None:

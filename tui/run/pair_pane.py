@@ -6,6 +6,7 @@ from textual.content import Content
 from textual.events import Resize
 from textual.widgets import Static
 
+from engine.data.chat_messages import spoken
 from engine.events import PairJudged
 from tui.text.choice import words
 from tui.text.prompt_text import prompt_line, prompt_parts
@@ -104,7 +105,7 @@ def _text(pair: PairJudged, width: int, compact: bool, height: int = 0) -> Conte
     if compact:
         parts = [("> ", prompt_line(pair.prompt, pair.messages), ""), *answers]
     else:
-        before = [(SHORT[turn.role], turn.content, "") for turn in prompt.earlier]
+        before = [(SHORT[turn.role], spoken(turn), "") for turn in prompt.earlier]
         system = [("sys", prompt.system, "")] if prompt.system else []
         # What the judge wrote is for whoever reads the pair, and leaves the answers their room.
         written = () if height else pair.rationale
