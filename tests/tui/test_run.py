@@ -566,6 +566,14 @@ def test_points_without_times_have_no_time_axis() -> None:
         app.view.add_metrics(1, {"loss": 1.0})  # type: ignore[union-attr]
         await pilot.press("c", "x")
         assert said(app) == "not all points of this run know their time"
+        for step in range(12):
+            app.view.add_metrics(step, {"margin": 1.0, "loss": 1.0}, step)  # type: ignore[union-attr]
+        app.view.add_metrics(0, {"win_rate": 0.5})  # type: ignore[union-attr]
+        for step in range(2, 12):
+            app.view.add_metrics(step, {"win_rate": 0.5}, step)  # type: ignore[union-attr]
+        await pilot.press("n", "n", "x", "N", "shift+left", "shift+left", "plus")
+        assert app.screen.query_one(Chart).axis == "step"
+        assert "win rate" in shown(app)
 
     watch(scene, LiveSession([Progress(phase="loading", step=0)]))
 

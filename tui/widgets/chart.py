@@ -62,9 +62,12 @@ class Chart(Widget, can_focus=True):
         self._means: dict[tuple[int, int, int], list[float]] = {}
 
     def show(self, lines: Sequence[Line], *, percent: bool = False) -> None:
-        """Draw other lines, over the same stretch where they have points there; with `percent`,
-        they are shares that are read as percentages."""
+        """Draw other lines, over the same stretch where they have points there; over steps where
+        not all of their points know their time. With `percent`, they are shares that are read as
+        percentages."""
         self.lines, self.percent = lines, percent
+        if self.axis == "time" and not plot.has_times(lines):
+            self.axis, self._window, self._cursor = "step", None, None
         self.refresh()
 
     # -- what is shown ---------------------------------------------------------------------------
