@@ -250,6 +250,9 @@ def test_agreement_and_kappa_are_those_of_the_labels_and_change_with_each() -> N
         for row in view.rows[:9]:
             row.label = "first"
         assert "1 more label would" in words.sentence(view, view.card()).plain
+        wide = words.title(view, "模型" * 20, "更好的回答" * 20, 78)
+        assert wide.plain.endswith("0.40 s a pair")
+        assert wide.cell_length <= 78
 
     play_table(scene)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from rich.cells import cell_len
 from textual.content import Content
 
 from engine.data.pairs import Verdict
@@ -32,7 +33,7 @@ def title(view: JudgeTrialView, judge: str, rubric: str, width: int) -> Content:
     if view.seconds_per_pair is not None:
         facts += f" · {number(view.seconds_per_pair, 2)} s a pair"
     name = cut(safe_line(judge, 200), max(12, width // 3))
-    room = width - len("judge  ") - len(name) - len(facts) - 2 * len(GAP) - 5
+    room = width - len("judge  ") - cell_len(name) - len(facts) - 2 * len(GAP) - 5
     quoted = f' · "{safe_line(rubric, max(8, room))}"' if rubric else ""
     return Content.assemble(
         ("judge  ", "$muted"), (name, "bold $foreground"), (quoted, "$foreground"), GAP, facts
