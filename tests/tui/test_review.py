@@ -25,6 +25,7 @@ from tui.review.answers import Answers
 from tui.review.before_list import BeforeList
 from tui.review.change_label import ChangeLabel
 from tui.review.label_queue import PastLabel
+from tui.review.words import place_facts
 
 LONG = "\n".join(f"line {number} of a long answer" for number in range(100))
 
@@ -452,6 +453,10 @@ def test_the_head_is_one_line_with_the_way_to_the_goal(review: Open) -> None:
             assert "3 of 4 ━━━━━━" in table.text("#place")
             assert "wait" not in table.text("#place")
             assert cell_len(table.text("#place").splitlines()[0]) <= 78
+            queue = table.screen._queue
+            assert queue
+            queue.labels_a_minute = lambda: 0.4  # type: ignore[method-assign]
+            assert place_facts(queue, None)[-1] == "24 an hour"
 
     run(test)
 

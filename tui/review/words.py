@@ -92,7 +92,7 @@ def place_facts(queue: LabelQueue, goal: int | None) -> list[str | Content]:
         age = max(0, pair.step - 1 - pair.weights_step)
         facts.append(f"{age} step{'' if age == 1 else 's'} old" if age else "fresh")
     if pace := queue.labels_a_minute():
-        facts.append(f"{pace:.0f} a minute")
+        facts.append(f"{pace:.0f} a minute" if pace >= 1 else f"{60 * pace:.0f} an hour")
     return facts
 
 
