@@ -327,6 +327,8 @@ def test_pairs_of_a_file_bring_their_winners(
 
     async def scene(table: Table) -> None:
         await table.judge([trial_pair(99)])
+        await table.press("down")
+        assert said(table.app) == "this is the only row"
         await table.press("L")
         await table.label("1")
         await table.press("u", "o")

@@ -566,6 +566,8 @@ def test_points_without_times_have_no_time_axis() -> None:
         app.view.add_metrics(1, {"loss": 1.0})  # type: ignore[union-attr]
         await pilot.press("c", "x")
         assert said(app) == "not all points of this run know their time"
+        await pilot.press("right")
+        await until(pilot, lambda: said(app) == "the cursor is on the newest point")
         for step in range(12):
             app.view.add_metrics(step, {"margin": 1.0, "loss": 1.0}, step)  # type: ignore[union-attr]
         app.view.add_metrics(0, {"win_rate": 0.5})  # type: ignore[union-attr]

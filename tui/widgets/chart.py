@@ -156,7 +156,7 @@ class Chart(Widget, can_focus=True):
         stride = max(1, (end - start) // max(1, self.size.width - LABELS))
         before, place = place, min(max(0, place + by * stride), len(points) - 1)
         if place == before:
-            self._at_end(place > 0)
+            self._at_end(by > 0)
             return
         self._cursor = None if place == len(points) - 1 else points[place]
         self._keep_in_sight()

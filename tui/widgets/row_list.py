@@ -217,8 +217,8 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
     def _go(self, to: int) -> None:
         before, self.cursor = self.cursor, to
         if self.cursor == before:
-            end = NO_ROWS if not self._rows else "this is the first row"
-            self._say("this is the last row" if before and to >= before else end)
+            which = "only" if len(self._rows) == 1 else "last" if before else "first"
+            self._say(f"this is the {which} row" if self._rows else NO_ROWS)
 
     def _say(self, words: str) -> None:
         for line in self.screen.query(KeyLine):
