@@ -146,3 +146,15 @@ def test_the_judge_says_the_same_by_numpy_and_by_mlx() -> None:
         assert (one.q is None) == (other.q is None)
         if one.q is not None and other.q is not None:
             assert one.q == pytest.approx(other.q, abs=1e-5)
+
+
+@pytest.mark.parametrize("scores", [1, 40, 120])
+def test_orders_of_a_pair_that_differ_in_length_are_read_in_pieces(
+    scores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ATTENTION_SCORES", scores)
+    lm = language_model()
+    rows = [[5, 6, 7, 8, 9], [5, 6, 8, 9, 10, 11, 12]]
+    found = np.array(lm.backend.last_logits([13, 14], rows))
+    for row, ids in enumerate(rows):
+        assert_close(found[row], logits_of(lm.model, [13, 14, *ids]))

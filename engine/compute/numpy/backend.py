@@ -98,11 +98,9 @@ class NumpyBackend:
 
 def _feed(rows: KVCache, ids: Sequence[Sequence[int]]) -> np.ndarray:
     """`KVCache.feed`, in pieces where the scores of attention would be too many for one pass; rows
-    that are so long are of one length."""
-    longest = max(map(len, ids))
-    step = piece(len(ids), longest, rows.width)
-    if longest > step:
-        for start in range(0, longest - step, step):
-            rows.feed([row[start : start + step] for row in ids])
-        ids = [row[(longest - 1) // step * step :] for row in ids]
-    return rows.feed(ids)
+    that are so long are of about one length. The last piece has the last token of each."""
+    step = piece(len(ids), max(map(len, ids)), rows.width)
+    last = (min(map(len, ids)) - 1) // step * step
+    for start in range(0, last, step):
+        rows.feed([row[start : start + step] for row in ids])
+    return rows.feed([row[last:] for row in ids])
