@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 from engine.data.pairs import JudgedPair, Verdict
+from engine.judges.contest import CONTRARY
 from engine.settings.schema import Settings
 
 LEAST_Q = 1e-6  # a judge that is surer than this is taken to be as sure
@@ -13,11 +14,14 @@ def with_length_penalty(judged: JudgedPair, settings: Settings) -> JudgedPair:
     """The pair with the verdict to train on: logit q - length_penalty (n1 - n2) / 100, where n1
     and n2 are the tokens of the first and the second completion.
 
-    What the judge gave no probability for stays as it is, and so does a tie of two orders that
-    pick different completions. What is stored is the judge's own verdict.
+    What the judge gave no probability for stays as it is, and so does a tie that is not by the
+    margin: of two orders that pick different completions, or of a verdict against what was said of
+    the two among more. What is stored is the judge's own verdict.
     """
     verdict, penalty = judged.verdict, settings.length_penalty
-    contrary = verdict.choice == "tie" and settings.judge_ties == "orders" and _disagrees(verdict)
+    contrary = verdict.choice == "tie" and (
+        verdict.note == CONTRARY or (settings.judge_ties == "orders" and _disagrees(verdict))
+    )
     if not penalty or verdict.q is None or contrary or verdict.choice == "invalid":
         return judged
     pair = judged.pair

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from engine.data.pairs import JudgedPair, Verdict
+from engine.judges.contest import CONTRARY
 from engine.train.length import with_length_penalty
 from engine.train.metrics import Averages, add_judged
 from tests.engine.small_models import pair, settings
@@ -19,6 +20,11 @@ LONG, SHORT = "x" * 149, "y" * 49  # with the end of turn 150 and 50 tokens
 def judged(choice: Any, q: float | None, orders: tuple[float, float] | None = None) -> JudgedPair:
     each = pair(first=LONG, second=SHORT, first_finished=True, second_finished=True)
     return JudgedPair(each, Verdict(choice, q, orders))
+
+
+def against_the_others() -> JudgedPair:
+    each = judged("tie", 0.8)
+    return replace(each, verdict=replace(each.verdict, note=CONTRARY))
 
 
 @pytest.mark.parametrize("penalty", [0.5, 1.0, 3.0])
@@ -50,6 +56,7 @@ def test_the_other_way_round_is_the_mirror() -> None:
         judged("first", None),  # a person
         judged("invalid", None),
         judged("tie", 0.5, (0.9, 0.1)),  # two orders that disagree
+        against_the_others(),
     ],
 )
 def test_what_has_no_probability_stays_as_it_is(each: JudgedPair) -> None:
