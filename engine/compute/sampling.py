@@ -24,6 +24,9 @@ from engine.settings.schema import Settings
 
 # top_p without top_k looks at this many of the likeliest tokens; a wider nucleus ends there.
 NUCLEUS_CANDIDATES = 1_024
+# Most that logits are multiplied by: a lower temperature takes the likeliest token as well, and
+# would overflow.
+SHARPEST = 1e30
 
 
 class Interrupted(Exception):
@@ -55,7 +58,7 @@ class Sampler:
         """
         if self.temperature == 0:
             return mx.argmax(logits, axis=-1).astype(mx.int32)
-        logits = logits.astype(mx.float32) * (1 / self.temperature)
+        logits = logits.astype(mx.float32) * min(1 / self.temperature, SHARPEST)
         vocabulary = logits.shape[-1]
         narrow = min(self.top_k or vocabulary, vocabulary)
         if self.top_p < 1 and not self.top_k:
