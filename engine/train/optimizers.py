@@ -29,7 +29,7 @@ OPTIMIZERS: dict[Optimizer, Callable[..., opt.Optimizer]] = {
 }
 # Adafactor would otherwise follow a rate of its own and ignore learning_rate.
 DEFAULT_ARGUMENTS: dict[Optimizer, dict[str, Any]] = {"adafactor": {"relative_step": False}}
-# Step decay falls in this many equal ratios.
+# Step decay falls in this many equal ratios, or at every update of fewer.
 DECAY_STEPS = 10
 
 Rate = float | Callable[[mx.array], mx.array]
@@ -92,7 +92,7 @@ def _decay(name: str, peak: float, final: float, steps: int) -> Callable[[mx.arr
     if name == "exponential_decay":
         fall = schedulers.exponential_decay(peak, (floor / peak) ** (1 / steps))
     else:
-        ratio = (floor / peak) ** (1 / DECAY_STEPS)
-        fall = schedulers.step_decay(peak, ratio, max(1, steps // DECAY_STEPS))
+        falls = min(DECAY_STEPS, steps)
+        fall = schedulers.step_decay(peak, (floor / peak) ** (1 / falls), steps // falls)
     bound = mx.maximum if floor < peak else mx.minimum
     return lambda step: bound(fall(step), floor)

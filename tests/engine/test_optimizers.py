@@ -87,6 +87,17 @@ def test_arguments_are_those_of_mlx_lm() -> None:
     )
 
 
+@pytest.mark.parametrize("updates", [1, 3, 9, 10, 20])
+@pytest.mark.parametrize("name", ["linear_schedule", "exponential_decay", "step_decay"])
+def test_a_short_decay_reaches_its_end(name: str, updates: int) -> None:
+    found = rates(
+        updates + 1, name=name, warmup=0, decay_fraction=updates / (updates + 1), final_rate=FINAL
+    )
+    assert found[0] == pytest.approx(PEAK)
+    assert found[-1] == pytest.approx(FINAL, rel=1e-4)
+    assert min(found[:-1]) > FINAL
+
+
 def test_schedules_never_leave_their_bounds() -> None:
     for name in ("cosine_decay", "linear_schedule", "exponential_decay", "step_decay"):
         for fraction in (0.01, 0.5, 1.0):
