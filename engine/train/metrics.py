@@ -133,4 +133,5 @@ def _add_reading(means: Averages, verdict: Verdict) -> None:
         shown_first, shown_second = verdict.q_orders
         means.add("swap_consistency", (shown_first > 0.5) == (shown_second > 0.5))
         # In the second order position 1 holds the second completion.
-        means.add("first_position_rate", ((shown_first > 0.5) + (shown_second < 0.5)) / 2, 2)
+        for first in (shown_first, 1 - shown_second):
+            means.add("first_position_rate", 0.5 if first == 0.5 else float(first > 0.5))

@@ -102,7 +102,8 @@ class Reporter:
         for averages in (own, state.averages):
             add_judged(averages, judged)
             for name, value in result.means.items():
-                averages.add(name, value, result.pairs or result.offline)
+                all_pairs = name == "loss" or not result.pairs
+                averages.add(name, value, result.pairs + all_pairs * result.offline)
             averages.add("trained_pairs", 1, result.pairs)
             averages.add("offline_pairs", 1, result.offline)
             averages.add("pairs", 1, 0 if judged else result.offline)  # for the speed

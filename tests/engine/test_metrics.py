@@ -2,12 +2,18 @@
 
 import json
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from engine.data.order import PromptOrder
 from engine.data.pairs import JudgedPair, Verdict
 from engine.train.metrics import COUNTS, MEANS, RATES, Averages, add_judged
-from tests.engine.small_models import pair
+from engine.train.reporting import Reporter
+from engine.train.state import TrainingState
+from engine.train.update import StepResult
+from tests.engine.small_models import pair, settings
 
 pytestmark = pytest.mark.quick
 
@@ -94,6 +100,24 @@ def test_what_a_batch_says() -> None:
     # Shown first and preferred: both orders of the first tie and neither of the second; one of
     # each decided pair's two.
     assert line["first_position_rate"] == pytest.approx((1 + 1 + 2 + 0) / 8)
+
+
+def test_a_judge_that_finds_no_winner_favours_no_place() -> None:
+    means = Averages()
+    add_judged(means, [JudgedPair(pair(), Verdict("tie", 0.5, (0.5, 0.5)))])
+    assert means.mean("first_position_rate") == 0.5
+
+
+def test_the_loss_of_a_report_is_the_mean_over_all_pairs() -> None:
+    journal: Any = SimpleNamespace(emit=lambda event: None)
+    state = TrainingState(PromptOrder(2, 0))
+    reporter = Reporter(state=state, total_steps=2, journal=journal, settings=settings())
+    seconds = {"learning_rate": 1e-3, "update_seconds": 1.0, "step_seconds": 1.0}
+    for own, earlier, loss, margin in ((1, 1, 1.0, 1.0), (1, 3, 2.0, 4.0), (0, 2, 3.0, 1.0)):
+        result = StepResult(own, {"loss": loss, "margin": margin}, offline=earlier)
+        reporter.add_step([], result, **seconds)
+    assert state.averages.mean("loss") == pytest.approx((2 * 1 + 4 * 2 + 2 * 3) / 8)
+    assert state.averages.mean("margin") == pytest.approx((1 + 4 + 2 * 1) / 4)
 
 
 def test_rates_stay_rates_over_many_batches() -> None:
