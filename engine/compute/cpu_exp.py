@@ -18,10 +18,15 @@ def exp(x: mx.array) -> mx.array:
 
 
 def logsumexp(x: mx.array, size: int) -> mx.array:
-    """log(sum(exp(x))) over the last axis of float32 (rows, values), `size` values a block.
+    """log(sum(exp(x))) over the last axis of float32 (rows, values), `size` values a block and what
+    is left a block of its own.
 
     Each block is added up alone, so that no sum has many terms. Has no gradient of its own.
     """
     largest = x.max(axis=-1, keepdims=True)
-    blocks = exp(x - largest).reshape(x.shape[0], -1, size).sum(axis=-1)
-    return largest.squeeze(-1) + mx.log(blocks.sum(axis=-1))
+    powers = exp(x - largest)
+    end = x.shape[-1] // size * size
+    total = powers[:, :end].reshape(x.shape[0], -1, size).sum(axis=-1).sum(axis=-1)
+    if end < x.shape[-1]:
+        total += powers[:, end:].sum(axis=-1)
+    return largest.squeeze(-1) + mx.log(total)

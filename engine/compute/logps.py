@@ -26,7 +26,9 @@ from engine.compute.recompute import checkpointed
 from engine.machine.backend import backend
 from engine.model.batch import AnyBatch, Batch, PaddedBatch, padded
 
-LARGEST_BLOCK = 1024  # of a vocabulary, whose exponentials are added up one after the other
+# Blocks of a vocabulary, whose exponentials are added up one after the other: those that divide it
+# need no copy, but smaller ones would be as many terms as the vocabulary has.
+LARGEST_BLOCK, LEAST_BLOCK = 1024, 16
 
 
 def completion_logps(
@@ -207,7 +209,7 @@ def _picked_logps(logits: mx.array, targets: mx.array) -> mx.array:
 def _logsumexp_by_blocks(logits: mx.array) -> mx.array:
     vocabulary = logits.shape[-1]
     size = max(size for size in range(1, LARGEST_BLOCK + 1) if vocabulary % size == 0)
-    return cpu_exp.logsumexp(logits, size)
+    return cpu_exp.logsumexp(logits, size if size >= LEAST_BLOCK else LARGEST_BLOCK)
 
 
 @_logsumexp_by_blocks.vjp

@@ -144,7 +144,7 @@ def attention_in_float64(
     ]
 
 
-@pytest.mark.parametrize("size", [1, 10, 300])
+@pytest.mark.parametrize("size", [1, 10, 128, 300, 512])
 def test_logsumexp_by_blocks(size: int) -> None:
     x = normal(7, 300, scale=30.0)
     x[0, :290] = -np.inf  # whole blocks of it

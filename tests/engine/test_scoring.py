@@ -73,9 +73,10 @@ def test_equal_to_a_loop_over_tokens(config: dict[str, Any], scored: Batch) -> N
             assert_close(each.logps(scored, **options), wanted)
 
 
-def test_a_large_vocabulary_is_added_up_without_loss() -> None:
+@pytest.mark.parametrize("vocabulary", [151_936, 128_257])  # the other one is a prime
+def test_a_large_vocabulary_is_added_up_without_loss(vocabulary: int) -> None:
     """One number after the other, float32 loses 3e-4 of a sum over so many."""
-    model: Any = make_model(QWEN2 | {"vocab_size": 151_936, "num_hidden_layers": 1}, scale=1.0)
+    model: Any = make_model(QWEN2 | {"vocab_size": vocabulary, "num_hidden_layers": 1}, scale=1.0)
     spread = 3 / np.sqrt(QWEN2["hidden_size"])  # of logits: 3
     model.lm_head.weight = mx.array(
         np.random.default_rng(0).normal(0, spread, model.lm_head.weight.shape), mx.float32
