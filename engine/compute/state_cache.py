@@ -98,8 +98,9 @@ class CompletionStates(PromptStates):
         tokens: mx.array | None = None,
         continues: bool = True,
     ) -> None:
-        super().__init__(len(prompt.cache), tokens)
+        super().__init__(len(prompt.cache))
         self.continues = continues
         self.start = self.read = prompt.read
         self.cache = list(prompt.cache)
-        super().keep(rows)
+        self.keep(rows)
+        self._tokens = tokens  # of completions as they are now, not of rows of prompts

@@ -7,6 +7,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from engine.compute import last_logits
 from engine.compute.caches import (
     LayerCache,
     completion_caches,
@@ -86,6 +87,16 @@ def test_shared_prompts_give_the_logits_of_whole_sequences(config: dict[str, Any
         plain = np.array(model(mx.array([[*PROMPTS[owner], *ids]]))[0, len(PROMPTS[owner]) :])
         assert_close(together[row], plain)
         assert_close(one_by_one[row], plain)
+
+
+@pytest.mark.parametrize("config", [QWEN3, GEMMA3 | {"sliding_window": 3}, MAMBA2])
+def test_pairs_that_begin_at_unequal_length_continue_one_prefix(config: dict[str, Any]) -> None:
+    model = MlxModel.of(make_model(config))
+    starts = [[10], [11, 12, 13], [14, 15]]
+    rows = [[*start, *end] for start in starts for end in ([20, 21], [22, 23])]
+    prefix = [7, 8, 9]
+    found = last_logits.continued(model, last_logits.prefix_caches(model, prefix), rows)
+    assert_close(found, last_logits.whole(model, [[*prefix, *row] for row in rows]))
 
 
 @pytest.mark.parametrize("config", [QWEN3, GEMMA3 | {"sliding_window": 3}, MAMBA2])
