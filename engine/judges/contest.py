@@ -23,7 +23,7 @@ import random
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from statistics import fmean, pstdev
+from statistics import fmean, mean, pstdev
 
 from engine.data.completion import Answer
 from engine.data.pairs import JudgedPair, Pair, Verdict
@@ -175,7 +175,7 @@ class Field:
                 aim = lowest
             case "low":
                 each = [all_scores[place] for place in self._alike if place in all_scores]
-                aim = fmean(each) - pstdev(each)
+                aim = mean(each) - pstdev(each)  # fmean fails where the sum is no float
         # Of two as near the one that was cut off, which loses anyhow, then the lower one.
         return min(
             others,

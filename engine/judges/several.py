@@ -68,8 +68,13 @@ class SeveralJudges:
 def _mean_score(parts: tuple[Score, ...], weights: Sequence[float]) -> Score:
     """The mean of scores by those of their judges that have a weight."""
     values = [(part.value, w) for part, w in zip(parts, weights, strict=True) if w]
-    total = math.fsum(weight for _, weight in values)
-    mean = math.fsum(value * weight for value, weight in values) / total if values else math.nan
+    mean = math.nan
+    if values and all(math.isfinite(value) for value, _ in values):
+        total = math.fsum(weight for _, weight in values)
+        # Of halves, since the sum of two scores may be more than a float holds.
+        mean = 2 * math.fsum(value / 2 * (weight / total) for value, weight in values)
+        each = [value for value, _ in values]
+        mean = min(max(mean, min(each)), max(each))
     return Score(mean, any(part.cut for part in parts), parts=parts)
 
 

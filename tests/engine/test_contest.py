@@ -3,6 +3,7 @@
 import math
 import random
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
@@ -112,6 +113,13 @@ def low_of(scores: Sequence[float]) -> int:
     deviation = math.sqrt(sum((score - mean) ** 2 for score in scores) / len(scores))
     others = [at for at in range(len(scores)) if at != best]
     return min(others, key=lambda at: abs(scores[at] - (mean - deviation)))
+
+
+def test_scores_whose_sum_is_no_float_have_a_low_one() -> None:
+    """As a function gives them that answers with the least float to what may never win."""
+    least = -sys.float_info.max
+    judged = one(ByScores([1.0, least, least, 2.0]), prompt_of(4), "low")
+    assert chosen_and_rejected(judged) == (3, 1)
 
 
 # -- by comparison -------------------------------------------------------------------------------

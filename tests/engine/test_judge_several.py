@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from engine.data.pairs import JudgedPair, Verdict, verdict_of
 from engine.errors import UserError
 from engine.events import Log
+from engine.judges import Score
 from engine.judges.log_odds import CLIP
 from engine.judges.several import SeveralJudges, joined
 from engine.plan.memory import plan
@@ -116,6 +117,34 @@ def test_each_is_asked_about_all_pairs() -> None:
     verdicts = several.judge(texts, ["one", "two"])
     assert [verdict.votes for verdict in verdicts] == [(0.9, 0.8), (0.2, 0.9)]
     assert [judge.requests for judge in judges] == [[(texts, ["one", "two"])]] * 2
+
+
+class Scoring:
+    """A judge that gives every answer one score."""
+
+    name, gives_scores = "one score", True
+
+    def __init__(self, score: float) -> None:
+        self._score = Score(score)
+
+    def score(self, answers: Sequence[Any], names: Sequence[str] = ()) -> list[Score]:
+        return [self._score] * len(answers)
+
+    def verdict_on(self, first: Score, second: Score) -> Verdict:
+        raise NotImplementedError
+
+    judge: Any = None
+
+
+@pytest.mark.parametrize(
+    ("scores", "wanted"),
+    [((1.0, 5.0), 4.0), ((-1e308, -1.5e308), -1.375e308), ((1e308, math.nan), 1e308)],
+)
+def test_a_score_is_the_weighted_mean_of_any_that_are_finite(
+    scores: tuple[float, float], wanted: float
+) -> None:
+    several = SeveralJudges([*map(Scoring, scores)], [1, 3], settings(), "both")
+    assert several.score([("Why?", "So.")])[0].value == pytest.approx(wanted)
 
 
 def test_disagreement_is_a_metric() -> None:
