@@ -26,11 +26,11 @@ def test_a_signal_saves_gives_the_terminal_back_and_says_so(
 
 
 def test_a_run_outlives_its_lost_terminal(tmp_path: Path) -> None:
-    terminal, run = trained_in(tmp_path, iters=40)
+    terminal, run = trained_in(tmp_path, iters=15)
     terminal.hang_up()
     assert terminal.wait() == 0
     assert run.state()["status"] == "finished"
-    assert run.state()["step"] == 40
+    assert run.state()["step"] == 15
 
 
 @pytest.mark.parametrize("judge", ["starter", "human"])

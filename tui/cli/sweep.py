@@ -48,7 +48,7 @@ def sweep(plan: Sweep, *, json: bool) -> int:
         _print(results(plan, json=json))
         return DONE
     # Their settings as they are written: another version may have, which knows other ones.
-    if all(cell.settings.get("on_hangup", "continue") == "continue" for cell in plan.cells):
+    if all(cell.settings.get("on_hangup") != "stop" for cell in plan.cells):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # between two runs too
     with working_on(plan.name):
         try:
