@@ -12,7 +12,7 @@ from engine.data_folder import at_home
 from engine.errors import RunError, UserError
 from engine.runs import durable
 from engine.runs.run_names import safe_name
-from tui.shell.ask import AskText
+from tui.shell.ask import AskText, doubt_of_file
 from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
 from tui.widgets import plot
@@ -57,16 +57,10 @@ async def write_chart(screen: StudioScreen, chart: Chart, title: str, name: str)
 
 def _doubt(path: str) -> str | None:
     file = at_home(path)
-    try:
-        if file.suffix.lower() not in KINDS or file.is_dir():
-            return "give the name of a file that ends in .svg, .png or .csv"
-        if file.suffix.lower() == ".png" and find_spec(RENDERER) is None:
-            return NO_PNG
-        if not file.parent.is_dir():
-            return f"there is no folder {file.parent}"
-        return f"{file.name} is there already: replace it?" if file.exists() else None
-    except OSError as error:  # its name is too long, or its folder may not be looked into
-        return f"no file of that name can be written: {error.strerror}"
+    if file.suffix.lower() == ".png" and find_spec(RENDERER) is None:
+        return NO_PNG
+    wanted = "give the name of a file that ends in .svg, .png or .csv"
+    return doubt_of_file(file, wanted) if file.suffix.lower() in KINDS else wanted
 
 
 def to_png(svg: str) -> bytes:

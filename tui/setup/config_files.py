@@ -8,7 +8,7 @@ from engine.runs import durable
 from engine.settings import files
 from engine.settings.schema import Settings
 from tui.setup import completions
-from tui.shell.ask import AskText
+from tui.shell.ask import AskText, doubt_of_file
 from tui.shell.base import StudioScreen
 
 
@@ -53,12 +53,5 @@ def _cannot_load(path: str) -> str | None:
 
 
 def _doubt_saving(path: str) -> str | None:
-    file = at_home(path)
-    try:
-        if not path.strip() or file.is_dir():
-            return "give the name of a file"
-        if not file.parent.is_dir():
-            return f"there is no folder {file.parent}"
-        return f"{file.name} is there already: replace it?" if file.exists() else None
-    except OSError as error:  # its name is too long, or its folder may not be looked into
-        return f"no file of that name can be written: {error.strerror}"
+    wanted = "give the name of a file"
+    return doubt_of_file(at_home(path), wanted) if path.strip() else wanted

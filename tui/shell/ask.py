@@ -1,6 +1,7 @@
 """Two small questions: for a line of text, and for one of a few things."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from textual import on
 from textual.app import ComposeResult
@@ -29,6 +30,18 @@ _FRAME = """
         &:focus { border: none; }
     }
 """
+
+
+def doubt_of_file(file: Path, otherwise: str) -> str | None:
+    """What is said before a file is written, by a `Check`; `otherwise` where that is a folder."""
+    try:
+        if file.is_dir():
+            return otherwise
+        if not file.parent.is_dir():
+            return f"there is no folder {file.parent}"
+        return f"{file.name} is there already: replace it?" if file.exists() else None
+    except OSError as error:  # its name is too long, or its folder may not be looked into
+        return f"no file of that name can be written: {error.strerror}"
 
 
 class AskText(ModalScreen[str | None]):

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.data_folder import at_home
 from engine.errors import UserError
+from engine.judges.function_caller import located
 from engine.machine.memory import disk_free
 from engine.model.locate import locate
 from engine.plan.memory import checkpoint_bytes
 from engine.runs.archive import versions
-from engine.settings.judge_names import file_and_function
 from engine.settings.schema import Settings
 
 # What a model is read from: weights, configs, templates, tokenizers, and code that a person trusts.
@@ -97,9 +96,7 @@ def file_digests(settings: Settings) -> dict[str, list[str]]:
                     )
         digests[key] = [name, digest.hexdigest()]
     for name, key in settings.judge_names("function").items():
-        file = at_home(file_and_function(name)[0])
-        if not file.is_file():
-            raise UserError(f"{key}: there is no file {file.absolute()}")
+        file, _ = located(name, key)
         before = digests.get(key, ["", ""])[1].encode()
         digests[key] = [name, hashlib.sha256(before + file.read_bytes()).hexdigest()]
     return digests
