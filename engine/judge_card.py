@@ -13,6 +13,7 @@ from engine.data.chat_messages import messages_of, transcript
 from engine.data.files import Row, Unusable, rows
 from engine.data.pairs import Verdict
 from engine.data.prompts import Prompt, load_prompts
+from engine.data.template_renderer import RENDERER
 from engine.errors import UserError
 from engine.events import Event
 from engine.judges import PairJudge
@@ -147,6 +148,7 @@ def try_judge(
             "judge: a person judges here, who needs no card; name a model, a server or a function"
         )
     settings = alone
+    RENDERER.begin()
     import_mlx()
     from engine.machine.device import configure_mlx
     from engine.train.judging import judge_of, judges_elsewhere

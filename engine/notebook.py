@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.control import Control
+from engine.data.template_renderer import RENDERER
 from engine.errors import CannotGoOn, NothingLearned, RunError, UserError
 from engine.events import Evaluated, Event, Log, Report, RunEnded, RunStatus
 from engine.follow import Followers, check_followers, followed
@@ -77,6 +78,7 @@ def train(
     if "tensorboard" in settings.report_to and not run_folder:
         raise UserError("report_to: tensorboard writes into the run's folder; say run_folder=True")
     check_followers(settings)
+    RENDERER.begin()
     import_mlx()
     from engine.train import assemble
 

@@ -92,11 +92,13 @@ def serve(
     descriptor: int, answer: Callable[[Connection], None], failed: Callable[[str], object]
 ) -> None:
     """In the process: import MLX, and answer until the other end of a connection is gone."""
+    from engine.data.template_renderer import RENDERER
     from engine.machine.blas import import_mlx
     from engine.train.engine_thread import leave_thread, step_back
 
     connection = Connection(descriptor)
     step_back()
+    RENDERER.begin()
     import_mlx()
     try:
         answer(connection)

@@ -1,25 +1,19 @@
 """A model's chat template, applied within limits of time and size.
 
 Templates come with models and are not trusted: transformers renders them in a sandbox, and here
-that happens in a process of its own (`engine.data.template_process`), which one that never ends
+that happens in a process of its own (`engine.data.template_renderer`), which one that never ends
 cannot keep from being ended.
 """
 
-import atexit
-import contextlib
 import json
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from engine.data.template_renderer import RENDERER, SECONDS
 from engine.errors import UserError
 
-SECONDS = 5.0  # for one conversation
 CHARACTERS = 4_000_000  # of a template's own, beside what it is given
 
 Turn = Mapping[str, Any]  # role and content
@@ -59,7 +53,7 @@ def apply(
         "enable_thinking": enable_thinking,
     }
     size = len(json.dumps([values["conversations"], tools]))
-    reply = _PROCESS.render(values, CHARACTERS + 2 * size)
+    reply = RENDERER.render(values, CHARACTERS + 2 * size)
     if reply is None:
         raise _refusal(tokenizer, f"did not end within {SECONDS:g} seconds")
     if "too_long" in reply:
@@ -111,81 +105,3 @@ def _refusal(tokenizer: Any, what: str) -> UserError:
     return UserError(
         f"the chat template of {tokenizer.name_or_path} {what}; choose a model with another one."
     )
-
-
-class _Process:
-    """The process that renders, started when it is first needed and again after it was ended.
-    Thread-safe."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
-
-    def render(self, values: Mapping[str, Any], limit: int) -> dict[str, Any] | None:
-        """The reply to a request; None where the template did not end in time."""
-        request = {"values": values, "limit": limit, "seconds": SECONDS}
-        line = json.dumps(request).encode() + b"\n"
-        with self._lock:
-            for _ in range(2):  # one that was ended from outside since the last time is replaced
-                process = self._process = self._process or self._start()
-                try:
-                    _pipe(process.stdin).write(line)
-                    _pipe(process.stdin).flush()
-                    reply = _pipe(process.stdout).readline()
-                except BrokenPipeError:
-                    reply = b""
-                except BaseException:  # the thread was interrupted: nobody else may get its reply
-                    self._end(seconds=0)
-                    raise
-                if reply.endswith(b"\n"):
-                    return json.loads(reply)
-                if self._end() == -signal.SIGALRM:
-                    return None
-            return {"too_long": True}  # ended by the system, as where memory ran out
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        code = (
-            f"import sys; sys.path[:] = {sys.path!r}; from engine.data import template_process as t"
-        )
-        process = subprocess.Popen(
-            [sys.executable, "-c", f"{code}; t.main()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a key that ends this program leaves it time to save
-        )
-        if not _pipe(process.stdout).readline():
-            self._process = process
-            self._end()
-            raise UserError(
-                "chat templates cannot be rendered: Python could not be started a second time."
-            )
-        return process
-
-    def _end(self, seconds: float = 1.0) -> int:
-        """End the process, which has so long to do it by itself; its status, 0 if there is none."""
-        process, self._process = self._process, None
-        if process is None:
-            return 0
-        with contextlib.suppress(BrokenPipeError):
-            _pipe(process.stdin).close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
-        process.kill()
-        _pipe(process.stdout).close()
-        return process.wait()
-
-    def close(self) -> None:
-        """End the process."""
-        with self._lock:
-            self._end(seconds=0)
-
-
-def _pipe(pipe: Any) -> Any:
-    """A pipe that was asked for, and so is there."""
-    assert pipe is not None
-    return pipe
-
-
-_PROCESS = _Process()
-atexit.register(_PROCESS.close)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from engine.control import Control
+from engine.data.template_renderer import RENDERER
 from engine.events import Event
 from engine.machine.blas import import_mlx
 from engine.runs.folder import Run
@@ -31,6 +32,7 @@ def work(
     back_to: int | None = None,
 ) -> bool:
     """`assemble.train`, and then let go of what MLX keeps for this thread; whether it finished."""
+    RENDERER.begin()  # which takes as long as it takes to import MLX
     import_mlx()
     import mlx.core as mx
 

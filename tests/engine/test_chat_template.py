@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -16,6 +17,7 @@ from engine.data import chat_template
 from engine.data.chat_template import apply, knows_thinking
 from engine.data.prompts import Message, Prompt
 from engine.data.rendering import render_prompt
+from engine.data.template_renderer import RENDERER, TemplateRenderer
 from engine.errors import UserError
 from engine.settings.schema import Settings
 from tests.engine.small_models import TEMPLATE, byte_tokenizer, tokenizer
@@ -104,16 +106,34 @@ def test_every_text_goes_through() -> None:
 
 def test_a_process_that_was_ended_is_replaced() -> None:
     wanted = apply(tokenizer(), TURNS)
-    process = chat_template._PROCESS._process
+    process = RENDERER._process
     assert process
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert apply(tokenizer(), TURNS) == wanted
 
 
+def test_it_may_begin_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    renderer = TemplateRenderer()
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", Mock(side_effect=OSError("no memory")))
+        renderer.begin()  # says nothing yet
+        with pytest.raises(UserError, match="could not be started a second time"):
+            renderer.render({}, 0)
+    renderer.begin()
+    process = renderer._process
+    assert process
+    renderer.begin()
+    values = {"conversations": [TURNS], "chat_template": "{{ messages[0].content }}"}
+    assert renderer.render(values, 100) == {"text": "Why?"}
+    assert process is renderer._process
+    renderer.close()
+    assert process.poll() is not None
+
+
 def test_who_is_interrupted_leaves_no_reply_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = chat_template.apply(tokenizer(), TURNS)
-    process = chat_template._PROCESS._process
+    process = RENDERER._process
     assert process is not None
     assert process.stdout is not None
 
@@ -135,9 +155,10 @@ def test_the_process_ends_with_its_program() -> None:
     code = (
         "import os, signal\n"
         "from engine.data import chat_template\n"
+        "from engine.data.template_renderer import RENDERER\n"
         "from tests.engine.test_chat_template import TURNS, tokenizer\n"
         "chat_template.apply(tokenizer(), TURNS)\n"
-        "print(chat_template._PROCESS._process.pid, flush=True)\n"
+        "print(RENDERER._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
