@@ -20,6 +20,7 @@ SMALL = {
     "steps_per_eval": 3,
     "save_every": 2,
     "fuse": False,
+    "guard": "off",
 }
 
 

@@ -20,7 +20,7 @@ HOSTILE = "`x` <img src=y> ```\n# owned\n\x1b[31m"
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive with a run that was trained."""
     home = tmp_path_factory.mktemp("home")
-    words = program.words(**program.SMALL, guard="off")
+    words = program.words(**program.SMALL)
     done = program.run("train", "starter", "--run-name", "mine", *words, home=home)
     assert done.returncode == 0, done.stderr
     return home

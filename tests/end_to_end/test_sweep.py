@@ -17,7 +17,7 @@ from tests.end_to_end.program import SMALL, run, start, words, written
 from tests.end_to_end.pseudo_terminal import PseudoTerminal
 from tui.terminal import queue_process
 
-FEW = SMALL | {"iters": 3, "save_every": 1, "steps_per_eval": 3, "guard": "off"}
+FEW = SMALL | {"iters": 3, "save_every": 1, "steps_per_eval": 3}
 GRID = ["sweep", "starter", *words(**FEW), "--set", "seed=0,1", "--name", "two"]
 NAMES = ["two-01-seed=0", "two-02-seed=1"]
 

@@ -137,7 +137,7 @@ def test_it_has_its_themes_guide_and_settings_without_the_repository(
 
 @pytest.mark.slow
 def test_it_trains_the_starter_without_the_repository(installed: Path, tmp_path: Path) -> None:
-    words = program.words(**program.SMALL, guard="off")
+    words = program.words(**program.SMALL)
     train = ("lora-studio", "train", "starter", "--run-name", "first", *words)
     assert "done: step 6 of 6" in run_installed(installed, tmp_path, *train)
     assert (tmp_path / "home" / "runs" / "first" / "adapters" / "adapters.safetensors").is_file()
