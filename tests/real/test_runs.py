@@ -71,7 +71,7 @@ def chosen(model: Path, prompts: Path, **values: Any) -> Settings:
 
 @pytest.mark.parametrize(
     "quantization",
-    ["none", "4-bit", *(pytest.param(each, marks=pytest.mark.slow) for each in ("8-bit", "mxfp4"))],
+    ["4-bit", *(pytest.param(each, marks=pytest.mark.slow) for each in ("none", "8-bit", "mxfp4"))],
 )
 def test_four_prompts_are_sampled_scored_and_updated(
     quantization: Quantization, fused: Path, tmp_path: Path
