@@ -8,7 +8,7 @@ from pathlib import Path
 HIDDEN = "…"
 LEAST = 8  # characters of a token; a shorter one would be taken out of ordinary text
 _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_TOKEN", "HUGGINGFACE_TOKEN")
-_IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+_IN_ADDRESS = re.compile(r"(?<=://)[^/\s]+(?=@)")
 _TOKEN = re.compile(r"\b(?:(?:hf|api_org)_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,})(?![A-Za-z0-9_-])")
 
 _secrets: set[str] = set()
@@ -22,7 +22,7 @@ def keep_secret(value: str) -> None:
 
 def hide(text: str) -> str:
     """`text` without this person's hub tokens, keys that were given to `keep_secret`, what looks
-    like a token, and what stands before the @ of an address."""
+    like a token, and what stands before the last @ of an address."""
     for token in (*_secrets, *_own_tokens()):
         text = text.replace(token, HIDDEN)
     return _TOKEN.sub(HIDDEN, _IN_ADDRESS.sub(HIDDEN, text))

@@ -1,9 +1,23 @@
 """The order in which a run draws its prompts: epoch by epoch, restored from two numbers."""
 
+import math
 import random
 from collections.abc import Mapping
 
 from engine.errors import UserError
+from engine.settings.schema import Settings
+
+
+def drawn_in(epochs: float, size: int) -> int:
+    """How many of `size` are drawn in so many epochs; what is begun of one is drawn."""
+    return max(1, math.ceil(round(epochs * size, 6)))  # 1.1 x 10 is no more than 11
+
+
+def total_steps(settings: Settings, prompts: int) -> int:
+    """Steps of a run over so many prompts, those of a warm start apart."""
+    if settings.epochs > 0:
+        return math.ceil(drawn_in(settings.epochs, prompts) / settings.batch_size)
+    return settings.iters
 
 
 class PromptOrder:

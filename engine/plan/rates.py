@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from engine.data.order import total_steps
 from engine.settings.schema import Settings
 
 ADAPTIVE = {"adam", "adamw", "adamax", "lion", "rmsprop", "adagrad", "muon"}
@@ -74,12 +75,9 @@ def training_prompts(settings: Settings, count: Mapping[str, int]) -> int | None
 def expected_updates(settings: Settings, prompts: int | None = None) -> int | None:
     """Updates of the run's own steps, over so many prompts; None where their number decides and
     is not known."""
-    steps = settings.iters
-    if settings.epochs > 0:
-        if not prompts:
-            return None
-        steps = max(1, math.ceil(settings.epochs * prompts / settings.batch_size))
-    return -(-steps // settings.gradient_accumulation_steps)
+    if settings.epochs > 0 and not prompts:
+        return None
+    return math.ceil(total_steps(settings, prompts or 0) / settings.gradient_accumulation_steps)
 
 
 def peak_rate(settings: Settings) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from engine.compute.sampling import Sampler
 from engine.control import Control
-from engine.data.order import PromptOrder
+from engine.data.order import PromptOrder, total_steps
 from engine.data.prompts import Prompt, PromptSet
 from engine.data.recorded_pairs import RecordedPair
 from engine.data.rendering import render_prompt
@@ -211,13 +211,6 @@ def _evaluations(
 
 
 # -- training --------------------------------------------------------------------------------------
-
-
-def total_steps(settings: Settings, prompts: int) -> int:
-    """Steps of a run over so many prompts, those of a warm start apart."""
-    if settings.epochs > 0:
-        return max(1, math.ceil(settings.epochs * prompts / settings.batch_size))
-    return settings.iters
 
 
 def _trainer(

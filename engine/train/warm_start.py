@@ -17,6 +17,7 @@ from engine.control import Control
 from engine.data.chat_messages import Message
 from engine.data.columns import counted
 from engine.data.files import Unusable
+from engine.data.order import drawn_in
 from engine.data.pairs import NO_STEP, JudgedPair, Pair, Verdict, message_record
 from engine.data.preference_check import answer_text
 from engine.data.preferences import Preference, read_preferences
@@ -240,7 +241,7 @@ def load_warm_start(
             f"warm_start: no pair of {settings.warm_start} has room in max_seq_length "
             f"{settings.max_seq_length}; raise it"
         )
-    count = math.ceil(settings.warm_start_epochs * len(pairs))
+    count = drawn_in(settings.warm_start_epochs, len(pairs))
     steps = _steps(settings, run, math.ceil(count / settings.batch_size))
     before = _record(run)
     if before != (now := {**before, "pairs": len(pairs), "steps": steps}):

@@ -514,6 +514,7 @@ def test_a_key_that_is_missing_or_wrong(
     with judge_of(little, judge_key_env="LITTLE_KEY") as judge:
         assert judge.judge(TEXTS)[0].choice == "first"
     assert "open-sesame" not in hide("it is open-sesame")
+    assert hide("no proxy at http://me:p@ss@host:80/") == "no proxy at http://…@host:80/"
 
 
 @pytest.mark.parametrize(

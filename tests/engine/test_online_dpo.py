@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from engine.compute import headway
+from engine.data.order import total_steps
 from engine.data.pairs import Verdict
 from engine.events import Evaluated, Report, StepDone
 from engine.judges import llm
@@ -18,7 +19,6 @@ from engine.runs.folder import LOG
 from engine.session import Session
 from engine.settings.schema import Settings
 from engine.train import update
-from engine.train.assemble import total_steps
 from engine.train.metrics import COUNTS, MEANS, RATES
 from tests.engine.small_models import run_settings, settings, write_prompts, write_run_files
 from tests.timing import TIMING
@@ -321,3 +321,4 @@ def test_length_of_a_run() -> None:
     assert total_steps(settings(epochs=1, batch_size=4), 10) == 3
     assert total_steps(settings(epochs=0.1, batch_size=4), 10) == 1
     assert total_steps(settings(epochs=2.5, batch_size=2), 10) == 13
+    assert total_steps(settings(epochs=1.1, batch_size=1), 10) == 11  # 11.000000000000002
