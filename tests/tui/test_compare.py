@@ -1,5 +1,6 @@
 """Compare: overlaid metrics and the settings that differ."""
 
+import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -9,9 +10,10 @@ from engine.settings.files import preset
 from engine.settings.schema import Settings
 from tests.tui.archive import make_run
 from tests.tui.live import evaluated
-from tests.tui.stage import STANDARD, play, said, shown, until
+from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.archive.compare_screen import CompareScreen, Row, SmallChart, differences, last_rows
+from tui.archive.run_actions import COMPARED
 from tui.run.metric_labels import metric
 from tui.shell.ask import AskText
 from tui.state.run_from_files import RunFromFiles
@@ -99,6 +101,29 @@ def test_keys() -> None:
         assert app.screen is not screen
 
     play(scene)
+
+
+@pytest.mark.parametrize("size", [COMPACT, STANDARD])
+def test_of_many_runs_each_has_its_values_in_sight(size: tuple[int, int]) -> None:
+    seeds = range(11, 11 + COMPARED)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        runs = [
+            make_run(
+                f"run-{seed}",
+                steps=2,
+                pairs=0,
+                settings=preset("starter").model_copy(update={"seed": seed}),
+            )
+            for seed in seeds
+        ]
+        app.push_screen(CompareScreen(runs))
+        await until(pilot, lambda: "reading the runs" not in shown(app))
+        await pilot.pause()
+        [line] = (line for line in shown(app).splitlines() if line.split()[:1] == ["seed"])
+        assert [int(word) for word in line.split()[1:] if word.isdigit()] == list(seeds)
+
+    play(scene, size)
 
 
 def test_long_names_that_differ_at_their_end_are_told_apart() -> None:

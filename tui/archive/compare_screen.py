@@ -36,6 +36,8 @@ from tui.widgets.section_title import SectionTitle
 
 SECONDS = 2.0  # between two looks at runs that still go on
 COLORS = 6
+FEW = 3  # runs whose values have room in a part of the screen, beside the chart
+LEAST = 5  # cells of a value
 NAME = 24  # cells of a run's name in a sentence about several, and at least in the head
 SEVERAL = ("loss", "win_rate", "margin", "kl")  # metrics that are shown together
 
@@ -80,14 +82,14 @@ class CompareScreen(StudioScreen):
         & #body { height: 1fr; margin: 1 0 0 0; }
         & #body > Chart { height: 3fr; }
         & #different { height: 2fr; margin: 1 0 0 0; }
-        &.-wide #body { layout: horizontal; }
-        &.-wide #body > Chart { width: 3fr; height: 1fr; }
-        &.-wide #different { width: 2fr; height: 1fr; margin: 0 0 0 3; }
+        &.-wide.-few #body { layout: horizontal; }
+        &.-wide.-few #body > Chart { width: 3fr; height: 1fr; }
+        &.-wide.-few #different { width: 2fr; height: 1fr; margin: 0 0 0 3; }
         &.-large #different { display: none; }
         & #several { display: none; layout: grid; grid-size: 2 2; grid-gutter: 0 2; height: 3fr; }
         &.-several #several { display: block; }
         &.-several #body > Chart { display: none; }
-        &.-wide #several { width: 3fr; height: 1fr; }
+        &.-wide.-few #several { width: 3fr; height: 1fr; }
     }
     """
     BINDINGS = [  # noqa: RUF012
@@ -102,6 +104,7 @@ class CompareScreen(StudioScreen):
 
     def __init__(self, runs: Sequence[Run]) -> None:
         super().__init__()
+        self.set_class(len(runs) <= FEW, "-few")
         self._runs = runs
         self._sources: list[RunFromFiles] = []
         self._place = 0  # of the chart that has the keys, among several
@@ -234,8 +237,9 @@ class CompareScreen(StudioScreen):
     def _difference_line(self, row: Row, width: int) -> Content:
         """The setting, and its value in each run in the colour of that run."""
         key, values, _ = row
-        name = min(28, max(12, width // 3))
-        room = max(6, (width - name - 2) // max(1, len(values)) - 2)
+        most = width - 2 - len(values) * (LEAST + 2)
+        name = max(12, min(28, width // 3, most))
+        room = max(LEAST, (width - name - 2) // len(values) - 2)
         parts: list[tuple[str, str]] = [(f"{cut(key, name):<{name}}  ", "$muted")]
         for number, text in enumerate(values):
             value = safe_line(text or "empty", room)
