@@ -61,6 +61,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 4,
         "iters": 64,
         "learning_rate": 3e-6,
+        "lr_schedule": {  # at a steady rate one seed of three comes to repeat itself
+            "name": "linear_schedule",
+            "warmup": 0,
+            "decay_fraction": 1.0,
+            "final_rate": 1e-6,
+        },
         "steps_per_report": 4,
         "steps_per_eval": 32,
         "save_every": 16,
