@@ -14,6 +14,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from engine.distributed.gathering import gather
 from engine.machine.launch import Place
 
 START_SECONDS = 120.0  # that ranks get to find each other
@@ -45,8 +46,8 @@ class Group:
         """Find the other ranks, which get so many seconds.
 
         Raises:
-            TimeoutError: they are not all there.
-            RuntimeError: MLX could not connect them.
+            TimeoutError: they are not all there, in words.
+            RuntimeError: they could not be connected, in words.
         """
 
         def connect() -> None:
@@ -54,10 +55,11 @@ class Group:
             if (size := self._group.size()) != self.place.size:
                 raise RuntimeError(f"{size} ranks came, not {self.place.size}")
 
+        gather(self.place, alive, seconds)
         try:
             self._wait(self._submit(connect), seconds, alive)
         except SumTimeout as late:
-            raise TimeoutError from late
+            raise TimeoutError(f"MLX did not connect them within {seconds:.0f} seconds") from late
 
     def sum(self, array: np.ndarray, dtype: mx.Dtype, alive: Alive) -> np.ndarray:
         """The sum over ranks of flat arrays of one size.
@@ -105,7 +107,7 @@ class Group:
         while not wait([future], POLL_SECONDS).done:
             alive()
             if time.monotonic() > end:
-                raise SumTimeout
+                raise SumTimeout("the network between ranks is cut")
         return future.result()
 
     def _serve(self) -> None:

@@ -19,14 +19,16 @@ HOSTFILE, RANK = "MLX_HOSTFILE", "MLX_RANK"
 @dataclass(frozen=True, slots=True)
 class Place:
     """The place of this process among `size` that train together. `backend` is the name that MLX
-    has for what connects them, `address` one at which rank 0 can be reached, where it is known;
-    `neighbours` counts the ranks on this machine, this one included."""
+    has for what connects them, `address` one at which rank 0 can be reached, where it is known, and
+    `port` that at which MLX has it listen there; `neighbours` counts the ranks on this machine,
+    this one included."""
 
     rank: int
     size: int
     backend: str
     address: str | None = None
     neighbours: int = 1
+    port: int | None = None
 
 
 def place(environ: Mapping[str, str] | None = None) -> Place | None:
@@ -52,19 +54,21 @@ def _of_ring(environ: Mapping[str, str]) -> Place | None:
     if not machines:
         return None
     rank = _number(environ, RANK)
-    own = machines[rank] if 0 <= rank < len(machines) else None
-    return Place(rank, len(machines), "ring", machines[0], max(1, machines.count(str(own))))
+    own = machines[rank][0] if 0 <= rank < len(machines) else None
+    neighbours = [address for address, _ in machines].count(str(own))
+    address, port = machines[0]
+    return Place(rank, len(machines), "ring", address, max(1, neighbours), port)
 
 
 @cache
-def _machines(hostfile: str) -> tuple[str, ...]:
-    """The address of each rank's machine, by rank."""
+def _machines(hostfile: str) -> tuple[tuple[str, int], ...]:
+    """The address and port of each rank, by rank."""
     try:
         text = Path(hostfile).read_text(encoding="utf-8").strip()
         hosts = json.loads(text) if text else []
         if not isinstance(hosts, list):
             raise TypeError("it holds no list")
-        return tuple(str(addresses[0]).rpartition(":")[0] for addresses in hosts)
+        return tuple(_address(str(addresses[0])) for addresses in hosts)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(
             f"{HOSTFILE}: {hostfile} is no list of each rank's addresses, such as "
@@ -72,11 +76,21 @@ def _machines(hostfile: str) -> tuple[str, ...]:
         ) from error
 
 
+def _address(text: str) -> tuple[str, int]:
+    """
+    Raises:
+        ValueError: it is no address with a port.
+    """
+    address, _, port = text.rpartition(":")
+    return address, int(port)
+
+
 def _of_nccl(environ: Mapping[str, str]) -> Place | None:
     if "NCCL_HOST_IP" not in environ or "MLX_WORLD_SIZE" not in environ or RANK not in environ:
         return None
     size = _number(environ, "MLX_WORLD_SIZE")
-    return Place(_number(environ, RANK), size, "nccl", environ["NCCL_HOST_IP"])
+    port = _number(environ, "NCCL_PORT") if "NCCL_PORT" in environ else None
+    return Place(_number(environ, RANK), size, "nccl", environ["NCCL_HOST_IP"], port=port)
 
 
 def _of_jaccl(environ: Mapping[str, str]) -> Place | None:
@@ -87,7 +101,14 @@ def _of_jaccl(environ: Mapping[str, str]) -> Place | None:
         size = len(json.loads(Path(devices).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"MLX_IBV_DEVICES: {devices} cannot be read: {error}") from error
-    return Place(_number(environ, RANK), size, "jaccl", coordinator.rpartition(":")[0])
+    try:
+        address, port = _address(coordinator)
+    except ValueError as error:
+        raise UserError(
+            f"MLX_JACCL_COORDINATOR: {coordinator!r} is no address with a port, such as "
+            "10.0.0.1:32323"
+        ) from error
+    return Place(_number(environ, RANK), size, "jaccl", address, port=port)
 
 
 def _of_mpi(environ: Mapping[str, str]) -> Place | None:

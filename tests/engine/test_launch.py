@@ -21,8 +21,8 @@ HOSTS = [["10.0.0.1:5000", "10.0.1.1:5000"], ["10.0.0.2:5000"], ["10.0.0.2:5001"
 
 
 def test_a_ring_has_the_addresses_of_all(tmp_path: Path) -> None:
-    assert place(ring(tmp_path, HOSTS, 0)) == Place(0, 3, "ring", "10.0.0.1", 1)
-    assert place(ring(tmp_path, HOSTS, 2)) == Place(2, 3, "ring", "10.0.0.1", 2)
+    assert place(ring(tmp_path, HOSTS, 0)) == Place(0, 3, "ring", "10.0.0.1", 1, 5000)
+    assert place(ring(tmp_path, HOSTS, 2)) == Place(2, 3, "ring", "10.0.0.1", 2, 5000)
 
 
 def test_one_process_is_no_rank(tmp_path: Path) -> None:
@@ -35,10 +35,13 @@ def test_one_process_is_no_rank(tmp_path: Path) -> None:
 def test_other_launchers_tell_it_in_their_way(tmp_path: Path) -> None:
     nccl = {"NCCL_HOST_IP": "10.0.0.1", "MLX_WORLD_SIZE": "2", "MLX_RANK": "1"}
     assert place(nccl) == Place(1, 2, "nccl", "10.0.0.1")
+    assert place({**nccl, "NCCL_PORT": "12345"}) == Place(1, 2, "nccl", "10.0.0.1", port=12345)
     devices = tmp_path / "devices.json"
     devices.write_text('[[null, "rdma_en2"], ["rdma_en2", null]]')
     jaccl = {"MLX_IBV_DEVICES": str(devices), "MLX_JACCL_COORDINATOR": "10.0.0.1:32323"}
-    assert place({**jaccl, "MLX_RANK": "0"}) == Place(0, 2, "jaccl", "10.0.0.1")
+    assert place({**jaccl, "MLX_RANK": "0"}) == Place(0, 2, "jaccl", "10.0.0.1", port=32323)
+    with pytest.raises(UserError, match=r"MLX_JACCL_COORDINATOR: .* is no address with"):
+        place({**jaccl, "MLX_RANK": "0", "MLX_JACCL_COORDINATOR": "10.0.0.1"})
     mpi = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4"}
     local = {"OMPI_COMM_WORLD_LOCAL_SIZE": "2"}
     assert place({**mpi, **local}) == Place(1, 4, "mpi", None, 2)
