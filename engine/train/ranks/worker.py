@@ -10,6 +10,7 @@ import os
 import socket
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from engine.machine.device import configure_mlx
 from engine.machine.launch import Place
 from engine.runs.archive import versions
 from engine.runs.folder import STATE, Run
+from engine.secrets import hide
 from engine.settings.judge_names import judge_kind
 from engine.settings.judge_roles import evaluator, training_judge
 from engine.settings.schema import Settings
@@ -71,6 +73,7 @@ class RankWorker:
         self._place, self._settings = place, settings
         self._link: Link | None = None
         self._loads = False
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.hung: End | None = None  # how it ended, where the engine's thread cannot say so
 
     def stop(self) -> bool:
@@ -95,8 +98,9 @@ class RankWorker:
         except RankLost:
             pass
         except BaseException as error:  # whatever it is, rank 0 has to know
-            text = str(error) if isinstance(error, UserError | RunError) else repr(error)
-            link.send(do=FAULT, text=text)
+            known = isinstance(error, UserError | RunError)
+            text = str(error) if known else f"{type(error).__name__}: {error}"
+            link.send(do=FAULT, text=hide(text))  # rank 0 does not know the keys of this one
         while link.is_alive:
             link.wait(END_SECONDS)
         return self._end(link)
@@ -109,6 +113,7 @@ class RankWorker:
 
     def _end(self, link: Link) -> End:
         """How rank 0 ended, once its process has."""
+        self._tidy()
         if link.end is None:
             return End(
                 1,
@@ -118,6 +123,12 @@ class RankWorker:
         if not link.end.get("hangs"):
             link.wait(END_SECONDS, exit=True)
         return End(link.end["status"], link.end["text"])
+
+    def _tidy(self) -> None:
+        """Leave no files, where this process ends while the engine's thread is in the middle of
+        something."""
+        if self._folder:
+            self._folder.cleanup()
 
     def _connect(self, group: Group) -> Link:
         group.start(lambda: None)
@@ -142,9 +153,10 @@ class RankWorker:
         settings = Settings.model_validate(begin["settings"])
         link.answer(begin, files=file_digests(settings))
         control = _Following(link)
-        with tempfile.TemporaryDirectory(prefix="lora-studio-rank-") as folder:
+        self._folder = tempfile.TemporaryDirectory(prefix="lora-studio-rank-")
+        with self._folder as folder:
             (Path(folder) / STATE).write_text("{}", encoding="utf-8")
-            journal = Journal(Run(Path(folder)), control.tell, control)
+            journal = _Notes(Run(Path(folder)), control.tell, control)
             both = training_judge(settings), evaluator(settings)
             with judges_elsewhere(*both, journal, control) as elsewhere:
                 work = _Work(group, control, settings, begin, journal, elsewhere)
@@ -156,9 +168,17 @@ class RankWorker:
         link = self._link
         assert link is not None
         link.send(do=FAULT, text=f"it hangs: {what}")
+        self._tidy()
         link.wait(END_SECONDS)
         link.wait(END_SECONDS, exit=True)
         self.hung = End(1, f"rank {self._place.rank} hangs: {what}")
+
+
+class _Notes(Journal):
+    """What is logged goes to rank 0, which keeps the run's files: no disk holds a rank up."""
+
+    def persist(self, write: Callable[[], object]) -> None:
+        pass
 
 
 class _Following(Control):
