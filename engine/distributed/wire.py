@@ -43,18 +43,28 @@ class Wire:
         self._socket = end
         self._take, self._lose = take, lose
         self._sending = threading.Lock()
+        self._jammed = False  # a message was not taken
         self._over = threading.Event()
         self._heard = time.monotonic()  # the last bytes, of whatever message
         for work in (self._read, self._beat):
             threading.Thread(target=work, name="wire", daemon=True).start()
 
     def send(self, message: Message) -> None:
-        """Send a message; what stands in the way is told to `lose`."""
+        """Send a message; what stands in the way is told to `lose`. After half a message nothing
+        is sent any more: nobody could read it, and each would wait as long to be taken."""
         try:
             with self._sending:
-                self.bytes_sent += _send(self._socket, message)
+                if not self._jammed:
+                    self.bytes_sent += self._deliver(message)
         except OSError as error:
             self._finish(f"takes no messages ({error.strerror or type(error).__name__})")
+
+    def _deliver(self, message: Message) -> int:
+        try:
+            return _send(self._socket, message)
+        except OSError:
+            self._jammed = True
+            raise
 
     def close(self) -> None:
         """Close the socket, which the other side notices."""

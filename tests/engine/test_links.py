@@ -207,6 +207,26 @@ def test_who_still_sends_a_long_message_is_not_silent(monkeypatch: pytest.Monkey
     assert "has been silent" in lost[0]
 
 
+def test_what_nobody_takes_is_waited_for_once() -> None:
+    """A rank 0 whose network is cut still has to let the other ranks end."""
+    own, other = socket.socketpair()
+    wire._set_limit(own, socket.SO_SNDTIMEO, 0.1)
+    lost: list[str] = []
+    end = Wire(own, lambda message: None, lost.append)
+    with other:
+        end.send({"do": "begin", "start": "x" * (8 << 20)})
+        assert lost
+        assert "takes no messages" in lost[0]
+        # One more could be sent, now that there is room, and would be no message.
+        with contextlib.suppress(BlockingIOError):
+            while other.recv(1 << 20, socket.MSG_DONTWAIT):
+                pass
+        end.send({"do": "end"})
+        with pytest.raises(BlockingIOError):
+            other.recv(1, socket.MSG_DONTWAIT)
+    end.close()
+
+
 def test_own_addresses_name_what_others_reach_first() -> None:
     addresses = links.own_addresses()
     assert "127.0.0.1" in addresses
