@@ -44,6 +44,12 @@ class RankSession:
         """Ask rank 0 to stop with a checkpoint; False where nobody is there to be asked."""
         return self._worker is not None and self._worker.stop()
 
+    @property
+    def outlives_terminal(self) -> bool:
+        """Whether the run is known to go on where its terminal is lost, as this rank does then."""
+        run = self._worker and self._worker.run_settings
+        return run is not None and run.on_hangup == "continue"
+
     def _work(self) -> None:
         try:
             settings = self._settings and adapter_files.settled(self._settings)[0]

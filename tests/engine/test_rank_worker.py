@@ -12,6 +12,7 @@ from engine.distributed.group import Group
 from engine.distributed.links import Link
 from engine.errors import RunError
 from engine.machine.launch import Place
+from engine.rank_session import RankSession
 from engine.settings.schema import Settings
 from engine.train.ranks import worker
 from engine.train.ranks.worker import RankWorker
@@ -69,6 +70,10 @@ def test_a_rank_needs_no_disk_and_leaves_nothing_on_it(
     thread.start()
     assert told.wait(SOON)
     assert {"do": "log", "level": "info", "text": "downloading a model"} in link.sent
+    session = RankSession(Place(1, 2, "ring"), None)
+    assert not session.outlives_terminal
+    session._worker = rank
+    assert session.outlives_terminal
     link.lost = "rank 0 is gone"
     end = rank.end_of_load()
     assert end is not None

@@ -6,6 +6,7 @@ import faulthandler
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
@@ -13,6 +14,7 @@ from typing import NoReturn
 from engine.errors import RunError, UserError
 from engine.machine.launch import Place, place
 from engine.settings.schema import Settings
+from tui.cli.training import ECHO
 from tui.terminal.exit_status import BAD_INPUT, FAILED, STOPPED_BY
 from tui.text.safe_text import safe_line
 
@@ -21,15 +23,23 @@ REFRESH = 0.15  # seconds between two looks
 
 def work(place: Place, settings: Settings | None) -> NoReturn:
     """Do what rank 0 asks, to its end. A signal stops the run with a checkpoint, as on rank 0; a
-    second one ends this process at once."""
+    second one, unless it is the `ECHO` of the first, ends this process at once. Without its
+    terminal it goes on where the run does."""
     from engine.rank_session import RankSession
 
     session = RankSession(place, settings)
     received: list[int] = []
+    since = 0.0
 
     def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal since
+        if number == signal.SIGHUP and session.outlives_terminal:
+            return
+        if received and number == received[0] and time.monotonic() - since < ECHO:
+            return
         if received or not session.stop():
             os._exit(STOPPED_BY + number)
+        since = time.monotonic()
         received.append(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -59,13 +69,15 @@ def refusals_told() -> Iterator[None]:
 
 
 def _say(error: str) -> None:
-    sys.stderr.write(f"lora-studio: {safe_line(error)}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # the terminal is gone
+        sys.stderr.write(f"lora-studio: {safe_line(error)}\n")
+        sys.stderr.flush()
 
 
 def _leave(error: str, status: int) -> NoReturn:
     """End this process at once: a sum over ranks may hang on a thread of it."""
     if error:
         _say(error)
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
     os._exit(status)

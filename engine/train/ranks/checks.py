@@ -19,7 +19,7 @@ from engine.settings.schema import Settings
 
 # What a model is read from: weights, configs, templates, tokenizers, and code that a person trusts.
 FILES = (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken", ".py")
-# What each rank may have set in a way of its own, since rank 0 alone looks at it.
+# What each rank may have set in a way of its own, since that of rank 0 alone counts.
 OWN_SETTINGS = ("output_root", "run_name", "on_hangup", "lm_studio_name")
 
 

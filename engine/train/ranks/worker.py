@@ -73,6 +73,7 @@ class RankWorker:
         self._place, self._settings = place, settings
         self._link: Link | None = None
         self._loads = False
+        self.run_settings: Settings | None = None  # those of rank 0, once it has told them
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.hung: End | None = None  # how it ended, where the engine's thread cannot say so
 
@@ -150,7 +151,7 @@ class RankWorker:
     def _obey(self, group: Group, link: Link) -> None:
         begin = link.next()
         self._loads = True
-        settings = Settings.model_validate(begin["settings"])
+        self.run_settings = settings = Settings.model_validate(begin["settings"])
         link.answer(begin, files=file_digests(settings))
         control = _Following(link)
         self._folder = tempfile.TemporaryDirectory(prefix="lora-studio-rank-")
