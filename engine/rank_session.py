@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from engine.errors import RunError, UserError
 from engine.machine.blas import import_mlx
 from engine.machine.launch import Place
-from engine.model import adapter_files
 from engine.secrets import hide
 
 if TYPE_CHECKING:
@@ -52,11 +51,10 @@ class RankSession:
 
     def _work(self) -> None:
         try:
-            settings = self._settings and adapter_files.settled(self._settings)[0]
             import_mlx()
             from engine.train.ranks.worker import RankWorker
 
-            self._worker = RankWorker(self._place, settings)
+            self._worker = RankWorker(self._place, self._settings)
             end = self._worker.work()
             self.status, self.error = end.status, end.text
         except UserError as error:

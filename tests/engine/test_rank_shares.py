@@ -19,7 +19,9 @@ from engine.data.pairs import Verdict
 from engine.data.prompts import Prompt
 from engine.distributed.group import Group
 from engine.errors import UserError
+from engine.model.adapter_files import ADAPTER_CONFIG, WEIGHTS, config_text, settled
 from engine.runs.archive import versions
+from engine.settings.schema import Settings
 from engine.train.metrics import Averages
 from engine.train.ranks import waits as rank_waits
 from engine.train.ranks.checks import check_files, check_hello, file_digests
@@ -192,6 +194,26 @@ def test_each_package_that_computes_has_the_same_version_everywhere() -> None:
         other = {**hello, "versions": {**versions(), package: "0.0.1"}}
         with pytest.raises(UserError, match=rf"rank 1 has {package} 0\.0\.1, and rank 0 has"):
             check_hello("rank 1", other, own)
+
+
+def test_adapters_to_start_from_are_needed_on_rank_0_alone(tmp_path: Path) -> None:
+    saved = Settings(num_layers=2)
+    (tmp_path / ADAPTER_CONFIG).write_text(config_text(saved))
+    (tmp_path / WEIGHTS).touch()
+    chosen = Settings(resume_adapter_file=str(tmp_path))
+    own, _ = settled(chosen)
+    assert own != chosen
+
+    def hello(theirs: Settings) -> dict[str, Any]:
+        told = theirs.model_dump(mode="json", exclude_defaults=True)
+        return {"versions": versions(), "settings": told}
+
+    check_hello("rank 1", hello(chosen), own)
+    check_hello("rank 1", hello(own), own)
+    others = {"num_layers": 3}, {"resume_adapter_file": str(tmp_path / "others")}
+    for other in others:
+        with pytest.raises(UserError, match=f"^{next(iter(other))}: rank 1 has"):
+            check_hello("rank 1", hello(chosen.model_copy(update=other)), own)
 
 
 def test_ranks_wait_for_the_slowest_of_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ functions that judge; and what rank 0 has to have.
 Prompts are no part of it: rank 0 alone reads them, and sends what is to be answered.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from engine.errors import UserError
 from engine.judges.function_caller import located
 from engine.machine.memory import disk_free
+from engine.model.adapter_files import KEY, settled
 from engine.model.locate import locate
 from engine.plan.memory import checkpoint_bytes
 from engine.runs.archive import versions
@@ -53,12 +55,17 @@ def check_hello(name: str, hello: Mapping[str, Any], settings: Settings) -> None
             )
     if hello["settings"] is None:
         return
-    others = Settings.model_validate(hello["settings"]).model_dump(mode="json")
-    for key, value in settings.model_dump(mode="json").items():
-        if key not in OWN_SETTINGS and others[key] != value:
+    theirs = Settings.model_validate(hello["settings"])
+    if theirs.resume_adapter_file == settings.resume_adapter_file:
+        with contextlib.suppress(UserError):  # what contradicts them is told below
+            theirs, _ = settled(theirs)  # by rank 0's file, of which the others get the weights
+    others = theirs.model_dump(mode="json")
+    own = settings.model_dump(mode="json")
+    for key in sorted(own, key=lambda key: key != KEY):  # others follow from the adapters
+        if key not in OWN_SETTINGS and others[key] != own[key]:
             raise UserError(
-                f"{key}: {name} has {others[key]!r}, and rank 0 has {value!r}; give all ranks the "
-                "same settings"
+                f"{key}: {name} has {others[key]!r}, and rank 0 has {own[key]!r}; give all ranks "
+                "the same settings"
             )
 
 
