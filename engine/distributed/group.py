@@ -17,7 +17,7 @@ import numpy as np
 from engine.distributed.gathering import gather
 from engine.machine.launch import Place
 
-START_SECONDS = 120.0  # that ranks get to find each other
+START_SECONDS = 300.0  # that ranks get to come, which a person may begin one by one
 POLL_SECONDS = 0.05
 # What a sum may take: a start, and a slow network's time for its bytes. More bytes are summed in
 # turn, so that a network that is cut is noticed as soon with many of them as with few.
