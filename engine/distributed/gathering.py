@@ -32,7 +32,7 @@ def gather(place: Place, alive: Callable[[], None], seconds: float) -> None:
 
     Raises:
         TimeoutError: they are not, in words.
-        RuntimeError: rank 0 cannot listen there, or a rank is gone again, in words.
+        RuntimeError: rank 0 cannot listen there, or a rank is there twice or gone again, in words.
     """
     if place.address is None or place.port is None:
         return
@@ -68,6 +68,8 @@ def _count(where: tuple[str, int], size: int, late: Late) -> str:
                     other.settimeout(WORD_SECONDS)
                     ends.append(other)
                 elif end not in came.values() and (rank := _number(end)) in range(1, size):
+                    if rank in came:
+                        raise RuntimeError(f"rank {rank} came twice; give each its own MLX_RANK")
                     came[rank] = end
                 else:  # a stranger, or a rank that is gone again
                     ends.remove(end)

@@ -45,13 +45,17 @@ def gathered(*ranks: Place) -> Iterator[dict[int, bool]]:
         each.join(SOON)
 
 
+def connected(first: Place) -> socket.socket:
+    """A socket to rank 0, once that listens."""
+    while True:
+        with contextlib.suppress(ConnectionRefusedError):
+            return socket.create_connection((first.address or "", first.port or 0))
+
+
 def test_nobody_goes_on_before_all_are_there() -> None:
     first, second, third = places(3)
     with gathered(third, first) as done:
-        stranger = None
-        while stranger is None:
-            with contextlib.suppress(ConnectionRefusedError):
-                stranger = socket.create_connection((first.address or "", first.port or 0))
+        stranger = connected(first)
         stranger.sendall(b"GET / HTTP/1.0\r\n\r\n")
         stranger.settimeout(SOON)
         with contextlib.suppress(ConnectionResetError):
@@ -76,6 +80,22 @@ def test_a_rank_that_is_gone_again_is_waited_for_anew() -> None:
             assert done == {}
             gather(second, lambda: None, SOON)
     assert done == {0: True}
+
+
+def test_two_of_one_number_are_told_of_at_once() -> None:
+    first, *_ = places(3)
+    ends: list[socket.socket] = []
+
+    def come() -> None:
+        for _ in range(2):
+            ends.append(connected(first))
+            ends[-1].sendall(gathering.HELLO.pack(gathering.WORD, 1))
+
+    threading.Thread(target=come).start()
+    with pytest.raises(RuntimeError, match=r"^rank 1 came twice; give each its own MLX_RANK"):
+        gather(first, lambda: None, SOON)
+    for each in ends:
+        each.close()
 
 
 def test_who_does_not_come_is_named() -> None:
