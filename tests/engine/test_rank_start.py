@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from engine.control import Control
+from engine.distributed.group import Group, SumTimeout
+from engine.distributed.links import Hub, RankLost
 from engine.errors import UserError
 from engine.machine.launch import Place
 from engine.plan.memory import checkpoint_bytes
@@ -24,6 +26,7 @@ from engine.train.ranks.worker import RankWorker
 from engine.train.roles import load_roles
 from engine.train.update import Update
 from tests.engine.small_models import settings, write_model
+from tests.engine.test_update import make_update
 
 SOON = 60.0  # seconds, on a machine that is busy
 
@@ -34,6 +37,24 @@ def test_an_address_of_another_machine_is_refused_by_name(tmp_path: Path) -> Non
     elsewhere = Place(0, 2, "ring", "192.0.2.1")  # of no machine, by RFC 5737
     with pytest.raises(UserError, match=r"rank 0 cannot be reached at 192\.0\.2\.1, the address"):
         Lead(elsewhere, journal, control)
+
+
+def test_a_network_that_is_cut_is_told_of_by_what_did_not_pass(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def cut(*_: object, **__: object) -> None:
+        raise SumTimeout
+
+    control = Control()
+    journal = Journal(Run(tmp_path), lambda event: None, control)
+    monkeypatch.setattr(Group, "spread", cut)
+    monkeypatch.setattr(Hub, "ask", lambda *_: 1)
+    monkeypatch.setattr(Hub, "answers", lambda *_: {})
+    lead = Lead(Place(0, 2, "ring", "127.0.0.1"), journal, control)
+    lost = "^the weights of rank 0 do not reach the others: the network between"
+    with pytest.raises(RankLost, match=lost):
+        lead.spread(make_update())
+    assert str(lead.lost).startswith("the weights of rank 0")
 
 
 def test_whatever_fails_before_ranks_are_linked_ends_in_a_sentence(

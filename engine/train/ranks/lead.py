@@ -335,11 +335,11 @@ class Lead:
                 self._group, own.gradients, len(mine), self._hub.alive, short=self._short
             )
         except SumTimeout:
-            raise self._unsummed("does not come to an end") from None
+            raise self._cut("the sum of gradients over ranks does not come to an end") from None
         checks = self._hub.answers(self._others, number)
         self._waits.add_sum(start)
         if pairs != len(decided) or any(each["check"] != check for each in checks.values()):
-            raise self._unsummed("differs from rank to rank")
+            raise self._cut("the sum of gradients over ranks differs from rank to rank")
         logps = [np.array(answers[rank]["logps"], np.float32) for rank in self._others]
         self._tell_notes()
         return Sums(
@@ -348,9 +348,9 @@ class Lead:
             gradients,
         )
 
-    def _unsummed(self, what: str) -> RankLost:
+    def _cut(self, what: str) -> RankLost:
         names = ", ".join(self._hub.names.values())
-        lost = f"the sum of gradients over ranks {what}: the network between rank 0 and {names}"
+        lost = f"{what}: the network between rank 0 and {names}"
         self._hub.lose(lost)
         return RankLost(lost)
 
@@ -396,4 +396,4 @@ class Lead:
         try:
             self._group.spread(data, len(data), self._hub.alive)
         except SumTimeout:
-            raise self._unsummed("does not come to an end") from None
+            raise self._cut("the weights of rank 0 do not reach the others") from None
