@@ -152,7 +152,7 @@ def _train(
         finished = trainer.train()
         finished = finish(settings, run, trainer, journal, ranks, finished=finished)
         trainer.upkeep.at_end()
-    if ranks.lost:
+    if ranks.lost and not finished:
         raise CannotGoOn(
             f"stopped with a checkpoint of step {trainer.state.step}: {ranks.lost}; "
             f"`lora-studio resume {run.name}` goes on, with any number of ranks"

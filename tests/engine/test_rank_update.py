@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,19 @@ import pytest
 from engine.compute.sampling import Interrupted
 from engine.data.pairs import JudgedPair
 from engine.distributed.links import RankLost
+from engine.session import Session
 from engine.train.online_dpo import learn
 from engine.train.optimizers import build_optimizer
+from engine.train.ranks import Alone
 from engine.train.ranks.update import SharedUpdate
 from engine.train.update import Sums, Update
-from tests.engine.small_models import policy_and_reference, settings, stir
+from tests.engine.small_models import (
+    policy_and_reference,
+    settings,
+    stir,
+    write_model,
+    write_prompts,
+)
 from tests.engine.test_update import judged, make_update, weights
 
 
@@ -83,3 +92,25 @@ def test_an_update_is_given_up_where_it_is_to_stop() -> None:
     assert update.gradients is None
     for name, array in weights(update).items():
         assert (array == before[name]).all()
+
+
+def test_a_run_that_is_over_lacks_nothing_of_a_rank_that_is_lost_then(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As while rank 0 alone still fuses."""
+    monkeypatch.setattr(Alone, "lost", "rank 1 is gone")
+    write_model(tmp_path / "model", scale=1.0)
+    write_prompts(tmp_path / "prompts.jsonl", 4)
+    chosen = settings(
+        model=str(tmp_path / "model"),
+        judge="rule:length",
+        data=str(tmp_path / "prompts.jsonl"),
+        iters=1,
+        batch_size=4,
+        max_completion_length=8,
+        steps_per_eval=-1,
+    )
+    session = Session(chosen)
+    session.start()
+    assert session.join(60)
+    assert (session.status, session.error) == ("finished", None)

@@ -103,7 +103,7 @@ def ranks_of(settings: Settings, journal: Journal, control: Control) -> Iterator
         with _stop_obeyed(control):
             lead.start(settings)
             yield lead
-        status, text = (3, lead.lost) if lead.lost else (0, "")
+        status, text = 0, ""
     except RankLost as lost:  # before there was a loop that could stop with a checkpoint
         text = str(lost)
         raise RunError(f"{lost}; the run had not begun") from lost
