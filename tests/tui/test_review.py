@@ -333,13 +333,28 @@ def test_a_note_stays_with_its_pair_when_a_judge_takes_that_away(review: Open) -
             table.screen.run_changed(())
             await table.press("enter")
             assert "waits no more" in table.said
-            await table.press("1")
+            await table.press("escape", "1")
             [line] = table.session.run.read("pairs.jsonl")
             assert (line["pair_id"], line["note"]) == ("0000001-001", "")
             await table.submit(pair(2, 0))
             table.session.answer = lambda *_, **__: False  # as of a pair that is taken away
             await table.press("1")
             assert "not kept" in table.said
+
+    run(test)
+
+
+def test_a_note_that_the_end_of_the_run_overtakes_stays_to_be_read(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0)) as table:
+            await table.press("n", *"odd")
+            table.session.alive = False
+            await table.pilot.press("enter")
+            assert "the run has ended: the note is not kept" in table.said
+            note = table.screen.query_one("#note", Input)
+            assert (note.value, note.display) == ("odd", True)
+            await table.pilot.press("escape")
+            assert not note.display
 
     run(test)
 

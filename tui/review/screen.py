@@ -225,10 +225,14 @@ class ReviewScreen(LabellingScreen):
         note.focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Keep the note; it is stored with the verdict."""
+        """Keep the note, which is stored with the verdict; one that comes too late stays in the
+        line."""
+        self.run_changed(())
+        if self._queue is None or self._queue.remark() is not self._noted:
+            why = "the pair of this note waits no more" if self._queue else "the run has ended"
+            self.say(f"{why}: the note is not kept, escape closes it")
+            return
         self._noted.note = event.value.strip()
-        if self._queue and self._queue.remark() is not self._noted:
-            self.say("the pair of this note waits no more: the note is not kept")
         self._leave_note()
 
     def action_cancel(self) -> None:
