@@ -359,6 +359,22 @@ def test_a_note_that_the_end_of_the_run_overtakes_stays_to_be_read(review: Open)
     run(test)
 
 
+def test_labels_that_cannot_be_read_are_said_to_be_missing(
+    review: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> list[PastLabel]:
+        raise PermissionError(13, "Permission denied", "pairs.jsonl")
+
+    monkeypatch.setattr("tui.review.screen.earlier_labels", refuse)
+
+    async def test() -> None:
+        async with review(pair(1, 0)) as table:
+            assert table.said.startswith("pairs.jsonl cannot be read: Permission denied; labels")
+            assert table.text("#prompt-text") == "> Question 1.0?"
+
+    run(test)
+
+
 def test_a_long_note_leaves_the_answers_their_room(review: Open) -> None:
     async def test() -> None:
         async with review(pair(1, 0)) as table:

@@ -13,10 +13,11 @@ from engine.events import COMPLETE, Event, PairSampled
 from tui.review.answer_pane import length
 from tui.review.answers import MOST, READING_KEYS, Answers, AnswersScreen
 from tui.review.before_list import BeforeList
-from tui.review.label_queue import LabelQueue, Remark, earlier_labels
+from tui.review.label_queue import LabelQueue, PastLabel, Remark, earlier_labels
 from tui.review.labelling import LabellingScreen
 from tui.review.words import NO_PAIR, idle_content, place_facts, rubric
 from tui.review.writing import writing_content
+from tui.shell.base import ERROR_SECONDS
 from tui.state.live_run import LiveRun
 from tui.text.safe_text import safe, wrap_cut
 from tui.widgets.key_line import KeyLine
@@ -161,8 +162,20 @@ class ReviewScreen(LabellingScreen):
             self._queue = self._session = None
         elif session is not self._session:
             self._session = session
-            self._queue = LabelQueue(session, earlier_labels(session.run) if session.run else [])
+            self._queue = LabelQueue(session, self._earlier(session))
         return self._queue
+
+    def _earlier(self, session: "Session") -> list[PastLabel]:
+        """What was labelled in earlier sittings; of files that cannot be read, nothing."""
+        if session.run is None:
+            return []
+        try:
+            return earlier_labels(session.run)
+        except OSError as error:
+            place = error.filename or session.run.path
+            why = f"{place} cannot be read: {error.strerror or error}"
+            self.say(f"{why}; labels of earlier sittings are not counted", ERROR_SECONDS)
+            return []
 
     def _show_place(self, queue: LabelQueue | None) -> None:
         name = self.studio.view.name if self.studio.view else ""
