@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +85,20 @@ def test_what_a_run_prints_and_logs_is_harmless() -> None:
     log = (made.path / LOG).read_text()
     assert not set(log) & set(map(chr, [*range(9), *range(11, 32), *range(0x7F, 0xA0), 0x202E]))
     assert log.count("\n") == len(EACH) + sum(text.count("\n") for text in EACH)
+
+
+def test_what_libraries_print_is_no_part_of_the_display(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    output = make_output(terminal, RunView(), json=False)
+    print(MARK)
+    print(MARK, file=sys.stderr)
+    output.close()
+    assert MARK not in terminal.getvalue()
+    assert capsys.readouterr() == (f"{MARK}\n", f"{MARK}\n")
 
 
 @pytest.mark.parametrize("name", NAMES)

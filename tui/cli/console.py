@@ -168,7 +168,14 @@ class LiveDisplay:
     def __init__(self, console: Console, view: RunView) -> None:
         self._console, self._view = console, view
         self._summary = Summary(view)
-        self._live = Live(console=console, auto_refresh=False, transient=True)
+        # What others print is captured where it ends up, and not drawn above the display.
+        self._live = Live(
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
         self._live.start()
 
     def show(self, events: list[Event]) -> None:

@@ -109,13 +109,8 @@ def _stopped(name: str, status: int, *, json: bool) -> int:
 def _train(plan: Sweep, cell: Cell, failures: list[str], *, json: bool) -> int:
     from tui.cli.training import train
 
-    run, streams = plan.run_of(cell), (sys.stdout, sys.stderr)
-    try:
-        return train(
-            run.settings() if run else settings_of(cell), run, json=json, failures=failures
-        )
-    finally:  # a display whose terminal is gone leaves streams of its own
-        sys.stdout, sys.stderr = streams
+    run = plan.run_of(cell)
+    return train(run.settings() if run else settings_of(cell), run, json=json, failures=failures)
 
 
 def _heading(plan: Sweep, cell: Cell, left: int, seconds: list[float]) -> str:
