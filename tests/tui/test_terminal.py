@@ -95,6 +95,27 @@ assert sorted(lines) == sorted(f"line {{number}}" for number in range(20_000)), 
     assert done.returncode == 0, done.stderr
 
 
+def test_what_a_closed_pipe_did_not_take_goes_nowhere_else(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    stdout = os.dup(1)
+    os.dup2(writing, 1)
+    try:
+        with CapturedOutput() as output:
+            number = output.out.fileno()
+            with pytest.raises(BrokenPipeError):
+                print("late", file=output.out, flush=True)
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+        os.close(writing)
+    with (tmp_path / "next").open("wb") as file:
+        os.dup2(file.fileno(), number)
+    del output
+    os.close(number)
+    assert (tmp_path / "next").read_bytes() == b""
+
+
 def test_printed_text_becomes_lines() -> None:
     lines = Lines()
     assert lines.feed("one\ntw") == ["one"]

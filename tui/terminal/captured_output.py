@@ -52,9 +52,10 @@ class CapturedOutput:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for stream in (sys.stdout, sys.stderr, self.out, self.err):
+        # Ours are closed: what they could not write would go to who gets their descriptor next.
+        for finish in (sys.stdout.flush, sys.stderr.flush, self.out.close, self.err.close):
             with contextlib.suppress(OSError, ValueError):
-                stream.flush()
+                finish()
         for target, saved in zip((1, 2), self._saved, strict=True):
             os.dup2(saved, target)
             os.close(saved)
