@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from typing import NoReturn
 
 from engine.errors import RunError, UserError
@@ -13,6 +14,8 @@ from tui.terminal.exit_status import BAD_INPUT, FAILED, STOPPED_BY
 def main() -> NoReturn:
     """Entry point: runs a command and exits with its status."""
     _open_closed_streams()
+    if isinstance(sys.stdout, TextIOWrapper):  # a sign that its encoding lacks is no reason to end
+        sys.stdout.reconfigure(errors="replace")
     arguments = sys.argv[1:]
     try:
         if not arguments:

@@ -1,6 +1,8 @@
 """`lora-studio runs show RUN --follow`: a run watched from another process."""
 
+import io
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -97,3 +99,14 @@ def test_a_run_that_is_over_is_told_at_once(run: Run, command: Command) -> None:
     run.update(status="running")  # and nobody trains it
     assert command("runs", "show", "far", "--follow").status == 1
     assert command("runs", "show", "gone", "--follow").status == 2
+
+
+def test_a_sign_that_the_encoding_lacks_ends_nothing(
+    run: Run, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.update(status="finished", step=4)
+    named = archive.rename(run, "größe").name
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="ascii"))
+    assert command("runs", "show", named, "--follow").status == 0
+    assert b"gr??e" in printed.getvalue()
