@@ -89,7 +89,9 @@ def start_run(config: str, name: str) -> Record:
         raise UserError("judge: a person can judge in the app alone; name a model")
     data_folder().mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.NamedTemporaryFile("w", suffix=".yaml", dir=data_folder()) as file,
+        tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", suffix=".yaml", dir=data_folder()
+        ) as file,
         tempfile.TemporaryFile() as errors,
     ):
         file.write(config)
