@@ -50,3 +50,16 @@ def test_bytes_that_are_no_text_are_asked_as_replacement_characters(
     assert first == (Message("system", "th\ufffd"), Message("user", "caf\ufffd?"))
     assert second[-1].content == "why"
     assert capsys.readouterr().out == "Yes.\n\nYes.\n\n"
+
+
+def test_answers_that_go_to_a_file_are_all_that_is_in_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = TextIOWrapper(BytesIO(b"why?\n"))
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    monkeypatch.setattr(chat, "Chat", Answering)
+    chat.talk(make_run("polite", pairs=0), ("policy",))
+    printed = capsys.readouterr()
+    assert printed.out == "Yes.\n\n"
+    assert "Ctrl+D ends" in printed.err

@@ -66,11 +66,13 @@ def prompts() -> Iterator[str]:
     if sys.stdin.isatty():
         import readline  # noqa: F401  what `input` edits the line with
 
+        answers_here = sys.stdout.isatty()  # else a file or a pipe gets them, and nothing else
         while True:
             try:
-                line = input("> ")
+                line = input("> " if answers_here else "")
             except EOFError:
-                print()
+                if answers_here:
+                    print()
                 return
             if line.strip():
                 yield line.strip()
