@@ -89,6 +89,20 @@ def test_each_line_is_an_object_with_json(run: Run, command: Command) -> None:
     assert [line["event"] for line in lines].count("report") == 1  # not those from before
 
 
+def test_a_label_given_as_another_is_taken_back_is_told(run: Run, command: Command) -> None:
+    labels = [PAIR | {"choice": "first", "pair_id": each} for each in ("a", "b", "c")]
+    run.append(PAIRS, labels[:2])
+
+    def work() -> None:
+        run.append(PAIRS, labels[2:])
+        run.rewrite(PAIRS, lambda line: None if line["pair_id"] == "b" else line)
+
+    elsewhere(run, work, "finished")
+    out = command("runs", "show", "far", "--follow", "--json").out
+    told = [json.loads(line) for line in out.splitlines()]
+    assert [line["pair_id"] for line in told if line["event"] == "pair"] == ["c"]
+
+
 def test_a_run_that_is_over_is_told_at_once(run: Run, command: Command) -> None:
     run.update(status="finished", step=4)
     status, out, _ = command("runs", "show", "far", "--follow", "--json")

@@ -65,22 +65,16 @@ class _News:
     """What is added to a run's files, as events."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
-        self._metrics = run.follow(METRICS)
-        self._pairs = [run.follow(file) for file in (PAIRS, UNDECIDED)]
-        for follower in (self._metrics, *self._pairs):
-            follower.skip()
+        self._metrics = _Added(run, METRICS)
+        self._pairs = [_Added(run, file) for file in (PAIRS, UNDECIDED)]
         self._log_count: int | None = None
         self._findings: tuple[Finding, ...] | None = None
 
     def read(self, view: RunView) -> Iterator[Event]:
         """Events since the last call; `view` is what the run's other files say now."""
-        for follower in self._pairs:
-            replaced, lines = follower.read()
-            yield from () if replaced else map(to_pair, lines)
-        replaced, lines = self._metrics.read()
-        # A run that went back to a checkpoint has its older lines written again.
-        for line in () if replaced else lines:
+        for added in self._pairs:
+            yield from map(to_pair, added.read())
+        for line in self._metrics.read():
             if real(line.get("step")) is not None:
                 yield _measured(line)
         known = view.log_count if self._log_count is None else self._log_count
@@ -91,6 +85,26 @@ class _News:
         if self._findings is not None and view.findings != self._findings:
             yield HealthChanged(step=view.step, findings=view.findings)
         self._findings = view.findings
+
+
+class _Added:
+    """The records that come into a file, also while older ones are taken out of it or changed: by
+    a person who takes a label back, or a run that goes back to a checkpoint."""
+
+    def __init__(self, run: Run, file: str) -> None:
+        self._follower = run.follow(file)
+        self._known: set[int] = set()
+        self.read()
+
+    def read(self) -> list[Record]:
+        """The new ones since the last call."""
+        replaced, lines = self._follower.read()
+        marked = {hash(to_json(line)): line for line in lines}
+        if not replaced:
+            self._known |= marked.keys()
+            return lines
+        known, self._known = self._known, set(marked)
+        return [line for mark, line in marked.items() if mark not in known]
 
 
 def _measured(line: Record) -> Event:
