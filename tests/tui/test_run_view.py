@@ -8,7 +8,7 @@ import pytest
 
 from engine.events import Log, PairJudged, Progress, Report, RunEnded, StepDone
 from engine.runs import go_back, run_summary
-from engine.runs.folder import LOG, METRICS, Run
+from engine.runs.folder import LOG, METRICS, PAIRS, Run
 from engine.runs.sweep import result_of
 from engine.settings.files import preset
 from tests.tui.archive import make_run
@@ -154,6 +154,16 @@ def test_a_run_that_another_process_writes_is_kept_up_with() -> None:
     assert archived.view.latest("loss") == 0.1
     assert [line.text for line in archived.view.log][-2:] == ["gone", "  and why"]
     assert archived.view.log[-1].level == "error"
+
+
+def test_a_pair_taken_back_elsewhere_is_gone_and_no_other_comes_twice() -> None:
+    run = make_run("shared", steps=10, pairs=0)
+    line = {"step": 3, "choice": "first", "chosen": "a", "rejected": "b"}
+    run.append(PAIRS, [line | {"pair_id": each} for each in ("one", "two", "three")])
+    archived = RunFromFiles(run)
+    run.rewrite(PAIRS, lambda line: None if line["pair_id"] == "two" else line)
+    archived.update()
+    assert [pair.pair_id for pair in archived.view.pairs] == ["three", "one"]
 
 
 def test_a_damaged_file_harms_nothing_else(tmp_path: Path) -> None:

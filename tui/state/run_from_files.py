@@ -88,7 +88,12 @@ class RunFromFiles:
             self.view.evaluation = replace(evaluation, split=rated["split"])
 
     def _take_pairs(self) -> None:
-        lines = [line for follower in self._pairs for line in follower.read()[1]]
+        read = [follower.read() for follower in self._pairs]
+        if any(replaced for replaced, _ in read):  # a label was taken back, or is another one now
+            self.view.pairs.clear()
+            self._pairs = [self.run.follow(file) for file in (PAIRS, UNDECIDED)]
+            read = [follower.read() for follower in self._pairs]
+        lines = [line for _, added in read for line in added]
         lines.sort(key=lambda line: whole(line.get("step")))
         for line in lines[-NEWEST:]:
             newest = self.view.newest
