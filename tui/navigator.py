@@ -123,5 +123,10 @@ class Navigator:
         self._app.push_screen(screens.publish(run))
 
     def open_guide(self, topic: str | None = None) -> None:
-        """Show the guide at a topic."""
-        self._app.push_screen(screens.guide(topic))
+        """Show the guide at a topic, unless it is in front."""
+        from tui.guide.screen import GuideScreen
+
+        if isinstance(self._app.screen, GuideScreen):
+            studio_of(self._app).say("this is the guide already")
+        else:
+            self._app.push_screen(screens.guide(topic))

@@ -144,6 +144,16 @@ def test_the_card_under_the_cursor_opens_its_topic() -> None:
     play(scene, WIDE)
 
 
+def test_the_guide_does_not_lie_over_itself() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("f1", "f1")
+        await until(pilot, lambda: "the guide already" in said(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(app.screen, GuideScreen))
+
+    play(scene)
+
+
 def test_chapters_have_headings_that_tell_what_is_below() -> None:
     headings = [topic for topic in topics() if topic.heads_chapter]
     assert [topic.title for topic in headings][-2:] == [METRICS, SETTINGS]
