@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from textual.command import CommandPalette
+from textual.command import CommandList, CommandPalette
 from textual.pilot import Pilot
 
 from engine.errors import UserError
@@ -168,6 +168,18 @@ def test_all_keys_of_a_screen_are_in_the_palette() -> None:
         await until(pilot, lambda: session.asked == ["save"])
 
     play(scene, STANDARD)
+
+
+def test_the_palette_outlasts_a_terminal_too_narrow_for_it() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: app.screen.query_one(CommandList).option_count)
+        for width in (5, 1, 80):
+            await pilot.resize_terminal(width, 24)
+            await pilot.press("down")
+        assert isinstance(app.screen, CommandPalette)
+
+    play(scene)
 
 
 def test_what_libraries_print_is_in_the_log_and_not_on_the_screen() -> None:
