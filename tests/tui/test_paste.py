@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 
 import pytest
 from textual import events
@@ -91,6 +92,12 @@ def test_a_tab_is_read_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
     driver = asyncio.run(with_loop())
     seen: list[str] = []
+    sent_signals: list[tuple[int, int]] = []
     monkeypatch.setattr(driver, "process_message", lambda message: seen.append(word(message)))
+    monkeypatch.setattr(os, "kill", lambda *sent: sent_signals.append(sent))
     driver.run_input_thread()
     assert seen == ["paste ␛[31m1\r2", "f1"]
+    assert sent_signals == [(os.getpid(), signal.SIGHUP)]  # the server is gone
+    driver.exit_event.set()
+    driver.run_input_thread()
+    assert len(sent_signals) == 1  # the app has ended by itself

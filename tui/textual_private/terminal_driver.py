@@ -2,6 +2,8 @@
 browser's tab."""
 
 import contextlib
+import os
+import signal
 
 from textual._ansi_sequences import SYNC_END, SYNC_START
 from textual.drivers import linux_driver, web_driver
@@ -37,9 +39,17 @@ class TerminalDriver(LinuxDriver):
 
 
 class TabDriver(WebDriver):
-    """Textual's driver of an app in a browser, with the same parser."""
+    """Textual's driver of an app in a browser, with the same parser. A server that is gone is a
+    terminal that is lost, which no system tells of."""
+
+    def write(self, data: str) -> None:
+        """Write a sequence or a frame; nothing once the server is gone."""
+        with contextlib.suppress(OSError):
+            super().write(data)
 
     def run_input_thread(self) -> None:
-        """Read what the tab sends."""
+        """Read what the tab sends; hang up at its end."""
         web_driver.XTermParser = PasteParser  # pyright: ignore[reportPrivateImportUsage]
         super().run_input_thread()
+        if not self.exit_event.is_set():
+            os.kill(os.getpid(), signal.SIGHUP)
