@@ -208,6 +208,21 @@ def test_a_pair_is_judged(serve: Callable[..., Served], tmp_path: Path) -> None:
     assert label["judge"] == "human"
 
 
+@installed
+def test_open_tabs_do_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tui.cli.serve import StudioServer
+
+    asked: dict[str, Any] = {}
+
+    def run_app(app: Coroutine[Any, Any, Any], **how: Any) -> None:
+        app.close()
+        asked.update(how)
+
+    monkeypatch.setattr(import_module("aiohttp.web"), "run_app", run_app)
+    StudioServer(8000, []).serve()
+    assert asked["shutdown_timeout"] < 1  # seconds; aiohttp's own is a minute
+
+
 def test_without_the_extra_it_is_one_sentence(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from tui.textual_private.served import process_messages
 
 HOST = "127.0.0.1"
 TITLE = "LoRA Studio"
+END_SECONDS = 0.5  # that open tabs get to leave by themselves once the server ends
 CLOSE_SECONDS = 5.0  # that the app of a closed tab gets to let go of it
 SPENT = "This address was used before, or is none: end `lora-studio serve`, and start it anew.\n"
 
@@ -49,6 +50,7 @@ class StudioServer(Server):
             port=self.port,
             access_log=None,  # a line of it would hold the token
             print=lambda *_: self._say_where(),
+            shutdown_timeout=END_SECONDS,
         )
 
     async def on_startup(self, app: Any) -> None:
