@@ -1,6 +1,7 @@
 """The `lora-studio` command as far as it needs no training: statuses, output, speed of help."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from engine.settings.yaml_text import parse_yaml
 from tests.command import Command
 from tests.tui.live import evaluated, started, steps
 from tui.cli import doctor
-from tui.cli.console import Summary
+from tui.cli.console import LiveDisplay, PlainLines, Summary, make_output
 from tui.cli.run_lines import COLUMNS
 from tui.state.run_view import RunView
 
@@ -221,6 +222,19 @@ def test_the_last_words_say_when_the_win_rate_was_measured(step: int, said: str)
     view.fold(events)
     summary.fold(events)
     assert said in summary.closing().plain
+
+
+@pytest.mark.parametrize(("front", "kind"), [(True, LiveDisplay), (False, PlainLines)])
+def test_a_job_behind_its_shell_draws_nothing_in_place(
+    front: bool, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(os, "tcgetpgrp", lambda terminal: os.getpgrp() if front else 1)
+    keyboard, screen = os.openpty()
+    with open(keyboard, "rb"), open(screen, "w", encoding="utf-8") as terminal:
+        output = make_output(terminal, RunView(), json=False)
+        assert isinstance(output, kind)
+        output.close()
 
 
 def test_what_is_wrong_with_a_run_is_shown(command: Command) -> None:

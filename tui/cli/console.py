@@ -32,7 +32,7 @@ from engine.events import (
 from engine.runs.json_lines import to_json
 from tui.run.ending import ending
 from tui.state.run_view import NOT_MEASURED, RunView
-from tui.terminal.requirements import DUMB
+from tui.terminal.requirements import DUMB, in_foreground
 from tui.text.phase import activity, speeds, time_left
 from tui.text.safe_text import safe_line
 from tui.text.suite_changes import table
@@ -68,10 +68,18 @@ def make_output(stream: TextIO, view: RunView, *, json: bool) -> Output:
     if json:
         return JsonLines(stream)
     console = _Console(file=stream, highlight=False, markup=False, emoji=False)
-    if console.is_terminal and os.environ.get("TERM", "") not in DUMB:
+    if console.is_terminal and os.environ.get("TERM", "") not in DUMB and _is_ours(stream):
         return LiveDisplay(console, view)
     console.soft_wrap = True  # a line of a pipe or a file has no width
     return PlainLines(console, view)
+
+
+def _is_ours(stream: TextIO) -> bool:
+    """Whether a terminal is not that of another job, as after `train … &`, whose prompt stays."""
+    try:
+        return in_foreground(stream.fileno())
+    except OSError:  # a terminal that is none of the system's
+        return True
 
 
 class Silence:

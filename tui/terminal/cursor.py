@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TextIO
 
+from tui.terminal.requirements import in_foreground
+
 SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
 
 
@@ -21,7 +23,7 @@ def cursor_back_when_stopped(terminal: TextIO) -> Iterator[None]:
         os.kill(os.getpid(), signal.SIGTSTP)  # stops here
         signal.signal(signal.SIGTSTP, stop)
         with contextlib.suppress(OSError):
-            if os.tcgetpgrp(terminal.fileno()) == os.getpgrp():
+            if in_foreground(terminal.fileno()):
                 os.write(terminal.fileno(), HIDE_CURSOR.encode())
 
     if not terminal.isatty():

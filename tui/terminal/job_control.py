@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tui import textual_private
 from tui.terminal.exit_status import STOPPED_BY
+from tui.terminal.requirements import in_foreground
 
 if TYPE_CHECKING:
     from textual.app import App
-    from textual.driver import Driver
 
     from tui.state.run_control import RunControl
     from tui.terminal.guard import Guard
@@ -66,7 +66,7 @@ class JobControl:
         }
         # Stops here. Where no shell waits for the job, the system ignores the signal.
         os.killpg(os.getpgrp(), signal.SIGTSTP)
-        while _in_background(driver):
+        while not in_foreground(terminal):
             if control.ended_by:
                 self._end(control.ended_by)
             time.sleep(POLL_SECONDS)
@@ -90,15 +90,7 @@ class JobControl:
         driver = textual_private.driver_of(self._app)
         if not driver or not driver.can_suspend or self._control.ended_by:
             return
-        if not _in_background(driver):
+        if in_foreground(textual_private.descriptor_of(driver)):
             driver.suspend_application_mode()
             driver.resume_application_mode()
             self._app.refresh(layout=True)
-
-
-def _in_background(driver: "Driver") -> bool:
-    """Whether the terminal belongs to another job; one that is lost belongs to nobody."""
-    try:
-        return os.tcgetpgrp(textual_private.descriptor_of(driver)) != os.getpgrp()
-    except OSError:
-        return False

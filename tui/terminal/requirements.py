@@ -14,6 +14,15 @@ def in_browser() -> bool:
     return os.environ.get("TEXTUAL_DRIVER", "").endswith(":WebDriver")
 
 
+def in_foreground(terminal: int) -> bool:
+    """Whether a descriptor's terminal is this process's to draw on, and not that of another job of
+    its shell; one that is lost, or is none, belongs to nobody else."""
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return True
+
+
 def refusal() -> str | None:
     """Why the app cannot run here, in one line; None: it can."""
     if (here := place()) and here.rank:
