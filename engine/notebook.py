@@ -20,6 +20,7 @@ from engine.machine.launch import place
 from engine.model import adapter_files
 from engine.runs import archive
 from engine.runs.folder import Run
+from engine.secrets import hide
 from engine.settings.checks import problems
 from engine.settings.schema import Settings
 
@@ -114,17 +115,27 @@ def _run_to_train(settings: Settings, *, in_archive: bool) -> Iterator[tuple[Run
         run = archive.create(settings)
         stack.enter_context(run.lock())
         followers = stack.enter_context(followed(settings, run, run.log))
-        status: RunStatus = "failed"
+        status: RunStatus = "finished"
+        why: str | None = None
         try:
             yield run, followers
-            status = "finished"
-        except NothingLearned:
-            status = "untrained"
-            raise
-        except (CannotGoOn, KeyboardInterrupt):
+        except KeyboardInterrupt:
             status = "stopped"
+            raise
+        except BaseException as error:
+            status = _status_after(error)
+            known = isinstance(error, UserError | RunError)
+            why = hide(str(error) if known else f"{type(error).__name__}: {error}")
+            with contextlib.suppress(RunError):
+                run.log("error", why)
             raise
         finally:
             with contextlib.suppress(RunError, UserError):
-                step = int(run.update(status=status).get("step") or 0)
-                followers.put(RunEnded(status=status, step=step))
+                step = int(run.update(status=status, error=why).get("step") or 0)
+                followers.put(RunEnded(status=status, step=step, error=why))
+
+
+def _status_after(error: BaseException) -> RunStatus:
+    if isinstance(error, NothingLearned):
+        return "untrained"
+    return "stopped" if isinstance(error, CannotGoOn) else "failed"

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 import engine
-from engine.errors import UserError
+from engine import notebook
+from engine.errors import CannotGoOn, NothingLearned, UserError
 from engine.events import Event, Log, Saved, StepDone
 from engine.notebook import train
 from engine.runs import archive
+from engine.runs.folder import LOG
 from engine.settings.files import preset
 from engine.settings.schema import Settings
 
@@ -80,6 +82,26 @@ def test_what_a_listener_raises_ends_it(studio_home: Path) -> None:
         train(few(run_name="broken"), listen, run_folder=True)
     [run] = archive.list_runs()
     assert run.status == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "why"),
+    [
+        (CannotGoOn("the disk is full"), "stopped", "the disk is full"),
+        (NothingLearned("no pair"), "untrained", "no pair"),
+        (ZeroDivisionError("by 0"), "failed", "ZeroDivisionError: by 0"),
+    ],
+)
+def test_a_run_knows_why_it_ended(error: Exception, status: str, why: str) -> None:
+    with (
+        pytest.raises(type(error)),
+        notebook._run_to_train(few(run_name="broken"), in_archive=True),
+    ):
+        raise error
+    [row] = archive.list_runs()
+    run = archive.open_run("broken")
+    assert (row.status, run.state()["error"]) == (status, why)
+    assert f"error   {why}" in (run.path / LOG).read_text()
 
 
 def test_nobody_can_judge_by_hand_there(studio_home: Path) -> None:
