@@ -12,9 +12,13 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     for library in ("MKL", "OMP", "OPENBLAS"):
         os.environ.setdefault(f"{library}_NUM_THREADS", share)
 
+# Tests, and programs that they start by the hundred, are compiled once, whatever the caller keeps.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 import contextlib
 import gc
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +31,7 @@ from engine.machine.blas import import_mlx
 from tests.command import Command, make_command
 from tests.signals import let_programs_take_signals
 
+sys.dont_write_bytecode = False
 let_programs_take_signals()
 import_mlx()  # before any test does
 
