@@ -6,9 +6,10 @@ here imports MLX.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from engine.errors import UserError
@@ -19,7 +20,7 @@ HOSTFILE, RANK = "MLX_HOSTFILE", "MLX_RANK"
 @dataclass(frozen=True, slots=True)
 class Place:
     """The place of this process among `size` that train together. `backend` is the name that MLX
-    has for what connects them, `address` one at which rank 0 can be reached, where it is known, and
+    has for what connects them, `address` one at which all reach rank 0, where it is known, and
     `port` that at which MLX has it listen there; `neighbours` counts the ranks on this machine,
     this one included."""
 
@@ -54,10 +55,25 @@ def _of_ring(environ: Mapping[str, str]) -> Place | None:
     if not machines:
         return None
     rank = _number(environ, RANK)
-    own = machines[rank][0] if 0 <= rank < len(machines) else None
-    neighbours = [address for address, _ in machines].count(str(own))
+    addresses = [address for address, _ in machines]
+    if _by_cables(addresses):
+        return Place(rank, len(machines), "ring")
+    own = addresses[rank] if 0 <= rank < len(machines) else None
     address, port = machines[0]
-    return Place(rank, len(machines), "ring", address, max(1, neighbours), port)
+    return Place(rank, len(machines), "ring", address, max(1, addresses.count(str(own))), port)
+
+
+def _by_cables(addresses: Sequence[str]) -> bool:
+    """Whether a ring of three or more has the addresses that `mlx.distributed_config` gives to its
+    cables, a network of four for each: those of rank 0 are then reached by its neighbours alone."""
+    if len(addresses) < 3:
+        return False
+    try:
+        numbers = [int(IPv4Address(each)) for each in addresses if each.startswith("192.168.")]
+    except ValueError:
+        return False
+    cables = {number >> 2 for number in numbers if number & 3 in (1, 2)}
+    return len(cables) == len(addresses)
 
 
 @cache

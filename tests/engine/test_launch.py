@@ -25,6 +25,19 @@ def test_a_ring_has_the_addresses_of_all(tmp_path: Path) -> None:
     assert place(ring(tmp_path, HOSTS, 2)) == Place(2, 3, "ring", "10.0.0.1", 2, 5000)
 
 
+def test_in_a_ring_of_cables_rank_0_is_found_by_another_network(tmp_path: Path) -> None:
+    cables = [
+        ["192.168.0.5:5000", "192.168.0.13:5000"],
+        ["192.168.0.2:5000"],
+        ["192.168.0.10:5000"],
+    ]
+    assert place(ring(tmp_path, cables, 1)) == Place(1, 3, "ring")
+    both = cables[:2]  # neighbours of each other
+    assert place(ring(tmp_path, both, 1)) == Place(1, 2, "ring", "192.168.0.5", 1, 5000)
+    network = [["192.168.1.5:5000"], ["192.168.1.6:5000"], ["192.168.1.7:5000"]]
+    assert place(ring(tmp_path, network, 1)) == Place(1, 3, "ring", "192.168.1.5", 1, 5000)
+
+
 def test_one_process_is_no_rank(tmp_path: Path) -> None:
     assert place({}) is None
     assert place({"MLX_RANK": "0"}) is None
