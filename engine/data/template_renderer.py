@@ -45,13 +45,15 @@ class TemplateRenderer:
         with self._lock:
             for _ in range(2):  # one that was ended from outside since the last time is replaced
                 process = self._process = self._process or self._start()
+                reply = b""
                 try:
-                    self._await_ready(process)
-                    _pipe(process.stdin).write(line)
-                    _pipe(process.stdin).flush()
-                    reply = _pipe(process.stdout).readline()
+                    self._ready = self._ready or bool(_pipe(process.stdout).readline())
+                    if self._ready:
+                        _pipe(process.stdin).write(line)
+                        _pipe(process.stdin).flush()
+                        reply = _pipe(process.stdout).readline()
                 except BrokenPipeError:
-                    reply = b""
+                    pass
                 except BaseException:  # the thread was interrupted: nobody else may get its reply
                     self._end(seconds=0)
                     raise
@@ -59,6 +61,8 @@ class TemplateRenderer:
                     return json.loads(reply)
                 if self._end() == -signal.SIGALRM:
                     return None
+            if not self._ready:
+                raise UserError(NO_PROCESS)
             return {"too_long": True}  # ended by the system, as where memory ran out
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -76,11 +80,6 @@ class TemplateRenderer:
             )
         except OSError as error:
             raise UserError(NO_PROCESS) from error
-
-    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
-        if not self._ready and not _pipe(process.stdout).readline():
-            raise UserError(NO_PROCESS)
-        self._ready = True
 
     def _end(self, seconds: float = 1.0) -> int:
         """End the process, which has so long to do it by itself; its status, 0 if there is none."""

@@ -24,8 +24,8 @@ Late = Callable[[], bool]  # whether no time is left; raises what ends the wait 
 
 
 def gather(place: Place, alive: Callable[[], None], seconds: float) -> None:
-    """Wait until all ranks are there, which get so many seconds; nothing is waited for where their
-    launcher gives rank 0 no address, and so connects them itself.
+    """Wait until all ranks are there, which get so many seconds; where no address is known at which
+    all reach rank 0, that is left to MLX.
 
     Args:
         alive: looked at while this waits, and raises what ends it.

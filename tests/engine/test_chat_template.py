@@ -129,6 +129,13 @@ def test_it_may_begin_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> No
     assert process is renderer._process
     renderer.close()
     assert process.poll() is not None
+    renderer.begin()
+    ended = renderer._process
+    assert ended
+    ended.kill()  # before it was ready
+    assert renderer.render(values, 100) == {"text": "Why?"}
+    assert renderer._process is not ended
+    renderer.close()
 
 
 def test_who_is_interrupted_leaves_no_reply_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
