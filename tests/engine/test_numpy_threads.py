@@ -39,6 +39,24 @@ def blas_threads() -> list[int]:
     return [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
 
 
+def test_on_one_core_the_first_product_is_made_as_all_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A resumed run begins with other products than the run that it goes on with."""
+    monkeypatch.setattr(threads, "cores", lambda: 1)
+    seen: list[bool] = []
+
+    def look() -> None:
+        seen.append(has_one_core())
+        side_by_side([lambda: None])
+        seen.append(has_one_core())
+
+    fresh = threading.Thread(target=look)
+    fresh.start()
+    fresh.join()
+    assert seen == [True, True]
+
+
 @pytest.mark.skipif(not blas_threads(), reason="BLAS does not tell its threads")
 def test_threads_together_use_no_more_than_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "cores", lambda: 2)

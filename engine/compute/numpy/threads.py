@@ -53,8 +53,11 @@ def side_by_side(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
 
 
 def has_one_core() -> bool:
-    """Whether a task that runs in this thread has one core, as others have the rest."""
-    return getattr(_own, "cores", 0) == 1
+    """Whether what runs in this thread has one core: a task beside others, or all on a machine that
+    has no more, from its first product on."""
+    if not hasattr(_own, "cores"):
+        _own.cores = cores()
+    return _own.cores == 1
 
 
 @functools.cache
