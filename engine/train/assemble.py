@@ -26,6 +26,7 @@ from engine.model.language_model import LanguageModel
 from engine.runs import go_back
 from engine.runs.folder import METRICS, PAIRS, UNDECIDED, Run
 from engine.runs.go_back import AFTER_THE_END
+from engine.runs.json_lines import Record
 from engine.runs.relabel import settle
 from engine.settings.judge_roles import evaluator, training_judge
 from engine.settings.schema import Settings
@@ -296,9 +297,16 @@ def _restore(run: Run, trainer: Trainer, journal: Journal, *, went_back: bool) -
         trainer.judge.restore({label.pair_id: label.verdict for label in labels})
     elif isinstance(trainer.judge, HybridJudge):
         trainer.judge.restore(answered)
-    # What is measured after the last step is measured again.
-    run.rewrite(METRICS, lambda line: None if line.get("split") in AFTER_THE_END else line)
     trainer.upkeep.restore(checkpoint, went_back=went_back)
+    # What is measured after the last step is measured again; and so is the step that was reached,
+    # where its evaluation came after its checkpoint.
+    again = (reached, "valid") if trainer.upkeep.evaluates_first else None
+
+    def unless_measured_again(line: Record) -> Record | None:
+        split = line.get("split")
+        return None if split in AFTER_THE_END or (line.get("step"), split) == again else line
+
+    run.rewrite(METRICS, unless_measured_again)
     return checkpoint is not None
 
 

@@ -66,9 +66,14 @@ class Upkeep:
         self._watches_text = settings.collapse_watch != "off"
         self.must_stop = self._clock.must_stop
 
+    @property
+    def evaluates_first(self) -> bool:
+        """Whether the step that is reached has yet to be evaluated."""
+        return self._state.evaluated < self._state.step and self._evaluation_due()
+
     def before_training(self) -> None:
         """Make the evaluation of the step that is reached, unless it was made already."""
-        if self._state.evaluated < self._state.step and self._evaluation_due():
+        if self.evaluates_first:
             self.evaluate("valid")
         if self._start_needs_guard():
             self._remember_start(self._update.policy)

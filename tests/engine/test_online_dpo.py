@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 
 from engine.compute import headway
+from engine.compute.sampling import Interrupted
 from engine.data.order import total_steps
 from engine.data.pairs import Verdict
-from engine.events import Evaluated, Report, StepDone
+from engine.events import Evaluated, Report, Split, StepDone
 from engine.judges import llm
 from engine.runs import archive
 from engine.runs.folder import LOG
 from engine.session import Session
 from engine.settings.schema import Settings
 from engine.train import update
+from engine.train.best import BestSoFar
 from engine.train.metrics import COUNTS, MEANS, RATES
+from engine.train.upkeep import Upkeep
 from tests.engine.small_models import run_settings, settings, write_prompts, write_run_files
 from tests.timing import TIMING
 
@@ -257,6 +260,29 @@ def test_the_test_is_not_written_twice(chosen: Choose) -> None:
     before = lines(run)
     train(chosen(**values), run=run)
     assert lines(run) == before
+
+
+def test_an_evaluation_is_not_written_twice(
+    chosen: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was stopped in an evaluation makes it when it goes on, and again after a kill."""
+    values = {"iters": 1, "eval_prompts": 3, "guard": "off", "fuse": False}
+    monkeypatch.setattr(BestSoFar, "add", lambda *_: False)  # the best has a checkpoint of its own
+    unbroken = lines(folder_of(train(chosen(**values))))
+    evaluate = Upkeep.evaluate
+
+    def stop_within(self: Upkeep, split: Split, *, step: int | None = None) -> None:
+        if self._state.step:
+            raise Interrupted
+        evaluate(self, split, step=step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Upkeep, "evaluate", stop_within)
+        run = folder_of(train(chosen(run_name="two", **values)))
+    for _ in range(2):  # the second time from the same checkpoint, as after a kill
+        again = train(chosen(run_name="two", **values), run=run)
+        assert again.status == "finished"
+        assert lines(run) == unbroken
 
 
 def test_a_step_with_bad_numbers_is_dropped_counted_and_logged(
