@@ -73,6 +73,8 @@ class Upkeep:
 
     def before_training(self) -> None:
         """Make the evaluation of the step that is reached, unless it was made already."""
+        # Of a step whose checkpoint does not know of it.
+        late = self.evaluates_first and self._state.step > 0
         if self.evaluates_first:
             self.evaluate("valid")
         if self._start_needs_guard():
@@ -80,8 +82,8 @@ class Upkeep:
         not_looked_at = self._state.guarded < self._state.step
         loss = self.guard() if not_looked_at and self._guard_due() else None
         sound = self._sound_checkpoint_due()
-        if sound or self._unsaved_best:
-            self.save(sound=sound, extra=True)
+        if sound or late:
+            self.save(sound=sound, extra=not late)
         self._mind_loss(loss)
         self._begin_step()
 

@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
+from engine.compute.sampling import Interrupted
 from engine.control import Control
 from engine.data.order import PromptOrder
 from engine.errors import UserError
@@ -264,6 +265,28 @@ def test_where_the_start_is_the_best_nothing_is_fused_and_that_is_said(
     tried = trained_weights(run)  # Try it shows the last, and says why
     assert (tried.step, tried.best) == (3, None)
     assert "better than the start" in (tried.note or "")
+
+
+def test_a_run_that_was_stopped_in_its_evaluation_knows_its_best(
+    chosen: Choose, measured: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    purposes = measured((0.5, 0.4))
+    measure = Evaluation.measure
+
+    def stopped(self: Evaluation, policy: Any) -> Any:
+        if purposes:
+            raise Interrupted
+        return measure(self, policy)
+
+    small = chosen(iters=1, guard="off")
+    with monkeypatch.context() as patched:
+        patched.setattr(Evaluation, "measure", stopped)
+        run, _ = train(small)
+    assert run.best() is None
+    train(small, run)
+    assert (run.best() or Best(-1, 0, 0, 0)).is_start
+    with pytest.raises(UserError, match="--keep last takes the last"):
+        weights_to_leave(run)
 
 
 def test_a_run_that_measured_the_start_alone_leaves_its_last_step(

@@ -1,6 +1,7 @@
 """The loop: what is sampled, judged, reported and evaluated when, stopped and resumed."""
 
 import math
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +21,6 @@ from engine.runs.folder import LOG
 from engine.session import Session
 from engine.settings.schema import Settings
 from engine.train import update
-from engine.train.best import BestSoFar
 from engine.train.metrics import COUNTS, MEANS, RATES
 from engine.train.upkeep import Upkeep
 from tests.engine.small_models import run_settings, settings, write_prompts, write_run_files
@@ -263,11 +263,11 @@ def test_the_test_is_not_written_twice(chosen: Choose) -> None:
 
 
 def test_an_evaluation_is_not_written_twice(
-    chosen: Choose, monkeypatch: pytest.MonkeyPatch
+    chosen: Choose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that was stopped in an evaluation makes it when it goes on, and again after a kill."""
+    """A run that was stopped in an evaluation makes it when it goes on, and again after a kill
+    before its next checkpoint."""
     values = {"iters": 1, "eval_prompts": 3, "guard": "off", "fuse": False}
-    monkeypatch.setattr(BestSoFar, "add", lambda *_: False)  # the best has a checkpoint of its own
     unbroken = lines(folder_of(train(chosen(**values))))
     evaluate = Upkeep.evaluate
 
@@ -279,7 +279,11 @@ def test_an_evaluation_is_not_written_twice(
     with monkeypatch.context() as patched:
         patched.setattr(Upkeep, "evaluate", stop_within)
         run = folder_of(train(chosen(run_name="two", **values)))
-    for _ in range(2):  # the second time from the same checkpoint, as after a kill
+    [checkpoint] = run.checkpoints()
+    shutil.copytree(checkpoint, tmp_path / "kept")
+    for _ in range(2):
+        shutil.rmtree(checkpoint)
+        shutil.copytree(tmp_path / "kept", checkpoint)
         again = train(chosen(run_name="two", **values), run=run)
         assert again.status == "finished"
         assert lines(run) == unbroken
