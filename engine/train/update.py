@@ -188,7 +188,10 @@ class Update:
         gradients = sums.gradients
         if self.gradients is not None:
             gradients = _sum(self.gradients, gradients)
-            mx.eval(gradients)
+        if self.settings.gradient_accumulation_steps > 1:
+            # As a checkpoint gives them back: sums over an array go by its order in memory.
+            gradients = {name: mx.contiguous(gradient) for name, gradient in gradients.items()}
+        mx.eval(gradients)
         self.gradients = gradients
         self.gradient_pairs += pairs
         return None
