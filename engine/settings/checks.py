@@ -9,7 +9,15 @@ from engine.data_folder import at_home
 from engine.errors import UserError
 from engine.machine.backend import backend
 from engine.secrets import hide
-from engine.settings.judge_names import HYBRID, RULE, RULES, SETTINGS, address_problem, judge_kind
+from engine.settings.judge_names import (
+    HYBRID,
+    KEY_IN_ADDRESS,
+    RULE,
+    RULES,
+    SETTINGS,
+    address_problem,
+    judge_kind,
+)
 from engine.settings.optimizer_arguments import (
     SCHEDULE_ARGUMENTS,
     SCHEDULE_STEPS,
@@ -87,7 +95,7 @@ def _judge(settings: Settings) -> Iterator[Problem]:
 def _one_judge(name: str, key: str) -> Iterator[Problem]:
     kind = judge_kind(name)
     if kind == "server":
-        if problem := address_problem(name):
+        if problem := address_problem(name) or (hide(name) != name and KEY_IN_ADDRESS):
             yield Problem(key, problem)
     elif hide(name) != name:
         yield Problem(key, f"it {SECRET}")

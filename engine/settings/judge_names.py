@@ -14,6 +14,11 @@ SETTINGS = ("judge", "hybrid_model", "eval_judge")  # that name judges
 RULES = ("length", "matches", "json", "avoid")
 RULE = "rule:"
 
+KEY_IN_ADDRESS = (
+    "an address may hold no key, user, query or fragment, since a run would keep it; put the key "
+    "into an environment variable and name that in judge_key_env"
+)
+
 _FUNCTION = re.compile(r"(?P<file>.+\.py):(?P<function>[^\W\d]\w*)")
 
 
@@ -49,9 +54,6 @@ def address_problem(name: str) -> str | None:
     except ValueError:
         return unreadable
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        return (
-            "an address may hold no key, user, query or fragment, since a run would keep it; put "
-            "the key into an environment variable and name that in judge_key_env"
-        )
+        return KEY_IN_ADDRESS
     printable = all(char.isprintable() and not char.isspace() for char in name)
     return None if parts.hostname and printable else unreadable

@@ -186,6 +186,7 @@ def test_a_list_is_read_shown_and_written(tmp_path: Path) -> None:
         ({"judge": ["starter", "rule:best"]}, "there is no rule:best"),
         ({"judge": ["starter", ""]}, "it names no judge"),
         ({"judge": ["starter", "http://me:key@a/v1"]}, "judge_key_env"),
+        ({"judge": f"http://a/hf_{'x' * 24}/v1"}, "judge_key_env"),
         ({"judge": ["starter", "rule:avoid"]}, "rule:avoid needs words"),
         ({"judge": ["starter", "rule:json"], "judge_weights": [1]}, "1 weights for 2 judges"),
         ({"judge": ["starter", "rule:json"], "judge_weights": [1, 0]}, "has to be above 0"),
