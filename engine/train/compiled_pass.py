@@ -70,6 +70,12 @@ class CompiledPass:
             traced.tokens_per_pass(recompute=settings.grad_checkpoint, step_size=step_size),
         )
         self._call = mx.compile(self._trace)
+        # MLX refuses a function that reads one of its inputs from elsewhere too, as the reference
+        # does where it is what the policy starts from. These are arrays apart, on the same memory.
+        weights = flat(policy.model.trainable_parameters())
+        own = {name: mx.stop_gradient(array) for name, array in weights.items()}
+        policy.model.update(tree(own))
+        mx.eval(policy.model.trainable_parameters())
 
     def groups(
         self, pairs: Sequence[JudgedPair]

@@ -64,7 +64,8 @@ def judged(lengths: Iterable[Sequence[int]]) -> list[JudgedPair]:
 RAGGED = judged([(1, 1, 3), (3, 2, 1), (2, 5, 4), (1, 8, 2), (6, 3, 3)])
 
 
-def update_of(architecture: str, *, seed: int = 1, **values: Any) -> Update:
+def update_of(architecture: str, *, seed: int = 1, at_start: bool = False, **values: Any) -> Update:
+    """Of a policy that was trained a little, unless it is at its start."""
     chosen = settings(
         **{
             "batch_size": 8,
@@ -85,7 +86,8 @@ def update_of(architecture: str, *, seed: int = 1, **values: Any) -> Update:
     mx.random.seed(seed)
     reference, _ = trainable_and_frozen(model, chosen)
     policy, frozen = choose.policy_and_reference(model, reference, tokenizer(), 512)
-    stir(policy.model)
+    if not at_start:
+        stir(policy.model)
     return Update(policy, frozen, chosen, build_optimizer(chosen, 100))
 
 
@@ -125,6 +127,14 @@ def test_a_padded_pass_equals_a_plain_one(method: str) -> None:
 @pytest.mark.parametrize("architecture", KINDS)
 def test_models_of_other_kinds_do_too(architecture: str) -> None:
     assert_equal(architecture)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no compiler")
+@pytest.mark.parametrize("train_type", ["dora", "full"])
+def test_the_first_pass_of_a_policy_that_still_is_its_reference(train_type: str) -> None:
+    update = update_of("qwen3", at_start=True, compile="on", train_type=train_type, num_layers=1)
+    assert learn(update, RAGGED[:1], step=1).means["margin"] == 0
+    assert isinstance(update._compiled, CompiledPass)
 
 
 @pytest.mark.usefixtures("not_compiled")
