@@ -144,9 +144,10 @@ class Upkeep:
         if not self._judge.stores_labels:
             self.waited += monotonic() - start
 
-    def judge_is_away(self, reason: str) -> None:
-        """Pause with a checkpoint, since the judge is not there and was waited for."""
-        self._pause(f"{reason}; the run goes on from here once the judge is back")
+    def judge_is_away(self, reason: str, *, saves: bool = True) -> None:
+        """Pause with a checkpoint, since the judge is not there and was waited for; not `saves`:
+        there is one."""
+        self._pause(f"{reason}; the run goes on from here once the judge is back", saves=saves)
 
     def evaluate(self, split: Split, *, step: int | None = None) -> None:
         """Measure the win rate on a split, if it has prompts and there is a judge to measure by.
@@ -161,7 +162,8 @@ class Upkeep:
                 rates = evaluation.measure(self._update.policy)
                 break
             except JudgeAway as away:
-                self.judge_is_away(str(away))
+                # Of another step the policy is at the end alone, after the last checkpoint.
+                self.judge_is_away(str(away), saves=step == self._state.step)
                 if self.must_stop():
                     raise Interrupted from None
         if split == "valid":
@@ -363,13 +365,14 @@ class Upkeep:
         if excess is not None:
             self._pause(excess)
 
-    def _pause(self, reason: str) -> None:
+    def _pause(self, reason: str, *, saves: bool = True) -> None:
         """Save and pause; a pause that nobody can end is a stop."""
         if not self._control.attended:
             self._halt(reason)
             return
         self._journal.log("error", f"paused with a checkpoint: {reason}")
-        self.save()
+        if saves:
+            self.save()
         self._control.pause()
         self._journal.emit(Paused(step=self._state.step, reason=reason))
 

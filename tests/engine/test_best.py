@@ -12,9 +12,9 @@ from engine.compute.sampling import Interrupted
 from engine.control import Control
 from engine.data.order import PromptOrder
 from engine.errors import UserError
-from engine.events import EndedEarly, Evaluated, Event, Log, Split, StepDone
+from engine.events import EndedEarly, Evaluated, Event, Log, Paused, Split, StepDone
 from engine.export import export
-from engine.judges import llm
+from engine.judges import JudgeAway, llm
 from engine.model import arrays
 from engine.model.adapter_files import WEIGHTS
 from engine.runs import archive
@@ -220,6 +220,34 @@ def test_the_adapters_are_the_best_ones_and_measured_anew(chosen: Choose, measur
     state = run.state()
     assert (state["win_rate_step"], state["win_rate"]) == (2, 0.66)
     assert [line["step"] for line in run.read(METRICS) if line.get("split") == "kept"] == [2]
+
+
+def test_a_judge_that_is_away_at_the_end_leaves_the_last_checkpoint_as_it_is(
+    chosen: Choose, measured: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best is measured anew by then, and its weights are not those of the last step."""
+    purposes = measured((0.5, 0.8, 0.5))
+    measure, control = Evaluation.measure, Control(attended=True)
+    pauses: list[int] = []
+
+    def away_once(self: Evaluation, policy: Any) -> Any:
+        if self._purpose == "kept" and not pauses:  # pyright: ignore[reportPrivateUsage]
+            raise JudgeAway("it is away")
+        return measure(self, policy)
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Paused):
+            pauses.append(event.step)
+            control.pause(False)
+
+    monkeypatch.setattr(Evaluation, "measure", away_once)
+    small = chosen(iters=2, guard="off")
+    run = archive.create(small)
+    with run.lock():
+        assert assemble.train(small, run, control, emit).finished
+    assert (pauses, purposes[-1]) == ([2], "kept")
+    best, last = run.checkpoints()
+    assert not same(best / WEIGHTS, last / WEIGHTS)
 
 
 def test_keep_last_leaves_the_last(chosen: Choose, measured: Any) -> None:
