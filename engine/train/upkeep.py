@@ -69,7 +69,8 @@ class Upkeep:
     @property
     def evaluates_first(self) -> bool:
         """Whether the step that is reached has yet to be evaluated."""
-        return self._state.evaluated < self._state.step and self._evaluation_due()
+        not_made = self._state.evaluated < self._state.step and "valid" in self._evaluations
+        return not_made and self._evaluation_due()
 
     def before_training(self) -> None:
         """Make the evaluation of the step that is reached, unless it was made already."""

@@ -12,7 +12,7 @@ from engine.compute.sampling import Interrupted
 from engine.control import Control
 from engine.data.order import PromptOrder
 from engine.errors import UserError
-from engine.events import EndedEarly, Evaluated, Event, Log, Paused, Split, StepDone
+from engine.events import EndedEarly, Evaluated, Event, Log, Paused, Saved, Split, StepDone
 from engine.export import export
 from engine.judges import JudgeAway, llm
 from engine.model import arrays
@@ -315,6 +315,13 @@ def test_a_run_that_was_stopped_in_its_evaluation_knows_its_best(
     assert (run.best() or Best(-1, 0, 0, 0)).is_start
     with pytest.raises(UserError, match="--keep last takes the last"):
         weights_to_leave(run)
+
+
+def test_a_run_that_evaluates_nothing_saves_nothing_as_it_goes_on(chosen: Choose) -> None:
+    small = chosen(iters=1, eval_prompts=0, guard="off")
+    run, before = train(small)
+    _, after = train(small, run)
+    assert [sum(isinstance(each, Saved) for each in events) for events in (before, after)] == [1, 0]
 
 
 def test_a_run_that_measured_the_start_alone_leaves_its_last_step(
