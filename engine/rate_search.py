@@ -186,8 +186,8 @@ def _try(
 
 
 def _short(settings: Settings, rate: float) -> dict[str, Any]:
-    """What a short run has otherwise than the run that a rate is wanted for: nothing is measured
-    or kept beside its steps, and nothing ends it but this search."""
+    """What a short run has otherwise than the run that a rate is wanted for: nothing is measured,
+    kept or told beside its steps, and nothing ends it but this search."""
     return {
         "learning_rate": rate,
         "lr_schedule": LrSchedule(),
@@ -203,6 +203,8 @@ def _short(settings: Settings, rate: float) -> dict[str, Any]:
         "guard": "off",
         "collapse_watch": "off",
         "judge_watch": "off",
+        "report_to": [],
+        "notify_env": None,
         "fuse": False,
     }
 

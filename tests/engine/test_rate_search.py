@@ -9,7 +9,7 @@ import pytest
 
 from engine import rate_search
 from engine.data.prompts import load_prompts
-from engine.errors import UserError
+from engine.errors import NothingLearned, UserError
 from engine.plan.preview import read_preview
 from engine.plan.rates import expected_updates, rate_advice, training_prompts
 from engine.rate_search import RUNS, ShortRun, kl_limit, next_rate, pick, search_rate
@@ -114,6 +114,19 @@ def test_an_interruption_leaves_nothing_behind(
     with pytest.raises(KeyboardInterrupt):
         search_rate(chosen, on_update=interrupt)
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_nobody_follows_the_short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[Settings] = []
+
+    def train(settings: Settings, *_: object) -> None:
+        tried.append(settings)
+        raise NothingLearned("none had a winner")
+
+    monkeypatch.setattr(rate_search, "train", train)
+    with pytest.raises(UserError, match="no pair has a winner"):
+        search_rate(Settings(report_to=["wandb", "tensorboard"], notify_env="NOTIFY_URL"))
+    assert [(each.report_to, each.notify_env) for each in tried] == [([], None)]
 
 
 def test_a_person_is_not_asked() -> None:
