@@ -91,8 +91,8 @@ class Shape:
 
 
 SMALL = Shape(256, 8, 768, 4, 2, 64, 4_096)  # 7.3 M parameters
-MEDIUM = Shape(768, 12, 2_048, 12, 4, 64, 8_192)  # where matrices rule
-STARTER = Shape(192, 4, 512, 3, 1, 64, 1_280)  # the bundled policy's
+MEDIUM = Shape(768, 12, 2_048, 12, 4, 64, 8_192)  # 82 M, where matrices rule
+STARTER = Shape(192, 4, 384, 3, 1, 64, 1_280)  # the bundled policy's
 QWEN3_06B = Shape(1_024, 28, 3_072, 16, 8, 128, 151_936)
 # Three of four layers have a recurrent state in place of keys and values.
 QWEN3_5_08B = Shape(

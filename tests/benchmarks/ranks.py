@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Two ranks beside two runs of one thread.")
     parser.add_argument("--steps", type=int, default=12, help="of each run")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--medium", action="store_true", help="random weights, 91 M parameters")
+    parser.add_argument("--medium", action="store_true", help="random weights, 82 M parameters")
     parser.add_argument("--short", action="store_true", help="six steps, one round, short answers")
     options = parser.parse_args()
     if options.short:
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def medium(folder: Path) -> dict[str, Any]:
-    """Settings of a run of random weights of 91 million parameters."""
+    """Settings of a run of random weights of 82 million parameters."""
     from tests.benchmarks.random_model import MEDIUM, prompts, write_model
 
     texts = prompts(64, 60, MEDIUM.vocabulary)

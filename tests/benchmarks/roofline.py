@@ -16,7 +16,7 @@ matrices), waiting (no thread of ours ran), and the rest, which is elementwise w
 Where time goes, in percent: one thread, two pairs, by a sampling profiler over lines (Linux, numpy
 2 with its OpenBLAS). "update" is a whole one: reference, policy forward and back, optimizer.
 
-    |                                    | peers' setting    | the 91 M shape    |
+    |                                    | peers' setting    | the 82 M shape    |
     |                                    | sampling | update | sampling | update |
     |------------------------------------|----------|--------|----------|--------|
     | products with weights              |       68 |     46 |       86 |     68 |
@@ -155,7 +155,7 @@ def shares(setting: Setting, parts: Parts, times: int) -> dict[str, float]:
 SETTINGS = {
     "the peers' setting": Setting("small", SMALL),
     "the starter's size": Setting("starter", STARTER, pairs=16, prompt=24, completion=24),
-    "the 91 M shape": Setting("medium", MEDIUM),
+    "the 82 M shape": Setting("medium", MEDIUM),
     "long prompts": Setting("long", SMALL, prompt=512, completion=128),
 }
 
