@@ -1,0 +1,25 @@
+"""A build of the starter goes on where it was, and harms nothing that is there."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.starter.build import __main__ as command
+
+
+def test_what_was_built_otherwise_is_not_taken_for_what_is_asked_for(tmp_path: Path):
+    work = tmp_path / "work"
+    command.begin_or_go_on(work, seed=0, processes=2, every=200)
+    command.begin_or_go_on(work, seed=0, processes=2, every=200)
+    for seed, processes, every in ((1, 2, 200), (0, 1, 200), (0, 2, 1)):
+        with pytest.raises(ValueError, match="--seed 0 --processes 2 --every 200"):
+            command.begin_or_go_on(work, seed, processes, every)
+
+
+def test_models_of_no_use_do_not_take_the_place_of_the_bundled_ones(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["build", "--every", "200"])
+    monkeypatch.setattr(command, "prepare_process", lambda: pytest.fail("it began"))
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "--out" in capsys.readouterr().err
