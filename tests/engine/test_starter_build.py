@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.starter.build import __main__ as command
+from engine.starter.build import model_folder, pretrain, stages
 
 
 def test_what_was_built_otherwise_is_not_taken_for_what_is_asked_for(tmp_path: Path):
@@ -23,3 +24,19 @@ def test_models_of_no_use_do_not_take_the_place_of_the_bundled_ones(monkeypatch,
     with pytest.raises(SystemExit):
         command.main()
     assert "--out" in capsys.readouterr().err
+
+
+def test_a_stage_that_was_interrupted_is_done_again(tmp_path: Path, monkeypatch):
+    def interrupted(folder: Path, *_: object) -> None:
+        folder.mkdir(exist_ok=True)
+        (folder / "model.safetensors").write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    begun = []
+    monkeypatch.setattr(stages, "train_tokenizer", lambda texts: None)
+    monkeypatch.setattr(pretrain, "pretrain", lambda *_: begun.append("policy"))
+    monkeypatch.setattr(model_folder, "save", interrupted)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            stages.build(tmp_path, seed=0)
+    assert begun == ["policy", "policy"]

@@ -10,6 +10,7 @@ import mlx.core as mx
 from engine.judges import presentation
 from engine.model import arrays
 from engine.model.language_model import LanguageModel
+from engine.runs.durable import new_folder, write_file
 from engine.settings.sections.judge import RUBRIC
 from engine.starter.build import grammar, model_folder, pretrain, processes, quality, train_judge
 from engine.starter.build.sample import sample_texts
@@ -35,7 +36,7 @@ WRITTEN_AT = (
 
 
 def build(work: Path, seed: int, every: int = 1) -> None:
-    """Do the stages whose results `work` does not have yet.
+    """Do the stages whose results `work` does not have yet; each is there whole or not at all.
 
     All processes train; the first alone writes and measures. With `every` above 1 only one in so
     many steps is taken, and one in so many prompts and pairs is used: a build that is quick, and
@@ -46,7 +47,8 @@ def build(work: Path, seed: int, every: int = 1) -> None:
         tokenizer = train_tokenizer(tokenizer_texts(seed))
         policy = pretrain.pretrain(tokenizer, seed, report, every)
         if first:
-            model_folder.save(work / "policy", policy, tokenizer, pretrain.LAYERS)
+            with new_folder(work / "policy", private=False) as folder:
+                model_folder.save(folder, policy, tokenizer, pretrain.LAYERS)
         processes.wait_for_all()
     tokenizer = load_tokenizer(work / "policy")
     policy = model_folder.load(work / "policy", tokenizer)
@@ -54,13 +56,15 @@ def build(work: Path, seed: int, every: int = 1) -> None:
     if first and not written_file.exists():
         writer = model_folder.language_model(work / "policy")
         report_table("policy", {"at 0.8": quality.policy_quality(writer, every=every)})
-        written_file.write_text(json.dumps(policy_answers(writer, seed, every)))
+        answers = json.dumps(policy_answers(writer, seed, every))
+        write_file(written_file, answers, private=False)
     processes.wait_for_all()
     written = json.loads(written_file.read_text())
     if not (work / "judge" / "model.safetensors").exists():
         judge = train_judge.train_judge(policy, tokenizer, written, seed, report, every)
         if first:
-            model_folder.save(work / "judge", judge, tokenizer, train_judge.LAYERS)
+            with new_folder(work / "judge", private=False) as folder:
+                model_folder.save(folder, judge, tokenizer, train_judge.LAYERS)
     if first:
         judge = model_folder.language_model(work / "judge")
         known = {name: quality.judge_quality(judge, name, PAIRS // every) for name in RUBRIC_SCORES}
