@@ -1,5 +1,8 @@
 """A build of the starter goes on where it was, and harms nothing that is there."""
 
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,3 +43,18 @@ def test_a_stage_that_was_interrupted_is_done_again(tmp_path: Path, monkeypatch)
         with pytest.raises(KeyboardInterrupt):
             stages.build(tmp_path, seed=0)
     assert begun == ["policy", "policy"]
+
+
+def test_a_build_that_is_told_to_end_ends_its_processes():
+    reading, writing = os.pipe()
+    program = """
+from engine.starter.build.processes import run_in_processes
+run_in_processes(2, ["-c", "import time; print(flush=True); time.sleep(60)"])
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=writing) as build:
+        os.close(writing)
+        with os.fdopen(reading) as lines:
+            assert [lines.readline() for _ in range(2)] == ["\n"] * 2
+            build.send_signal(signal.SIGTERM)
+            assert lines.read() == ""  # nobody holds its other end any more
+    assert build.returncode == 128 + signal.SIGTERM

@@ -7,6 +7,7 @@ processes have the same weights, bit for bit.
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import mlx.core as mx
@@ -28,8 +30,12 @@ def run_in_processes(count: int, command: Sequence[str]) -> int:
     """Run `python COMMAND...` in `count` processes that find each other by `mlx.distributed`.
 
     Returns:
-        0, or the status of the first that failed; the others are then ended.
+        0, or the status of the first that failed; the others are then ended, as all are where
+        this process is told to end.
     """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _leave)
     with tempfile.TemporaryDirectory() as folder:
         hosts = Path(folder) / "hosts.json"
         hosts.write_text(json.dumps([[f"127.0.0.1:{port}"] for port in free_ports(count)]))
@@ -51,6 +57,10 @@ def run_in_processes(count: int, command: Sequence[str]) -> int:
             for process in started:
                 process.kill()
                 process.wait()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def free_ports(count: int) -> list[int]:
