@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engine.starter.build import __main__ as command
-from engine.starter.build import model_folder, pretrain, stages
+from engine.starter.build import model_folder, pretrain, quality, stages
 
 
 def test_what_was_built_otherwise_is_not_taken_for_what_is_asked_for(tmp_path: Path):
@@ -58,3 +59,10 @@ run_in_processes(2, ["-c", "import time; print(flush=True); time.sleep(60)"])
             build.send_signal(signal.SIGTERM)
             assert lines.read() == ""  # nobody holds its other end any more
     assert build.returncode == 128 + signal.SIGTERM
+
+
+def test_a_judge_without_answers_is_right_and_consistent_in_nothing(monkeypatch):
+    silent = lambda judge, rubric, pairs: (np.full(len(pairs), np.nan),) * 3  # noqa: E731
+    monkeypatch.setattr(quality, "ask_both", silent)
+    figures = quality.judge_quality(None, "shorter", count=12)  # pyright: ignore[reportArgumentType]
+    assert figures["accuracy"] == figures["consistent"] == figures["broken loses"] == 0

@@ -68,8 +68,9 @@ def judge_quality(
     for number, wording in enumerate(wordings):
         pairs, labels = drawn_pairs(meaning, each, seed + number)
         q, one, two = ask_both(judge, wording, pairs)
-        hits.append((q > 0.5) == (np.array(labels) > 0.5))
-        agreed.append((one > 0.5) == (two < 0.5))
+        # A pair without an answer is no hit and no agreement: NaN is neither above nor below.
+        hits.append(np.where(np.array(labels) > 0.5, q > 0.5, q < 0.5))
+        agreed.append(((one > 0.5) & (two < 0.5)) | ((one < 0.5) & (two > 0.5)))
         firsts.append((one + two) / 2)
         q, _, _ = ask_both(judge, wording, broken_pairs(each, seed + number))
         intact.append(q > 0.5)
