@@ -1,6 +1,7 @@
 """This program and its peers, measured side by side: `python -m tests.benchmarks.peers`.
 
-Needs the extra `bench` (mlx-lm-lora, TRL, PyTorch). Each contestant is a process of its own that
+Needs the extra `bench` (mlx-lm-lora, TRL, PyTorch), but for `real`, `flat`, `roofline` and
+`starter`, which measure this program alone. Each contestant is a process of its own that
 keeps its model; they take steps in turns, on one machine, with the same random weights, prompts,
 rubric, lengths, number of threads and, but where the table says otherwise, the same BLAS.
 `workers/` says of each what of it is run.
@@ -14,6 +15,7 @@ rubric, lengths, number of threads and, but where the table says otherwise, the 
 """
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -228,8 +230,12 @@ def versus(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure this program and its peers in one run.")
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, comma-separated")
-    parser.add_argument("--quick", action="store_true", help="few rounds")
+    parser.add_argument(
+        "--only", default=",".join(SECTIONS), help="some of the sections: %(default)s"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="few rounds: to see that it works, not to quote"
+    )
     parser.add_argument(
         "--threads", type=int, default=cores(), help="threads of every contestant, else one a core"
     )
@@ -259,13 +265,15 @@ def save(bench: Bench, path: Path) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on: the kind of machine, and versions."""
+    """What the figures depend on: the kind of machine, and versions of what is installed."""
     import importlib.metadata
 
     from engine.machine.device import device
 
-    packages = ("mlx", "mlx-lm", "mlx-lm-lora", "trl", "torch", "transformers", "peft")
-    versions = {name: importlib.metadata.version(name) for name in packages}
+    versions: dict[str, str] = {}
+    for name in ("mlx", "mlx-lm", "mlx-lm-lora", "trl", "torch", "transformers", "peft"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
     return {"device": device().name, "cores": cores(), "versions": versions}
 
 
