@@ -66,8 +66,7 @@ class Plan:
         return folder / f"{self.name}.jsonl"
 
     def done(self, folder: Path) -> bool:
-        lines = records(self.file(folder))
-        return bool(lines) and lines[-1]["press"] == self.looks[-1]
+        return {line["press"] for line in records(self.file(folder))} >= set(self.looks)
 
 
 @dataclass
@@ -150,7 +149,7 @@ def runs_of(plans: Sequence[Plan]) -> tuple[list[Run], list["Prompt"]]:
     import mlx.core as mx
 
     from engine.compute import choose, limits
-    from engine.compute.sampling import Sampler, stream_seed
+    from engine.compute.sampling import stream_seed
     from engine.data.order import PromptOrder
     from engine.machine.device import configure_mlx
     from engine.model.adapters import trainable_and_frozen, view
@@ -169,8 +168,7 @@ def runs_of(plans: Sequence[Plan]) -> tuple[list[Run], list["Prompt"]]:
         )
         for plan in plans
     ]
-    if len({(Sampler.of(each), each.max_completion_length) for each in choices}) > 1:
-        raise SystemExit("--abreast: these runs sample in different ways, so not together")
+    check_alike(choices)
     trained, held_out = prompts_of(plans[0].prompts)
     first = choices[0]
     model, tokenizer, _ = load(
@@ -191,6 +189,22 @@ def runs_of(plans: Sequence[Plan]) -> tuple[list[Run], list["Prompt"]]:
             Run(plan, settings, policy, reference, update, batches(order, trained, settings))
         )
     return runs, held_out
+
+
+def check_alike(choices: Sequence["Settings"]) -> None:
+    """Whether these runs are decoded as one batch of one model, on which each has adapters.
+
+    Raises:
+        SystemExit: they are not.
+    """
+    from engine.compute.sampling import Sampler
+
+    if any(each.train_type != "lora" for each in choices):
+        raise SystemExit("train_type: answers are decoded with LoRA alone here")
+    alike = ("max_completion_length", "batch_size", "model", "quantization")
+    ways = {(Sampler.of(each), *(getattr(each, name) for name in alike)) for each in choices}
+    if len(ways) > 1:
+        raise SystemExit("--abreast: these runs sample in different ways, so not together")
 
 
 def batches(

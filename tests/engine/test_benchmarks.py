@@ -4,8 +4,11 @@ import importlib.metadata
 import json
 from pathlib import Path
 
+import pytest
+
+from engine.settings.files import preset
 from engine.starter import POLICY
-from tests.benchmarks import peers
+from tests.benchmarks import peers, presses
 from tests.benchmarks.random_model import MEDIUM, STARTER
 
 ROOT = Path(__file__).parents[2]
@@ -32,3 +35,29 @@ def test_figures_are_kept_where_no_peer_is_installed(tmp_path: Path, monkeypatch
     monkeypatch.setattr(importlib.metadata, "version", absent)
     peers.save(peers.Bench(tmp_path, False, 1, [], {"flat": 1}), tmp_path / "figures.json")
     assert json.loads((tmp_path / "figures.json").read_text())["figures"] == {"flat": 1}
+
+
+def test_presses_with_a_look_that_was_not_taken_are_not_done(tmp_path: Path):
+    plan = presses.Plan("shorter", "starter", 0, (), looks=(15, 45))
+    file = plan.file(tmp_path)
+    file.write_text("".join(f'{{"press": {press}}}\n' for press in (0, 45)))
+    assert not plan.done(tmp_path)
+    file.write_text("".join(f'{{"press": {press}}}\n' for press in (0, 15, 30, 45)))
+    assert plan.done(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("batch_size", (3, 1)),
+        ("model", ("starter", "elsewhere")),
+        ("quantization", ("none", "4-bit")),
+        ("temperature", (0.8, 1.0)),
+        ("train_type", ("dora", "dora")),
+    ],
+)
+def test_runs_that_no_one_batch_decodes_are_refused(key: str, values: tuple[object, ...]):
+    base = preset(presses.PRESET)
+    presses.check_alike([base, base.model_copy(update={"seed": 1, "learning_rate": 1e-4})])
+    with pytest.raises(SystemExit):
+        presses.check_alike([base.model_copy(update={key: value}) for value in values])
