@@ -26,6 +26,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.signals import leave_when_told_to_end
+
 Row = dict[str, Any]  # part, what, value, and whether it is as it should be (null: no matter)
 
 # The most seconds that each part may take, in the order in which they run.
@@ -48,6 +50,7 @@ def main() -> None:
     chosen = options.only.split(",")
     if unknown := set(chosen) - set(PARTS):
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    leave_when_told_to_end()
     end = time.monotonic() + 60 * options.minutes
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:

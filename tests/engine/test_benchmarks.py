@@ -2,6 +2,9 @@
 
 import importlib.metadata
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +64,26 @@ def test_runs_that_no_one_batch_decodes_are_refused(key: str, values: tuple[obje
     presses.check_alike([base, base.model_copy(update={"seed": 1, "learning_rate": 1e-4})])
     with pytest.raises(SystemExit):
         presses.check_alike([base.model_copy(update={key: value}) for value in values])
+
+
+def test_a_device_check_that_is_told_to_end_ends_its_part():
+    program = """
+import os, signal, sys
+from tests.benchmarks import device_check
+
+def run_part(*_):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield
+    finally:
+        print("its process is killed")
+
+device_check.run_part = run_part
+sys.argv = ["device_check", "--only", "facts"]
+device_check.main()
+"""
+    check = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert check.returncode == 128 + signal.SIGTERM
+    assert "its process is killed" in check.stdout
