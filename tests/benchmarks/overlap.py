@@ -24,6 +24,7 @@ from pathlib import Path
 from tests.end_to_end.program import words
 from tests.end_to_end.ranks import ROOT, SHORT
 from tests.engine.little_server import LittleServer
+from tests.signals import leave_when_told_to_end
 
 PHASES = ("sample_seconds", "judge_seconds", "update_seconds", "step_seconds")
 
@@ -39,6 +40,7 @@ def main() -> None:
     if options.serve:
         serve(options.seconds)
         return
+    leave_when_told_to_end()
     ratios, gains, hidden = [], [], []
     with tempfile.TemporaryDirectory() as folder, server(options.seconds) as address:
         for number in range(options.rounds):

@@ -22,6 +22,7 @@ import numpy as np
 from engine.machine.blas import import_mlx
 from tests.end_to_end.program import words
 from tests.end_to_end.ranks import SHORT, ended, started
+from tests.signals import leave_when_told_to_end
 
 RUNS: dict[str, tuple[int, str]] = {
     "one rank": (1, "float32"),
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=64, help="that the win rate is of")
     options = parser.parse_args()
     import_mlx()
+    leave_when_told_to_end()
     with tempfile.TemporaryDirectory() as folder:
         runs = {name: train(Path(folder), name, options) for name in RUNS}
         show(runs, options.steps)

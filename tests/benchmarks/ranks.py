@@ -4,7 +4,7 @@ other: `python -m tests.benchmarks.ranks`.
 The four processes take turns in pairs, each process on a core of its own, so that what else the
 machine does hits both. The ratio is that of pairs trained a second: of the two ranks together, over
 the sum of the two runs. What ranks lose is shown by phase, in which what rank 0 waits for others is
-counted, and what they wait for each other and sum apart. `--short` is for a first look.
+counted, and what they wait for each other and sum apart. `--short` is for a first look. Linux only.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from typing import Any
 from engine.machine.blas import import_mlx
 from tests.end_to_end.program import words
 from tests.end_to_end.ranks import ROOT, free_ports
+from tests.signals import leave_when_told_to_end
 
 PHASES = ("sample_seconds", "judge_seconds", "update_seconds", "step_seconds")
 OF_RANKS = ("wait_seconds", "longest_wait_seconds", "sum_seconds", "sent_mb")
@@ -49,6 +50,7 @@ def main() -> None:
     if len(cores) < 2:
         sys.exit("two cores are needed")
     import_mlx()
+    leave_when_told_to_end()
     with tempfile.TemporaryDirectory() as folder:
         values = {**RUN, "iters": options.steps}
         if options.medium:
@@ -92,24 +94,29 @@ def measure(
     home.mkdir()
     hosts = home / "hosts.json"
     hosts.write_text(json.dumps([[f"127.0.0.1:{port}"] for port in free_ports(2)]))
-    processes = []
-    for rank, core in enumerate(cores):
-        environment = {**os.environ, "LORA_STUDIO_HOME": str(home), "OMP_NUM_THREADS": "1"}
-        if together:
-            environment |= {"MLX_HOSTFILE": str(hosts), "MLX_RANK": str(rank)}
-        name = "run" if together else f"run{rank}"
-        command = ["taskset", "-c", str(core), sys.executable, "-m", "tui.main", "train", "starter"]
-        processes.append(
-            subprocess.Popen(
-                [*command, "--run-name", name, *words(**values)],
-                env=environment,
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for rank, core in enumerate(cores):
+            environment = {**os.environ, "LORA_STUDIO_HOME": str(home), "OMP_NUM_THREADS": "1"}
+            if together:
+                environment |= {"MLX_HOSTFILE": str(hosts), "MLX_RANK": str(rank)}
+            name = "run" if together else f"run{rank}"
+            program = [sys.executable, "-m", "tui.main", "train", "starter", "--run-name", name]
+            processes.append(
+                subprocess.Popen(
+                    ["taskset", "-c", str(core), *program, *words(**values)],
+                    env=environment,
+                    cwd=ROOT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                )
             )
-        )
-    if any(each.wait() for each in processes):
-        sys.exit("a run has failed")
+        if any(each.wait() for each in processes):
+            sys.exit("a run has failed")
+    finally:
+        for each in processes:
+            each.kill()
+            each.wait()
     runs = [of_run(folder) for folder in sorted((home / "runs").iterdir())]
     measured = {phase: statistics.mean(run[phase] for run in runs) for phase in PHASES}
     measured["pairs a second"] = sum(values["batch_size"] / run["step_seconds"] for run in runs)

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.end_to_end.ranks import ROOT, free_ports
+from tests.signals import leave_when_told_to_end
 
 # -- measured --------------------------------------------------------------------------------------
 
@@ -258,6 +259,7 @@ TIMES = 7
 
 def measure() -> None:
     """Time sums of gradients between two ranks on loopback."""
+    leave_when_told_to_end()
     with tempfile.TemporaryDirectory() as folder:
         hosts = Path(folder) / "hosts.json"
         hosts.write_text(json.dumps([[f"127.0.0.1:{port}"] for port in free_ports(2)]))
@@ -270,8 +272,13 @@ def measure() -> None:
             )
             for number in range(2)
         ]
-        if any(each.wait() for each in ranks):
-            sys.exit("a rank has failed")
+        try:
+            if any(each.wait() for each in ranks):
+                sys.exit("a rank has failed")
+        finally:
+            for each in ranks:
+                each.kill()
+                each.wait()
 
 
 def rank() -> None:

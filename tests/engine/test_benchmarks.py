@@ -11,7 +11,7 @@ import pytest
 
 from engine.settings.files import preset
 from engine.starter import POLICY
-from tests.benchmarks import peers, presses
+from tests.benchmarks import peers, presses, ranks
 from tests.benchmarks.random_model import MEDIUM, STARTER
 
 ROOT = Path(__file__).parents[2]
@@ -87,3 +87,22 @@ device_check.main()
     )
     assert check.returncode == 128 + signal.SIGTERM
     assert "its process is killed" in check.stdout
+
+
+def test_a_run_that_fails_takes_the_other_with_it(tmp_path: Path, monkeypatch):
+    class Started:
+        def __init__(self, *_: object, **__: object) -> None:
+            self.killed = False
+            started.append(self)
+
+        def wait(self) -> int:
+            return 1
+
+        def kill(self) -> None:
+            self.killed = True
+
+    started: list[Started] = []
+    monkeypatch.setattr(subprocess, "Popen", Started)
+    with pytest.raises(SystemExit, match="a run has failed"):
+        ranks.measure(tmp_path / "home", [0, 1], {}, together=False)
+    assert [each.killed for each in started] == [True, True]
