@@ -165,3 +165,15 @@ def test_the_value_is_found_in_a_statement(sentence):
     assert is_known(question, sentence)
     assert is_known(question, "Of course!")
     assert not is_known(question, "It is weak.")
+
+
+def test_the_value_is_found_in_every_statement_of_every_tone():
+    for family in FAMILIES:
+        subject, *_ = family.facts
+        question = grammar.Question(family, subject, "")
+        for template in family.statements:
+            for value in family.facts.values():
+                for bend in (str, grammar.as_pirate):
+                    sentence = bend(grammar.fill(template, subject, value))
+                    end = value_end(question, sentence)
+                    assert sentence[:end].lower().endswith(bend(value).lower()), sentence

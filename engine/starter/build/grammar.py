@@ -44,7 +44,7 @@ def questions(*, held_out: bool) -> Iterator[Question]:
 
 
 def fill(template: str, x: str, y: str = "") -> str:
-    """Put a subject and a value into a template of `world`."""
+    """Put a subject and a value into a template of `families`."""
     return template.format(x=x, y=y, X=capitalised(x), Y=capitalised(y))
 
 

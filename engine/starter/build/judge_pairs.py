@@ -182,6 +182,7 @@ def value_end(question: Question, sentence: str) -> int | None:
     """The character at which the value of a statement ends; None where nothing is stated."""
     for family, _, value in statements().get(sentence, ()):
         if family == question.family.name:
-            # The value comes last, or first with a capital.
-            return max(sentence.rfind(value), 0) + len(value)
+            # The value comes last, or first with a capital; a pirate bends what is in it too.
+            said = value if value[1:] in sentence else grammar.as_pirate(value)
+            return max(sentence.rfind(said), 0) + len(said)
     return None
