@@ -36,7 +36,7 @@ class Measurement:
 
 
 MEASURED = (
-    Measurement("starter", "the starter", 1_526_000, "sgd", 2.0, 0.8, breaks=5.0, updates=80),
+    Measurement("starter", "the starter", 1_526_000, "sgd", 2.0, 0.8, breaks=2.4, updates=80),
     Measurement(
         "HuggingFaceTB/SmolLM2-135M-Instruct",
         "SmolLM2-135M",

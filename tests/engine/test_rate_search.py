@@ -143,7 +143,8 @@ STARTER, SMOLLM2 = 1_526_000, 134_515_000
     ("source", "changes", "parameters", "warning", "told"),
     [
         ("starter", {}, STARTER, False, "80 updates · rate x scale: 0.8 x 2 worked for the"),
-        ("starter", {"learning_rate": 5.0}, STARTER, True, "is likely to break the text"),
+        ("starter", {"learning_rate": 2.4}, STARTER, True, "as 2.4 x 2 did the starter's"),
+        ("starter", {"learning_rate": 1.8}, STARTER, False, "0.8 x 2 worked for the starter"),
         ("starter", {"learning_rate": 0.02}, STARTER, True, "cannot move the model in 80 updates"),
         (
             "starter",
