@@ -11,7 +11,7 @@ import pytest
 
 from engine.settings.files import preset
 from engine.starter import POLICY
-from tests.benchmarks import peers, presses, ranks
+from tests.benchmarks import peers, presses, ranks, roofline
 from tests.benchmarks.random_model import MEDIUM, STARTER
 
 ROOT = Path(__file__).parents[2]
@@ -106,3 +106,19 @@ def test_a_run_that_fails_takes_the_other_with_it(tmp_path: Path, monkeypatch):
     with pytest.raises(SystemExit, match="a run has failed"):
         ranks.measure(tmp_path / "home", [0, 1], {}, together=False)
     assert [each.killed for each in started] == [True, True]
+
+
+def test_a_share_of_a_step_is_counted_once(monkeypatch):
+    class Parts:
+        def __init__(self, *_: object) -> None: ...
+
+        def nothing(self) -> None: ...
+
+        sample = judge = update = nothing
+
+    seconds = {"drawing": 2.0, "sampling, drawing included": 5.0}
+    timed = iter([1.0, 1.0, *seconds.values()])  # two products before
+    monkeypatch.setattr(roofline, "Parts", Parts)
+    monkeypatch.setattr(roofline, "fastest", lambda *_: next(timed))
+    found = roofline.shares(peers.Setting("tiny", STARTER, completion=2), Parts(), 1)  # pyright: ignore[reportArgumentType]
+    assert found["Python"] / found["drawing"] == pytest.approx(3 / 2)
