@@ -59,14 +59,18 @@ def _run(name: str, command: list[str]) -> bool:
 def _finish(command: list[str], *, shown: bool = False) -> tuple[CompletedProcess[str], float]:
     """Run a command to its end; with what it said, unless it is `shown`, and the seconds."""
     start = time.monotonic()
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        check=False,
-        text=True,
-        stdout=None if shown else subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    try:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            check=False,
+            text=True,
+            stdout=None if shown else subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+    except FileNotFoundError:
+        absent = f"there is no {command[0]}: pip install -e '.[dev]'"
+        done = CompletedProcess(command, 127, absent)
     return done, time.monotonic() - start
 
 
