@@ -175,6 +175,8 @@ def _item(line: str) -> Item:
     by_function = "check" not in fields and "value" not in fields
     if not isinstance(prompt, str) or not prompt.strip():
         raise ValueError("prompt has to be a text")
+    if prompt != prompt.encode(errors="ignore").decode():  # which no tokenizer takes
+        raise ValueError("prompt has half of a character, a lone surrogate")
     if check is None and not by_function:
         raise ValueError(f"check has to be one of {', '.join(get_args(Check))}")
     if check == "equals" and not _is_text(value):

@@ -50,6 +50,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ({"prompt": "p", "check": "is"}, "check has to be one of equals, contains, matches, json"),
         ({"prompt": "p", "check": "json", "score": 1}, "there is no key 'score'"),
         ({"prompt": " ", "check": "json"}, "prompt has to be a text"),
+        ({"prompt": "p\ud83d", "check": "json"}, "prompt has half of a character"),
         ({"prompt": "p", "check": "equals"}, "equals needs a text"),
         ({"prompt": "p", "check": "equals", "value": True}, "equals needs a text"),
         ({"prompt": "p", "check": "contains", "value": ["a", False]}, "contains needs a text"),
