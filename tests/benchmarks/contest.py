@@ -107,7 +107,7 @@ class Contestant:
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         setting = {"fast_blas": True, "judge_tokens": 16} | told | self.options
-        log = Path(told["folder"], f"{self.worker}.log")
+        log = self._log(told)
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"tests.benchmarks.workers.{self.worker}", json.dumps(setting)],
             stdin=subprocess.PIPE,
@@ -124,7 +124,7 @@ class Contestant:
         assert self._process.stdin is not None
         self._process.stdin.write("step\n")
         self._process.stdin.flush()
-        log = Path(told["folder"], f"{self.worker}.log")
+        log = self._log(told)
         answer = self._answer(log)
         self._answer(log)
         if count:
@@ -139,6 +139,10 @@ class Contestant:
     def median(self, what: str) -> float:
         """Median over its steps: seconds of a phase, or bytes."""
         return statistics.median(step[what] for step in self.steps)
+
+    def _log(self, told: dict[str, Any]) -> Path:
+        """What it says on standard error: of it alone, since two may be of one worker."""
+        return Path(told["folder"], f"{self.name}.log")
 
     def _answer(self, log: Path) -> dict[str, Any]:
         assert self._process is not None

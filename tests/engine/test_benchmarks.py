@@ -1,6 +1,7 @@
 """The benchmarks measure what is said of them, and keep what they have measured."""
 
 import importlib.metadata
+import io
 import json
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from engine.settings.files import preset
 from engine.starter import POLICY
-from tests.benchmarks import peers, presses, ranks, roofline
+from tests.benchmarks import contest, peers, presses, ranks, roofline
 from tests.benchmarks.random_model import MEDIUM, STARTER
 
 ROOT = Path(__file__).parents[2]
@@ -122,3 +123,20 @@ def test_a_share_of_a_step_is_counted_once(monkeypatch):
     monkeypatch.setattr(roofline, "fastest", lambda *_: next(timed))
     found = roofline.shares(peers.Setting("tiny", STARTER, completion=2), Parts(), 1)  # pyright: ignore[reportArgumentType]
     assert found["Python"] / found["drawing"] == pytest.approx(3 / 2)
+
+
+def test_contestants_of_one_worker_have_a_log_each(tmp_path: Path, monkeypatch):
+    class Ended:
+        stdout = io.StringIO()
+
+        def __init__(self, command: list[str], stderr: io.TextIOWrapper, **_: object) -> None:
+            stderr.write(f"what {json.loads(command[-1])['who']} said")
+            stderr.close()
+
+    monkeypatch.setattr(subprocess, "Popen", Ended)
+    told = {"folder": str(tmp_path), "threads": 1}
+    one, other = (contest.Contestant(name, "peer", {"who": name}) for name in ("one", "other"))
+    for each in (one, other, one):
+        with pytest.raises(SystemExit, match=f"{each.name} ended: what {each.name} said"):
+            each.start(told)
+    assert len(list(tmp_path.iterdir())) == 2
