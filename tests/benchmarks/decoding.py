@@ -158,7 +158,13 @@ def by_transformers(folder: Path) -> Write:
         prompts = [PROMPT.format(number) for number in range(rows)]
         batch = tokenizer(prompts, return_tensors="pt", padding=True)
         with torch.inference_mode():
-            model.generate(**batch, do_sample=True, min_new_tokens=TOKENS, max_new_tokens=TOKENS)
+            model.generate(
+                **batch,
+                do_sample=True,
+                top_k=0,  # none is left out; by default all but the 50 likeliest are
+                min_new_tokens=TOKENS,
+                max_new_tokens=TOKENS,
+            )
 
     return write
 

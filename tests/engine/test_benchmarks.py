@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
 from engine.settings.files import preset
 from engine.starter import POLICY
-from tests.benchmarks import contest, peers, presses, ranks, roofline
+from tests.benchmarks import contest, decoding, peers, presses, ranks, roofline
 from tests.benchmarks.random_model import MEDIUM, STARTER
 
 ROOT = Path(__file__).parents[2]
@@ -140,3 +141,12 @@ def test_contestants_of_one_worker_have_a_log_each(tmp_path: Path, monkeypatch):
         with pytest.raises(SystemExit, match=f"{each.name} ended: what {each.name} said"):
             each.start(told)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_transformers_draws_from_all_tokens_as_this_program_does(tmp_path: Path, monkeypatch):
+    torch, transformers = MagicMock(), MagicMock()
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setitem(sys.modules, "transformers", transformers)
+    decoding.by_transformers(tmp_path)(2)
+    model = transformers.AutoModelForCausalLM.from_pretrained.return_value
+    assert model.generate.call_args.kwargs["top_k"] == 0
