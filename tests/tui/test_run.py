@@ -63,7 +63,9 @@ def test_a_long_update_says_how_far_it_is() -> None:
     watch(scene, LiveSession([Progress(phase="loading", step=0), far]))
 
 
-@pytest.mark.parametrize("size", [COMPACT, STANDARD, (60, 16), (120, 24), (80, 50)])
+@pytest.mark.parametrize(
+    "size", [COMPACT, STANDARD, (60, 16), (120, 24), (80, 36), (110, 42), (80, 50)]
+)
 def test_everything_is_in_sight(size: tuple[int, int]) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         for _ in range(40):  # the log is drawn in its own time
@@ -79,6 +81,7 @@ def test_everything_is_in_sight(size: tuple[int, int]) -> None:
         assert "health: steady" in text
         if size != (60, 16):
             assert "How do I keep basil alive?" in text
+            assert "Basil is a herb" in text
         assert max(len(line) for line in text.split("\n")) <= size[0]
 
     watch(scene, size=size)

@@ -19,6 +19,7 @@ TALL_FROM = 36  # lines of the screen from which a card has several
 TALL = 4  # lines of such a card: value, two of sparkline, space
 NARROW_TALL = 3  # of one in a column of its own: value, sparkline, space
 NARROW_FROM = 48  # lines of the screen from which it has as many; below, two
+OTHERS = 19  # lines of the screen that its other parts take, where they are below the cards
 
 
 class CardGrid(Widget, can_focus=True):
@@ -77,9 +78,12 @@ class CardGrid(Widget, can_focus=True):
         """Lines of all rows of cards, in as many columns as fit into `width`."""
         self._columns = sum(width >= least for least in COLUMNS_FROM)
         lines = self.app.size.height
-        tall = TALL if self._columns > 1 else NARROW_TALL if lines >= NARROW_FROM else 2
-        self._card_height = tall if lines >= TALL_FROM else 1
         rows = -(-len(self._metrics) // self._columns)
+        if self._columns > 1:
+            tall, least = TALL, max(TALL_FROM, rows * TALL + OTHERS)
+        else:
+            tall, least = NARROW_TALL if lines >= NARROW_FROM else 2, TALL_FROM
+        self._card_height = tall if lines >= least else 1
         return rows * self._card_height
 
     def render(self) -> Content:
