@@ -143,6 +143,21 @@ def test_note_and_flag_go_with_their_pair(
     assert (kept.note, kept.flagged) == ("both miss the point", True)
 
 
+@pytest.mark.parametrize("by", ["undo", "take_back"])
+def test_what_was_said_of_a_pair_comes_back_with_it(
+    judge: HumanJudge, labels: Labels, queue: LabelQueue, by: str
+) -> None:
+    judge.submit(batch(1))
+    queue.refresh()
+    queue.remark().note, queue.remark().flagged = "both miss the point", True
+    queue.give("left")
+    assert (queue.undo() if by == "undo" else queue.take_back("0000001-000")) == "undone"
+    queue.refresh()
+    assert (queue.remark().note, queue.remark().flagged) == ("both miss the point", True)
+    queue.give("right")
+    assert labels.kept["0000001-000"].note == "both miss the point"
+
+
 def test_undo_shows_the_pair_again_and_walks_back(judge: HumanJudge, queue: LabelQueue) -> None:
     judge.submit(batch(1))
     for _ in range(2):

@@ -41,11 +41,20 @@ class LabelSession(Protocol):
     def agreement(self) -> tuple[int, int]: ...
 
 
+@dataclass(slots=True)
+class Remark:
+    """What is said of a pair before its verdict."""
+
+    note: str = ""
+    flagged: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class PastLabel:
     """A label that a person gave: to which pair, of which step; a repeat is no label of its own.
 
-    `prompt`, which is untrusted, and `shown`, the verdict, are known of those of this sitting.
+    `prompt`, which is untrusted, `shown`, the verdict, and `remark` are known of those of this
+    sitting.
     """
 
     pair_id: str
@@ -53,14 +62,7 @@ class PastLabel:
     repeat: bool = False
     prompt: str = ""
     shown: Shown | Pick | None = None
-
-
-@dataclass(slots=True)
-class Remark:
-    """What is said of a pair before its verdict."""
-
-    note: str = ""
-    flagged: bool = False
+    remark: Remark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class LabelQueue:
         self._remarks.pop(pair.pair_id, None)
         self._times.append(self.clock())
         asked = prompt_line(pair.prompt, pair.messages)
-        label = PastLabel(pair.pair_id, pair.step, pair.repeat, asked, shown)
+        label = PastLabel(pair.pair_id, pair.step, pair.repeat, asked, shown, remark)
         self.labels.append(label)
         return True
 
@@ -133,7 +135,7 @@ class LabelQueue:
             if outcome == "unknown":  # it was taken back elsewhere
                 continue
             if outcome == "undone":
-                self._show(last.pair_id)
+                self._ask_again(last.pair_id, last.remark)
             return outcome
         return "nothing"
 
@@ -146,12 +148,17 @@ class LabelQueue:
         outcome = self.session.undo(pair_id)
         if outcome == "learned":
             return outcome
+        own = (each.remark for each in self.labels if each.pair_id == pair_id and not each.repeat)
+        remark = next(own, None)
         self.labels = [label for label in self.labels if label.pair_id != pair_id]
         if outcome == "undone":
-            self._show(pair_id)
+            self._ask_again(pair_id, remark)
         return "undone" if outcome == "undone" else "nothing"
 
-    def _show(self, pair_id: str) -> None:
+    def _ask_again(self, pair_id: str, remark: Remark | None) -> None:
+        """Show a pair whose label was taken back, with what was said of it."""
+        if remark is not None:
+            self._remarks[pair_id] = remark
         waiting = (pair for pair in self.session.waiting() if pair.pair_id == pair_id)
         self.current = next(waiting, None)
 
