@@ -327,7 +327,6 @@ class Session:
                 state = run.state() if as_it_was else run.update(status=status, error=self.error)
                 step, seconds = int(state.get("step") or 0), finite(state.get("seconds"))
             if self.error is not None:
-                self._events.put(Log(level="error", text=self.error))
                 with contextlib.suppress(RunError):
                     run.log("error", self.error)
             self.has_folder = not (self._new and not begun and (as_it_was or self.error_is_users))
@@ -340,4 +339,6 @@ class Session:
             self._lock.close()
             self._abandoned = abandoned
             self._ended = status
+            if self.error is not None:  # right before the end, whose readers say it once
+                self._events.put(Log(level="error", text=self.error))
             self._put(RunEnded(status=status, step=step, error=self.error, seconds=seconds))

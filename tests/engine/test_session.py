@@ -17,6 +17,7 @@ from engine.errors import UserError
 from engine.events import (
     Event,
     EventBuffer,
+    Log,
     PairSampled,
     RunEnded,
     RunStarted,
@@ -434,6 +435,28 @@ def test_what_a_user_gets_wrong_ends_the_run_in_a_sentence(started: Start, chose
     assert session.run is not None
     assert not session.has_folder
     assert archive.list_runs() == []  # nothing was trained
+
+
+def test_why_a_run_ended_is_told_with_its_end(
+    started: Start, chosen: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that took the reason apart from the end would say it twice."""
+    before: list[Event] = []
+    discard = archive.discard
+
+    def drained(run: archive.Run) -> None:
+        before.extend(session.drain())
+        discard(run)
+
+    monkeypatch.setattr(archive, "discard", drained)
+    session = Session(chosen(data="/nowhere/at/all.jsonl"))
+    started(session=session)
+    assert session.join(TIMEOUT)
+    *_, why, end = session.drain()
+    assert isinstance(end, RunEnded)
+    assert isinstance(why, Log)
+    assert (why.level, why.text) == ("error", end.error)
+    assert not any(isinstance(event, Log) and event.level == "error" for event in before)
 
 
 def test_a_run_that_was_there_before_is_kept_whatever_goes_wrong(
