@@ -204,5 +204,6 @@ def _nearest(text: str, root: Path) -> str:
     names = [run.name for run in list_runs(root)]
     near = difflib.get_close_matches(text[:200], names, n=3, cutoff=0.5)
     if near:
-        return "; the nearest names are " + ", ".join(map(repr, near))
+        which = "name is" if len(near) == 1 else "names are"
+        return f"; the nearest {which} " + ", ".join(map(repr, near))
     return f" in {root}" + ("" if names else ", which holds no runs yet")

@@ -141,7 +141,7 @@ def test_another_program_reads_and_may_do_nothing_more(run: Run, studio_home: Pa
         runs = await client.call_tool("list_runs", {})
         assert '"mine"' in text_of(runs)
         wrong = await client.call_tool("show_run", {"run": "mien"})
-        assert "the nearest names are 'mine'" in text_of(wrong)
+        assert "the nearest name is 'mine'" in text_of(wrong)
         started = await client.call_tool("start_run", {"config": SMALL, "name": "x"})
         assert "start_run" in text_of(started)  # is unknown
 

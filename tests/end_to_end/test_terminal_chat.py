@@ -82,7 +82,7 @@ def through_a_pipe(home: Path, before: int) -> None:
     for wrong, words in {
         ("small", "--start", "--both"): "choose one of them",
         ("small", "--temperature", "hot"): "a number from 0",
-        ("smal",): "the nearest names are 'small'",
+        ("smal",): "the nearest name is 'small'",
     }.items():
         refused = program.run("chat", *wrong, home=home)
         assert refused.returncode == 2

@@ -130,7 +130,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path):
 
 def test_a_missing_run_names_the_nearest(run: Run):
     new_run("other")
-    with pytest.raises(UserError, match=r"no run 'trail'; the nearest names are 'trial'"):
+    with pytest.raises(UserError, match=r"no run 'trail'; the nearest name is 'trial'"):
         archive.open_run("trail")
     with pytest.raises(UserError, match="holds no runs yet"):
         archive.open_run("trail", run.path / "nothing")

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from engine.settings.yaml_text import parse_yaml
 from tests.command import Command
 from tests.tui.live import evaluated, started, steps
 from tui.cli import doctor
-from tui.cli.console import LiveDisplay, PlainLines, Summary, make_output
+from tui.cli.console import LiveDisplay, PlainLines, Summary, make_output, opening
 from tui.cli.run_lines import COLUMNS
 from tui.state.run_view import RunView
 
@@ -222,6 +223,14 @@ def test_the_last_words_say_when_the_win_rate_was_measured(step: int, said: str)
     view.fold(events)
     summary.fold(events)
     assert said in summary.closing().plain
+
+
+def test_the_first_line_of_a_run_counts_as_one_speaks() -> None:
+    one = replace(started(step=1_200, total=1), prompts=99_936, pairs=1)
+    assert list(opening(one)) == [
+        "polite: 1 step, 99,936 prompts, 1 of 2 parameters, cpu",
+        "going on after step 1,200, with 1 label kept",
+    ]
 
 
 @pytest.mark.parametrize(("front", "kind"), [(True, LiveDisplay), (False, PlainLines)])

@@ -33,6 +33,7 @@ from engine.runs.json_lines import to_json
 from tui.run.ending import ending
 from tui.state.run_view import NOT_MEASURED, RunView
 from tui.terminal.requirements import DUMB, in_foreground
+from tui.text.format import several
 from tui.text.phase import activity, speeds, time_left
 from tui.text.safe_text import safe_line
 from tui.text.suite_changes import table
@@ -157,7 +158,7 @@ class PlainLines:
             case Report():
                 metrics = figures(event.metrics) or "no pair to learn from"
                 left = time_left(view.seconds_left(), warming=view.warming)
-                yield f"step {event.step}/{view.total_steps}  {metrics}  {left}"
+                yield f"step {event.step}/{view.total_steps}  {metrics}  {left}".rstrip()
             case Evaluated():
                 yield f"step {event.step}/{view.total_steps}  win rate {rate(event)}"
             case Log() if wants_attention(event, view):
@@ -293,11 +294,12 @@ def opening(event: RunStarted) -> Iterable[str]:
     dropped = ", ".join(f"{count} {why}" for why, count in event.dropped_prompts.items() if count)
     trained = f"{event.trainable_parameters:,} of {event.total_parameters:,} parameters"
     yield (
-        f"{safe_line(event.name)}: {event.total_steps} steps, {event.prompts} prompts"
+        f"{safe_line(event.name)}: {several(event.total_steps, 'step')}, "
+        f"{several(event.prompts, 'prompt')}"
         f"{f' ({dropped} dropped)' if dropped else ''}, {trained}, {safe_line(event.device)}"
     )
     if event.step or event.pairs:
-        yield f"going on after step {event.step}, with {event.pairs:,} labels kept"
+        yield f"going on after step {event.step:,}, with {several(event.pairs, 'label')} kept"
 
 
 def wants_attention(event: Log, view: RunView) -> bool:

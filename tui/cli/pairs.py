@@ -19,6 +19,7 @@ from engine.runs.pair_files import (
     write_pairs,
 )
 from engine.runs.preference_sources import preferences_of
+from tui.text.format import several
 from tui.text.safe_text import safe_line
 
 MESSAGES_IN_CSV = (
@@ -70,7 +71,7 @@ def write_lines(
     prepare_target(target, force=force)  # it may have come meanwhile
     chosen_kind = file_kind or kind or KINDS[0]
     layout = write_pairs(target, splits, chosen_kind, folder=file_kind is None)
-    total = f"written to {safe_line(to)}: {_counted(len(selection.labels), 'pair')}"
+    total = f"written to {safe_line(to)}: {several(len(selection.labels), 'pair')}"
     if valid is not None:
         total += f" ({', '.join(f'{len(part)} {name}' for name, part in splits.items())})"
     lines = [total, *([f"left out: {left_out}"] if left_out else [])]
@@ -101,7 +102,7 @@ def _rows(result: PreferenceCheck) -> list[tuple[str, str]]:
         unreadable += f" {result.unreadable_reason}"
     conflicts = _tally(result.conflicts)
     if result.conflicts.count:
-        conflicts = f"{conflicts}; in {_counted(result.conflicting, 'pair')}"
+        conflicts = f"{conflicts}; in {several(result.conflicting, 'pair')}"
     return [
         ("pairs", f"{result.pairs:,}"),
         ("ties", f"{result.ties:,}"),
@@ -124,7 +125,3 @@ def _share(share: Share, of: str) -> str:
     if share.share is None:
         return f"unknown  there are no {of}"
     return f"{share.share:.0%}  {share.count:,} of {share.of:,} {of}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -23,6 +23,11 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if math.isfinite(value) else number(value)
 
 
+def several(number: int, noun: str) -> str:
+    """So many of something: 1 pair, 1,250 pairs."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def duration(seconds: float) -> str:
     """A length of time in its largest unit or two: 40 s, 12 min, 3 h 20 min, 2 d 4 h."""
     if not math.isfinite(seconds) or seconds < 0:
