@@ -24,6 +24,24 @@ _RESOLVERS = (
     ("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789")),
     ("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789.")),
 )
+# What the parser says, whether the mistake is where it began to read, and what to say instead.
+_MISTAKES = (
+    (
+        "mapping values are not allowed",
+        False,
+        "a ':' out of place: keys of one level begin in one column, and a text with ': ' in it is "
+        "put in quotes",
+    ),
+    ("could not find expected ':'", True, "this is no `key: value`"),
+    ("character '\\t'", False, "a tab, where YAML reads spaces alone"),
+    ("that cannot start any token", False, "a text that begins with such a sign is put in quotes"),
+    ("expected alphabetic or numeric", False, "a text that begins with * or & is put in quotes"),
+    ("sequence entries are not allowed", False, "a text that begins with '- ' is put in quotes"),
+    ("unexpected end of stream", True, "the quote that begins here is not closed"),
+    ("but found '<scalar>'", False, "there is more after the closing quote: quote the whole text"),
+    ("expected ',' or ']'", True, "the bracket that begins here is not closed"),
+    ("expected ',' or '}'", True, "the bracket that begins here is not closed"),
+)
 
 
 class _Loader(yaml.SafeLoader):
@@ -74,11 +92,8 @@ def parse_yaml(text: str, source: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        mark, problem = _in_words(error)
         line = f", line {mark.line + 1}" if mark else ""
-        problem = error.problem or "not YAML"
-        if problem.startswith("but "):  # the end of a sentence that begins in the context
-            problem = f"{error.context}, {problem}"
         raise UserError(f"{source}{line}: {_one_line(problem)}") from error
     except yaml.YAMLError as error:
         raise UserError(f"{source}: {_one_line(str(error))}") from error
@@ -89,6 +104,18 @@ def parse_yaml(text: str, source: str) -> Any:
         raise UserError(
             f"{source}: a value that YAML cannot hold ({_one_line(str(error))})"
         ) from error
+
+
+def _in_words(error: yaml.MarkedYAMLError) -> tuple[yaml.Mark | None, str]:
+    """Where YAML is at fault, and what is to be done: the parser stops where it can go on no more,
+    which may be lines after the mistake, and speaks of its own parts."""
+    mark, problem = error.problem_mark or error.context_mark, error.problem or "not YAML"
+    for said, at_context, words in _MISTAKES:
+        if said in problem:
+            return (error.context_mark or mark) if at_context else mark, words
+    if problem.startswith("but "):  # the end of a sentence that begins in the context
+        problem = f"{error.context}, {problem}"
+    return mark, problem
 
 
 def yaml_line(key: str, entry: Any) -> list[str]:
