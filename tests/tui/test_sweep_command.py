@@ -192,6 +192,16 @@ def test_json_is_an_object_a_line(trained: Callable[[Ends], list[str]]) -> None:
     assert len(lines[-1]["runs"]) == 2
 
 
+def test_a_sweep_that_has_begun_takes_no_other_settings(
+    trained: Callable[[Ends], list[str]],
+) -> None:
+    trained([("finished", DONE)] * 3)
+    run(*GRID, "--name", "first")
+    again = run("first", "--set", "beta=1,2")
+    assert "the sweep 'first' has begun" in str(again.exception)
+    assert "leave --set out" in str(again.exception)
+
+
 def test_looking_at_a_grid_keeps_nothing() -> None:
     shown = run(*GRID, "--show")
     assert shown.exit_code == 0

@@ -86,6 +86,11 @@ def sweep(
             raise UserError("--name is for a new sweep, which needs --set")
         plan = open_sweep(source)
     else:
+        if sweeping.is_sweep(source):
+            raise UserError(
+                f"the sweep '{source}' has begun, with the settings that it was given: leave --set "
+                "out to go on with it"
+            )
         plan = plan_sweep(mapping_of(source), source, overrides or [], name)
         if not show:
             write_sweep(plan)
