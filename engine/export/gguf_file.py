@@ -32,8 +32,8 @@ QUANTIZER = "llama-quantize"  # a program of llama.cpp
 GROUP = 32  # numbers that share a scale in q8_0
 
 
-def library() -> Any:
-    """The library that writes GGUF.
+def library(option: str = "--gguf") -> Any:
+    """The library that writes GGUF, for an option of the command line.
 
     Raises:
         UserError: it is not installed.
@@ -42,7 +42,7 @@ def library() -> Any:
         return importlib.import_module("gguf")
     except ImportError as error:
         raise UserError(
-            "--gguf needs the library gguf: install it with `pip install 'lora-studio[gguf]'`"
+            f"{option} needs the library gguf: install it with `pip install 'lora-studio[gguf]'`"
         ) from error
 
 

@@ -284,6 +284,7 @@ def test_without_the_library_the_command_says_how_to_get_it(
     for option in (["--gguf", "q8_0"], ["--gguf-adapter"]):
         done = command("export", "trial", "--to", str(tmp_path / "out"), *option)
         assert done.status == 2
+        assert f"{option[0]} needs the library gguf" in done.err
         assert "pip install 'lora-studio[gguf]'" in done.err
         assert done.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
