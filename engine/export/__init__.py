@@ -19,7 +19,7 @@ from engine.errors import UserError
 from engine.export import gguf_file, ollama, peft, readme
 from engine.model import fuse as fusing
 from engine.model.adapter_files import ADAPTER_CONFIG, WEIGHTS, config_text
-from engine.model.files import read_config
+from engine.model.files import find, read_config, unpacked
 from engine.model.locate import locate
 from engine.model.quantizations import QUANTIZATIONS
 from engine.runs.folder import Run
@@ -89,7 +89,12 @@ def mlx_lines(run: Run, folder: str, *, fuse: bool) -> list[str]:
     """Command lines of mlx-lm for what `export` wrote."""
     if fuse:
         return readme.mlx_lines(folder)
-    return readme.mlx_lines(peft.base_model(run.known_settings()[0]), folder)
+    settings, _ = run.known_settings()
+    # What a package's file became is in mlx-lm's format, and the run trained on nothing else.
+    of_package = unpacked(settings.model)
+    found = find(settings.model, "model") == of_package
+    model = str(of_package) if found else peft.base_model(settings)
+    return readme.mlx_lines(model, folder)
 
 
 def export_peft(run: Run, to: Path, *, keep: Keep | None = None, say: Say = _silent) -> list[str]:
@@ -145,7 +150,7 @@ def export_gguf_adapter(
     run: Run, to: Path, *, keep: Keep | None = None, say: Say = _silent
 ) -> list[str]:
     """Write a run's adapters as GGUF, for a GGUF file of the model that was trained."""
-    gguf_file.library()
+    gguf_file.library("--gguf-adapter")
     settings, weights, config = _adapters(run, "--gguf-adapter", keep, say)
     file = f"{safe_name(run.name)}-adapter.gguf"
     with new_folder(to) as folder:

@@ -17,9 +17,9 @@ from mlx_lm.models import qwen3
 from mlx_lm.utils import dequantize_model
 
 from engine.errors import UserError
-from engine.export import QUANTIZED, export
+from engine.export import QUANTIZED, export, mlx_lines
 from engine.machine.backend import backend
-from engine.model import arrays, load
+from engine.model import arrays, files, load
 from engine.model.adapters import add_adapters
 from engine.model.locate import locate
 from engine.model.quantizations import QUANTIZATIONS
@@ -548,3 +548,14 @@ def test_an_export_says_how_it_is_run(base: Path, tmp_path: Path, command: Comma
         about = (to / "README.md").read_text()
         assert "mlx_lm.chat" in about
         assert str(to) not in about  # it may be moved
+
+
+def test_a_model_that_a_package_brought_is_named_by_its_folder() -> None:
+    """Its id would be asked of the hub, which may be out of reach, and has other weights."""
+    name = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    run = archive.create(Settings(model=name, judge="human", data="starter", run_name="trial"))
+    line, *_ = mlx_lines(run, "to", fuse=False)
+    assert f"--model {name} " in line  # nothing of it is here
+    files.unpacked(name).mkdir(parents=True)
+    for line in mlx_lines(run, "to", fuse=False):
+        assert f"--model {files.unpacked(name)} " in line
