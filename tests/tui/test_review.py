@@ -14,7 +14,7 @@ from textual import events
 from textual.widgets import Input, Static
 
 from engine.data.prompts import Message
-from engine.events import Evaluated, PairSampled, Progress, Writing
+from engine.events import Evaluated, PairSampled, Progress, RunEnded, Writing
 from engine.runs import archive
 from tests.tui.person import PersonSession, human_settings, pair
 from tests.tui.review_table import ReviewTable, attach, reviewed
@@ -723,6 +723,19 @@ def test_what_is_said_when_no_pair_waits(review: Open) -> None:
             for key in ("1", "u", "n", "f"):
                 await table.press(key)
                 assert "no run asks" in table.said
+
+    run(test)
+
+
+def test_a_run_that_is_not_kept_is_not_offered(review: Open) -> None:
+    async def test() -> None:
+        async with review() as table:
+            table.session.alive = table.session.has_folder = False
+            table.session.tell(RunEnded(status="stopped", step=0))
+            await table.settled()
+            said = table.text("#idle")
+            assert "has stopped before its first step, so no run is kept" in said
+            assert "r goes on" not in said
 
     run(test)
 

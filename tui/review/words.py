@@ -45,6 +45,10 @@ OVER = """\
 {name} has {how}; no pair waits any more.
 
 {back}f5 lists the runs: look at its pairs there, and try its model."""
+NOT_KEPT = """\
+{name} has {how} before its first step, so no run is kept.
+
+f2 opens the form. f3 shows what the run said."""
 BATCH_DONE = """\
 Every pair of this batch has its verdict; the update follows in a moment.
 
@@ -126,8 +130,11 @@ def idle_reason(session: "Session | None", view: RunView | None, elsewhere: str 
     if not session.settings.asks_person:
         return OTHER_JUDGE.format(name=name, judge=safe_line(session.settings.judge))
     if not session.alive:
+        how = "ended" if view.live else view.status
+        if not session.has_folder:
+            return NOT_KEPT.format(name=name, how=how)
         back = "" if session.status in COMPLETE else "r goes on with it. "
-        return OVER.format(name=name, how="ended" if view.live else view.status, back=back)
+        return OVER.format(name=name, how=how, back=back)
     progress = view.progress
     if session.settings.judge == HYBRID:
         return SURE.format(model=safe_line(session.settings.hybrid_model or "", 60))
