@@ -154,16 +154,23 @@ def _json_lines(file: Path, columns: Columns) -> Iterator[Placed]:
         if line is None:
             yield place, _too_long()
         elif line.strip():
-            yield place, _row(_parse_json(line, f"{file}, line {number}"), str(file), place)
+            text = line.rstrip("\r\n")  # a text that is not closed ends with its line
+            yield place, _row(_parse_json(text, f"{file}, line {number}"), str(file), place)
 
 
 def _parse_json(text: str, place: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"data: {place}: not JSON ({error.msg})") from error
+        column = f"column {error.colno:,}: {_what(error)}"
+        raise UserError(f"data: {place}: not JSON ({column})") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"data: {place}: not JSON that can be read") from error
+
+
+def _what(error: json.JSONDecodeError) -> str:
+    """The parser's words, some of which leave the place to be said after them."""
+    return error.msg.removesuffix(" at").removesuffix(" starting")
 
 
 def _json(file: Path, columns: Columns) -> Iterator[Placed]:
@@ -178,7 +185,7 @@ def _json(file: Path, columns: Columns) -> Iterator[Placed]:
             f"data: {file}, row {number + 1}: longer than {LONGEST_ROW:,} characters, or not JSON"
         ) from error
     except json.JSONDecodeError as error:
-        raise UserError(f"data: {file}, line {error.lineno}: not JSON ({error.msg})") from error
+        raise UserError(f"data: {file}, line {error.lineno}: not JSON ({_what(error)})") from error
     except UnicodeError:
         raise
     except (ValueError, RecursionError) as error:

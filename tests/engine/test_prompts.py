@@ -196,6 +196,8 @@ def test_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path: Path) -> None:
         ("a.jsonl", b'{"prompt": {"a": 1}}\n', r"line 1: prompt.*role and content"),
         ("a.jsonl", b'{"prompt": true}\n', r"line 1: prompt is a bool"),
         ("a.jsonl", b"[" * 100_000, r"line 1: not JSON"),
+        ("a.jsonl", b'{"prompt": "a\n', r"line 1: not JSON \(column 12: Unterminated string\)"),
+        ("a.json", b'[{"prompt": "a\tb"}]', r"line 1: not JSON \(Invalid control character\)"),
         ("a.jsonl", b'{"x": "a", "y": 1}\n', r"prompt_feature.*holds the prompt: x, y"),
         ("a.jsonl", b"", r"holds no prompts to train on: it has no rows"),
         ("a.jsonl", b'{"prompt": ""}\n', r"every prompt is empty"),
