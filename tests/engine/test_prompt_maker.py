@@ -155,8 +155,9 @@ def test_a_server_writes_a_file_that_trains(
     made = tmp_path / "made.jsonl"
     made.write_bytes(made.read_bytes().rstrip())
     server.answers = [ANSWER, "Is rye better than wheat?\n"]
-    status, _, err = make("--count", "1", "--add")
-    assert status == 0, err
+    status, out, err = make("--count", "1", "--add")
+    assert (status, out.startswith("1 prompt written to ")) == (0, True), err
+    assert "\r" not in err  # which is no terminal
     lines = made.read_text().splitlines()
     assert [json.loads(line)["prompt"] for line in lines] == [*FOUND, "Is rye better than wheat?"]
 

@@ -53,6 +53,7 @@ def make(
     from engine.runs.json_lines import to_line
     from engine.settings.judge_names import judge_kind
     from engine.settings.schema import Settings
+    from tui.text.format import several
 
     if not about.strip():
         raise UserError("--about: say what the prompts are about")
@@ -71,7 +72,7 @@ def make(
     if judge_kind(name) != "server":
         import_mlx()
     write = writer_of(name, settings, server_model=server_model, key=key, say=_note)
-    so_far = 0
+    so_far, in_terminal = 0, sys.stderr.isatty()  # a count that stays in place is for one alone
     gap = b"\n" if was_there and not to.read_bytes().endswith(b"\n") else b""
     try:
         with to.open("ab") as file:
@@ -87,17 +88,18 @@ def make(
                 gap = b""
                 file.flush()
                 so_far += 1
-                print(f"\r{so_far:,} of {count:,}", end="", file=sys.stderr, flush=True)
+                if in_terminal:
+                    print(f"\r{so_far:,} of {count:,}", end="", file=sys.stderr, flush=True)
     except OSError as error:
         raise UserError(f"--to {to}: it cannot be written: {error.strerror}") from error
     finally:
-        if so_far:
+        if so_far and in_terminal:
             print(file=sys.stderr)
-        elif not was_there:
+        elif not so_far and not was_there:
             to.unlink(missing_ok=True)
     if not so_far:
         raise UserError(f"--model {name}: it wrote nothing that can be used; take a larger one")
-    print(f"{so_far:,} prompts written to {to}; train on them with `data: {to}`")
+    print(f"{several(so_far, 'prompt')} written to {to}; train on them with `data: {to}`")
 
 
 def _prompts_of(file: Path) -> list[str]:
