@@ -4,6 +4,7 @@ Importing this is light: MLX is imported by `train`.
 """
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class TrainingResult:
     win_rates: list[Evaluated]
     run: Run | None  # None where it had no folder
 
-    def write_adapters(self, folder: Path) -> None:
+    def write_adapters(self, folder: str | os.PathLike[str]) -> None:
         """Write what was trained into a folder, as mlx-lm's `--adapter-path` takes it.
 
         Raises:
@@ -46,7 +47,7 @@ class TrainingResult:
         """
         from engine.train.results import write_adapters
 
-        write_adapters(self.policy.model, self.settings, folder)
+        write_adapters(self.policy.model, self.settings, Path(folder))
 
 
 def train(

@@ -54,7 +54,7 @@ def test_without_a_folder_nothing_is_left_but_what_it_returns(
     assert not Path(folder).exists()
     assert not any("stands alone" in event.text for event in events if isinstance(event, Log))
     assert archive.list_runs() == []
-    result.write_adapters(tmp_path / "adapters")
+    result.write_adapters(str(tmp_path / "adapters"))  # as a notebook writes a path
     assert {file.name for file in (tmp_path / "adapters").iterdir()} == {
         "adapters.safetensors",
         "adapter_config.json",
