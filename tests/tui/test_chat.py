@@ -117,6 +117,7 @@ def at_table(act: Callable[[Table], Any], size: tuple[int, int] = COMPACT) -> Ru
 def test_a_chat_goes_on_with_what_was_answered(size: tuple[int, int]) -> None:
     async def act(table: Table) -> None:
         assert "loading" in table.text
+        assert "⏎ ask" in table.text
         await table.press("h", "i", "enter")
         assert "still being loaded" in said(table.app)
         await table.ready()

@@ -14,6 +14,7 @@ class HistoryLine(LineEditor):
     being typed."""
 
     BINDINGS = [  # noqa: RUF012
+        Binding("enter", "submit", "ask", id="line.ask"),
         Binding("up", "recall(-1)", "typed before", show=False, id="history.up"),
         Binding("down", "recall(1)", "typed after", show=False, id="history.down"),
     ]
