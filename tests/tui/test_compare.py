@@ -56,6 +56,14 @@ async def opened(app: StudioApp, pilot: Pilot[int]) -> CompareScreen:
     return screen
 
 
+def test_a_run_of_one_step_is_counted_as_one_speaks() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        app.push_screen(CompareScreen([make_run("one", steps=1), make_run("two", steps=2)]))
+        await until(pilot, lambda: "finished, 1 step\n" in shown(app))
+
+    play(scene)
+
+
 def test_the_runs_are_drawn_over_one_another() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot)

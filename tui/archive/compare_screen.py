@@ -23,7 +23,7 @@ from tui.shell.base import StudioScreen
 from tui.state.run_from_files import RunFromFiles
 from tui.state.run_view import RunView
 from tui.state.series import Series
-from tui.text.format import duration
+from tui.text.format import duration, several
 from tui.text.safe_text import cut, safe_line
 from tui.text.setting_value import show
 from tui.text.suite_changes import change_in_words, kept
@@ -224,7 +224,7 @@ class CompareScreen(StudioScreen):
         width = max(map(len, figures), default=0)
         for number, (view, figure) in enumerate(zip(self.views, figures, strict=False)):
             sample = f"{chart.sample(number)}  {figure:>{width}}"
-            facts = f"  {view.status}, {view.step:,} steps"
+            facts = f"  {view.status}, {several(view.step, 'step')}"
             room = self.size.width - 4 - len(sample) - len(facts)  # a line for each run
             name = middle_out(safe_line(view.name), min(60, max(NAME, room)))
             rows.append(
