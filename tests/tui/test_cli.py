@@ -1,5 +1,6 @@
 """The `lora-studio` command as far as it needs no training: statuses, output, speed of help."""
 
+import io
 import json
 import os
 import re
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from engine.events import RunEnded
 from engine.runs import archive
@@ -18,7 +20,7 @@ from engine.settings.schema import Settings
 from engine.settings.yaml_text import parse_yaml
 from tests.command import Command
 from tests.tui.live import evaluated, started, steps
-from tui.cli import doctor
+from tui.cli import console, doctor
 from tui.cli.console import LiveDisplay, PlainLines, Summary, make_output, opening
 from tui.cli.run_lines import COLUMNS
 from tui.state.run_view import RunView
@@ -223,6 +225,24 @@ def test_the_last_words_say_when_the_win_rate_was_measured(step: int, said: str)
     view.fold(events)
     summary.fold(events)
     assert said in summary.closing().plain
+
+
+def test_a_run_that_is_sent_behind_its_shell_draws_nothing_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    front = True
+    monkeypatch.setattr(console, "_is_ours", lambda stream: front)
+    terminal = io.StringIO()
+    view = RunView("polite")
+    display = LiveDisplay(Console(file=terminal, force_terminal=True, width=80), view)
+    display.show([started()])
+    front, before = False, terminal.getvalue()
+    display.show([evaluated(0, 0.5)])
+    assert terminal.getvalue() == before
+    front = True
+    display.show([])
+    assert "step 0  win rate 50.0%" in terminal.getvalue()
+    display.close()
 
 
 def test_the_first_line_of_a_run_counts_as_one_speaks() -> None:

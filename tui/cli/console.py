@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Protocol, TextIO
+from typing import IO, Protocol, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -75,7 +75,7 @@ def make_output(stream: TextIO, view: RunView, *, json: bool) -> Output:
     return PlainLines(console, view)
 
 
-def _is_ours(stream: TextIO) -> bool:
+def _is_ours(stream: IO[str]) -> bool:
     """Whether a terminal is not that of another job, as after `train … &`, whose prompt stays."""
     try:
         return in_foreground(stream.fileno())
@@ -172,11 +172,13 @@ class PlainLines:
 
 
 class LiveDisplay:
-    """A calm display that stays in place; what has to be kept scrolls away above it."""
+    """A calm display that stays in place; what has to be kept scrolls away above it. Behind its
+    shell, as after `bg`, it draws nothing over what is typed there."""
 
     def __init__(self, console: Console, view: RunView) -> None:
         self._console, self._view = console, view
         self._summary = Summary(view)
+        self._held: list[Text] = []  # lines that wait until the terminal is this program's
         # What others print is captured where it ends up, and not drawn above the display.
         self._live = Live(
             console=console,
@@ -192,18 +194,23 @@ class LiveDisplay:
         for event in events:
             match event:
                 case RunStarted():
-                    for line in opening(event):
-                        self._console.print(Text(line, "dim"))
+                    self._held += [Text(line, "dim") for line in opening(event)]
                 case Evaluated():
-                    line = f"step {event.step}  win rate {rate(event)}"
-                    self._console.print(Text(line))
+                    self._held.append(Text(f"step {event.step}  win rate {rate(event)}"))
                 case Log() if wants_attention(event, self._view):
-                    self._console.print(Text(f"{event.level}: {safe_line(event.text)}", "yellow"))
+                    self._held.append(Text(f"{event.level}: {safe_line(event.text)}", "yellow"))
                 case _:
                     pass
-        self._live.update(self._picture(), refresh=True)
+        if _is_ours(self._console.file):
+            self._print_held()
+            self._live.update(self._picture(), refresh=True)
+
+    def _print_held(self) -> None:
+        while self._held:
+            self._console.print(self._held.pop(0))
 
     def close(self) -> None:
+        self._print_held()
         self._live.update(Text())
         self._live.stop()
         self._console.print(self._summary.closing())
