@@ -14,7 +14,7 @@ from textual import events
 from textual.widgets import Input, Static
 
 from engine.data.prompts import Message
-from engine.events import Evaluated, PairSampled, Progress, RunEnded, Writing
+from engine.events import Evaluated, PairSampled, Progress, Writing
 from engine.runs import archive
 from tests.tui.person import PersonSession, human_settings, pair
 from tests.tui.review_table import ReviewTable, attach, reviewed
@@ -727,19 +727,6 @@ def test_what_is_said_when_no_pair_waits(review: Open) -> None:
     run(test)
 
 
-def test_a_run_that_is_not_kept_is_not_offered(review: Open) -> None:
-    async def test() -> None:
-        async with review() as table:
-            table.session.alive = table.session.has_folder = False
-            table.session.tell(RunEnded(status="stopped", step=0))
-            await table.settled()
-            said = table.text("#idle")
-            assert "has stopped before its first step, so no run is kept" in said
-            assert "r goes on" not in said
-
-    run(test)
-
-
 def test_without_a_run_or_with_another_judge() -> None:
     async def test() -> None:
         app = StudioApp()
@@ -769,6 +756,19 @@ def test_many_events_a_second_do_not_disturb(review: Open) -> None:
                     )  # fmt: skip
                 await table.press("1")
                 assert len(table.session.labels()) == round_ + 1
+
+    run(test)
+
+
+def test_a_run_that_is_not_kept_is_not_offered(review: Open) -> None:
+    async def test() -> None:
+        async with review() as table:
+            table.session.alive = table.session.has_folder = False
+            table.session.tell(Progress(phase="idle", step=0))
+            await table.settled()
+            said = table.text("#idle")
+            assert "has ended before its first step, so no run is kept" in said
+            assert "r goes on" not in said
 
     run(test)
 
