@@ -12,7 +12,7 @@ from engine.runs.folder import LOG, METRICS, PAIRS, Run
 from engine.runs.sweep import result_of
 from engine.settings.files import preset
 from tests.tui.archive import make_run
-from tests.tui.live import SECONDS, START, a_run, judged, started, steps
+from tests.tui.live import SECONDS, START, a_run, evaluated, judged, started, steps
 from tui.cli import run_lines
 from tui.state.run_control import RunControl
 from tui.state.run_from_files import RunFromFiles, to_pair
@@ -47,6 +47,13 @@ def test_time_left_is_at_the_pace_of_this_sitting() -> None:
     view.ended = START + 20
     assert view.elapsed() == pytest.approx(10_020)
     assert view.seconds_left() == pytest.approx(20 / 10 * 40)
+
+
+def test_the_evaluation_of_the_start_is_no_measure_for_the_steps() -> None:
+    view = view_of(started(total=11), evaluated(0, 0.5, START + 60))
+    view.fold([StepDone(time=START + 62, step=1, total_steps=11, metrics={"loss": 0.5})])
+    view.ended = START + 62
+    assert view.seconds_left() == pytest.approx(2 * 10)
 
 
 def test_nothing_is_left_before_the_first_step_and_after_the_last() -> None:

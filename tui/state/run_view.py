@@ -176,8 +176,8 @@ class RunView:
 
     def seconds_left(self) -> float | None:
         """Seconds to the last step at the pace so far, or to the end of a warm start, whose steps
-        are no measure for the others; None before the first step, and after the last, while what
-        was trained is evaluated and kept."""
+        are no measure for the others, as the evaluation of the start is none; None before the first
+        step, and after the last, while what was trained is evaluated and kept."""
         total_steps = self.warm_steps if self.warming else self.total_steps
         if not self.live or not total_steps:
             return None
@@ -188,6 +188,7 @@ class RunView:
             pace = self._pace()
             return None if pace is None else pace * left
         step, seconds = self._paced_from()
+        seconds = max(seconds, self._measured_at(step))
         steps, seconds = self.step - step, (self.elapsed() or 0.0) - seconds
         return seconds / steps * left if steps > 0 and seconds > 0 else None
 
@@ -201,6 +202,13 @@ class RunView:
         points = zip(series.steps, series.times, strict=True) if series else ()
         after = (point for point in points if point[0] >= self.warm_steps)
         return next(after, (self.step, 0.0))
+
+    def _measured_at(self, step: float) -> float:
+        """Seconds of training up to the win rate of a step, or 0."""
+        rates = (self.series.get(name) for name in (WIN_RATE[0], EVAL_WIN_RATE[0]))
+        points = (zip(each.steps, each.times, strict=True) for each in rates if each)
+        times = (time for of in points for at, time in of if at == step and math.isfinite(time))
+        return max(times, default=0.0)
 
     def _pace(self) -> float | None:
         """Seconds of a step of late, the median: a person who was away overnight is no measure."""
