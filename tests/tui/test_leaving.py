@@ -86,10 +86,10 @@ def test_a_run_that_a_person_judges_may_not() -> None:
 @pytest.mark.parametrize(
     ("status", "error", "said"),
     [
-        ("finished", None, "polite: done: step 40 of 100 in 0.0 s"),
+        ("finished", None, "polite: done: step 40 of 100 in 5 min"),
         ("stopped", None, "polite: stopped at step 40 of 100 with a checkpoint; `{back}` goes on"),
         ("failed", "cannot write.", "polite: failed at step 40 of 100; cannot write"),
-        ("untrained", "all tied", "polite: nothing was learned: step 40 of 100 in 0.0 s; all tied"),
+        ("untrained", "all tied", "polite: nothing was learned: step 40 of 100 in 5 min; all tied"),
     ],
 )
 @pytest.mark.parametrize("person", [False, True])

@@ -56,6 +56,14 @@ def test_the_evaluation_of_the_start_is_no_measure_for_the_steps() -> None:
     assert view.seconds_left() == pytest.approx(2 * 10)
 
 
+def test_the_time_left_does_not_grow_while_a_step_is_under_way() -> None:
+    view = view_of(started(total=11))
+    view.fold([StepDone(time=START + 2, step=1, total_steps=11, metrics={"loss": 0.5})])
+    view.fold([Progress(time=START + 90, phase="evaluating", step=1)])
+    assert view.elapsed(START + 90) == pytest.approx(90)
+    assert view.seconds_left() == pytest.approx(2 * 10)
+
+
 def test_nothing_is_left_before_the_first_step_and_after_the_last() -> None:
     assert view_of(started()).seconds_left() is None
     assert view_of(*a_run(99)).seconds_left()

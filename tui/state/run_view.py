@@ -189,7 +189,8 @@ class RunView:
             return None if pace is None else pace * left
         step, seconds = self._paced_from()
         seconds = max(seconds, self._measured_at(step))
-        steps, seconds = self.step - step, (self.elapsed() or 0.0) - seconds
+        # Up to the newest step: a long one, or a win rate that is measured, does not raise it.
+        steps, seconds = self.step - step, (self.elapsed(self._known[1]) or 0.0) - seconds
         return seconds / steps * left if steps > 0 and seconds > 0 else None
 
     def _paced_from(self) -> tuple[float, float]:
@@ -265,8 +266,7 @@ class RunView:
                 self.add_log(event.time, event.level, event.text)
             case StepDone():
                 self.step, self.total_steps = event.step, event.total_steps
-                if event.seconds is not None:
-                    self._know(event.seconds, event.time)
+                self._know(event.seconds, event.time)
                 self.add_metrics(event.step, event.metrics, self.elapsed(event.time))
             case Report():
                 self._report = event
