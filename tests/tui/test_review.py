@@ -26,6 +26,7 @@ from tui.review.before_list import BeforeList
 from tui.review.change_label import ChangeLabel
 from tui.review.label_queue import PastLabel
 from tui.review.words import place_facts
+from tui.widgets.key_line import KeyLine
 
 LONG = "\n".join(f"line {number} of a long answer" for number in range(100))
 
@@ -739,6 +740,15 @@ def test_without_a_run_or_with_another_judge() -> None:
             app.drain()
             await pilot.pause()
             assert "judged by some/model" in str(idle.visual)
+            keys = app.screen.query_one(KeyLine)
+            assert "first" not in str(keys.render())  # nothing that it would answer
+            await pilot.press("1")
+            assert "no run asks" in keys.message
+            attach(app, PersonSession(human_settings()))
+            app.drain()
+            await pilot.pause()
+            keys.clear()
+            assert "1 first  2 second" in str(keys.render())
 
     run(test)
 

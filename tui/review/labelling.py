@@ -12,7 +12,7 @@ from tui.review.answer_pane import AnswerPane
 from tui.review.answers import AnswersScreen
 from tui.review.before_list import BeforeList
 from tui.review.label_queue import LabelQueue, UndoOutcome
-from tui.review.words import CHOOSE, GONE, NO_PAIR, UNDO_SAYS, relabelled
+from tui.review.words import CHOOSE, GONE, NO_PAIR, NOT_ASKED, UNDO_SAYS, relabelled
 from tui.text.choice import label_kept, label_log, marks, pick_words, shown_choice
 from tui.text.safe_text import safe
 from tui.widgets.row_list import RowList
@@ -213,5 +213,5 @@ class LabellingScreen(AnswersScreen):
 
     def _queue_or_say(self) -> LabelQueue | None:
         if self._queue is None:
-            self.say("no run asks for a person's verdict now")
+            self.say(NOT_ASKED)
         return self._queue

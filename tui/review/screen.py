@@ -15,7 +15,7 @@ from tui.review.answers import MOST, READING_KEYS, Answers, AnswersScreen
 from tui.review.before_list import BeforeList
 from tui.review.label_queue import LabelQueue, PastLabel, Remark, earlier_labels
 from tui.review.labelling import LabellingScreen
-from tui.review.words import NO_PAIR, idle_content, place_facts, rubric
+from tui.review.words import NO_PAIR, NOT_ASKED, idle_content, place_facts, rubric
 from tui.review.writing import writing_content
 from tui.shell.base import ERROR_SECONDS
 from tui.state.live_run import LiveRun
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 OTHER_LINES = 4  # of the screen: the head and the keys
 BROAD, SIDES = 188, 30 + 34  # cells of a screen with more at its sides, and what that takes
 REMARK_ROWS = 3  # of a flag and a note, so that they leave the answers their room
+LABELLING = {"number", "give", "undo", "note", "flag", "look", "before"}  # actions
 NOTE_HINT = "a note on this pair · enter keeps it, escape does not"
 
 
@@ -157,13 +158,21 @@ class ReviewScreen(LabellingScreen):
 
     def _queue_now(self) -> LabelQueue | None:
         """The queue of the run that asks a person now; a new run gets a new queue."""
-        session = self.studio.session
-        if session is None or not session.alive or not session.settings.asks_person:
+        session, before = self.studio.session, self._session
+        if session is None or not self._asked:
             self._queue = self._session = None
-        elif session is not self._session:
+        elif session is not before:
             self._session = session
             self._queue = LabelQueue(session, self._earlier(session))
+        if self._session is not before:
+            self.refresh_bindings()
         return self._queue
+
+    @property
+    def _asked(self) -> bool:
+        """Whether a run that goes on here asks a person."""
+        session = self.studio.session
+        return session is not None and session.alive and session.settings.asks_person
 
     def _earlier(self, session: "Session") -> list[PastLabel]:
         """What was labelled in earlier sittings; of files that cannot be read, nothing."""
@@ -202,7 +211,9 @@ class ReviewScreen(LabellingScreen):
         line.display = bool(parts)
 
     def why_not(self, action: str) -> str | None:
-        """A run is resumed once it is over."""
+        """Only a run that asks a person takes labels; it is resumed once it is over."""
+        if action in LABELLING and not self._asked:
+            return NOT_ASKED
         if action != "resume":
             return super().why_not(action)
         session = self.studio.session

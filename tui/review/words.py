@@ -66,6 +66,7 @@ NO_PAIR = {  # said of a key that is pressed before a pair is here
     "note": "no pair is here to write a note on",
     "flag": "no pair is here to flag",
 }
+NOT_ASKED = "no run asks for a person's verdict now"
 TAKE_BACK = "u takes the last verdict back."
 
 
