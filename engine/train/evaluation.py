@@ -49,7 +49,8 @@ class Evaluation:
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """`prompts` are for the judges, `prompt_ids` their token ids for the policy. Answers of
-        another `purpose` are drawn anew."""
+        another `purpose` are drawn anew. `progress` is told the tokens sampled of those that a
+        model may write."""
         self._reference = reference
         self._judges = judges
         self._prompts = prompts
@@ -101,6 +102,7 @@ class Evaluation:
 
     def _answers(self, lm: LanguageModel, name: str) -> list[str]:
         """One answer of a model to every prompt; the same at every call for the same weights."""
+        most = len(self._prompt_ids) * self._max_tokens
         completions = self._sample(
             lm,
             self._prompt_ids,
@@ -108,7 +110,7 @@ class Evaluation:
             max_tokens=self._max_tokens,
             sampler=self._sampler,
             seed=stream_seed(self._seed, self._purpose, name),
-            progress=lambda tokens: self._progress(tokens, 0),
+            progress=lambda tokens: self._progress(tokens, most),
             stop=self._stop,
         )
         return [lm.text(completion.ids) for (completion,) in completions]

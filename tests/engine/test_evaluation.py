@@ -66,6 +66,18 @@ def test_wilson(wins: int, count: int, low: float, high: float) -> None:
     assert mirrored == pytest.approx((1 - high, 1 - low), abs=5e-5)
 
 
+def test_it_tells_how_far_its_answers_are() -> None:
+    told: list[tuple[int, int]] = []
+    made = evaluation(
+        language_model(seed=2),
+        Recorder([Verdict("first")]),
+        progress=lambda done, total: told.append((done, total)),
+    )
+    measured(made, language_model(seed=1))
+    assert {total for _, total in told} == {len(PROMPTS) * 6}
+    assert 0 < max(done for done, _ in told) <= len(PROMPTS) * 6
+
+
 def test_wins_losses_and_halves() -> None:
     policy, reference = language_model(seed=1), language_model(seed=2)
     verdicts = [Verdict(choice) for choice in ("first", "second", "tie", "tie", "first")]
