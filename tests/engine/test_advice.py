@@ -38,6 +38,13 @@ def test_a_function_that_judges_is_to_be_mended() -> None:
         assert "judge_mode" not in fitted
 
 
+def test_ties_of_a_person_are_not_put_down_to_settings_of_a_model() -> None:
+    [ties] = [each for each in all_findings() if each.metric == "tie_rate"]
+    assert "judge_margin" in advice.fitting(ties, Settings(judge="model")).means
+    fitted = advice.fitting(ties, Settings(judge="human"))
+    assert fitted.means == "Nothing is learned from a tie."
+
+
 def test_nothing_else_of_a_finding_changes() -> None:
     before = finding(findings._CALMER)
     after = advice.fitting(before, Settings(max_grad_norm=1))

@@ -32,19 +32,27 @@ _OF_NO_USE: tuple[tuple[str, Callable[[Settings], bool]], ...] = (
     ("judge_mode: generate lets one think first", lambda each: each.judge_mode == "generate"),
     *((option, lambda each: not READER.holds(each)) for option in _RUBRIC),
 )
+_LLM_TIES = (
+    ": the judge is closer to 0.5 than judge_margin, or its two orders disagree under "
+    "judge_ties: orders"
+)
 _FOLLOWS = "Use a judge that follows instructions; judge_mode: generate lets one think first."
 _MEND = "Mend the function that judges; the log says why its verdicts are not valid."
 
 
 def fitting(finding: Finding, settings: Settings) -> Finding:
-    """The finding with what is left of its advice for a run with these settings."""
-    advice = finding.advice
+    """The finding with what is left of it, and of its advice, for a run with these settings."""
+    advice, means = finding.advice, finding.means
+    if not LLM.holds(settings):
+        means = means.replace(_LLM_TIES, "")
     if not READER.holds(settings):
         advice = advice.replace(_FOLLOWS, _MEND)
     for option, of_no_use in _OF_NO_USE:
         if of_no_use(settings):
             advice = _without(advice, option)
-    return finding if advice == finding.advice else replace(finding, advice=advice)
+    if (advice, means) == (finding.advice, finding.means):
+        return finding
+    return replace(finding, advice=advice, means=means)
 
 
 def _may_use_dpop(settings: Settings) -> bool:
