@@ -25,7 +25,7 @@ from tui.review.answers import Answers
 from tui.review.before_list import BeforeList
 from tui.review.change_label import ChangeLabel
 from tui.review.label_queue import PastLabel
-from tui.review.words import place_facts
+from tui.review.words import CHOOSE, place_facts
 from tui.widgets.key_line import KeyLine
 
 LONG = "\n".join(f"line {number} of a long answer" for number in range(100))
@@ -212,6 +212,25 @@ def test_what_a_label_is_asked_for_again_is_told_by_the_turn_that_was_answered(
             await table.press("escape", "u")
             texts = [str(each.visual) for each in table.app.screen.query(".text").results(Static)]
             assert texts[0] == "> Now?"
+
+    run(test)
+
+
+def test_what_was_answered_before_takes_no_verdict_and_offers_none(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0), pair(1, 1)) as table:
+            await table.press("1", "h")
+            keys = table.screen.query_one(KeyLine)
+            keys.clear()
+            offered = str(keys.render())
+            assert offered.startswith("⏎ open")
+            assert "first" not in offered
+            await table.press("2", "f")
+            assert table.said == CHOOSE
+            assert len(table.session.labels()) == 1
+            await table.press("h")
+            keys.clear()
+            assert "1 first" in str(keys.render())
 
     run(test)
 

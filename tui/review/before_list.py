@@ -10,7 +10,7 @@ from engine.events import Pick, Shown
 from tui.review.label_queue import PastLabel
 from tui.text.choice import shown_choice, words
 from tui.text.safe_text import cut, safe_line
-from tui.widgets.row_list import RowList
+from tui.widgets.row_list import OpeningList
 from tui.widgets.section_title import SectionTitle
 
 NUMBER, VERDICT = 5, 9  # cells
@@ -25,7 +25,7 @@ class BeforeList(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.list: RowList[tuple[int, PastLabel]] = RowList(
+        self.list: OpeningList[tuple[int, PastLabel]] = OpeningList(
             line, empty="none in this sitting", id="before-list"
         )
 

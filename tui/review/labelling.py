@@ -137,11 +137,13 @@ class LabellingScreen(AnswersScreen):
         else:
             self.add_class("-before")
             self.query_one(BeforeList).list.focus()
+            self.refresh_bindings()
             self.say(CHOOSE)
 
     def _leave_before(self) -> None:
         self.remove_class("-before")
         self.set_focus(None)
+        self.refresh_bindings()
 
     @on(RowList.Chosen, "#before-list")
     def _chosen_before(self) -> None:

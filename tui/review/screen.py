@@ -15,7 +15,7 @@ from tui.review.answers import MOST, READING_KEYS, Answers, AnswersScreen
 from tui.review.before_list import BeforeList
 from tui.review.label_queue import LabelQueue, PastLabel, Remark, earlier_labels
 from tui.review.labelling import LabellingScreen
-from tui.review.words import NO_PAIR, NOT_ASKED, idle_content, place_facts, rubric
+from tui.review.words import CHOOSE, NO_PAIR, NOT_ASKED, idle_content, place_facts, rubric
 from tui.review.writing import writing_content
 from tui.shell.base import ERROR_SECONDS
 from tui.state.live_run import LiveRun
@@ -31,6 +31,7 @@ OTHER_LINES = 4  # of the screen: the head and the keys
 BROAD, SIDES = 188, 30 + 34  # cells of a screen with more at its sides, and what that takes
 REMARK_ROWS = 3  # of a flag and a note, so that they leave the answers their room
 LABELLING = {"number", "give", "undo", "note", "flag", "look", "before"}  # actions
+OF_PAIR = {"number", "give", "note", "flag"}  # those of the pair that waits
 NOTE_HINT = "a note on this pair · enter keeps it, escape does not"
 
 
@@ -214,6 +215,8 @@ class ReviewScreen(LabellingScreen):
         """Only a run that asks a person takes labels; it is resumed once it is over."""
         if action in LABELLING and not self._asked:
             return NOT_ASKED
+        if action in OF_PAIR and self.has_class("-before"):
+            return CHOOSE
         if action != "resume":
             return super().why_not(action)
         session = self.studio.session
