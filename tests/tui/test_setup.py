@@ -425,6 +425,7 @@ def test_search_finds_names_and_help_and_stays_at_what_was_found() -> None:
         assert not setup(app).browser.on_first_page
         assert "grad_checkpoint" in shown(app)  # its whole section
         await pilot.press("slash", *"zzz")
+        assert shown(app).splitlines()[0].startswith(" zzz")  # in line with all else
         assert "no setting has these words" in shown(app)
         await pilot.press("enter")
         assert "no setting has these words" in said(app)

@@ -10,7 +10,7 @@ class SettingSearch(LineEditor):
 
     DEFAULT_CSS = """
     SettingSearch {
-        height: 1; border: none; padding: 0 1; display: none; background: $surface;
+        height: 1; border: none; padding: 0 1 !important; display: none; background: $surface;
     }
     """
 
