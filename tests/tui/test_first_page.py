@@ -209,3 +209,14 @@ def test_values_of_earlier_runs_are_there_to_choose_from() -> None:
         assert "earlier ones" not in shown(app)
 
     play(scene, STANDARD, Settings(model="starter", data="starter", judge="starter"))
+
+
+def test_a_long_choice_goes_on_below_where_it_began() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        app.push_screen(AskChoice("which?", [("one", "word " * 30), ("eleven", "short")]))
+        await until(pilot, lambda: "eleven" in shown(app))
+        first, *others = [line for line in shown(app).splitlines() if "word" in line]
+        assert others
+        assert {line.index("word") for line in others} == {first.index("word")}
+
+    play(scene, COMPACT)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from rich.cells import cell_len
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -12,10 +13,12 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui.text.safe_text import wrap
 from tui.widgets.offers import Complete, Offers
 from tui.widgets.safe_editors import LineEditor
 
 Check = Callable[[str], str | None]  # why a text will not do, or None
+OPTION_WIDTH, LEAST_TEXT = 70, 20  # cells of a choice beside a scroll bar, and of what it is
 _FRAME = """
     align: center middle; background: $background 60%;
     & > Vertical {
@@ -130,7 +133,8 @@ class AskText(ModalScreen[str | None]):
 
 
 class AskChoice(ModalScreen[str | None]):
-    """Asks for one of a few things, given as name -> what it is; None after escape."""
+    """Asks for one of a few things, given as name -> what it is; None after escape. What is too
+    long for a line goes on below where it began."""
 
     DEFAULT_CSS = f"AskChoice {{ {_FRAME} }}"
     BINDINGS = [  # noqa: RUF012
@@ -146,14 +150,11 @@ class AskChoice(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         """The question and a line for each choice."""
-        width = 2 + max(len(name) for name, _ in self._choices)
+        width = 2 + max(cell_len(name) for name, _ in self._choices)
         with Vertical():
             yield Static(Content(self._question + "\n"))
             yield OptionList(
-                *(
-                    Option(Content.assemble(f"{name:<{width}}", (what, "$muted")))
-                    for name, what in self._choices
-                ),
+                *(Option(_option(name, what, width)) for name, what in self._choices),
                 markup=False,
             )
             yield Static(Content("\nenter choose · esc cancel"), classes="why")
@@ -172,3 +173,10 @@ class AskChoice(ModalScreen[str | None]):
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(self._choices[event.option_index][0])
+
+
+def _option(name: str, what: str, indent: int) -> Content:
+    """A choice, with what it is in a column of its own."""
+    lines = wrap(what, max(LEAST_TEXT, OPTION_WIDTH - indent))
+    text = f"\n{' ' * indent}".join(lines)
+    return Content.assemble(name, " " * (indent - cell_len(name)), (text, "$muted"))
