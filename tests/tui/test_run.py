@@ -1,6 +1,7 @@
 """The run screen and its chart: what they show at both sizes, and every key."""
 
 import math
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -613,6 +614,17 @@ def test_keys_at_an_end_say_so() -> None:
         await until(pilot, lambda: said(app) == "the cursor is on the first point")
 
     watch(scene)
+
+
+def test_a_long_name_leaves_the_other_lines_of_the_head_theirs() -> None:
+    named = replace(started(), name="a-long-name-" * 20)
+    phase = Progress(phase="judging", step=0, done=3, total=8, unit="pairs")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await until(pilot, lambda: "judging 3 of 8 pairs" in shown(app))
+        assert shown(app).splitlines()[0].endswith("…  step 0 / 100")
+
+    watch(scene, LiveSession([named, phase]))
 
 
 def test_a_pair_that_waits_for_a_person_is_announced() -> None:

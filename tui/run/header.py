@@ -64,7 +64,8 @@ def _title(view: RunView, width: int) -> Content:
         if cell_len(longer) > room - cell_len(name) - 2:
             break
         about = longer
-    left = Content.assemble((name, "$foreground bold"), "  ", (about, "$muted"))
+    gap = "  " if about else ""
+    left = Content.assemble((name, "$foreground bold"), gap, (about, "$muted"))
     return left + Content(" " * max(1, width - left.cell_length - step.cell_length)) + step
 
 
