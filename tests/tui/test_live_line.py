@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from textual.pilot import Pilot
@@ -12,7 +13,7 @@ from engine.runs import remote
 from engine.runs.folder import PAIRS, SAMPLED, WAITING, Run
 from tests.tui.archive import judged, make_run
 from tests.tui.elsewhere import trained_elsewhere
-from tests.tui.live import LiveSession, a_run, attach
+from tests.tui.live import LiveSession, a_run, attach, started
 from tests.tui.person import PersonSession, human_settings, pair
 from tests.tui.stage import COMPACT, STANDARD, TIMEOUT, play, said, shown, until
 from tui import app as app_module
@@ -123,6 +124,15 @@ def start_line(app: StudioApp) -> str:
 def start_help(app: StudioApp) -> str:
     """What is said beside the form with the cursor on Start."""
     return str(app.screen.query_one("#help").render())
+
+
+def test_why_start_is_busy_is_whole_beside_a_long_name() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        attach(app, LiveSession([replace(started(), name="a-long-name-" * 20)]))
+        await until(pilot, lambda: "! busy  a-long-name" in shown(app))
+        assert "… trains here: one run at a time · 0 goes there" in shown(app)
+
+    play(scene)
 
 
 def test_start_is_busy_before_it_is_pressed() -> None:

@@ -11,7 +11,7 @@ from tui.setup.form import Form
 from tui.state.live_run import LiveRun
 from tui.text.safe_text import cut, safe_line
 
-NAME_WIDTH = 28  # cells of the name of a run that goes on
+NAME_WIDTH = 24  # cells of the name of a run that goes on: with all else they fill 80
 
 
 def absence(key: str, name: str) -> str:
