@@ -12,7 +12,7 @@ from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.archive.detail_screen import RunDetailScreen
 from tui.run import remote_commands
-from tui.run.watched import WatchedScreen
+from tui.run.watched import HERE, WatchedScreen
 from tui.shell import palette
 from tui.shell.ask import AskChoice
 
@@ -149,6 +149,19 @@ def test_a_silent_process_is_named_and_leaving_takes_the_command_back(
         await until(pilot, lambda: waiting(run) == [])
 
     with trained_elsewhere(run):
+        play(scene)
+
+
+def test_a_run_that_is_trained_here_is_not_offered_to_be_resumed() -> None:
+    run = make_run("near", status="running")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot, run)
+        await until(pilot, lambda: not _offers(app, "resume"))
+        await pilot.press("r")
+        assert said(app) == HERE
+
+    with run.lock():
         play(scene)
 
 

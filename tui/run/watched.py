@@ -20,6 +20,7 @@ from tui.widgets.from_thread import show_from_thread
 POLL_SECONDS = 0.25  # between two looks at what became of a command
 HOLDER_SECONDS = 1.0  # between two looks at who trains the run
 LONG = 600.0  # seconds that a message may stay while it is being replaced
+HERE = "this program trains it: f3 shows it, with these keys"
 TAKE_OVER = (
     ("take over", "it stops there with a checkpoint and goes on here from it"),
     ("leave it", "it goes on there as it does"),
@@ -73,14 +74,14 @@ class WatchedScreen(StudioScreen):
 
     def why_not(self, action: str) -> str | None:
         """What may be asked of the process that trains the run."""
-        if action == "resume" and is_elsewhere(self.holder):
-            return "another process trains this run"
+        if action == "resume" and self.holder:
+            return "another process trains this run" if is_elsewhere(self.holder) else HERE
         if action not in ("pause", "unpause", "stop", "evaluate", "save", "take_over"):
             return None
         if self.holder is None:
             return "nobody trains this run now"
         if not is_elsewhere(self.holder):
-            return "this program trains it: f3 shows it, with these keys"
+            return HERE
         match action:
             case "pause" | "unpause" | "stop" | "evaluate" | "save" if self._pending == "stop":
                 return "the run is stopping already"
