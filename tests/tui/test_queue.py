@@ -21,6 +21,7 @@ from tui.archive.queue_screen import QueueScreen
 from tui.archive.runs_screen import RunsScreen
 from tui.shell.ask import AskChoice, AskText
 from tui.terminal import queue_process
+from tui.widgets.key_line import KeyLine
 from tui.widgets.row_list import RowList
 
 RATE = {"step": 40, "win_rate": 0.78, "win_rate_low": 0.7, "win_rate_high": 0.86}
@@ -104,7 +105,10 @@ def test_it_is_started_and_stopped(worker: list[str]) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot)
         assert "nothing waits · + in the form" in shown(app)
+        keys = app.screen.query_one(KeyLine)
+        await until(pilot, lambda: str(keys.render()).startswith("+ add a sweep"))
         await pilot.press("s")
+        assert "nothing waits" in said(app)
         assert worker == []
         queue.add_settings(preset("starter"))
         app.screen.query_one("#table").focus()
@@ -112,6 +116,8 @@ def test_it_is_started_and_stopped(worker: list[str]) -> None:
         assert isinstance(screen, QueueScreen)
         screen.look()
         await until(pilot, lambda: "at rest" in shown(app))
+        keys.clear()
+        assert str(keys.render()).startswith("s start")
         await pilot.press("s")
         assert "also after this program is left" in said(app)
         await until(pilot, lambda: "at rest" not in shown(app))

@@ -28,6 +28,8 @@ from tui.widgets.key_line import KeyLine
 from tui.widgets.row_list import RowList
 
 SECONDS = 1.5  # between two looks
+EMPTY = "nothing waits · + in the form or on a run adds it"
+ON_ROWS = {"start", "shift", "drop", "config", "compare", "drop_done"}  # actions
 STARTED = "the queue is worked through, also after this program is left · s stops it"
 
 
@@ -118,12 +120,13 @@ class QueueScreen(StudioScreen):
         show_from_thread(self, self._show, rows, worker_of(QUEUE) is not None)
 
     def _show(self, rows: list[QueueRow], at_work: bool) -> None:
-        changed, self._at_work = at_work != self._at_work, at_work
+        changed = at_work != self._at_work or bool(rows) != bool(self._rows)
+        self._at_work = at_work
         current = self.table.current
         run = self._cursor_at or (current.cell.run if current else "")
         at = next((place for place, each in enumerate(rows) if each.cell.run == run), None)
         self._rows, self._cursor_at = rows, ""
-        self.table.show(rows, at, empty="  nothing waits · + in the form or on a run adds it")
+        self.table.show(rows, at, empty=f"  {EMPTY}")
         self._show_title()
         self.call_after_refresh(self._show_header)
         if changed:
@@ -163,7 +166,9 @@ class QueueScreen(StudioScreen):
     # -- keys ------------------------------------------------------------------------------------
 
     def why_not(self, action: str) -> str | None:
-        """The queue is started or stopped."""
+        """The queue is started or stopped; one that is empty has no run to do something with."""
+        if self._rows == [] and action in ON_ROWS:
+            return EMPTY
         if action == "undo" and not self._dropped:
             return "nothing was dropped since this list was opened"
         if action == "stop" and not self._at_work:
@@ -175,7 +180,7 @@ class QueueScreen(StudioScreen):
     def action_start(self) -> None:
         """Have a process work through the queue."""
         if all(each.done for each in self._rows or []):
-            self.say("nothing waits · + in the form or on a run adds it")
+            self.say(EMPTY)
         elif self._try(queue_process.start):
             self.say(STARTED, 15)
 
