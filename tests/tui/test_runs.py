@@ -104,12 +104,29 @@ def test_no_runs_yet() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await opened(app, pilot)
         assert "no runs yet" in shown(app)
+        keys = app.screen.query_one(KeyLine)
+        assert "config" not in str(keys.render())
         for key in ("r", "delete", "y", "space"):
             app.screen.query_one(KeyLine).say("")
             await pilot.press(key)
             assert said(app) == "there is no run here"
         await pilot.press("enter")
         assert said(app) == "there are no rows"
+
+    play(scene)
+
+
+def test_what_is_done_to_a_run_is_offered_where_one_is_shown() -> None:
+    three()
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await opened(app, pilot)
+        keys = app.screen.query_one(KeyLine)
+        assert "o config" in str(keys.render())
+        await pilot.press("slash", *"none", "enter")
+        await until(pilot, lambda: "o config" not in str(keys.render()))
+        await pilot.press("escape")
+        await until(pilot, lambda: "o config" in str(keys.render()))
 
     play(scene)
 

@@ -33,6 +33,7 @@ from tui.widgets.safe_editors import LineEditor
 
 LEAST_SECONDS = 1.5  # between two looks at the folder of runs
 BUSY_SHARE = 0.05  # of the time that may go into looking
+NO_RUN_HERE = "there is no run here"
 
 
 class TitleLine(Widget):
@@ -312,7 +313,7 @@ class RunTableScreen(StudioScreen):
         """The run under the cursor; that there is none is said."""
         if not self.run:
             reading = self.summaries is None
-            self.say("the runs are still being read" if reading else "there is no run here")
+            self.say("the runs are still being read" if reading else NO_RUN_HERE)
         return self.run
 
     def intact_run(self) -> RunSummary | None:

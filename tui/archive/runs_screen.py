@@ -14,7 +14,7 @@ from engine.runs.folder import Run
 from engine.runs.run_summary import RunSummary
 from engine.runs.sweep import sweep_of
 from tui.archive.run_actions import copy_path, go_back, resume
-from tui.archive.run_table_screen import RunTableScreen
+from tui.archive.run_table_screen import NO_RUN_HERE, RunTableScreen
 from tui.run.watched import take_over
 from tui.setup.queueing import add_to_queue
 from tui.shell.ask import AskText
@@ -22,6 +22,10 @@ from tui.state.live_elsewhere import is_elsewhere
 from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList
 
+ON_A_RUN = {  # actions for the run under the cursor
+    "resume", "take_over", "config", "mark", "tags", "delete", "rename", "go_back", "export",
+    "publish", "try_it", "chat", "enqueue", "copy",
+}  # fmt: skip
 NAMES = "a name has letters, digits and . _ + = @ -, with no . or - at its ends"
 
 
@@ -74,9 +78,11 @@ class RunsScreen(RunTableScreen):
 
     def why_not(self, action: str) -> str | None:
         """A run is resumed where it has steps left and nobody trains it, taken over where another
-        process does, and deleted or renamed where it does not train here; a delete is undone as
-        long as the trash has what was deleted."""
+        process does, and deleted or renamed where it does not train here; nothing of that where no
+        run is shown. A delete is undone as long as the trash has what was deleted."""
         run = self.run if self.is_mounted else None
+        if action in ON_A_RUN and not run and self.summaries is not None:
+            return NO_RUN_HERE
         if action in ("resume", "take_over") and run:
             if self._is_here(run):
                 return "this run trains here: enter goes to it"
