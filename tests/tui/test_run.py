@@ -616,6 +616,17 @@ def test_keys_at_an_end_say_so() -> None:
     watch(scene)
 
 
+def test_where_there_is_no_run_nothing_is_said_of_one() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await pilot.press("f3")
+        await until(pilot, lambda: "no run yet" in shown(app))
+        await until(pilot, lambda: "no pair was judged yet" in shown(app))
+        assert "the first pair comes" not in shown(app)
+        assert "steady" not in shown(app)
+
+    play(scene)
+
+
 def test_a_long_name_leaves_the_other_lines_of_the_head_theirs() -> None:
     named = replace(started(), name="a-long-name-" * 20)
     phase = Progress(phase="judging", step=0, done=3, total=8, unit="pairs")

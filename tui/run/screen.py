@@ -193,8 +193,8 @@ class RunScreen(SteeringScreen):
         self.query_one(RunHeader).show(view, memory=self._memory, stopping=stopping)
         self.query_one(CardGrid).show(view)
         self.query_one(Outcome).show(view, key="e" if self.can_measure() else "")
-        failed = view is not None and view.status in ("failed", "untrained")
-        self.query_one(HealthLine).show(view.findings if view else (), steady=not failed)
+        steady = view is not None and view.status not in ("failed", "untrained")
+        self.query_one(HealthLine).show(view.findings if view else (), steady=steady)
         exports = self.studio.control.export_commands
         asked = f"{session.status} {session.alive} {session.stopping} {exports}" if session else ""
         offered = f"{view.status} {view.judge} {asked}" if view else ""
@@ -216,7 +216,8 @@ class RunScreen(SteeringScreen):
         """The newest pair, or the one under the cursor where the last ones are listed."""
         view, session, list_ = self.studio.view, self.studio.session, self.query_one(PairList)
         asks = session is not None and session.settings.asks_person and bool(session.waiting())
-        empty = "a pair waits for you: L shows it" if asks else FIRST_PAIR
+        empty = FIRST_PAIR if view and view.live else "no pair was judged yet"
+        empty = "a pair waits for you: L shows it" if asks else empty
         list_.show_pairs(tuple(view.pairs) if view else ())
         pair = list_.current if list_.display else view.newest if view else None
         self.query_one(PairPane).show(pair, empty)
