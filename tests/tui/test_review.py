@@ -14,7 +14,7 @@ from textual import events
 from textual.widgets import Input, Static
 
 from engine.data.prompts import Message
-from engine.events import Evaluated, PairSampled, Progress, Writing
+from engine.events import Evaluated, PairSampled, Progress, StepDone, Writing
 from engine.runs import archive
 from tests.tui.person import PersonSession, human_settings, pair
 from tests.tui.review_table import ReviewTable, attach, reviewed
@@ -743,6 +743,22 @@ def test_what_is_said_when_no_pair_waits(review: Open) -> None:
             for key in ("1", "u", "n", "f"):
                 await table.press(key)
                 assert "no run asks" in table.said
+
+    run(test)
+
+
+def test_after_the_last_step_no_pair_is_promised(review: Open) -> None:
+    async def test() -> None:
+        async with review(pair(1, 0)) as table:
+            await table.press("1")
+            table.session.tell(
+                StepDone(step=1, total_steps=1, metrics={}),
+                Progress(phase="evaluating", step=1, done=12, total=64, unit="tokens"),
+            )
+            await table.settled()
+            idle = " ".join(table.text("#idle").split())
+            assert "Evaluating: 12 of 64 tokens. The last step is done, and no further" in idle
+            assert "takes the last verdict back" not in idle
 
     run(test)
 

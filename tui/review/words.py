@@ -59,6 +59,7 @@ No pair waits: {model} labels those that it is sure of by itself.
 One that it is not sure of comes here, and so do a few of the others. \
 The run goes on without those that are not answered in time."""
 COMING = "{phase}{done}. The next pair comes here by itself."
+LAST = "{phase}{done}. The last step is done, and no further pair comes."
 CHOOSE = "enter takes a label back, so that its pair is asked again · h goes back"
 GONE = "that pair waits no more: the verdict came too late and is not kept"
 NO_PAIR = {  # said of a key that is pressed before a pair is here
@@ -117,7 +118,8 @@ def idle_content(
     progress = view.progress if view and going else None
     if progress and progress.total and progress.phase != "waiting":
         parts.append(bar(progress.done_share, WAITING_BAR))
-    if going and given and not (progress and progress.phase == "waiting"):
+    waits = progress is not None and progress.phase == "waiting"
+    if going and given and not waits and not _at_end(view):
         parts.append(Content.styled(TAKE_BACK, "$muted"))
     return Content("\n\n").join(parts)
 
@@ -144,4 +146,10 @@ def idle_reason(session: "Session | None", view: RunView | None, elsewhere: str 
     if progress.phase == "waiting":
         return BATCH_DONE
     done = f": {amount(progress)}" if progress.total else ""
-    return COMING.format(phase=phase_sentence(progress.phase), done=done)
+    words = LAST if _at_end(view) else COMING
+    return words.format(phase=phase_sentence(progress.phase), done=done)
+
+
+def _at_end(view: RunView | None) -> bool:
+    """Whether all steps are done, so that only what they brought is measured and kept."""
+    return view is not None and 0 < view.total_steps <= view.step
