@@ -22,6 +22,7 @@ from engine.settings.judge_names import file_and_function
 
 PROGRAM = function_process.__file__
 POLL_SECONDS = 0.1
+START_SECONDS = 60.0  # that Python may take to start, however short a call is to be
 SHORT = 200  # characters of an error that are told
 
 
@@ -92,7 +93,8 @@ class FunctionCaller:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # a key that ends this program leaves it to us
         )
-        shape = self._reply()
+        self._reply(START_SECONDS)
+        shape = self._request([])
         self.takes, self.lists = shape["takes"], shape["lists"]
 
     def close(self) -> None:
@@ -131,10 +133,10 @@ class FunctionCaller:
         except BrokenPipeError:
             self.close()
             raise CallFailed("ended", "its process has ended") from None
-        return self._reply()
+        return self._reply(self._seconds)
 
-    def _reply(self) -> Mapping[str, Any]:
-        """The next reply.
+    def _reply(self, seconds: float) -> Mapping[str, Any]:
+        """The next reply, which may take so long.
 
         Raises:
             CallFailed: it is an error, or does not come; then the process is ended.
@@ -142,14 +144,14 @@ class FunctionCaller:
         """
         assert self.process
         source = _pipe(self.process.stdout).fileno()
-        content, end = b"", time.monotonic() + self._seconds
+        content, end = b"", time.monotonic() + seconds
         while not content.endswith(b"\n"):
             if self._stop():
                 self.close()
                 raise Interrupted
             if time.monotonic() > end:
                 self.close()
-                raise CallFailed("time", f"it did not end within {self._seconds:g} seconds")
+                raise CallFailed("time", f"it did not end within {seconds:g} seconds")
             if select.select([source], [], [], POLL_SECONDS)[0]:
                 part = os.read(source, 1 << 20)
                 if not part:

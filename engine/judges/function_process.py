@@ -3,8 +3,9 @@
 A function is somebody's program: it may never return, print, or end its process. Here it can be
 ended, and what it prints goes nowhere.
 
-Requests and replies are lines of JSON. The first reply says what the function takes, or why it
-cannot be called; then each request is a list of arguments, and its reply the value or an error.
+Requests and replies are lines of JSON. A first reply says that the process is there; to the first
+request it says what the function takes, or why it cannot be called; then each request is a list of
+arguments, and its reply the value or an error.
 """
 
 import importlib.util
@@ -43,6 +44,8 @@ def main(file: str, name: str, options: dict[str, Any]) -> None:
         replies.write(json.dumps(answer).encode() + b"\n")
         replies.flush()
 
+    reply({})
+    requests.readline()
     try:
         function = load(path, name)
         reply(shape_of(function, options))

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import pytest
 from engine.compute.sampling import Interrupted
 from engine.errors import UserError
 from engine.events import Log
+from engine.judges import function_caller
 from engine.judges.contest import Choosing
 from engine.judges.function import FunctionJudge
 from engine.judges.queued import judge_batch
@@ -68,6 +70,18 @@ def q_of(name: str, **more: Any) -> list[float | None]:
 
 def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
+
+
+def test_a_process_may_take_longer_to_start_than_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    popen = subprocess.Popen
+    late = "import time; time.sleep(1.2); "
+
+    def slow(command: list[str], **more: Any) -> Any:
+        return popen([*command[:-1], late + command[-1]], **more)
+
+    monkeypatch.setattr(function_caller.subprocess, "Popen", slow)
+    with judge_of("rule:length", judge_timeout=1) as judge:
+        assert judge.caller.process is not None
 
 
 # -- what it is called with, and what its values mean ----------------------------------------------
