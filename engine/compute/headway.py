@@ -20,11 +20,12 @@ def watched(look: Look) -> Iterator[None]:
     """Have `look` called between the layers of the passes of this context, on any thread. One at a
     time in a process."""
     global _look
-    before, _look = _look, look
+    _look = look
     try:
         yield
     finally:
-        _look = before
+        if _look is look:  # and not that of a pass which began since, on another thread
+            _look = None
 
 
 def signs() -> int:
