@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from engine import file_kinds
 from engine.data import files as data_files
 from engine.data.files import Columns, Placed
 from engine.data_folder import at_home
@@ -67,7 +68,7 @@ def read_splits(data: str, reading: Reading | None = None) -> dict[SplitName, Sp
         return _folder(starter.PROMPTS, reading)
     try:
         path = at_home(data)
-        is_file, is_folder = path.is_file(), path.is_dir()
+        is_file, is_folder = file_kinds.is_file(path), file_kinds.is_dir(path)
     except PermissionError as error:
         raise UserError(f"data: {data} cannot be read: {error.strerror}") from error
     except (OSError, ValueError) as error:
@@ -112,7 +113,7 @@ def _folder(folder: Path, reading: Reading) -> dict[SplitName, Split]:
         return _saved_to_disk(folder, reading)
     try:
         places = [folder, folder / "data"]
-        files = [f for place in places if place.is_dir() for f in sorted(place.iterdir())]
+        files = [f for place in places if file_kinds.is_dir(place) for f in sorted(place.iterdir())]
     except OSError as error:
         raise UserError(f"data: {folder} cannot be read: {error.strerror}") from error
     files = [f for f in files if _is_read(f, reading) and f.is_file() and f.name[0] != "."]

@@ -17,6 +17,7 @@ from typing import IO, Any
 from engine.compute.sampling import Interrupted
 from engine.data_folder import at_home
 from engine.errors import UserError
+from engine.file_kinds import is_file
 from engine.judges import function_process
 from engine.settings.judge_names import file_and_function
 
@@ -43,7 +44,7 @@ def located(name: str, setting: str) -> tuple[Path, str]:
     path, function = file_and_function(name)
     file = at_home(path).absolute()
     try:
-        there = file.is_file()
+        there = is_file(file)
     except OSError as error:
         raise UserError(f"{setting}: {file} cannot be read: {error.strerror}") from error
     if not there:

@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.data_folder import at_home
 from engine.errors import UserError
+from engine.file_kinds import is_file
 from engine.model import files as model_files
 from engine.runs.folder import CHECKPOINTS, CONFIG, START, Run
 from engine.settings.files import from_mapping
@@ -148,7 +149,7 @@ def _shape_of(weights: Path) -> dict[str, Any] | None:
 
 def _read(file: Path) -> dict[str, Any] | None:
     try:
-        if not file.is_file():
+        if not is_file(file):
             return None
         if file.stat().st_size > SIZE_LIMIT:
             raise ValueError("it is too long")

@@ -10,6 +10,7 @@ from engine.data.preferences import PlacedPreference, read_preferences
 from engine.data.sources import Split, SplitName, read_splits
 from engine.data_folder import at_home
 from engine.errors import UserError
+from engine.file_kinds import exists
 from engine.runs.archive import open_run, runs_root
 from engine.runs.folder import STATE, Run
 from engine.runs.labels import labels
@@ -64,7 +65,7 @@ def _path(source: str) -> Path:
     """
     path = at_home(source)
     try:
-        path.exists()
+        exists(path)
     except OSError as error:
         raise UserError(f"{source[:200]} cannot be read: {error.strerror}") from error
     return path

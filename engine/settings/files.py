@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.errors import UserError
+from engine.file_kinds import is_dir, is_file
 from engine.settings.fields import Setting
 from engine.settings.foreign_keys import ALIASES, FOREIGN, LOAD_IN, USE_DORA
 from engine.settings.schema import SECTIONS, Settings, fields, value
@@ -40,8 +41,8 @@ _GROUPS = {key.split(".")[0] for key in _BY_KEY if "." in key}
 def read(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, not yet checked against the settings."""
     try:
-        if not path.is_file():
-            what = "is a folder" if path.is_dir() else "is not there"
+        if not is_file(path):
+            what = "is a folder" if is_dir(path) else "is not there"
             raise UserError(
                 f"{path} {what}: give a config file, such as `lora-studio config` prints"
             )

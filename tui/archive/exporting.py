@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.data_folder import at_home
+from engine.file_kinds import exists, is_dir
 from engine.runs import durable
 from engine.runs.folder import Run
 from tui.text.format import duration, size
@@ -47,7 +48,7 @@ def refused(text: str) -> str | None:
     """Why the folder that `text` names cannot be written; None: it may be."""
     folder = at_home(text)
     try:
-        occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        occupied = exists(folder) and (not is_dir(folder) or any(folder.iterdir()))
     except (OSError, ValueError):
         return "that is no folder that can be written"
     if occupied:

@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from engine.file_kinds import exists, is_dir
 from tui.text.safe_text import wrap
 from tui.widgets.offers import Complete, Offers
 from tui.widgets.safe_editors import LineEditor
@@ -38,11 +39,11 @@ _FRAME = """
 def doubt_of_file(file: Path, otherwise: str) -> str | None:
     """What is said before a file is written, by a `Check`; `otherwise` where that is a folder."""
     try:
-        if file.is_dir():
+        if is_dir(file):
             return otherwise
-        if not file.parent.is_dir():
+        if not is_dir(file.parent):
             return f"there is no folder {file.parent}"
-        return f"{file.name} is there already: replace it?" if file.exists() else None
+        return f"{file.name} is there already: replace it?" if exists(file) else None
     except OSError as error:  # its name is too long, or its folder may not be looked into
         return f"no file of that name can be written: {error.strerror}"
 

@@ -18,6 +18,7 @@ from textual.binding import Binding
 from textual.keys import Keys, format_key
 
 from engine.errors import UserError
+from engine.file_kinds import exists
 from engine.settings.yaml_text import parse_yaml
 from tui import textual_private
 from tui.shell.base import StudioScreen
@@ -44,7 +45,7 @@ def load(folder: Path, known: Callable[[], Bindings]) -> Keymap:
     """
     file = folder / FILE
     try:
-        if not file.exists():
+        if not exists(file):
             return Keymap({})
         if file.stat().st_size > SIZE_LIMIT:
             return Keymap({}, (f"{file} is too large for a list of keys; it was skipped.",))
