@@ -19,7 +19,6 @@ TALL_FROM = 36  # lines of the screen from which a card has several
 TALL = 4  # lines of such a card: value, two of sparkline, space
 NARROW_TALL = 3  # of one in a column of its own: value, sparkline, space
 NARROW_FROM = 48  # lines of the screen from which it has as many; below, two
-OTHERS = 19  # lines of the screen that its other parts take, where they are below the cards
 
 
 class CardGrid(Widget, can_focus=True):
@@ -51,9 +50,13 @@ class CardGrid(Widget, can_focus=True):
         view: RunView | None = None,
         metrics: Sequence[Metric] = CARDS,
         *,
+        others: int = 0,
         id: str | None = None,
     ) -> None:
+        """`others`: lines of the screen that its other parts keep, where they are below the cards;
+        0: the cards are scrolled through."""
         super().__init__(id=id)
+        self._others = others
         self._view = view
         self._metrics = metrics
         self._points: tuple[int, ...] = ()  # the view and how many points it had
@@ -80,7 +83,9 @@ class CardGrid(Widget, can_focus=True):
         lines = self.app.size.height
         rows = -(-len(self._metrics) // self._columns)
         if self._columns > 1:
-            tall, least = TALL, max(TALL_FROM, rows * TALL + OTHERS)
+            tall, least = TALL, TALL_FROM
+            if self._others:
+                least = max(least, rows * TALL + self._others)
         else:
             tall, least = NARROW_TALL if lines >= NARROW_FROM else 2, TALL_FROM
         self._card_height = tall if lines >= least else 1

@@ -29,6 +29,7 @@ from tui.widgets.section_title import SectionTitle
 
 NOTHING = "nothing was drawn"
 NEXT_PART = 0.03  # seconds from the frame of one part to that of the next
+OTHERS = 19  # lines that all but the cards take where the newest pair is below them
 
 
 class RunScreen(SteeringScreen):
@@ -135,7 +136,7 @@ class RunScreen(SteeringScreen):
         yield RunHeader()
         yield Outcome()
         with Container(id="parts"):
-            yield CardGrid()
+            yield CardGrid(others=OTHERS)
             with Container(id="below"):
                 yield MetricChart()
                 yield WhatNow()
