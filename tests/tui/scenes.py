@@ -15,6 +15,7 @@ from textual.widgets import Input, TextArea
 from engine.data.completion import Answer
 from engine.events import Example, Finding, Guarded, HealthChanged, RunEnded
 from engine.machine import device, hub
+from engine.plan import memory as plan_memory
 from engine.publish.process import PublishListed, RepoFiles
 from engine.runs import folder, queue
 from engine.runs.folder import Run
@@ -367,6 +368,7 @@ def still() -> Iterator[None]:
         patch.setattr(hub, "hub_reachable", lambda *_: False)
         patch.setattr(device, "_processor_name", lambda: "a processor")
         patch.setattr(device, "memory", lambda: (24 << 30, 20 << 30))
+        patch.setattr(plan_memory, "is_mkl", lambda: True)
         patch.setattr(Input.cursor_blink, "_default", False)
         patch.setattr(TextArea.cursor_blink, "_default", False)
         yield
