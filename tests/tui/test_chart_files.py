@@ -20,7 +20,7 @@ from tests.tui.stage import STANDARD, play, said, shown, until
 from tui.app import StudioApp
 from tui.archive.compare_screen import SEVERAL, CompareScreen, SmallChart
 from tui.run import chart_file
-from tui.run.chart_file import NO_PNG, RENDERER, to_csv, to_png, to_svg
+from tui.run.chart_file import NO_FONT, NO_PNG, RENDERER, has_font, to_csv, to_png, to_svg
 from tui.state.series import Series
 from tui.widgets import plot
 from tui.widgets.chart import Chart
@@ -83,7 +83,24 @@ def test_a_png_has_the_lines_and_the_words() -> None:
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     assert struct.unpack(">II", png[16:24]) == (1600, 840)
     assert to_png(re.sub("<polyline[^>]*>", "", svg)) != png
-    assert to_png(re.sub("<text.*?</text>", "", svg)) != png
+    assert (to_png(re.sub("<text.*?</text>", "", svg)) != png) == has_font()
+
+
+def test_a_png_without_a_font_is_said_to_have_no_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chart_file, "to_png", lambda svg: re.sub("<text.*?</text>", "", svg))
+    monkeypatch.setattr(chart_file, "find_spec", lambda name: name)
+    monkeypatch.chdir(tmp_path)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        attach(app, LiveSession([started(), *steps("loss", [0.5, 0.4])]))
+        await pilot.press("f3")
+        await until(pilot, lambda: not app.session.events)  # type: ignore[union-attr]
+        await pilot.press("c", "w", *["backspace"] * 3, *"png", "enter")
+        await until(pilot, lambda: NO_FONT in said(app))
+
+    play(scene, STANDARD)
 
 
 def test_a_png_without_what_draws_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

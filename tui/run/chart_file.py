@@ -19,6 +19,7 @@ from tui.widgets import plot
 from tui.widgets.chart import Chart
 from tui.widgets.plot import Line, Range
 
+SVG = "http://www.w3.org/2000/svg"
 WIDTH, HEIGHT = 800, 420  # of a drawing, in pixels; a PNG has twice as many
 LEFT, TOP, RIGHT, BOTTOM = 70, 40, 20, 40  # its margins
 # What draws a PNG knows no generic family, so one of each system is named.
@@ -26,6 +27,7 @@ FONTS = "Arial, Helvetica, DejaVu Sans, Liberation Sans, Noto Sans, sans-serif"
 KINDS = (".svg", ".png", ".csv")
 RENDERER = "resvg_py"  # of the extra `png`
 NO_PNG = "a PNG needs `pip install 'lora-studio[png]'`; .svg and .csv need nothing"
+NO_FONT = "without words, as no font is installed (Debian: apt install fonts-dejavu-core)"
 COLORS = ("#3367d6", "#c2410c", "#15803d", "#7e22ce", "#b45309", "#0e7490")
 
 
@@ -52,7 +54,8 @@ async def write_chart(screen: StudioScreen, chart: Chart, title: str, name: str)
     except (UserError, RunError, OSError) as error:
         screen.say_error(error)
     else:
-        screen.say(safe_line(f"written: {file}", 300))
+        missing = f"; {NO_FONT}" if kind == ".png" and not has_font() else ""
+        screen.say(safe_line(f"written: {file}", 300) + missing)
 
 
 def _doubt(path: str) -> str | None:
@@ -72,6 +75,16 @@ def to_png(svg: str) -> bytes:
     if find_spec(RENDERER) is None:
         raise UserError(NO_PNG)
     return bytes(import_module(RENDERER).svg_to_bytes(svg_string=svg, zoom=2))
+
+
+def has_font() -> bool:
+    """Whether this machine has a font for the words of a PNG, as a bare server may not."""
+
+    def drawn(text: str) -> bytes:
+        words = f'<text y="15" font-family="{FONTS}" font-size="12">{text}</text>'
+        return to_png(f'<svg xmlns="{SVG}" width="20" height="20">{words}</svg>')
+
+    return drawn("A") != drawn("")
 
 
 def to_csv(lines: Sequence[Line]) -> str:
@@ -105,7 +118,7 @@ def to_svg(
         return f"{LEFT + share[0] * across:.1f},{TOP + (1 - share[1]) * down:.1f}"
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
+        f'<svg xmlns="{SVG}" width="{WIDTH}" height="{HEIGHT}" '
         f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="{FONTS}" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         f'<text x="{LEFT}" y="20" font-size="14">{escape(safe_line(title, 200))}</text>',
