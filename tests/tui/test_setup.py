@@ -98,6 +98,18 @@ def test_every_setting_can_be_reached_and_says_what_it_does() -> None:
     play(scene)
 
 
+def test_the_first_setting_and_the_last() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        for keys in ((), ("a",)):
+            await pilot.press(*keys)
+            listed = setup(app).query_one(Fields).visible_fields()
+            for key, at in (("G", -1), ("g", 0), ("end", -1), ("home", 0)):
+                await pilot.press(key)
+                assert focused(app) == listed[at].key
+
+    play(scene)
+
+
 def test_the_sections_are_chosen_with_the_arrows() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await pilot.press("a")

@@ -38,6 +38,8 @@ FORM_KEYS = [
     Binding("Y", "yaml", "yaml", show=False, id="setup.yaml"),
     Binding("down,j", "to_field(1)", "next setting", show=False, id="setup.next"),
     Binding("up,k", "to_field(-1)", "previous setting", show=False, id="setup.previous"),
+    Binding("home,g", "to_edge(1)", "to the first", show=False, id="setup.first"),
+    Binding("end,G", "to_edge(-1)", "to the last", show=False, id="setup.last"),
     Binding(
         "right_square_bracket,pagedown",
         "to_section(1)",
@@ -237,6 +239,11 @@ class FormScreen(StudioScreen):
     def action_to_field(self, by: int) -> None:
         """To the next or previous setting, and from the last to what is below."""
         self._move(self.browser.fields.current, by)
+
+    def action_to_edge(self, by: int) -> None:
+        """To the first setting of those that are listed, or with -1 to the last."""
+        if field := self.browser.neighbour(None, by):
+            field.focus()
 
     @on(SettingField.Left)
     def _left_editor(self, event: SettingField.Left) -> None:
