@@ -18,7 +18,7 @@ from engine.try_it import (
 )
 from tui.review.answers import READING_KEYS, Answers, AnswersScreen
 from tui.text.safe_text import safe, safe_line
-from tui.widgets.safe_editors import LineEditor
+from tui.widgets.safe_editors import PromptLine
 
 if TYPE_CHECKING:
     from engine.runs.folder import Run
@@ -78,7 +78,7 @@ class TryItScreen(AnswersScreen):
     def body(self) -> Iterable[Widget]:
         """The score, the line for the prompt, and the answers."""
         yield Static(id="place", markup=False)
-        yield LineEditor(id="ask", placeholder=HINT, compact=True, select_on_focus=False)
+        yield PromptLine(id="ask", placeholder=HINT, compact=True, select_on_focus=False)
         yield Static(id="state", markup=False)
         yield from self.answers_area()
 

@@ -4,17 +4,16 @@ from collections.abc import Iterable
 
 from textual.binding import Binding
 
-from tui.widgets.safe_editors import LineEditor
+from tui.widgets.safe_editors import PromptLine
 
 MOST = 500  # lines that are remembered
 
 
-class HistoryLine(LineEditor):
+class HistoryLine(PromptLine):
     """Arrow up brings an earlier text, arrow down a later one, and after the newest what was
     being typed."""
 
     BINDINGS = [  # noqa: RUF012
-        Binding("enter", "submit", "ask", id="line.ask"),
         Binding("up", "recall(-1)", "typed before", show=False, id="history.up"),
         Binding("down", "recall(1)", "typed after", show=False, id="history.down"),
     ]

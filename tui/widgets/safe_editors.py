@@ -47,6 +47,12 @@ class LineEditor(ShapedInput):
         super().replace(one_line(text, before), start, end)
 
 
+class PromptLine(LineEditor):
+    """A line for what a model is asked."""
+
+    BINDINGS = [Binding("enter", "submit", "ask", id="line.ask")]  # noqa: RUF012
+
+
 class TextEditor(CheckedTextArea):
     """A `TextArea` without control characters or hidden text in it.
 
