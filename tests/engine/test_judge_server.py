@@ -391,14 +391,14 @@ def test_one_that_is_away_for_too_long_is_told_of_and_asked_again(little: Little
 def test_the_time_in_which_it_is_asked_nothing_does_not_count(little: LittleServer) -> None:
     """A run that was paused asks again before it gives up; so does one whose server came back and
     refused the last question."""
-    with judge_of(little, judge_away_minutes=0.001) as judge:
+    with judge_of(little, judge_away_minutes=0.005) as judge:
         little.misbehave = lambda handler, body, times: bool(
             handler.reply({"error": "loading"}, 503) or True
         )
         with pytest.raises(JudgeAway):
             judge.judge(TEXTS)
         little.misbehave = lambda handler, body, times: False
-        time.sleep(0.1)
+        time.sleep(0.4)
         assert judge.judge(TEXTS)[0].choice == "first"
         little.misbehave = lambda handler, body, times: bool(
             handler.reply({"error": "too long"}, 503 if body not in little.bodies[:-1] else 400)
@@ -407,7 +407,7 @@ def test_the_time_in_which_it_is_asked_nothing_does_not_count(little: LittleServ
         judge.submit([pair(3)])
         while judge.settles_in():
             time.sleep(0.01)
-        time.sleep(0.1)
+        time.sleep(0.4)
         assert [each.verdict.choice for each in collected(judge)] == ["invalid"]
 
 
