@@ -20,7 +20,7 @@ from typing import Any
 
 from engine.machine.blas import import_mlx
 from tests.end_to_end.program import words
-from tests.end_to_end.ranks import ROOT, free_ports
+from tests.end_to_end.ranks import ROOT, ended_with, free_ports
 from tests.signals import leave_when_told_to_end
 
 PHASES = ("sample_seconds", "judge_seconds", "update_seconds", "step_seconds")
@@ -95,7 +95,7 @@ def measure(
     hosts = home / "hosts.json"
     hosts.write_text(json.dumps([[f"127.0.0.1:{port}"] for port in free_ports(2)]))
     processes: list[subprocess.Popen[bytes]] = []
-    try:
+    with ended_with(processes):
         for rank, core in enumerate(cores):
             environment = {**os.environ, "LORA_STUDIO_HOME": str(home), "OMP_NUM_THREADS": "1"}
             if together:
@@ -113,10 +113,6 @@ def measure(
             )
         if any(each.wait() for each in processes):
             sys.exit("a run has failed")
-    finally:
-        for each in processes:
-            each.kill()
-            each.wait()
     runs = [of_run(folder) for folder in sorted((home / "runs").iterdir())]
     measured = {phase: statistics.mean(run[phase] for run in runs) for phase in PHASES}
     measured["pairs a second"] = sum(values["batch_size"] / run["step_seconds"] for run in runs)

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.end_to_end.ranks import ROOT, free_ports
+from tests.end_to_end.ranks import ROOT, ended_with, free_ports
 from tests.signals import leave_when_told_to_end
 
 # -- measured --------------------------------------------------------------------------------------
@@ -272,13 +272,9 @@ def measure() -> None:
             )
             for number in range(2)
         ]
-        try:
+        with ended_with(ranks):
             if any(each.wait() for each in ranks):
                 sys.exit("a rank has failed")
-        finally:
-            for each in ranks:
-                each.kill()
-                each.wait()
 
 
 def rank() -> None:

@@ -45,6 +45,17 @@ class Rank:
         return self.out.read_text() + self.err.read_text()
 
 
+@contextlib.contextmanager
+def ended_with(processes: "Sequence[subprocess.Popen[bytes]]") -> Iterator[None]:
+    """Processes that are ended with the context, those too that join them within it."""
+    try:
+        yield
+    finally:
+        for each in processes:
+            each.kill()
+            each.wait()
+
+
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on."""
     with contextlib.ExitStack() as stack:
