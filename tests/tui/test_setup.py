@@ -348,6 +348,20 @@ def test_a_bad_value_says_why_beside_it_and_cannot_start(monkeypatch: pytest.Mon
     play(scene)
 
 
+def test_a_line_that_comes_below_leaves_the_cursor_in_sight() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await go_to(app, pilot, "temperature")
+        await pilot.press("0", "enter")
+        await until(pilot, lambda: "has to be a number, above 0" in shown(app))
+        setup(app).query_one(CostLine).styles.height = 3
+        await pilot.pause()
+        lines = shown(app).splitlines()
+        at = next(number for number, line in enumerate(lines) if "! temperature" in line)
+        assert "has to be a number, above 0" in lines[at + 1]
+
+    play(scene)
+
+
 def test_problems_between_settings_are_found_while_typing() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await go_to(app, pilot, "max_completion_length")

@@ -246,8 +246,6 @@ class SetupScreen(FormScreen):
     def _open_beside(self, part: str) -> None:
         self.toggle_class(part)
         self.remove_class("-data" if part == "-parts" else "-parts")
-        if field := self.browser.fields.current:
-            self.call_after_refresh(field.scroll_visible, animate=False)
         self.show_help()
         self.refresh_bindings()
 

@@ -55,10 +55,7 @@ class SettingBrowser(Horizontal):
         two = self.fields.outer_size.width >= 2 * COMFORTABLE_WIDTH + GAP
         if two != self._two:
             self._two = two
-            current = self.fields.current
             self._show()
-            if current:
-                current.scroll_visible(animate=False)
 
     def show(self, form: Form, origin: Origin, *, searching: bool) -> None:
         """Draw another form; what was changed may be other settings now."""

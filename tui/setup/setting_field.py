@@ -161,7 +161,6 @@ class SettingField(Widget, can_focus=True):
         await self.mount(self.editor)
         self._height()
         self.editor.focus()
-        self.call_after_refresh(self.scroll_visible, animate=False)
         if self._suggestions.completes(self.key):
             self._options = Offers()
             await self.mount(self._options)

@@ -56,6 +56,18 @@ class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
         """How the fields lie."""
         return self._columns
 
+    def on_mount(self) -> None:
+        """Learn of what takes room from the field with the focus, above it, in it or below."""
+        self.watch(self, "virtual_size", self._keep_in_sight, init=False)
+
+    def on_resize(self) -> None:
+        """A line below may have taken its place, or left it."""
+        self._keep_in_sight()
+
+    def _keep_in_sight(self) -> None:
+        if current := self.current:
+            self.call_after_refresh(current.scroll_visible, animate=False)
+
     def show(self, columns: Sequence[Sequence[str]], form: Form) -> None:
         """Show these settings, and titles above some of them, and no others."""
         names = list(chain.from_iterable(columns))
