@@ -213,11 +213,20 @@ class RunDetailScreen(WatchedScreen):
         none = "no pair was judged yet" if not self.table.lines else "no such pair · v shows others"
         self.pairs.searched = bool(text.strip())
         self.pairs.show(matches, same[0] if same else None, empty=none)
-        of = f" of {len(self.table.lines):,}" if len(matches) < len(self.table.lines) else ""
+        self._show_pairs_title()
+
+    def _show_pairs_title(self) -> None:
+        text, matches = self.query_one("#find", Input).value, len(self.pairs.rows)
+        of = f" of {len(self.table.lines):,}" if matches < len(self.table.lines) else ""
         words = f" · {safe_line(text, 20)}" if text else ""
-        state = f"{self._filter.name}{words} · {len(matches):,}{of}"
+        state = f"{self._filter.name}{words} · {matches:,}{of}"
         lit = self.pairs.has_focus
         self.query_one("#pairs-title", SectionTitle).show("pairs", state, accented=lit)
+
+    def on_descendant_focus(self) -> None:
+        """The title of the list is lit while the list has the keys."""
+        super().on_descendant_focus()
+        self._show_pairs_title()
 
     @on(RowList.Moved, "#list")
     def _show_pair(self) -> None:
