@@ -215,6 +215,8 @@ class QueueScreen(StudioScreen):
         done = self._try(lambda: dropped.extend(queue.drop(runs)))
         if dropped:
             self._dropped.append(dropped)
+            left = [each for each in self._rows or [] if each.cell.run not in runs]
+            self._show(left, self._at_work)  # at once: the next key is of the next run
             self.refresh_bindings()
         return done
 
