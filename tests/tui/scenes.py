@@ -63,7 +63,7 @@ def scene(prepare: Scene) -> Scene:
 async def opening(app: StudioApp, pilot: Pilot[Any]) -> None:
     """The first frame, before the form has come."""
     await until(pilot, lambda: "needs" in shown(app))
-    app.push_screen(OpeningScreen())
+    await app.push_screen(OpeningScreen())
     await until(pilot, lambda: "loading the form" in shown(app))
 
 
@@ -219,7 +219,7 @@ async def themes(app: StudioApp, pilot: Pilot[Any]) -> None:
 async def try_it(app: StudioApp, pilot: Pilot[Any]) -> None:
     run = make_run("polite")
     answering = Answering(run)
-    app.push_screen(TryItScreen(run, lambda run: answering))  # type: ignore[arg-type, return-value]
+    await app.push_screen(TryItScreen(run, lambda run: answering))  # type: ignore[arg-type, return-value]
     await pilot.pause()
     answering.events.append(SideBySideReady("last step 40"))
     await pilot.press(*"why", "enter")
@@ -339,7 +339,7 @@ async def publish(app: StudioApp, pilot: Pilot[Any]) -> None:
 async def compare(app: StudioApp, pilot: Pilot[Any]) -> None:
     from tui.archive.compare_screen import CompareScreen
 
-    app.push_screen(CompareScreen(archive()[:2]))
+    await app.push_screen(CompareScreen(archive()[:2]))
     await until(pilot, lambda: "finished, 40 steps" in shown(app))
 
 

@@ -172,7 +172,7 @@ def test_several_metrics_and_last_numbers_of_several_runs() -> None:
     runs: list[Run] = [make_run("one"), make_run("two", steps=60)]
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        app.push_screen(CompareScreen(runs))
+        await app.push_screen(CompareScreen(runs))
         await until(pilot, lambda: "finished, 60 steps" in shown(app))
         assert "0.411" in shown(app)
         assert "grad norm" in shown(app)

@@ -51,14 +51,14 @@ async def opened(app: StudioApp, pilot: Pilot[int]) -> CompareScreen:
         make_run("empty", steps=0, pairs=0, settings=shared),
     ]
     screen = CompareScreen(runs)
-    app.push_screen(screen)
+    await app.push_screen(screen)
     await until(pilot, lambda: "reading the runs" not in shown(app))
     return screen
 
 
 def test_a_run_of_one_step_is_counted_as_one_speaks() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        app.push_screen(CompareScreen([make_run("one", steps=1), make_run("two", steps=2)]))
+        await app.push_screen(CompareScreen([make_run("one", steps=1), make_run("two", steps=2)]))
         await until(pilot, lambda: "finished, 1 step\n" in shown(app))
 
     play(scene)
@@ -125,7 +125,7 @@ def test_of_many_runs_each_has_its_values_in_sight(size: tuple[int, int]) -> Non
             )
             for seed in seeds
         ]
-        app.push_screen(CompareScreen(runs))
+        await app.push_screen(CompareScreen(runs))
         await until(pilot, lambda: "reading the runs" not in shown(app))
         await pilot.pause()
         [line] = (line for line in shown(app).splitlines() if line.split()[:1] == ["seed"])
@@ -140,7 +140,7 @@ def test_long_names_that_differ_at_their_end_are_told_apart() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = CompareScreen(runs)
-        app.push_screen(screen)
+        await app.push_screen(screen)
         await until(pilot, lambda: "reading the runs" not in shown(app))
         heads = [line for line in shown(app).splitlines() if "finished, 40 steps" in line]
         assert len(heads) == 2  # a line each
@@ -188,7 +188,7 @@ def test_a_run_that_is_gone_is_said() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         run = make_run("gone")
         (run.path / "run.json").unlink()
-        app.push_screen(CompareScreen([run, make_run("here")]))
+        await app.push_screen(CompareScreen([run, make_run("here")]))
         await until(pilot, lambda: "cannot be read" in said(app))
         assert "reading the runs" not in shown(app)
 
@@ -199,7 +199,7 @@ def test_what_was_trained_meanwhile_shows_on_the_way_back() -> None:
     runs = [make_run("one", status="stopped"), make_run("other")]
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        app.push_screen(CompareScreen(runs))
+        await app.push_screen(CompareScreen(runs))
         await until(pilot, lambda: "stopped, 40 steps" in shown(app))
         await pilot.press("question_mark")
         runs[0].append(METRICS, [{"step": 50, "loss": 0.123}])
@@ -218,7 +218,7 @@ def test_a_run_whose_settings_are_unknown_is_compared_by_its_metrics() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = CompareScreen([lost, one, other])
-        app.push_screen(screen)
+        await app.push_screen(screen)
         await until(pilot, lambda: "reading the runs" not in shown(app))
         assert [len(line.series) for line in screen.query_one(Chart).lines] == [40, 40, 40]
         assert "the settings of x are unknown" in said(app)

@@ -213,7 +213,7 @@ def test_values_of_earlier_runs_are_there_to_choose_from() -> None:
 
 def test_a_long_choice_goes_on_below_where_it_began() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
-        app.push_screen(AskChoice("which?", [("one", "word " * 30), ("eleven", "short")]))
+        await app.push_screen(AskChoice("which?", [("one", "word " * 30), ("eleven", "short")]))
         await until(pilot, lambda: "eleven" in shown(app))
         first, *others = [line for line in shown(app).splitlines() if "word" in line]
         assert others

@@ -229,7 +229,7 @@ def test_keys() -> None:
         assert screen.topics.cursor == found
         await pilot.press("escape")
         assert len(screen.topics.rows) == len(topics())
-        assert screen.topics.current is screen._topic
+        await until(pilot, lambda: screen.topics.current is screen._topic)
         await pilot.press("space")
         assert "whole topic" in said(app)
         await pilot.press("slash", *"xyzzy")

@@ -112,7 +112,7 @@ def test_a_key_waits_for_the_cursor_of_a_screen_that_is_being_made() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         answers: list[str | None] = []
         for _ in range(5):
-            app.push_screen(AskChoice("which?", [("one", ""), ("two", "")]), answers.append)
+            await app.push_screen(AskChoice("which?", [("one", ""), ("two", "")]), answers.append)
             send(app, "down", "enter")
             await until(pilot, lambda: not isinstance(app.screen, AskChoice))
         assert answers == ["two"] * 5

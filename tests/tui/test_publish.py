@@ -229,7 +229,7 @@ def test_what_cannot_be_is_one_sentence() -> None:
             assert process.sent == 0
             assert words not in text_of(desk.app)
             await desk.pilot.press("escape")  # stays in sight for nobody
-            desk.app.push_screen(PublishScreen(desk.run, cast("Any", desk._open)))
+            await desk.app.push_screen(PublishScreen(desk.run, cast("Any", desk._open)))
             await desk.pilot.pause()
 
     desk_scene(scene)

@@ -128,8 +128,7 @@ def test_a_row_is_cut_to_the_width_with_an_ellipsis() -> None:
     async def scene(app: ListApp, rows: "RowList[int]", pilot: Pilot[None]) -> None:
         assert "…" in shown(app).splitlines()[0]
         await pilot.resize_terminal(20, 5)
-        await pilot.pause()
-        assert len(shown(app).splitlines()[0]) <= 20
+        await until(pilot, lambda: len(shown(app).splitlines()[0]) <= 20)
 
     play(scene, MANY)
 
