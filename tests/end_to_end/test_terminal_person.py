@@ -12,6 +12,7 @@ from tests.end_to_end.pseudo_terminal import PseudoTerminal, studio
 from tests.end_to_end.review_screen import Shown, joined, read
 
 F3, F4 = "\x1bOR", "\x1bOS"
+STILL = 4  # looks at the screen that have to be alike
 ENDED = "no pair waits any more"
 CONFIG = """\
 model: starter
@@ -57,14 +58,12 @@ class Person:
         return shown
 
     def settled(self) -> Shown | None:
-        """What the screen shows once all its parts are drawn: they may come in two frames."""
-        before = read(self.terminal.lines)
-        while True:
+        """What the screen shows once all its parts are drawn, which come in some frames."""
+        looks: list[Shown | None] = []
+        while len(looks) < STILL or any(each != looks[-1] for each in looks[-STILL:]):
             time.sleep(0.15)
-            shown = read(self.terminal.lines)
-            if shown == before:
-                return shown
-            before = shown
+            looks.append(read(self.terminal.lines))
+        return looks[-1]
 
     def give(self, key: str, shown: Shown) -> Shown | None:
         """Label the pair; gives the next."""
