@@ -67,11 +67,12 @@ def test_what_cannot_fit_is_not_started(started: list[Settings]) -> None:
     play(scene, settings=SMALL.model_copy(update={"memory_limit": 1e-5}), start=True)
 
 
-@pytest.mark.parametrize("touched", [False, True])
-def test_who_touches_the_form_first_starts_it_later(
-    touched: bool, started: list[Settings], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("touched", "known"), [(False, True), (True, True), (False, False)])
+def test_a_start_waits_for_the_cost_and_for_nobody_to_touch_the_form(
+    touched: bool, known: bool, started: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CostLine, "estimate", lambda line, *_, **__: None)  # the test finds it
+    monkeypatch.setattr(CostLine, "is_of", lambda *_: known)  # else more was read since
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         await until(pilot, lambda: isinstance(app.screen, SetupScreen))
@@ -82,7 +83,7 @@ def test_who_touches_the_form_first_starts_it_later(
         await until(pilot, lambda: not screen.query_one(DataPane).reading)
         screen.query_one(CostLine).post_message(CostLine.Estimated())
         await pilot.pause()
-        assert started == ([] if touched else [SMALL])
+        assert started == ([SMALL] if known and not touched else [])
 
     play(scene, settings=SMALL, start=True)
 

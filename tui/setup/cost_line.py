@@ -66,6 +66,10 @@ class CostLine(Static):
         known, wanted = self._known, self._wanted
         return known is not None and wanted is not None and known.settings == wanted.settings
 
+    def is_of(self, wanted: Wanted) -> bool:
+        """Whether the cost of this is known."""
+        return self._known == wanted
+
     def estimate(self, wanted: Wanted) -> None:
         """Work out a cost, once what is wanted stays so for a moment."""
         self._wanted = wanted

@@ -155,10 +155,12 @@ class SetupScreen(FormScreen):
         super().show_form()
 
     def _estimate(self) -> None:
+        self.query_one(CostLine).estimate(self._wanted())
+
+    def _wanted(self) -> Wanted:
         data = self._data
-        settings, longest = self.form.settings, data.longest
-        reading = data.reading and longest is None
-        self.query_one(CostLine).estimate(Wanted(settings, longest, data.prompts, reading))
+        reading = data.reading and data.longest is None
+        return Wanted(self.form.settings, data.longest, data.prompts, reading)
 
     def help_on(self, key: str) -> Content:
         """What is said of a setting; of one of the data, also what the data holds."""
@@ -184,9 +186,10 @@ class SetupScreen(FormScreen):
 
     @on(CostLine.Estimated)
     def _cost_estimated(self) -> None:
-        self.query_one("#parts", Static).update(self.query_one(CostLine).parts())
+        cost = self.query_one(CostLine)
+        self.query_one("#parts", Static).update(cost.parts())
         self._show_findings()
-        if self._starts and not self._data.reading:
+        if self._starts and not self._data.reading and cost.is_of(self._wanted()):
             self.action_start()
 
     @on(DataPane.Read)
