@@ -273,13 +273,13 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
 
     # -- telling the person ----------------------------------------------------------------------
 
-    def say(self, message: str, seconds: float | None = None) -> None:
+    def say(self, message: str, seconds: float | None = None, *, gives_way: bool = False) -> None:
         """Put a sentence in the key line of the screen in front. It is never markup."""
         stack = [each for each in self.screen_stack if isinstance(each, StudioScreen)]
         if stack and stack[-1].ready:
-            stack[-1].say(message, seconds)
+            stack[-1].say(message, seconds, gives_way=gives_way)
         elif stack:
-            self.set_timer(0.1, lambda: self.say(message, seconds))
+            self.set_timer(0.1, lambda: self.say(message, seconds, gives_way=gives_way))
 
     def ring(self, text: str) -> None:
         """A bell, and a notification of the desktop where the terminal passes one on."""

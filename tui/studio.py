@@ -103,8 +103,9 @@ class Studio(Protocol):
         """
         ...
 
-    def say(self, message: str, seconds: float | None = None) -> None:
-        """Put a sentence in the key line of the screen in front. It is never markup."""
+    def say(self, message: str, seconds: float | None = None, *, gives_way: bool = False) -> None:
+        """Put a sentence in the key line of the screen in front. It is never markup. One that
+        gives way is shown only where no other stands."""
         ...
 
 

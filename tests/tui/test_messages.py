@@ -39,3 +39,18 @@ def test_a_message_is_held_in_a_scene_however_long_the_scene_takes() -> None:
         assert said(app) == "and something else"
 
     play(scene)
+
+
+def test_how_far_something_is_gives_way_to_what_a_person_is_told() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[Any]) -> None:
+        app.say("1 of 3 is written", gives_way=True)
+        app.say("2 of 3 are written", gives_way=True)
+        assert said(app) == "2 of 3 are written"
+        app.say("it is copied")
+        app.say("all is written", gives_way=True)
+        assert said(app) == "it is copied"
+        app.screen.query_one(KeyLine).clear()
+        app.say("all is written", gives_way=True)
+        assert said(app) == "all is written"
+
+    play(scene)

@@ -1,5 +1,6 @@
 """The questions before an export: what of a run, and into which folder."""
 
+from functools import partial
 from typing import Any, cast
 
 from textual.app import App
@@ -39,8 +40,9 @@ async def export(app: App[Any], run: Run) -> None:
     if to:
         folder = at_home(to).absolute()
         studio.control.exporting = True
+        tell = partial(studio.say, gives_way=True)
         try:
-            exported = await exporting.export(run.path, what, folder, studio.say, keep=keep)
+            exported = await exporting.export(run.path, what, folder, tell, keep=keep)
             studio.control.exported = exported.sentence
         finally:
             studio.control.exporting = False

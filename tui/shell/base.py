@@ -137,9 +137,9 @@ class StudioScreen(Screen[None]):
         """What the guide opens at: for Setup the focused field, for others the screen's topic."""
         return self.TITLE or None
 
-    def say(self, message: str, seconds: float | None = None) -> None:
+    def say(self, message: str, seconds: float | None = None, *, gives_way: bool = False) -> None:
         """Put a sentence in the place of the keys for some seconds. It is never markup."""
-        self.query_one(KeyLine).say(message, *(() if seconds is None else (seconds,)))
+        self.query_one(KeyLine).say(message, seconds, gives_way=gives_way)
 
     def say_error(self, error: Exception) -> None:
         """Say what is wrong, for long enough to read it."""

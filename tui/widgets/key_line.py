@@ -31,16 +31,20 @@ class KeyLine(Widget):
     def __init__(self) -> None:
         super().__init__()
         self._timer: Timer | None = None
+        self._gives_way = False  # whether what is shown does
 
     def on_mount(self) -> None:
         """Follow the screen's bindings."""
         self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
 
-    def say(self, message: str, seconds: float = SECONDS) -> None:
-        """Show a message for some seconds, or until `clear`."""
+    def say(self, message: str, seconds: float | None = None, *, gives_way: bool = False) -> None:
+        """Show a message for some seconds, or until `clear`; one that gives way, such as how far
+        something is, only where no other stands."""
+        if gives_way and self.message and not self._gives_way:
+            return
         self.clear()
-        self.message = message
-        self._timer = self.set_timer(seconds, self.clear)
+        self.message, self._gives_way = message, gives_way
+        self._timer = self.set_timer(SECONDS if seconds is None else seconds, self.clear)
 
     def clear(self) -> None:
         """Show the keys again."""
