@@ -2,7 +2,10 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
+
+LOADS = "loads"  # a file in the home, once loading has come to what never ends
 
 
 def main(fault: str) -> None:
@@ -33,6 +36,7 @@ def main(fault: str) -> None:
 
 def endless(settings: Any) -> Any:
     """As a chat template of somebody else's may be."""
+    Path(os.environ["LORA_STUDIO_HOME"], LOADS).touch()
     while True:
         pass
 

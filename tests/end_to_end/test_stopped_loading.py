@@ -12,6 +12,7 @@ from engine.runs import archive
 from engine.runs.folder import CONFIG, LOG, Run
 from engine.settings.schema import Settings
 from tests.command import Command
+from tests.end_to_end.faulty import LOADS
 from tests.end_to_end.in_training import config, until
 from tests.end_to_end.pseudo_terminal import PseudoTerminal
 
@@ -27,7 +28,7 @@ def faulty(home: Path, *arguments: str) -> PseudoTerminal:
 def loads(home: Path) -> Run:
     """The run, once it is loading."""
     run = Run(home / "runs" / "watched")
-    until(lambda: run.path.is_dir() and run.holder())
+    until(lambda: run.path.is_dir() and run.holder() and (home / LOADS).exists())
     return run
 
 
