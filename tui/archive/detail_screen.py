@@ -226,7 +226,8 @@ class RunDetailScreen(WatchedScreen):
     def on_descendant_focus(self) -> None:
         """The title of the list is lit while the list has the keys."""
         super().on_descendant_focus()
-        self._show_pairs_title()
+        if self._source:  # else nothing was read yet
+            self._show_pairs_title()
 
     @on(RowList.Moved, "#list")
     def _show_pair(self) -> None:
