@@ -1,5 +1,6 @@
 """Leaving the program while a run trains: what is asked, and what Ctrl+C again and again does."""
 
+import asyncio
 import re
 import shlex
 import shutil
@@ -18,7 +19,7 @@ from engine.settings.files import preset
 from tests.tui.archive import make_run
 from tests.tui.live import LiveSession, a_run, attach
 from tests.tui.person import human_settings
-from tests.tui.stage import play, said, shown, until
+from tests.tui.stage import TIMEOUT, play, said, shown, until
 from tui.app import StudioApp
 from tui.run_app import last_line, queue_line
 from tui.shell.leaving import LeaveQuestion
@@ -220,3 +221,17 @@ def test_that_the_queue_goes_on_is_said_after_the_app() -> None:
     with sweep.working_on("queue"):
         line = queue_line(app.control)
         assert line.startswith("the queue goes on, 1 run left: `lora-studio runs`")
+
+
+def test_what_breaks_while_the_app_closes_is_no_news() -> None:
+    async def draw_late() -> None:
+        try:
+            await asyncio.sleep(TIMEOUT)
+        finally:
+            raise ValueError("the parts are gone")
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        app.run_worker(draw_late())
+        await pilot.pause()
+
+    play(scene)

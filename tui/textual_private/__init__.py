@@ -102,6 +102,11 @@ class AppBase(App[int], inherit_bindings=False):
         if not self._exit:
             super()._handle_exception(error)
 
+    async def _shutdown(self) -> None:
+        """From here on the app closes, whatever it was told to."""
+        self._exit = True
+        await super()._shutdown()
+
     def _fatal_error(self) -> None:
         self._exit_renderables.append(Text(self.defect_line(self._exception)))
         self._close_messages_no_wait()
