@@ -145,9 +145,12 @@ def test_review_resumes_the_run_that_was_stopped(resumed: list[str]) -> None:
         attach(app, stopped(run, "starter-human"))
         await pilot.press("f4")
         await until(pilot, lambda: "r goes on with it" in shown(app))
-        app.screen.query_one(KeyLine).clear()
-        await pilot.pause()
-        assert "r resume" in shown(app).splitlines()[-1]
+
+        def offered() -> bool:
+            app.screen.query_one(KeyLine).clear()  # that it stopped may be said a moment later
+            return "r resume" in shown(app).splitlines()[-1]
+
+        await until(pilot, offered)
         await pilot.press("r")
         assert resumed == ["mine"]
 
