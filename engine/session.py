@@ -260,6 +260,8 @@ class Session:
         from engine.train import engine_thread
 
         status: RunStatus = "failed"
+        error: str | None = None
+        is_users = False
         if self._beside_screen:
             engine_thread.step_back()
         try:
@@ -271,17 +273,17 @@ class Session:
             status = "stopped"
         except (CannotGoOn, NothingLearned) as ended:
             status = "untrained" if isinstance(ended, NothingLearned) else "stopped"
-            self.error = str(ended)
-        except (UserError, RunError) as error:
-            self.error, self.error_is_users = hide(str(error)), isinstance(error, UserError)
-        except Exception as error:  # a defect, ours or a library's: in words, with the trace logged
-            self.error = hide(f"{type(error).__name__}: {error}; the log has the details.")
+            error = str(ended)
+        except (UserError, RunError) as reason:
+            error, is_users = hide(str(reason)), isinstance(reason, UserError)
+        except Exception as defect:  # ours or a library's: in words, with the trace logged
+            error = hide(f"{type(defect).__name__}: {defect}; the log has the details.")
             self._log_trace(run)
-        except BaseException as error:  # the thread itself was told to end
-            self.error = f"{type(error).__name__} ended the engine's thread."
+        except BaseException as told:  # the thread itself was told to end
+            error = f"{type(told).__name__} ended the engine's thread."
             self._log_trace(run)
         finally:
-            self._end(run, status)
+            self._end(run, status, error, is_users=is_users)
             engine_thread.leave_thread()
 
     def _set_person(self, judge: "HumanJudge") -> None:
@@ -315,11 +317,21 @@ class Session:
         with contextlib.suppress(RunError):
             run.append(LOG, [f"{timestamp()} error   {line}" for line in trace.splitlines()])
 
-    def _end(self, run: Run, status: RunStatus, *, abandoned: bool = False) -> None:
-        """Close the run's folder and say how it ended; done once, by whoever comes first."""
+    def _end(
+        self,
+        run: Run,
+        status: RunStatus,
+        error: str | None = None,
+        *,
+        is_users: bool = False,
+        abandoned: bool = False,
+    ) -> None:
+        """Close the run's folder and say how it ended; done once, by whoever comes first: what a
+        thread that was let go meets afterwards is no news."""
         with self._ending:
             if self._ended is not None:
                 return
+            self.error, self.error_is_users = error, is_users
             begun = self._control.begun
             as_it_was = status == "stopped" and not begun  # it was to stop before anything was done
             step, seconds = 0, None

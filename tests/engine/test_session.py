@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pytest
 
-from engine.errors import UserError
+from engine.errors import RunError, UserError
 from engine.events import (
     Event,
     EventBuffer,
@@ -25,7 +25,7 @@ from engine.events import (
     Writing,
 )
 from engine.runs import archive, remote
-from engine.runs.folder import RETRACTED, WAITING, write_state
+from engine.runs.folder import RETRACTED, WAITING, Run, write_state
 from engine.runs.lock import RunBusy
 from engine.session import Session
 from engine.settings.schema import Settings
@@ -682,6 +682,32 @@ def test_a_stop_does_not_wait_for_loading(
     if keep:
         assert session.run.state()["status"] == "paused"
         assert session.run.holder() is None
+
+
+def test_what_lingers_meets_while_its_run_is_removed_is_no_news(
+    started: Start, chosen: Choose, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discard = archive.discard
+
+    def breaks(settings: Settings) -> None:
+        load(settings)
+        raise RunError("its folder is gone")
+
+    def slow(run: Run) -> None:
+        discard(run)
+        load.over.set()
+        time.sleep(0.5)  # meanwhile the load breaks
+
+    monkeypatch.setattr("engine.train.loading.load_prompts", breaks)
+    monkeypatch.setattr(archive, "discard", slow)
+    session = started(chosen())
+    assert load.begun.wait(TIMEOUT)
+    session.stop()
+    assert session.join(TIMEOUT)
+    assert session.error is None
+    events = session.drain()
+    assert [event.error for event in events if isinstance(event, RunEnded)] == [None]
+    assert not [event for event in events if isinstance(event, Log) and event.level == "error"]
 
 
 def test_what_lingers_after_a_stop_touches_nothing(
