@@ -23,6 +23,7 @@ from tui.shell.base import StudioScreen
 from tui.text.safe_text import safe_line
 from tui.widgets.row_list import RowList
 
+NO_MATCH = "no setting has these words"
 LEAVE = (  # a text that is no settings
     ("edit on", "the text stays as it is, to be mended"),
     ("leave it", "the text is lost; the form has what was valid last"),
@@ -185,8 +186,13 @@ class FormScreen(StudioScreen):
 
     def show_help(self) -> None:
         """Say what the setting under the cursor is, or what the form as a whole."""
-        field = self.browser.fields.current
-        help = self.help_on(field.key) if field else self.help_on_the_whole()
+        fields = self.browser.fields
+        if field := fields.current:
+            help = self.help_on(field.key)
+        elif self._search.active and not fields.visible_fields():
+            help = Content.styled(f"{NO_MATCH} · esc ends the search", "$muted")
+        else:
+            help = self.help_on_the_whole()
         self.query_one("#help", Static).update(help)
 
     def help_on(self, key: str) -> Content:
@@ -320,17 +326,13 @@ class FormScreen(StudioScreen):
             self._show_matches()
 
     def _show_matches(self) -> None:
-        keys = self._search.matches()
-        self.browser.show_settings(keys)
-        if not keys:
-            self.query_one("#help", Static).update(
-                Content.styled("no setting has these words · esc ends the search", "$muted")
-            )
+        self.browser.show_settings(self._search.matches())
+        self.show_help()
 
     @on(Input.Submitted, "#search")
     def _to_results(self) -> None:
         if not self.browser.fields.focus_first():
-            self.say("no setting has these words")
+            self.say(NO_MATCH)
 
     def action_to_match(self, by: int) -> None:
         """To the next of the settings that were found, and from the last to the first."""
