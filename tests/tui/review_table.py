@@ -9,6 +9,7 @@ from textual.pilot import Pilot
 
 from engine.data.pairs import Pair
 from tests.tui.person import PersonSession, human_settings
+from tests.tui.stage import workers_done
 from tui.app import StudioApp
 from tui.review.screen import ReviewScreen
 from tui.state.run_view import RunView
@@ -40,7 +41,7 @@ class ReviewTable:
     async def settled(self) -> None:
         """Until the verdict is on the disk and the next pair on the screen."""
         await self.pilot.pause()
-        await self.app.workers.wait_for_complete()
+        await workers_done(self.app)
         self.app.drain()
         ids = {each.pair_id for each in self.session.waiting()}
         while ids and isinstance(screen := self.app.screen, ReviewScreen):

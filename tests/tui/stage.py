@@ -1,12 +1,13 @@
 """Playing a scene in the app without a terminal, and reading what it shows."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import pytest
 from textual.app import App
 from textual.pilot import Pilot
+from textual.worker import WorkerCancelled
 
 from engine.settings.schema import Settings
 from tui.app import StudioApp
@@ -24,11 +25,7 @@ def play(
     **opening: Any,
 ) -> None:
     """Open the app and run a scene in it; an error in the app fails the test. `opening` is what
-    the app is told besides the settings.
-
-    A message stays until the next one or until it is cleared: how long a machine takes to come to
-    look at it does not matter.
-    """
+    the app is told besides the settings."""
 
     async def main() -> None:
         app = StudioApp(settings, **opening)
@@ -36,9 +33,7 @@ def play(
             await pilot.pause()
             await scene(app, pilot)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(KeyLine, "set_timer", lambda *_: None)
-        asyncio.run(main())
+    asyncio.run(main())
 
 
 def shown(app: App[Any]) -> str:
@@ -60,3 +55,10 @@ async def until(pilot: Pilot[Any], holds: Callable[[], object], patience: float 
             return
         await pilot.pause(0.02)
     raise AssertionError(f"still not so after {patience} s\n{shown(pilot.app)}")
+
+
+async def workers_done(app: App[Any]) -> None:
+    """Wait for all workers, also where one takes the place of another meanwhile."""
+    while any(not each.is_finished for each in app.workers):
+        with contextlib.suppress(WorkerCancelled):
+            await app.workers.wait_for_complete()

@@ -24,7 +24,7 @@ from engine.runs import chat_pairs
 from engine.runs.folder import CHAT_PAIRS, Run
 from engine.runs.labels import labels
 from tests.tui.archive import make_run
-from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
+from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until, workers_done
 from tui.app import StudioApp
 from tui.archive.chat_screen import ChatScreen
 from tui.navigator import Navigator
@@ -216,7 +216,7 @@ def test_picks_are_written_in_the_order_of_the_keys(monkeypatch: pytest.MonkeyPa
         assert not [*table.screen.run.read(CHAT_PAIRS)]
         go_on.set()
         await until(table.pilot, lambda: "second picked" in said(table.app))
-        await table.pilot.app.workers.wait_for_complete()
+        await workers_done(table.pilot.app)
         assert [each.choice for each in labels(table.screen.run)] == ["second"]
         assert "2 ✓ start" in table.text
 

@@ -25,7 +25,7 @@ from engine.settings.files import preset
 from engine.settings.schema import Settings
 from tests.hostile import TEXTS, harmful
 from tests.tui.person import human_settings
-from tests.tui.stage import TIMEOUT, play, said, shown, until
+from tests.tui.stage import TIMEOUT, play, said, shown, until, workers_done
 from tui.app import StudioApp
 from tui.judging import words
 from tui.judging.screen import JudgeCardScreen
@@ -345,7 +345,7 @@ def test_pairs_of_a_file_bring_their_winners(
         assert "with the file 12 of 12" in shown(table.app)
         await table.press("L")
         written.set()  # of a pair that is not there any more
-        await table.app.workers.wait_for_complete()
+        await workers_done(table.app)
         await table.label("1")
         assert "with you: 1 with a winner" in shown(table.app)
         assert "the file" in said(table.app)

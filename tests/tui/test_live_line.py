@@ -191,6 +191,7 @@ def test_a_run_of_another_process_is_told_of_too(size: tuple[int, int]) -> None:
             depth = len(app.screen_stack)
             await pilot.press("0")
             assert said(app) == "this is the run that goes on"
+            await until(pilot, lambda: "training" in shown(app))
             await pilot.press("Y", "c", "enter")  # its chart, over it
             await until(pilot, lambda: len(app.screen_stack) == depth + 1)
             await until(pilot, lambda: line(app).startswith("far"))

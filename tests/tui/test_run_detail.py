@@ -18,6 +18,7 @@ from tui.run.health_screen import HealthOverlay
 from tui.setup.screen import SetupScreen
 from tui.shell.ask import AskChoice
 from tui.state.run_from_files import RunFromFiles
+from tui.widgets.key_line import KeyLine
 
 
 async def opened(app: StudioApp, pilot: Pilot[int], run: Run) -> RunDetailScreen:
@@ -119,8 +120,12 @@ def test_long_files_are_read_beside_the_screen_which_says_so(
         assert "polite" in shown(app)
         assert "kB …" in shown(app)
         await pilot.press("l", "c")  # the keys work meanwhile
+        await pilot.press("enter")
+        assert said(app) == "the run's files are being read yet"
+        app.screen.query_one(KeyLine).clear()
         may_read.set()
         await until(pilot, lambda: "step 2,000" in shown(app))
+        assert "r resume" not in shown(app)  # it is finished, as is known by now
         assert readers
         assert threading.main_thread() not in readers
 

@@ -20,7 +20,7 @@ from engine.settings.schema import Settings
 from tests.tui.archive import make_run, metrics
 from tests.tui.elsewhere import trained_elsewhere
 from tests.tui.live import LiveSession, a_run, attach
-from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
+from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until, workers_done
 from tui.app import StudioApp
 from tui.archive.compare_screen import CompareScreen
 from tui.archive.detail_screen import RunDetailScreen
@@ -40,7 +40,8 @@ async def opened(app: StudioApp, pilot: Pilot[int]) -> RunsScreen:
     screen = app.screen
     assert isinstance(screen, RunsScreen)
     await until(pilot, lambda: "reading the runs" not in shown(app))
-    await pilot.pause(0.1)
+    await workers_done(app)
+    await pilot.pause()
     return screen
 
 
@@ -393,7 +394,9 @@ def test_f5_goes_back_to_the_list_from_what_lies_over_it() -> None:
 
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot)
-        await pilot.press("enter", "enter")
+        await pilot.press("enter")
+        await workers_done(app)  # which read its files
+        await pilot.press("enter")
         assert isinstance(app.screen, ChartScreen)
         await pilot.press("f5")
         assert app.screen is screen

@@ -207,7 +207,7 @@ def test_taking_over_stops_it_there_and_resumes_it_here(monkeypatch: pytest.Monk
         with trained_elsewhere(run):
             run.update(status="running")
             await pilot.press("f5")
-            await until(pilot, lambda: "far" in shown(app))
+            await until(pilot, lambda: "1 run · 1 live" in shown(app))
             await take_over(app, pilot)
             run.update(status="stopped")
         await until(pilot, lambda: resumed == ["far"])

@@ -179,6 +179,7 @@ class RunDetailScreen(WatchedScreen):
         self.query_one(CardGrid).show(source.view)
         self.query_one(LogPane).show(source.view)
         self._show_parts()
+        self.refresh_bindings()  # what can be done with it differs with how it ended
         if first:
             self._show_config()
             self._show_pairs()
@@ -280,6 +281,8 @@ class RunDetailScreen(WatchedScreen):
 
         if self._source:
             self.app.push_screen(ChartScreen(self._source.view, event.metric.name))
+        else:
+            self.say("the run's files are being read yet")
 
     @on(RowList.Chosen, "#list")
     def _enlarge(self) -> None:
