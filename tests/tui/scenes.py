@@ -25,7 +25,7 @@ from engine.try_it import SideBySideAnswers, SideBySideReady
 from tests.tui import live
 from tests.tui.archive import make_run
 from tests.tui.person import PersonSession, human_settings, pair
-from tests.tui.stage import shown, until
+from tests.tui.stage import shown, until, workers_done
 from tests.tui.test_chat import Table, Talking
 from tests.tui.test_judge_card import PAIRS, trial_pair
 from tests.tui.test_judge_card import Table as JudgeTable
@@ -376,9 +376,10 @@ def still() -> Iterator[None]:
 
 
 async def stands_still(pilot: Pilot[Any], draw: Callable[[], str]) -> str:
-    """What `draw` gives once nothing moves any more."""
+    """What `draw` gives once nothing moves any more, and no thread has news to bring."""
     before, now = None, ""
     while before != now:
+        await workers_done(pilot.app)
         before = now
         await pilot.pause(0.3)
         now = draw()

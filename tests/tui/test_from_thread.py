@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 
 from textual import work
@@ -78,6 +79,15 @@ def test_nothing_is_shown_by_a_worker_that_was_cancelled() -> None:
     def leave(screen: Reader) -> None:
         screen.workers.cancel_all()
         screen.part.leaves.set()
+
+    assert _shown(leave) == []
+
+
+def test_nothing_is_shown_by_a_worker_that_is_cancelled_before_the_loop_comes_to_it() -> None:
+    def leave(screen: Reader) -> None:
+        screen.part.leaves.set()
+        time.sleep(0.2)  # the loop is busy while the worker asks it to show
+        screen.workers.cancel_all()
 
     assert _shown(leave) == []
 

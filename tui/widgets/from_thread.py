@@ -16,14 +16,15 @@ def show_from_thread(
 ) -> None:
     """From a worker's thread: have the app's loop call `show(...)`, and wait for it.
 
-    Nothing is called once the worker was cancelled, nor where `widget`, whose parts `show` asks
-    for, is being taken off the screen by the time that the loop comes to it.
+    Nothing is called where by the time that the loop comes to it the worker was cancelled, as by a
+    newer one in its place, or `widget`, whose parts `show` asks for, is being taken off the screen.
     """
-    if get_current_worker().is_cancelled:
+    worker = get_current_worker()
+    if worker.is_cancelled:
         return
 
     def shown() -> None:
-        if not is_leaving(widget):
+        if not worker.is_cancelled and not is_leaving(widget):
             show(*args, **kwargs)
 
     widget.app.call_from_thread(shown)
