@@ -105,6 +105,8 @@ def in_words(layers: Iterable[Repacked]) -> str:
     """What was done to the trained layers of a model, and what it costs."""
     trained = [each for each in layers if each.training]
     unquantised = sum(each.form is None for each in trained)
+    counts = {"in 8 bits": len(trained) - unquantised, "unquantised": unquantised}
+    kept = " and ".join(f"{count} {how}" for how, count in counts.items() if count)
     rounding, training = (
         math.hypot(*(getattr(each, name) for each in trained)) for name in ("rounding", "training")
     )
@@ -112,10 +114,9 @@ def in_words(layers: Iterable[Repacked]) -> str:
         sum(getattr(each, name) for each in trained) / 1e6 for name in ("bytes", "bytes_before")
     )
     return (
-        f"{len(trained) - unquantised} trained layers are kept in 8 bits and {unquantised} "
-        f"unquantised, so that rounding leaves them their training: {size:.1f} MB instead of "
-        f"{before:.1f} MB, and "
-        f"rounding is {rounding / training if training else 0:.0%} of what was trained"
+        f"trained layers are kept with more bits, {kept}, so that rounding leaves them their "
+        f"training: {size:.1f} MB instead of {before:.1f} MB, and rounding is "
+        f"{rounding / training if training else 0:.0%} of what was trained"
     )
 
 

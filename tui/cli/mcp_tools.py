@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,6 +105,7 @@ def start_run(config: str, name: str) -> Record:
             start_new_session=True,  # it outlives who asked for it
         )
         run = _run_of(process, errors)
+    threading.Thread(target=process.wait, daemon=True).start()  # else its end leaves a zombie
     return {"run": run.name, "status": run.state().get("status")}
 
 
