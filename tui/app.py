@@ -28,6 +28,7 @@ from tui.terminal import guard, sequences
 from tui.terminal.captured_output import Lines
 from tui.terminal.exit_status import STOPPED_BY
 from tui.text.safe_text import safe_line
+from tui.widgets.from_thread import is_reading
 
 if TYPE_CHECKING:
     from engine.runs.folder import Run
@@ -156,13 +157,16 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         if problems:
             self.say("\n".join(problems[:3]), ERROR_SECONDS)
 
-    @work(thread=True, exclusive=True, group="elsewhere")
     def _look_elsewhere(self) -> None:
         """Which run another process trains matters only while none trains here."""
+        if not self.control.alive and not is_reading(self, "elsewhere"):
+            self._read_elsewhere()
+
+    @work(thread=True, group="elsewhere")
+    def _read_elsewhere(self) -> None:
         from tui.state.live_elsewhere import live_elsewhere
 
-        if not self.control.alive:
-            self._elsewhere = live_elsewhere()
+        self._elsewhere = live_elsewhere()
 
     # -- the run ---------------------------------------------------------------------------------
 

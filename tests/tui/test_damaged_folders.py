@@ -60,7 +60,8 @@ def look_at_a_run(file: str, content: bytes, root: Path) -> None:
         _is_a_sentence(error, folder)
         return
     book = PairTable(Run(folder))
-    book.update()
+    book.read()
+    book.take()
     for line in book.matching(FILTERS[0]):
         pair_line(line, width)
     assert all(count >= 0 for _, count in book.counts())

@@ -52,7 +52,8 @@ def test_the_pairs_of_a_run_tell_what_the_model_said() -> None:
     lines = [JudgedPair(pair(at), each).to_record("hybrid") for at, each in enumerate(verdicts)]
     run.append(PAIRS, lines)
     table = PairTable(run)
-    table.update()
+    table.read()
+    table.take()
     held = {each.name: count for each, count in table.counts()}
     assert (held["model overruled"], held["not answered"]) == (1, 1)
     assert pair_facts(lines[0])[0] == "the model, not sure: the second won at 0.31"

@@ -14,9 +14,16 @@ pytestmark = pytest.mark.quick
 BY_NAME = {each.name: each for each in FILTERS}
 
 
+def taken(table: PairTable) -> bool:
+    """Whether there was anything to take in."""
+    news = table.read()
+    table.take()
+    return news
+
+
 def test_filters_and_their_counts() -> None:
     table = PairTable(make_run("a-run", pairs=8))
-    assert table.update()
+    assert taken(table)
     counts = {each.name: count for each, count in table.counts()}
     assert counts == {
         "all": 8,
@@ -33,13 +40,13 @@ def test_filters_and_their_counts() -> None:
 
 def test_pairs_are_in_the_order_of_their_steps_whichever_file_they_are_in() -> None:
     table = PairTable(make_run("a-run", pairs=8))
-    table.update()
+    taken(table)
     assert [line["step"] for line in table.matching(FILTERS[0])] == list(range(1, 9))
 
 
 def test_words_are_looked_for_in_prompt_answers_and_note() -> None:
     table = PairTable(make_run("a-run", pairs=8))
-    table.update()
+    taken(table)
     assert len(table.matching(FILTERS[0], "PARIS friend (3)")) == 1
     assert len(table.matching(FILTERS[0], "close")) == 2  # a note
     assert table.matching(FILTERS[0], "paris atlantis") == []
@@ -48,13 +55,13 @@ def test_words_are_looked_for_in_prompt_answers_and_note() -> None:
 def test_what_is_written_meanwhile_is_taken_in() -> None:
     run = make_run("a-run", pairs=2)
     table = PairTable(run)
-    table.update()
-    assert not table.update()
+    taken(table)
+    assert not taken(table)
     run.append(PAIRS, [judged(4).to_record("starter")])
-    assert table.update()
+    assert taken(table)
     assert len(table.lines) == 3
     relabel(run, "0000001-000", "tie")
-    table.update()
+    taken(table)
     assert table.lines["0000001-000"]["choice"] == "tie"
     assert len(table.lines) == 3
 

@@ -29,7 +29,7 @@ from tui.text.setting_value import show
 from tui.text.suite_changes import change_in_words, kept
 from tui.text.win_rates import EVALUATOR, win_rates
 from tui.widgets.chart import Chart, reading
-from tui.widgets.from_thread import show_from_thread
+from tui.widgets.from_thread import is_reading, show_from_thread
 from tui.widgets.plot import Line
 from tui.widgets.row_list import RowList
 from tui.widgets.section_title import SectionTitle
@@ -152,19 +152,20 @@ class CompareScreen(StudioScreen):
 
     def on_screen_resume(self) -> None:
         """What was written while another screen was in front shows at once."""
-        if self._sources:
+        if self._sources and not is_reading(self, "read"):
             self._read()
 
     def _read_again(self) -> None:
-        if self.is_current and any(view.live for view in self.views):
+        live = any(view.live for view in self.views)
+        if live and self.is_current and not is_reading(self, "read"):
             self._read()
 
-    @work(thread=True, exclusive=True, group="read")
+    @work(thread=True, group="read")
     def _read(self) -> None:
         try:
             if self._sources:
                 for each in self._sources:
-                    each.update()
+                    each.read()
                 read = self._sources
             else:
                 read = [RunFromFiles(run) for run in self._runs]
@@ -183,6 +184,8 @@ class CompareScreen(StudioScreen):
         if why_not and not self._sources:
             self.say(why_not, 15)
         self._sources = read
+        for each in read:
+            each.take()
         rows = [*suite_rows(self.views), *different, *last_rows(self.views)]
         self.query_one("#settings", RowList).show(rows)
         self._draw()

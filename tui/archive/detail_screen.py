@@ -35,7 +35,7 @@ from tui.text.choice import label_changed, label_kept
 from tui.text.fault import setting_at_fault
 from tui.text.format import size
 from tui.text.safe_text import safe_line
-from tui.widgets.from_thread import show_from_thread
+from tui.widgets.from_thread import is_reading, show_from_thread
 from tui.widgets.row_list import RowList
 from tui.widgets.safe_editors import LineEditor
 from tui.widgets.section_title import SectionTitle
@@ -99,6 +99,7 @@ class RunDetailScreen(WatchedScreen):
         self.run: Run = open_run(name)
         self.table = PairTable(self.run)
         self._source: RunFromFiles | None = None  # once its files were read
+        self._pairs_read = False
         self._filter = FILTERS[0]
 
     @property
@@ -138,7 +139,7 @@ class RunDetailScreen(WatchedScreen):
 
     def on_screen_resume(self) -> None:
         """What was written while another screen was in front shows at once."""
-        if self._source:
+        if self._source and not is_reading(self, "read"):
             self._read()
 
     def _to_read(self) -> str:
@@ -150,10 +151,12 @@ class RunDetailScreen(WatchedScreen):
         return size(sum(sizes))
 
     def _read_again(self) -> None:
-        if self.is_current and self._source and (self._source.view.live or self.holder):
+        if not self.is_current or self._source is None or is_reading(self, "read"):
+            return
+        if self._source.view.live or self.holder:
             self._read()
 
-    @work(thread=True, exclusive=True, group="read")
+    @work(thread=True, group="read")
     def _read(self) -> None:
         """Take in what is new in the run's files."""
         source = self._source
@@ -162,15 +165,16 @@ class RunDetailScreen(WatchedScreen):
                 settle_if_free(self.run)
                 source = RunFromFiles(self.run)
             else:
-                source.update()
+                source.read()
             show_from_thread(self, self._show_run, source)
-            if self.table.update():
-                show_from_thread(self, self._show_pairs)
+            if self.table.read() or not self._pairs_read:
+                show_from_thread(self, self._take_pairs)
         except (UserError, OSError) as error:
             show_from_thread(self, self.say_error, error)
 
     def _show_run(self, source: RunFromFiles) -> None:
         first, self._source = self._source is None, source
+        source.take()
         self.query_one(RunHeader).show(source.view)
         health = self.query_one(HealthLine)
         health.show(source.view.findings)
@@ -182,7 +186,11 @@ class RunDetailScreen(WatchedScreen):
         self.refresh_bindings()  # what can be done with it differs with how it ended
         if first:
             self._show_config()
-            self._show_pairs()
+
+    def _take_pairs(self) -> None:
+        self._pairs_read = True
+        self.table.take()
+        self._show_pairs()
 
     # -- showing ---------------------------------------------------------------------------------
 
@@ -207,6 +215,8 @@ class RunDetailScreen(WatchedScreen):
         self.query_one("#settings", Static).update(config_content(settings, notes))
 
     def _show_pairs(self) -> None:
+        if not self._pairs_read:
+            return
         at = self.pairs.current
         text = self.query_one("#find", Input).value
         matches = self.table.matching(self._filter, text)
@@ -227,7 +237,7 @@ class RunDetailScreen(WatchedScreen):
     def on_descendant_focus(self) -> None:
         """The title of the list is lit while the list has the keys."""
         super().on_descendant_focus()
-        if self._source:  # else nothing was read yet
+        if self._pairs_read:
             self._show_pairs_title()
 
     @on(RowList.Moved, "#list")

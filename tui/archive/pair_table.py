@@ -69,30 +69,35 @@ FILTERS = (
 
 
 class PairTable:
-    """All pairs of a run by id; `update` takes in what was written since."""
+    """All pairs of a run by id. `read` reads what was written since, on any thread; `take` adds it,
+    on the thread that shows the pairs, while nothing is read."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.lines: dict[str, Record] = {}
         self._followers = {file: run.follow(file) for file in FILES}
+        self._news: list[Record] = []  # what was read and is not in `lines` yet
+        self._replaced = False  # whether it is in place of all that is there
 
-    def update(self) -> bool:
+    def read(self) -> bool:
         """Read what is new; whether there was anything."""
         read = [follower.read() for follower in self._followers.values()]
         if any(replaced for replaced, _ in read):
-            self.lines = {}
+            self._news, self._replaced = [], True
             self._followers = {file: self.run.follow(file) for file in FILES}
             read = [follower.read() for follower in self._followers.values()]
-        for _, lines in read:
-            for line in lines:
-                known = self.lines.get(pair_id(line))
-                if known is None or line.get("was") or not known.get("was"):
-                    self.put(line)
-        return any(lines for _, lines in read)
+        self._news += [_in_sight(line) for _, lines in read for line in lines]
+        return self._replaced or bool(self._news)
 
-    def put(self, line: Record) -> None:
-        """Add a pair, or replace what is known of it; of its texts, what a screen shows."""
-        self.lines[pair_id(line)] = {key: _short(entry) for key, entry in line.items()}
+    def take(self) -> None:
+        """Add what was read."""
+        if self._replaced:
+            self.lines = {}
+        for line in self._news:
+            known = self.lines.get(pair_id(line))
+            if known is None or line.get("was") or not known.get("was"):
+                self.lines[pair_id(line)] = line
+        self._news, self._replaced = [], False
 
     def relabel(self, line: Record, choice: Choice) -> None:
         """Give a pair another verdict, on the disk too.
@@ -110,6 +115,10 @@ class PairTable:
         """Flag a pair or take its flag away, on the disk too; raises as `relabel`."""
         self._refuse_while_trained()
         self.put(set_flag(self.run, pair_id(line), flagged))
+
+    def put(self, line: Record) -> None:
+        """Add a pair, or replace what is known of it."""
+        self.lines[pair_id(line)] = _in_sight(line)
 
     def _refuse_while_trained(self) -> None:
         if holder := self.run.holder():  # asked first, since a change would wait for it a while
@@ -194,6 +203,11 @@ def _lengths(line: Record) -> str:
 def _text(line: Record) -> str:
     keys = ("prompt", "chosen", "rejected", "first", "second", "note")
     return " ".join(text_of(line[key]) for key in keys if key in line)
+
+
+def _in_sight(line: Record) -> Record:
+    """A pair with what a screen shows of its texts."""
+    return {key: _short(entry) for key, entry in line.items()}
 
 
 def _short(value: Any) -> Any:

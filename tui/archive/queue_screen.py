@@ -23,7 +23,7 @@ from tui.shell.ask import AskChoice
 from tui.shell.base import StudioScreen
 from tui.terminal import queue_process
 from tui.text.safe_text import safe_line
-from tui.widgets.from_thread import show_from_thread
+from tui.widgets.from_thread import is_reading, show_from_thread
 from tui.widgets.key_line import KeyLine
 from tui.widgets.row_list import RowList
 
@@ -106,7 +106,7 @@ class QueueScreen(StudioScreen):
     # -- reading and showing ---------------------------------------------------------------------
 
     def _look_again(self) -> None:
-        if self.is_current:
+        if self.is_current and not is_reading(self, "look"):
             self.look()
 
     @work(thread=True, exclusive=True, group="look")

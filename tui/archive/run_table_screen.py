@@ -27,7 +27,7 @@ from tui.archive.run_rows import Order, about, column_at, header, row
 from tui.shell.base import StudioScreen
 from tui.text.format import size
 from tui.text.safe_text import safe_line
-from tui.widgets.from_thread import show_from_thread
+from tui.widgets.from_thread import is_reading, show_from_thread
 from tui.widgets.row_list import OpeningList, RowList
 from tui.widgets.safe_editors import LineEditor
 
@@ -140,7 +140,8 @@ class RunTableScreen(StudioScreen):
 
     def _read_if_due(self) -> None:
         pause = max(LEAST_SECONDS, self._read_seconds / BUSY_SHARE)
-        if self.is_current and time.monotonic() - self._read_at > pause:
+        due = time.monotonic() - self._read_at > pause
+        if due and self.is_current and not is_reading(self, "look"):
             self.read_runs()
 
     @work(thread=True, exclusive=True, group="look")

@@ -15,7 +15,7 @@ from tui.shell.base import StudioScreen
 from tui.state.live_elsewhere import is_elsewhere
 from tui.state.live_run import LiveRun
 from tui.text.safe_text import safe_line
-from tui.widgets.from_thread import show_from_thread
+from tui.widgets.from_thread import is_reading, show_from_thread
 
 POLL_SECONDS = 0.25  # between two looks at what became of a command
 HOLDER_SECONDS = 1.0  # between two looks at who trains the run
@@ -53,8 +53,12 @@ class WatchedScreen(StudioScreen):
         self._poll_holder()
         self.set_interval(HOLDER_SECONDS, self._poll_holder)
 
-    @work(thread=True, exclusive=True, group="holder")
     def _poll_holder(self) -> None:
+        if not is_reading(self, "holder"):
+            self._read_holder()
+
+    @work(thread=True, group="holder")
+    def _read_holder(self) -> None:
         holder = self.run.holder()
         paused = human = False
         with contextlib.suppress(UserError):

@@ -1,7 +1,7 @@
 """The view of a run read from its folder, and kept up with while another process writes it."""
 
 import contextlib
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import get_args
 
@@ -28,8 +28,25 @@ _LEVELS = get_args(Level)
 _SPLITS = get_args(Split)
 
 
+@dataclass
+class _News:
+    """What was read of a run's files and is not in its view yet."""
+
+    state: Record = field(default_factory=dict)
+    held: bool = False  # whether some process trains the run
+    metrics: list[Record] = field(default_factory=list)
+    metrics_replaced: bool = False  # those of before are not there any more
+    pairs: list[Record] = field(default_factory=list)
+    pairs_replaced: bool = False
+    log: list[str] = field(default_factory=list)
+
+
 class RunFromFiles:
-    """A run's `view`, folded from its files; `update` reads what was added to them."""
+    """A run's `view`, folded from its files.
+
+    `read` reads what was added to them, on any thread; `take` puts it into the view, on the thread
+    that draws it, while nothing is read. `update` does both.
+    """
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -38,30 +55,86 @@ class RunFromFiles:
         self._seconds: float | None = None  # that the run took, at the newest line of metrics
         self._rated: Record = {}  # the newest line of metrics that has a win rate
         self._log_at = max(0, self._log_size() - LOG_BYTES)
+        self._news: _News | None = None
         self.view = RunView(run.name)
         self.view.folder = str(run.path)
         self.update()
 
     def update(self) -> None:
-        """Take in what was added since the last time.
+        """Read what was added since the last time, and take it in; raises as `read`."""
+        self.read()
+        self.take()
+
+    def read(self) -> None:
+        """Read what was added since the last time.
 
         Raises:
             UserError: the run is gone or damaged.
         """
         held = self.run.holder() is not None  # before the state, which a run that ends tells last
-        take_state(self.view, self.run.state(), has_holder=held)
-        self._take_metrics()
+        state = self.run.state()
+        news = self._news = self._news or _News()
+        news.held, news.state = held, state
+        self._read_metrics(news)
+        self._read_pairs(news)
+        self._read_log(news)
+
+    def take(self) -> None:
+        """Have the view tell of what was read."""
+        news, self._news = self._news, None
+        if news is None:
+            return
+        take_state(self.view, news.state, has_holder=news.held)
+        self._take_metrics(news)
         self._date_win_rate()
         self._tell_split()
-        self._take_pairs()
-        self._take_log()
+        self._take_pairs(news)
+        for line in news.log:
+            self._take_log_line(line)
 
-    def _take_metrics(self) -> None:
+    # -- reading ---------------------------------------------------------------------------------
+
+    def _read_metrics(self, news: _News) -> None:
         replaced, lines = self._metrics.read()
         if replaced:
+            news.metrics, news.metrics_replaced = [], True
+        news.metrics += lines
+
+    def _read_pairs(self, news: _News) -> None:
+        read = [follower.read() for follower in self._pairs]
+        if any(replaced for replaced, _ in read):  # a label was taken back, or is another one now
+            news.pairs, news.pairs_replaced = [], True
+            self._pairs = [self.run.follow(file) for file in (PAIRS, UNDECIDED)]
+            read = [follower.read() for follower in self._pairs]
+        news.pairs += [line for _, added in read for line in added]
+
+    def _log_size(self) -> int:
+        with contextlib.suppress(OSError):
+            return (self.run.path / LOG).stat().st_size
+        return 0
+
+    def _read_log(self, news: _News) -> None:
+        size = self._log_size()
+        if size <= self._log_at:
+            self._log_at = size
+            return
+        try:
+            with (self.run.path / LOG).open("rb") as file:
+                file.seek(self._log_at)
+                data = file.read(size - self._log_at)
+        except OSError:
+            return
+        lines, newline, _ = data.rpartition(b"\n")
+        self._log_at += len(lines) + len(newline)
+        news.log += lines.decode(errors="replace").split("\n")[-LOG_LINES:]
+
+    # -- taking in -------------------------------------------------------------------------------
+
+    def _take_metrics(self, news: _News) -> None:
+        if news.metrics_replaced:
             self.view.series.clear()
             self._rated = {}
-        for line in lines:
+        for line in news.metrics:
             if "split" in line and any(real(line.get(name)) is not None for name in RATES):
                 self._rated = line
             if line.get("split") == "kept":  # of an earlier step, and so no point of the series
@@ -87,39 +160,14 @@ class RunFromFiles:
         if same and whole(rated.get("step")) == evaluation.step:
             self.view.evaluation = replace(evaluation, split=rated["split"])
 
-    def _take_pairs(self) -> None:
-        read = [follower.read() for follower in self._pairs]
-        if any(replaced for replaced, _ in read):  # a label was taken back, or is another one now
+    def _take_pairs(self, news: _News) -> None:
+        if news.pairs_replaced:
             self.view.pairs.clear()
-            self._pairs = [self.run.follow(file) for file in (PAIRS, UNDECIDED)]
-            read = [follower.read() for follower in self._pairs]
-        lines = [line for _, added in read for line in added]
-        lines.sort(key=lambda line: whole(line.get("step")))
-        for line in lines[-NEWEST:]:
+        news.pairs.sort(key=lambda line: whole(line.get("step")))
+        for line in news.pairs[-NEWEST:]:
             newest = self.view.newest
             if newest is None or whole(line.get("step")) >= newest.step:
                 self.view.pairs.appendleft(to_pair(line))
-
-    def _log_size(self) -> int:
-        with contextlib.suppress(OSError):
-            return (self.run.path / LOG).stat().st_size
-        return 0
-
-    def _take_log(self) -> None:
-        size = self._log_size()
-        if size <= self._log_at:
-            self._log_at = size
-            return
-        try:
-            with (self.run.path / LOG).open("rb") as file:
-                file.seek(self._log_at)
-                data = file.read(size - self._log_at)
-        except OSError:
-            return
-        lines, newline, _ = data.rpartition(b"\n")
-        self._log_at += len(lines) + len(newline)
-        for line in lines.decode(errors="replace").split("\n")[-LOG_LINES:]:
-            self._take_log_line(line)
 
     def _take_log_line(self, line: str) -> None:
         """A line is `<time> <level> <text>`; one that is not belongs to the line before it."""

@@ -1,8 +1,9 @@
-"""How what a worker's thread found out comes to be shown."""
+"""How what a worker's thread reads comes to be shown."""
 
 from collections.abc import Callable
 from typing import ParamSpec
 
+from textual.dom import DOMNode
 from textual.widget import Widget
 from textual.worker import get_current_worker
 
@@ -28,3 +29,12 @@ def show_from_thread(
             show(*args, **kwargs)
 
     widget.app.call_from_thread(shown)
+
+
+def is_reading(node: DOMNode, group: str) -> bool:
+    """Whether a thread of this group reads for a screen or the app. On a slow disk that may take
+    longer than the time between two looks, and what is begun anew each time never ends."""
+    return any(
+        each.node is node and each.group == group and not each.is_cancelled and not each.is_finished
+        for each in node.workers
+    )
