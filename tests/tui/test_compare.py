@@ -64,6 +64,19 @@ def test_a_run_of_one_step_is_counted_as_one_speaks() -> None:
     play(scene)
 
 
+def test_a_file_that_cannot_be_read_is_named() -> None:
+    runs = [make_run("polite"), make_run("odd")]
+    (runs[1].path / METRICS).unlink()
+    (runs[1].path / METRICS).mkdir()
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await app.push_screen(CompareScreen(runs))
+        await until(pilot, lambda: "cannot be compared" in shown(app))
+        assert said(app) == f"{runs[1].path / METRICS} cannot be read: not a regular file"
+
+    play(scene)
+
+
 def test_the_runs_are_drawn_over_one_another() -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         screen = await opened(app, pilot)

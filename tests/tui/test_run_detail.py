@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from engine.runs.folder import LOG, METRICS, PAIRS, UNDECIDED, Run
+from engine.runs.folder import CHAT_PAIRS, LOG, METRICS, PAIRS, UNDECIDED, Run
 from engine.settings.files import preset
 from tests.tui.archive import make_run, metrics
 from tests.tui.stage import STANDARD, TIMEOUT, play, said, shown, until
@@ -128,6 +128,25 @@ def test_long_files_are_read_beside_the_screen_which_says_so(
         assert "r resume" not in shown(app)  # it is finished, as is known by now
         assert readers
         assert threading.main_thread() not in readers
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("file", "head"), [(METRICS, "it cannot be read"), (CHAT_PAIRS, "finished at step 40")]
+)
+def test_files_that_cannot_be_read_are_said_to_be_so(file: str, head: str) -> None:
+    run = make_run("odd")
+    (run.path / file).unlink(missing_ok=True)
+    (run.path / file).mkdir()
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        app.navigator.open_run_detail("odd")
+        await until(pilot, lambda: f"{file} cannot be read: not a regular file" in said(app))
+        await pilot.press("A")
+        assert head in shown(app)
+        assert "the pairs cannot be read" in shown(app)
+        assert "reading" not in shown(app)
 
     play(scene)
 

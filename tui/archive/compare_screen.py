@@ -27,6 +27,7 @@ from tui.text.format import duration, several
 from tui.text.safe_text import cut, safe_line
 from tui.text.setting_value import show
 from tui.text.suite_changes import change_in_words, kept
+from tui.text.unreadable import unreadable
 from tui.text.win_rates import EVALUATOR, win_rates
 from tui.widgets.chart import Chart, reading
 from tui.widgets.from_thread import is_reading, show_from_thread
@@ -169,13 +170,16 @@ class CompareScreen(StudioScreen):
                 read = self._sources
             else:
                 read = [RunFromFiles(run) for run in self._runs]
-        except (UserError, OSError) as error:
+        except UserError as error:
             show_from_thread(self, self._show_fault, error)
+            return
+        except OSError as error:
+            show_from_thread(self, self._show_fault, unreadable(error))
             return
         settings, why_not = settings_of(self._runs)
         show_from_thread(self, self._show_runs, read, differences(settings), why_not)
 
-    def _show_fault(self, error: UserError | OSError) -> None:
+    def _show_fault(self, error: UserError) -> None:
         if not self._sources:
             self.query_one("#head", Static).update("these runs cannot be compared")
         self.say_error(error)

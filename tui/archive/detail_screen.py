@@ -35,6 +35,7 @@ from tui.text.choice import label_changed, label_kept
 from tui.text.fault import setting_at_fault
 from tui.text.format import size
 from tui.text.safe_text import safe_line
+from tui.text.unreadable import unreadable
 from tui.widgets.from_thread import is_reading, show_from_thread
 from tui.widgets.row_list import RowList
 from tui.widgets.safe_editors import LineEditor
@@ -169,8 +170,17 @@ class RunDetailScreen(WatchedScreen):
             show_from_thread(self, self._show_run, source)
             if self.table.read() or not self._pairs_read:
                 show_from_thread(self, self._take_pairs)
-        except (UserError, OSError) as error:
-            show_from_thread(self, self.say_error, error)
+        except UserError as error:
+            show_from_thread(self, self._show_fault, error)
+        except OSError as error:
+            show_from_thread(self, self._show_fault, unreadable(error))
+
+    def _show_fault(self, error: UserError) -> None:
+        if self._source is None:
+            self.query_one(RunHeader).instead = (safe_line(self.run.name), "it cannot be read")
+        if not self._pairs_read:
+            self.pairs.show([], None, empty="the pairs cannot be read")
+        self.say_error(error)
 
     def _show_run(self, source: RunFromFiles) -> None:
         first, self._source = self._source is None, source

@@ -2,6 +2,7 @@
 
 from rich.cells import cell_len
 from textual.content import Content
+from textual.reactive import reactive
 from textual.widget import Widget
 
 from tui.state.run_view import RunView
@@ -22,11 +23,12 @@ class RunHeader(Widget):
 
     DEFAULT_CSS = "RunHeader { height: 3; }"
 
+    instead: reactive[tuple[str, str]] = reactive(NO_RUN)  # lines as long as there is no view
+
     def __init__(self, instead: tuple[str, str] = NO_RUN, *, id: str | None = None) -> None:
-        """`instead` are two lines to show as long as there is no view."""
         super().__init__(id=id)
+        self.set_reactive(RunHeader.instead, instead)
         self._view: RunView | None = None
-        self._instead = instead
         self._memory = 0
         self._stopping = False
 
@@ -39,7 +41,7 @@ class RunHeader(Widget):
         """The three lines."""
         width = self.size.width
         if self._view is None:
-            first, second = self._instead
+            first, second = self.instead
             return Content.assemble((f"{first}\n", "$foreground bold"), (second, "$muted"))
         return Content("\n").join(
             [
