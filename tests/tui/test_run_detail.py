@@ -9,7 +9,7 @@ from textual.pilot import Pilot
 from engine.runs.folder import CHAT_PAIRS, LOG, METRICS, PAIRS, UNDECIDED, Run
 from engine.settings.files import preset
 from tests.tui.archive import make_run, metrics
-from tests.tui.stage import STANDARD, TIMEOUT, play, said, shown, until
+from tests.tui.stage import STANDARD, TIMEOUT, play, said, shown, until, workers_done
 from tui.app import StudioApp
 from tui.archive import detail_screen
 from tui.archive.detail_screen import RunDetailScreen
@@ -121,7 +121,7 @@ def test_long_files_are_read_beside_the_screen_which_says_so(
         assert "kB …" in shown(app)
         await pilot.press("l", "c")  # the keys work meanwhile
         await pilot.press("enter")
-        assert said(app) == "the run's files are being read yet"
+        assert said(app) == "the run's files are still being read"
         app.screen.query_one(KeyLine).clear()
         may_read.set()
         await until(pilot, lambda: "step 2,000" in shown(app))
@@ -143,6 +143,10 @@ def test_files_that_cannot_be_read_are_said_to_be_so(file: str, head: str) -> No
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
         app.navigator.open_run_detail("odd")
         await until(pilot, lambda: f"{file} cannot be read: not a regular file" in said(app))
+        await workers_done(app)
+        if file == METRICS:
+            await pilot.press("enter")
+            assert said(app) == "the run's files cannot be read"
         await pilot.press("A")
         assert head in shown(app)
         assert "the pairs cannot be read" in shown(app)

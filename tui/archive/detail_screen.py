@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 
 from textual import on, work
@@ -302,7 +303,8 @@ class RunDetailScreen(WatchedScreen):
         if self._source:
             self.app.push_screen(ChartScreen(self._source.view, event.metric.name))
         else:
-            self.say("the run's files are being read yet")
+            how = "are still being" if is_reading(self, "read") else "cannot be"
+            self.say(f"the run's files {how} read")
 
     @on(RowList.Chosen, "#list")
     def _enlarge(self) -> None:
@@ -414,8 +416,13 @@ class RunDetailScreen(WatchedScreen):
 
     def _can_measure(self) -> bool:
         """Whether the run has a win rate to be measured by going on with it."""
-        if not self._source or self.holder or not self._source.view.can_measure:
-            return False
+        may = self._source and not self.holder and self._source.view.can_measure
+        return bool(may and self._evaluates)
+
+    @cached_property
+    def _evaluates(self) -> bool:
+        """Whether its settings, which do not change, have a win rate measured. It is asked for
+        each time that the keys are drawn."""
         try:
             return not why_not_evaluated(self.run.settings())
         except UserError:
