@@ -61,6 +61,9 @@ def judged(lengths: Iterable[Sequence[int]]) -> list[JudgedPair]:
     ]
 
 
+# With padded rows a BLAS adds in another order, and a plain pass may be numpy's: 1e-6 to 4e-6,
+# by BLAS and kernels.
+ROUNDING = 1e-5
 RAGGED = judged([(1, 1, 3), (3, 2, 1), (2, 5, 4), (1, 8, 2), (6, 3, 3)])
 
 
@@ -99,12 +102,12 @@ def assert_equal(architecture: str, **values: Any) -> None:
     assert padded._compiled.traces >= 1
     size = abs(results[0].means["chosen_logp"])  # what all of them are made of
     for name, value in results[0].means.items():
-        assert_close(results[1].means[name], value, 2e-6, size=size, name=name)
+        assert_close(results[1].means[name], value, ROUNDING, size=size, name=name)
     assert plain.gradients
     assert padded.gradients
     size = max(number(mx.abs(each).max()) for each in plain.gradients.values())
     for name, gradient in plain.gradients.items():
-        assert_close(padded.gradients[name], gradient, 2e-6, size=size, name=name)
+        assert_close(padded.gradients[name], gradient, ROUNDING, size=size, name=name)
 
 
 @pytest.fixture
