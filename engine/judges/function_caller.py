@@ -86,9 +86,9 @@ class FunctionCaller:
         """
         # By its path, since its package would bring libraries that it has no use for.
         code = f"import runpy, sys; sys.path[:] = {sys.path!r}; own = runpy.run_path({PROGRAM!r})"
-        call = f"own['main']({str(self.file)!r}, {self._name!r}, {self._options!r})"
+        arguments = (str(self.file), self._name, self._options, self._seconds)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", f"{code}; {call}"],
+            [sys.executable, "-c", f"{code}; own['main'](*{arguments!r})"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

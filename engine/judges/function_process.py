@@ -13,6 +13,7 @@ import inspect
 import json
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -24,6 +25,8 @@ from typing import Any
 MODULE = "judge_file"  # a name that no library has
 PAIR, SCORE = 3, 2  # arguments of (prompt, first, second) and of (prompt, completion)
 TAKES = "it has to take (prompt, first, second), or (prompt, completion)"
+# Seconds beyond those of a call after which its process ends by itself.
+LATE = 2.0
 _LISTS = re.compile(r"(?:\w+\.)*(?:list|sequence|iterable|tuple)\b", re.IGNORECASE)
 
 
@@ -31,8 +34,9 @@ class Unfit(Exception):
     """Why a file has no function that can judge, in a sentence."""
 
 
-def main(file: str, name: str, options: dict[str, Any]) -> None:
-    """Serve until the caller is gone; `options` are given to the function by name."""
+def main(file: str, name: str, options: dict[str, Any], seconds: float) -> None:
+    """Serve until the caller is gone; `options` are given to the function by name. A call may take
+    so many seconds, after which the caller ends this process."""
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     # A function that reads takes no request, and one that prints does not answer.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -41,12 +45,14 @@ def main(file: str, name: str, options: dict[str, Any]) -> None:
     path = Path(file).absolute()
 
     def reply(answer: dict[str, Any]) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         replies.write(json.dumps(answer).encode() + b"\n")
         replies.flush()
 
     reply({})
     requests.readline()
     try:
+        _end_after(seconds)
         function = load(path, name)
         reply(shape_of(function, options))
     except BaseException as error:  # a file may raise anything, SystemExit too
@@ -55,6 +61,7 @@ def main(file: str, name: str, options: dict[str, Any]) -> None:
     for line in requests:
         arguments = json.loads(line)
         try:
+            _end_after(seconds)
             value = function(*arguments, **options)
             reply({"value": _numbers(value, several=isinstance(arguments[0], list))})
         except BaseException as error:
@@ -137,6 +144,12 @@ def _words(error: BaseException, file: Path) -> str:
     if isinstance(error, SyntaxError) and error.filename == str(file):
         words, lines = error.msg, [error.lineno or 1]  # its own text names file and line too
     return f"{type(error).__name__}: {words}" + (f" (line {lines[-1]})" if lines else "")
+
+
+def _end_after(seconds: float) -> None:
+    """End then, where nothing was replied and the caller, which would have ended this process, is
+    gone. The system sees to it: an endless regular expression gives no other thread its turn."""
+    signal.setitimer(signal.ITIMER_REAL, seconds + LATE)
 
 
 def _end_with(parent: int) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import math
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -337,6 +338,35 @@ def test_nothing_is_left_of_it_after_a_run(
     assert session.status in ("finished", "untrained")  # whether or not its few pairs all tie
     left = set(psutil.Process(os.getpid()).children(recursive=True)) - before
     assert not [each for each in left if "function_process" in " ".join(each.cmdline())]
+
+
+def test_a_call_that_never_ends_ends_after_its_caller() -> None:
+    """Killed while the function keeps all threads of its process from going on."""
+    code = (
+        "from pathlib import Path\n"
+        "from engine.judges import function_caller, rules\n"
+        "options = {'pattern': '(a+)+$'}\n"
+        "file = Path(rules.__file__)\n"
+        "caller = function_caller.FunctionCaller(file, 'matches', seconds=1.0, options=options)\n"
+        "caller.open()\n"
+        "print(caller.process.pid, flush=True)\n"
+        "caller._seconds = 1e5\n"  # it does not end the call before it is killed
+        "caller.values(['?', 'a' * 60 + '!'], 1)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as caller:
+        assert caller.stdout
+        child = psutil.Process(int(caller.stdout.readline()))
+        begun = child.cpu_times().user
+        wait_for(lambda: child.cpu_times().user > begun + 0.3)
+        caller.kill()
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + TIMEOUT
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 # -- more than two answers -------------------------------------------------------------------------
