@@ -5,10 +5,11 @@ import importlib.metadata
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from engine.errors import UserError
-from engine.machine import open_files
+from engine.machine import open_files, openblas
 from engine.machine.backend import backend
 from engine.machine.device import cores
 from engine.machine.kernels import keep_compiled_kernels
@@ -47,16 +48,37 @@ def load_fast_blas() -> str | None:
             )
         _blas = Path(chosen).name
     else:
-        # MKL first: it packs the weights less for the few rows of a decoding step.
-        candidates = (*_mkl_paths(), *OPENBLAS_NAMES)
-        _blas = next((Path(each).name for each in candidates if _load_globally(each)), None)
+        _blas = next((Path(each).name for each in _candidates() if _load_globally(each)), None)
     return _blas
+
+
+def blas_of_numpy() -> str:
+    """What numpy multiplies with, and of OpenBLAS the processor that its kernels are made for."""
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    for each in threadpool_info():
+        folders = Path(each["filepath"]).parts[-3:-1]
+        if each["user_api"] == "blas" and any(name.startswith("numpy") for name in folders):
+            version, processor = each["version"], each.get("architecture")
+            return f"{each['internal_api']} {version}, for {processor}"
+    return np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
 
 
 def is_mkl() -> bool:
     """Whether that library is MKL, or would be if it was loaded now."""
     name = _blas or os.environ.get("LORA_STUDIO_BLAS") or next(iter(_mkl_paths()), "")
     return MKL_NAME.match(Path(name).name) is not None
+
+
+def _candidates() -> Iterator[str]:
+    """Libraries that may be here, the best first."""
+    # MKL packs the weights less for the few rows of a decoding step, and its threads go on where
+    # another program takes up a core: OpenBLAS's wait for each other then.
+    yield from _mkl_paths()
+    if packaged := openblas.packaged():
+        yield str(packaged)
+    yield from OPENBLAS_NAMES
 
 
 def _settle_threads() -> None:
@@ -93,13 +115,17 @@ def _mkl_paths() -> list[str]:
 
 def _load_globally(library: str) -> bool:
     try:
-        # Looked at with local symbols first: a library without CBLAS must not shadow anything.
-        if not hasattr(ctypes.CDLL(library), "cblas_sgemm"):
-            return False
-        ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+        if _has_cblas(library):
+            ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+            return True
     except OSError:
-        return False
-    return True
+        pass
+    return False
+
+
+def _has_cblas(library: str) -> bool:
+    """Looked at with local symbols: a library without CBLAS must not shadow anything."""
+    return hasattr(ctypes.CDLL(library), "cblas_sgemm")
 
 
 def import_mlx() -> None:

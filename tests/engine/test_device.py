@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 from engine.machine import backend as backends
-from engine.machine import blas, cgroup, kernels
+from engine.machine import blas, cgroup, kernels, openblas
 from engine.machine import device as hardware
 from engine.machine.backend import Backend, backend
 from engine.machine.hub import hub_reachable, offline
@@ -76,6 +77,12 @@ def test_a_blas_is_loaded_once_and_speeds_up_mlx():
     assert any(faster() for _ in range(5))  # another process may take a core away from either
 
 
+def test_the_blas_of_numpy_is_named(monkeypatch: pytest.MonkeyPatch):
+    assert blas.blas_of_numpy()
+    monkeypatch.setattr("threadpoolctl.threadpool_info", list)  # where it finds none, as on a Mac
+    assert re.fullmatch(r"[\w.-]+", blas.blas_of_numpy())
+
+
 @on_linux_cpu
 def test_products_repeat_bit_for_bit_with_each_library_at_hand():
     """A resumed run equals an unbroken one only if the same product gives the same bits."""
@@ -87,7 +94,8 @@ def test_products_repeat_bit_for_bit_with_each_library_at_hand():
         "print(*{hashlib.sha256(bytes(memoryview((a + 0) @ (b + 0)))).hexdigest()"
         " for _ in range(20)})"
     )
-    libraries = ["", *blas._mkl_paths()[:1]]
+    packaged = openblas.packaged()
+    libraries = ["", *blas._mkl_paths()[:1], *([str(packaged)] if packaged else [])]
     for library in libraries:
         first, second = (python(code, LORA_STUDIO_BLAS=library).split() for _ in range(2))
         assert len(first) == 1

@@ -10,7 +10,7 @@ import sys
 from engine.data_folder import data_folder
 from engine.machine import open_files
 from engine.machine.backend import backend
-from engine.machine.blas import load_fast_blas
+from engine.machine.blas import blas_of_numpy, load_fast_blas
 from engine.machine.device import device, measure_gflops
 from engine.machine.hub import hub_reachable
 from engine.machine.memory import disk_free
@@ -40,6 +40,7 @@ def findings() -> dict[str, object]:
         "versions": {name: _version(name) for name in PACKAGES},
         "device": f"{machine.backend}, {machine.name}, {machine.cores} cores",
         "blas": blas or without_blas(),
+        "numpy_blas": blas_of_numpy(),
         "gflops": round(measure_gflops(), 1),
         "memory_gb": round(machine.memory_total / GB, 1),
         "memory_free_gb": round(machine.memory_available / GB, 1),
@@ -56,10 +57,10 @@ def without_blas() -> str:
     words = "the one that MLX brings"
     if backend() != "cpu" or not sys.platform.startswith("linux"):
         return words
-    remedy = "the system's OpenBLAS (apt install libopenblas0) is a fast one"
-    if platform.machine() == "x86_64":
-        remedy = f"`pip install 'lora-studio[cpu-mkl]'` brings a fast one, or {remedy}"
-    return f"{words}: slow, but for the common models, which numpy computes; {remedy}"
+    return (
+        f"{words}: slow, but for the common models, which numpy computes; `pip install "
+        "'lora-studio[cpu]'` brings a fast one, or the system's OpenBLAS (apt install libopenblas0)"
+    )
 
 
 def _version(package: str) -> str:

