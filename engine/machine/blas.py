@@ -13,6 +13,7 @@ from engine.machine import open_files, openblas
 from engine.machine.backend import backend
 from engine.machine.device import cores
 from engine.machine.kernels import keep_compiled_kernels
+from engine.machine.processor import is_intel
 
 OPENBLAS_NAMES = ("libopenblas.so.0", "libopenblas.so", "libopenblasp.so.0", "libopenblaso.so.0")
 MKL_NAME = re.compile(r"libmkl_rt\.so(\.\d+)*$")
@@ -65,10 +66,14 @@ def blas_of_numpy() -> str:
     return np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
 
 
-def is_mkl() -> bool:
-    """Whether that library is MKL, or would be if it was loaded now."""
+def numpy_multiplies_by_mkl() -> bool:
+    """Whether that library is MKL, or would be if it was loaded now, on a processor of Intel's.
+
+    On others its kernels are slower than those of numpy's own BLAS, and its threads, which wait for
+    work, in their way.
+    """
     name = _blas or os.environ.get("LORA_STUDIO_BLAS") or next(iter(_mkl_paths()), "")
-    return MKL_NAME.match(Path(name).name) is not None
+    return is_intel() and MKL_NAME.match(Path(name).name) is not None
 
 
 def _candidates() -> Iterator[str]:

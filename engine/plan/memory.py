@@ -16,7 +16,7 @@ from typing import Any
 
 from engine.compute import limits
 from engine.errors import UserError
-from engine.machine.blas import is_mkl
+from engine.machine.blas import numpy_multiplies_by_mkl
 from engine.machine.device import device
 from engine.model import adapter_files, files
 from engine.model.files import Shape, Tensor
@@ -315,7 +315,7 @@ def _merged(model: _Model, settings: Settings, float32: bool) -> int:
 
 def _packed(model: _Model, settings: Settings) -> int:
     """Bytes of the frozen weights that numpy lays out for decoding."""
-    if not (_by_numpy(model, settings) and is_mkl()):
+    if not (_by_numpy(model, settings) and numpy_multiplies_by_mkl()):
         return 0
     merged = _merged(model, settings, float32=True) > 0
     left_out = {weight.name for weight in _trained_weights(model, settings) if merged}

@@ -1,11 +1,15 @@
-"""The BLAS under MLX: OpenBLAS from a package."""
+"""The BLAS under MLX and that of numpy: OpenBLAS from a package, and who multiplies by MKL."""
 
 import importlib.metadata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from engine.machine import blas, openblas
+from engine.machine import blas, openblas, processor
+
+INTEL = "processor\t: 0\nvendor_id\t: GenuineIntel\n\nprocessor\t: 1\n"
+AMD = "processor\t: 0\nvendor_id\t: AuthenticAMD\n"
 
 
 def is_packaged() -> bool:
@@ -17,6 +21,18 @@ def is_packaged() -> bool:
 
 
 packaged_only = pytest.mark.skipif(not is_packaged(), reason="the extra cpu is not installed")
+
+
+@pytest.fixture
+def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Make the processor the one of such a description."""
+
+    def describe(text: str) -> None:
+        (tmp_path / "cpuinfo").write_text(text)
+        monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
+        monkeypatch.setattr(blas, "is_intel", processor.is_intel.__wrapped__)
+
+    return describe
 
 
 @pytest.fixture
@@ -80,7 +96,25 @@ def test_a_copy_that_cannot_be_made_leaves_nothing(
     assert not [path for path in cache.rglob("*") if path.is_file()]
 
 
+def test_a_system_that_describes_no_processor_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "none")
+    assert not processor.is_intel.__wrapped__()
+
+
 def test_mkl_comes_before_openblas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blas, "_mkl_paths", lambda: ["mkl"])
     monkeypatch.setattr(openblas, "packaged", lambda: Path("packaged"))
     assert [*blas._candidates()] == ["mkl", "packaged", *blas.OPENBLAS_NAMES]
+
+
+@pytest.mark.parametrize(("text", "by_mkl"), [(INTEL, True), (AMD, False), ("", False)])
+def test_numpy_multiplies_by_mkl_on_intels_processors(
+    text: str, by_mkl: bool, described: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described(text)
+    monkeypatch.setattr(blas, "_blas", "libmkl_rt.so.3")
+    assert blas.numpy_multiplies_by_mkl() is by_mkl
+    monkeypatch.setattr(blas, "_blas", openblas.LIBRARY)
+    assert not blas.numpy_multiplies_by_mkl()

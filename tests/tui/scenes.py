@@ -368,7 +368,7 @@ def still() -> Iterator[None]:
         patch.setattr(hub, "hub_reachable", lambda *_: False)
         patch.setattr(device, "_processor_name", lambda: "a processor")
         patch.setattr(device, "memory", lambda: (24 << 30, 20 << 30))
-        patch.setattr(plan_memory, "is_mkl", lambda: True)
+        patch.setattr(plan_memory, "numpy_multiplies_by_mkl", lambda: True)
         patch.setattr(Input.cursor_blink, "_default", False)
         patch.setattr(TextArea.cursor_blink, "_default", False)
         yield

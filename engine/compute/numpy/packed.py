@@ -15,10 +15,9 @@ import mlx.core as mx
 import numpy as np
 
 from engine.compute.numpy.products import AS_IS, MANY, ROW_MAJOR, TRANSPOSED
-from engine.machine.blas import is_mkl, load_fast_blas
+from engine.machine.blas import load_fast_blas, numpy_multiplies_by_mkl
 
 FEW = range(2, MANY)  # numbers of tokens with which this is faster than the weight as it is
-LEAST = 4  # tokens of a product; with fewer MKL adds in another order on AMD's processors
 RIGHT_HAND, LAID_OUT = 162, 151  # as MKL numbers that side of a product, and a matrix laid out
 _kept: dict[int, "PackedWeight"] = {}  # by the id of the array that each is made from
 
@@ -46,21 +45,19 @@ class PackedWeight:
     def by_token(self, x: np.ndarray) -> np.ndarray:
         """The product with x (in, tokens), token by token: (tokens, out)."""
         inputs, tokens = x.shape
-        rows = max(tokens, LEAST)
-        by_row = np.zeros((rows, inputs), np.float32)
-        by_row[:tokens] = x.T
-        product = np.empty((rows, self.outputs), np.float32)
+        by_row = np.ascontiguousarray(x.T)
+        product = np.empty((tokens, self.outputs), np.float32)
         _mkl().cblas_sgemm_compute(
-            ROW_MAJOR, AS_IS, LAID_OUT, rows, self.outputs, inputs,
+            ROW_MAJOR, AS_IS, LAID_OUT, tokens, self.outputs, inputs,
             by_row.ctypes.data, inputs, self.laid_out.ctypes.data, self.outputs,
             0.0, product.ctypes.data, self.outputs,
         )  # fmt: skip
-        return product[:tokens]
+        return product
 
 
 def can_pack() -> bool:
-    """Whether the BLAS that was loaded for MLX is one that can."""
-    return load_fast_blas() is not None and is_mkl()
+    """Whether the BLAS that was loaded for MLX is one that can, and faster than numpy's own."""
+    return load_fast_blas() is not None and numpy_multiplies_by_mkl()
 
 
 def packed(array: mx.array, weight: np.ndarray) -> PackedWeight:

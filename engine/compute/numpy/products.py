@@ -1,6 +1,6 @@
-"""Matrix products by the BLAS that MLX computes with, where it is faster than numpy's own.
+"""Matrix products by MKL, where MLX computes with it and it is faster than numpy's own BLAS.
 
-It can add to what is there, and MKL is a tenth faster with many columns; with few it is slower.
+It can add to what is there, and is a tenth faster with many columns; with few it is slower.
 Where the two share cores, the idle threads of one get in the way of the other's, so this one works
 only in a thread with a core to itself.
 """
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from engine.compute.numpy.threads import has_one_core
-from engine.machine.blas import load_fast_blas
+from engine.machine.blas import load_fast_blas, numpy_multiplies_by_mkl
 
-MANY = 64  # columns from which on that BLAS is the faster one
+MANY = 64  # columns from which on it is
 ROW_MAJOR, AS_IS, TRANSPOSED = 101, 111, 112  # as CBLAS numbers them
 
 
@@ -54,8 +54,8 @@ def _as_stored(array: np.ndarray) -> tuple[np.ndarray, int, int]:
 
 @functools.cache
 def _sgemm() -> Callable[..., None] | None:
-    """The product of that BLAS; None where none was loaded for MLX."""
-    if load_fast_blas() is None:
+    """The product of MKL; None where numpy's own is to be taken."""
+    if load_fast_blas() is None or not numpy_multiplies_by_mkl():
         return None
     function: Any = ctypes.CDLL(None).cblas_sgemm
     number, real, array = ctypes.c_int, ctypes.c_float, ctypes.c_void_p
