@@ -1,6 +1,9 @@
 """The BLAS under MLX and that of numpy: OpenBLAS from a package, and who multiplies by MKL."""
 
 import importlib.metadata
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import pytest
 
 from engine.machine import blas, openblas, processor
 
+TIMEOUT = "OPENBLAS_THREAD_TIMEOUT"
 INTEL = "processor\t: 0\nvendor_id\t: GenuineIntel\n\nprocessor\t: 1\n"
 AMD = "processor\t: 0\nvendor_id\t: AuthenticAMD\n"
 
@@ -118,3 +122,18 @@ def test_numpy_multiplies_by_mkl_on_intels_processors(
     assert blas.numpy_multiplies_by_mkl() is by_mkl
     monkeypatch.setattr(blas, "_blas", openblas.LIBRARY)
     assert not blas.numpy_multiplies_by_mkl()
+
+
+def test_idle_threads_of_openblas_soon_leave_their_cores() -> None:
+    code = (
+        "import os, sys, tui.main; assert 'numpy' not in sys.modules;"
+        "print(os.environ['OPENBLAS_THREAD_TIMEOUT'])"
+    )
+
+    def told(**environment: str) -> str:
+        variables = {name: value for name, value in os.environ.items() if name != TIMEOUT}
+        command = [sys.executable, "-c", code]
+        return subprocess.check_output(command, env={**variables, **environment}, text=True)
+
+    assert int(told()) < 26
+    assert told(**{TIMEOUT: "30"}) == "30\n"  # a person's own is kept
