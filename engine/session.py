@@ -26,7 +26,6 @@ from engine.follow import Followers, check_followers
 from engine.json_number import finite
 from engine.machine.launch import place
 from engine.model import adapter_files
-from engine.notebook import train
 from engine.runs import archive, card_labels
 from engine.runs.folder import LOG, Run, timestamp
 from engine.runs.remote import Watch
@@ -37,8 +36,6 @@ from engine.settings.schema import Settings
 
 if TYPE_CHECKING:
     from engine.judges.human import HumanJudge, Label
-
-__all__ = ["Session", "train"]  # `train` for a program of one's own, in its own thread
 
 LOAD_TIMEOUT = 0.3  # seconds that loading gets to end by itself when the run is to stop
 LOAD_POLL_SECONDS = 0.05  # between two looks at whether it has
