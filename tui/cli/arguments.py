@@ -1,14 +1,16 @@
-"""What commands take, and how they answer: options of one meaning, and settings from a word."""
+"""What commands share: options that mean the same in each, settings from a word, printed lines."""
 
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
+
+from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
@@ -44,8 +46,8 @@ def settings_of(
 
     data = mapping_of(source)
     settings = from_mapping(data, source)
-    for note in notes(data):
-        print(f"note: {note}", file=sys.stderr)
+    for text in notes(data):
+        print_note(text)
     changes = [*(overrides or []), *([f"run_name={run_name}"] if run_name is not None else [])]
     return from_mapping(apply_overrides(data, changes), source) if changes else settings
 
@@ -69,8 +71,13 @@ def is_config(source: str) -> bool:
     return False
 
 
-def print_lines(lines: list[str]) -> None:
-    """Print lines on standard output, whatever its encoding has no sign for replaced."""
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines on standard output at once; characters that its encoding lacks are replaced."""
     text = "".join(f"{line}\n" for line in lines)
     sys.stdout.buffer.write(text.encode(sys.stdout.encoding, errors="replace"))
     sys.stdout.flush()
+
+
+def print_note(text: str) -> None:
+    """Print a line on standard error that a person should read; `text` is untrusted."""
+    print(f"note: {safe_line(text)}", file=sys.stderr, flush=True)

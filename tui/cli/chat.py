@@ -18,8 +18,9 @@ from engine.chat import (
 from engine.data.chat_messages import clean
 from engine.errors import UserError
 from engine.runs.folder import Run
+from tui.cli.arguments import print_note
 from tui.state.conversation import NAMES, Conversation
-from tui.text.safe_text import safe, safe_line
+from tui.text.safe_text import safe
 from tui.text.temperature import how
 
 POLL_SECONDS = 0.5  # between two chances for Ctrl+C while nothing is told
@@ -49,8 +50,8 @@ def talk(
         )
         if sys.stdin.isatty():
             who = " and ".join(NAMES[each] for each in authors)
-            _note(f"{run.name}, step {ready.step:,}: {who}, {how(conversation.temperature)}")
-            _note("a line is a turn · Ctrl+C stops an answer · Ctrl+D ends")
+            print_note(f"{run.name}, step {ready.step:,}: {who}, {how(conversation.temperature)}")
+            print_note("a line is a turn · Ctrl+C stops an answer · Ctrl+D ends")
         output = Output(sys.stdout, authors)
         for prompt in prompts():
             _answer(chat, conversation.ask(prompt, authors), conversation, output)
@@ -107,7 +108,7 @@ def _answer(chat: Chat, request: ChatRequest, conversation: Conversation, output
                         conversation.last.answers += event.answers
                         output.finish([each.text for each in event.answers])
                         for note in event.notes:
-                            _note(note)
+                            print_note(note)
                         return
                     case _:
                         _raise_failure(event)
@@ -150,7 +151,3 @@ class Output:
         encoding = self._stream.encoding or "utf-8"
         self._stream.write(text.encode(encoding, errors="replace").decode(encoding))
         self._stream.flush()
-
-
-def _note(text: str) -> None:
-    print(f"note: {safe_line(text)}", file=sys.stderr, flush=True)

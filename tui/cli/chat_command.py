@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from engine.errors import UserError
+from tui.cli.arguments import RunName, print_note
 
 
 def chat(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")],
+    run: RunName,
     start: Annotated[
         bool, typer.Option("--start", help="The model as it was before the training.")
     ] = False,
@@ -36,7 +37,7 @@ def chat(
         raise UserError(f"--temperature {temperature}: {WRONG}")
     folder = open_run(run)
     for note in folder.known_settings()[1]:
-        print(f"note: {note}", file=sys.stderr)
+        print_note(note)
     authors = BOTH if both else ("reference",) if start else ("policy",)
     try:
         talk(folder, authors, system=system, temperature=number)

@@ -1,12 +1,12 @@
 """`lora-studio export`: what a run trained, written for another program."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from engine.errors import UserError
 from engine.machine.blas import import_mlx
 from engine.runs.archive import open_run
+from tui.cli.arguments import print_note
 
 if TYPE_CHECKING:
     from engine.settings.sections.fine_tune import Quantization
@@ -52,5 +52,5 @@ def export_lines(
         commands = export.mlx_lines(folder, str(to), fuse=fuse)
         about = [export.readers(folder, to)] if fuse else []
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        print_note(note)
     return [f"written to {to}", *about, "to run it:", *(f"  {line}" for line in commands)]

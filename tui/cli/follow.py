@@ -21,6 +21,7 @@ from engine.json_number import real, whole
 from engine.runs.archive import open_run
 from engine.runs.folder import METRICS, PAIRS, UNDECIDED, Run
 from engine.runs.json_lines import Record, from_line, to_json
+from tui.cli.arguments import print_lines
 from tui.cli.console import make_output
 from tui.cli.run_lines import run_lines
 from tui.state.run_from_files import RunFromFiles, evaluation_in, to_pair
@@ -43,7 +44,7 @@ def follow_run(name: str, *, json: bool) -> int:
     if json:
         lines = [to_json({"event": "run"} | (from_line(lines[0].encode()) or {}))]
     try:
-        _print([*lines, ""] if not json else lines)
+        print_lines([*lines, ""] if not json else lines)
         output = make_output(sys.stdout, files.view, json=json)
         try:
             while files.view.live:
@@ -137,9 +138,3 @@ def _status(view: RunView) -> int:
             return NOTHING_LEARNED if view.error else STOPPED_BY + signal.SIGINT
         case _:
             return FAILED
-
-
-def _print(lines: list[str]) -> None:
-    text = "".join(f"{line}\n" for line in lines)
-    sys.stdout.buffer.write(text.encode(sys.stdout.encoding, errors="replace"))
-    sys.stdout.flush()

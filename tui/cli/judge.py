@@ -12,6 +12,7 @@ from engine.judges import JudgeAway
 from engine.judges.card import Card
 from engine.runs.json_lines import to_json
 from engine.settings.schema import Settings
+from tui.cli.arguments import print_lines, print_note
 from tui.terminal.exit_status import DONE, STOPPED_BY
 from tui.text.safe_text import cut, safe_line
 
@@ -33,9 +34,9 @@ def judge(settings: Settings, file: Path | None, count: int | None, *, json: boo
     def show(tried: TriedPair) -> None:
         nonlocal shown
         if not shown:
-            _print(f"{HEADER}  prompt")
+            print_lines([f"{HEADER}  prompt"])
         shown += 1
-        _print(_line(shown, tried))
+        print_lines([_line(shown, tried)])
 
     try:
         trial = try_judge(
@@ -49,8 +50,7 @@ def judge(settings: Settings, file: Path | None, count: int | None, *, json: boo
         raise RunError(str(away)) from away
     except KeyboardInterrupt:
         return STOPPED_BY + signal.SIGINT
-    for line in [to_json(record(trial))] if json else summary(trial):
-        _print(line)
+    print_lines([to_json(record(trial))] if json else summary(trial))
     return DONE
 
 
@@ -149,15 +149,9 @@ def _tell() -> Callable[[Event], None]:
     def tell(event: Event) -> None:
         nonlocal phase
         if isinstance(event, Log):
-            print(f"note: {safe_line(event.text)}", file=sys.stderr)
+            print_note(event.text)
         elif isinstance(event, Progress) and event.phase != phase and sys.stderr.isatty():
             phase = event.phase
             print(f"{phase} ...", file=sys.stderr)
 
     return tell
-
-
-def _print(line: str) -> None:
-    """A line at once, whatever the stream's encoding has no character for."""
-    sys.stdout.buffer.write(f"{line}\n".encode(sys.stdout.encoding, errors="replace"))
-    sys.stdout.flush()

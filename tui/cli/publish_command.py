@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.errors import UserError
+from tui.cli.arguments import RunName, print_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engine.publish import Folder
+
 CARD_LIMIT = 1 << 20  # characters of a card that are printed
 AGAIN = "the same command goes on where it broke off"
 
 
 def publish(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")],
+    run: RunName,
     repo: Annotated[
         str, typer.Option("--repo", metavar="NAME", help="NAME, or OWNER/NAME, on the hub.")
     ],
@@ -73,7 +75,7 @@ def publish(
             existing(api, full_name, chosen.kinds, public=public)
         if chosen.model:
             import_mlx()
-        with prepared(folder, chosen, full_name, keep=keep, say=_note) as folders:
+        with prepared(folder, chosen, full_name, keep=keep, say=print_note) as folders:
             if api is None:
                 _print_files(folders)
                 return
@@ -105,9 +107,3 @@ def _progress(name: str, number: int, count: int, size: int) -> None:
     from tui.text.format import size as in_words
 
     print(f"{number}/{count}  {name}  {in_words(size)}", file=sys.stderr, flush=True)
-
-
-def _note(text: str) -> None:
-    from tui.text.safe_text import safe_line
-
-    print(f"note: {safe_line(text)}", file=sys.stderr)

@@ -13,9 +13,9 @@ from engine.events import Event, Log
 from engine.rate_search import RUNS, UPDATES, RateSearch, ShortRun, search_rate
 from engine.runs.json_lines import to_json
 from engine.settings.schema import Settings
+from tui.cli.arguments import print_lines, print_note
 from tui.terminal.exit_status import DONE, NOTHING_LEARNED, STOPPED_BY
 from tui.text.format import duration
-from tui.text.safe_text import safe_line
 
 BAR = 20  # cells
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -63,10 +63,7 @@ def rates(settings: Settings, *, json: bool) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     seconds = time.monotonic() - began
-    lines = [to_json(record(result, seconds))] if json else picture(result, seconds)
-    for line in lines:
-        sys.stdout.buffer.write(f"{line}\n".encode(sys.stdout.encoding, errors="replace"))
-    sys.stdout.flush()
+    print_lines([to_json(record(result, seconds))] if json else picture(result, seconds))
     return DONE if result.picked is not None else NOTHING_LEARNED
 
 
@@ -137,5 +134,5 @@ class _Notes:
         """Say a warning that was not said yet."""
         if isinstance(event, Log) and event.level in ("warning", "error"):
             if event.text not in self._texts:
-                print(f"note: {safe_line(event.text)}", file=sys.stderr)
+                print_note(event.text)
             self._texts.add(event.text)

@@ -27,6 +27,7 @@ from engine.runs.sweep import (
     settings_of,
     working_on,
 )
+from tui.cli.arguments import print_lines
 from tui.state.live_elsewhere import live_elsewhere
 from tui.terminal.exit_status import BAD_INPUT, DONE, FAILED, STOPPED_BY
 from tui.text.format import duration
@@ -175,9 +176,7 @@ def _say(text: str, *, json: bool) -> None:
 def _print(lines: list[str]) -> None:
     """Lines at once. A terminal, or the reader of a pipe, may be gone; the sweep is not."""
     with contextlib.suppress(OSError, ValueError):
-        for line in lines:
-            sys.stdout.buffer.write(f"{line}\n".encode(sys.stdout.encoding, errors="replace"))
-        sys.stdout.flush()
+        print_lines(lines)
 
 
 def _warn(text: str) -> None:
