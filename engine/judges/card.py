@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from engine.data.pairs import DECIDED, Verdict
+from engine.judges.log_odds import clipped_log_odds
 
 Label = Literal["first", "second", "tie"]
 Trust = Literal["usable", "biased", "not to be trusted"]
@@ -24,7 +25,6 @@ MOST_POSITION, MOST_LENGTH = 0.1, 0.15  # pulls, in shares
 FEWEST = 5  # labels for an agreement, pairs for a correlation: below it is not computed
 RESAMPLES = 2000
 Z95 = 1.6448536269514722  # normal quantile of a one-sided 95% bound
-CLIP = 1e-6  # probabilities of 0 and 1 have no log-odds, and stand for ones so close
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,7 @@ def length_pull(pairs: Sequence[CardPair]) -> float | None:
 
 def reading(shown_first: float, shown_second: float) -> Reading:
     """Both log-odds of a verdict's `q_orders`."""
-    one, two = (min(max(q, CLIP), 1 - CLIP) for q in (shown_first, shown_second))
-    return math.log(one / (1 - one)), math.log(two / (1 - two))
+    return clipped_log_odds(shown_first), clipped_log_odds(shown_second)
 
 
 def shared_bound(readings: Sequence[Reading]) -> float | None:

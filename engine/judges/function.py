@@ -11,13 +11,11 @@ from engine.errors import UserError
 from engine.judges import Score, function_process
 from engine.judges.function_caller import CallFailed, FunctionCaller, located
 from engine.judges.once import once
-from engine.judges.presentation import Request
+from engine.judges.presentation import Request, request_text
 from engine.settings.judge_names import RULE, judge_kind
 from engine.settings.schema import Settings
 
 RULES_FILE = Path(__file__).with_name("rules.py")
-
-Value = float | list[float | None]
 
 
 class FunctionJudge:
@@ -80,7 +78,7 @@ class FunctionJudge:
         """
         if not texts:
             return []
-        rows = [(_text(prompt), first, second) for prompt, first, second in texts]
+        rows = [(request_text(prompt), first, second) for prompt, first, second in texts]
         if self.caller.lists:
             return self._verdicts(*zip(*rows, strict=True))
         verdicts = []
@@ -134,7 +132,8 @@ class FunctionJudge:
         """
         if not answers:
             return []
-        columns: list[Any] = [[_text(prompt) for prompt, _ in answers], [one for _, one in answers]]
+        prompts = [request_text(prompt) for prompt, _ in answers]
+        columns: list[Any] = [prompts, [answer for _, answer in answers]]
         if self.caller.lists:
             return self._scores(columns, len(answers))
         scores = []
@@ -168,10 +167,6 @@ def rule_options(settings: Settings) -> dict[str, dict[str, Any]]:
         "matches": {"pattern": settings.judge_pattern or ""},
         "avoid": {"words": settings.judge_words},
     }
-
-
-def _text(prompt: Request) -> str:
-    return prompt if isinstance(prompt, str) else prompt.text
 
 
 def _logit(q: float | None) -> float:

@@ -1,4 +1,4 @@
-"""Log-odds of probabilities, of which one that is sure does not outvote all others."""
+"""Log-odds of probabilities, clipped so that one that is certain does not outvote all others."""
 
 import math
 

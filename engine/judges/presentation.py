@@ -46,6 +46,11 @@ _RUBRIC_MARK, _PAIR_MARK = "\ue0a1\ue0a1", "\ue0a2\ue0a2"
 Request = str | Prompt  # a text is a prompt of one turn
 
 
+def request_text(request: Request) -> str:
+    """The text of a prompt, of whatever kind."""
+    return request if isinstance(request, str) else request.text
+
+
 @dataclass(frozen=True, slots=True)
 class PresentedPair:
     """A pair in token ids: what follows the frame's prefix, with the first answer shown first and
@@ -119,7 +124,7 @@ def _prompt_ids(tokenizer: Any, prompt: Request, most: int) -> tuple[list[int], 
     """The end of a prompt, in `most` tokens at the most, and whether there was more."""
     if not isinstance(prompt, str) and prompt.conversation:
         return conversation_ids(tokenizer, prompt, most)
-    text = prompt if isinstance(prompt, str) else prompt.text
+    text = request_text(prompt)
     read = CHARACTERS_PER_TOKEN * most
     ids = data_ids(tokenizer, quoted(text[-read:]))
     if len(ids) <= most:

@@ -22,6 +22,7 @@ from engine.judges.presentation import (
     WRITE,
     Request,
     fair_share,
+    request_text,
 )
 from engine.judges.quoting import quoted
 
@@ -80,8 +81,7 @@ def _prompt_lines(prompt: Request) -> list[Line]:
     """The lines of a prompt, each with the number and the heading of its turn; the heading is empty
     where the prompt is one turn of a user."""
     if isinstance(prompt, str) or not prompt.conversation:
-        text = prompt if isinstance(prompt, str) else prompt.text
-        return [(0, "", line) for line in text.splitlines() or [""]]
+        return [(0, "", line) for line in request_text(prompt).splitlines() or [""]]
     turns = [(message.role, spoken(message)) for message in prompt.conversation]
     if prompt.tools:
         tools = [json.dumps(tool, ensure_ascii=False) for tool in prompt.tools]

@@ -82,8 +82,8 @@ def joined(
     verdicts: Sequence[Verdict], weights: Sequence[float], *, margin: float, ties: Ties
 ) -> Verdict:
     """What several verdicts on a pair come to: q = sigmoid(sum w logit(q_i) / sum w), over those
-    that are valid; `votes` are their q,
-    `rationale` all that they have written. Invalid where none is."""
+    that are valid. `votes` are their q, `rationale` is all that they have written. Invalid where
+    none is valid."""
     cut = any(verdict.cut for verdict in verdicts)
     rationale = tuple(text for verdict in verdicts for text in verdict.rationale)
     valid = [

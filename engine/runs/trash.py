@@ -8,10 +8,7 @@ from pathlib import Path
 
 from engine.runs import storage
 from engine.runs.archive import NEW, move_unless_taken, runs_root
-from engine.runs.folder import (
-    LOCK,
-    Run,
-)
+from engine.runs.folder import LOCK, Run
 from engine.runs.lock import RunBusy, holder
 
 TRASH = ".trash"

@@ -8,7 +8,7 @@ from engine.compute.sampling import Sample, Sampler, sample, stream_seed
 from engine.data.pairs import Verdict
 from engine.events import Example
 from engine.judges import PairJudge
-from engine.judges.presentation import Request
+from engine.judges.presentation import Request, request_text
 from engine.model.language_model import LanguageModel
 
 # Normal quantile of a two-sided 95% interval.
@@ -95,7 +95,7 @@ class Evaluation:
         rate = sum(scores) / len(scores)
         low, high = wilson(rate, len(scores))
         examples = tuple(
-            Example(prompt if isinstance(prompt, str) else prompt.text, old, new)
+            Example(request_text(prompt), old, new)
             for prompt, old, new in list(zip(self._prompts, before, after, strict=True))[:EXAMPLES]
         )
         return WinRate(rate, low, high, len(scores), examples, len(verdicts) - len(valid))

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 from engine.data.pairs import JudgedPair, Verdict
 from engine.judges.contest import CONTRARY
+from engine.judges.log_odds import clipped_log_odds
 from engine.settings.schema import Settings
-
-LEAST_Q = 1e-6  # a judge that is surer than this is taken to be as sure
 
 
 def with_length_penalty(judged: JudgedPair, settings: Settings) -> JudgedPair:
@@ -25,9 +24,8 @@ def with_length_penalty(judged: JudgedPair, settings: Settings) -> JudgedPair:
     if not penalty or verdict.q is None or contrary or verdict.choice == "invalid":
         return judged
     pair = judged.pair
-    clipped = min(max(verdict.q, LEAST_Q), 1 - LEAST_Q)
     more = len(pair.first_ids) - len(pair.second_ids)
-    logit = math.log(clipped / (1 - clipped)) - penalty * more / 100
+    logit = clipped_log_odds(verdict.q) - penalty * more / 100
     q = 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
     choice = "first" if q > 0.5 else "second"
     if q == 0.5 or abs(q - 0.5) < settings.judge_margin:

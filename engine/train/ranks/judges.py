@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from engine.data.pairs import JudgedPair, Pair, Verdict
 from engine.data.prompts import Prompt
 from engine.judges import HELD_OUT_PAIR, JudgeAway, PairJudge, Score, ScoringJudge
-from engine.judges.presentation import Request
+from engine.judges.presentation import Request, request_text
 from engine.judges.server import ServerJudge
 from engine.train.ranks.shares import dealt
 
@@ -72,7 +72,7 @@ class SharedJudge:
         names = names or [HELD_OUT_PAIR] * len(texts)
         return self._ranks.share_out(
             self._kind,
-            [len(_text(prompt)) + len(first) + len(second) for prompt, first, second in texts],
+            [len(request_text(prompt)) + len(one) + len(two) for prompt, one, two in texts],
             lambda share: {
                 "do": "judge",
                 "judge": self._at,
@@ -95,7 +95,7 @@ class SharedJudge:
         names = names or [""] * len(answers)
         return self._ranks.share_out(
             self._kind,
-            [len(_text(prompt)) + len(answer) for prompt, answer in answers],
+            [len(request_text(prompt)) + len(answer) for prompt, answer in answers],
             lambda share: {
                 "do": "score",
                 "judge": self._at,
@@ -202,11 +202,11 @@ class SharedServer(SharedJudge):
 
 
 def answer_to(judge: PairJudge, message: Mapping[str, Any]) -> dict[str, Any]:
-    """What a rank answers to what the shared judge of rank 0 wants of its own judge; nothing is to
-    be answered where that is empty.
+    """Do what a message of rank 0's shared judge asks of this rank's judge, and return the answer
+    to send; an empty one is not sent.
 
     Raises:
-        Interrupted: it is not wanted any more.
+        Interrupted: asked to stop.
     """
     try:
         match message["do"]:
@@ -218,14 +218,18 @@ def answer_to(judge: PairJudge, message: Mapping[str, Any]) -> dict[str, Any]:
                 assert isinstance(judge, ScoringJudge)
                 answers = [(_request(prompt), answer) for prompt, answer in message["texts"]]
                 return {"result": [asdict(each) for each in judge.score(answers, message["names"])]}
-        assert isinstance(judge, ServerJudge)
-        if message["do"] == "submit":
-            judge.submit([Pair.from_json(pair) for pair in message["pairs"]])
-            return {}
-        judged = judge.collect()
+            case "submit":
+                assert isinstance(judge, ServerJudge)
+                judge.submit([Pair.from_json(pair) for pair in message["pairs"]])
+                return {}
+            case "collect":
+                assert isinstance(judge, ServerJudge)
+                judged = judge.collect()
+                return {"result": judged and [judged_as_json(each) for each in judged]}
+            case other:
+                raise ValueError(f"a judge is asked to {other!r}, which it cannot do")
     except JudgeAway as away:
         return {"away": str(away)}
-    return {"result": judged and [judged_as_json(each) for each in judged]}
 
 
 def judged_as_json(judged: JudgedPair) -> dict[str, Any]:
@@ -251,10 +255,6 @@ def _score(data: Mapping[str, Any]) -> Score:
     """The score that `dataclasses.asdict` took apart."""
     parts = tuple(_score(part) for part in data["parts"])
     return Score(data["value"], data["cut"], data["note"], parts)
-
-
-def _text(request: Request) -> str:
-    return request.text if isinstance(request, Prompt) else request
 
 
 def _as_json(request: Request) -> Any:
