@@ -174,9 +174,10 @@ class Evaluated(Event):
 
 @dataclass(frozen=True, slots=True)
 class SuiteChange:
-    """What of a suite of `items` was right before the run and is now (kept), was not and is
-    (gained), or was and is not (lost). `p`: how likely such a loss is by chance, adjusted for the
-    number of suites; None where too few were right before to tell."""
+    """How many answers to a suite's `items` were right before the run and still are (kept), were
+    wrong and are right (gained), or were right and are wrong (lost). `p` is the probability of
+    such a loss by chance, adjusted for the number of suites; None where too few were right before
+    the run to tell."""
 
     suite: str
     items: int

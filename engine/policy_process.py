@@ -1,7 +1,8 @@
 """A process of its own that loads the policies of a run and answers, and the connection to it.
 
-A run may be training meanwhile, and with CUDA two threads of one process that compute with MLX
-0.32 end it: each records its kernels in a way that the other's break off. Importing this is light.
+It is a process and not a thread because a run may be training meanwhile, and two threads that
+compute with MLX 0.32 on CUDA crash their process: each captures its kernels in a graph, and kernels
+that the other launches meanwhile make that capture fail. Importing this is light.
 """
 
 import contextlib

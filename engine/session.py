@@ -55,8 +55,8 @@ class Session:
         """With `run`, that run is resumed, by `settings`; without, a new one is made. `back_to` is
         the step of an earlier checkpoint to go on from, which `go_back.check` has looked at.
 
-        Beside a screen that this process draws, the engine gives way to it, and who sits there
-        can end a pause.
+        `beside_screen`: this process also draws a screen, so the engine leaves it time to draw,
+        and somebody sits there who can end a pause.
         """
         self._beside_screen = beside_screen
         self.settings = settings

@@ -19,7 +19,8 @@ from engine.train.roles import load_roles
 class Trained:
     """The trained policy, the reference, and which weights the policy has.
 
-    `window` are the tokens that the model says it was made for, None where it says nothing.
+    `window` is how many tokens of context the model's config says it was made for; None where it
+    says nothing.
     """
 
     policy: LanguageModel
@@ -54,7 +55,7 @@ def load_trained(run: Run, keep: Keep | None = None, longest: int | None = None)
 
 
 def _window(config: Mapping[str, Any]) -> int | None:
-    """What a config.json says of the longest text."""
+    """The longest text in tokens by a config.json; None where it says nothing."""
     for part in (config, config.get("text_config") or {}):
         size = part.get("max_position_embeddings")
         if isinstance(size, int) and size > 0:

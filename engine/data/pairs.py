@@ -315,7 +315,7 @@ def layout_for(prompts: Sequence[Prompt]) -> Layout:
 
 
 def message_record(message: Message) -> dict[str, Any]:
-    """A message as a line of `record` has it."""
+    """A message as a line of `to_record` has it."""
     turn = as_mapping(message)
     for call in (calls := [{**call} for call in turn.get("tool_calls", ())]):
         arguments = json.dumps(call["function"]["arguments"], ensure_ascii=False)

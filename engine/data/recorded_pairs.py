@@ -54,7 +54,7 @@ class RecordedPair:
 
 
 def text_of(value: Any) -> str:
-    """What a line of `record` has under prompt, chosen, rejected, first or second, as plain text
+    """What a line of `to_record` has under prompt, chosen, rejected, first or second, as plain text
     in either layout."""
     if not isinstance(value, list):
         return "" if value is None else str(value)
@@ -63,7 +63,7 @@ def text_of(value: Any) -> str:
 
 
 def messages_of(value: Any) -> tuple[Message, ...]:
-    """The messages of a list of them in a line of `record`; what is none is left out."""
+    """The messages of a list in a line of `to_record`; entries that are none are left out."""
     messages: list[Message] = []
     for each in value if isinstance(value, list) else []:
         with contextlib.suppress(Unusable):

@@ -12,8 +12,8 @@ from engine.compute import headway
 TICK_SECONDS = 1.0
 HUNG_SECONDS = 35.0  # without a sign, which a layer, a token or a part of a batch gives
 FIRST_SECONDS = 600.0  # the same of work of a kind that is new, for which kernels are compiled
-SLOWER = 4.0  # times the longest time without a sign of late that is no fault yet, for equal work
-LATE = 4  # works of a kind that are of late: what was slow at the start is forgotten
+SLOWER = 4.0  # so many times the longest recent gap between signs is no fault yet, for equal work
+RECENT = 4  # pieces of work of a kind: gaps before them, as of a slow start, are forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class HangWatch:
     """Looks, on a thread of its own, whether work goes on, and tells where it does not.
 
     Time is counted in looks, so that a process that was stopped, or gets little of a busy machine,
-    is not at fault: it looks as seldom as it computes. A slow machine isn't either: what it needed
-    for each unit of work before, it may need again, several times over.
+    is not at fault: it looks as seldom as it computes. Nor is a slow machine: the time that it
+    needed for a unit of work before, it may need again, several times over.
     """
 
     def __init__(self, hung: Callable[[str], None]) -> None:
@@ -39,15 +39,15 @@ class HangWatch:
         self._work: _Work | None = None
         self._number = 0
         self._known: set[str] = set()  # kinds of which some work was ended
-        # By kind, the longest time without a sign of each of the last works, a unit of work.
-        self._slowest: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=LATE))
+        # By kind, the longest gap between signs in each recent piece of work, in seconds per unit.
+        self._slowest: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=RECENT))
         threading.Thread(target=self._look, name="hang watch", daemon=True).start()
 
     @contextlib.contextmanager
     def over(self, kind: str, size: int, first: float | None = None) -> Iterator[None]:
         """Watch over work of a kind, on the thread that does it. `size` is in tokens, or whatever
-        its time depends on; `first` are the seconds without a sign that the first work of this
-        kind may take."""
+        its time depends on; `first` is for how many seconds the first work of this kind may give
+        no sign."""
         self._number += 1
         seconds = FIRST_SECONDS if first is None else first
         self._work = _Work(kind, max(1, size), self._number, seconds)

@@ -67,10 +67,11 @@ def blas_of_numpy() -> str:
 
 
 def numpy_multiplies_by_mkl() -> bool:
-    """Whether that library is MKL, or would be if it was loaded now, on a processor of Intel's.
+    """Whether MKL is to compute numpy's products: on an Intel processor, where MKL is the BLAS that
+    `load_fast_blas` has loaded or would load.
 
-    On others its kernels are slower than those of numpy's own BLAS, and its threads, which wait for
-    work, in their way.
+    On other processors MKL's kernels are slower than those of numpy's own BLAS, and its waiting
+    threads get in the way of numpy's.
     """
     name = _blas or os.environ.get("LORA_STUDIO_BLAS") or next(iter(_mkl_paths()), "")
     return is_intel() and MKL_NAME.match(Path(name).name) is not None

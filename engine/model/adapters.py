@@ -133,8 +133,8 @@ def trainable_and_frozen(
 
 @contextmanager
 def learning(model: nn.Module, *, drop_out: bool) -> Iterator[None]:
-    """While open, the model is in training mode, in which some layers of mlx-lm are computed in
-    another way, with a gradient. Of all dropout, only that of adapters is ever on, if `drop_out`.
+    """Puts the model in training mode while open; in it some layers of mlx-lm compute in another
+    way, which has a gradient. Of all dropout only that of adapters is ever on, if `drop_out`.
     """
     model.train()
     modules: list[Any] = model.modules()

@@ -3,23 +3,23 @@
     config.yaml      every setting of the run, loadable as it is
     run.json         name, status, times, versions, device, last metrics; replaced in one step
     progress.json    steps, pairs and seconds so far, which go before those in run.json
-    metrics.jsonl    a line a report
-    pairs.jsonl      a line a pair with a winner: prompt, chosen, rejected, how it was judged
-    undecided.jsonl  a line for any other verdict: a tie, both bad, skipped, identical, invalid
+    metrics.jsonl    a line per report
+    pairs.jsonl      a line per pair with a winner: prompt, chosen, rejected, judgement
+    undecided.jsonl  a line per other verdict: a tie, both bad, skipped, identical, invalid
     sampled.jsonl    batches that a person was asked about and that are not in a checkpoint yet
-    chat.jsonl       a line an answer, or two, of the models in a chat
-    chat_pairs.jsonl a line a pair of answers of which a person picked one there
-    card_pairs.jsonl a line a pair that a person labelled to try the judge before the run
-    retracted.jsonl  a line a label that a person took back, which counts nowhere
+    chat.jsonl       a line per answer, or two answers, of the models in a chat
+    chat_pairs.jsonl a line per pair of answers of which a person picked one there
+    card_pairs.jsonl a line per pair that a person labelled to try the judge before the run
+    retracted.jsonl  a line per label that a person took back, which counts nowhere
     log.txt
     adapters/        as mlx-lm reads them
     warm_start.jsonl the pairs that were there before the run and are learned from first
     start/           the adapters that it started from, where there were any: its reference
     fused/           the trained model on its own, where the settings ask for it
-    checkpoints/     a folder a step: the newest three, the best, and two from before the text broke
+    checkpoints/     one per step: the newest three, the best, and two from before the text broke
     lock             who trains it now
     mailbox/         commands from other processes to the one that trains
-    waiting.json     how many pairs wait for a person now, where a model judges the others
+    waiting.json     how many pairs wait for a person, where a model judges the others
 
 One process at a time writes a run (`Run.lock`); any number may read it meanwhile.
 """

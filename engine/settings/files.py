@@ -98,7 +98,11 @@ def _is_known(key: str) -> bool:
 
 
 def preset(name: str) -> Settings:
-    """One of the ready-made settings: starter, starter-human."""
+    """One of the ready-made settings, by its name in `PRESETS`.
+
+    Raises:
+        UserError: there is no such preset.
+    """
     return from_mapping(preset_mapping(name), f"preset {name}")
 
 

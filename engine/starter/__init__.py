@@ -1,6 +1,6 @@
 """The starter: a bundled policy, judge and prompts for a first run and for tests.
 
-`python -m engine.starter.build` makes everything under `data/` from nothing.
+`python -m engine.starter.build` makes everything under `data/` from scratch.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The held-out win rate of a policy against its reference, by judges that are no persons."""
+"""The held-out win rate of a policy against its reference, by any judge but a person."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -90,8 +90,8 @@ class Journal:
             self.run.advance(pairs=self.pairs, **self._reached)
 
     def record_verdicts(self, judged: Sequence[JudgedPair], judge: str) -> None:
-        """Tell of the verdicts of the run's judge and store them, but for those of a person, which
-        were stored when given."""
+        """Emit the verdicts of the run's judge and store them, except for a person's, which were
+        stored as they were given."""
         for each in judged:
             pair, verdict = each.pair, each.verdict
             self.emit(

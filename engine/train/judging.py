@@ -37,8 +37,8 @@ Elsewhere = Mapping[str, PairJudge]  # judges that are no models of this machine
 def judges_elsewhere(
     judge: Settings | None, evaluator: Settings | None, journal: Journal, control: Control
 ) -> Iterator[tuple[Elsewhere, Elsewhere]]:
-    """The judges of a run that are no models of this machine and no person, those who judge its
-    pairs and those who only evaluate, for as long as the context lasts.
+    """The judges of a run that are neither models on this machine nor a person, for as long as the
+    context lasts: those that judge its pairs, and those that only evaluate.
 
     Args:
         judge: their settings, as `judge_roles` has them; None where there is no such judge.

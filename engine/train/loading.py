@@ -76,8 +76,8 @@ def _tools_left_out(prompts: PromptSet, roles: Roles) -> str | None:
 
 
 def _computed_otherwise(settings: Settings, run: Run, start: Path | None) -> Iterator[str]:
-    """What differs, in a run of an older format that is resumed, from what it would be now or
-    from what it was, a sentence each."""
+    """For a resumed run of an older format, a sentence on each thing that goes on differently from
+    how it began, or stays different from how a new run has it."""
     if run.latest_checkpoint() is None:
         return
     older = "this run was begun by an older version"
@@ -104,7 +104,7 @@ def _layout(run: Run, prompts: PromptSet, journal: Journal) -> Layout:
 
 
 def _thinking_notes(settings: Settings, roles: Roles) -> list[str]:
-    """What a person should know who wants models to think that know no such mode."""
+    """Notes for a person who turned on thinking, on the models that have no such mode."""
     if not settings.enable_thinking:
         return []
     thinkers = [(settings.model, "model", roles.policy)]

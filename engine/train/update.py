@@ -321,7 +321,12 @@ def _evaluate(value: mx.array, policy: mx.array, gradients: Arrays) -> None:
 
 
 def log_probs(batch: AnyBatch, policy: mx.array, reference: mx.array) -> LogProbs:
-    """What the loss of each pair is taken of; log-probabilities are float32 (pairs, 2)."""
+    """The inputs of the loss, one of each per pair.
+
+    Args:
+        policy, reference: float32 (pairs, 2), log-probabilities of the chosen and of the rejected
+            completion.
+    """
     tokens = batch.completion_tokens
     return LogProbs(
         policy_chosen=policy[:, 0],

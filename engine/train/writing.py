@@ -12,14 +12,14 @@ SECONDS = 0.2  # between two tellings
 
 
 class WritingTeller:
-    """Given the ids of completions as they are sampled, tells their texts now and then."""
+    """Emits the texts of completions as they are sampled, at most once in `SECONDS`."""
 
     def __init__(self, policy: LanguageModel, prompts: Sequence[Prompt], journal: Journal) -> None:
         self._policy, self._prompts, self._journal = policy, prompts, journal
         self._sent_at = 0.0
 
     def __call__(self, index: int, completions: Sequence[Sequence[int]]) -> None:
-        """Hear of the completions of one of the prompts."""
+        """Take the ids that are sampled so far of one of the prompts' completions."""
         now = time.monotonic()
         if now - self._sent_at < SECONDS:
             return

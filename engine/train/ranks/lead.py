@@ -137,8 +137,8 @@ class Lead:
         self._hub.tell({"do": "end", "status": 1, "text": text, "hangs": True})
 
     def _give_up(self) -> None:
-        """What this rank computes is for nobody any more, once another is lost. While the run
-        still loads, the first command to the others will tell of it."""
+        """Stop computing, which is in vain once another rank is lost. While the run still loads,
+        the first command to the others finds that out."""
         if self._control.begun:
             self._control.stop()
 

@@ -126,8 +126,8 @@ class RankWorker:
         return End(link.end["status"], link.end["text"])
 
     def _tidy(self) -> None:
-        """Leave no files, where this process ends while the engine's thread is in the middle of
-        something."""
+        """Remove the temporary files, since this process may end in the middle of what the engine's
+        thread does."""
         if self._folder:
             self._folder.cleanup()
 
@@ -165,7 +165,7 @@ class RankWorker:
                 work.serve(HangWatch(self._hang))
 
     def _hang(self, what: str) -> None:
-        """What is computed does not go on, so that this thread lets the run end."""
+        """End the run from the watching thread, since the one that computes is stuck."""
         link = self._link
         assert link is not None
         link.send(do=FAULT, text=f"it hangs: {what}")
@@ -245,7 +245,7 @@ class _Work:
         self._memory = MemoryGuard(settings)
 
     def serve(self, watch: HangWatch) -> None:
-        """Do what comes, until nothing more does; `watch` looks whether that goes on.
+        """Do what rank 0 asks for, until it ends; `watch` looks whether the work goes on.
 
         Raises:
             RankLost: rank 0 has ended, or is gone.
@@ -260,7 +260,7 @@ class _Work:
             except RankLost:
                 raise
             except Interrupted:
-                continue  # not wanted any more
+                continue  # rank 0 does not want it
 
     def _do(self, message: Message) -> None:
         link, update = self._link, self._update
@@ -345,8 +345,8 @@ class _Work:
         self._link.answer(message, **answer, seconds=time.monotonic() - self._start)
 
     def _work_of(self, message: Message) -> tuple[str, int]:
-        """What a command has this rank compute, and its size; nothing where that waits for others,
-        who have time limits of their own."""
+        """The kind of work that a command has this rank compute, and its size; an empty kind where
+        it only waits for others, who have time limits of their own."""
         match message["do"]:
             case "sample":
                 return "sampling", sum(map(len, message["prompts"]))

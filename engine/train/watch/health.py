@@ -129,7 +129,7 @@ class Health:
         return length[1] / length[0] if length and length[0] else None
 
     def way_back(self) -> str:
-        """What there is to go back to, as an advice that ends a list of others."""
+        """Which checkpoint to go back to, worded as the last of several pieces of advice."""
         if self.best_step is None:
             return "stop and go on from an earlier checkpoint"
         if self.best_step == 0:
