@@ -85,7 +85,8 @@ def run_app(
     for line in filter(None, (last_line(control), exported, queue_line(control))):
         with contextlib.suppress(OSError):  # the terminal is gone
             print(safe_line(line), file=sys.stderr, flush=True)
-    # Not waiting for the engine's thread, or for what it loads, or for a sum over ranks that hangs.
+    # Python's own exit would wait for the engine's thread, which may be loading, or hang in a sum
+    # over ranks.
     if here or control.abandoned or control.lingers:
         os._exit(app.return_code or 0)
     return app.return_code or 0
@@ -93,10 +94,10 @@ def run_app(
 
 @contextlib.contextmanager
 def _drawing_on(descriptor: int) -> Iterator[None]:
-    """Have Textual draw on a descriptor: descriptors 1 and 2 themselves are for libraries now.
+    """Have Textual draw on a descriptor, since descriptors 1 and 2 take what libraries print.
 
-    It draws on `sys.__stderr__` and asks `sys.__stdout__` for the size. Drawing in UTF-8 whatever
-    the locale says: an unknown letter is better than a crash.
+    Textual draws on `sys.__stderr__` and asks `sys.__stdout__` for the size. It draws in UTF-8
+    whatever the locale says: a wrong letter is better than a crash.
     """
     saved = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
     terminal = io.BufferedWriter(ScreenFile(descriptor, "w", closefd=False))

@@ -168,8 +168,8 @@ class LabelQueue:
         return [(number, each) for number, each in enumerate(own, 1) if each.shown][::-1]
 
     def label(self, back: int = 0) -> "Label | None":
-        """The newest label, or one so many labels before it, of those learned from; None: there is
-        no such label any more."""
+        """The newest label, or one so many labels before it, of those learned from; None where
+        there is none."""
         own = (label for label in reversed(self.labels) if not label.repeat)
         ids = (each for label in own for each in reversed(self._ids(label.pair_id)))
         wanted = next(islice(ids, back, None), None)

@@ -26,7 +26,7 @@ class Metric:
     unit: str = ""
     form: Form = "number"
     also: tuple[str, ...] = ()
-    least: float | None = None  # span that a sparkline shows, where the form's does not do
+    least: float | None = None  # span that fills a sparkline; None: that of its form
 
     @property
     def least_span(self) -> float:

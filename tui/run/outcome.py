@@ -9,8 +9,8 @@ from tui.text.fault import setting_at_fault
 from tui.text.safe_text import safe_line
 from tui.text.win_rates import WinRate, win_rates
 
-# What the win rate of the outcome was measured on. The metrics of a run have the validations while
-# it trained; the number here may be another one.
+# What the win rate of the outcome was measured on. It may differ from the newest win rate among the
+# run's metrics, which is from a validation during training.
 MEASURED_ON: dict[Split, str] = {
     "valid": ", on prompts held out.",
     "test": ", on the test prompts.",

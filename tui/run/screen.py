@@ -166,8 +166,8 @@ class RunScreen(SteeringScreen):
     # -- drawing ---------------------------------------------------------------------------------
 
     def run_changed(self, events: Sequence[Event]) -> None:
-        """Draw what is new; of a run that goes on a part a frame, so that a key that comes in
-        between waits for one of them alone."""
+        """Draw what is new. While the run goes on, each part gets a frame of its own, so that a key
+        never waits for more than one of them."""
         parts = (self._show_numbers, self._show_pairs, self._show_chart, self._show_log)
         session = self.studio.session
         if session is None or not session.alive or self._offered == NOTHING:

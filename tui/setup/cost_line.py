@@ -62,12 +62,13 @@ class CostLine(Static):
 
     @property
     def _of_these_settings(self) -> bool:
-        """Whether the cost is that of the settings, if not for the prompts of their data."""
+        """Whether the known cost is of the wanted settings, though perhaps of an earlier state of
+        what is known of their data."""
         known, wanted = self._known, self._wanted
         return known is not None and wanted is not None and known.settings == wanted.settings
 
     def is_of(self, wanted: Wanted) -> bool:
-        """Whether the cost of this is known."""
+        """Whether the known cost is the one of `wanted`."""
         return self._known == wanted
 
     def estimate(self, wanted: Wanted) -> None:

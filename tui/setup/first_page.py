@@ -1,5 +1,5 @@
-"""The first page of the form: what a run needs, and what was changed from where the form began, or
-there already from the ready-made settings behind that."""
+"""The first page of the form: what a run needs, and what differs from where the form began or from
+the ready-made settings nearest to that (`tui.setup.origin`)."""
 
 from tui.setup.form import FIELDS, Form
 from tui.setup.origin import Origin

@@ -105,7 +105,8 @@ class Form:
 
 
 def form_of(settings: Settings) -> Form:
-    """A form that says what differs from the defaults, and all where a default would give way."""
+    """A form that holds only what differs from the defaults; or every setting, where leaving out
+    those at their default would let others change them."""
     form = Form({key: now for key, (now, _) in changed(settings).items()})
     if form.settings == settings:
         return form

@@ -12,9 +12,12 @@ NAME = 60  # characters of a name
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A form began as `start`, which `source` names. Behind it are the ready-made settings that
-    come nearest to it, `base`, named `preset`: a run or a file was made of such ones once, and
-    what it has of its own is shown as what is changed now."""
+    """What a form is compared with to tell what was changed.
+
+    `start` is the form as it began, and `source` names where that came from. `base` are the
+    ready-made settings nearest to it, and `preset` is their name: the settings of a run or a file
+    were probably made from them, so what differs from them is shown as changed as well.
+    """
 
     source: str
     start: Form
@@ -22,25 +25,25 @@ class Origin:
     base: Form
 
     def changed(self, form: Form, key: str) -> bool:
-        """Whether a setting is not as in both."""
+        """Whether a setting differs from `start` or from `base`."""
         return form.text(key) != self.start.text(key) or form.text(key) != self.base.text(key)
 
     def names(self, form: Form, keys: Iterable[str]) -> str:
-        """In words, of which of the two some changed settings differ."""
+        """The names of the one or two that some changed settings differ from."""
         keys = list(keys)
         both = {self.preset: self.base, self.source: self.start}
         differ = {name for name, each in both.items() if _differ(form, each, keys)}
         if len(differ) == 2 and all(form.text(key) != self.base.text(key) for key in keys):
-            differ = {self.preset}  # which is behind the other
+            differ = {self.preset}  # they all differ from it, so it alone says enough
         return " or ".join(safe_line(name, NAME) for name in both if name in differ)
 
     def reset(self, form: Form, key: str) -> Form:
-        """The form with a setting as it began; where it is so already, as it was ready-made, and
-        then at its default."""
+        """The form with a setting as in `start`; where it already is, as in `base`; where it is as
+        in both, at its default."""
         return form.reset_to(key, self.start, self.base)
 
     def whose(self, form: Form, key: str) -> str:
-        """The name of the one that has a setting as the form has it."""
+        """The name of the one, `start` or else `base`, that has the form's value of a setting."""
         as_begun = form.text(key) == self.start.text(key)
         return safe_line(self.source if as_begun else self.preset, NAME)
 

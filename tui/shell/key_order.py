@@ -21,8 +21,9 @@ TIMEOUT = 0.25  # seconds that a key may take before the next one goes ahead any
 
 
 class KeyHandled(Message):
-    """Follows the key of that number through the widgets, and reaches the app right behind it; then
-    once more, as `acted`, behind what the key's binding had the focused widget tell its screen."""
+    """Follows the key of that number from widget to widget, so that the app gets it once the key
+    was handled. Then it is sent again, as `acted`, behind the messages that the key's binding
+    sent, so that the app gets it once those were handled too."""
 
     def __init__(self, number: int, *, acted: bool = False) -> None:
         super().__init__()
@@ -31,15 +32,15 @@ class KeyHandled(Message):
 
 
 class KeyOrder:
-    """Gives events of the keyboard to `forward`, each once the one before is done with."""
+    """Passes keyboard events to `forward`, each after the one before it was handled."""
 
     def __init__(self, app: App[Any], forward: Callable[[Event], Awaitable[None]]) -> None:
         self._app = app
         self._forward = forward
         self._waiting: deque[Event] = deque()
-        self._number = 0  # of the newest that held up the others
-        self._busy = False  # whether it still does
-        self.pressed = math.inf  # when the key arrived that is at work; inf: none is
+        self._number = 0  # of the newest key that others had to wait for
+        self._busy = False  # whether they still wait for it
+        self.pressed = math.inf  # when the key that is being handled arrived; inf: none is
         self._limit: Timer | None = None
 
     async def take(self, event: Event) -> None:

@@ -19,7 +19,7 @@ from tui.studio import studio_of
 from tui.text.safe_text import safe_line
 from tui.widgets.safe_editors import LineEditor
 
-# What the words of the app's own keys leave open.
+# What the app's own commands do, where their names do not say it. By name.
 ABOUT = {
     "setup": "all settings, and the start of a run",
     "run": "the run that trains now",

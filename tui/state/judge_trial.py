@@ -174,8 +174,8 @@ class JudgeTrialView:
 
 
 def _card_pair(row: TrialRow, whose: Whose) -> CardPair:
-    """A pair as the card counts it: for a person's labels as it is shown, since a file's better
-    answers may all be called the first, and then there would be no kappa."""
+    """A pair as the card counts it. For a person's labels, its first answer is the one shown as 1:
+    in a file the better answer may always come first, and kappa needs labels of both kinds."""
     assert row.verdict
     lengths = len(row.pair.first), len(row.pair.second)
     if whose != "you":

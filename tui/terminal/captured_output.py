@@ -52,7 +52,7 @@ class CapturedOutput:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Ours are closed: what they could not write would go to who gets their descriptor next.
+        # Closed here, or what they could not write would go to whatever gets their descriptor next.
         for finish in (sys.stdout.flush, sys.stderr.flush, self.out.close, self.err.close):
             with contextlib.suppress(OSError, ValueError):
                 finish()

@@ -14,7 +14,8 @@ SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
 
 @contextlib.contextmanager
 def cursor_back_when_stopped(terminal: TextIO) -> Iterator[None]:
-    """Within the context a program that draws in place shows the cursor while it is stopped."""
+    """Within the context, a program that hides the cursor to draw in place shows it whenever it is
+    stopped (Ctrl+Z), and hides it again when it goes on."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(OSError):  # the terminal is gone, or input alone

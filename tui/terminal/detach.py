@@ -8,14 +8,14 @@ from engine.runs.archive import name_to_open
 from engine.runs.folder import Run
 from tui.text.safe_text import safe_line
 
-TIMEOUT = 60.0  # seconds until the process is not waited for any longer
+TIMEOUT = 60.0  # seconds that the new process gets to begin
 POLL_SECONDS = 0.1
 
 
 def detach(run: Run) -> str:
     """Resume a stopped run behind the shell; the sentence that says whether it goes on.
 
-    Nobody else may hold the run any more.
+    This process must have released the run.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "tui.main", "resume", str(run.path)],

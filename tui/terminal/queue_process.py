@@ -16,7 +16,7 @@ from engine.runs.lock import Holder
 from engine.runs.sweep import QUEUE, file_of, worker_of
 
 LOG = f"{QUEUE}.log"  # beside the file of the queue: what the process said
-_asked: set[Holder] = set()  # to stop, by this process
+_asked: set[Holder] = set()  # the processes that this one has asked to stop
 
 
 def start() -> None:
@@ -36,7 +36,7 @@ def start() -> None:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # signals for this terminal are not for it
             )
-        threading.Thread(target=process.wait, daemon=True).start()  # nothing is left of it then
+        threading.Thread(target=process.wait, daemon=True).start()  # or it stays a zombie
     except OSError as error:
         raise UserError(f"the queue cannot be started: {error.strerror}") from error
 

@@ -15,8 +15,8 @@ def in_browser() -> bool:
 
 
 def in_foreground(terminal: int) -> bool:
-    """Whether a descriptor's terminal is this process's to draw on, and not that of another job of
-    its shell; one that is lost, or is none, belongs to nobody else."""
+    """Whether this process may draw on a descriptor's terminal: unless another job of its shell is
+    in the foreground. True for a terminal that is lost, and for what is no terminal."""
     try:
         return os.tcgetpgrp(terminal) == os.getpgrp()
     except OSError:

@@ -1,8 +1,10 @@
 """The loop in which the screen comes first: a key is answered before the engine's thread goes on.
 
-Python goes to a thread that has waited for the switch interval, whoever waits. Two threads that
-compute have it by halves so, and one that looks for input lets go of it each time. To draw one
-answer takes Textual fifty such looks; at each of them the engine's thread would come in between.
+Python's lock goes to any thread that has waited for it for the switch interval, so two threads that
+compute get half the time each. A thread that looks for input releases the lock as well. Textual
+looks some fifty times while it draws the answer to one key, and at each look the engine's thread
+would cut in. So the interval is long while the screen has something to do, and input is looked for
+less often.
 """
 
 import asyncio
@@ -18,11 +20,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-SCREEN_TURN = 0.1  # seconds that the screen may keep Python while the engine's thread wants it
-ENGINE_TURN = 0.001  # and the other way round
+SCREEN_TURN = 0.1  # seconds that the screen may keep Python's lock while the engine wants it
+ENGINE_TURN = 0.001  # seconds that the engine may keep it while the screen wants it
 POLL_SECONDS = 0.02  # between two looks for input while there is something to do
-YOUNG = 3_000  # new objects from which on it is worth collecting garbage
-YOUNG_AT_ONCE = 100_000  # and from which on it does not wait for a pause
+YOUNG = 3_000  # new objects that make it worth collecting garbage in a pause
+YOUNG_AT_ONCE = 100_000  # new objects that make Python collect at once, pause or not
 OLDER = 10  # collections of a generation after which the next older one is due, as in Python
 
 
@@ -41,7 +43,7 @@ def screen_runner() -> Iterator[asyncio.Runner]:
 
 
 class ScreenSelector(selectors.DefaultSelector):
-    """Waits for input, and gives Python away only then."""
+    """Waits for input, and lets the engine have Python's lock only then."""
 
     _looked = 0.0  # when, on the clock of `time.monotonic`
 
@@ -63,7 +65,7 @@ class ScreenSelector(selectors.DefaultSelector):
 
 
 class ScreenFile(io.FileIO):
-    """The terminal, opened to draw on. To write to it gives Python away as well."""
+    """The terminal, opened to draw on. The engine may have Python's lock during a write as well."""
 
     def write(self, data: "ReadableBuffer", /) -> int | None:
         """Write to the terminal, as far as it takes it.
@@ -77,7 +79,7 @@ class ScreenFile(io.FileIO):
 
 @contextlib.contextmanager
 def _python_away() -> Iterator[None]:
-    """Around what waits outside Python: the engine's thread may compute, and for no longer."""
+    """Around a call that waits outside Python: until it returns, the engine may compute."""
     turn = sys.getswitchinterval()
     sys.setswitchinterval(ENGINE_TURN)
     try:
@@ -87,8 +89,8 @@ def _python_away() -> Iterator[None]:
 
 
 def _collect_garbage() -> None:
-    """What Python would collect by itself, now that nobody waits; in the middle of a frame it would
-    hold that up for 30 ms."""
+    """Collect in a pause what Python would else collect in the middle of a frame, which would delay
+    it by 30 ms."""
     young, middle, old = gc.get_count()
     if young > YOUNG:
         gc.collect(0 if middle < OLDER else 1 if old < OLDER else 2)

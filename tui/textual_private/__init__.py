@@ -103,7 +103,7 @@ class AppBase(App[int], inherit_bindings=False):
             super()._handle_exception(error)
 
     async def _shutdown(self) -> None:
-        """From here on the app closes, whatever it was told to."""
+        """Mark the app as closing, however its end was brought about."""
         self._exit = True
         await super()._shutdown()
 

@@ -14,11 +14,12 @@ from tui.textual_private.paste_parser import PasteParser
 
 
 class TerminalDriver(LinuxDriver):
-    """Textual's driver, but a frame is written as soon as it is there.
+    """Textual's driver, except that it writes each frame at once, from the screen's own thread.
 
-    Textual's own gives it to a thread, which has to wait for Python while the engine computes, and
-    keeps up to thirty frames that a slow connection has not taken: seconds of old screens before
-    the answer to a key. A terminal that takes nothing holds up the screen alone.
+    Textual's writes from another thread, which has to wait for Python's lock while the engine
+    computes. It also queues up to thirty frames that a slow connection has not taken: seconds of
+    old screens before the answer to a key. Here a terminal that takes nothing blocks the screen,
+    but not the engine.
     """
 
     _in_frame = False

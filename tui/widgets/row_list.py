@@ -233,6 +233,6 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
 
 
 class OpeningList(RowList[Row]):
-    """A list of what can be opened, which is the first that the key line says of it."""
+    """A list of things that can be opened; its first key in the key line is `open`."""
 
     BINDINGS = [Binding("enter", "choose", "open", id="list.choose")]  # noqa: RUF012
