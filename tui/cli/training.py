@@ -75,31 +75,14 @@ def train(
 
         empty_trash()
 
-        view = RunView(settings=settings)
-        if run:  # which may end before the engine tells how far it was
-            state = run.state()
-            view.name, view.folder = run.name, str(run.path)
-            view.step = whole(state.get("step"))
-            view.total_steps = whole(state.get("total_steps"))
+        view = _view_before(settings, run)
         session = Session(settings, run, back_to=back_to)
         with _signals(session, settings, streams, guard) as (received, passed):
             session.start()
             if session.run:
                 streams.move_to(session.run.path / LOG)
             output = make_output(streams.out, view, json=json)
-            stopping = told = False
-            while session.alive:
-                session.join(REFRESH)
-                events = session.drain()
-                if received and not stopping:
-                    stopping = True
-                    text = STOPPING_TO_LOAD if session.unbegun else STOPPING
-                    events.insert(0, Log(level="warning", text=text))
-                if signal.SIGHUP in passed and not told:
-                    told = True
-                    _log_hangup(session)
-                output = _show(events, view, output)
-            output = _show(session.drain(), view, output)
+            output = _show_to_end(session, view, output, received, passed)
         with contextlib.suppress(OSError):
             output.close()
             if view.error:
@@ -113,6 +96,41 @@ def train(
                 stream.flush()
         os._exit(status)
     return status
+
+
+def _view_before(settings: Settings, run: "Run | None") -> RunView:
+    """The view of a run before the engine tells anything of it, which it may end without."""
+    view = RunView(settings=settings)
+    if run:
+        state = run.state()
+        view.name, view.folder = run.name, str(run.path)
+        view.step = whole(state.get("step"))
+        view.total_steps = whole(state.get("total_steps"))
+    return view
+
+
+def _show_to_end(
+    session: "Session",
+    view: RunView,
+    output: Output,
+    received: list[signal.Signals],
+    passed: list[signal.Signals],
+) -> Output:
+    """Show the run until it is over, and what signals do to it; returns the output that is still
+    good. The signals are those of `_signals`, which come in meanwhile."""
+    stopping = told = False
+    while session.alive:
+        session.join(REFRESH)
+        events = session.drain()
+        if received and not stopping:
+            stopping = True
+            text = STOPPING_TO_LOAD if session.unbegun else STOPPING
+            events.insert(0, Log(level="warning", text=text))
+        if signal.SIGHUP in passed and not told:
+            told = True
+            _log_hangup(session)
+        output = _show(events, view, output)
+    return _show(session.drain(), view, output)
 
 
 def _status(view: RunView, session: "Session", received: list[signal.Signals]) -> int:
