@@ -27,7 +27,7 @@ async def opened(app: StudioApp, pilot: Pilot[int], run: Run) -> RunDetailScreen
     await until(pilot, lambda: isinstance(app.screen, RunDetailScreen))
     screen = app.screen
     assert isinstance(screen, RunDetailScreen)
-    await until(pilot, lambda: screen._source is not None and screen.pairs.rows)
+    await until(pilot, lambda: screen._source is not None and screen.pairs.list.rows)
     return screen
 
 
@@ -176,13 +176,13 @@ def test_pairs_are_filtered_and_searched() -> None:
         assert isinstance(app.screen, AskChoice)
         assert "flagged" in shown(app)
         await pilot.press("j", "j", "j", "enter")  # ties
-        await until(pilot, lambda: len(screen.pairs.rows) == 10)
+        await until(pilot, lambda: len(screen.pairs.list.rows) == 10)
         assert "ties · 10 of 40" in shown(app)
         await pilot.press("slash", *"(6)", "enter")
-        assert len(screen.pairs.rows) == 1
+        assert len(screen.pairs.list.rows) == 1
         assert "What is the capital of France (6)?" in shown(app)
         await pilot.press("escape")
-        assert len(screen.pairs.rows) == 10
+        assert len(screen.pairs.list.rows) == 10
         await pilot.press("slash", *"atlantis", "enter", "1", "f")
         assert "no such pair" in shown(app)
         assert "the first pair comes" not in shown(app)
@@ -204,11 +204,11 @@ def test_a_label_is_changed(key: str, choice: str) -> None:
             await pilot.press(key, "down")
         assert set(choices(run).values()) == {choice}
         assert len(choices(run)) == 4
-        assert screen.pairs.cursor == 3
+        assert screen.pairs.list.cursor == 3
         await pilot.press(key)
         assert "that already" in said(app)
-        at = next(place for place, line in enumerate(screen.pairs.rows) if line.get("was"))
-        screen.pairs.cursor = at
+        at = next(place for place, line in enumerate(screen.pairs.list.rows) if line.get("was"))
+        screen.pairs.list.cursor = at
         await pilot.pause()
         assert "label changed: starter had said" in shown(app)
         assert " changed by hand" in (run.path / LOG).read_text()

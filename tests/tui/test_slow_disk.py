@@ -96,7 +96,7 @@ def test_pairs_can_be_looked_for_while_they_are_read(monkeypatch: pytest.MonkeyP
         await until(pilot, lambda: isinstance(app.screen, AskChoice))
         await pilot.press("escape", "slash", *"close")
         assert "reading the pairs …" in shown(app)
-        assert screen.table.lines == {}
+        assert screen.pairs.table.lines == {}
         may_end.set()
         await until(pilot, lambda: "close · 2 of 8" in shown(app))
 

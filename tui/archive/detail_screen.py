@@ -1,25 +1,25 @@
 """Run detail: a run from its files, as metrics, pairs, config and log."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
 from textual import on, work
 from textual.binding import Binding
-from textual.containers import Container, Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import ContentSwitcher, Input, Static
+from textual.widgets import ContentSwitcher, Static
 
-from engine.errors import RunError, UserError
+from engine.errors import UserError
 from engine.events import COMPLETE, Choice
 from engine.runs.archive import open_run
 from engine.runs.folder import METRICS, PAIRS, UNDECIDED, Run
-from engine.runs.json_lines import Record
 from engine.runs.relabel import settle_if_free
 from tui.archive.config_text import config_content
-from tui.archive.pair_table import FILTERS, PairTable, pair_facts, pair_id, pair_line
+from tui.archive.pair_browser import PairBrowser
+from tui.archive.pair_table import FILTERS
 from tui.archive.run_actions import copy_path, go_back, resume
 from tui.run.card_grid import CardGrid
 from tui.run.header import RunHeader
@@ -27,20 +27,15 @@ from tui.run.health_line import HealthLine
 from tui.run.log_pane import LogPane
 from tui.run.metric_labels import CARDS, MORE
 from tui.run.outcome import Outcome
-from tui.run.pair_pane import FIRST_PAIR, PairPane
 from tui.run.remote_commands import why_not_evaluated
 from tui.run.watched import WatchedScreen
 from tui.shell.ask import AskChoice
-from tui.state.run_from_files import RunFromFiles, to_pair
-from tui.text.choice import label_changed, label_kept
+from tui.state.run_from_files import RunFromFiles
 from tui.text.fault import setting_at_fault
 from tui.text.format import size
 from tui.text.safe_text import safe_line
 from tui.text.unreadable import unreadable
 from tui.widgets.from_thread import is_reading, show_from_thread
-from tui.widgets.row_list import RowList
-from tui.widgets.safe_editors import LineEditor
-from tui.widgets.section_title import SectionTitle
 
 SECONDS = 1.0  # between two looks at a run that somebody trains
 PARTS = ("metrics", "pairs", "config", "log")
@@ -58,18 +53,13 @@ class RunDetailScreen(WatchedScreen):
         & Outcome { margin: 0 0 1 0; }
         & #parts { height: 1; margin: 1 0 0 0; }
         & ContentSwitcher { height: 1fr; margin: 1 0 0 0; }
-        & #metrics, & #pairs, & #config { height: 1fr; }
-        & #find { height: 1; border: none; padding: 0; display: none; background: $surface; }
-        & #list { height: 1fr; }
-        & PairPane { height: 1fr; margin: 1 0 0 0; }
-        & #facts { height: auto; max-height: 4; color: $muted; }
-        &.-wide #pairs { layout: horizontal; }
+        & #metrics, & #config { height: 1fr; }
+        &.-wide PairBrowser { layout: horizontal; }
         &.-wide #left { width: 1fr; height: 1fr; }
         &.-wide #right { width: 1fr; height: 1fr; margin: 0 0 0 3; }
         &.-wide PairPane { margin: 0; }
         &.-narrow #left { height: 2fr; }
         &.-narrow #right { height: 3fr; }
-        &.-large #left { display: none; }
     }
     """
     BINDINGS = [  # noqa: RUF012
@@ -99,15 +89,8 @@ class RunDetailScreen(WatchedScreen):
         """`name` is a run's name, or the path of its folder."""
         super().__init__()
         self.run: Run = open_run(name)
-        self.table = PairTable(self.run)
+        self.pairs = PairBrowser(self.run, id="pairs")
         self._source: RunFromFiles | None = None  # once its files were read
-        self._pairs_read = False
-        self._filter = FILTERS[0]
-
-    @property
-    def pairs(self) -> "RowList[Record]":
-        """The list of pairs."""
-        return self.query_one("#list", RowList)
 
     # -- parts -----------------------------------------------------------------------------------
 
@@ -119,16 +102,7 @@ class RunDetailScreen(WatchedScreen):
         with ContentSwitcher(initial="metrics"):
             cards = CardGrid(metrics=(*CARDS, *MORE))
             yield VerticalScroll(Outcome(), cards, id="metrics", can_focus=False)
-            yield Container(
-                Vertical(
-                    SectionTitle("pairs", id="pairs-title"),
-                    LineEditor(placeholder="words of a prompt, an answer or a note", id="find"),
-                    RowList(pair_line, empty="reading the pairs …", id="list"),
-                    id="left",
-                ),
-                Vertical(PairPane("pair"), Static(id="facts"), id="right"),
-                id="pairs",
-            )
+            yield self.pairs
             yield VerticalScroll(Static(id="settings"), id="config")
             yield LogPane(id="log")
 
@@ -169,8 +143,8 @@ class RunDetailScreen(WatchedScreen):
             else:
                 source.read()
             show_from_thread(self, self._show_run, source)
-            if self.table.read() or not self._pairs_read:
-                show_from_thread(self, self._take_pairs)
+            if self.pairs.table.read() or not self.pairs.was_read:
+                show_from_thread(self, self.pairs.take)
         except UserError as error:
             show_from_thread(self, self._show_fault, error)
         except OSError as error:
@@ -179,13 +153,13 @@ class RunDetailScreen(WatchedScreen):
     def _show_fault(self, error: UserError) -> None:
         if self._source is None:
             self.query_one(RunHeader).instead = (safe_line(self.run.name), "it cannot be read")
-        if not self._pairs_read:
-            self.pairs.show([], None, empty="the pairs cannot be read")
+        self.pairs.show_unreadable()
         self.say_error(error)
 
     def _show_run(self, source: RunFromFiles) -> None:
         first, self._source = self._source is None, source
         source.take()
+        self.pairs.awaited = source.view.live
         self.query_one(RunHeader).show(source.view)
         health = self.query_one(HealthLine)
         health.show(source.view.findings)
@@ -197,11 +171,6 @@ class RunDetailScreen(WatchedScreen):
         self.refresh_bindings()  # what can be done with it differs with how it ended
         if first:
             self._show_config()
-
-    def _take_pairs(self) -> None:
-        self._pairs_read = True
-        self.table.take()
-        self._show_pairs()
 
     # -- showing ---------------------------------------------------------------------------------
 
@@ -225,53 +194,23 @@ class RunDetailScreen(WatchedScreen):
             return
         self.query_one("#settings", Static).update(config_content(settings, notes))
 
-    def _show_pairs(self) -> None:
-        if not self._pairs_read:
-            return
-        at = self.pairs.current
-        text = self.query_one("#find", Input).value
-        matches = self.table.matching(self._filter, text)
-        same = [place for place, each in enumerate(matches) if at and pair_id(each) == pair_id(at)]
-        none = "no pair was judged yet" if not self.table.lines else "no such pair · v shows others"
-        self.pairs.searched = bool(text.strip())
-        self.pairs.show(matches, same[0] if same else None, empty=none)
-        self._show_pairs_title()
-
-    def _show_pairs_title(self) -> None:
-        text, matches = self.query_one("#find", Input).value, len(self.pairs.rows)
-        of = f" of {len(self.table.lines):,}" if matches < len(self.table.lines) else ""
-        words = f" · {safe_line(text, 20)}" if text else ""
-        state = f"{self._filter.name}{words} · {matches:,}{of}"
-        lit = self.pairs.has_focus
-        self.query_one("#pairs-title", SectionTitle).show("pairs", state, accented=lit)
-
     def on_descendant_focus(self) -> None:
-        """The title of the list is lit while the list has the keys."""
+        """The list of pairs shows whether it has the keys."""
         super().on_descendant_focus()
-        if self._pairs_read:
-            self._show_pairs_title()
-
-    @on(RowList.Moved, "#list")
-    def _show_pair(self) -> None:
-        line = self.pairs.current
-        awaited = self._source and self._source.view.live and not self.table.lines
-        empty = FIRST_PAIR if awaited else ""
-        self.query_one(PairPane).show(to_pair(line) if line else None, empty)
-        facts = " · ".join(pair_facts(line)) if line else ""
-        self.query_one("#facts", Static).update(Content(safe_line(facts, 400)))
+        self.pairs.focus_changed()
 
     # -- going about -----------------------------------------------------------------------------
 
     def action_part(self, part: str) -> None:
         """Show a part."""
-        if part == self.part and not self.has_class("-large"):
+        if part == self.part and not self.pairs.has_class("-large"):
             self.say(f"this is {part} already")
         self.query_one(ContentSwitcher).current = part
-        self.remove_class("-large")
+        self.pairs.remove_class("-large")
         self._show_parts()
         target: dict[str, Widget] = {
             "metrics": self.query_one(CardGrid),
-            "pairs": self.pairs,
+            "pairs": self.pairs.list,
             "config": self.query_one("#config"),
             "log": self.query_one(LogPane).rows,
         }
@@ -285,15 +224,7 @@ class RunDetailScreen(WatchedScreen):
 
     async def action_back(self) -> None:
         """End the search or the large view, then leave."""
-        find = self.query_one("#find", Input)
-        if find.display:
-            find.value, find.display = "", False
-            self.pairs.focus()
-            self._show_pairs()
-        elif self.has_class("-large"):
-            self.remove_class("-large")
-            self.pairs.focus()
-        else:
+        if not self.pairs.step_back():
             await self.app.run_action("back")
 
     @on(CardGrid.Opened)
@@ -305,12 +236,6 @@ class RunDetailScreen(WatchedScreen):
         else:
             how = "are still being" if is_reading(self, "read") else "cannot be"
             self.say(f"the run's files {how} read")
-
-    @on(RowList.Chosen, "#list")
-    def _enlarge(self) -> None:
-        self.toggle_class("-large")
-        if self.has_class("-large"):
-            self.query_one(PairPane).query_one(VerticalScroll).focus()
 
     def why_not(self, action: str) -> str | None:
         """Keys about pairs are there with the pairs only."""
@@ -329,58 +254,31 @@ class RunDetailScreen(WatchedScreen):
     @work
     async def action_filter(self) -> None:
         """Choose which pairs to show."""
-        counts = self.table.counts()
+        counts = self.pairs.table.counts()
         name = await self.app.push_screen_wait(
             AskChoice("show which pairs?", [(each.name, f"{count:,}") for each, count in counts])
         )
         if name:
-            self._filter = next(each for each in FILTERS if each.name == name)
-            self._show_pairs()
+            self.pairs.show_those(next(each for each in FILTERS if each.name == name))
 
     def action_find(self) -> None:
         """Show only the pairs that hold some words."""
-        find = self.query_one("#find", Input)
-        find.display = True
-        find.focus()
-
-    @on(Input.Changed, "#find")
-    def _find_changed(self) -> None:
-        self._show_pairs()
-
-    @on(Input.Submitted, "#find")
-    def _find_done(self) -> None:
-        self.pairs.focus()
+        self.pairs.find()
 
     def action_label(self, choice: Choice) -> None:
         """Give the pair under the cursor another verdict."""
-        line = self._pair()
-        if line and line.get("choice") == choice:
-            self.say(label_kept(choice))
-        elif line and self._change(lambda: self.table.relabel(line, choice)):
-            self.say(label_changed(choice))
+        self.pairs.label(choice)
 
     def action_flag(self) -> None:
         """Flag the pair under the cursor, or take its flag away."""
-        if line := self._pair():
-            flagged = line.get("flagged") is not True
-            if self._change(lambda: self.table.flag(line, flagged)):
-                self.say("flagged" if flagged else "no longer flagged")
+        self.pairs.flag()
 
-    def _pair(self) -> Record | None:
-        """The pair under the cursor; that there is none is said."""
-        if self.pairs.current is None:
-            self.say("there is no pair here")
-        return self.pairs.current
-
-    def _change(self, change: Callable[[], None]) -> bool:
-        """Change what is stored of a pair, and show it; whether it was changed."""
-        try:
-            change()
-        except (UserError, RunError) as error:
-            self.say_error(error)
-            return False
-        self._show_pairs()
-        return True
+    @on(PairBrowser.Said)
+    def _said_of_pairs(self, event: PairBrowser.Said) -> None:
+        if isinstance(event.words, Exception):
+            self.say_error(event.words)
+        else:
+            self.say(event.words)
 
     # -- the run ---------------------------------------------------------------------------------
 
