@@ -1,5 +1,7 @@
 """Compare: overlaid metrics and the settings that differ."""
 
+import shutil
+
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
@@ -10,7 +12,7 @@ from engine.settings.files import preset
 from engine.settings.schema import Settings
 from tests.tui.archive import make_run
 from tests.tui.live import evaluated
-from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until
+from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until, workers_done
 from tui.app import StudioApp
 from tui.archive.compare_screen import CompareScreen, Row, SmallChart, differences, last_rows
 from tui.archive.run_actions import COMPARED
@@ -20,6 +22,7 @@ from tui.state.run_from_files import RunFromFiles
 from tui.state.run_view import RunView
 from tui.text.format import duration
 from tui.widgets.chart import Chart
+from tui.widgets.key_line import KeyLine
 from tui.widgets.row_list import RowList
 
 
@@ -206,6 +209,31 @@ def test_a_run_that_is_gone_is_said() -> None:
         assert "reading the runs" not in shown(app)
 
     play(scene)
+
+
+def test_a_run_that_goes_while_it_is_compared_leaves_the_others_going() -> None:
+    settings = [Settings(beta=beta) for beta in (0.1, 0.2)]
+    runs = [make_run("lost", settings=settings[0]), make_run("other", settings=settings[1])]
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        screen = CompareScreen(runs)
+        await app.push_screen(screen)
+        await until(pilot, lambda: "finished, 40 steps" in shown(app))
+        shutil.rmtree(runs[0].path)
+        runs[1].append(METRICS, [{"step": 50, "loss": 0.123}])
+        runs[1].update(step=50)
+        screen._read()
+        await until(pilot, lambda: "finished, 50 steps" in shown(app))
+        assert "cannot be read now, 40 steps" in shown(app)
+        assert "run.json" in said(app)
+        [beta] = [row for row in screen.query_one(RowList).rows if row.key == "beta"]
+        assert beta.values == ("0.1", "0.2")
+        app.screen.query_one(KeyLine).clear()
+        screen._read()
+        await workers_done(app)
+        assert said(app) == ""  # that it is gone is said once
+
+    play(scene, STANDARD)
 
 
 def test_what_was_trained_meanwhile_shows_on_the_way_back() -> None:

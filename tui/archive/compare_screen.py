@@ -1,6 +1,7 @@
 """Compare: the metrics of several runs over one another, and the settings that differ."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from textual import on, work
@@ -19,7 +20,7 @@ from engine.settings.schema import Settings, fields, value
 from tui.archive.run_rows import middle_out
 from tui.run.chart_file import write_chart
 from tui.run.metric_labels import ALL, CARDS, Metric, metric
-from tui.shell.base import StudioScreen
+from tui.shell.base import ERROR_SECONDS, StudioScreen
 from tui.state.run_from_files import RunFromFiles
 from tui.state.run_view import RunView
 from tui.state.series import Series
@@ -108,6 +109,8 @@ class CompareScreen(StudioScreen):
         self.set_class(len(runs) <= FEW, "-few")
         self._runs = runs
         self._sources: list[RunFromFiles] = []
+        self._settings: list[Settings | None] = [None] * len(runs)  # that are known
+        self._lost: dict[Path, str] = {}  # runs that are not there any more, and why
         self._place = 0  # of the chart that has the keys, among several
         self.metric = metric("loss")  # of the chart that stands alone
 
@@ -164,30 +167,34 @@ class CompareScreen(StudioScreen):
     @work(thread=True, group="read")
     def _read(self) -> None:
         try:
-            if self._sources:
-                for each in self._sources:
-                    each.read()
-                read = self._sources
-            else:
-                read = [RunFromFiles(run) for run in self._runs]
+            read = self._sources or [RunFromFiles(run) for run in self._runs]
         except UserError as error:
             show_from_thread(self, self._show_fault, error)
             return
         except OSError as error:
             show_from_thread(self, self._show_fault, unreadable(error))
             return
+        lost = read_again(self._sources)
         settings, why_not = settings_of(self._runs)
-        show_from_thread(self, self._show_runs, read, differences(settings), why_not)
+        self._settings = [new or old for new, old in zip(settings, self._settings, strict=True)]
+        show_from_thread(self, self._show_runs, read, differences(self._settings), why_not, lost)
 
     def _show_fault(self, error: UserError) -> None:
-        if not self._sources:
-            self.query_one("#head", Static).update("these runs cannot be compared")
+        self.query_one("#head", Static).update("these runs cannot be compared")
         self.say_error(error)
 
-    def _show_runs(self, read: list[RunFromFiles], different: list[Row], why_not: str) -> None:
+    def _show_runs(
+        self,
+        read: list[RunFromFiles],
+        different: list[Row],
+        why_not: str,
+        lost: dict[Path, str],
+    ) -> None:
         if why_not and not self._sources:
             self.say(why_not, 15)
-        self._sources = read
+        if news := [why for path, why in lost.items() if path not in self._lost]:
+            self.say(safe_line(news[0], 400), ERROR_SECONDS)
+        self._sources, self._lost = read, lost
         for each in read:
             each.take()
         rows = [*suite_rows(self.views), *different, *last_rows(self.views)]
@@ -231,7 +238,8 @@ class CompareScreen(StudioScreen):
         width = max(map(len, figures), default=0)
         for number, (view, figure) in enumerate(zip(self.views, figures, strict=False)):
             sample = f"{chart.sample(number)}  {figure:>{width}}"
-            facts = f"  {view.status}, {several(view.step, 'step')}"
+            status = "cannot be read now" if Path(view.folder) in self._lost else view.status
+            facts = f"  {status}, {several(view.step, 'step')}"
             room = self.size.width - 4 - len(sample) - len(facts)  # a line for each run
             name = middle_out(safe_line(view.name), min(60, max(NAME, room)))
             rows.append(
@@ -325,6 +333,20 @@ class CompareScreen(StudioScreen):
         if self.has_class("-large"):
             self.remove_class("-large")
         (settings if chart.has_focus else chart).focus()
+
+
+def read_again(sources: Sequence[RunFromFiles]) -> dict[Path, str]:
+    """Read what was added to each run, and say of those that cannot be read any more why not: the
+    others go on."""
+    lost: dict[Path, str] = {}
+    for each in sources:
+        try:
+            each.read()
+        except UserError as error:
+            lost[each.run.path] = str(error)
+        except OSError as error:
+            lost[each.run.path] = str(unreadable(error))
+    return lost
 
 
 def settings_of(runs: Sequence[Run]) -> tuple[list[Settings | None], str]:
