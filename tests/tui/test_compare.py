@@ -14,7 +14,8 @@ from tests.tui.archive import make_run
 from tests.tui.live import evaluated
 from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until, workers_done
 from tui.app import StudioApp
-from tui.archive.compare_screen import CompareScreen, Row, SmallChart, differences, last_rows
+from tui.archive.compare_rows import Row, differences, last_rows
+from tui.archive.compare_screen import CompareScreen, SmallChart
 from tui.archive.run_actions import COMPARED
 from tui.run.metric_labels import metric
 from tui.shell.ask import AskText

@@ -1,7 +1,7 @@
 """What the guard found, where people read it: compare and the health overlay."""
 
 from engine.events import Guarded, SuiteChange
-from tui.archive.compare_screen import suite_rows
+from tui.archive.compare_rows import suite_rows
 from tui.run.health_screen import suites_in_words
 from tui.state.run_from_files import suites_in
 from tui.state.run_view import RunView

@@ -11,7 +11,7 @@ from engine.runs.run_summary import RunSummary
 from engine.runs.sweep import Result, result_of
 from tests.tui.archive import make_run
 from tests.tui.live import a_run
-from tui.archive.compare_screen import last_rows
+from tui.archive.compare_rows import last_rows
 from tui.archive.run_filter import matching
 from tui.archive.run_preview import read
 from tui.archive.run_rows import COLUMNS, Glance
