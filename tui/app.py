@@ -1,5 +1,6 @@
 """The app: it owns the run that trains, the modes one can go to, and what all screens share."""
 
+import asyncio
 import os
 import signal
 import time
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from tui.terminal.captured_output import CapturedOutput
 
 DRAINS_PER_SECOND = 8
-THEME_LOOKS_PER_SECOND = 1
+THEME_SECONDS = 1.0  # between two looks at the theme files
 ELSEWHERE_SECONDS = 2.0  # between two looks at what other processes train
 
 
@@ -133,7 +134,6 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         """Listen to the run; what the first frame does not need comes after it."""
         self.begin_capture_print(self)
         self.set_interval(1 / DRAINS_PER_SECOND, self.drain)
-        self.set_interval(1 / THEME_LOOKS_PER_SECOND, self._reload_themes)
 
     async def on_ready(self) -> None:
         """The first frame is drawn; the form takes longer to import than all before it."""
@@ -144,14 +144,21 @@ class StudioApp(textual_private.AppBase, inherit_bindings=False):
         keymap = keys.load(data_folder(), lambda: bindings_by_id(StudioApp))
         self.set_keymap(keymap.keys)
         self._say_problems([*self._themes.reload(), *keymap.problems])
+        self.set_interval(THEME_SECONDS, self._look_at_themes)
         if self._first_run:
             try:
                 self.resume_run(self._first_run, back_to=self._back_to)
             except (UserError, RunError) as error:
                 self.say(safe_line(str(error), 300), ERROR_SECONDS)
 
-    def _reload_themes(self) -> None:
-        self._say_problems(self._themes.reload())
+    def _look_at_themes(self) -> None:
+        if not is_reading(self, "themes"):
+            self._read_themes()
+
+    @work(group="themes")
+    async def _read_themes(self) -> None:
+        files = await asyncio.to_thread(self._themes.read)
+        self._say_problems(self._themes.take(files))
 
     def _say_problems(self, problems: Sequence[str]) -> None:
         if problems:

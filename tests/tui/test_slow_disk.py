@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+import tui.app
 from engine.errors import UserError
 from engine.runs import archive, queue
 from engine.runs.folder import METRICS, Run
@@ -21,6 +22,7 @@ from tui.archive import queue_screen, run_table_screen
 from tui.archive.detail_screen import RunDetailScreen
 from tui.archive.pair_table import PairTable
 from tui.run import watched
+from tui.shell import themes
 from tui.shell.ask import AskChoice
 from tui.state.run_from_files import RunFromFiles
 
@@ -34,6 +36,22 @@ def slowly(look: Callable[..., Any]) -> Callable[..., Any]:
         return look(*args)
 
     return slow
+
+
+def test_the_theme_files_are_looked_at_beside_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    stamps, readers = themes.stamps, list[threading.Thread]()
+
+    def look(folders: Any) -> Any:
+        readers.append(threading.current_thread())
+        return stamps(folders)
+
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await until(pilot, lambda: len(readers) >= 3)
+        assert threading.main_thread() not in readers[1:]  # the first is as the app opens
+
+    monkeypatch.setattr(themes, "stamps", look)
+    monkeypatch.setattr(tui.app, "THEME_SECONDS", OFTEN)
+    play(scene)
 
 
 def test_the_runs_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,15 +26,26 @@ class ThemeRegistry:
             self._app.unregister_theme(name)
 
     def reload(self) -> Sequence[str]:
-        """Read the theme files again if any has changed; what is wrong with them, a sentence each.
+        """Offer what the theme files hold now; what is wrong with them, a sentence each."""
+        return self.take(self.read())
+
+    def read(self) -> themes.ThemeFiles | None:
+        """What the theme files hold, where any has changed; on any thread, since a slow disk takes
+        its time."""
+        stamps = themes.stamps(self._folders)
+        if stamps == self._stamps:
+            return None
+        self._stamps = stamps
+        return themes.find(self._folders)
+
+    def take(self, files: themes.ThemeFiles | None) -> Sequence[str]:
+        """Offer what was read; what is wrong with it, a sentence each.
 
         The theme in use changes with its file, and gives way to the default where that is gone.
         """
-        stamps = themes.stamps(self._folders)
-        if stamps == self._stamps:
+        if files is None:
             return ()
-        self._stamps = stamps
-        app, files = self._app, themes.find(self._folders)
+        app = self._app
         before = app.current_theme
         for theme in files.themes.values():
             app.register_theme(theme)
