@@ -26,6 +26,7 @@ from engine.runs.labels import labels
 from tests.tui.archive import make_run
 from tests.tui.stage import COMPACT, STANDARD, play, said, shown, until, workers_done
 from tui.app import StudioApp
+from tui.archive import talk_screen
 from tui.archive.chat_screen import ChatScreen
 from tui.navigator import Navigator
 from tui.text.temperature import temperature_of
@@ -143,7 +144,7 @@ def test_a_chat_goes_on_with_what_was_answered(size: tuple[int, int]) -> None:
     at_table(act, size)
 
 
-def test_escape_stops_first_and_leaves_second() -> None:
+def test_escape_stops_first_and_leaves_second(monkeypatch: pytest.MonkeyPatch) -> None:
     async def act(table: Table) -> None:
         await table.ready()
         await table.press("h", "enter", "escape", "escape")  # twice by mistake
@@ -152,6 +153,10 @@ def test_escape_stops_first_and_leaves_second() -> None:
         assert table.talking.words == ["start", "stop"]
         await table.answer("He")
         assert "> h" in table.text
+        await table.press("escape")  # of somebody who has not seen that it stopped
+        assert table.app.screen is table.screen
+        assert "esc once more leaves the chat" in said(table.app)
+        monkeypatch.setattr(talk_screen, "REACTION", 0.0)
         await table.press("escape")
         assert table.app.screen is not table.screen
         assert table.talking.words[-1] == "close"

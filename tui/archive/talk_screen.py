@@ -21,6 +21,7 @@ from engine.chat import (
     ChatText,
 )
 from engine.runs.folder import CHAT
+from tui import textual_private
 from tui.archive.chat_turn import ChatTurn
 from tui.archive.chat_words import ALIKE, FIRST, LOADING, PICK, title, writing
 from tui.shell.ask import AskText
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from engine.runs.folder import Run
 
 LOOKS_PER_SECOND = 20
+REACTION = 0.5  # seconds in which a person may not have seen yet that an answer has ended
 WHO: tuple[tuple[Author, ...], ...] = (("policy",), ("reference",), BOTH)
 
 
@@ -67,6 +69,7 @@ class TalkScreen(StudioScreen):
         self._began = 0.0
         self._tokens = 0
         self._stopping = self._looking = False
+        self._ended = 0.0  # when the last answer did
         self._held_out = ""  # the prompt that was put into the line last
 
     def body(self) -> Iterable[Widget]:
@@ -136,6 +139,7 @@ class TalkScreen(StudioScreen):
 
     def _take_answers(self, event: ChatAnswered) -> None:
         stopped, self._stopping, self._request = self._stopping, False, None
+        self._ended = textual_private.now()
         self._notes = event.notes
         turn = self.talk.last
         if turn is None:
@@ -273,7 +277,7 @@ class TalkScreen(StudioScreen):
 
     async def action_leave(self) -> None:
         """Stop the answer that is being written; else leave a line with text in it, or the chat. A
-        second press while it stops is not one that leaves."""
+        second press while it stops, or one that came too late to stop it, does not leave."""
         if self._request and not self._error:
             if not self._stopping:
                 self._stopping = True
@@ -281,6 +285,8 @@ class TalkScreen(StudioScreen):
                 self._refresh()
         elif self.line.has_focus and (self.line.value or self._pickable):
             self.set_focus(None)
+        elif self.studio.key_pressed < self._ended + REACTION:
+            self.say("the answer has ended · esc once more leaves the chat")
         else:
             await self.app.run_action("back")
 
