@@ -224,7 +224,7 @@ def test_a_changed_label_has_no_probability_of_the_judge_s() -> None:
         await pilot.press("A")
         await until(pilot, lambda: "judge 0.91 for the first" in shown(app))
         await pilot.press("2")
-        await until(pilot, lambda: "you: the second" in shown(app))
+        await until(pilot, lambda: "you: the one with ✓" in shown(app))
         assert "for the second" not in shown(app)
 
     play(scene)

@@ -4,8 +4,12 @@ from typing import get_args
 
 import pytest
 
-from engine.events import Choice, PhaseName, Progress, Shown
+from engine.events import Choice, PairJudged, PhaseName, Progress, Shown
 from engine.json_number import count, finite, real, whole
+from tui.archive.pair_table import pair_line
+from tui.archive.run_preview import Preview, body
+from tui.run.pair_list import line
+from tui.run.pair_pane import verdict
 from tui.text.choice import (
     MARKS,
     WORDS,
@@ -44,6 +48,33 @@ def test_a_verdict_in_words() -> None:
     assert label_changed("second") == "label changed: the second won"
     assert label_kept("tie") == "its label is that already: a tie"
     assert words("a choice of another version").phrase == "a choice of another version"
+
+
+@pytest.mark.parametrize(("choice", "first", "second"), [("first", "✓", ""), ("second", "", "✓")])
+def test_what_a_person_picked_is_marked_and_has_no_number_in_words(
+    choice: Choice, first: str, second: str
+) -> None:
+    """Review shows the answers in a hidden order: key 1 may be the second that was sampled."""
+    pair = PairJudged(
+        pair_id="1-0",
+        step=1,
+        prompt="p",
+        first="one",
+        second="two",
+        choice=choice,
+        q=None,
+        judge="human",
+    )
+    rows = [row.plain for row in body(Preview(pair=pair), 60)]
+    assert [row.split() for row in rows[-2:]] == [
+        ["1", *first, "one"],
+        ["2", *second, "two"],
+    ]
+    record = {"pair_id": "1-0", "step": 1, "choice": choice, "judge": "human", "prompt": "p"}
+    told = (rows[1], verdict(pair), line(pair, 60).plain, pair_line(record, 60).plain)
+    assert all("✓" in words for words in told)
+    number = {"first": "1 ✓", "second": "2 ✓"}[choice]
+    assert not any(choice in words or number in words for words in told)
 
 
 def test_a_phase_in_words() -> None:

@@ -159,7 +159,7 @@ def pair_line(line: Record, width: int) -> Content:
     step = line.get("step")
     return Content.assemble(
         (f" {step if isinstance(step, int) else '–':>6} ", "$muted"),
-        (f"{words(choice).cells:<5}", "$foreground" if won else "$muted"),
+        (f"{words(choice, str(line.get('judge'))).cells:<5}", "$foreground" if won else "$muted"),
         (f"{sure:>4} ", "$muted"),
         (f"{marks} ", "$warning"),
         (safe_line(_prompt(line), min(LINE, max(1, width - 22))), "$foreground"),

@@ -113,13 +113,15 @@ def body(preview: Preview, width: int) -> list[Content]:
             label = (f"{metric.label:<{LABEL}}", "$muted")
             lines.append(Content.assemble(label, number, (spark, "$muted")))
     if pair := preview.pair:
-        lines += [Content(""), title(f"newest pair · step {pair.step:,} · {outcome(pair.choice)}")]
+        said = outcome(pair.choice, pair.judge)
+        lines += [Content(""), title(f"newest pair · step {pair.step:,} · {said}")]
         lines.append(Content(cut(f"> {prompt_line(pair.prompt, pair.messages)}", width)))
-        for number, text in (("1 ", pair.first), ("2 ", pair.second)):
+        for number, text, choice in (("1", pair.first, "first"), ("2", pair.second, "second")):
             rows = wrap(safe_line(text, 2_000), width - 4)
             if len(rows) > ANSWER_LINES:
                 rows = [*rows[: ANSWER_LINES - 1], f"{rows[ANSWER_LINES - 1]} …"]
-            marks = [number, *["  "] * len(rows)]
+            won = "✓" if pair.choice == choice else " "
+            marks = [f"{number} {won} ", *["    "] * len(rows)]
             lines += [
                 Content.assemble((mark, "$muted"), row)
                 for mark, row in zip(marks, rows, strict=False)

@@ -31,6 +31,6 @@ class PairList(RowList[PairJudged]):
 def line(pair: PairJudged, width: int) -> Content:
     """What was said of a pair, how surely, and its prompt."""
     sure = "" if pair.q is None else f"{max(pair.q, 1 - pair.q):.2f}"
-    facts = f"{words(pair.choice).cells:<4} {sure:>4}  "
+    facts = f"{words(pair.choice, pair.judge).cells:<4} {sure:>4}  "
     prompt = safe_line(prompt_line(pair.prompt, pair.messages), max(0, width - len(facts) - 1))
     return Content.assemble((facts, "$muted"), prompt)

@@ -87,7 +87,7 @@ class PairPane(Vertical):
 def verdict(pair: PairJudged) -> str:
     """Who said what: `judge 0.88 for the first`. A person names no probability; where the pair has
     one, it is of the judge whose label they changed."""
-    phrase = words(pair.choice).phrase
+    phrase = words(pair.choice, pair.judge).phrase
     if pair.judge == "human":
         return f"you: {phrase}"
     if pair.q is None or pair.choice not in ("first", "second", "tie"):

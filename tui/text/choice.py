@@ -25,6 +25,9 @@ WORDS: dict[Choice, ChoiceWords] = {
     "invalid": ChoiceWords("inv.", "invalid", "no valid verdict"),
     "unanswered": ChoiceWords("late", "not answered", "not answered in time"),
 }
+# What a person picked goes without a number: Review shows two answers in a hidden order, so that
+# the one behind key 1 may be the second that was sampled.
+PICKED = ChoiceWords("  ✓", "✓", "the one with ✓")
 # What stands for a moment beside the two answers, left and right, after a person's verdict.
 MARKS: dict[Shown, tuple[str, str]] = {
     "left": ("✓", ""),
@@ -35,8 +38,11 @@ MARKS: dict[Shown, tuple[str, str]] = {
 }
 
 
-def words(choice: str) -> ChoiceWords:
-    """The words for a choice as a file may hold it; one that is not known stands for itself."""
+def words(choice: str, judge: str = "") -> ChoiceWords:
+    """The words for a choice as a file may hold it, and for who made it where that is known; one
+    that is not known stands for itself."""
+    if judge == "human" and choice in ("first", "second"):
+        return PICKED
     return next(
         (each for name, each in WORDS.items() if name == choice), ChoiceWords("?", choice, choice)
     )
@@ -68,9 +74,9 @@ def marks(shown: Shown | Pick, count: int) -> list[str]:
     return each
 
 
-def outcome(choice: str) -> str:
+def outcome(choice: str, judge: str = "") -> str:
     """What came of a pair: `the first won`, `a tie`."""
-    phrase = words(choice).phrase
+    phrase = words(choice, judge).phrase
     return f"{phrase} won" if choice in ("first", "second") else phrase
 
 
