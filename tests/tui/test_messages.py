@@ -46,9 +46,15 @@ def test_how_far_something_is_gives_way_to_what_a_person_is_told() -> None:
         app.say("1 of 3 is written", gives_way=True)
         app.say("2 of 3 are written", gives_way=True)
         assert said(app) == "2 of 3 are written"
+        await pilot.pause()
+        far, keys = shown(app).splitlines()[-2:]
+        assert "2 of 3 are written" in far
+        assert "? keys" in keys
         app.say("it is copied")
         app.say("all is written", gives_way=True)
         assert said(app) == "it is copied"
+        await pilot.pause()
+        assert "? keys" not in shown(app)
         app.screen.query_one(KeyLine).clear()
         app.say("all is written", gives_way=True)
         assert said(app) == "all is written"

@@ -145,6 +145,7 @@ def test_a_silent_process_is_named_and_leaving_takes_the_command_back(
         await opened(app, pilot, run)
         await pilot.press("p")
         await until(pilot, lambda: "has not answered" in said(app))
+        assert "s stop" in shown(app)  # the keys work meanwhile
         await pilot.press("escape")
         await until(pilot, lambda: waiting(run) == [])
 

@@ -19,7 +19,6 @@ from tui.widgets.from_thread import is_reading, show_from_thread
 
 POLL_SECONDS = 0.25  # between two looks at what became of a command
 HOLDER_SECONDS = 1.0  # between two looks at who trains the run
-LONG = 600.0  # seconds that a message may stay while it is being replaced
 HERE = "this program trains it: f3 shows it, with these keys"
 TAKE_OVER = (
     ("take over", "it stops there with a checkpoint and goes on here from it"),
@@ -166,13 +165,10 @@ class WatchedScreen(StudioScreen):
 async def follow(screen: StudioScreen, request: RemoteRequest) -> None:
     """Say what becomes of a command until it is obeyed. One that is still not taken when the
     screen is left is taken back."""
-    message = ""
     try:
         while not request.settled:
             await asyncio.to_thread(request.poll)
-            if request.sentence() != message:
-                message = request.sentence()
-                screen.say(message, 6 if request.settled else LONG)
+            screen.say(request.sentence(), gives_way=not request.settled)
             if not request.settled:
                 await asyncio.sleep(POLL_SECONDS)
     finally:

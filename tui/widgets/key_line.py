@@ -1,4 +1,5 @@
-"""The last line of a screen: the keys that matter now, or for a moment a message."""
+"""The last line of a screen: the keys that matter now, or for a moment a message; how far something
+is stands above the keys."""
 
 from typing import Any
 
@@ -10,14 +11,14 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
 
-from tui.text.safe_text import safe
+from tui.text.safe_text import cut, safe, safe_line
 
 SECONDS = 6.0  # that a message stays
 GAP = "  "
 
 
 class KeyLine(Widget):
-    """Shows the bindings that want to be shown, and gives way to a message for some seconds."""
+    """Shows the bindings that want to be shown, and a message for some seconds in their place."""
 
     DEFAULT_CSS = """
     KeyLine {
@@ -31,7 +32,7 @@ class KeyLine(Widget):
     def __init__(self) -> None:
         super().__init__()
         self._timer: Timer | None = None
-        self._gives_way = False  # whether what is shown does
+        self._gives_way = False  # whether the message does, and leaves the keys their line
 
     def on_mount(self) -> None:
         """Follow the screen's bindings."""
@@ -43,7 +44,7 @@ class KeyLine(Widget):
         if gives_way and self.message and not self._gives_way:
             return
         self.clear()
-        self.message, self._gives_way = message, gives_way
+        self._gives_way, self.message = gives_way, message
         self._timer = self.set_timer(SECONDS if seconds is None else seconds, self.clear)
 
     def clear(self) -> None:
@@ -59,12 +60,18 @@ class KeyLine(Widget):
 
     def watch_message(self, message: str) -> None:
         """A message is set apart from the keys by its colour."""
-        self.set_class(bool(message), "-message")
+        self.set_class(bool(message) and not self._gives_way, "-message")
 
     def render(self) -> RenderResult:
-        """The message, or as many keys as fit; the last one, which shows all, always."""
-        if self.message:
+        """The message, or as many keys as fit, the last one, which shows all, always; or both."""
+        if not self.message:
+            return self._key_line()
+        if not self._gives_way:
             return Content(safe(self.message, 1000))
+        far = Content.styled(cut(safe_line(self.message), self.size.width), "$foreground")
+        return Content("\n").join([far, self._key_line()])
+
+    def _key_line(self) -> Content:
         keys = self._keys()
         room = max(0, self.size.width - keys[-1].cell_length) if keys else 0
         visible: list[Content] = []
