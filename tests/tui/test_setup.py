@@ -509,6 +509,25 @@ def test_yaml_and_form_are_the_same_settings(monkeypatch: pytest.MonkeyPatch) ->
     play(scene)
 
 
+def test_what_is_no_value_is_named_beside_the_text_and_outlives_its_edits() -> None:
+    async def scene(app: StudioApp, pilot: Pilot[int]) -> None:
+        await go_to(app, pilot, "beta")
+        await pilot.press(*"1x", "enter", "Y")
+        assert "beta: 1x" in shown(app)
+        text = setup(app).query_one(YamlPane)
+        text.text = text.text.replace(f"iters: {STEPS}", "iters: 91")
+        await pilot.pause()
+        form = setup(app).form
+        assert (form.settings.iters, form.text("beta")) == (91, "1x")
+        text.text = text.text.replace("beta: 1.0", "beta: 0.5")
+        await pilot.pause()
+        form = setup(app).form
+        assert (form.text("beta"), dict(form.refused)) == ("0.5", {})
+        assert "beta: 1x" not in shown(app)
+
+    play(scene)
+
+
 @pytest.mark.parametrize("text", ["- 1", "a: [", "beta: -1", "train_type: {}", "\x00"])
 def test_bad_yaml_is_said_and_changes_nothing(text: str) -> None:
     async def scene(app: StudioApp, pilot: Pilot[int]) -> None:

@@ -104,6 +104,14 @@ class Form:
         return default
 
 
+def form_from_text(settings: Settings, before: Form) -> Form:
+    """The form of settings that a text of them says, in place of the form `before`, whose refused
+    texts have no place in it: those stay whose settings the text has left alone."""
+    same = {key for key in before.refused if value(settings, key) == value(before.settings, key)}
+    refused = {key: each for key, each in before.refused.items() if key in same}
+    return Form(form_of(settings).values, refused)
+
+
 def form_of(settings: Settings) -> Form:
     """A form that holds only what differs from the defaults; or every setting, where leaving out
     those at their default would let others change them."""

@@ -11,7 +11,7 @@ from textual.widgets import Input, Static
 
 from engine.settings.schema import Settings
 from tui.setup.earlier_forms import EarlierForm, EarlierForms
-from tui.setup.form import Form, form_of
+from tui.setup.form import Form, form_from_text, form_of
 from tui.setup.origin import origin
 from tui.setup.setting_browser import SettingBrowser
 from tui.setup.setting_field import SettingField
@@ -201,7 +201,9 @@ class FormScreen(StudioScreen):
 
     def help_on_the_whole(self) -> Content:
         """What is said while no setting is under the cursor."""
-        return self.query_one(YamlPane).remark() if self.has_class("-yaml") else Content("")
+        if not self.has_class("-yaml"):
+            return Content("")
+        return self.query_one(YamlPane).remark(self.form.refused)
 
     # -- moving ----------------------------------------------------------------------------------
 
@@ -395,7 +397,8 @@ class FormScreen(StudioScreen):
         if not self.has_class("-yaml"):
             return
         if event.settings not in (None, self.form.settings):
-            self.replace(form_of(event.settings), by=self.query_one(YamlPane))
+            form = form_from_text(event.settings, self.form)
+            self.replace(form, by=self.query_one(YamlPane))
         self.show_help()
 
     def _leave_yaml(self) -> None:

@@ -1,5 +1,7 @@
 """The settings of the form as YAML, to be read, copied and edited."""
 
+from collections.abc import Mapping
+
 from textual import on
 from textual.content import Content
 from textual.message import Message
@@ -8,8 +10,11 @@ from textual.widgets import TextArea
 from engine.errors import UserError
 from engine.settings import files
 from engine.settings.schema import Settings
+from tui.setup.form import Refused
 from tui.text.safe_text import safe_line
 from tui.widgets.safe_editors import TextEditor
+
+LEFT_OUT = "not in this text, since it is no value"
 
 
 class YamlPane(TextEditor):
@@ -39,10 +44,13 @@ class YamlPane(TextEditor):
         self.error = ""
         self.text = files.to_yaml(settings, commented=False)
 
-    def remark(self) -> Content:
-        """What is wrong with the text, or what it is."""
+    def remark(self, refused: Mapping[str, Refused]) -> Content:
+        """What is wrong with the text, or what it is; what the form has `refused` is not in it."""
         if self.error:
             return Content.styled(safe_line(self.error, 400), "$bad")
+        if refused:
+            texts = " · ".join(f"{key}: {each.text}" for key, each in refused.items())
+            return Content.styled(safe_line(f"{LEFT_OUT}: {texts}", 400), "$bad")
         return Content.styled("the same settings as text; what is valid is in the form", "$muted")
 
     @on(TextArea.Changed)
