@@ -9,7 +9,7 @@ from tests.tui.live import START, LiveSession, a_run, started
 from tests.tui.stage import COMPACT, STANDARD, said, shown, until
 from tests.tui.test_run import watch
 from tui.app import StudioApp
-from tui.run.log_pane import LogPane, LogRows
+from tui.run.log_pane import LogPane, LogRows, parts
 
 
 def rows(app: StudioApp) -> LogRows:
@@ -117,6 +117,16 @@ def test_long_lines_of_the_log_are_wrapped_not_cut() -> None:
         await until(pilot, lambda: "word39" in shown(app))
 
     watch(scene, LiveSession([started(), Log(level="info", text=text)]))
+
+
+def test_a_name_and_its_number_stand_in_one_row() -> None:
+    pairs = ("step 40", "loss 0.291", "margin -0.697", "accuracy 0.708", "kl 1.13")
+    line = "  ".join(pairs)
+    for width in range(20, len(line)):
+        wrapped = parts(line, width)
+        assert all(len(part.rstrip()) <= width for part in wrapped)
+        assert all(any(pair in part for part in wrapped) for pair in pairs)
+        assert "".join(wrapped).replace(" ", "") == line.replace(" ", "")
 
 
 def test_hostile_text_in_the_search_is_harmless() -> None:

@@ -1,5 +1,6 @@
 """The log of a run: follows its end or stands still, by level, and searched."""
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from tui.widgets.safe_editors import LineEditor
 from tui.widgets.section_title import SectionTitle
 
 LINE_LIMIT = 4_000  # characters of one line that are shown
+BOUND = "\xa0"  # a space at which no line is broken
 STAMP = 9  # cells: 18:41:07 and a space
 LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
 SHOWN_FROM = {
@@ -33,6 +35,7 @@ SHOWN_FROM = {
     "warning": "warnings and errors",
     "error": "errors only",
 }
+NAMED = re.compile(r"(?<=[^\W\d]) (?=[-+]?\d)")  # between a name and its number
 MARKS = {"warning": "! ", "error": "✗ "}  # so that colour is not alone in saying it
 
 
@@ -123,10 +126,10 @@ class LogRows(ScrollView, can_focus=True):
         if self.query_text and self.query_text.casefold() not in text.casefold():
             return []
         width = max(20, self.scrollable_content_region.width - STAMP)
-        parts = wrap(MARKS.get(line.level, "") + text, width)
+        rows = parts(MARKS.get(line.level, "") + text, width)
         stamp = time.strftime("%H:%M:%S", time.localtime(line.time)) if line.time else ""
         return [
-            Row(stamp if not index else "", part, line.level) for index, part in enumerate(parts)
+            Row(stamp if not index else "", part, line.level) for index, part in enumerate(rows)
         ]
 
     def on_resize(self, event: Resize) -> None:
@@ -159,6 +162,11 @@ class LogRows(ScrollView, can_focus=True):
             match_style = self.get_component_rich_style("log--found")
             segments = [stamp, *_highlighted(row.text, self.query_text, style, match_style)]
         return Strip(segments).adjust_cell_length(width, self.rich_style)
+
+
+def parts(text: str, width: int) -> list[str]:
+    """The parts of a line in a column of `width` cells; `loss 0.29` stays together."""
+    return [part.replace(BOUND, " ") for part in wrap(NAMED.sub(BOUND, text), width)]
 
 
 def _highlighted(text: str, query: str, style: Style, match_style: Style) -> list[Segment]:
