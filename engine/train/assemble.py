@@ -239,7 +239,9 @@ def _trainer(
         else:
             journal.progress("updating", done, total, "pairs", share)
 
-    updates = math.ceil(steps / settings.gradient_accumulation_steps)
+    # Gradients of the warm start's last step do not wait for those of the run's own steps.
+    parts = (warm_start.steps, steps - warm_start.steps)
+    updates = sum(math.ceil(part / settings.gradient_accumulation_steps) for part in parts)
 
     def make(kind: Callable[..., Update]) -> Update:
         return kind(

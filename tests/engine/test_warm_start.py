@@ -275,6 +275,17 @@ def test_a_run_learns_from_them_first_and_counts_them_apart(chosen: Choose) -> N
     assert amounts[-1] == (14, 14, "pairs")
 
 
+def test_a_rate_decays_over_all_updates_of_both_parts(chosen: Choose) -> None:
+    decay = {"name": "linear_schedule", "decay_fraction": 1, "warmup": 0, "final_rate": 0}
+    values = {"gradient_accumulation_steps": 2, "lr_schedule": decay, "learning_rate": 1e-3}
+    run = train(chosen(**values, iters=3), run_folder=True).run
+    assert run
+    lines = list(run.read(METRICS))
+    rates = [line["learning_rate"] for line in lines if line["grad_norm"] is not None]
+    # After steps 2, 4 and 5, the last of the warm start, and after 7 and 8.
+    assert rates == pytest.approx([1e-3, 8e-4, 6e-4, 4e-4, 2e-4])
+
+
 @pytest.mark.parametrize("stop_at", [2, 7])
 def test_it_goes_on_exactly_where_it_was(
     stop_at: int, chosen: Choose, tmp_path: Path, files: Path
