@@ -86,6 +86,7 @@ def test_a_mix_is_kept_in_a_config_as_it_was(tmp_path: Path) -> None:
         ([{"data": "a", "data_split": 3}], "as texts"),
         ([{"data": "a", "weight": 1}, {"data": "b"}], "give each source a weight, or none"),
         ([{"data": "a", "data_config": "hf_abcdefghijklmnopqrstuvwxyz"}], "holds a token"),
+        ([{"data": f"https://me:secret@host/{each}"} for each in "ab"], "or a password"),
     ],
 )
 def test_a_mix_that_is_none_is_one_sentence(mix: list[dict[str, Any]], words: str) -> None:
