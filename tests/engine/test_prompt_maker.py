@@ -200,3 +200,34 @@ def test_what_cannot_be_is_one_sentence(
     server.answers = ["no\n"] * 10
     assert "it wrote nothing that can be used" in make()[2]
     assert not (tmp_path / "made.jsonl").exists()
+
+
+def test_a_fault_is_told_of_what_has_it(
+    make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> prompt_maker.Writer:
+        def write(text: str, number: int) -> str:
+            raise OSError(5, "Input/output error", "weights")
+
+        return write
+
+    monkeypatch.setattr(prompt_maker, "writer_of", broken)
+    status, _, err = make()
+    assert (status, "--model" in err, "--to" in err) == (1, True, False), err
+    assert not (tmp_path / "made.jsonl").exists()
+
+
+def test_notes_that_nobody_reads_end_nothing(
+    make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gone:
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stderr", Gone())
+    status, out, _ = make("--count", "2")
+    assert (status, out.startswith("2 prompts written to ")) == (0, True)
+    assert len((tmp_path / "made.jsonl").read_text().splitlines()) == 2

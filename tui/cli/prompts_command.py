@@ -1,12 +1,13 @@
 """The command `prompts make`: a file of prompts, written by a model."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from engine.errors import UserError
+from engine.errors import RunError, UserError
 
 prompts_cli = typer.Typer(help="Have a model write prompts to train on.", rich_markup_mode=None)
 
@@ -71,7 +72,14 @@ def make(
     key = key_of(key_env, "--key-env")
     if judge_kind(name) != "server":
         import_mlx()
-    write = writer_of(name, settings, server_model=server_model, key=key, say=_note)
+    writer = writer_of(name, settings, server_model=server_model, key=key, say=_note)
+
+    def write(text: str, number: int) -> str:
+        try:
+            return writer(text, number)
+        except OSError as error:
+            raise RunError(f"--model {name}: it cannot go on: {error}") from error
+
     so_far, in_terminal = 0, sys.stderr.isatty()  # a count that stays in place is for one alone
     gap = b"\n" if was_there and not to.read_bytes().endswith(b"\n") else b""
     try:
@@ -89,14 +97,15 @@ def make(
                 file.flush()
                 so_far += 1
                 if in_terminal:
-                    print(f"\r{so_far:,} of {count:,}", end="", file=sys.stderr, flush=True)
+                    _say(f"\r{so_far:,} of {count:,}", end="")
     except OSError as error:
         raise UserError(f"--to {to}: it cannot be written: {error.strerror}") from error
     finally:
         if so_far and in_terminal:
-            print(file=sys.stderr)
+            _say("")
         elif not so_far and not was_there:
-            to.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                to.unlink(missing_ok=True)
     if not so_far:
         raise UserError(f"--model {name}: it wrote nothing that can be used; take a larger one")
     print(f"{several(so_far, 'prompt')} written to {to}; train on them with `data: {to}`")
@@ -114,4 +123,9 @@ def _prompts_of(file: Path) -> list[str]:
 def _note(text: str) -> None:
     from tui.text.safe_text import safe_line
 
-    print(f"note: {safe_line(text)}", file=sys.stderr)
+    _say(f"note: {safe_line(text)}")
+
+
+def _say(text: str, end: str = "\n") -> None:
+    with contextlib.suppress(OSError):  # nobody reads it, but prompts still reach their file
+        print(text, end=end, file=sys.stderr, flush=True)
