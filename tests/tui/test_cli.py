@@ -6,10 +6,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 from rich.console import Console
 
 from engine.events import RunEnded
@@ -319,3 +322,21 @@ def test_the_doctor_says_how_to_get_a_fast_blas(monkeypatch: pytest.MonkeyPatch)
     assert "lora-studio[cpu]" in words
     monkeypatch.setattr(doctor, "backend", lambda: "cuda")
     assert doctor.without_blas() == "the one that MLX brings"
+
+
+def test_help_names_arguments_by_no_type_of_python(command: Command) -> None:
+    from tui.cli.commands import cli
+
+    def words(group: Any, *before: str) -> Iterator[tuple[str, ...]]:
+        for name, each in getattr(group, "commands", {}).items():
+            yield (*before, name)
+            yield from words(each, *before, name)
+
+    typed = re.compile(r"<\w|\{\w+\}|\[\[")
+    found = list(words(typer.main.get_group(cli)))
+    assert ("prompts", "make") in found
+    for each in found:
+        status, out, _ = command(*each, "--help")
+        assert status == 0
+        assert not typed.search(out), out
+    assert "{starter|CONFIG.yaml}" in command("train", "-h").out

@@ -2,22 +2,27 @@
 
 import contextlib
 import os
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperArgument, TyperCommand
 
 from tui.text.safe_text import safe_line
 
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_ONE_WORD = re.compile(r"\{([^{}|]+)\}")  # of a usage line: {RUN}
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")]
-NewName = Annotated[str | None, typer.Option("--run-name", help="Name of the run.")]
+NewName = Annotated[str | None, typer.Option("--run-name", metavar="NAME", help="Name of the run.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
@@ -32,7 +37,33 @@ class _NoWord(typer.Context):
         return self.parent.command_path if self.parent else ""
 
 
-class Unnamed(TyperCommand):
+class Command(TyperCommand):
+    """A command whose help names an argument by its metavar alone, with neither the type of Python
+    behind it nor braces around one word."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        for parameter in self.params:
+            if isinstance(parameter, TyperArgument):
+                parameter.display_type_rich = lambda ctx: None
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [_ONE_WORD.sub(r"\1", piece) for piece in super().collect_usage_pieces(ctx)]
+
+
+class Commands(typer.Typer):
+    """A group of commands, each a `Command`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(rich_markup_mode=None, **options)
+
+    def command(
+        self, name: str | None = None, *, cls: type[TyperCommand] | None = None, **options: Any
+    ) -> Callable[[Function], Function]:
+        return super().command(name, cls=cls or Command, **options)
+
+
+class Unnamed(Command):
     """See `_NoWord`."""
 
     context_class = _NoWord

@@ -12,6 +12,7 @@ import typer.main
 
 from engine.errors import UserError
 from tui.cli.arguments import (
+    Commands,
     Json,
     NewName,
     Overrides,
@@ -34,7 +35,7 @@ from tui.cli.trial_commands import judge, rates, sweep
 if TYPE_CHECKING:
     from engine.settings.schema import Settings
 
-cli = typer.Typer(
+cli = Commands(
     name="lora-studio",
     help="Fine-tune a language model with Online DPO. Without a command: opens the app; with the "
     "name of a preset, as in `lora-studio starter`: begins at once; with CONFIG.yaml: opens the "
@@ -42,7 +43,6 @@ cli = typer.Typer(
     no_args_is_help=False,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 cli.add_typer(runs_cli, name="runs")
@@ -223,7 +223,7 @@ for _command in (judge, rates, sweep, chat, export, publish, serve, mcp):
 
 @cli.command()
 def config(
-    preset_name: Annotated[str | None, typer.Argument(metavar="[starter]")] = None,
+    preset_name: Annotated[str | None, typer.Argument(metavar="starter")] = None,
 ) -> None:
     """Print a config file with every setting, commented."""
     from engine.settings.files import preset, to_yaml

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from tui.cli.arguments import Json, Unnamed, print_lines
+from tui.cli.arguments import Commands, Json, Unnamed, print_lines
 
 PAIRS, CHECK = "pairs", "check"
 OF_RUNS = "of-runs"  # what names of runs stand for after `pairs`
-pairs_cli = typer.Typer(help="Write labels as a dataset; look pairs over.", rich_markup_mode=None)
+pairs_cli = Commands(help="Write labels as a dataset; look pairs over.")
 
 
 @pairs_cli.command(OF_RUNS, cls=Unnamed, hidden=True)
@@ -26,7 +26,7 @@ def pairs_of_runs(
             metavar="SHARE", help="Hold out this share of the prompts, in a file of their own."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Which prompts are held out.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Which prompts are held out.")] = 0,
     kind: Annotated[
         str | None,
         typer.Option("--format", metavar="KIND", help="In a folder: jsonl, parquet or csv."),

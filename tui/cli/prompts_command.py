@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from engine.errors import RunError, UserError
+from tui.cli.arguments import Commands
 
-prompts_cli = typer.Typer(help="Have a model write prompts to train on.", rich_markup_mode=None)
+prompts_cli = Commands(help="Have a model write prompts to train on.")
 
 
 @prompts_cli.callback()
@@ -23,7 +24,9 @@ def make(
     to: Annotated[
         Path, typer.Option("--to", metavar="FILE.jsonl", help="A prompt a line; edit it freely.")
     ],
-    count: Annotated[int, typer.Option("--count", min=1, max=100_000, help="How many.")] = 100,
+    count: Annotated[
+        int, typer.Option("--count", metavar="N", min=1, max=100_000, help="How many.")
+    ] = 100,
     model: Annotated[
         str | None,
         typer.Option(
@@ -44,7 +47,7 @@ def make(
         typer.Option("--like", metavar="FILE", help="Prompts whose manner to take, in any form."),
     ] = None,
     add: Annotated[bool, typer.Option("--add", help="To a file that is there already.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the chance in it.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the chance in it.")] = 0,
 ) -> None:
     """Write prompts about something, of which no two say the same."""
     from engine.data.chat_messages import clean

@@ -5,10 +5,10 @@ from typing import cast
 
 import typer
 
-from tui.cli.arguments import Json, RunName, print_lines
+from tui.cli.arguments import Commands, Json, RunName, print_lines
 from tui.cli.show_command import show
 
-runs_cli = typer.Typer(help="List the runs; show, delete or steer one.", rich_markup_mode=None)
+runs_cli = Commands(help="List the runs; show, delete or steer one.")
 runs_cli.command()(show)
 
 

@@ -16,7 +16,9 @@ def serve(
     source: Annotated[
         str | None, typer.Argument(metavar="CONFIG.yaml", help="In the form, as without `serve`.")
     ] = None,
-    port: Annotated[int, typer.Option("--port", min=1, max=65_535, help="On 127.0.0.1.")] = PORT,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=1, max=65_535, help="On 127.0.0.1.")
+    ] = PORT,
 ) -> None:
     """Show the app in a browser on this machine, at an address that works once."""
     if find_spec("textual_serve") is None:

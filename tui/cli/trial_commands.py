@@ -29,7 +29,9 @@ def judge(
     ] = None,
     count: Annotated[
         int | None,
-        typer.Option("--count", min=1, max=10_000, help="Pairs that the model writes; else 32."),
+        typer.Option(
+            "--count", metavar="N", min=1, max=10_000, help="Pairs that the model writes; else 32."
+        ),
     ] = None,
     overrides: Overrides = None,
     json: Json = False,
@@ -68,7 +70,9 @@ def sweep(
             "--set", metavar="KEY=VALUE,VALUE", help="A setting and its values; may be repeated."
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the sweep.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the sweep.")
+    ] = None,
     show: Annotated[
         bool, typer.Option("--show", help="Train nothing: what came of it so far, or would.")
     ] = False,
