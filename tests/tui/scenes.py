@@ -294,8 +294,8 @@ async def runs_list(app: StudioApp, pilot: Pilot[Any]) -> None:
     archive()
     await pilot.press("f5")
     await until(pilot, lambda: "short-rubric" in shown(app))
-    titles = app.screen.query_one(TitleLine)  # which are drawn once more for the rows' width
-    await until(pilot, lambda: titles._columns_width > 0)
+    titles, table = app.screen.query_one(TitleLine), app.screen.query_one("#table")
+    await until(pilot, lambda: titles._columns_width == table.scrollable_content_region.width)
 
 
 @scene

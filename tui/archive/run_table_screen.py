@@ -46,6 +46,9 @@ class TitleLine(Widget):
             super().__init__()
             self.column = column
 
+    class Resized(Message):
+        """There is more or less room, as where the preview comes to stand beside the table."""
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._order = Order()
@@ -60,6 +63,10 @@ class TitleLine(Widget):
     def render(self) -> Content:
         """The titles."""
         return header(self._columns_width or self.size.width, self._order)
+
+    def on_resize(self) -> None:
+        """Tell that the width of the rows may be another."""
+        self.post_message(self.Resized())
 
     def on_click(self, event: Click) -> None:
         """Tell which title was clicked."""
@@ -132,8 +139,7 @@ class RunTableScreen(StudioScreen):
         self.read_runs()
 
     def on_resize(self, event: Resize) -> None:
-        """The columns that fit depend on the width, and so does what stands beside them."""
-        self.call_after_refresh(self._show_header)
+        """What stands beside the table depends on the width."""
         self.call_after_refresh(self._moved)
 
     # -- reading ---------------------------------------------------------------------------------
@@ -220,6 +226,10 @@ class RunTableScreen(StudioScreen):
         self.query_one("#title", Static).update(
             Content.assemble(("runs", "bold"), (words, "$accent"), (state, "$muted"))
         )
+
+    @on(TitleLine.Resized)
+    def _titles_resized(self) -> None:
+        self.call_after_refresh(self._show_header)
 
     def _show_header(self) -> None:
         width = self.table.scrollable_content_region.width
