@@ -151,6 +151,7 @@ def test_escape_stops_first_and_leaves_second(monkeypatch: pytest.MonkeyPatch) -
         assert "stopping" in table.text
         assert table.app.screen is table.screen
         assert table.talking.words == ["start", "stop"]
+        monkeypatch.setattr(talk_screen, "REACTION", float("inf"))
         await table.answer("He")
         assert "> h" in table.text
         await table.press("escape")  # of somebody who has not seen that it stopped

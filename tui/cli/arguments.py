@@ -110,5 +110,7 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def print_note(text: str) -> None:
-    """Print a line on standard error that a person should read; `text` is untrusted."""
-    print(f"note: {safe_line(text)}", file=sys.stderr, flush=True)
+    """Print a line on standard error that a person should read; `text` is untrusted. Where nobody
+    can read it, the work goes on all the same."""
+    with contextlib.suppress(OSError):
+        print(f"note: {safe_line(text)}", file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from engine.errors import RunError, UserError
-from tui.cli.arguments import Commands
+from tui.cli.arguments import Commands, print_note
 
 prompts_cli = Commands(help="Have a model write prompts to train on.")
 
@@ -75,7 +75,7 @@ def make(
     key = key_of(key_env, "--key-env")
     if judge_kind(name) != "server":
         import_mlx()
-    writer = writer_of(name, settings, server_model=server_model, key=key, say=_note)
+    writer = writer_of(name, settings, server_model=server_model, key=key, say=print_note)
 
     def write(text: str, number: int) -> str:
         try:
@@ -93,19 +93,19 @@ def make(
                 count,
                 like=manner[:SHOWN],
                 known=[*known, *manner],
-                say=_note,
+                say=print_note,
             ):
                 file.write(gap + to_line({"prompt": text}))
                 gap = b""
                 file.flush()
                 so_far += 1
                 if in_terminal:
-                    _say(f"\r{so_far:,} of {count:,}", end="")
+                    _count(f"\r{so_far:,} of {count:,}")
     except OSError as error:
         raise UserError(f"--to {to}: it cannot be written: {error.strerror}") from error
     finally:
         if so_far and in_terminal:
-            _say("")
+            _count("", end="\n")
         elif not so_far and not was_there:
             with contextlib.suppress(OSError):
                 to.unlink(missing_ok=True)
@@ -123,12 +123,6 @@ def _prompts_of(file: Path) -> list[str]:
     return [prompt.text for prompt in prompts.train]
 
 
-def _note(text: str) -> None:
-    from tui.text.safe_text import safe_line
-
-    _say(f"note: {safe_line(text)}")
-
-
-def _say(text: str, end: str = "\n") -> None:
+def _count(text: str, end: str = "") -> None:
     with contextlib.suppress(OSError):  # nobody reads it, but prompts still reach their file
         print(text, end=end, file=sys.stderr, flush=True)
